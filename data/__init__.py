@@ -1,0 +1,1 @@
+"""The bridge between database rows and solver types."""
