@@ -6,9 +6,9 @@ minutes, dates :class:`datetime.date`, identifiers lower-case strings.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from functools import cached_property
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -169,10 +169,10 @@ class Availability:
     provider_id: str | None = None
     room_id: str | None = None
     weekday: int | None = None
-    date: date | None = None
+    date: dt.date | None = None
     kind: Kind = "open"
-    valid_from: date | None = None
-    valid_to: date | None = None
+    valid_from: dt.date | None = None
+    valid_to: dt.date | None = None
 
     def __post_init__(self) -> None:
         _require_span(self.start, self.end)
@@ -211,7 +211,7 @@ class Availability:
             "must lie within valid_from and valid_to, which a row with a date can do without",
         )
 
-    def applies_on(self, day: date, weekday: int) -> bool:
+    def applies_on(self, day: dt.date, weekday: int) -> bool:
         """Whether the row speaks of `day`, whose ISO weekday is `weekday`."""
         if self.date is not None:
             return self.date == day
@@ -262,7 +262,7 @@ class Booking:
     provider_id: str
     room_id: str
     appointment_type_id: str
-    date: date
+    date: dt.date
     start: int
     patient_ref: str | None = None
     status: Status = "booked"
@@ -361,3 +361,29 @@ class Clinic:
             self.overbooking_rules,
             tuple(bookings),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRequest:
+    """A wish for one appointment on one date.
+
+    `provider_ids`, `room_id` and `start` narrow what is asked for (unset: any). The preferred
+    window counts in the score and hides nothing. `now` decides what is still bookable.
+    """
+
+    appointment_type_id: str
+    date: dt.date
+    now: dt.datetime
+    provider_ids: frozenset[str] | None = None
+    room_id: str | None = None
+    start: int | None = None
+    preferred: Span | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.now.tzinfo is not None, "now", "must carry a UTC offset")
+        if self.preferred is not None:
+            start, end = self.preferred
+            _require(0 <= start < DAY_MINUTES, "preferred_start", "must be 00:00 to 23:59")
+            _require(
+                start < end <= DAY_MINUTES, "preferred_end", "must be later than preferred_start"
+            )

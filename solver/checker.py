@@ -1,0 +1,420 @@
+"""The rules and the score read again, plainly, one placement at a time.
+
+Nothing here is shared with the masks, the model or the objective: not their spans, not their
+windows, not their arithmetic. It is slow and short, and it is what the fast parts are held against.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from solver.clinic import (
+    DAY_MINUTES,
+    AppointmentType,
+    Availability,
+    Booking,
+    Clinic,
+    Provider,
+    Room,
+    SlotRequest,
+    Span,
+)
+
+PREFERENCE, GAP, ROOM, OVERBOOK = Fraction(2, 5), Fraction(7, 20), Fraction(3, 20), Fraction(1, 10)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the rules say of one placement: the numbers of those it breaks, or its kind and score.
+
+    `score` has four decimals and is None when a rule is broken.
+    """
+
+    broken: tuple[int, ...]
+    is_overbooked: bool = False
+    parts: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
+    score: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A feasible placement as :func:`read_slots` lists it."""
+
+    provider_id: str
+    room_id: str
+    start: int
+    is_overbooked: bool
+    parts: tuple[Fraction, Fraction, Fraction, Fraction]
+    score: Fraction
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule of section 3 that a booking breaks as the book stands."""
+
+    booking: Booking
+    rule: int
+    detail: str
+
+
+@dataclass
+class Checker:
+    """Reads one clinic. Windows are worked out minute by minute and kept while it lives."""
+
+    clinic: Clinic
+    weights: tuple[Fraction, Fraction, Fraction, Fraction] = (PREFERENCE, GAP, ROOM, OVERBOOK)
+    _open: dict[tuple[str, dt.date], bytes] = field(default_factory=dict)
+    _steady: dict[dt.date, bytes] = field(default_factory=dict)
+
+    # Time
+
+    def open_minutes(self, owner: Provider | Room, day: dt.date) -> bytes:
+        """Return 1440 bytes, 1 where `owner` is open."""
+        if (owner.id, day) not in self._open:
+            rows = [r for r in self.clinic.availability if owner.id in (r.provider_id, r.room_id)]
+            opening = [r for r in rows if r.kind == "open"]
+            chosen = [r for r in opening if r.date == day] or [
+                r for r in opening if r.weekday is not None and _applies(r, day)
+            ]
+            is_open = bytearray(DAY_MINUTES)
+            if isinstance(owner, Room) and not opening:
+                is_open = bytearray(b"\x01" * DAY_MINUTES)
+            for row in chosen:
+                for minute in range(row.start, row.end):
+                    is_open[minute] = 1
+            for row in self.clinic.availability:
+                own = owner.id in (row.provider_id, row.room_id)
+                everyone = row.provider_id is None and row.room_id is None
+                if row.kind == "closed" and (own or everyone) and _applies(row, day):
+                    for minute in range(row.start, row.end):
+                        is_open[minute] = 0
+            self._open[owner.id, day] = bytes(is_open)
+        return self._open[owner.id, day]
+
+    def steady_minutes(self, day: dt.date) -> bytes:
+        """Return 1440 bytes, 1 where the wall clock shows that minute exactly once."""
+        if day not in self._steady:
+            zone = self.clinic.settings.zone
+            midnight = dt.datetime.combine(day, dt.time())
+            steady = bytearray(DAY_MINUTES)
+            for minute in range(DAY_MINUTES):
+                wall = midnight + dt.timedelta(minutes=minute)
+                moments = {
+                    wall.replace(tzinfo=zone, fold=fold).astimezone(dt.UTC) for fold in (0, 1)
+                }
+                shown = {moment.astimezone(zone).replace(tzinfo=None) for moment in moments}
+                steady[minute] = len(moments) == 1 and shown == {wall}
+            self._steady[day] = bytes(steady)
+        return self._steady[day]
+
+    def is_bookable_time(self, request: SlotRequest, start: int, end: int) -> bool:
+        """Whether ``[start, end)`` is on the grid, in the date, late enough and steady."""
+        settings = self.clinic.settings
+        if start % settings.grid_minutes or start < 0 or end > DAY_MINUTES:
+            return False
+        if not all(self.steady_minutes(request.date)[start:end]):
+            return False
+        begins = dt.datetime.combine(request.date, dt.time(), settings.zone)
+        begins += dt.timedelta(minutes=start)
+        notice = dt.timedelta(minutes=settings.min_notice_minutes)
+        return begins.astimezone(dt.UTC) >= request.now.astimezone(dt.UTC) + notice
+
+    # Bookings
+
+    def kind_of(self, booking: Booking) -> AppointmentType:
+        """Return the booking's appointment type."""
+        return self.clinic.type_by_id[booking.appointment_type_id]
+
+    def busy(self, booking: Booking, day: dt.date, owner: Provider | Room) -> Span:
+        """Return the busy span of a booking, in minutes after midnight of `day`."""
+        shift = (booking.date - day).days * DAY_MINUTES
+        start, end = _busy(owner, self.kind_of(booking), booking.start)
+        return start + shift, end + shift
+
+    def live(self, bookings: Iterable[Booking]) -> list[Booking]:
+        """Return those that are not cancelled."""
+        return [b for b in bookings if b.status != "cancelled"]
+
+    # One placement
+
+    def read(self, request: SlotRequest, provider: Provider, room: Room, start: int) -> Reading:
+        """Read the seven rules and the score for one placement, all live bookings in place."""
+        kind = self.clinic.type_by_id[request.appointment_type_id]
+        day, end = request.date, start + kind.duration_minutes
+        book = self.live(self.clinic.bookings)
+        at_provider = [b for b in book if b.provider_id == provider.id]
+        broken = []
+
+        if not self.is_bookable_time(request, start, end):
+            broken.append(0)
+        if not (
+            provider.active
+            and room.active
+            and kind.active
+            and all(skill in provider.skills for skill in kind.required_skills)
+            and all(thing in room.equipment for thing in kind.required_equipment)
+        ):
+            broken.append(1)
+        if end > DAY_MINUTES or not (
+            all(self.open_minutes(provider, day)[start:end])
+            and all(self.open_minutes(room, day)[start:end])
+        ):
+            broken.append(2)
+        in_room = [b for b in book if b.room_id == room.id]
+        if any(_meet(_busy(room, kind, start), self.busy(b, day, room)) for b in in_room):
+            broken.append(3)
+        of_type = [b for b in book if b.date == day and b.appointment_type_id == kind.id]
+        if kind.daily_cap is not None and len(of_type) >= kind.daily_cap:
+            broken.append(5)
+
+        mine = _busy(provider, kind, start)
+        met = [b for b in at_provider if _meet(mine, self.busy(b, day, provider))]
+        regular = [b for b in at_provider if b.date == day and not b.is_overbooked]
+        over = [b for b in at_provider if b.date == day and b.is_overbooked]
+        full = provider.daily_cap is not None and len(regular) >= provider.daily_cap
+        is_overbooked = bool(met) or full
+        taken = any(b.date == day and b.start == start for b in at_provider)
+        if is_overbooked and (
+            taken or not self._is_allowed(provider, kind, day, start, len(met), len(over))
+        ):
+            broken.append(7)
+        if broken:
+            return Reading(tuple(broken))
+
+        preference = self._preference(request, kind, start)
+        gap = Fraction(0) if met else self._gap(provider, day, mine, (start, end), at_provider)
+        fit = Fraction(1, 1 + len(room.equipment - kind.required_equipment))
+        parts = (preference, gap, fit, Fraction(0 if is_overbooked else 1))
+        exact = sum((w * p for w, p in zip(self.weights, parts, strict=True)), Fraction(0))
+        return Reading((), is_overbooked, parts, _four_decimals(exact))
+
+    def _preference(self, request: SlotRequest, kind: AppointmentType, start: int) -> Fraction:
+        if request.preferred is None:
+            return Fraction(1)
+        opens, closes = request.preferred
+        last = max(opens, closes - kind.duration_minutes)
+        away = max(0, opens - start, start - last)
+        return max(Fraction(0), 1 - Fraction(away, self.clinic.settings.preference_decay_minutes))
+
+    def _gap(
+        self,
+        provider: Provider,
+        day: dt.date,
+        mine: Span,
+        appointment: Span,
+        at_provider: list[Booking],
+    ) -> Fraction:
+        is_open = self.open_minutes(provider, day)
+        opens, closes = appointment
+        while opens > 0 and is_open[opens - 1]:
+            opens -= 1
+        while closes < DAY_MINUTES and is_open[closes]:
+            closes += 1
+        spans = [self.busy(b, day, provider) for b in at_provider]
+        earlier = max([opens, *(end for _, end in spans if end <= mine[0])])
+        later = min([closes, *(start for start, _ in spans if start >= mine[1])])
+        shortest = min(
+            kind.duration_minutes
+            for kind in self.clinic.appointment_types
+            if kind.active and kind.required_skills <= provider.skills
+        )
+        sides = []
+        for idle in (max(0, mine[0] - earlier), max(0, later - mine[1])):
+            if idle == 0:
+                sides.append(Fraction(1))
+            elif idle < shortest:
+                sides.append(Fraction(0))
+            else:
+                sides.append(Fraction(1, 2))
+        return (sides[0] + sides[1]) / 2
+
+    # A whole date, a whole book
+
+    def read_slots(self, request: SlotRequest) -> list[Found]:
+        """Return every feasible placement over all rooms, in the order of the slot query."""
+        kind = self.clinic.type_by_id[request.appointment_type_id]
+        found = []
+        for start in range(
+            0, DAY_MINUTES - kind.duration_minutes + 1, self.clinic.settings.grid_minutes
+        ):
+            if not self.is_bookable_time(request, start, start + kind.duration_minutes):
+                continue
+            for provider in self.clinic.providers:
+                if request.provider_ids is not None and provider.id not in request.provider_ids:
+                    continue
+                for room in self.clinic.rooms:
+                    reading = self.read(request, provider, room, start)
+                    if reading.score is not None and reading.parts is not None:
+                        found.append(
+                            Found(
+                                provider.id,
+                                room.id,
+                                start,
+                                reading.is_overbooked,
+                                reading.parts,
+                                reading.score,
+                            )
+                        )
+        return sorted(found, key=lambda f: (-f.score, f.start, f.provider_id, f.room_id))
+
+    def violations(self, *, since: dt.date | None = None) -> Iterator[Violation]:
+        """Tell every rule that a live booking breaks, beside all the others.
+
+        A set of bookings has no order, so a regular one may be met by overbooked ones that came
+        later, and overbooked ones are allowed if some order of booking them allows each.
+        """
+        by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
+        live = self.live(self.clinic.bookings)
+        for b in live:
+            for owner in (b.provider_id, b.room_id, b.appointment_type_id):
+                by_owner[owner, b.date].append(b)
+
+        def beside(b: Booking, owner: str) -> list[Booking]:
+            dates = (b.date + dt.timedelta(days=days) for days in (-1, 0, 1))
+            return [o for date in dates for o in by_owner.get((owner, date), ()) if o is not b]
+
+        for b in sorted(live, key=lambda b: (b.date, b.start, b.id)):
+            if since is None or b.date >= since:
+                of_type = by_owner[b.appointment_type_id, b.date]
+                yield from self._violations_of(
+                    b, beside(b, b.provider_id), beside(b, b.room_id), of_type
+                )
+
+    def _violations_of(
+        self,
+        b: Booking,
+        at_provider: list[Booking],
+        in_room: list[Booking],
+        of_type: list[Booking],
+    ) -> Iterator[Violation]:
+        provider, room = (
+            self.clinic.provider_by_id[b.provider_id],
+            self.clinic.room_by_id[b.room_id],
+        )
+        kind = self.kind_of(b)
+        yield from self._own_violations_of(b, provider, room, kind)
+        for other in in_room:
+            if _meet(self.busy(b, b.date, room), self.busy(other, b.date, room)):
+                yield Violation(b, 3, f"{room.name} is taken by booking {other.id}")
+        if kind.daily_cap is not None and len(of_type) > kind.daily_cap:
+            yield Violation(
+                b,
+                5,
+                f"{len(of_type)} of {kind.name} on one date, its daily cap is {kind.daily_cap}",
+            )
+        for other in at_provider:
+            if other.date == b.date and other.start == b.start:
+                yield Violation(b, 7, f"{provider.name} starts booking {other.id} then, too")
+        if not b.is_overbooked:
+            yield from self._capacity_violations_of(b, provider, at_provider)
+        elif not self._has_allowance(b, at_provider):
+            yield Violation(b, 7, f"no overbooking rule of {provider.name} allows it")
+
+    def _own_violations_of(
+        self, b: Booking, provider: Provider, room: Room, kind: AppointmentType
+    ) -> Iterator[Violation]:
+        end = b.start + kind.duration_minutes
+        for row in (provider, room, kind):
+            if not row.active:
+                yield Violation(b, 1, f"{row.name} is not active")
+        if missing := kind.required_skills - provider.skills:
+            yield Violation(b, 1, f"{provider.name} lacks {', '.join(sorted(missing))}")
+        if missing := kind.required_equipment - room.equipment:
+            yield Violation(b, 1, f"{room.name} lacks {', '.join(sorted(missing))}")
+        for owner in (provider, room):
+            if end > DAY_MINUTES or not all(self.open_minutes(owner, b.date)[b.start : end]):
+                yield Violation(b, 2, f"outside the open windows of {owner.name}")
+
+    def _capacity_violations_of(
+        self, b: Booking, provider: Provider, at_provider: list[Booking]
+    ) -> Iterator[Violation]:
+        for other in at_provider:
+            if not other.is_overbooked and _meet(
+                self.busy(b, b.date, provider), self.busy(other, b.date, provider)
+            ):
+                yield Violation(b, 6, f"{provider.name} is busy with booking {other.id}")
+        regular = 1 + sum(not o.is_overbooked and o.date == b.date for o in at_provider)
+        cap = provider.daily_cap
+        if cap is not None and regular > cap:
+            yield Violation(
+                b, 6, f"{regular} regular bookings of {provider.name}, the daily cap is {cap}"
+            )
+
+    def _has_allowance(self, b: Booking, at_provider: list[Booking]) -> bool:
+        """Whether some order of booking the provider's overbooked ones allows this one.
+
+        The last one booked sees all the others. Taking away any that could have been the last
+        only makes room for the rest, so taking them away as long as possible finds such an order.
+        """
+        provider = self.clinic.provider_by_id[b.provider_id]
+        regular = [o for o in at_provider if not o.is_overbooked]
+        pending = [b, *(o for o in at_provider if o.is_overbooked)]
+        while True:
+            last = next(
+                (
+                    o
+                    for o in pending
+                    if self._allowed_last(provider, o, [*regular, *(x for x in pending if x != o)])
+                ),
+                None,
+            )
+            if last is None:
+                return False
+            if last == b:
+                return True
+            pending.remove(last)
+
+    def _allowed_last(self, provider: Provider, b: Booking, others: list[Booking]) -> bool:
+        mine = self.busy(b, b.date, provider)
+        met = sum(_meet(mine, self.busy(o, b.date, provider)) for o in others)
+        over = sum(o.is_overbooked and o.date == b.date for o in others)
+        return self._is_allowed(provider, self.kind_of(b), b.date, b.start, met, over)
+
+    def _is_allowed(
+        self,
+        provider: Provider,
+        kind: AppointmentType,
+        day: dt.date,
+        start: int,
+        met: int,
+        over: int,
+    ) -> bool:
+        return any(
+            rule.provider_id in (None, provider.id)
+            and rule.appointment_type_id in (None, kind.id)
+            and rule.weekday in (None, day.isoweekday())
+            and (rule.start is None or rule.start <= start)
+            and (rule.end is None or start + kind.duration_minutes <= rule.end)
+            and met <= rule.max_overlap
+            and over < rule.max_per_day
+            for rule in self.clinic.overbooking_rules
+        )
+
+
+def _applies(row: Availability, day: dt.date) -> bool:
+    if row.date is not None:
+        return row.date == day
+    from_, to = row.valid_from or dt.date.min, row.valid_to or dt.date.max
+    return row.weekday == day.isoweekday() and from_ <= day <= to
+
+
+def _busy(owner: Provider | Room, kind: AppointmentType, start: int) -> Span:
+    if isinstance(owner, Provider):
+        before = max(kind.buffer_before, owner.buffer_before)
+        after = max(kind.buffer_after, owner.buffer_after)
+    else:
+        before = kind.buffer_before
+        after = max(kind.buffer_after, owner.turnover_minutes)
+    return start - before, start + kind.duration_minutes + after
+
+
+def _meet(a: Span, b: Span) -> bool:
+    return a[0] < b[1] and b[0] < a[1]
+
+
+def _four_decimals(value: Fraction) -> Fraction:
+    return Fraction((value * 10_000 + Fraction(1, 2)).__floor__(), 10_000)
