@@ -219,7 +219,7 @@ class PlacementModel:
         for at in self._at_provider.values():
             worlds[at.world].append(at.literal)
         for literals in worlds.values():
-            self.model.add(booked + cp_model.LinearExpr.sum(literals) <= cap)
+            self._at_most(literals, cap - booked)
 
     def _regular_within_capacity(self) -> None:
         """Rule 6: a regular placement meets no booking of its provider and fits under the cap."""
@@ -236,13 +236,13 @@ class PlacementModel:
             cap = self._day.providers[provider].daily_cap
             if cap is not None:
                 booked = self._provider_facts(provider).regular
-                self.model.add(booked + cp_model.LinearExpr.sum(present) <= cap)
+                self._at_most(present, cap - booked)
 
     def _overbooked_by_allowance(self) -> None:
         """Rule 7: an overbooked placement could not be regular, and some allowance covers it.
 
         Under each allowance that covers it, one row bounds the bookings it meets and one the
-        provider's overbooked bookings of the day; the placement needs one allowance in force.
+        provider's overbooked bookings of the day; the placement uses exactly one allowance.
         """
         in_world: dict[tuple[int, int], list[_AtProvider]] = defaultdict(list)
         for at in self._at_provider.values():
@@ -258,19 +258,23 @@ class PlacementModel:
                 if at.start in facts.starts or not (meets or cap_is_reached):
                     self._exclude(at.literal)
                     continue
-                in_force = []
+                allowances = []
                 for rule in self._allowances(provider, at.start):
                     allowance = self.model.new_bool_var("")
-                    in_force.append(allowance)
+                    allowances.append(allowance)
                     if meets > rule.max_overlap:
                         self._exclude(allowance)
                     self.model.add(of_the_day <= rule.max_per_day).only_enforce_if(allowance)
-                self.model.add_bool_or([*in_force, at.literal.negated()])
+                self.model.add_exactly_one([*allowances, at.literal.negated()])
 
     # What they are built from
 
     def _exclude(self, literal: cp_model.IntVar) -> None:
         self.model.add_bool_and([literal.negated()])
+
+    def _at_most(self, literals: list[cp_model.IntVar], places: int) -> None:
+        """Bound the literals by the places left; a book that is over its cap leaves none."""
+        self.model.add(cp_model.LinearExpr.sum(literals) <= max(0, places))
 
     def _stay_open(self, literal: cp_model.IntVar, windows: Sequence[Span], start: int) -> None:
         if window_around(windows, start, start + self._kind.duration_minutes) is None:
@@ -351,17 +355,18 @@ class PlacementModel:
         solver = _solver()
         solver.parameters.enumerate_all_solutions = True
         solver.parameters.fill_additional_solutions_in_response = True
-        solver.parameters.solution_pool_size = len(self.chosen) + 1
+        allowances = 1 + len(self._day.clinic.overbooking_rules)
+        solver.parameters.solution_pool_size = len(self.chosen) * allowances
         status = solver.solve(self.model)
         if status == cp_model.INFEASIBLE:
             return np.empty(0, np.int64)
         if status != cp_model.OPTIMAL:
             raise SolveError(f"enumerating ended {solver.status_name(status)}")
         indices = [literal.index for literal in self.chosen]
-        found = [
+        found = {
             next(i for i, index in enumerate(indices) if solution.values[index])
             for solution in solver.response_proto.additional_solutions
-        ]
+        }
         return np.array(sorted(found), np.int64)
 
     def best(self, parts: Sequence[ScoreParts], weights: Weights) -> tuple[int, Fraction] | None:
