@@ -255,8 +255,8 @@ def _book(
     all_rooms = {room.id: i for i, room in enumerate(clinic.rooms)}
     all_providers = {provider.id: i for i, provider in enumerate(clinic.providers)}
     types = {row.id: i for i, row in enumerate(clinic.appointment_types)}
-    provider = column(all_providers[b.provider_id] for b in bookings)
-    room = column(all_rooms[b.room_id] for b in bookings)
+    provider = column(all_providers.get(b.provider_id, -1) for b in bookings)
+    room = column(all_rooms.get(b.room_id, -1) for b in bookings)
     kind = column(types[b.appointment_type_id] for b in bookings)
     start = column(b.start + offset[b.date] for b in bookings)
 
@@ -265,11 +265,11 @@ def _book(
         return np.array(values, np.int64)[kind]
 
     def per_provider(field: str) -> Ints:
-        return np.array([getattr(p, field) for p in clinic.providers], np.int64)[provider]
+        return np.array([*(getattr(p, field) for p in clinic.providers), 0], np.int64)[provider]
 
     end = start + per_type("duration_minutes")
     before, after = per_type("buffer_before"), per_type("buffer_after")
-    turnover = np.array([r.turnover_minutes for r in clinic.rooms], np.int64)[room]
+    turnover = np.array([*(r.turnover_minutes for r in clinic.rooms), 0], np.int64)[room]
     return Book(
         provider=_positions(all_providers, providers)[provider],
         room=_positions(all_rooms, rooms)[room],
@@ -287,7 +287,7 @@ def _book(
 
 def _positions(index: dict[str, int], chosen: Sequence[Provider | Room]) -> Ints:
     """Return an array from the index among all rows to the position in `chosen`, or -1."""
-    positions = np.full(len(index), -1, np.int64)
+    positions = np.full(len(index) + 1, -1, np.int64)  # the last for rows left out
     for position, row in enumerate(chosen):
         positions[index[row.id]] = position
     return positions

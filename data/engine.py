@@ -1,0 +1,59 @@
+"""The database engine and the migration of its schema."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+POOL_SIZE = 10
+POOL_TIMEOUT_SECONDS = 5
+LOCK_TIMEOUT = "4s"
+STATEMENT_TIMEOUT = "10s"
+IDLE_IN_TRANSACTION_TIMEOUT = "5s"
+
+
+def create_engine(url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
+    """Return an engine for a ``postgresql://`` URL, whatever driver it names.
+
+    Nothing waits for long on it: not for a connection, a lock or a statement, and a transaction
+    that its client forgot is ended by the server.
+    """
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": POOL_TIMEOUT_SECONDS,
+            "server_settings": {
+                "application_name": "slotwright",
+                "timezone": "UTC",
+                "lock_timeout": LOCK_TIMEOUT,
+                "statement_timeout": STATEMENT_TIMEOUT,
+                "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT,
+                "jit": "off",
+            },
+        },
+    )
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Bring the schema to the newest version; several processes at once do it one by one."""
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+        await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7306093)")
+        await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    with as_file(files("migrations")) as scripts:
+        config = Config()
+        config.set_main_option("script_location", str(scripts))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,37 @@
+"""Become a PostgreSQL program that lives no longer than its starter.
+
+Run by path, not imported: ``python -I -S postgres_launcher.py STARTER_PID UID GID PROGRAM ARG…``.
+It asks the kernel for a fast shutdown (SIGINT) when the starter dies, gives up root when asked
+to, and turns into PROGRAM. A program of its own, so that no Python code runs between fork and
+exec in a process that may have threads.
+"""
+
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(starter: int, uid: int, gid: int, program: list[str]) -> None:
+    """Prepare this process and become `program`; negative ids leave the user as it is."""
+    libc = None
+    if sys.platform == "linux":
+        import ctypes  # while root can still read it
+
+        libc = ctypes.CDLL(None, use_errno=True)
+    if uid >= 0:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    if libc is not None:
+        # After the change of user, which clears the setting.
+        if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0) != 0:
+            raise SystemExit("cannot ask for a parent-death signal")
+        if os.getppid() != starter:  # it died before the request was in place
+            raise SystemExit(1)
+    os.execv(program[0], program)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

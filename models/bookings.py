@@ -1,0 +1,138 @@
+"""The book: bookings, and the rows that a booking locks."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    Date,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    SmallInteger,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import INT8RANGE, ExcludeConstraint, Range
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base
+
+UNIQUE_PROVIDER_START = "uq_bookings_provider_id_date_start_minute"
+UNIQUE_ROOM_START = "uq_bookings_room_id_date_start_minute"
+NO_PROVIDER_OVERLAP = "ex_bookings_provider_span"
+NO_ROOM_OVERLAP = "ex_bookings_room_span"
+
+LIVE = "status <> 'cancelled'"
+
+
+def _span(number: str) -> str:
+    """SQL of one range per resource and minute: its number above, the minute since 2000 below.
+
+    28 bits hold the minutes until 2510, so two resources' ranges never meet and a plain GiST
+    index on int8range does what a second, equality column would need an extension for.
+    """
+    minute = f"{number} * 268435456 + (date - DATE '2000-01-01') * 1440"
+    return f"int8range({minute} + start_minute, {minute} + end_minute)"
+
+
+class Booking(Base):
+    """One appointment placed.
+
+    `end_minute` is the end that the exclusion constraints guard: never later than the type's
+    duration says, earlier only while a type that grew longer would make old bookings overlap.
+    """
+
+    __tablename__ = "bookings"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["provider_id", "provider_no"],
+            ["providers.id", "providers.no"],
+            name="fk_bookings_provider",
+        ),
+        ForeignKeyConstraint(
+            ["room_id", "room_no"], ["rooms.id", "rooms.no"], name="fk_bookings_room"
+        ),
+        CheckConstraint(
+            "status IN ('held', 'booked', 'checked_in', 'completed', 'cancelled', 'no_show')",
+            name="status",
+        ),
+        CheckConstraint("date BETWEEN DATE '2000-01-01' AND DATE '2500-12-31'", name="date"),
+        CheckConstraint("start_minute BETWEEN 0 AND 1439", name="start"),
+        CheckConstraint("end_minute > start_minute AND end_minute <= 2880", name="end"),
+        CheckConstraint("(status = 'held') = (expires_at IS NOT NULL)", name="hold_expires"),
+        Index(
+            UNIQUE_PROVIDER_START,
+            "provider_id",
+            "date",
+            "start_minute",
+            unique=True,
+            postgresql_where=text(LIVE),
+        ),
+        Index(
+            UNIQUE_ROOM_START,
+            "room_id",
+            "date",
+            "start_minute",
+            unique=True,
+            postgresql_where=text(LIVE),
+        ),
+        ExcludeConstraint(
+            ("provider_span", "&&"),
+            name=NO_PROVIDER_OVERLAP,
+            using="gist",
+            where=text(f"{LIVE} AND NOT is_overbooked"),
+        ),
+        ExcludeConstraint(
+            ("room_span", "&&"), name=NO_ROOM_OVERLAP, using="gist", where=text(LIVE)
+        ),
+        Index("ix_bookings_date", "date"),
+        Index("ix_bookings_patient_ref_date", "patient_ref", "date"),
+        Index("ix_bookings_appointment_type_id_date", "appointment_type_id", "date"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    provider_id: Mapped[uuid.UUID]
+    provider_no: Mapped[int] = mapped_column(BigInteger)
+    room_id: Mapped[uuid.UUID]
+    room_no: Mapped[int] = mapped_column(BigInteger)
+    appointment_type_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("appointment_types.id"))
+    date: Mapped[dt.date] = mapped_column(Date)
+    start_minute: Mapped[int] = mapped_column(SmallInteger)
+    end_minute: Mapped[int] = mapped_column(SmallInteger)
+    patient_ref: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    is_overbooked: Mapped[bool]
+    notes: Mapped[str | None] = mapped_column(Text)
+    score: Mapped[int | None] = mapped_column(SmallInteger)
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    expires_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[dt.datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
+    updated_at: Mapped[dt.datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
+    provider_span: Mapped[Range[int]] = mapped_column(
+        INT8RANGE, Computed(_span("provider_no"), persisted=True)
+    )
+    room_span: Mapped[Range[int]] = mapped_column(
+        INT8RANGE, Computed(_span("room_no"), persisted=True)
+    )
+
+
+class ResourceDay(Base):
+    """A row to lock: one resource on one date, written before anything is decided about it."""
+
+    __tablename__ = "resource_days"
+
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    resource: Mapped[str] = mapped_column(Text, primary_key=True)
+    date: Mapped[dt.date] = mapped_column(Date, primary_key=True)

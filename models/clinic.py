@@ -1,0 +1,160 @@
+"""The clinic's own tables: settings, providers, rooms, types, availability, overbooking rules."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Date,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base
+
+
+class ClinicSettings(Base):
+    """The one row of what holds for the clinic as a whole."""
+
+    __tablename__ = "clinic"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(Text)
+    timezone: Mapped[str] = mapped_column(Text)
+    grid_minutes: Mapped[int] = mapped_column(SmallInteger)
+    preference_decay_minutes: Mapped[int] = mapped_column(SmallInteger)
+    min_notice_minutes: Mapped[int]
+
+
+class Provider(Base):
+    """A clinician. `no` is the short number that the bookings' spans are built from."""
+
+    __tablename__ = "providers"
+    __table_args__ = (
+        UniqueConstraint("id", "no"),
+        CheckConstraint("daily_cap >= 0", name="daily_cap"),
+        CheckConstraint("buffer_before >= 0 AND buffer_after >= 0", name="buffers"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    no: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    name: Mapped[str] = mapped_column(Text)
+    skills: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    daily_cap: Mapped[int | None]
+    buffer_before: Mapped[int] = mapped_column(SmallInteger)
+    buffer_after: Mapped[int] = mapped_column(SmallInteger)
+    active: Mapped[bool] = mapped_column(Boolean)
+
+
+class Room(Base):
+    """A place. `no` is the short number that the bookings' spans are built from."""
+
+    __tablename__ = "rooms"
+    __table_args__ = (
+        UniqueConstraint("id", "no"),
+        CheckConstraint("turnover_minutes >= 0", name="turnover"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    no: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    name: Mapped[str] = mapped_column(Text)
+    equipment: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    turnover_minutes: Mapped[int] = mapped_column(SmallInteger)
+    active: Mapped[bool] = mapped_column(Boolean)
+
+
+class AppointmentType(Base):
+    """What is booked."""
+
+    __tablename__ = "appointment_types"
+    __table_args__ = (
+        CheckConstraint("duration_minutes BETWEEN 1 AND 1440", name="duration"),
+        CheckConstraint("buffer_before >= 0 AND buffer_after >= 0", name="buffers"),
+        CheckConstraint("daily_cap >= 0", name="daily_cap"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    duration_minutes: Mapped[int] = mapped_column(SmallInteger)
+    buffer_before: Mapped[int] = mapped_column(SmallInteger)
+    buffer_after: Mapped[int] = mapped_column(SmallInteger)
+    required_skills: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    required_equipment: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    daily_cap: Mapped[int | None]
+    active: Mapped[bool] = mapped_column(Boolean)
+
+
+class Availability(Base):
+    """An open or closed span, weekly or on one date."""
+
+    __tablename__ = "availability"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(provider_id, room_id) <= 1", name="one_owner"),
+        CheckConstraint("num_nonnulls(weekday, date) = 1", name="weekday_or_date"),
+        CheckConstraint("weekday BETWEEN 1 AND 7", name="weekday"),
+        CheckConstraint("start_minute >= 0 AND start_minute < end_minute", name="span"),
+        CheckConstraint("end_minute <= 1440", name="day"),
+        CheckConstraint("kind IN ('open', 'closed')", name="kind"),
+        CheckConstraint(
+            "kind = 'closed' OR num_nonnulls(provider_id, room_id) = 1", name="clinic_closes"
+        ),
+        CheckConstraint("valid_from <= valid_to", name="validity"),
+        Index("ix_availability_date", "date", postgresql_where=text("date IS NOT NULL")),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    provider_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("providers.id", ondelete="CASCADE"), index=True
+    )
+    room_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("rooms.id", ondelete="CASCADE"), index=True
+    )
+    weekday: Mapped[int | None] = mapped_column(SmallInteger)
+    date: Mapped[dt.date | None] = mapped_column(Date)
+    start_minute: Mapped[int] = mapped_column(SmallInteger)
+    end_minute: Mapped[int] = mapped_column(SmallInteger)
+    kind: Mapped[str] = mapped_column(Text)
+    valid_from: Mapped[dt.date | None] = mapped_column(Date)
+    valid_to: Mapped[dt.date | None] = mapped_column(Date)
+
+
+class OverbookingRule(Base):
+    """An allowance to book over regular capacity."""
+
+    __tablename__ = "overbooking_rules"
+    __table_args__ = (
+        CheckConstraint("weekday BETWEEN 1 AND 7", name="weekday"),
+        CheckConstraint(
+            "coalesce(start_minute, 0) >= 0 "
+            "AND coalesce(start_minute, 0) < coalesce(end_minute, 1440) "
+            "AND coalesce(end_minute, 1440) <= 1440",
+            name="hours",
+        ),
+        CheckConstraint("max_overlap >= 0 AND max_per_day >= 0", name="allowance"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    provider_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("providers.id", ondelete="CASCADE"), index=True
+    )
+    appointment_type_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("appointment_types.id", ondelete="CASCADE"), index=True
+    )
+    weekday: Mapped[int | None] = mapped_column(SmallInteger)
+    start_minute: Mapped[int | None] = mapped_column(SmallInteger)
+    end_minute: Mapped[int | None] = mapped_column(SmallInteger)
+    max_overlap: Mapped[int]
+    max_per_day: Mapped[int]
