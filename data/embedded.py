@@ -297,11 +297,10 @@ def _is_server(pid: int, cluster: Path) -> bool:
             return Path(f"/proc/{pid}/cwd").resolve() == cluster.resolve()
         except OSError:
             return False
-    try:
+    with contextlib.suppress(OSError):
         os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _short_path(directory: Path) -> Path:

@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from solver import masks as masks_module
-from solver.clinic import AppointmentType, Clinic, Provider, Room, SlotRequest
+from solver.clinic import (
+    AppointmentType,
+    Clinic,
+    ClinicSettings,
+    Provider,
+    Room,
+    SlotRequest,
+)
 from solver.masks import Masks
 from solver.objective import DEFAULT_WEIGHTS, POINTS, ScoreParts, Scores, Weights
 from solver.ranking import Ranking, Rooms
@@ -64,7 +71,7 @@ class SlotPage:
     blocked_by: dict[str, int]
 
 
-def check_date(clinic: Clinic, day: dt.date, now: dt.datetime, horizon_days: int) -> None:
+def check_date(settings: ClinicSettings, day: dt.date, now: dt.datetime, horizon_days: int) -> None:
     """Refuse a date outside what the clinic books.
 
     Raises
@@ -72,7 +79,7 @@ def check_date(clinic: Clinic, day: dt.date, now: dt.datetime, horizon_days: int
     DateOutOfRangeError
         When `day` is before today, in the clinic's zone, or more than `horizon_days` ahead.
     """
-    today = now.astimezone(clinic.settings.zone).date()
+    today = now.astimezone(settings.zone).date()
     if day < today:
         raise DateOutOfRangeError(f"{day} is in the past; today is {today}")
     if (day - today).days > horizon_days:

@@ -1,0 +1,268 @@
+"""List, get, create, change and delete the clinic's rows.
+
+An edit is made even where it leaves bookings outside the rules; these are told as conflicts. It
+holds the clinic alone while it lasts: bookings under way end first, later ones see it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from pydantic import ValidationError
+from sqlalchemy import Table, delete, exists, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from data.bookings import hold_clinic, run
+from data.clinic_file import (
+    AppointmentTypeRow,
+    AvailabilityRow,
+    ClinicRow,
+    Id,
+    OverbookingRuleRow,
+    ProviderRow,
+    RoomRow,
+    Strict,
+    faults_of,
+)
+from data.errors import AlreadyExistsError, InvalidFieldError, NotFoundError
+from data.snapshot import (
+    AVAILABILITY,
+    BOOKINGS,
+    CLINIC,
+    OVERBOOKING_RULES,
+    PROVIDERS,
+    ROOMS,
+    TYPES,
+    load_clinic,
+    to_settings,
+)
+from data.transfer import columns_of, from_row, shrink_guards
+from solver.checker import Checker, Violation
+
+FAR_AHEAD = dt.date(2500, 12, 31)
+
+
+class AvailabilityEntry(AvailabilityRow):
+    """An availability row as it stands in the database, with its id."""
+
+    id: Id
+
+    def to_solver(self) -> Any:
+        """Return the row as the solver has it."""
+        return AvailabilityRow.model_construct(
+            None, **{name: value for name, value in self if name != "id"}
+        ).to_solver()
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of row: what it is called, its table and its model."""
+
+    name: str
+    table: Table
+    model: type[Strict]
+    booking_column: str | None = None
+    """The column by which bookings refer to it; such rows are deactivated, not deleted."""
+
+    @property
+    def noun(self) -> str:
+        """What one of them is called."""
+        return self.name.removesuffix("s").replace("_", " ")
+
+
+RESOURCES = {
+    resource.name: resource
+    for resource in (
+        Resource("providers", PROVIDERS, ProviderRow, "provider_id"),
+        Resource("rooms", ROOMS, RoomRow, "room_id"),
+        Resource("appointment_types", TYPES, AppointmentTypeRow, "appointment_type_id"),
+        Resource("availability", AVAILABILITY, AvailabilityEntry),
+        Resource("overbooking_rules", OVERBOOKING_RULES, OverbookingRuleRow),
+    )
+}
+_REFERENCES = {
+    "provider_id": RESOURCES["providers"],
+    "room_id": RESOURCES["rooms"],
+    "appointment_type_id": RESOURCES["appointment_types"],
+}
+
+
+@dataclass(frozen=True)
+class Edit[Model: Strict]:
+    """A row after an edit, and the bookings that the edit left outside the rules."""
+
+    row: Model
+    conflicts: list[Violation]
+
+
+@dataclass(frozen=True)
+class Removal:
+    """How a row went: deleted, or deactivated because bookings refer to it."""
+
+    deleted: bool
+    conflicts: list[Violation]
+
+
+async def settings(engine: AsyncEngine) -> ClinicRow:
+    """Return the clinic's settings."""
+    async with engine.connect() as connection:
+        return from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
+
+
+async def rows(engine: AsyncEngine, resource: Resource) -> list[Strict]:
+    """Return every row, in the order of its id."""
+    async with engine.connect() as connection:
+        found = await connection.execute(select(resource.table).order_by(resource.table.c.id))
+        return [from_row(row, resource.model) for row in found]
+
+
+async def get(engine: AsyncEngine, resource: Resource, key: str) -> Strict:
+    """Return one row.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none with this id.
+    """
+    async with engine.connect() as connection:
+        return await _get(connection, resource, key)
+
+
+async def create(engine: AsyncEngine, resource: Resource, fields: dict[str, Any]) -> Edit[Strict]:
+    """Create a row, with a new id unless it brings one.
+
+    Raises
+    ------
+    AlreadyExistsError
+        When its id is taken.
+    InvalidFieldError
+        When it refers to a row that is not there.
+    """
+    row = _validated(resource.model, {"id": str(uuid4()), **fields})
+
+    async def work(connection: AsyncConnection) -> Strict:
+        await _check_references(connection, row)
+        key = columns_of(row)["id"]
+        taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
+        if taken.scalar_one():
+            raise AlreadyExistsError(f"There is a {resource.noun} {key} already.")
+        await connection.execute(insert(resource.table).values(columns_of(row)))
+        return row
+
+    return await _edit(engine, work)
+
+
+async def patch(
+    engine: AsyncEngine, resource: Resource, key: str, changes: dict[str, Any]
+) -> Edit[Strict]:
+    """Change some fields of a row.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none with this id.
+    InvalidFieldError
+        When the row as changed would not be valid.
+    """
+
+    async def work(connection: AsyncConnection) -> Strict:
+        present = await _get(connection, resource, key)
+        row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, "id": key})
+        await _check_references(connection, row)
+        await connection.execute(
+            update(resource.table).where(resource.table.c.id == key).values(columns_of(row))
+        )
+        await shrink_guards(connection)
+        return row
+
+    return await _edit(engine, work)
+
+
+async def patch_settings(engine: AsyncEngine, changes: dict[str, Any]) -> Edit[Strict]:
+    """Change some of the clinic's settings."""
+
+    async def work(connection: AsyncConnection) -> Strict:
+        present = from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
+        row = _validated(ClinicRow, {**present.model_dump(mode="json"), **changes})
+        await connection.execute(update(CLINIC).values(columns_of(row)))
+        return row
+
+    return await _edit(engine, work)
+
+
+async def remove(engine: AsyncEngine, resource: Resource, key: str) -> Removal:
+    """Delete a row, or deactivate it where bookings refer to it.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none with this id.
+    """
+    deleted = True
+
+    async def work(connection: AsyncConnection) -> Strict:
+        nonlocal deleted
+        row = await _get(connection, resource, key)
+        if resource.booking_column is not None:
+            column = BOOKINGS.c[resource.booking_column]
+            used = await connection.execute(select(exists().where(column == key)))
+            deleted = not used.scalar_one()
+        if deleted:
+            await connection.execute(delete(resource.table).where(resource.table.c.id == key))
+        else:
+            await connection.execute(
+                update(resource.table).where(resource.table.c.id == key).values(active=False)
+            )
+        return row
+
+    edit = await _edit(engine, work)
+    return Removal(deleted, edit.conflicts)
+
+
+async def _edit(
+    engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Strict]]
+) -> Edit[Strict]:
+    async def edit(connection: AsyncConnection) -> Edit[Strict]:
+        await hold_clinic(connection)
+        before = {(v.booking.id, v.rule) for v in await _violations(connection)}
+        row = await work(connection)
+        after = await _violations(connection)
+        return Edit(row, [v for v in after if (v.booking.id, v.rule) not in before])
+
+    return await run(engine, edit)
+
+
+async def _violations(connection: AsyncConnection) -> list[Violation]:
+    zone = to_settings((await connection.execute(select(CLINIC))).one()).zone
+    today = dt.datetime.now(zone).date()
+    clinic = await load_clinic(connection, today, FAR_AHEAD)
+    return list(Checker(clinic).violations(since=today))
+
+
+async def _get(connection: AsyncConnection, resource: Resource, key: str) -> Strict:
+    found = await connection.execute(select(resource.table).where(resource.table.c.id == key))
+    row = found.one_or_none()
+    if row is None:
+        raise NotFoundError(f"There is no {resource.noun} {key}.")
+    return from_row(row, resource.model)
+
+
+def _validated[Model: Strict](model: type[Model], fields: dict[str, Any]) -> Model:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        fault = faults_of(error)[0]
+        raise InvalidFieldError(fault.path, fault.message) from None
+
+
+async def _check_references(connection: AsyncConnection, row: Strict) -> None:
+    for field, resource in _REFERENCES.items():
+        key = getattr(row, field, None)
+        if key is not None:
+            found = await connection.execute(select(exists().where(resource.table.c.id == key)))
+            if not found.scalar_one():
+                raise InvalidFieldError(field, f"there is no {resource.noun} {key}")

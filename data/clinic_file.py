@@ -1,0 +1,460 @@
+"""The clinic file: its rows, their reading with every fault named, and its JSON Schema.
+
+The same rows are what the HTTP API takes and gives, so a field is described once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from solver.clinic import (
+    DAY_MINUTES,
+    MAX_BUFFER_MINUTES,
+    MAX_TAGS,
+    AppointmentType,
+    Availability,
+    Booking,
+    Clinic,
+    ClinicSettings,
+    InvalidClinicError,
+    Kind,
+    OverbookingRule,
+    Provider,
+    Room,
+    Status,
+)
+from solver.timeline import format_time, parse_time
+
+SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
+MAX_CAP = 100_000
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a document: where, and what would be right."""
+
+    path: str
+    message: str
+
+
+class InvalidClinicFileError(ValueError):
+    """A clinic file that cannot be taken; carries every fault."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults))
+        self.faults = faults
+
+
+# The values fields hold
+
+
+def _minute(value: object) -> int:
+    if not isinstance(value, str):
+        raise PydanticCustomError("time", "write a time as HH:MM in quotes, as in '09:30'")
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        raise PydanticCustomError("time", "{message}", {"message": str(error)}) from None
+
+
+def _start_minute(value: object) -> int:
+    minute = _minute(value)
+    if minute == DAY_MINUTES:
+        raise PydanticCustomError("time", "24:00 can only end a span")
+    return minute
+
+
+def _date(value: object) -> dt.date:
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return value  # YAML reads dates itself
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        try:
+            return dt.date.fromisoformat(value)
+        except ValueError:
+            pass
+    raise PydanticCustomError("date", "write a date as YYYY-MM-DD, as in 2027-03-01")
+
+
+def _id(value: object) -> str:
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return value.lower()
+    raise PydanticCustomError(
+        "uuid", "write an id as a UUID, as in 6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
+    )
+
+
+def _storable(value: str) -> str:
+    if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise PydanticCustomError("text", "must not hold a NUL or half a surrogate pair")
+    return value
+
+
+def _booking_year(value: dt.date) -> dt.date:
+    if not 2000 <= value.year <= 2500:
+        raise PydanticCustomError("date", "must be in the years 2000 to 2500")
+    return value
+
+
+_TIME_SCHEMA = {"type": "string", "pattern": r"^([01]\d|2[0-3]):[0-5]\d$", "examples": ["09:30"]}
+_END_SCHEMA = {**_TIME_SCHEMA, "pattern": r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$"}
+StartTime = Annotated[
+    int,
+    BeforeValidator(_start_minute),
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema(_TIME_SCHEMA),
+]
+EndTime = Annotated[
+    int,
+    BeforeValidator(_minute),
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema(_END_SCHEMA),
+]
+Date = Annotated[
+    dt.date, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date"})
+]
+BookingDate = Annotated[Date, AfterValidator(_booking_year)]
+Id = Annotated[str, BeforeValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
+Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_storable)]
+Text = Annotated[str, Field(max_length=2000), AfterValidator(_storable)]
+PatientRef = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
+
+
+def _distinct(tags: list[str]) -> list[str]:
+    return sorted(set(tags))
+
+
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_distinct)]
+Buffer = Annotated[StrictInt, Field(ge=0, le=MAX_BUFFER_MINUTES)]
+Cap = Annotated[StrictInt, Field(ge=0, le=MAX_CAP)]
+Weekday = Annotated[StrictInt, Field(ge=1, le=7, description="ISO weekday, 1 = Monday")]
+
+
+class Strict(BaseModel):
+    """A model that knows all its fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Row(Strict):
+    """A row whose own grammar the solver's type of the same row checks."""
+
+    @model_validator(mode="after")
+    def _is_valid(self) -> Self:
+        try:
+            self.to_solver()
+        except InvalidClinicError as error:
+            raise PydanticCustomError(
+                "row", "{message}", {"message": error.message, "field": error.field}
+            ) from None
+        return self
+
+    def to_solver(self) -> object:
+        """Return the row as the solver has it."""
+        raise NotImplementedError
+
+
+class ClinicRow(_Row):
+    """What holds for the clinic as a whole."""
+
+    name: Name
+    timezone: Annotated[Name, Field(examples=["Europe/Berlin"])]
+    grid_minutes: Literal[5, 10, 15, 20, 30, 60] = 15
+    preference_decay_minutes: Annotated[StrictInt, Field(ge=1, le=DAY_MINUTES)] = 240
+    min_notice_minutes: Annotated[StrictInt, Field(ge=0, le=527_040)] = 0
+
+    def to_solver(self) -> ClinicSettings:
+        """Return the row as the solver has it."""
+        return ClinicSettings(**dict(self))
+
+
+class ProviderRow(_Row):
+    """A clinician."""
+
+    id: Id
+    name: Name
+    skills: Tags = []
+    daily_cap: Cap | None = None
+    buffer_before: Buffer = 0
+    buffer_after: Buffer = 0
+    active: StrictBool = True
+
+    def to_solver(self) -> Provider:
+        """Return the row as the solver has it."""
+        return Provider(**{**dict(self), "skills": frozenset(self.skills)})
+
+
+class RoomRow(_Row):
+    """A place."""
+
+    id: Id
+    name: Name
+    equipment: Tags = []
+    turnover_minutes: Buffer = 0
+    active: StrictBool = True
+
+    def to_solver(self) -> Room:
+        """Return the row as the solver has it."""
+        return Room(**{**dict(self), "equipment": frozenset(self.equipment)})
+
+
+class AppointmentTypeRow(_Row):
+    """What is booked."""
+
+    id: Id
+    name: Name
+    duration_minutes: Annotated[StrictInt, Field(ge=1, le=DAY_MINUTES)]
+    buffer_before: Buffer = 0
+    buffer_after: Buffer = 0
+    required_skills: Tags = []
+    required_equipment: Tags = []
+    daily_cap: Cap | None = None
+    active: StrictBool = True
+
+    def to_solver(self) -> AppointmentType:
+        """Return the row as the solver has it."""
+        return AppointmentType(
+            **{
+                **dict(self),
+                "required_skills": frozenset(self.required_skills),
+                "required_equipment": frozenset(self.required_equipment),
+            }
+        )
+
+
+class AvailabilityRow(_Row):
+    """An open or closed span of a provider, a room or (closed only) the clinic."""
+
+    provider_id: Id | None = None
+    room_id: Id | None = None
+    weekday: Weekday | None = None
+    date: Date | None = None
+    start_time: StartTime
+    end_time: EndTime
+    kind: Kind = "open"
+    valid_from: Date | None = None
+    valid_to: Date | None = None
+
+    def to_solver(self) -> Availability:
+        """Return the row as the solver has it."""
+        fields = dict(self)
+        return Availability(fields.pop("start_time"), fields.pop("end_time"), **fields)
+
+
+class OverbookingRuleRow(_Row):
+    """An allowance to book over regular capacity; without an id it gets one from its content."""
+
+    id: Id
+    provider_id: Id | None = None
+    appointment_type_id: Id | None = None
+    weekday: Weekday | None = None
+    start_time: StartTime | None = None
+    end_time: EndTime | None = None
+    max_overlap: Cap = 1
+    max_per_day: Cap = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_by_content(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "id" not in value:
+            content = orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=str).decode()
+            return {**value, "id": str(uuid5(NAMESPACE_URL, f"overbooking-rule:{content}"))}
+        return value
+
+    def to_solver(self) -> OverbookingRule:
+        """Return the row as the solver has it."""
+        fields = dict(self)
+        return OverbookingRule(start=fields.pop("start_time"), end=fields.pop("end_time"), **fields)
+
+
+class BookingRow(_Row):
+    """One appointment placed. `notes` and, on a hold, `expires_at` are written when present."""
+
+    id: Id
+    provider_id: Id
+    room_id: Id
+    appointment_type_id: Id
+    date: BookingDate
+    start_time: StartTime
+    patient_ref: PatientRef | None = None
+    status: Status = "booked"
+    is_overbooked: StrictBool = False
+    notes: Text | None = None
+    expires_at: AwareDatetime | None = None
+
+    def to_solver(self) -> Booking:
+        """Return the row as the solver has it."""
+        fields = dict(self)
+        del fields["notes"], fields["expires_at"]
+        return Booking(start=fields.pop("start_time"), **fields)
+
+
+class ClinicFile(Strict):
+    """A whole clinic in one document."""
+
+    clinic: ClinicRow
+    providers: list[ProviderRow] = []
+    rooms: list[RoomRow] = []
+    appointment_types: list[AppointmentTypeRow] = []
+    availability: list[AvailabilityRow] = []
+    overbooking_rules: list[OverbookingRuleRow] = []
+    bookings: list[BookingRow] = []
+
+    def to_clinic(self, now: dt.datetime) -> Clinic:
+        """Return the clinic as the solver has it, without the holds expired at `now`."""
+        return Clinic(
+            self.clinic.to_solver(),
+            tuple(row.to_solver() for row in self.providers),
+            tuple(row.to_solver() for row in self.rooms),
+            tuple(row.to_solver() for row in self.appointment_types),
+            tuple(row.to_solver() for row in self.availability),
+            tuple(row.to_solver() for row in self.overbooking_rules),
+            tuple(
+                row.to_solver()
+                for row in self.bookings
+                if row.status != "held" or row.expires_at is None or row.expires_at > now
+            ),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document with every field, `notes` and `expires_at` only where set."""
+        document = self.model_dump(mode="json")
+        for booking in document["bookings"]:
+            for name in ("notes", "expires_at"):
+                if booking[name] is None:
+                    del booking[name]
+        return document
+
+
+# Reading
+
+
+def read_clinic_file(path: Path) -> ClinicFile:
+    """Read a clinic file, JSON or YAML by its name.
+
+    Raises
+    ------
+    InvalidClinicFileError
+        With every fault found.
+    OSError
+        When the file cannot be read.
+    """
+    is_yaml = path.suffix.lower() in (".yaml", ".yml")
+    return parse_clinic_file(path.read_bytes(), is_yaml=is_yaml)
+
+
+def parse_clinic_file(
+    document: bytes, *, is_yaml: bool = False, known: Mapping[str, frozenset[str]] | None = None
+) -> ClinicFile:
+    """Read a document; `known` are ids by list that its rows may also refer to.
+
+    Raises
+    ------
+    InvalidClinicFileError
+        With every fault found.
+    """
+    value = _parse_yaml(document) if is_yaml else _parse_json(document)
+    try:
+        file = ClinicFile.model_validate(value)
+    except ValidationError as error:
+        raise InvalidClinicFileError(faults_of(error)) from None
+    if faults := list(_reference_faults(file, known or {})):
+        raise InvalidClinicFileError(faults)
+    return file
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the clinic file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        **ClinicFile.model_json_schema(),
+    }
+
+
+def faults_of(error: ValidationError, root: tuple[str | int, ...] = ()) -> list[Fault]:
+    """Return a validation's errors as faults with their paths."""
+    faults = []
+    for detail in error.errors(include_url=False, include_input=False):
+        path = [*root, *detail["loc"]]
+        if field := detail.get("ctx", {}).get("field"):
+            path.append(field)
+        faults.append(Fault(format_path(path), detail["msg"]))
+    return faults
+
+
+def format_path(parts: list[str | int]) -> str:
+    """Write a path as ``bookings[3].start_time``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return text.lstrip(".") or "document"
+
+
+def _parse_json(document: bytes) -> object:
+    try:
+        return orjson.loads(document)
+    except orjson.JSONDecodeError as error:
+        raise InvalidClinicFileError(
+            [Fault(f"line {error.lineno}, column {error.colno}", f"not JSON: {error.msg}")]
+        ) from None
+
+
+def _parse_yaml(document: bytes) -> object:
+    try:
+        return YAML(typ="safe", pure=True).load(document.decode())
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "document"
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise InvalidClinicFileError([Fault(place, f"not YAML: {problem}")]) from None
+
+
+def _reference_faults(file: ClinicFile, known: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
+    ids: dict[str, frozenset[str]] = {}
+    for name in ("providers", "rooms", "appointment_types", "overbooking_rules", "bookings"):
+        rows = [row.id for row in getattr(file, name)]
+        ids[name] = frozenset(rows) | known.get(name, frozenset())
+        seen: set[str] = set()
+        for position, key in enumerate(rows):
+            if key in seen:
+                yield Fault(f"{name}[{position}].id", f"{key} stands twice in {name}")
+            seen.add(key)
+    references = {
+        "provider_id": "providers",
+        "room_id": "rooms",
+        "appointment_type_id": "appointment_types",
+    }
+    for name in ("availability", "overbooking_rules", "bookings"):
+        for position, row in enumerate(getattr(file, name)):
+            for field, target in references.items():
+                value = getattr(row, field, None)
+                if value is not None and value not in ids[target]:
+                    yield Fault(f"{name}[{position}].{field}", f"there is no {value} in {target}")

@@ -1,0 +1,69 @@
+"""What can go wrong with a request, each with the code that callers rely on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RequestError(Exception):
+    """A request that is refused for a reason its caller can act on."""
+
+    code = "REFUSED"
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra
+
+
+class NotFoundError(RequestError):
+    """There is no such row."""
+
+    code = "NOT_FOUND"
+
+
+class InvalidFieldError(RequestError):
+    """A field's value does not fit; `field` names it."""
+
+    code = "VALIDATION_ERROR"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class AlreadyExistsError(RequestError):
+    """There is a row with this id already."""
+
+    code = "ALREADY_EXISTS"
+
+
+class SlotUnavailableError(RequestError):
+    """The placement cannot be booked, for the reasons given."""
+
+    code = "SLOT_UNAVAILABLE"
+
+
+class PatientConflictError(RequestError):
+    """The patient has another booking at that time."""
+
+    code = "PATIENT_CONFLICT"
+
+
+class InvalidStateError(RequestError):
+    """The booking's status does not allow the move."""
+
+    code = "INVALID_STATE"
+
+
+class ImportConflictError(RequestError):
+    """Bookings of a clinic file cannot stand beside one another in the database."""
+
+    code = "BOOKING_CONFLICT"
+
+
+class BusyError(RequestError):
+    """The database is too busy, or away; the same request may go through in a moment."""
+
+    code = "TEMPORARILY_UNAVAILABLE"
