@@ -64,6 +64,9 @@ CONSTRAINT_REASONS = {
     NO_ROOM_OVERLAP: "ROOM_BUSY",
 }
 
+type Found = tuple[Row[Any], str, int]
+"""A booking's row, the clinic's time zone and the type's duration: what a booking's times need."""
+
 _RERUN = {"40001", "40P01"}  # serialization failure, deadlock
 _BUSY = {
     "53300",  # too many connections
@@ -138,8 +141,8 @@ async def book(
     now: dt.datetime,
     weights: Weights,
     horizon_days: int,
-) -> Row[Any]:
-    """Book one appointment and return its row, committed.
+) -> Found:
+    """Book one appointment and return it, committed.
 
     Raises
     ------
@@ -153,7 +156,7 @@ async def book(
         When the patient has an overlapping booking and the caller did not allow it.
     """
 
-    async def work(connection: AsyncConnection) -> Row[Any]:
+    async def work(connection: AsyncConnection) -> Found:
         await share_clinic(connection)
         kind = await _existing(connection, order)
         settings = to_settings((await connection.execute(select(CLINIC))).one())
@@ -168,7 +171,8 @@ async def book(
         slot = await _place(connection, order, capped, now, weights)
         if not order.allow_patient_overlap:
             await _refuse_patient_overlap(connection, order.patient_ref, slot)
-        return await _insert(connection, order, slot)
+        row = await _insert(connection, order, slot)
+        return row, settings.timezone, kind.duration_minutes
 
     return await run(engine, work)
 
@@ -351,8 +355,8 @@ async def _release_expired_holds(connection: AsyncConnection, provider_id: str, 
     )
 
 
-async def get(engine: AsyncEngine, booking_id: str) -> tuple[Row[Any], str, int]:
-    """Return a booking's row, the clinic's time zone and the type's duration.
+async def get(engine: AsyncEngine, booking_id: str) -> Found:
+    """Return one booking.
 
     Raises
     ------
@@ -365,8 +369,8 @@ async def get(engine: AsyncEngine, booking_id: str) -> tuple[Row[Any], str, int]
     return rows[0]
 
 
-async def find(engine: AsyncEngine, conditions: list[Any]) -> list[tuple[Row[Any], str, int]]:
-    """Return bookings in the order of date, start and id, with zone and duration."""
+async def find(engine: AsyncEngine, conditions: list[Any]) -> list[Found]:
+    """Return bookings in the order of date, start and id."""
     statement = (
         select(BOOKINGS, CLINIC.c.timezone, TYPES.c.duration_minutes)
         .join(TYPES, TYPES.c.id == BOOKINGS.c.appointment_type_id)

@@ -1,0 +1,47 @@
+"""The HTTP service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from api import bookings, clinic, errors, health, slots
+from api.catalogue import build_routers
+from api.context import Context
+from api.settings import Settings, read_settings
+from data.engine import create_engine
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the service; its database, named by the settings, has the newest schema."""
+    settings = settings or read_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if settings.database_url is None:
+            raise RuntimeError("DATABASE_URL is not set; start the service with slotwright serve")
+        engine = create_engine(settings.database_url)
+        app.state.context = Context(settings, engine)
+        yield
+        await engine.dispose()
+
+    app = FastAPI(
+        title="Slotwright",
+        version=version("slotwright"),
+        summary="Every bookable slot of a clinic, exact, scored and explained.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    errors.install(app)
+    for router in (
+        slots.router,
+        bookings.router,
+        clinic.router,
+        *build_routers(),
+        health.router,
+    ):
+        app.include_router(router)
+    return app

@@ -1,0 +1,146 @@
+"""The clinic's rows: ``/providers``, ``/rooms``, ``/appointment-types`` and so on.
+
+The five routers are alike: list, get, create, change, delete, with the clinic file's fields.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, create_model
+
+from api.context import ContextDependency
+from api.errors import Problem
+from api.schemas import Conflict, RemovalOut
+from data import catalogue
+from data.catalogue import RESOURCES, Edit, Resource
+from data.clinic_file import ClinicRow, Id, Strict
+
+RowId = Annotated[Id, Path()]
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem},
+    409: {"model": Problem},
+    422: {"model": Problem},
+}
+
+
+def build_routers() -> list[APIRouter]:
+    """Return the routers of all kinds of row and of the clinic's settings."""
+    return [_settings_router(), *(_router(resource) for resource in RESOURCES.values())]
+
+
+def _partial(model: type[Strict], name: str, *, only: str | None = None) -> type[BaseModel]:
+    """Return `model` with all fields optional, or with `only` that one."""
+    fields: dict[str, Any] = {}
+    for field, info in model.model_fields.items():
+        if only in (None, field):
+            kind: Any = info.annotation
+            if info.metadata:
+                kind = Annotated[kind, *info.metadata]
+            fields[field] = (kind | None, None)
+        else:
+            fields[field] = (info.annotation, info)
+    return create_model(name, __base__=Strict, **fields)
+
+
+def _edited(edit: Edit[Strict]) -> dict[str, Any]:
+    conflicts = [Conflict.of(violation).model_dump(mode="json") for violation in edit.conflicts]
+    return {**edit.row.model_dump(mode="json"), "conflicts": conflicts}
+
+
+def _with_conflicts(model: type[Strict]) -> type[BaseModel]:
+    return create_model(f"{model.__name__}Edited", __base__=model, conflicts=(list[Conflict], []))
+
+
+def _settings_router() -> APIRouter:
+    router = APIRouter(prefix="/clinic", tags=["clinic"])
+    changes = _partial(ClinicRow, "ClinicPatch")
+
+    @router.get("", operation_id="getClinic", summary="The clinic's settings")
+    async def get(context: ContextDependency) -> ClinicRow:
+        return await catalogue.settings(context.engine)
+
+    @router.patch(
+        "",
+        operation_id="patchClinic",
+        summary="Change the clinic's settings",
+        response_model=_with_conflicts(ClinicRow),
+        responses=PROBLEMS,
+    )
+    async def patch(body: changes, context: ContextDependency) -> dict[str, Any]:  # type: ignore[valid-type]
+        given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
+        return _edited(await catalogue.patch_settings(context.engine, given))
+
+    return router
+
+
+def _router(resource: Resource) -> APIRouter:
+    path = resource.name.replace("_", "-")
+    router = APIRouter(prefix=f"/{path}", tags=[path])
+    model = resource.model
+    noun = resource.noun.title().replace(" ", "")
+    new = _partial(model, f"{noun}Create", only="id")
+    changes = _partial(model, f"{noun}Patch")
+    edited = _with_conflicts(model)
+
+    @router.get(
+        "",
+        operation_id=f"list{noun}",
+        summary=f"Every {resource.noun}",
+        response_model=list[model],  # type: ignore[valid-type]
+    )
+    async def rows(context: ContextDependency) -> Any:
+        found = await catalogue.rows(context.engine, resource)
+        return [row.model_dump(mode="json") for row in found]
+
+    @router.get(
+        "/{row_id}",
+        operation_id=f"get{noun}",
+        summary=f"One {resource.noun}",
+        response_model=model,
+        responses=PROBLEMS,
+    )
+    async def get(row_id: RowId, context: ContextDependency) -> Any:
+        return (await catalogue.get(context.engine, resource, row_id)).model_dump(mode="json")
+
+    @router.post(
+        "",
+        operation_id=f"create{noun}",
+        summary=f"Create a {resource.noun}",
+        status_code=201,
+        response_model=edited,
+        responses=PROBLEMS,
+    )
+    async def create(body: new, context: ContextDependency) -> dict[str, Any]:  # type: ignore[valid-type]
+        given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
+        if given.get("id") is None:
+            given.pop("id", None)
+        return _edited(await catalogue.create(context.engine, resource, given))
+
+    @router.patch(
+        "/{row_id}",
+        operation_id=f"patch{noun}",
+        summary=f"Change a {resource.noun}",
+        response_model=edited,
+        responses=PROBLEMS,
+    )
+    async def patch(row_id: RowId, body: changes, context: ContextDependency) -> dict[str, Any]:  # type: ignore[valid-type]
+        given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
+        given.pop("id", None)
+        return _edited(await catalogue.patch(context.engine, resource, row_id, given))
+
+    @router.delete(
+        "/{row_id}",
+        operation_id=f"delete{noun}",
+        summary=f"Delete a {resource.noun}, or deactivate one that bookings refer to",
+        responses=PROBLEMS,
+    )
+    async def delete(row_id: RowId, context: ContextDependency) -> RemovalOut:
+        removal = await catalogue.remove(context.engine, resource, row_id)
+        return RemovalOut(
+            id=row_id,
+            deleted=removal.deleted,
+            deactivated=not removal.deleted,
+            conflicts=[Conflict.of(violation) for violation in removal.conflicts],
+        )
+
+    return router

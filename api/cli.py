@@ -1,0 +1,148 @@
+"""The ``slotwright`` command. Commands import what they need when they run: help comes at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="slotwright",
+    help="The scheduling engine for clinics: every bookable slot, exact, scored and explained.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where the embedded database lies.", file_okay=False)
+]
+ClinicOption = Annotated[
+    Path, typer.Option("--clinic", help="A clinic file, JSON or YAML.", metavar="FILE")
+]
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End the command with one line that says what is wrong and what to do."""
+    typer.echo(f"slotwright: {message}", err=True)
+    raise typer.Exit(code)
+
+
+@app.command()
+def demo(port: Port = 8000, data_dir: DataDir = None) -> None:
+    """Start a demo clinic on an embedded database and print one slot query."""
+    from api import commands
+
+    _run(lambda: commands.demo(port, data_dir))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Port = 8000,
+    data_dir: DataDir = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Service processes.")] = 1,
+) -> None:
+    """Run the service, on DATABASE_URL or an embedded database."""
+    from api import commands
+
+    _run(lambda: commands.serve(host, port, data_dir, workers))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A clinic file, JSON or YAML.")],
+    replace: Annotated[bool, typer.Option(help="Also remove what the file lacks.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Bring a clinic file into the database, all of it or nothing."""
+    from api import commands
+
+    _run(lambda: commands.import_file(file, replace, data_dir))
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to write; - is standard output.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Write the clinic in the database to a clinic file."""
+    from api import commands
+
+    _run(lambda: commands.export_file(file, data_dir))
+
+
+@app.command()
+def slots(
+    clinic: ClinicOption,
+    date: Annotated[str, typer.Option(help="YYYY-MM-DD")],
+    kind: Annotated[str, typer.Option("--type", help="An appointment type's name or id.")],
+    provider: Annotated[
+        list[str] | None, typer.Option(help="A provider's name or id; repeatable.")
+    ] = None,
+    preferred_start: Annotated[str | None, typer.Option(help="HH:MM")] = None,
+    preferred_end: Annotated[str | None, typer.Option(help="HH:MM")] = None,
+    rooms: Annotated[
+        Literal["best", "all"], typer.Option(help="The best room of each start, or all.")
+    ] = "best",
+    limit: Annotated[int, typer.Option(help="1 to 5000")] = 50,
+    now: Annotated[
+        str | None, typer.Option(help="The moment to answer for, as 2027-03-01T08:00.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The body of GET /slots.")] = False,
+) -> None:
+    """Find the slots of a date in a clinic file; no database."""
+    from api import commands
+
+    fields = {
+        "date": date,
+        "provider": provider or [],
+        "preferred_start": preferred_start,
+        "preferred_end": preferred_end,
+        "rooms": rooms,
+        "limit": limit,
+    }
+    _run(lambda: commands.slots(clinic, kind, fields, now, as_json=as_json))
+
+
+@app.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="A clinic file; without one, the database.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Tell every rule that any booking breaks; exit 1 if any does."""
+    from api import commands
+
+    _run(lambda: commands.check(file, data_dir, as_json=as_json))
+
+
+@app.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database's schema to the newest version."""
+    from api import commands
+
+    _run(lambda: commands.migrate_database(data_dir))
+
+
+def _run(command: object) -> None:
+    """Run a command; what a person can mend ends as one line and exit code 1 or 2."""
+    from api.commands import COMPLAINTS, explain
+
+    assert callable(command)
+    try:
+        code = command()
+    except COMPLAINTS as error:
+        fail(explain(error), 2)
+    if code:
+        raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,71 @@
+"""The clinic file over HTTP: ``/clinic/import``, ``/clinic/export``, ``/clinic/schema``."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from api.context import ContextDependency
+from api.errors import Problem
+from api.schemas import Conflict, ImportOut
+from data.clinic_file import ClinicFile, json_schema
+from data.transfer import export_clinic, import_document
+
+router = APIRouter(prefix="/clinic", tags=["clinic"])
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "application/yaml": {"schema": {"type": "string"}},
+        },
+    }
+}
+
+
+@router.post(
+    "/import",
+    operation_id="importClinic",
+    summary="Bring a clinic file in, all of it or nothing",
+    responses={409: {"model": Problem}, 422: {"model": Problem}},
+    openapi_extra=BODY,
+)
+async def import_clinic(
+    request: Request,
+    context: ContextDependency,
+    replace: Annotated[bool, Query(description="Also remove what the file lacks.")] = False,
+) -> ImportOut:
+    """Match rows by id; bookings that only break a softer rule are taken, with a warning."""
+    report = await import_document(
+        context.engine,
+        await request.body(),
+        is_yaml="yaml" in request.headers.get("content-type", ""),
+        replace=replace,
+        today=dt.datetime.now(dt.UTC).date(),
+    )
+    return ImportOut(
+        imported=report.imported,
+        removed=report.removed,
+        warnings=[Conflict.of(violation) for violation in report.warnings],
+    )
+
+
+@router.get(
+    "/export",
+    operation_id="exportClinic",
+    summary="The whole clinic as a clinic file",
+    response_model=dict[str, Any],
+)
+async def export(context: ContextDependency) -> dict[str, Any]:
+    """Write every row; importing the result gives the same clinic."""
+    file: ClinicFile = await export_clinic(context.engine)
+    return file.to_json()
+
+
+@router.get("/schema", operation_id="clinicSchema", summary="The clinic file's JSON Schema")
+async def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the clinic file."""
+    return json_schema()

@@ -1,0 +1,163 @@
+"""Every error as problem+json (RFC 9457) with a stable code; no trace and no SQL leaves."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from data.clinic_file import Fault, InvalidClinicFileError, format_path
+from data.errors import (
+    AlreadyExistsError,
+    BusyError,
+    ImportConflictError,
+    InvalidFieldError,
+    InvalidStateError,
+    NotFoundError,
+    PatientConflictError,
+    RequestError,
+    SlotUnavailableError,
+)
+from solver.slots import DateOutOfRangeError
+
+MEDIA_TYPE = "application/problem+json"
+VALIDATION_ERROR = "VALIDATION_ERROR"
+RETRY_AFTER_SECONDS = "1"
+
+STATUS_OF: dict[type[RequestError], int] = {
+    NotFoundError: 404,
+    AlreadyExistsError: 409,
+    SlotUnavailableError: 409,
+    PatientConflictError: 409,
+    InvalidStateError: 409,
+    ImportConflictError: 409,
+}
+
+log = structlog.get_logger(__name__)
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it, with a stable code and what more there is to say."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldError] | None = None
+    reasons: list[str] | None = None
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: dict[str, str] | None = None,
+    **extra: Any,
+) -> Response:
+    """Return one error as a response."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **extra,
+    }
+    return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def _invalid(faults: list[Fault], code: str = VALIDATION_ERROR) -> Response:
+    errors = [{"field": fault.path, "message": fault.message} for fault in faults]
+    detail = "; ".join(f"{fault.path}: {fault.message}" for fault in faults[:5])
+    return problem(422, code, detail, errors=errors)
+
+
+def _busy() -> Response:
+    return problem(
+        503,
+        BusyError.code,
+        "The service is busy or its database is away; please repeat the request.",
+        headers={"Retry-After": RETRY_AFTER_SECONDS},
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Give `app` the handlers that turn every exception into a problem."""
+
+    @app.exception_handler(RequestError)
+    async def refused(_: Request, error: RequestError) -> Response:
+        return problem(STATUS_OF[type(error)], error.code, error.detail, **error.extra)
+
+    @app.exception_handler(InvalidFieldError)
+    async def invalid_field(_: Request, error: InvalidFieldError) -> Response:
+        return _invalid([Fault(error.field, error.message)])
+
+    @app.exception_handler(InvalidClinicFileError)
+    async def invalid_file(_: Request, error: InvalidClinicFileError) -> Response:
+        return _invalid(error.faults, "INVALID_CLINIC_FILE")
+
+    @app.exception_handler(DateOutOfRangeError)
+    async def out_of_range(_: Request, error: DateOutOfRangeError) -> Response:
+        return _invalid([Fault("date", str(error))], "DATE_OUT_OF_RANGE")
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> Response:
+        faults = []
+        for detail in error.errors():
+            if detail["type"] == "json_invalid":
+                faults.append(Fault("body", f"not JSON: {detail['ctx']['error']}"))
+                continue
+            path = list(detail["loc"])
+            where = path.pop(0) if path and path[0] in ("query", "path", "body") else "request"
+            faults.append(Fault(format_path(path) if path else str(where), detail["msg"]))
+        return _invalid(faults)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        code = HTTPStatus(error.status_code).name
+        headers = dict(error.headers) if error.headers else None
+        return problem(error.status_code, code, str(error.detail), headers=headers)
+
+    @app.exception_handler(BusyError)
+    @app.exception_handler(PoolTimeoutError)
+    @app.exception_handler(OSError)
+    async def busy(_: Request, error: Exception) -> Response:
+        log.warning("busy", error=type(error).__name__)
+        return _busy()
+
+    @app.exception_handler(DBAPIError)
+    async def database_error(_: Request, error: DBAPIError) -> Response:
+        state = getattr(error.orig, "sqlstate", None)
+        if error.connection_invalidated or state is None or state[:2] in ("08", "53", "55", "57"):
+            log.warning("busy", error=type(error).__name__, sqlstate=state)
+            return _busy()
+        log.error("database_error", sqlstate=state, exc_info=error)
+        return _internal()
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> Response:
+        log.error("unexpected", exc_info=error)
+        return _internal()
+
+
+def _internal() -> Response:
+    return problem(500, "INTERNAL_ERROR", "Something went wrong here; it has been logged.")

@@ -1,0 +1,30 @@
+"""``/healthz`` and ``/readyz``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy import text
+
+from api.context import ContextDependency
+from api.errors import Problem
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", operation_id="health", summary="The process lives")
+async def health() -> dict[str, str]:
+    """Answer as long as the process does."""
+    return {"status": "ok"}
+
+
+@router.get(
+    "/readyz",
+    operation_id="ready",
+    summary="The database answers",
+    responses={503: {"model": Problem}},
+)
+async def ready(context: ContextDependency) -> dict[str, str]:
+    """Answer 200 when the database does, else 503."""
+    async with context.engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+    return {"status": "ready"}

@@ -1,0 +1,234 @@
+"""What the API takes and gives, beyond the rows of the clinic file."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, Field, StrictBool, model_validator
+from pydantic_core import PydanticCustomError
+from sqlalchemy import Row
+
+from data.clinic_file import Date, EndTime, Id, PatientRef, StartTime, Strict, Text
+from solver.checker import Violation
+from solver.clinic import DAY_MINUTES, Span, Status
+from solver.objective import POINTS, round_half_up
+from solver.slots import Slot, SlotPage
+from solver.timeline import format_time, instant
+
+MAX_LIMIT = 5000
+DEFAULT_LIMIT = 50
+
+
+def preferred_window(start: int | None, end: int | None) -> Span | None:
+    """Return the preferred window; one end alone leaves the other at that end of the day."""
+    if start is None and end is None:
+        return None
+    return (0 if start is None else start, DAY_MINUTES if end is None else end)
+
+
+class SlotQuery(Strict):
+    """One slot query."""
+
+    date: Date
+    appointment_type_id: Id
+    provider_id: list[Id] = Field(default=[], description="Repeatable; none means any provider.")
+    preferred_start: StartTime | None = None
+    preferred_end: EndTime | None = None
+    rooms: Literal["best", "all"] = "best"
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+
+    @model_validator(mode="after")
+    def _window_has_minutes(self) -> Self:
+        window = preferred_window(self.preferred_start, self.preferred_end)
+        if window is not None and window[0] >= window[1]:
+            raise PydanticCustomError("window", "preferred_end must be later than preferred_start")
+        return self
+
+
+class ScorePartsOut(BaseModel):
+    """The score's parts, each in [0, 1], to four decimals."""
+
+    preference: float
+    gap: float
+    room: float
+    overbook: float
+
+
+class SlotOut(BaseModel):
+    """One feasible placement."""
+
+    provider_id: str
+    provider_name: str
+    room_id: str
+    room_name: str
+    date: dt.date
+    start_time: str
+    end_time: str
+    start: dt.datetime
+    end: dt.datetime
+    score: float
+    score_parts: ScorePartsOut
+    is_overbooked: bool
+
+
+class SlotsOut(BaseModel):
+    """The answer to a slot query."""
+
+    date: dt.date
+    appointment_type_id: str
+    total: int
+    slots: list[SlotOut]
+    next_available_date: dt.date | None
+    blocked_by: dict[str, int]
+
+
+def slots_body(page: SlotPage, zone: ZoneInfo, following: dt.date | None) -> dict[str, Any]:
+    """Return the body of ``GET /slots``, ready for JSON."""
+    return {
+        "date": page.date.isoformat(),
+        "appointment_type_id": page.kind.id,
+        "total": page.total,
+        "slots": [slot_body(slot, zone) for slot in page.slots],
+        "next_available_date": None if following is None else following.isoformat(),
+        "blocked_by": page.blocked_by,
+    }
+
+
+def slot_body(slot: Slot, zone: ZoneInfo) -> dict[str, Any]:
+    """Return one slot, ready for JSON."""
+    parts = slot.parts
+    return {
+        "provider_id": slot.provider.id,
+        "provider_name": slot.provider.name,
+        "room_id": slot.room.id,
+        "room_name": slot.room.name,
+        **times_body(slot.date, slot.start, slot.end, zone),
+        "score": slot.score,
+        "score_parts": {
+            "preference": round_half_up(parts.preference) / POINTS,
+            "gap": round_half_up(parts.gap) / POINTS,
+            "room": round_half_up(parts.room) / POINTS,
+            "overbook": round_half_up(parts.overbook) / POINTS,
+        },
+        "is_overbooked": slot.is_overbooked,
+    }
+
+
+def times_body(day: dt.date, start: int, end: int, zone: ZoneInfo) -> dict[str, str]:
+    """Return an appointment's times, local and with their UTC offset."""
+    return {
+        "date": day.isoformat(),
+        "start_time": format_time(start),
+        "end_time": format_time(end),
+        "start": instant(zone, day, start).isoformat(),
+        "end": instant(zone, day, end).isoformat(),
+    }
+
+
+class BookingIn(Strict):
+    """An appointment to book."""
+
+    appointment_type_id: Id
+    provider_id: Id
+    date: Date
+    start_time: StartTime
+    patient_ref: PatientRef
+    room_id: Id | None = None
+    accept_overbooked: StrictBool = False
+    allow_patient_overlap: StrictBool = False
+    notes: Text | None = None
+
+
+class BookingOut(BaseModel):
+    """One booking."""
+
+    id: str
+    provider_id: str
+    room_id: str
+    appointment_type_id: str
+    date: dt.date
+    start_time: str
+    end_time: str
+    start: dt.datetime
+    end: dt.datetime
+    patient_ref: str | None
+    status: Status
+    is_overbooked: bool
+    notes: str | None
+    score: float | None
+    version: int
+    expires_at: dt.datetime | None
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+def booking_body(row: Row[Any], timezone: str, duration: int) -> dict[str, Any]:
+    """Return one booking, ready for JSON."""
+    zone = ZoneInfo(timezone)
+
+    def moment(value: dt.datetime | None) -> str | None:
+        return None if value is None else value.astimezone(zone).isoformat()
+
+    end = row.start_minute + duration
+    times = times_body(row.date, row.start_minute, min(end, DAY_MINUTES), zone)
+    return {
+        "id": str(row.id),
+        "provider_id": str(row.provider_id),
+        "room_id": str(row.room_id),
+        "appointment_type_id": str(row.appointment_type_id),
+        **times,
+        "patient_ref": row.patient_ref,
+        "status": row.status,
+        "is_overbooked": row.is_overbooked,
+        "notes": row.notes,
+        "score": None if row.score is None else row.score / POINTS,
+        "version": row.version,
+        "expires_at": moment(row.expires_at),
+        "created_at": moment(row.created_at),
+        "updated_at": moment(row.updated_at),
+    }
+
+
+class Conflict(BaseModel):
+    """A booking that an edit or an import leaves outside a rule."""
+
+    booking_id: str
+    provider_id: str
+    room_id: str
+    date: dt.date
+    start_time: str
+    rule: int = Field(description="The number of the rule in the documentation.")
+    detail: str
+
+    @classmethod
+    def of(cls, violation: Violation) -> Self:
+        """Return a violation as it is told."""
+        booking = violation.booking
+        return cls(
+            booking_id=booking.id,
+            provider_id=booking.provider_id,
+            room_id=booking.room_id,
+            date=booking.date,
+            start_time=format_time(booking.start),
+            rule=violation.rule,
+            detail=violation.detail,
+        )
+
+
+class ImportOut(BaseModel):
+    """What an import did."""
+
+    imported: dict[str, int]
+    removed: dict[str, int]
+    warnings: list[Conflict]
+
+
+class RemovalOut(BaseModel):
+    """How a row went."""
+
+    id: str
+    deleted: bool
+    deactivated: bool
+    conflicts: list[Conflict]

@@ -1,0 +1,93 @@
+"""Settings from the environment; an unknown or bad one is refused by name at the start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from solver.clinic import InvalidClinicError
+from solver.objective import DEFAULT_WEIGHTS, Weights
+
+PREFIX = "SLOTWRIGHT_"
+BARE = ("DATABASE_URL", "REDIS_URL")
+"""Variables known by the names that other software gives them."""
+
+
+class InvalidSettingError(ValueError):
+    """A setting that cannot be used; the message names the variable and what would be right."""
+
+
+def default_data_dir() -> Path:
+    """Return where this user's services keep their data."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/slotwright")
+    return user_data_path("slotwright", appauthor=False)
+
+
+class Settings(BaseSettings):
+    """The service's settings."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, arbitrary_types_allowed=True)
+
+    database_url: str | None = Field(None, validation_alias="DATABASE_URL")
+    redis_url: str | None = Field(None, validation_alias="REDIS_URL")
+    hub_url: str | None = None
+    rate_limits: Literal["on", "off"] = "on"
+    no_show_grace_minutes: Annotated[int, Field(ge=0, le=1440)] = 30
+    horizon_days: Annotated[int, Field(ge=0, le=3650)] = 365
+    weights: Annotated[Weights, NoDecode] = DEFAULT_WEIGHTS
+    data_dir: Path = Field(default_factory=default_data_dir)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _parse_weights(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return Weights.parse(value)
+        except InvalidClinicError as error:
+            raise ValueError(error.message) from None
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must be a postgresql:// URL")
+        return None if value is None else value.replace("postgres://", "postgresql://", 1)
+
+
+def read_settings() -> Settings:
+    """Read the environment.
+
+    Raises
+    ------
+    InvalidSettingError
+        When a variable of ours is unknown or has a bad value.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} - {
+        PREFIX + name for name in BARE
+    }
+    unknown = sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known)
+    if unknown:
+        raise InvalidSettingError(
+            f"{unknown[0]}: there is no such setting; known are {', '.join(sorted(known))}"
+        )
+    try:
+        return Settings()
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        name = str(detail["loc"][0])
+        variable = name if name in BARE else PREFIX + name.upper()
+        message = detail["msg"].removeprefix("Value error, ")
+        raise InvalidSettingError(f"{variable}: {message}") from None

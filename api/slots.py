@@ -1,0 +1,77 @@
+"""``GET /slots``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from typing import Annotated
+
+import anyio.to_thread
+import orjson
+from anyio import CapacityLimiter
+from fastapi import APIRouter, Query, Response
+from fastapi.concurrency import run_in_threadpool
+
+from api.context import ContextDependency
+from api.errors import Problem
+from api.schemas import SlotQuery, SlotsOut, preferred_window, slots_body
+from data.errors import NotFoundError
+from data.snapshot import load_for_slots
+from solver.clinic import Clinic, SlotRequest
+from solver.slots import LOOK_AHEAD_DAYS, check_date, find_slots, next_available_date
+
+router = APIRouter(tags=["slots"])
+
+SOLVES_AT_ONCE = CapacityLimiter(os.cpu_count() or 1)
+"""Solving is computing: more at once than cores would only slow each other down."""
+
+
+@router.get(
+    "/slots",
+    operation_id="findSlots",
+    summary="Every bookable slot of a date, best first",
+    response_model=SlotsOut,
+    responses={404: {"model": Problem}, 422: {"model": Problem}},
+)
+async def get_slots(query: Annotated[SlotQuery, Query()], context: ContextDependency) -> Response:
+    """Compute the slots from the rows as they are now; nothing of the answer is stored."""
+    now = dt.datetime.now(dt.UTC)
+    clinic = await load_for_slots(context.engine, query.date, query.date)
+    _check_known(clinic, query)
+    horizon = context.settings.horizon_days
+    check_date(clinic.settings, query.date, now, horizon)
+    request = SlotRequest(
+        query.appointment_type_id,
+        query.date,
+        now,
+        provider_ids=frozenset(query.provider_id) or None,
+        preferred=preferred_window(query.preferred_start, query.preferred_end),
+    )
+    page = await anyio.to_thread.run_sync(
+        lambda: find_slots(
+            clinic,
+            request,
+            limit=query.limit,
+            rooms=query.rooms,
+            weights=context.settings.weights,
+        ),
+        limiter=SOLVES_AT_ONCE,
+    )
+    following = None
+    if not page.slots:
+        last = now.astimezone(clinic.settings.zone).date() + dt.timedelta(days=horizon)
+        until = min(query.date + dt.timedelta(days=LOOK_AHEAD_DAYS), last)
+        ahead = await load_for_slots(context.engine, query.date, until)
+        following = await run_in_threadpool(next_available_date, ahead, request, last=last)
+    return Response(
+        orjson.dumps(slots_body(page, clinic.settings.zone, following)),
+        media_type="application/json",
+    )
+
+
+def _check_known(clinic: Clinic, query: SlotQuery) -> None:
+    if query.appointment_type_id not in clinic.type_by_id:
+        raise NotFoundError(f"There is no appointment type {query.appointment_type_id}.")
+    for provider_id in query.provider_id:
+        if provider_id not in clinic.provider_by_id:
+            raise NotFoundError(f"There is no provider {provider_id}.")
