@@ -8,16 +8,15 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import bookings, clinic, errors, health, slots
+from api import bookings, clinic, errors, health, logs, slots
 from api.catalogue import build_routers
 from api.context import Context
 from api.settings import Settings, read_settings
 from data.engine import create_engine
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings) -> FastAPI:
     """Return the service; its database, named by the settings, has the newest schema."""
-    settings = settings or read_settings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -45,3 +44,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(router)
     return app
+
+
+def service() -> FastAPI:
+    """Return the service as a server process runs it: settings and logs from the environment."""
+    settings = read_settings()
+    logs.configure(settings.log_level)
+    return create_app(settings)

@@ -96,20 +96,14 @@ def serve(host: str, port: int, data_dir: Path | None, workers: int) -> int:
     with _database(settings, data_dir) as url:
         asyncio.run(_with_engine(url, migrate))
         os.environ["DATABASE_URL"] = url  # the workers read it, too
-        config = uvicorn.Config(
-            "api.app:create_app",
+        uvicorn.run(
+            "api.app:service",
             factory=True,
             host=host,
             port=port,
             workers=workers,
             **_uvicorn_options(),
         )
-        if workers > 1:
-            from uvicorn.supervisors import Multiprocess
-
-            Multiprocess(config, uvicorn.Server(config).run, [config.bind_socket()]).run()
-        else:
-            uvicorn.Server(config).run()
     return 0
 
 
@@ -148,7 +142,7 @@ async def _serve_and_show(server: uvicorn.Server, console: Console) -> None:
         answer = await client.get("/slots", params=query)
     answer.raise_for_status()
     body = answer.json()
-    console.print(f"[bold]Demo clinic on {base}[/]  (API: {base}/docs, Ctrl-C stops it)\n")
+    console.print(f"[bold]Demo clinic on {base}[/], its API on {base}/docs; Ctrl-C ends it\n")
     console.print(f"GET {answer.url}", soft_wrap=True)
     title = f"A check-up on {body['date']}, best in the morning: {body['total']} places"
     console.print(_slot_table(body, title, DEMO_ROWS))
@@ -368,10 +362,12 @@ def _print_slots(body: dict[str, Any], page: SlotPage) -> None:
 
 def _slot_table(body: dict[str, Any], title: str, most: int = MAX_LIMIT) -> Table:
     table = Table(title=title, title_justify="left")
-    for heading in ("Time", "Provider", "Room"):
-        table.add_column(heading)
-    for heading in ("Score", "Pref.", "Gap", "Room", "Regular"):
-        table.add_column(heading, justify="right")
+    table.add_column("Time", no_wrap=True)
+    table.add_column("Provider", no_wrap=True)
+    table.add_column("Room", no_wrap=True)
+    for heading in ("Score", "Pref", "Gap", "Fit"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
     for slot in body["slots"][:most]:
         parts = slot["score_parts"]
         table.add_row(
@@ -382,7 +378,7 @@ def _slot_table(body: dict[str, Any], title: str, most: int = MAX_LIMIT) -> Tabl
             f"{parts['preference']:.2f}",
             f"{parts['gap']:.2f}",
             f"{parts['room']:.2f}",
-            "overbooked" if slot["is_overbooked"] else "yes",
+            "overbooked" if slot["is_overbooked"] else "",
         )
     return table
 

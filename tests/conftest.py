@@ -1,0 +1,73 @@
+"""One real PostgreSQL for the session; every test that uses it starts from empty tables."""
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, settings
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.app import create_app
+from api.settings import Settings
+from data.embedded import EmbeddedPostgres
+from data.engine import create_engine, migrate
+
+settings.register_profile(
+    "slotwright",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("slotwright")
+
+TABLES = "bookings, availability, overbooking_rules, providers, rooms, appointment_types"
+
+
+@pytest.fixture(scope="session")
+def database_url() -> Iterator[str]:
+    with (
+        tempfile.TemporaryDirectory(prefix="slotwright-test-") as directory,
+        EmbeddedPostgres(Path(directory), durable=False) as server,
+    ):
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+async def migrated_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(database_url)
+    await migrate(engine)
+    yield engine
+    await engine.dispose()
+
+
+async def empty_tables(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(f"TRUNCATE {TABLES}, resource_days"))
+        await connection.execute(
+            text(
+                "UPDATE clinic SET name = 'Clinic', timezone = 'UTC', grid_minutes = 15,"
+                " preference_decay_minutes = 240, min_notice_minutes = 0"
+            )
+        )
+
+
+@pytest.fixture
+async def engine(migrated_engine: AsyncEngine) -> AsyncEngine:
+    await empty_tables(migrated_engine)
+    return migrated_engine
+
+
+@pytest.fixture
+async def client(engine: AsyncEngine, database_url: str,  # noqa: ARG001
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The whole service in this process, on the session's database."""
+    app = create_app(Settings(DATABASE_URL=database_url))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        yield client
