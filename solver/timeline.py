@@ -158,14 +158,18 @@ class Windows:
             else:
                 dated[owner].append(span)
 
-        def windows(owner: str, *, default: Sequence[Span] = ()) -> list[Span]:
+        def windows(owner: str, default: list[Span]) -> list[Span]:
             opened = dated.get(owner) or weekly.get(owner) or default
-            return cut(merge(opened), cuts.get(owner, []) + closures) if opened else []
+            own_cuts = cuts.get(owner)
+            if opened and (own_cuts or closures):
+                return cut(merge(opened), (own_cuts or []) + closures)
+            return merge(opened) if len(opened) > 1 else opened
 
+        all_day, never = [ALL_DAY], list[Span]()
         return cls(
-            {provider.id: windows(provider.id) for provider in clinic.providers},
+            {provider.id: windows(provider.id, never) for provider in clinic.providers},
             {
-                room.id: windows(room.id, default=() if room.id in scheduled_rooms else [ALL_DAY])
+                room.id: windows(room.id, never if room.id in scheduled_rooms else all_day)
                 for room in clinic.rooms
             },
         )

@@ -61,7 +61,9 @@ async def engine(migrated_engine: AsyncEngine) -> AsyncEngine:
 
 
 @pytest.fixture
-async def client(engine: AsyncEngine, database_url: str,  # noqa: ARG001
+async def client(
+    engine: AsyncEngine,
+    database_url: str,  # noqa: ARG001
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The whole service in this process, on the session's database."""
     app = create_app(Settings(DATABASE_URL=database_url))
