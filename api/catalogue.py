@@ -6,6 +6,7 @@ The five routers are alike: list, get, create, change, delete, with the clinic f
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, create_model
 
 from api.context import ContextDependency
@@ -42,9 +43,9 @@ def _partial(model: type[Strict], name: str, *, only: str | None = None) -> type
     return create_model(name, __base__=Strict, **fields)
 
 
-def _edited(edit: Edit[Strict]) -> dict[str, Any]:
+def _edited(edit: Edit[Strict], status: int = 200) -> JSONResponse:
     conflicts = [Conflict.of(violation).model_dump(mode="json") for violation in edit.conflicts]
-    return {**edit.row.model_dump(mode="json"), "conflicts": conflicts}
+    return JSONResponse({**edit.row.model_dump(mode="json"), "conflicts": conflicts}, status)
 
 
 def _with_conflicts(model: type[Strict]) -> type[BaseModel]:
@@ -66,7 +67,7 @@ def _settings_router() -> APIRouter:
         response_model=_with_conflicts(ClinicRow),
         responses=PROBLEMS,
     )
-    async def patch(body: changes, context: ContextDependency) -> dict[str, Any]:  # type: ignore[valid-type]
+    async def patch(body: changes, context: ContextDependency) -> JSONResponse:  # type: ignore[valid-type]
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         return _edited(await catalogue.patch_settings(context.engine, given))
 
@@ -88,9 +89,9 @@ def _router(resource: Resource) -> APIRouter:
         summary=f"Every {resource.noun}",
         response_model=list[model],  # type: ignore[valid-type]
     )
-    async def rows(context: ContextDependency) -> Any:
+    async def rows(context: ContextDependency) -> JSONResponse:
         found = await catalogue.rows(context.engine, resource)
-        return [row.model_dump(mode="json") for row in found]
+        return JSONResponse([row.model_dump(mode="json") for row in found])
 
     @router.get(
         "/{row_id}",
@@ -99,8 +100,9 @@ def _router(resource: Resource) -> APIRouter:
         response_model=model,
         responses=PROBLEMS,
     )
-    async def get(row_id: RowId, context: ContextDependency) -> Any:
-        return (await catalogue.get(context.engine, resource, row_id)).model_dump(mode="json")
+    async def get(row_id: RowId, context: ContextDependency) -> JSONResponse:
+        row = await catalogue.get(context.engine, resource, row_id)
+        return JSONResponse(row.model_dump(mode="json"))
 
     @router.post(
         "",
@@ -110,11 +112,11 @@ def _router(resource: Resource) -> APIRouter:
         response_model=edited,
         responses=PROBLEMS,
     )
-    async def create(body: new, context: ContextDependency) -> dict[str, Any]:  # type: ignore[valid-type]
+    async def create(body: new, context: ContextDependency) -> JSONResponse:  # type: ignore[valid-type]
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         if given.get("id") is None:
             given.pop("id", None)
-        return _edited(await catalogue.create(context.engine, resource, given))
+        return _edited(await catalogue.create(context.engine, resource, given), 201)
 
     @router.patch(
         "/{row_id}",
@@ -123,7 +125,7 @@ def _router(resource: Resource) -> APIRouter:
         response_model=edited,
         responses=PROBLEMS,
     )
-    async def patch(row_id: RowId, body: changes, context: ContextDependency) -> dict[str, Any]:  # type: ignore[valid-type]
+    async def patch(row_id: RowId, body: changes, context: ContextDependency) -> JSONResponse:  # type: ignore[valid-type]
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         given.pop("id", None)
         return _edited(await catalogue.patch(context.engine, resource, row_id, given))

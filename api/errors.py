@@ -127,6 +127,8 @@ def install(app: FastAPI) -> None:
                 faults.append(Fault("body", f"not JSON: {detail['ctx']['error']}"))
                 continue
             path = list(detail["loc"])
+            if field := detail.get("ctx", {}).get("field"):
+                path.append(field)
             where = path.pop(0) if path and path[0] in ("query", "path", "body") else "request"
             faults.append(Fault(format_path(path) if path else str(where), detail["msg"]))
         return _invalid(faults)

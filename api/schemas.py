@@ -43,7 +43,9 @@ class SlotQuery(Strict):
     def _window_has_minutes(self) -> Self:
         window = preferred_window(self.preferred_start, self.preferred_end)
         if window is not None and window[0] >= window[1]:
-            raise PydanticCustomError("window", "preferred_end must be later than preferred_start")
+            raise PydanticCustomError(
+                "window", "must be later than preferred_start", {"field": "preferred_end"}
+            )
         return self
 
 

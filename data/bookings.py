@@ -404,7 +404,7 @@ async def cancel(engine: AsyncEngine, booking_id: str) -> None:
             raise NotFoundError(f"There is no booking {booking_id}.")
         if row.status not in ("held", "booked", "checked_in"):
             raise InvalidStateError(
-                f"A booking that is {row.status} cannot be cancelled.", status=row.status
+                f"A booking that is {row.status} cannot be cancelled.", booking_status=row.status
             )
         await connection.execute(
             update(BOOKINGS)

@@ -81,7 +81,7 @@ class ClinicSettings:
     def __post_init__(self) -> None:
         try:
             ZoneInfo(self.timezone)
-        except (ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError) as error:
             raise InvalidClinicError(
                 "timezone", f"'{self.timezone}' is no IANA time zone; write one like Europe/Berlin"
             ) from error

@@ -63,7 +63,7 @@ async def engine(migrated_engine: AsyncEngine) -> AsyncEngine:
 @pytest.fixture
 async def client(
     engine: AsyncEngine,
-    database_url: str,  # noqa: ARG001
+    database_url: str,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The whole service in this process, on the session's database."""
     app = create_app(Settings(DATABASE_URL=database_url))

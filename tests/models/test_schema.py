@@ -1,0 +1,121 @@
+"""The database itself refuses what its constraints forbid, whoever writes."""
+
+import datetime as dt
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from data.bookings import constraint_of
+from data.snapshot import BOOKINGS, PROVIDERS, ROOMS, TYPES
+from models.base import Base
+from models.bookings import (
+    NO_PROVIDER_OVERLAP,
+    NO_ROOM_OVERLAP,
+    UNIQUE_PROVIDER_START,
+    UNIQUE_ROOM_START,
+)
+from tests.strategies import uid
+
+DAY = dt.date(2027, 3, 1)
+
+
+async def prepare(engine: AsyncEngine) -> None:
+    buffers = {"buffer_before": 0, "buffer_after": 0, "active": True}
+    async with engine.begin() as connection:
+        for number in (0, 1):
+            await connection.execute(
+                insert(PROVIDERS).values(id=uid(1, number), name="P", skills=[], **buffers)
+            )
+            await connection.execute(
+                insert(ROOMS).values(
+                    id=uid(2, number), name="R", equipment=[], turnover_minutes=0, active=True
+                )
+            )
+        await connection.execute(
+            insert(TYPES).values(
+                id=uid(3, 0),
+                name="T",
+                duration_minutes=30,
+                required_skills=[],
+                required_equipment=[],
+                **buffers,
+            )
+        )
+
+
+async def write(
+    engine: AsyncEngine, provider: int, room: int, start: int, **changes: Any
+) -> str | None:
+    """Insert a booking; the constraint that refuses it, if one does."""
+    async with engine.connect() as connection:
+        numbers = {}
+        for name, table, key in (
+            ("provider_no", PROVIDERS, uid(1, provider)),
+            ("room_no", ROOMS, uid(2, room)),
+        ):
+            query = select(table.c.no).where(table.c.id == UUID(key))
+            numbers[name] = (await connection.execute(query)).scalar_one()
+        values = {
+            "id": uuid4(),
+            "provider_id": uid(1, provider),
+            "room_id": uid(2, room),
+            "appointment_type_id": uid(3, 0),
+            "date": DAY,
+            "start_minute": start,
+            "end_minute": start + 30,
+            "status": "booked",
+            "is_overbooked": False,
+        }
+        try:
+            await connection.execute(insert(BOOKINGS).values(**numbers, **(values | changes)))
+            await connection.commit()
+        except IntegrityError as error:
+            return constraint_of(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("second", "refused_by"),
+    [
+        ({"provider": 0, "room": 1, "start": 630}, None),
+        ({"provider": 1, "room": 1, "start": 600}, None),
+        ({"provider": 0, "room": 1, "start": 600, "is_overbooked": True}, UNIQUE_PROVIDER_START),
+        ({"provider": 1, "room": 0, "start": 600}, {NO_ROOM_OVERLAP, UNIQUE_ROOM_START}),
+        ({"provider": 0, "room": 1, "start": 615}, NO_PROVIDER_OVERLAP),
+        ({"provider": 0, "room": 1, "start": 615, "is_overbooked": True}, None),
+        ({"provider": 1, "room": 0, "start": 629}, NO_ROOM_OVERLAP),
+        ({"provider": 1, "room": 0, "start": 629, "is_overbooked": True}, NO_ROOM_OVERLAP),
+        ({"provider": 0, "room": 0, "start": 600, "status": "cancelled"}, None),
+        ({"provider": 0, "room": 0, "start": 600, "date": DAY + dt.timedelta(days=1)}, None),
+    ],
+)
+async def test_constraints(
+    engine: AsyncEngine, second: dict[str, Any], refused_by: str | set[str] | None
+) -> None:
+    await prepare(engine)
+    assert await write(engine, 0, 0, 600) is None
+    refusal = await write(engine, **second)
+    assert refusal in refused_by if isinstance(refused_by, set) else refusal == refused_by
+
+
+async def test_a_span_that_passes_midnight_meets_the_next_date(engine: AsyncEngine) -> None:
+    await prepare(engine)
+    assert await write(engine, 0, 0, 1425, end_minute=1455) is None
+    tomorrow = DAY + dt.timedelta(days=1)
+    assert await write(engine, 0, 1, 14, date=tomorrow) == NO_PROVIDER_OVERLAP
+    assert await write(engine, 0, 1, 15, date=tomorrow) is None
+
+
+async def test_the_migrations_make_what_the_models_say(migrated_engine: AsyncEngine) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    def differences(connection: Connection) -> list[Any]:
+        return compare_metadata(MigrationContext.configure(connection), Base.metadata)
+
+    async with migrated_engine.connect() as connection:
+        assert await connection.run_sync(differences) == []

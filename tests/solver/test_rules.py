@@ -1,0 +1,290 @@
+"""Each rule: one placement it allows and one it forbids, told alike by all three readings."""
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from solver.checker import Checker
+from solver.clinic import (
+    AppointmentType,
+    Availability,
+    Booking,
+    Clinic,
+    ClinicSettings,
+    OverbookingRule,
+    Provider,
+    Room,
+    SlotRequest,
+)
+from solver.slots import enumerate_placements, find_slots
+from tests.strategies import BEFORE, MONDAY, uid
+
+VEGA = Provider(uid(1, 0), "Dr. Vega", skills=frozenset({"gp"}))
+ROOM = Room(uid(2, 0), "Room 1", equipment=frozenset({"ecg"}))
+VISIT = AppointmentType(
+    uid(3, 0),
+    "Visit",
+    duration_minutes=30,
+    required_skills=frozenset({"gp"}),
+    required_equipment=frozenset({"ecg"}),
+)
+NINE, TEN, NOON = 540, 600, 720
+TUESDAY = MONDAY + dt.timedelta(days=1)
+OPEN = Availability(NINE, NOON, provider_id=VEGA.id, weekday=1)
+
+
+def clinic(
+    *bookings: Booking,
+    vega: Provider = VEGA,
+    room: Room = ROOM,
+    visit: AppointmentType = VISIT,
+    rows: tuple[Availability, ...] = (OPEN,),
+    rules: tuple[OverbookingRule, ...] = (),
+    **settings: Any,
+) -> Clinic:
+    return Clinic(
+        ClinicSettings("Tiny", "Europe/Berlin", **settings),
+        (vega,),
+        (room,),
+        (visit,),
+        rows,
+        rules,
+        bookings,
+    )
+
+
+def booked(start: int, number: int = 0, **changes: Any) -> Booking:
+    fields = {"provider_id": VEGA.id, "room_id": uid(2, 9), "date": MONDAY} | changes
+    return Booking(
+        id=uid(5, number), appointment_type_id=VISIT.id, start=start, patient_ref="p", **fields
+    )
+
+
+def verdict(clinic: Clinic, start: int, day: dt.date = MONDAY, now: dt.datetime = BEFORE) -> str:
+    """'regular', 'overbooked' or 'no' for Dr. Vega in room 1, as every reading says it."""
+    request = SlotRequest(VISIT.id, day, now)
+    listed = {
+        slot.start: slot for slot in find_slots(clinic, request, limit=500, rooms="all").slots
+    }
+    names = {False: "regular", True: "overbooked"}
+    fast = names[listed[start].is_overbooked] if start in listed else "no"
+    exhaustive = {at: names[over] for _, _, at, over in enumerate_placements(clinic, request)}
+    reading = Checker(clinic).read(request, clinic.providers[0], clinic.rooms[0], start)
+    plain = "no" if reading.broken else names[reading.is_overbooked]
+    assert fast == exhaustive.get(start, "no") == plain
+    return fast
+
+
+class TestRule1ActiveSkilledEquipped:
+    def test_feasible(self) -> None:
+        assert verdict(clinic(), NINE) == "regular"
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"vega": replace(VEGA, active=False)},
+            {"vega": replace(VEGA, skills=frozenset({"derma"}))},
+            {"room": replace(ROOM, active=False)},
+            {"room": replace(ROOM, equipment=frozenset({"laser"}))},
+            {"visit": replace(VISIT, active=False)},
+        ],
+    )
+    def test_infeasible(self, changes: Any) -> None:
+        assert verdict(clinic(**changes), NINE) == "no"
+
+
+class TestRule2OpenWindows:
+    def test_touching_windows_are_one(self) -> None:
+        rows = (
+            Availability(NINE, TEN, provider_id=VEGA.id, weekday=1),
+            Availability(TEN, NOON, provider_id=VEGA.id, weekday=1),
+        )
+        assert verdict(clinic(rows=rows), 585) == "regular"
+
+    def test_the_last_start_ends_with_the_window(self) -> None:
+        assert verdict(clinic(), NOON - 30) == "regular"
+        assert verdict(clinic(), NOON - 15) == "no"
+
+    def test_rows_of_the_date_stand_in_for_the_weekly_ones(self) -> None:
+        dated = Availability(840, 900, provider_id=VEGA.id, date=MONDAY)
+        assert verdict(clinic(rows=(OPEN, dated)), 840) == "regular"
+        assert verdict(clinic(rows=(OPEN, dated)), NINE) == "no"
+
+    def test_a_closure_of_the_clinic_cuts_windows(self) -> None:
+        closed = Availability(TEN, 660, date=MONDAY, kind="closed")
+        assert verdict(clinic(rows=(OPEN, closed)), TEN - 30) == "regular"
+        assert verdict(clinic(rows=(OPEN, closed)), TEN - 15) == "no"
+
+    def test_validity(self) -> None:
+        assert verdict(clinic(rows=(replace(OPEN, valid_to=MONDAY),)), NINE) == "regular"
+        assert verdict(clinic(rows=(replace(OPEN, valid_from=TUESDAY),)), NINE) == "no"
+
+    def test_a_room_with_hours_is_closed_outside_them(self) -> None:
+        hours = Availability(NINE, TEN, room_id=ROOM.id, weekday=1)
+        assert verdict(clinic(rows=(OPEN, hours)), NINE) == "regular"
+        assert verdict(clinic(rows=(OPEN, hours)), TEN) == "no"
+
+    def test_a_room_with_hours_on_another_day_only_is_closed(self) -> None:
+        assert verdict(clinic(rows=(OPEN,)), NINE) == "regular"
+        elsewhere = Availability(NINE, TEN, room_id=ROOM.id, date=TUESDAY)
+        assert verdict(clinic(rows=(OPEN, elsewhere)), NINE) == "no"
+
+    def test_buffers_reach_past_the_window(self) -> None:
+        assert verdict(clinic(vega=replace(VEGA, buffer_before=30)), NINE) == "regular"
+
+
+class TestRule3Room:
+    def in_room(self, start: int) -> Booking:
+        return booked(start, provider_id=uid(1, 9), room_id=ROOM.id)
+
+    def test_side_by_side(self) -> None:
+        assert verdict(clinic(self.in_room(TEN)), TEN + 30) == "regular"
+
+    def test_turnover(self) -> None:
+        slow = replace(ROOM, turnover_minutes=1)
+        assert verdict(clinic(self.in_room(TEN), room=slow), TEN + 30) == "no"
+
+    def test_the_longer_of_turnover_and_buffer_counts_not_their_sum(self) -> None:
+        slow = replace(ROOM, turnover_minutes=15)
+        visit = replace(VISIT, buffer_after=15)
+        assert verdict(clinic(self.in_room(TEN), room=slow, visit=visit), TEN + 45) == "regular"
+        assert verdict(clinic(self.in_room(TEN), room=slow, visit=visit), TEN + 30) == "no"
+
+    def test_a_room_is_never_overbooked(self) -> None:
+        rule = OverbookingRule(uid(4, 0), max_overlap=5, max_per_day=5)
+        assert verdict(clinic(self.in_room(TEN), rules=(rule,)), TEN) == "no"
+
+    def test_a_buffer_reaches_over_midnight(self) -> None:
+        rows = (Availability(0, NOON, provider_id=VEGA.id, weekday=1),)
+        before = replace(self.in_room(1410), date=MONDAY - dt.timedelta(days=1))
+        slow = replace(ROOM, turnover_minutes=15)
+        assert verdict(clinic(before, room=slow, rows=rows), 15) == "regular"
+        assert verdict(clinic(before, room=slow, rows=rows), 0) == "no"
+
+
+class TestRule4ProviderBusySpan:
+    def test_the_longer_buffer_counts_not_the_sum(self) -> None:
+        vega = replace(VEGA, buffer_after=15)
+        visit = replace(VISIT, buffer_after=10)
+        assert verdict(clinic(booked(NINE), vega=vega, visit=visit), 585) == "regular"
+        assert verdict(clinic(booked(NINE), vega=vega, visit=visit), 570) == "no"
+
+
+class TestRule5TypeCap:
+    def test_cap(self) -> None:
+        elsewhere = booked(TEN, provider_id=uid(1, 9))
+        assert verdict(clinic(elsewhere, visit=replace(VISIT, daily_cap=2)), NINE) == "regular"
+        assert verdict(clinic(elsewhere, visit=replace(VISIT, daily_cap=1)), NINE) == "no"
+
+    def test_cancelled_bookings_do_not_count(self) -> None:
+        gone = booked(TEN, status="cancelled")
+        assert verdict(clinic(gone, visit=replace(VISIT, daily_cap=1)), NINE) == "regular"
+
+    def test_a_cap_that_is_overrun_allows_nothing(self) -> None:
+        over = (booked(TEN, provider_id=uid(1, 9)), booked(NINE, 1, provider_id=uid(1, 8)))
+        assert verdict(clinic(*over, visit=replace(VISIT, daily_cap=1)), NINE) == "no"
+
+
+class TestRule6Regular:
+    def test_beside_a_booking(self) -> None:
+        assert verdict(clinic(booked(TEN)), TEN + 30) == "regular"
+        assert verdict(clinic(booked(TEN)), TEN + 15) == "no"
+
+    def test_a_booking_on_an_odd_minute(self) -> None:
+        assert verdict(clinic(booked(TEN - 29)), TEN + 15) == "regular"
+        assert verdict(clinic(booked(TEN - 29)), TEN) == "no"
+
+    def test_daily_cap(self) -> None:
+        assert verdict(clinic(booked(TEN), vega=replace(VEGA, daily_cap=2)), NINE) == "regular"
+        assert verdict(clinic(booked(TEN), vega=replace(VEGA, daily_cap=1)), NINE) == "no"
+
+    def test_overbooked_bookings_do_not_fill_the_cap(self) -> None:
+        over = booked(TEN, is_overbooked=True)
+        assert verdict(clinic(over, vega=replace(VEGA, daily_cap=1)), NINE) == "regular"
+
+
+class TestRule7Overbooked:
+    rule = OverbookingRule(uid(4, 0), max_overlap=1, max_per_day=1)
+
+    def over(self, *bookings: Booking, start: int = TEN + 15, **changes: Any) -> str:
+        vega = changes.pop("vega", VEGA)
+        return verdict(clinic(*bookings, rules=(replace(self.rule, **changes),), vega=vega), start)
+
+    def test_allowed(self) -> None:
+        assert self.over(booked(TEN)) == "overbooked"
+
+    def test_beyond_the_cap(self) -> None:
+        assert self.over(booked(TEN), start=NINE, vega=replace(VEGA, daily_cap=1)) == "overbooked"
+
+    def test_not_at_the_very_start_of_a_booking(self) -> None:
+        assert self.over(booked(TEN), start=TEN) == "no"
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"provider_id": VEGA.id},
+            {"appointment_type_id": VISIT.id},
+            {"weekday": 1},
+            {"start": TEN + 15, "end": TEN + 45},
+        ],
+    )
+    def test_conditions_met(self, changes: Any) -> None:
+        assert self.over(booked(TEN), **changes) == "overbooked"
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"weekday": 2}, {"start": TEN + 16}, {"end": TEN + 44}, {"max_overlap": 0}],
+    )
+    def test_conditions_missed(self, changes: Any) -> None:
+        assert self.over(booked(TEN), **changes) == "no"
+
+    def test_max_overlap(self) -> None:
+        two = (booked(TEN), booked(TEN + 30, 1))
+        assert self.over(*two, max_overlap=2) == "overbooked"
+        assert self.over(*two, max_overlap=1) == "no"
+
+    def test_max_per_day(self) -> None:
+        already = booked(NINE, 1, is_overbooked=True)
+        assert self.over(booked(TEN), already, max_per_day=2) == "overbooked"
+        assert self.over(booked(TEN), already, max_per_day=1) == "no"
+
+    def test_one_rule_has_to_allow_all_of_it(self) -> None:
+        rules = (
+            replace(self.rule, id=uid(4, 1), max_overlap=0, max_per_day=5),
+            replace(self.rule, id=uid(4, 2), max_overlap=5, max_per_day=0),
+        )
+        assert verdict(clinic(booked(TEN), rules=rules), TEN + 15) == "no"
+
+
+class TestTime:
+    def test_grid(self) -> None:
+        assert verdict(clinic(grid_minutes=20), 560) == "regular"
+        assert verdict(clinic(grid_minutes=20), 550) == "no"
+
+    def test_notice(self) -> None:
+        now = BEFORE.replace(month=3, hour=8, minute=30)
+        assert verdict(clinic(min_notice_minutes=30), NINE, now=now) == "regular"
+        late = now.replace(second=1)
+        assert verdict(clinic(min_notice_minutes=30), NINE, now=late) == "no"
+
+    @pytest.mark.parametrize(
+        ("start", "expected"), [(90, "regular"), (105, "no"), (180, "regular")]
+    )
+    @pytest.mark.parametrize("day", [dt.date(2027, 3, 28), dt.date(2027, 10, 31)])
+    def test_clock_changes_at_two_and_three(self, day: dt.date, start: int, expected: str) -> None:
+        rows = (Availability(0, 1440, provider_id=VEGA.id, date=day),)
+        assert verdict(clinic(rows=rows), start, day) == expected
+        assert verdict(clinic(rows=rows), 150, day) == "no"
+
+    def test_the_last_minutes_of_a_date(self) -> None:
+        rows = (Availability(0, 1440, provider_id=VEGA.id, date=MONDAY),)
+        assert verdict(clinic(rows=rows), 1410) == "regular"
+        assert verdict(clinic(rows=rows), 1425) == "no"
+
+    def test_29_february(self) -> None:
+        day = dt.date(2028, 2, 29)
+        rows = (Availability(NINE, NOON, provider_id=VEGA.id, date=day),)
+        assert verdict(clinic(rows=rows), NINE, day) == "regular"
+        assert verdict(clinic(rows=rows), NINE, day + dt.timedelta(days=1)) == "no"

@@ -1,0 +1,152 @@
+"""The score, on examples worked by hand, and the order."""
+
+import datetime as dt
+from fractions import Fraction
+
+import pytest
+
+from solver.checker import Checker
+from solver.clinic import Booking, Clinic, ClinicSettings, InvalidClinicError, Room, SlotRequest
+from solver.objective import Weights, round_half_up
+from solver.slots import Slot, find_slots
+from tests.solver.test_rules import NINE, OPEN, ROOM, TEN, VEGA, VISIT, booked, clinic
+from tests.strategies import BEFORE, MONDAY, uid
+
+
+def slot_at(clinic: Clinic, start: int, preferred: tuple[int, int] | None = None) -> Slot:
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE, preferred=preferred)
+    return next(s for s in find_slots(clinic, request, limit=500).slots if s.start == start)
+
+
+def test_worked_example() -> None:
+    # Touches the window's start, two hours idle before the next booking; a surplus of nothing;
+    # an hour before the preferred window of a four-hour decay.
+    slot = slot_at(clinic(booked(690)), NINE, preferred=(600, 720))
+    assert slot.parts.preference == Fraction(3, 4)
+    assert slot.parts.gap == Fraction(3, 4)
+    assert slot.parts.room == 1
+    assert slot.parts.overbook == 1
+    assert slot.points == round_half_up(
+        Fraction(4, 10) * Fraction(3, 4) + Fraction(35, 100) * Fraction(3, 4) + Fraction(25, 100)
+    )
+    assert slot.score == 0.8125
+
+
+@pytest.mark.parametrize(
+    ("preferred", "start", "expected"),
+    [
+        ((600, 660), 600, 1),
+        ((600, 660), 630, 1),  # the last start that still ends in the window
+        ((600, 660), 645, Fraction(225, 240)),
+        ((600, 660), 570, Fraction(210, 240)),
+        ((600, 615), 600, 1),  # shorter than the visit: only its start is best
+        ((600, 615), 615, Fraction(225, 240)),
+        ((1020, 1080), 540, 0),  # never below 0
+    ],
+)
+def test_preference(preferred: tuple[int, int], start: int, expected: Fraction) -> None:
+    assert slot_at(clinic(), start, preferred).parts.preference == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (540, Fraction(3, 4)),  # touches the window, then a usable rest of 60
+        (555, Fraction(1, 4)),  # a fragment of 15 before, 45 after
+        (570, Fraction(1, 2)),  # 30 before and after: usable
+        (600, Fraction(3, 4)),
+    ],
+)
+def test_gap(start: int, expected: Fraction) -> None:
+    assert slot_at(clinic(booked(630)), start).parts.gap == expected
+
+
+def test_gap_is_nothing_where_a_booking_is_met() -> None:
+    from solver.clinic import OverbookingRule
+
+    rule = OverbookingRule(uid(4, 0), max_overlap=1, max_per_day=1)
+    slot = slot_at(clinic(booked(TEN), rules=(rule,)), TEN + 15)
+    assert slot.is_overbooked
+    assert (slot.parts.gap, slot.parts.overbook) == (0, 0)
+
+
+def test_room_surplus_and_the_order_of_equal_scores() -> None:
+    rooms = (
+        Room(uid(2, 3), "plain, later id", equipment=ROOM.equipment),
+        Room(uid(2, 1), "more than needed", equipment=ROOM.equipment | {"laser"}),
+        Room(uid(2, 2), "plain", equipment=ROOM.equipment),
+    )
+    several = Clinic(
+        ClinicSettings("Rooms", "Europe/Berlin"), (VEGA,), rooms, (VISIT,), (OPEN,), (), ()
+    )
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE)
+    everything = find_slots(several, request, limit=500, rooms="all").slots
+    first_start = [s.room.name for s in everything if s.start == NINE]
+    assert first_start == ["plain", "plain, later id", "more than needed"]
+    assert {s.room.name for s in find_slots(several, request).slots} == {"plain"}
+
+
+def test_scores_that_round_alike_are_ordered_by_start_and_ids() -> None:
+    # With 60 and 61 surplus pieces the room parts differ by less than half a ten-thousandth.
+    many = [f"thing {n}" for n in range(61)]
+    rooms = (
+        Room(uid(2, 2), "60", equipment=ROOM.equipment | set(many[:60])),
+        Room(uid(2, 1), "61", equipment=ROOM.equipment | set(many)),
+    )
+    both = Clinic(
+        ClinicSettings("Full", "Europe/Berlin"), (VEGA,), rooms, (VISIT,), (OPEN,), (), ()
+    )
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE)
+    best = find_slots(both, request, limit=500)
+    listed = Checker(both).read_slots(request)
+    firsts = {f.start: f.room_id for f in reversed(listed)}
+    assert {s.start: s.room.id for s in best.slots} == firsts
+
+
+def test_weights() -> None:
+    assert Weights.parse("0.4, 0.35, 0.15, 0.1") == Weights()
+    assert Weights.parse("1 0 0 0").preference == 1
+    for bad in ("", "0.4 0.35 0.15", "a b c d", "0.5 0.5 0.5 -0.5", "0.3 0.3 0.3 0.3", "nan 0 0 1"):
+        with pytest.raises(InvalidClinicError):
+            Weights.parse(bad)
+
+
+def test_other_weights_and_decay_agree_with_the_checker() -> None:
+    weights = Weights.parse("0.1234 0.2766 0.5 0.1")
+    parts = (weights.preference, weights.gap, weights.room, weights.overbook)
+    several = clinic(booked(630), preference_decay_minutes=97)
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE, preferred=(601, 680))
+    slots = find_slots(several, request, weights=weights).slots
+    expected = Checker(several, parts).read_slots(request)
+    assert [(s.start, Fraction(s.points, 10_000)) for s in slots] == [
+        (f.start, f.score) for f in expected
+    ]
+
+
+def test_half_a_point_is_rounded_up() -> None:
+    assert round_half_up(Fraction(12345, 100_000)) == 1235
+    assert round_half_up(Fraction(12344, 100_000)) == 1234
+
+
+def test_an_empty_clinic_and_one_without_rooms() -> None:
+    settings = ClinicSettings("Empty", "UTC")
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE)
+    for bare in (
+        Clinic(settings, (), (), (VISIT,)),
+        Clinic(settings, (VEGA,), (), (VISIT,), (OPEN,)),
+        Clinic(settings, (), (ROOM,), (VISIT,)),
+    ):
+        page = find_slots(bare, request)
+        assert (page.total, page.slots, page.blocked_by) == (0, (), {})
+
+
+def test_equal_inputs_give_equal_answers() -> None:
+    book = (booked(TEN), booked(660, 1, date=MONDAY + dt.timedelta(days=1)))
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE)
+    first = find_slots(clinic(*book), request)
+    assert all(find_slots(clinic(*reversed(book)), request) == first for _ in range(3))
+
+
+def test_expired_bookings_are_no_ones_concern() -> None:
+    gone = Booking(uid(5, 0), VEGA.id, ROOM.id, VISIT.id, MONDAY, NINE, status="cancelled")
+    assert slot_at(clinic(gone), NINE).parts.gap == Fraction(3, 4)
