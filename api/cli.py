@@ -34,9 +34,9 @@ def fail(message: str, code: int = 1) -> NoReturn:
 @app.command()
 def demo(port: Port = 8000, data_dir: DataDir = None) -> None:
     """Start a demo clinic on an embedded database and print one slot query."""
-    from api import commands
+    from api import serving
 
-    _run(lambda: commands.demo(port, data_dir))
+    _run(lambda: serving.demo(port, data_dir))
 
 
 @app.command()
@@ -47,9 +47,9 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Service processes.")] = 1,
 ) -> None:
     """Run the service, on DATABASE_URL or an embedded database."""
-    from api import commands
+    from api import serving
 
-    _run(lambda: commands.serve(host, port, data_dir, workers))
+    _run(lambda: serving.serve(host, port, data_dir, workers))
 
 
 @app.command("import")
@@ -95,7 +95,7 @@ def slots(
     as_json: Annotated[bool, typer.Option("--json", help="The body of GET /slots.")] = False,
 ) -> None:
     """Find the slots of a date in a clinic file; no database."""
-    from api import commands
+    from api import slot_command
 
     fields = {
         "date": date,
@@ -105,7 +105,7 @@ def slots(
         "rooms": rooms,
         "limit": limit,
     }
-    _run(lambda: commands.slots(clinic, kind, fields, now, as_json=as_json))
+    _run(lambda: slot_command.slots(clinic, kind, fields, now, as_json=as_json))
 
 
 @app.command()

@@ -26,7 +26,7 @@ from data.errors import (
     RequestError,
     SlotUnavailableError,
 )
-from solver.slots import DateOutOfRangeError
+from solver.timeline import DateOutOfRangeError
 
 MEDIA_TYPE = "application/problem+json"
 VALIDATION_ERROR = "VALIDATION_ERROR"

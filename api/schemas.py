@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field, StrictBool, model_validator
@@ -14,8 +14,10 @@ from data.clinic_file import Date, EndTime, Id, PatientRef, StartTime, Strict, T
 from solver.checker import Violation
 from solver.clinic import DAY_MINUTES, Span, Status
 from solver.objective import POINTS, round_half_up
-from solver.slots import Slot, SlotPage
 from solver.timeline import format_time, instant
+
+if TYPE_CHECKING:  # the commands that only want a schema do without the solver
+    from solver.slots import Slot, SlotPage
 
 MAX_LIMIT = 5000
 DEFAULT_LIMIT = 50

@@ -18,7 +18,8 @@ from api.schemas import SlotQuery, SlotsOut, preferred_window, slots_body
 from data.errors import NotFoundError
 from data.snapshot import load_for_slots
 from solver.clinic import Clinic, SlotRequest
-from solver.slots import LOOK_AHEAD_DAYS, check_date, find_slots, next_available_date
+from solver.slots import LOOK_AHEAD_DAYS, find_slots, next_available_date
+from solver.timeline import check_date
 
 router = APIRouter(tags=["slots"])
 

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from sqlalchemy import Table, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.bookings import hold_clinic, run
 from data.clinic_file import (
     AppointmentTypeRow,
     AvailabilityRow,
@@ -40,6 +39,7 @@ from data.snapshot import (
     load_clinic,
     to_settings,
 )
+from data.transaction import hold_clinic, run
 from data.transfer import columns_of, from_row, shrink_guards
 from solver.checker import Checker, Violation
 

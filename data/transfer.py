@@ -28,7 +28,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.bookings import hold_clinic, run
 from data.clinic_file import (
     AppointmentTypeRow,
     AvailabilityRow,
@@ -53,6 +52,7 @@ from data.snapshot import (
     TYPES,
     load_clinic,
 )
+from data.transaction import hold_clinic, run
 from solver.checker import Checker, Violation
 from solver.timeline import format_time
 

@@ -12,14 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from solver import masks as masks_module
-from solver.clinic import (
-    AppointmentType,
-    Clinic,
-    ClinicSettings,
-    Provider,
-    Room,
-    SlotRequest,
-)
+from solver.clinic import AppointmentType, Clinic, Provider, Room, SlotRequest
 from solver.masks import Masks
 from solver.objective import DEFAULT_WEIGHTS, POINTS, ScoreParts, Scores, Weights
 from solver.ranking import Ranking, Rooms
@@ -28,10 +21,6 @@ from solver.timeline import Day, Ints, first_bookable_minute
 
 LOOK_AHEAD_DAYS = 14
 """How far the next date with a slot is looked for."""
-
-
-class DateOutOfRangeError(ValueError):
-    """The date lies before today or beyond the horizon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +58,6 @@ class SlotPage:
     total: int
     slots: tuple[Slot, ...]
     blocked_by: dict[str, int]
-
-
-def check_date(settings: ClinicSettings, day: dt.date, now: dt.datetime, horizon_days: int) -> None:
-    """Refuse a date outside what the clinic books.
-
-    Raises
-    ------
-    DateOutOfRangeError
-        When `day` is before today, in the clinic's zone, or more than `horizon_days` ahead.
-    """
-    today = now.astimezone(settings.zone).date()
-    if day < today:
-        raise DateOutOfRangeError(f"{day} is in the past; today is {today}")
-    if (day - today).days > horizon_days:
-        last = today + dt.timedelta(days=horizon_days)
-        raise DateOutOfRangeError(f"{day} is too far ahead; the last date is {last}")
 
 
 def find_slots(

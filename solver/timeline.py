@@ -20,6 +20,7 @@ from solver.clinic import (
     DAY_MINUTES,
     AppointmentType,
     Clinic,
+    ClinicSettings,
     Provider,
     Room,
     Span,
@@ -29,6 +30,10 @@ type Ints = NDArray[np.int64]
 type Bools = NDArray[np.bool_]
 
 ALL_DAY: Span = (0, DAY_MINUTES)
+
+
+class DateOutOfRangeError(ValueError):
+    """The date lies before today or beyond the horizon."""
 
 
 def parse_time(text: str) -> int:
@@ -124,6 +129,22 @@ def first_bookable_minute(zone: ZoneInfo, day: dt.date, now: dt.datetime, notice
         return DAY_MINUTES + 1
     begun = local.second > 0 or local.microsecond > 0
     return local.hour * 60 + local.minute + begun
+
+
+def check_date(settings: ClinicSettings, day: dt.date, now: dt.datetime, horizon_days: int) -> None:
+    """Refuse a date outside what the clinic books.
+
+    Raises
+    ------
+    DateOutOfRangeError
+        When `day` is before today, in the clinic's zone, or more than `horizon_days` ahead.
+    """
+    today = now.astimezone(settings.zone).date()
+    if day < today:
+        raise DateOutOfRangeError(f"{day} is in the past; today is {today}")
+    if (day - today).days > horizon_days:
+        last = today + dt.timedelta(days=horizon_days)
+        raise DateOutOfRangeError(f"{day} is too far ahead; the last date is {last}")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data.bookings import constraint_of
 from data.snapshot import BOOKINGS, PROVIDERS, ROOMS, TYPES
+from data.transaction import constraint_of
 from models.base import Base
 from models.bookings import (
     NO_PROVIDER_OVERLAP,

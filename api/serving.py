@@ -1,0 +1,95 @@
+"""The commands that run the service."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from rich.console import Console
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api import logs
+from api.app import create_app
+from api.database import EMBEDDED, open_database, with_engine
+from api.settings import read_settings
+from api.tables import slot_table
+from data import demo as demo_clinic
+from data.embedded import EmbeddedPostgres
+from data.engine import migrate
+
+DEMO_ROWS = 10
+
+
+def serve(host: str, port: int, data_dir: Path | None, workers: int) -> int:
+    """Run the service until it is told to stop."""
+    settings = read_settings()
+    logs.configure(settings.log_level)
+    with open_database(settings, data_dir) as url:
+        asyncio.run(with_engine(url, migrate))
+        os.environ["DATABASE_URL"] = url  # the workers read it, too
+        uvicorn.run(
+            "api.app:service",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            **_uvicorn_options(),
+        )
+    return 0
+
+
+def demo(port: int, data_dir: Path | None) -> int:
+    """Run the demo clinic; print one query's answer once it serves."""
+    settings = read_settings()
+    logs.configure("WARNING")
+    directory = data_dir or settings.data_dir / "demo"
+    console = Console()
+    with EmbeddedPostgres(directory / EMBEDDED) as server:
+        asyncio.run(with_engine(server.url, _seed_demo))
+        settings = settings.model_copy(update={"database_url": server.url})
+        config = uvicorn.Config(
+            create_app(settings), host="127.0.0.1", port=port, **_uvicorn_options()
+        )
+        asyncio.run(_serve_and_show(uvicorn.Server(config), console))
+    return 0
+
+
+async def _seed_demo(engine: AsyncEngine) -> None:
+    await migrate(engine)
+    await demo_clinic.seed(engine, dt.datetime.now(dt.UTC))
+
+
+async def _serve_and_show(server: uvicorn.Server, console: Console) -> None:
+    serving = asyncio.create_task(server.serve())
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if serving.done():
+        await serving
+        return
+    port = server.servers[0].sockets[0].getsockname()[1]
+    base = f"http://127.0.0.1:{port}"
+    query = demo_clinic.first_query(dt.datetime.now(dt.UTC))
+    async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+        answer = await client.get("/slots", params=query)
+    answer.raise_for_status()
+    body = answer.json()
+    console.print(f"[bold]Demo clinic on {base}[/], its API on {base}/docs; Ctrl-C ends it\n")
+    console.print(f"GET {answer.url}", soft_wrap=True)
+    title = f"A check-up on {body['date']}, best in the morning: {body['total']} places"
+    console.print(slot_table(body, title, DEMO_ROWS))
+    await serving
+
+
+def _uvicorn_options() -> dict[str, Any]:
+    return {
+        "log_config": None,
+        "access_log": False,
+        "timeout_graceful_shutdown": 20,
+        "timeout_keep_alive": 30,
+        "server_header": False,
+    }

@@ -1,0 +1,113 @@
+"""Transactions that write: run again where they lost, and the locks they take, in one order."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import random
+from collections.abc import Awaitable, Callable, Collection
+
+from sqlalchemy import select, text, tuple_
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from data.errors import BusyError, SlotUnavailableError
+from data.snapshot import RESOURCE_DAYS
+from models.bookings import (
+    NO_PROVIDER_OVERLAP,
+    NO_ROOM_OVERLAP,
+    UNIQUE_PROVIDER_START,
+    UNIQUE_ROOM_START,
+)
+
+ATTEMPTS = 4
+"""A transaction that lost to another is run again, at most three times."""
+EDIT_LOCK = 7306094
+"""Advisory lock: bookings share it, an edit of the clinic holds it alone."""
+CONSTRAINT_REASONS = {
+    UNIQUE_PROVIDER_START: "PROVIDER_BUSY",
+    NO_PROVIDER_OVERLAP: "PROVIDER_BUSY",
+    UNIQUE_ROOM_START: "ROOM_BUSY",
+    NO_ROOM_OVERLAP: "ROOM_BUSY",
+}
+
+_RERUN = {"40001", "40P01"}  # serialization failure, deadlock
+_BUSY = {
+    "53300",  # too many connections
+    "55P03",  # lock not available
+    "57014",  # query cancelled: the statement's time is up
+    "57P01",  # the server shuts down
+    "57P02",  # the server crashed
+    "57P03",  # the server starts up
+    "25P03",  # idle in transaction for too long
+}
+
+
+async def run[Result](
+    engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Result]]
+) -> Result:
+    """Run `work` in one transaction, committed before this returns.
+
+    Raises
+    ------
+    SlotUnavailableError
+        When a constraint of the book refuses what was written.
+    BusyError
+        When the transaction lost too often, waited too long, or the database is away.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            async with engine.begin() as connection:
+                return await work(connection)
+        except IntegrityError as error:
+            reason = CONSTRAINT_REASONS.get(constraint_of(error) or "")
+            if reason is None:
+                raise
+            raise SlotUnavailableError(
+                "This place has just been taken.", reasons=[reason]
+            ) from None
+        except DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None)
+            if state in _RERUN and attempt < ATTEMPTS:
+                await asyncio.sleep(random.uniform(0, 0.02) * attempt)  # noqa: S311
+            elif state in _RERUN or state in _BUSY or error.connection_invalidated:
+                raise BusyError("The database is busy; please repeat the request.") from error
+            else:
+                raise
+    raise AssertionError
+
+
+def constraint_of(error: IntegrityError) -> str | None:
+    """Return the name of the constraint that a write broke."""
+    cause = error.orig.__cause__ if error.orig is not None else None
+    return getattr(cause, "constraint_name", None)
+
+
+async def share_clinic(connection: AsyncConnection) -> None:
+    """Keep edits of the clinic out until this transaction ends; bookings do not wait."""
+    await connection.execute(text(f"SELECT pg_advisory_xact_lock_shared({EDIT_LOCK})"))
+
+
+async def hold_clinic(connection: AsyncConnection) -> None:
+    """Wait for the bookings under way and keep new ones out until this transaction ends."""
+    await connection.execute(text(f"SELECT pg_advisory_xact_lock({EDIT_LOCK})"))
+
+
+async def lock_days(
+    connection: AsyncConnection, keys: Collection[tuple[str, str]], day: dt.date
+) -> None:
+    """Lock the rows of resources, (kind, id), on one date in the one global order.
+
+    The rows are written first, so there is always something to lock; writing waits for others
+    that write the same, in the same order.
+    """
+    rows = [{"kind": kind, "resource": key, "date": day} for kind, key in sorted(set(keys))]
+    await connection.execute(upsert(RESOURCE_DAYS).values(rows).on_conflict_do_nothing())
+    columns = RESOURCE_DAYS.c
+    await connection.execute(
+        select(columns.kind)
+        .where(tuple_(columns.kind, columns.resource).in_(sorted(set(keys))), columns.date == day)
+        .order_by(columns.kind.collate("C"), columns.resource.collate("C"))
+        .with_for_update()
+    )
