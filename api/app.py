@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import bookings, clinic, errors, health, logs, slots
+from api import bookings, clinic, errors, health, holds, logs, slots
 from api.catalogue import build_routers
 from api.context import Context
 from api.settings import Settings, read_settings
 from data.engine import create_engine
+from data.postgres_launcher import end_with_parent
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -38,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (
         slots.router,
         bookings.router,
+        holds.router,
         clinic.router,
         *build_routers(),
         health.router,
@@ -48,6 +53,8 @@ def create_app(settings: Settings) -> FastAPI:
 
 def service() -> FastAPI:
     """Return the service as a server process runs it: settings and logs from the environment."""
+    if multiprocessing.parent_process() is not None:
+        end_with_parent(os.getppid(), signal.SIGTERM)  # a killed service leaves no worker behind
     settings = read_settings()
     logs.configure(settings.log_level)
     return create_app(settings)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import ContextDependency
 from api.errors import Problem
-from api.schemas import BookingIn, BookingOut, booking_body
-from data import bookings
-from data.bookings import BookingOrder
+from api.schemas import (
+    BookingIn,
+    BookingOut,
+    HistoryEntry,
+    MoveIn,
+    RescheduleIn,
+    SwapIn,
+    SwapOut,
+    booking_body,
+)
+from api.writes import PROBLEMS, WriterDependency
+from data import audit, bookings
+from data.bookings import EFFECTIVE_STATUS, Details, Place
 from data.clinic_file import Date, Id, Strict
 from data.snapshot import BOOKINGS
 from solver.clinic import Status
@@ -19,11 +29,6 @@ from solver.clinic import Status
 router = APIRouter(prefix="/bookings", tags=["bookings"])
 
 BookingId = Annotated[Id, Path()]
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem},
-    409: {"model": Problem},
-    422: {"model": Problem},
-}
 
 
 class BookingFilter(Strict):
@@ -43,18 +48,12 @@ class BookingFilter(Strict):
     response_model=BookingOut,
     responses=PROBLEMS,
 )
-async def create(body: BookingIn, context: ContextDependency) -> dict[str, Any]:
+async def create(body: BookingIn, writer: WriterDependency) -> Response:
     """Book, if every rule allows it at the moment of writing; else 409 with the reasons."""
-    fields = dict(body)
-    order = BookingOrder(start=fields.pop("start_time"), **fields)
-    booked = await bookings.book(
-        context.engine,
-        order,
-        now=dt.datetime.now(dt.UTC),
-        weights=context.settings.weights,
-        horizon_days=context.settings.horizon_days,
+    details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
+    return await writer.booking(
+        lambda connection, policy: bookings.book(connection, body.place(), details, policy), 201
     )
-    return booking_body(*booked)
 
 
 @router.get(
@@ -68,8 +67,35 @@ async def find(
     query: Annotated[BookingFilter, Query()], context: ContextDependency
 ) -> list[dict[str, Any]]:
     """List bookings by date, start and id."""
-    conditions = [BOOKINGS.c[name] == value for name, value in query if value is not None]
+    given = {name: value for name, value in query if value is not None}
+    conditions: list[Any] = []
+    if "status" in given:
+        conditions.append(EFFECTIVE_STATUS.in_([given.pop("status")]))
+    conditions += [BOOKINGS.c[name] == value for name, value in given.items()]
     return [booking_body(*found) for found in await bookings.find(context.engine, conditions)]
+
+
+@router.post(
+    "/swap",
+    operation_id="swapBookings",
+    summary="Let two bookings exchange their places",
+    response_model=SwapOut,
+    responses=PROBLEMS,
+)
+async def swap(body: SwapIn, writer: WriterDependency) -> Response:
+    """Exchange provider, room, date and start of two bookings, both or neither."""
+
+    async def work(connection: AsyncConnection) -> dict[str, Any]:
+        a, b = await bookings.swap(
+            connection,
+            body.a,
+            body.b,
+            writer.policy,
+            accept_overbooked=body.accept_overbooked,
+        )
+        return {"a": booking_body(*a), "b": booking_body(*b)}
+
+    return await writer.answer(work)
 
 
 @router.get(
@@ -84,14 +110,69 @@ async def get(booking_id: BookingId, context: ContextDependency) -> dict[str, An
     return booking_body(*await bookings.get(context.engine, booking_id))
 
 
+@router.get(
+    "/{booking_id}/history",
+    operation_id="bookingHistory",
+    summary="Every write to a booking",
+    response_model=list[HistoryEntry],
+    responses=PROBLEMS,
+)
+async def history(booking_id: BookingId, context: ContextDependency) -> list[dict[str, Any]]:
+    """Tell who changed a booking when, before and after, oldest first."""
+    await bookings.get(context.engine, booking_id)
+    return await audit.history(context.engine, "booking", booking_id)
+
+
 @router.post(
-    "/{booking_id}/cancel",
-    operation_id="cancelBooking",
-    summary="Cancel a booking",
+    "/{booking_id}/reschedule",
+    operation_id="rescheduleBooking",
+    summary="Move a booking",
     response_model=BookingOut,
     responses=PROBLEMS,
 )
-async def cancel(booking_id: BookingId, context: ContextDependency) -> dict[str, Any]:
-    """Cancel a booking; its place is free at once."""
-    await bookings.cancel(context.engine, booking_id)
-    return booking_body(*await bookings.get(context.engine, booking_id))
+async def reschedule(
+    booking_id: BookingId, body: RescheduleIn, writer: WriterDependency
+) -> Response:
+    """Give up the old place only if the new one is won."""
+    place = Place(
+        "",
+        body.provider_id or "",
+        body.date,
+        body.start_time,
+        body.room_id,
+        body.accept_overbooked,
+    )
+    return await writer.booking(
+        lambda connection, policy: bookings.reschedule(
+            connection,
+            booking_id,
+            place,
+            policy,
+            version=body.version,
+            allow_patient_overlap=body.allow_patient_overlap,
+        )
+    )
+
+
+def _add_move(action: bookings.Move, path: str, summary: str) -> None:
+    @router.post(
+        f"/{{booking_id}}/{path}",
+        operation_id=f"{action.replace('_i', 'I')}Booking",
+        summary=summary,
+        response_model=BookingOut,
+        responses=PROBLEMS,
+    )
+    async def move(
+        booking_id: BookingId, writer: WriterDependency, body: MoveIn | None = None
+    ) -> Response:
+        version = None if body is None else body.version
+        return await writer.booking(
+            lambda connection, policy: bookings.move(
+                connection, booking_id, action, policy, version=version
+            )
+        )
+
+
+_add_move("cancel", "cancel", "Cancel a booking; its place is free at once")
+_add_move("check_in", "check-in", "The patient has come")
+_add_move("complete", "complete", "The appointment is over")

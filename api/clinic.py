@@ -6,11 +6,12 @@ import datetime as dt
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 from api.context import ContextDependency
 from api.errors import Problem
 from api.schemas import Conflict, ImportOut
-from data.clinic_file import ClinicFile, json_schema
+from data.clinic_file import ClinicFile, Strict, json_schema
 from data.transfer import export_clinic, import_document
 
 router = APIRouter(prefix="/clinic", tags=["clinic"])
@@ -26,6 +27,12 @@ BODY = {
 }
 
 
+class ImportQuery(Strict):
+    """How to import."""
+
+    replace: bool = Field(False, description="Also remove what the file lacks.")
+
+
 @router.post(
     "/import",
     operation_id="importClinic",
@@ -36,14 +43,14 @@ BODY = {
 async def import_clinic(
     request: Request,
     context: ContextDependency,
-    replace: Annotated[bool, Query(description="Also remove what the file lacks.")] = False,
+    query: Annotated[ImportQuery, Query()],
 ) -> ImportOut:
     """Match rows by id; bookings that only break a softer rule are taken, with a warning."""
     report = await import_document(
         context.engine,
         await request.body(),
         is_yaml="yaml" in request.headers.get("content-type", ""),
-        replace=replace,
+        replace=query.replace,
         today=dt.datetime.now(dt.UTC).date(),
     )
     return ImportOut(

@@ -18,6 +18,7 @@ from data.clinic_file import Fault, InvalidClinicFileError, format_path
 from data.errors import (
     AlreadyExistsError,
     BusyError,
+    IdempotencyKeyReusedError,
     ImportConflictError,
     InvalidFieldError,
     InvalidStateError,
@@ -25,6 +26,7 @@ from data.errors import (
     PatientConflictError,
     RequestError,
     SlotUnavailableError,
+    StaleVersionError,
 )
 from solver.timeline import DateOutOfRangeError
 
@@ -39,6 +41,8 @@ STATUS_OF: dict[type[RequestError], int] = {
     PatientConflictError: 409,
     InvalidStateError: 409,
     ImportConflictError: 409,
+    StaleVersionError: 409,
+    IdempotencyKeyReusedError: 422,
 }
 
 log = structlog.get_logger(__name__)
@@ -91,6 +95,21 @@ def _invalid(faults: list[Fault], code: str = VALIDATION_ERROR) -> Response:
     return problem(422, code, detail, errors=errors)
 
 
+def refusal(error: Exception) -> Response | None:
+    """Return the answer to a request that is refused for good; None where it may go through."""
+    match error:
+        case InvalidFieldError():
+            return _invalid([Fault(error.field, error.message)])
+        case InvalidClinicFileError():
+            return _invalid(error.faults, "INVALID_CLINIC_FILE")
+        case DateOutOfRangeError():
+            return _invalid([Fault("date", str(error))], "DATE_OUT_OF_RANGE")
+        case RequestError() if type(error) in STATUS_OF:
+            return problem(STATUS_OF[type(error)], error.code, error.detail, **error.extra)
+        case _:
+            return None
+
+
 def _busy() -> Response:
     return problem(
         503,
@@ -102,22 +121,14 @@ def _busy() -> Response:
 
 def install(app: FastAPI) -> None:
     """Give `app` the handlers that turn every exception into a problem."""
+    for kind in (RequestError, InvalidClinicFileError, DateOutOfRangeError):
 
-    @app.exception_handler(RequestError)
-    async def refused(_: Request, error: RequestError) -> Response:
-        return problem(STATUS_OF[type(error)], error.code, error.detail, **error.extra)
-
-    @app.exception_handler(InvalidFieldError)
-    async def invalid_field(_: Request, error: InvalidFieldError) -> Response:
-        return _invalid([Fault(error.field, error.message)])
-
-    @app.exception_handler(InvalidClinicFileError)
-    async def invalid_file(_: Request, error: InvalidClinicFileError) -> Response:
-        return _invalid(error.faults, "INVALID_CLINIC_FILE")
-
-    @app.exception_handler(DateOutOfRangeError)
-    async def out_of_range(_: Request, error: DateOutOfRangeError) -> Response:
-        return _invalid([Fault("date", str(error))], "DATE_OUT_OF_RANGE")
+        @app.exception_handler(kind)
+        async def refused(_: Request, error: Exception) -> Response:
+            answer = refusal(error)
+            if answer is None:
+                raise error
+            return answer
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
@@ -129,12 +140,18 @@ def install(app: FastAPI) -> None:
             path = list(detail["loc"])
             if field := detail.get("ctx", {}).get("field"):
                 path.append(field)
-            where = path.pop(0) if path and path[0] in ("query", "path", "body") else "request"
+            where = (
+                path.pop(0)
+                if path and path[0] in ("query", "path", "header", "body")
+                else "request"
+            )
             faults.append(Fault(format_path(path) if path else str(where), detail["msg"]))
         return _invalid(faults)
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
+        if error.status_code == HTTPStatus.BAD_REQUEST:  # a body that cannot even be decoded
+            return _invalid([Fault("body", "cannot be read as JSON")])
         code = HTTPStatus(error.status_code).name
         headers = dict(error.headers) if error.headers else None
         return problem(error.status_code, code, str(error.detail), headers=headers)

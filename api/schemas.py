@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, Field, StrictBool, model_validator
+from pydantic import BaseModel, Field, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 
@@ -17,6 +17,7 @@ from solver.objective import POINTS, round_half_up
 from solver.timeline import format_time, instant
 
 if TYPE_CHECKING:  # the commands that only want a schema do without the solver
+    from data.bookings import Place
     from solver.slots import Slot, SlotPage
 
 MAX_LIMIT = 5000
@@ -131,18 +132,77 @@ def times_body(day: dt.date, start: int, end: int, zone: ZoneInfo) -> dict[str, 
     }
 
 
-class BookingIn(Strict):
-    """An appointment to book."""
+class PlaceIn(Strict):
+    """A placement to take."""
 
     appointment_type_id: Id
     provider_id: Id
     date: Date
     start_time: StartTime
-    patient_ref: PatientRef
-    room_id: Id | None = None
+    room_id: Id | None = Field(None, description="None takes the best free room.")
     accept_overbooked: StrictBool = False
     allow_patient_overlap: StrictBool = False
     notes: Text | None = None
+
+    def place(self) -> Place:
+        """Return where the appointment is wanted."""
+        from data.bookings import Place
+
+        return Place(
+            self.appointment_type_id,
+            self.provider_id,
+            self.date,
+            self.start_time,
+            self.room_id,
+            self.accept_overbooked,
+        )
+
+
+class BookingIn(PlaceIn):
+    """An appointment to book."""
+
+    patient_ref: PatientRef
+
+
+class HoldIn(PlaceIn):
+    """A placement to reserve while a person decides."""
+
+    patient_ref: PatientRef | None = None
+    minutes: Annotated[StrictInt, Field(ge=1, le=60)] = 5
+
+
+class ConfirmIn(Strict):
+    """What a hold still lacks."""
+
+    patient_ref: PatientRef | None = None
+    notes: Text | None = None
+    allow_patient_overlap: StrictBool = False
+
+
+class RescheduleIn(Strict):
+    """A new place for a booking."""
+
+    date: Date
+    start_time: StartTime
+    provider_id: Id | None = Field(None, description="None keeps the provider.")
+    room_id: Id | None = Field(None, description="None keeps the room if it is free.")
+    version: StrictInt | None = Field(None, description="Refuse if it has changed since.")
+    accept_overbooked: StrictBool = False
+    allow_patient_overlap: StrictBool = False
+
+
+class SwapIn(Strict):
+    """Two bookings that exchange their places."""
+
+    a: Id
+    b: Id
+    accept_overbooked: StrictBool = False
+
+
+class MoveIn(Strict):
+    """A change of status."""
+
+    version: StrictInt | None = Field(None, description="Refuse if it has changed since.")
 
 
 class BookingOut(BaseModel):
@@ -184,7 +244,7 @@ def booking_body(row: Row[Any], timezone: str, duration: int) -> dict[str, Any]:
         "appointment_type_id": str(row.appointment_type_id),
         **times,
         "patient_ref": row.patient_ref,
-        "status": row.status,
+        "status": getattr(row, "effective_status", row.status),
         "is_overbooked": row.is_overbooked,
         "notes": row.notes,
         "score": None if row.score is None else row.score / POINTS,
@@ -193,6 +253,23 @@ def booking_body(row: Row[Any], timezone: str, duration: int) -> dict[str, Any]:
         "created_at": moment(row.created_at),
         "updated_at": moment(row.updated_at),
     }
+
+
+class SwapOut(BaseModel):
+    """The two bookings after the exchange."""
+
+    a: BookingOut
+    b: BookingOut
+
+
+class HistoryEntry(BaseModel):
+    """One write to a booking."""
+
+    at: dt.datetime
+    actor: str
+    action: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
 
 
 class Conflict(BaseModel):

@@ -149,7 +149,7 @@ async def create(engine: AsyncEngine, resource: Resource, fields: dict[str, Any]
         key = columns_of(row)["id"]
         taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
         if taken.scalar_one():
-            raise AlreadyExistsError(f"There is a {resource.noun} {key} already.")
+            raise AlreadyExistsError(f"{resource.noun.capitalize()} {key} exists already.")
         await connection.execute(insert(resource.table).values(columns_of(row)))
         return row
 

@@ -5,6 +5,7 @@ The same rows are what the HTTP API takes and gives, so a field is described onc
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,6 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import orjson
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -30,7 +30,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from solver.clinic import (
     DAY_MINUTES,
@@ -80,8 +79,8 @@ def _minute(value: object) -> int:
         raise PydanticCustomError("time", "write a time as HH:MM in quotes, as in '09:30'")
     try:
         return parse_time(value)
-    except ValueError as error:
-        raise PydanticCustomError("time", "{message}", {"message": str(error)}) from None
+    except ValueError:  # its message holds the text, which may hold anything
+        raise PydanticCustomError("time", "is no time of day; write HH:MM, as in 09:30") from None
 
 
 def _start_minute(value: object) -> int:
@@ -118,6 +117,17 @@ def _storable(value: str) -> str:
     return value
 
 
+def _moment(value: object) -> dt.datetime:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = dt.datetime.fromisoformat(value)
+    if not isinstance(value, dt.datetime) or value.tzinfo is None or not 2000 <= value.year <= 2500:
+        raise PydanticCustomError(
+            "moment", "write a moment with its offset, as in 2027-03-01T09:00:00+01:00"
+        )
+    return value
+
+
 def _booking_year(value: dt.date) -> dt.date:
     if not 2000 <= value.year <= 2500:
         raise PydanticCustomError("date", "must be in the years 2000 to 2500")
@@ -140,6 +150,11 @@ EndTime = Annotated[
 ]
 Date = Annotated[
     dt.date, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date"})
+]
+Moment = Annotated[
+    dt.datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 BookingDate = Annotated[Date, AfterValidator(_booking_year)]
 Id = Annotated[str, BeforeValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})]
@@ -297,7 +312,11 @@ class OverbookingRuleRow(_Row):
 
 
 class BookingRow(_Row):
-    """One appointment placed. `notes` and, on a hold, `expires_at` are written when present."""
+    """One appointment placed.
+
+    Three fields are written only where they say something: `notes`; on a hold, `expires_at`; and
+    `end_time` where the type has grown since and the booking is guarded up to its former end.
+    """
 
     id: Id
     provider_id: Id
@@ -309,13 +328,18 @@ class BookingRow(_Row):
     status: Status = "booked"
     is_overbooked: StrictBool = False
     notes: Text | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
+    end_time: EndTime | None = None
 
     def to_solver(self) -> Booking:
         """Return the row as the solver has it."""
         fields = dict(self)
-        del fields["notes"], fields["expires_at"]
+        for name in BOOKING_EXTRAS:
+            del fields[name]
         return Booking(start=fields.pop("start_time"), **fields)
+
+
+BOOKING_EXTRAS = ("notes", "expires_at", "end_time")
 
 
 class ClinicFile(Strict):
@@ -346,10 +370,10 @@ class ClinicFile(Strict):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document with every field, `notes` and `expires_at` only where set."""
+        """Return the document with every field, a booking's extra ones only where set."""
         document = self.model_dump(mode="json")
         for booking in document["bookings"]:
-            for name in ("notes", "expires_at"):
+            for name in BOOKING_EXTRAS:
                 if booking[name] is None:
                     del booking[name]
         return document
@@ -383,12 +407,15 @@ def parse_clinic_file(
         With every fault found.
     """
     value = _parse_yaml(document) if is_yaml else _parse_json(document)
+    faults: dict[str, Fault] = {}
     try:
         file = ClinicFile.model_validate(value)
     except ValidationError as error:
-        raise InvalidClinicFileError(faults_of(error)) from None
-    if faults := list(_reference_faults(file, known or {})):
-        raise InvalidClinicFileError(faults)
+        faults = {fault.path: fault for fault in faults_of(error)}
+    for fault in _reference_faults(value, known or {}):
+        faults.setdefault(fault.path, fault)
+    if faults:
+        raise InvalidClinicFileError(list(faults.values()))
     return file
 
 
@@ -430,31 +457,42 @@ def _parse_json(document: bytes) -> object:
 def _parse_yaml(document: bytes) -> object:
     try:
         return YAML(typ="safe", pure=True).load(document.decode())
-    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except Exception as error:  # scalars that cannot be built raise whatever building raised
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "document"
         problem = getattr(error, "problem", None) or "cannot be read"
         raise InvalidClinicFileError([Fault(place, f"not YAML: {problem}")]) from None
 
 
-def _reference_faults(file: ClinicFile, known: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
-    ids: dict[str, frozenset[str]] = {}
+_REFERENCES = {
+    "provider_id": "providers",
+    "room_id": "rooms",
+    "appointment_type_id": "appointment_types",
+}
+
+
+def _reference_faults(document: object, known: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
+    """Tell ids that stand twice and references to nothing, whatever else may be wrong."""
+    ids: dict[str, set[str]] = {}
     for name in ("providers", "rooms", "appointment_types", "overbooking_rules", "bookings"):
-        rows = [row.id for row in getattr(file, name)]
-        ids[name] = frozenset(rows) | known.get(name, frozenset())
-        seen: set[str] = set()
-        for position, key in enumerate(rows):
-            if key in seen:
-                yield Fault(f"{name}[{position}].id", f"{key} stands twice in {name}")
-            seen.add(key)
-    references = {
-        "provider_id": "providers",
-        "room_id": "rooms",
-        "appointment_type_id": "appointment_types",
-    }
+        ids[name] = set()
+        for position, row in _rows(document, name):
+            key = row.get("id")
+            if isinstance(key, str):
+                if key.lower() in ids[name]:
+                    yield Fault(f"{name}[{position}].id", f"{key} stands twice in {name}")
+                ids[name].add(key.lower())
+    present = {name: ids[name] | known.get(name, frozenset()) for name in _REFERENCES.values()}
     for name in ("availability", "overbooking_rules", "bookings"):
-        for position, row in enumerate(getattr(file, name)):
-            for field, target in references.items():
-                value = getattr(row, field, None)
-                if value is not None and value not in ids[target]:
-                    yield Fault(f"{name}[{position}].{field}", f"there is no {value} in {target}")
+        for position, row in _rows(document, name):
+            for field, target in _REFERENCES.items():
+                key = row.get(field)
+                if isinstance(key, str) and key.lower() not in present[target]:
+                    yield Fault(f"{name}[{position}].{field}", f"there is no {key} in {target}")
+
+
+def _rows(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    rows = document.get(name) if isinstance(document, dict) else None
+    for position, row in enumerate(rows if isinstance(rows, list) else ()):
+        if isinstance(row, dict):
+            yield position, row

@@ -36,6 +36,8 @@ STOP_SECONDS = 20.0
 POLL_SECONDS = 0.01
 LONGEST_SOCKET_PATH = 80
 """Socket paths are limited to about 100 bytes; a longer directory is reached by a short link."""
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")
+"""What of the environment the server sees: what programs need to run, and no secrets."""
 BOOT_SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
@@ -248,7 +250,8 @@ class EmbeddedPostgres:
             cwd=Path(command[0]).anchor,
             pass_fds=() if self._directory_fd is None else (self._directory_fd,),
             start_new_session=True,  # Ctrl-C in a terminal is the service's to handle
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
+            env={k: v for k, v in os.environ.items() if k in PASSED_ON}
+            | {"LC_ALL": "C", "TZ": "UTC"},
         )
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes] | None) -> bool:

@@ -57,6 +57,18 @@ class InvalidStateError(RequestError):
     code = "INVALID_STATE"
 
 
+class StaleVersionError(RequestError):
+    """The booking has changed since its caller read it."""
+
+    code = "STALE_VERSION"
+
+
+class IdempotencyKeyReusedError(RequestError):
+    """The key came with another request before."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
 class ImportConflictError(RequestError):
     """Bookings of a clinic file cannot stand beside one another in the database."""
 

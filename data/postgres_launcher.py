@@ -13,23 +13,27 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
+def end_with_parent(parent: int, number: int) -> None:
+    """Ask the kernel to send this process signal `number` when `parent` dies (Linux only)."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
+        raise SystemExit("cannot ask for a parent-death signal")
+    if os.getppid() != parent:  # it died before the request was in place
+        raise SystemExit(1)
+
+
 def main(starter: int, uid: int, gid: int, program: list[str]) -> None:
     """Prepare this process and become `program`; negative ids leave the user as it is."""
-    libc = None
     if sys.platform == "linux":
-        import ctypes  # while root can still read it
-
-        libc = ctypes.CDLL(None, use_errno=True)
+        import ctypes  # noqa: F401 - loaded while root can still read it
     if uid >= 0:
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
-    if libc is not None:
-        # After the change of user, which clears the setting.
-        if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0) != 0:
-            raise SystemExit("cannot ask for a parent-death signal")
-        if os.getppid() != starter:  # it died before the request was in place
-            raise SystemExit(1)
+    end_with_parent(starter, signal.SIGINT)  # after the change of user, which would undo it
     os.execv(program[0], program)  # noqa: S606
 
 

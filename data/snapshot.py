@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from models import bookings as book_tables
 from models import clinic as tables
+from models import journal
 from models.base import Base
 from solver.clinic import (
     AppointmentType,
@@ -39,9 +40,8 @@ AVAILABILITY = _table(tables.Availability)
 OVERBOOKING_RULES = _table(tables.OverbookingRule)
 BOOKINGS = _table(book_tables.Booking)
 RESOURCE_DAYS = _table(book_tables.ResourceDay)
-
-NEIGHBOUR = dt.timedelta(days=1)
-"""Buffers reach over midnight, so a date is read with the dates beside it."""
+IDEMPOTENCY_KEYS = _table(journal.IdempotencyKey)
+AUDIT_LOG = _table(journal.AuditEntry)
 
 HAS_RUN_OUT: ColumnElement[bool] = and_(
     BOOKINGS.c.status == "held", BOOKINGS.c.expires_at <= func.statement_timestamp()
@@ -134,6 +134,12 @@ def _within(first: dt.date | None, last: dt.date | None) -> ColumnElement[bool]:
     )
 
 
+def _beside(day: dt.date, days: int) -> dt.date:
+    """Return the date beside `day`: buffers reach over midnight. There is none past the ends."""
+    ordinal = day.toordinal() + days
+    return dt.date.fromordinal(min(max(ordinal, 1), dt.date.max.toordinal()))
+
+
 def _bookings(first: dt.date | None, last: dt.date | None, part: Part) -> Select[Any]:
     columns = BOOKINGS.c
     query = select(
@@ -148,7 +154,7 @@ def _bookings(first: dt.date | None, last: dt.date | None, part: Part) -> Select
         columns.is_overbooked,
     ).where(IS_LIVE)
     if first is not None and last is not None:
-        query = query.where(columns.date.between(first - NEIGHBOUR, last + NEIGHBOUR))
+        query = query.where(columns.date.between(_beside(first, -1), _beside(last, 1)))
     if part is WHOLE:
         return query
     return query.where(

@@ -61,12 +61,7 @@ async def run[Result](
             async with engine.begin() as connection:
                 return await work(connection)
         except IntegrityError as error:
-            reason = CONSTRAINT_REASONS.get(constraint_of(error) or "")
-            if reason is None:
-                raise
-            raise SlotUnavailableError(
-                "This place has just been taken.", reasons=[reason]
-            ) from None
+            raise refusal_of(error) from None
         except DBAPIError as error:
             state = getattr(error.orig, "sqlstate", None)
             if state in _RERUN and attempt < ATTEMPTS:
@@ -76,6 +71,14 @@ async def run[Result](
             else:
                 raise
     raise AssertionError
+
+
+def refusal_of(error: IntegrityError) -> Exception:
+    """Return what a broken constraint means to the caller, or `error` where it means nothing."""
+    reason = CONSTRAINT_REASONS.get(constraint_of(error) or "")
+    if reason is None:
+        return error
+    return SlotUnavailableError("This place has just been taken.", reasons=[reason])
 
 
 def constraint_of(error: IntegrityError) -> str | None:
@@ -94,20 +97,27 @@ async def hold_clinic(connection: AsyncConnection) -> None:
     await connection.execute(text(f"SELECT pg_advisory_xact_lock({EDIT_LOCK})"))
 
 
-async def lock_days(
-    connection: AsyncConnection, keys: Collection[tuple[str, str]], day: dt.date
-) -> None:
-    """Lock the rows of resources, (kind, id), on one date in the one global order.
+type DayKey = tuple[str, str, dt.date]
+"""Kind of resource, its id, and the date."""
+
+
+async def lock_days(connection: AsyncConnection, keys: Collection[DayKey]) -> None:
+    """Lock the rows of resources on dates, in the one global order.
 
     The rows are written first, so there is always something to lock; writing waits for others
     that write the same, in the same order.
     """
-    rows = [{"kind": kind, "resource": key, "date": day} for kind, key in sorted(set(keys))]
-    await connection.execute(upsert(RESOURCE_DAYS).values(rows).on_conflict_do_nothing())
+    ordered = sorted(set(keys))
     columns = RESOURCE_DAYS.c
+    names = ("kind", "resource", "date")
+    await connection.execute(
+        upsert(RESOURCE_DAYS)
+        .values([dict(zip(names, key, strict=True)) for key in ordered])
+        .on_conflict_do_nothing()
+    )
     await connection.execute(
         select(columns.kind)
-        .where(tuple_(columns.kind, columns.resource).in_(sorted(set(keys))), columns.date == day)
-        .order_by(columns.kind.collate("C"), columns.resource.collate("C"))
+        .where(tuple_(columns.kind, columns.resource, columns.date).in_(ordered))
+        .order_by(columns.kind.collate("C"), columns.resource.collate("C"), columns.date)
         .with_for_update()
     )

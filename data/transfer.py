@@ -132,8 +132,19 @@ async def export_clinic(engine: AsyncEngine) -> ClinicFile:
                 "id",
             ),
             overbooking_rules=await rows(OVERBOOKING_RULES, OverbookingRuleRow, "id"),
-            bookings=await rows(BOOKINGS, BookingRow, "date", "start_minute", "id"),
+            bookings=_bookings(
+                await rows(BOOKINGS, BookingRow, "date", "start_minute", "id"),
+                await _column_by_id(connection, TYPES, "duration_minutes"),
+            ),
         )
+
+
+def _bookings(rows: list[BookingRow], durations: dict[str, int]) -> list[BookingRow]:
+    """Leave the end out where it follows from the type."""
+    for row in rows:
+        if row.end_time == row.start_time + durations[row.appointment_type_id]:
+            row.end_time = None
+    return rows
 
 
 async def import_document(
@@ -301,7 +312,11 @@ async def _write_bookings(connection: AsyncConnection, rows: Sequence[BookingRow
     values = []
     for row in rows:
         fields = columns_of(row)
-        fields["end_minute"] = row.start_time + durations[row.appointment_type_id]
+        end = row.start_time + durations[row.appointment_type_id]
+        former_end = fields.pop("end_minute")
+        fields["end_minute"] = end
+        if former_end is not None and row.start_time < former_end:
+            fields["end_minute"] = min(end, former_end)
         fields["provider_no"] = providers[row.provider_id]
         fields["room_no"] = rooms[row.room_id]
         fields["expires_at"] = None
@@ -334,18 +349,16 @@ async def _refuse_collisions(connection: AsyncConnection, values: list[dict[str,
         for row in others.mappings()
     ]
     live = [value for value in [*standing, *values] if value["status"] != "cancelled"]
-    collisions = sorted(
-        {
-            (first["id"], second["id"], message)
-            for owner in ("provider", "room")
-            for first, second, message in _collisions(live, owner)
-        }
-    )
+    collisions = {
+        (first["id"], second["id"]): message
+        for owner in ("provider", "room")
+        for first, second, message in _collisions(live, owner)
+    }
     if collisions:
         by_id = {value["id"]: value for value in live}
+        named = {key for pair in collisions for key in pair}
         raise ImportConflictError(
-            f"{len(collisions)} pairs of bookings cannot stand beside one another; "
-            "nothing was imported.",
+            f"{len(named)} bookings cannot stand beside one another; nothing was imported.",
             conflicts=[
                 {
                     "booking_id": second,
@@ -354,7 +367,7 @@ async def _refuse_collisions(connection: AsyncConnection, values: list[dict[str,
                     "start_time": format_time(by_id[second]["start_minute"]),
                     "detail": message,
                 }
-                for first, second, message in collisions
+                for (first, second), message in sorted(collisions.items())
             ],
         )
 
@@ -365,10 +378,6 @@ def _collisions(
     """Yield pairs that share a start, or (in a room, or both regular) a minute."""
     key = f"{owner}_id"
     ordered = sorted(live, key=lambda b: (b[key], b["date"], b["start_minute"], b["id"]))
-    for first, second in pairwise(ordered):
-        place = (first[key], first["date"], first["start_minute"])
-        if place == (second[key], second["date"], second["start_minute"]):
-            yield first, second, f"both start then at {owner} {first[key]}"
     guarded = [b for b in ordered if owner == "room" or not b["is_overbooked"]]
     last: dict[str, Any] | None = None
     for b in guarded:
@@ -376,6 +385,10 @@ def _collisions(
             yield last, b, f"they overlap at {owner} {b[key]}"
         if last is None or last[key] != b[key] or _end(last) < _end(b):
             last = b
+    for first, second in pairwise(ordered):
+        place = (first[key], first["date"], first["start_minute"])
+        if place == (second[key], second["date"], second["start_minute"]):
+            yield first, second, f"both start then at {owner} {first[key]}"
 
 
 def _start(booking: dict[str, Any]) -> int:

@@ -45,7 +45,9 @@ async def migrated_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 async def empty_tables(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await connection.execute(text(f"TRUNCATE {TABLES}, resource_days"))
+        await connection.execute(
+            text(f"TRUNCATE {TABLES}, resource_days, idempotency_keys, audit_log")
+        )
         await connection.execute(
             text(
                 "UPDATE clinic SET name = 'Clinic', timezone = 'UTC', grid_minutes = 15,"

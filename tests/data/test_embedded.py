@@ -85,4 +85,4 @@ async def test_several_processes_migrate_one_by_one(tmp_path: Path) -> None:
         await asyncio.gather(*(migrate(engine) for engine in engines))
         for engine in engines:
             await engine.dispose()
-        assert await answer(server.url, "SELECT version_num FROM alembic_version") == "0002"
+        assert await answer(server.url, "SELECT version_num FROM alembic_version") == "0003"

@@ -1,0 +1,54 @@
+"""``/holds``: placements reserved while a person decides."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from api.schemas import BookingOut, ConfirmIn, HoldIn
+from api.writes import PROBLEMS, WriterDependency
+from data import bookings
+from data.bookings import Details
+from data.clinic_file import Id
+
+router = APIRouter(prefix="/holds", tags=["bookings"])
+
+HoldId = Annotated[Id, Path()]
+
+
+@router.post(
+    "",
+    operation_id="createHold",
+    summary="Reserve a placement for some minutes",
+    status_code=201,
+    response_model=BookingOut,
+    responses=PROBLEMS,
+)
+async def create(body: HoldIn, writer: WriterDependency) -> Response:
+    """Hold, under the same rules as a booking; when the time is over it blocks nobody."""
+    details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
+    return await writer.booking(
+        lambda connection, policy: bookings.hold(
+            connection, body.place(), details, policy, body.minutes
+        ),
+        201,
+    )
+
+
+@router.post(
+    "/{hold_id}/confirm",
+    operation_id="confirmHold",
+    summary="Book what a hold reserves",
+    response_model=BookingOut,
+    responses=PROBLEMS,
+)
+async def confirm(
+    hold_id: HoldId, writer: WriterDependency, body: ConfirmIn | None = None
+) -> Response:
+    """Book it, once, while the hold lasts."""
+    body = body or ConfirmIn()
+    details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
+    return await writer.booking(
+        lambda connection, policy: bookings.confirm(connection, hold_id, details, policy)
+    )

@@ -1,0 +1,126 @@
+"""One request that writes: one transaction, committed before the answer; repeatable by its key."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, Header, Request, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api import errors
+from api.context import Context, ContextDependency
+from api.errors import Problem
+from api.schemas import booking_body
+from data.bookings import Found, Policy
+from data.idempotency import Answer, RepeatableRequest, answer_once
+from data.transaction import run
+
+JSON = "application/json"
+REPLAYED = "Idempotency-Replayed"
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem},
+    409: {"model": Problem},
+    422: {"model": Problem},
+    503: {"model": Problem},
+}
+
+
+class Writer:
+    """Does the writing of one request.
+
+    With an ``Idempotency-Key`` the answer, a refusal included, is kept in the same transaction and
+    given again to the same request for 24 hours.
+    """
+
+    def __init__(self, request: Request, context: Context, key: str | None) -> None:
+        self._request = request
+        self._context = context
+        self._key = key
+
+    @property
+    def policy(self) -> Policy:
+        """What decisions depend on beside the book."""
+        settings = self._context.settings
+        return Policy(dt.datetime.now(dt.UTC), settings.weights, settings.horizon_days)
+
+    async def booking(
+        self, work: Callable[[AsyncConnection, Policy], Awaitable[Found]], status: int = 200
+    ) -> Response:
+        """Write, and answer with the one booking that `work` returns."""
+
+        async def body(connection: AsyncConnection) -> Any:
+            return booking_body(*await work(connection, self.policy))
+
+        return await self.answer(body, status)
+
+    async def answer(
+        self, work: Callable[[AsyncConnection], Awaitable[Any]], status: int = 200
+    ) -> Response:
+        """Write, and answer with what `work` returns."""
+
+        async def once(connection: AsyncConnection) -> Answer:
+            return Answer(status, orjson.dumps(await work(connection)))
+
+        if self._key is None:
+            return _response(await run(self._context.engine, once))
+        path = self._request.url.path.encode()
+        body = await self._request.body()
+        repeatable = RepeatableRequest.of(self._caller, self._key, path, _canonical(body))
+        done_now = False
+
+        async def keyed(connection: AsyncConnection) -> Answer:
+            async def first(connection: AsyncConnection) -> Answer:
+                nonlocal done_now
+                done_now = True
+                return await once(connection)
+
+            return await answer_once(connection, repeatable, first, _refuse)
+
+        response = _response(await run(self._context.engine, keyed))
+        if not done_now:
+            response.headers[REPLAYED] = "true"
+        return response
+
+    @property
+    def _caller(self) -> str:
+        return self.policy.actor
+
+
+def _refuse(error: Exception) -> Answer | None:
+    response = errors.refusal(error)
+    return None if response is None else Answer(response.status_code, bytes(response.body))
+
+
+def _response(answer: Answer) -> Response:
+    media_type = JSON if answer.status < 400 else errors.MEDIA_TYPE
+    return Response(answer.body, answer.status, media_type=media_type)
+
+
+def _canonical(body: bytes) -> bytes:
+    """Return JSON in one way of writing it, so that a repeat may be spaced differently."""
+    try:
+        return orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONDecodeError:
+        return body
+
+
+def _writer(
+    request: Request,
+    context: ContextDependency,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Makes a repeat of the request return its first answer.",
+        ),
+    ] = None,
+) -> Writer:
+    return Writer(request, context, idempotency_key)
+
+
+WriterDependency = Annotated[Writer, Depends(_writer)]

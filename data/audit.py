@@ -1,0 +1,65 @@
+"""The audit log: who wrote what when, in the transaction of the write itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from data.snapshot import AUDIT_LOG
+
+_LEFT_OUT = {"provider_no", "room_no", "provider_span", "room_span", "no"}
+
+
+async def record(
+    connection: AsyncConnection,
+    actor: str,
+    action: str,
+    entity: str,
+    *,
+    key: str | UUID | None = None,
+    before: Row[Any] | Mapping[str, Any] | None = None,
+    after: Row[Any] | Mapping[str, Any] | None = None,
+) -> None:
+    """Add one entry; rows are written with all fields a caller knows of."""
+    await connection.execute(
+        insert(AUDIT_LOG).values(
+            actor=actor,
+            action=action,
+            entity=entity,
+            entity_id=key,
+            before=_plain(before),
+            after=_plain(after),
+        )
+    )
+
+
+async def history(engine: AsyncEngine, entity: str, key: str) -> list[dict[str, Any]]:
+    """Return the entries about one row, oldest first."""
+    columns = AUDIT_LOG.c
+    async with engine.connect() as connection:
+        rows = await connection.execute(
+            select(columns.at, columns.actor, columns.action, columns.before, columns.after)
+            .where(columns.entity == entity, columns.entity_id == key)
+            .order_by(columns.id)
+        )
+        return [dict(row) for row in rows.mappings()]
+
+
+def _plain(row: Row[Any] | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    fields = row if isinstance(row, Mapping) else row._mapping  # noqa: SLF001
+    return {name: _value(value) for name, value in fields.items() if name not in _LEFT_OUT}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, dt.date):  # a datetime is one, too
+        return value.isoformat()
+    return value
