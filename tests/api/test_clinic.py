@@ -210,6 +210,18 @@ async def test_every_fault_is_named_and_nothing_written(client: httpx.AsyncClien
     assert (await export(client))["rooms"] == []
 
 
+async def test_faults_of_rows_and_of_references_come_together(client: httpx.AsyncClient) -> None:
+    document = small_clinic(rooms=[{"id": "x", "name": "Room"}])
+    document["availability"].append(
+        {"provider_id": uid(1, 9), "weekday": 1, "start_time": "09:00", "end_time": "10:00"}
+    )
+    answer = await client.post("/clinic/import", json=document)
+    assert [error["field"] for error in answer.json()["errors"]] == [
+        "rooms[0].id",
+        "availability[1].provider_id",
+    ]
+
+
 async def test_references_and_twice_used_ids_are_faults(client: httpx.AsyncClient) -> None:
     document = small_clinic(bookings=[booking(0, MONDAY, "09:00", room_id=uid(2, 9))] * 2)
     answer = await client.post("/clinic/import", json=document)
@@ -245,6 +257,49 @@ async def test_yaml(client: httpx.AsyncClient) -> None:
     body = await export(client)
     assert body["availability"][0]["end_time"] == "12:00"
     assert body["availability"][0]["date"] == "2027-03-01"
+
+
+@pytest.mark.parametrize(
+    "scalar", ["2001-99-99", "0x_", "!!int abc", "!!float abc", "!!bool abc", "9" * 10_000, "*x"]
+)
+async def test_yaml_scalars_that_are_none(client: httpx.AsyncClient, scalar: str) -> None:
+    document = f"clinic: {{name: a, timezone: UTC, grid_minutes: {scalar}}}"
+    answer = await client.post(
+        "/clinic/import", content=document, headers={"content-type": "application/yaml"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "INVALID_CLINIC_FILE")
+
+
+@pytest.mark.parametrize("zone", ["Mars/Phobos", "UTC+1", "+01:00", "../../etc/passwd", "Europe"])
+async def test_zones_that_are_none(client: httpx.AsyncClient, zone: str) -> None:
+    answer = await client.post("/clinic/import", json={"clinic": {"name": "a", "timezone": zone}})
+    assert [error["field"] for error in answer.json()["errors"]] == ["clinic.timezone"]
+
+
+@pytest.mark.parametrize(
+    "moment", ["9999-12-31T23:59:59-12:00", "2027-03-01T09:00:00", "soon", 17, None]
+)
+async def test_when_a_hold_from_a_file_expires(client: httpx.AsyncClient, moment: Any) -> None:
+    held = booking(0, MONDAY, "09:00", status="held", expires_at=moment)
+    answer = await client.post("/clinic/import", json=small_clinic(bookings=[held]))
+    if moment is None:
+        assert answer.status_code == 200
+    else:
+        assert [e["field"] for e in answer.json()["errors"]] == ["bookings[0].expires_at"]
+
+
+async def test_what_a_grown_type_leaves_behind_still_round_trips(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [booking(0, MONDAY, "09:00"), booking(1, MONDAY, "09:30")]
+    await load(client, small_clinic(bookings=rows))
+    grown = {"duration_minutes": 60}
+    assert (await client.patch(f"/appointment-types/{TYPE}", json=grown)).status_code == 200
+    exported = await export(client)
+    assert [b["end_time"] for b in exported["bookings"]] == ["09:30", "10:00"]
+    again = await client.post("/clinic/import", params={"replace": True}, json=exported)
+    assert again.status_code == 200, again.text
+    assert await export(client) == exported
 
 
 async def test_the_schema_is_published_and_describes_an_export(client: httpx.AsyncClient) -> None:
@@ -391,6 +446,23 @@ async def test_ids_that_are_none(client: httpx.AsyncClient, method: str, path: s
     assert malformed.status_code == 422
     unknown = await getattr(client, method)(f"/{path}/{uid(9, 9)}", **extra)
     assert (unknown.status_code, unknown.json()["code"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("body", [b'{"name": "\xff"}', b"[" * 100_000, b"{", b""])
+async def test_bodies_that_cannot_be_read(client: httpx.AsyncClient, body: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await client.post("/rooms", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_ERROR")
+    assert answer.json()["errors"][0]["field"] == "body"
+
+
+async def test_half_a_surrogate_pair(client: httpx.AsyncClient) -> None:
+    for field in ("start_time", "end_time", "kind", "provider_id", "date"):
+        body = f'{{"weekday": 1, "start_time": "09:00", "end_time": "10:00", "{field}": "\\ud800"}}'
+        headers = {"content-type": "application/json"}
+        answer = await client.post("/availability", content=body, headers=headers)
+        assert answer.status_code == 422, answer.text
+        assert field in [error["field"] for error in answer.json()["errors"]]
 
 
 async def test_other_errors_are_problems_too(client: httpx.AsyncClient) -> None:

@@ -139,6 +139,13 @@ async def test_dates_that_cannot_be_asked_for(client: httpx.AsyncClient) -> None
             assert answer.json()["code"] == "DATE_OUT_OF_RANGE"
 
 
+@pytest.mark.parametrize("day", ["9999-12-31", "9999-12-30", "0001-01-01", "1999-01-01"])
+async def test_the_ends_of_the_calendar(client: httpx.AsyncClient, day: str) -> None:
+    await load(client, small_clinic())
+    answer = await client.get("/slots", params=query(date=day))
+    assert (answer.status_code, answer.json()["code"]) == (422, "DATE_OUT_OF_RANGE")
+
+
 @pytest.mark.parametrize("change", [{"appointment_type_id": uid(3, 9)}, {"provider_id": uid(1, 9)}])
 async def test_unknown_ids(client: httpx.AsyncClient, change: dict[str, Any]) -> None:
     await load(client, small_clinic())
