@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -91,33 +93,40 @@ class SlotsOut(BaseModel):
 
 def slots_body(page: SlotPage, zone: ZoneInfo, following: dt.date | None) -> dict[str, Any]:
     """Return the body of ``GET /slots``, ready for JSON."""
+
+    @cache  # slots share starts and the values of parts, and writing either takes long
+    def times(start: int, end: int) -> dict[str, str]:
+        return times_body(page.date, start, end, zone)
+
+    @cache
+    def told(part: Fraction) -> float:
+        return round_half_up(part) / POINTS
+
+    def slot_body(slot: Slot) -> dict[str, Any]:
+        parts = slot.parts
+        return {
+            "provider_id": slot.provider.id,
+            "provider_name": slot.provider.name,
+            "room_id": slot.room.id,
+            "room_name": slot.room.name,
+            **times(slot.start, slot.end),
+            "score": slot.score,
+            "score_parts": {
+                "preference": told(parts.preference),
+                "gap": told(parts.gap),
+                "room": told(parts.room),
+                "overbook": told(parts.overbook),
+            },
+            "is_overbooked": slot.is_overbooked,
+        }
+
     return {
         "date": page.date.isoformat(),
         "appointment_type_id": page.kind.id,
         "total": page.total,
-        "slots": [slot_body(slot, zone) for slot in page.slots],
+        "slots": [slot_body(slot) for slot in page.slots],
         "next_available_date": None if following is None else following.isoformat(),
         "blocked_by": page.blocked_by,
-    }
-
-
-def slot_body(slot: Slot, zone: ZoneInfo) -> dict[str, Any]:
-    """Return one slot, ready for JSON."""
-    parts = slot.parts
-    return {
-        "provider_id": slot.provider.id,
-        "provider_name": slot.provider.name,
-        "room_id": slot.room.id,
-        "room_name": slot.room.name,
-        **times_body(slot.date, slot.start, slot.end, zone),
-        "score": slot.score,
-        "score_parts": {
-            "preference": round_half_up(parts.preference) / POINTS,
-            "gap": round_half_up(parts.gap) / POINTS,
-            "room": round_half_up(parts.room) / POINTS,
-            "overbook": round_half_up(parts.overbook) / POINTS,
-        },
-        "is_overbooked": slot.is_overbooked,
     }
 
 

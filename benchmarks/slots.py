@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import random
+import socket
+import subprocess
+import sys
 import tempfile
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,10 +19,7 @@ from typing import Any
 
 import httpx
 import orjson
-import uvicorn
 
-from api.app import create_app
-from api.settings import Settings
 from benchmarks.clinics import MONDAY, make_clinic
 from benchmarks.measure import Timing, time_each
 from data.clinic_file import ClinicFile
@@ -159,18 +160,32 @@ def _document(clinic: Clinic, monday: dt.date) -> dict[str, Any]:
 
 @contextmanager
 def _service(url: str) -> Iterator[str]:
-    """Yield the address of a service in a thread of this process."""
-    app = create_app(Settings(DATABASE_URL=url))
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on")
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    """Yield the address of a service in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-c",
+        "from api.cli import main; main()",
+        "serve",
+        "--port",
+        f"{port}",
+    ]
+    base = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, env={**os.environ, "DATABASE_URL": url}) as process:
+        try:
+            while not _is_ready(base):
+                if process.poll() is not None:
+                    raise RuntimeError("the service did not start")
+                time.sleep(0.1)
+            yield base
+        finally:
+            process.terminate()
+
+
+def _is_ready(base: str) -> bool:
     try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
+        return httpx.get(f"{base}/readyz").is_success
+    except httpx.HTTPError:
+        return False

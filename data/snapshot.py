@@ -1,13 +1,33 @@
-"""Database rows to a :class:`solver.clinic.Clinic`, in as many queries for any size of clinic."""
+"""Database rows to a :class:`solver.clinic.Clinic`, in one query for any size of clinic."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Table, and_, func, not_, or_, select, true
+import orjson
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    func,
+    not_,
+    or_,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from models import bookings as book_tables
@@ -67,8 +87,7 @@ WHOLE = Part()
 
 async def load_for_slots(engine: AsyncEngine, first: dt.date, last: dt.date) -> Clinic:
     """Read the clinic with the live bookings that matter on `first` to `last`, at one moment."""
-    at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
-    async with at_one_moment.connect() as connection:
+    async with engine.connect() as connection:
         return await load_clinic(connection, first, last)
 
 
@@ -80,90 +99,124 @@ async def load_clinic(
 ) -> Clinic:
     """Read the clinic, or `part` of it; with dates given, availability and bookings for these.
 
-    Statements run one after the other, each seeing what its transaction lets it see.
+    One statement, so all of it is seen at one moment, and narrow: rows come as JSON arrays in the
+    order of the solver's fields.
     """
-    settings = (await connection.execute(select(CLINIC))).one()
-    providers = await connection.execute(_of(PROVIDERS, part.provider_ids))
-    rooms = await connection.execute(_of(ROOMS, part.room_ids))
-    types = await connection.execute(select(TYPES))
-    availability = await connection.execute(
-        select(AVAILABILITY).where(
-            _within(first, last),
-            _is_of(AVAILABILITY.c.provider_id, part.provider_ids, or_unset=True),
-            _is_of(AVAILABILITY.c.room_id, part.room_ids, or_unset=True),
-        )
-    )
-    rules = await connection.execute(
-        select(OVERBOOKING_RULES).where(
-            _is_of(OVERBOOKING_RULES.c.provider_id, part.provider_ids, or_unset=True)
-        )
-    )
-    bookings = await connection.execute(_bookings(first, last, part))
+    values: dict[str, Any] = {}
+    if first is not None and last is not None:
+        values |= {
+            "first": first,
+            "last": last,
+            "day_before": _beside(first, -1),
+            "day_after": _beside(last, 1),
+        }
+    if part.provider_ids is not None:
+        values["provider_ids"] = list(part.provider_ids)
+    if part.room_ids is not None:
+        values["room_ids"] = list(part.room_ids)
+    if part.capped_type_id is not None:
+        values["capped_type_id"] = part.capped_type_id
+    row = (await connection.execute(_statement(frozenset(values)), values)).one()
+    settings, providers, rooms, types, availability, rules, bookings = map(orjson.loads, row)
     return Clinic(
-        to_settings(settings),
-        tuple(to_provider(row) for row in providers),
-        tuple(to_room(row) for row in rooms),
-        tuple(to_type(row) for row in types),
-        tuple(to_availability(row) for row in availability),
-        tuple(to_rule(row) for row in rules),
-        tuple(to_booking(row) for row in bookings),
+        ClinicSettings(*settings[0]),
+        tuple(Provider(*fields) for fields in _typed(providers, sets=(2,))),
+        tuple(Room(*fields) for fields in _typed(rooms, sets=(2,))),
+        tuple(AppointmentType(*fields) for fields in _typed(types, sets=(5, 6))),
+        tuple(Availability(*fields) for fields in _typed(availability, dates=(5, 7, 8))),
+        tuple(OverbookingRule(*fields) for fields in rules),
+        tuple(Booking(*fields) for fields in _typed(bookings, dates=(4,))),
     )
 
 
-def _of(table: Table, ids: Collection[str] | None) -> Select[Any]:
-    return select(table).where(_is_of(table.c.id, ids))
+def _typed(
+    rows: list[list[Any]], *, sets: tuple[int, ...] = (), dates: tuple[int, ...] = ()
+) -> list[list[Any]]:
+    """Give the fields at these positions the types that JSON has not."""
+    for row in rows:
+        for position in sets:
+            row[position] = frozenset(row[position])
+        for position in dates:
+            row[position] = _date(row[position])
+    return rows
 
 
-def _is_of(
-    column: ColumnElement[Any], ids: Collection[str] | None, *, or_unset: bool = False
-) -> ColumnElement[bool]:
-    if ids is None:
-        return true()
-    chosen = column.in_(ids)
-    return or_(chosen, column.is_(None)) if or_unset else chosen
+_date = cache(lambda text: None if text is None else dt.date.fromisoformat(text))
+"""Dates of JSON; few different ones come again and again."""
 
 
-def _within(first: dt.date | None, last: dt.date | None) -> ColumnElement[bool]:
-    """Leave out rows of other dates, but for a room's open ones: having any changes its hours."""
-    if first is None or last is None:
-        return true()
-    return or_(
-        AVAILABILITY.c.date.is_(None),
-        AVAILABILITY.c.date.between(first, last),
-        and_(AVAILABILITY.c.room_id.is_not(None), AVAILABILITY.c.kind == "open"),
+@cache
+def _statement(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
+    """Return the statement for what is `given`: dates, providers, rooms, a type."""
+
+    def is_of(name: str, column: ColumnElement[Any], *, or_unset: bool = False) -> Any:
+        if name not in given:
+            return true()
+        chosen = column == any_(bindparam(name, type_=ARRAY(Uuid(as_uuid=False))))
+        return or_(chosen, column.is_(None)) if or_unset else chosen
+
+    availability, bookings = AVAILABILITY.c, BOOKINGS.c
+    in_time: ColumnElement[bool] = true()
+    near: ColumnElement[bool] = true()
+    if "first" in given:
+        # Not those of other dates, but for a room's open ones: having any changes its hours.
+        in_time = or_(
+            availability.date.is_(None),
+            availability.date.between(bindparam("first"), bindparam("last")),
+            and_(availability.room_id.is_not(None), availability.kind == "open"),
+        )
+        near = bookings.date.between(bindparam("day_before"), bindparam("day_after"))
+    wanted = or_(is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id))
+    if "capped_type_id" in given:
+        capped = bindparam("capped_type_id", type_=Uuid(as_uuid=False))
+        wanted = or_(wanted, bookings.appointment_type_id == capped)
+    return select(
+        _arrays(CLINIC, _SETTINGS),
+        _arrays(PROVIDERS, _PROVIDER, is_of("provider_ids", PROVIDERS.c.id)),
+        _arrays(ROOMS, _ROOM, is_of("room_ids", ROOMS.c.id)),
+        _arrays(TYPES, _TYPE),
+        _arrays(
+            AVAILABILITY,
+            _AVAILABILITY,
+            in_time,
+            is_of("provider_ids", availability.provider_id, or_unset=True),
+            is_of("room_ids", availability.room_id, or_unset=True),
+        ),
+        _arrays(
+            OVERBOOKING_RULES,
+            _RULE,
+            is_of("provider_ids", OVERBOOKING_RULES.c.provider_id, or_unset=True),
+        ),
+        _arrays(BOOKINGS, _BOOKING, IS_LIVE, near, wanted),
     )
+
+
+def _arrays(table: Table, names: str, *conditions: ColumnElement[bool]) -> ColumnElement[str]:
+    """Return the table's rows as the text of one JSON array of arrays of the named columns."""
+    row = func.json_build_array(*(table.c[name] for name in names.split()))
+    rows = select(cast(func.coalesce(func.json_agg(row), text("'[]'")), Text))
+    return rows.select_from(table).where(*conditions).scalar_subquery()
+
+
+# The columns in the order of the fields of the solver's types
+_SETTINGS = "name timezone grid_minutes preference_decay_minutes min_notice_minutes"
+_PROVIDER = "id name skills daily_cap buffer_before buffer_after active"
+_ROOM = "id name equipment turnover_minutes active"
+_TYPE = (
+    "id name duration_minutes buffer_before buffer_after required_skills required_equipment"
+    " daily_cap active"
+)
+_AVAILABILITY = "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to"
+_RULE = "id provider_id appointment_type_id weekday start_minute end_minute max_overlap max_per_day"
+_BOOKING = (
+    "id provider_id room_id appointment_type_id date start_minute patient_ref status is_overbooked"
+)
 
 
 def _beside(day: dt.date, days: int) -> dt.date:
     """Return the date beside `day`: buffers reach over midnight. There is none past the ends."""
     ordinal = day.toordinal() + days
     return dt.date.fromordinal(min(max(ordinal, 1), dt.date.max.toordinal()))
-
-
-def _bookings(first: dt.date | None, last: dt.date | None, part: Part) -> Select[Any]:
-    columns = BOOKINGS.c
-    query = select(
-        columns.id,
-        columns.provider_id,
-        columns.room_id,
-        columns.appointment_type_id,
-        columns.date,
-        columns.start_minute,
-        columns.patient_ref,
-        columns.status,
-        columns.is_overbooked,
-    ).where(IS_LIVE)
-    if first is not None and last is not None:
-        query = query.where(columns.date.between(_beside(first, -1), _beside(last, 1)))
-    if part is WHOLE:
-        return query
-    return query.where(
-        or_(
-            _is_of(columns.provider_id, part.provider_ids),
-            _is_of(columns.room_id, part.room_ids),
-            columns.appointment_type_id == part.capped_type_id,
-        )
-    )
 
 
 def to_settings(row: Row[Any]) -> ClinicSettings:
@@ -208,51 +261,3 @@ def to_type(row: Row[Any]) -> AppointmentType:
         row.daily_cap,
         row.active,
     )
-
-
-def to_availability(row: Row[Any]) -> Availability:
-    """Return the availability a row holds."""
-    return Availability(
-        row.start_minute,
-        row.end_minute,
-        _text(row.provider_id),
-        _text(row.room_id),
-        row.weekday,
-        row.date,
-        row.kind,
-        row.valid_from,
-        row.valid_to,
-    )
-
-
-def to_rule(row: Row[Any]) -> OverbookingRule:
-    """Return the overbooking rule a row holds."""
-    return OverbookingRule(
-        str(row.id),
-        _text(row.provider_id),
-        _text(row.appointment_type_id),
-        row.weekday,
-        row.start_minute,
-        row.end_minute,
-        row.max_overlap,
-        row.max_per_day,
-    )
-
-
-def to_booking(row: Row[Any]) -> Booking:
-    """Return the booking a row holds."""
-    return Booking(
-        str(row.id),
-        str(row.provider_id),
-        str(row.room_id),
-        str(row.appointment_type_id),
-        row.date,
-        row.start_minute,
-        row.patient_ref,
-        row.status,
-        row.is_overbooked,
-    )
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
