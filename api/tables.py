@@ -14,13 +14,13 @@ from api.schemas import MAX_LIMIT, Conflict
 
 def slot_table(body: dict[str, Any], title: str, most: int = MAX_LIMIT) -> Table:
     """Return the slots of a slot query's body as a table, `most` of them."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", padding=(0, 1, 0, 0))
     table.add_column("Time", no_wrap=True)
     table.add_column("Provider", no_wrap=True)
     table.add_column("Room", no_wrap=True)
     for heading in ("Score", "Pref", "Gap", "Fit"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len("0.0000"))
+    table.add_column("", no_wrap=True)
     for slot in body["slots"][:most]:
         parts = slot["score_parts"]
         table.add_row(
@@ -28,9 +28,9 @@ def slot_table(body: dict[str, Any], title: str, most: int = MAX_LIMIT) -> Table
             slot["provider_name"],
             slot["room_name"],
             f"{slot['score']:.4f}",
-            f"{parts['preference']:.2f}",
-            f"{parts['gap']:.2f}",
-            f"{parts['room']:.2f}",
+            f"{parts['preference']:.4f}",
+            f"{parts['gap']:.4f}",
+            f"{parts['room']:.4f}",
             "overbooked" if slot["is_overbooked"] else "",
         )
     return table

@@ -18,7 +18,7 @@ from solver.slots import find_slots
 from solver.timeline import format_time
 
 WORKING_DAYS = 5
-PER_PROVIDER = 8
+PER_PROVIDER = 6
 QUERY_TYPE = "Check-up"
 
 
