@@ -12,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.snapshot import AUDIT_LOG
 
+ANONYMOUS = "anonymous"
+"""The actor while callers need no key."""
+
 _LEFT_OUT = {"provider_no", "room_no", "provider_span", "room_span", "no"}
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import Row, case, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
+from data.audit import ANONYMOUS
 from data.errors import (
     InvalidFieldError,
     InvalidStateError,
@@ -83,7 +84,7 @@ class Policy:
     now: dt.datetime
     weights: Weights
     horizon_days: int
-    actor: str = "anonymous"
+    actor: str = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from sqlalchemy import Table, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from data import audit
+from data.audit import ANONYMOUS
 from data.clinic_file import (
     AppointmentTypeRow,
     AvailabilityRow,
@@ -132,7 +134,9 @@ async def get(engine: AsyncEngine, resource: Resource, key: str) -> Strict:
         return await _get(connection, resource, key)
 
 
-async def create(engine: AsyncEngine, resource: Resource, fields: dict[str, Any]) -> Edit[Strict]:
+async def create(
+    engine: AsyncEngine, resource: Resource, fields: dict[str, Any], *, actor: str = ANONYMOUS
+) -> Edit[Strict]:
     """Create a row, with a new id unless it brings one.
 
     Raises
@@ -151,13 +155,19 @@ async def create(engine: AsyncEngine, resource: Resource, fields: dict[str, Any]
         if taken.scalar_one():
             raise AlreadyExistsError(f"{resource.noun.capitalize()} {key} exists already.")
         await connection.execute(insert(resource.table).values(columns_of(row)))
+        await _log(connection, actor, "create", resource, key, None, row)
         return row
 
     return await _edit(engine, work)
 
 
 async def patch(
-    engine: AsyncEngine, resource: Resource, key: str, changes: dict[str, Any]
+    engine: AsyncEngine,
+    resource: Resource,
+    key: str,
+    changes: dict[str, Any],
+    *,
+    actor: str = ANONYMOUS,
 ) -> Edit[Strict]:
     """Change some fields of a row.
 
@@ -177,24 +187,30 @@ async def patch(
             update(resource.table).where(resource.table.c.id == key).values(columns_of(row))
         )
         await shrink_guards(connection)
+        await _log(connection, actor, "patch", resource, key, present, row)
         return row
 
     return await _edit(engine, work)
 
 
-async def patch_settings(engine: AsyncEngine, changes: dict[str, Any]) -> Edit[Strict]:
+async def patch_settings(
+    engine: AsyncEngine, changes: dict[str, Any], *, actor: str = ANONYMOUS
+) -> Edit[Strict]:
     """Change some of the clinic's settings."""
 
     async def work(connection: AsyncConnection) -> Strict:
         present = from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
         row = _validated(ClinicRow, {**present.model_dump(mode="json"), **changes})
         await connection.execute(update(CLINIC).values(columns_of(row)))
+        await _log(connection, actor, "patch", None, None, present, row)
         return row
 
     return await _edit(engine, work)
 
 
-async def remove(engine: AsyncEngine, resource: Resource, key: str) -> Removal:
+async def remove(
+    engine: AsyncEngine, resource: Resource, key: str, *, actor: str = ANONYMOUS
+) -> Removal:
     """Delete a row, or deactivate it where bookings refer to it.
 
     Raises
@@ -217,10 +233,34 @@ async def remove(engine: AsyncEngine, resource: Resource, key: str) -> Removal:
             await connection.execute(
                 update(resource.table).where(resource.table.c.id == key).values(active=False)
             )
+        after = None if deleted else row.model_copy(update={"active": False})
+        await _log(
+            connection, actor, "delete" if deleted else "deactivate", resource, key, row, after
+        )
         return row
 
     edit = await _edit(engine, work)
     return Removal(deleted, edit.conflicts)
+
+
+async def _log(
+    connection: AsyncConnection,
+    actor: str,
+    action: str,
+    resource: Resource | None,
+    key: str | None,
+    before: Strict | None,
+    after: Strict | None,
+) -> None:
+    await audit.record(
+        connection,
+        actor,
+        action,
+        "clinic" if resource is None else resource.name,
+        key=key,
+        before=None if before is None else before.model_dump(mode="json"),
+        after=None if after is None else after.model_dump(mode="json"),
+    )
 
 
 async def _edit(

@@ -28,6 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from data import audit
+from data.audit import ANONYMOUS
 from data.clinic_file import (
     AppointmentTypeRow,
     AvailabilityRow,
@@ -107,36 +109,26 @@ async def export_clinic(engine: AsyncEngine) -> ClinicFile:
     """Return all there is as a clinic file, at one moment, in a stable order."""
     at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
     async with at_one_moment.connect() as connection:
+        return await _read(connection)
 
-        async def rows[Model: Strict](table: Table, model: type[Model], *order: str) -> list[Model]:
-            found = await connection.execute(select(table).order_by(*order))
-            return [from_row(row, model) for row in found]
 
-        return ClinicFile.model_construct(
-            clinic=(await rows(CLINIC, ClinicRow))[0],
-            providers=await rows(PROVIDERS, ProviderRow, "id"),
-            rooms=await rows(ROOMS, RoomRow, "id"),
-            appointment_types=await rows(TYPES, AppointmentTypeRow, "id"),
-            availability=await rows(
-                AVAILABILITY,
-                AvailabilityRow,
-                "provider_id",
-                "room_id",
-                "date",
-                "weekday",
-                "start_minute",
-                "end_minute",
-                "kind",
-                "valid_from",
-                "valid_to",
-                "id",
-            ),
-            overbooking_rules=await rows(OVERBOOKING_RULES, OverbookingRuleRow, "id"),
-            bookings=_bookings(
-                await rows(BOOKINGS, BookingRow, "date", "start_minute", "id"),
-                await _column_by_id(connection, TYPES, "duration_minutes"),
-            ),
-        )
+async def _read(connection: AsyncConnection) -> ClinicFile:
+    async def rows[Model: Strict](table: Table, model: type[Model], order: str) -> list[Model]:
+        found = await connection.execute(select(table).order_by(*order.split()))
+        return [from_row(row, model) for row in found]
+
+    return ClinicFile.model_construct(
+        clinic=(await rows(CLINIC, ClinicRow, "id"))[0],
+        providers=await rows(PROVIDERS, ProviderRow, "id"),
+        rooms=await rows(ROOMS, RoomRow, "id"),
+        appointment_types=await rows(TYPES, AppointmentTypeRow, "id"),
+        availability=await rows(AVAILABILITY, AvailabilityRow, _SAID_ORDER),
+        overbooking_rules=await rows(OVERBOOKING_RULES, OverbookingRuleRow, "id"),
+        bookings=_bookings(
+            await rows(BOOKINGS, BookingRow, "date start_minute id"),
+            await _column_by_id(connection, TYPES, "duration_minutes"),
+        ),
+    )
 
 
 def _bookings(rows: list[BookingRow], durations: dict[str, int]) -> list[BookingRow]:
@@ -148,7 +140,13 @@ def _bookings(rows: list[BookingRow], durations: dict[str, int]) -> list[Booking
 
 
 async def import_document(
-    engine: AsyncEngine, document: bytes, *, is_yaml: bool, replace: bool, today: dt.date
+    engine: AsyncEngine,
+    document: bytes,
+    *,
+    is_yaml: bool,
+    replace: bool,
+    today: dt.date,
+    actor: str = ANONYMOUS,
 ) -> ImportReport:
     """Read a clinic file and bring it into the database, all of it or nothing.
 
@@ -167,19 +165,19 @@ async def import_document(
         await hold_clinic(connection)
         known = {} if replace else await _known_ids(connection)
         file = parse_clinic_file(document, is_yaml=is_yaml, known=known)
-        return await _bring_in(connection, file, replace=replace, today=today)
+        return await _bring_in(connection, file, replace=replace, today=today, actor=actor)
 
     return await run(engine, work)
 
 
 async def import_file(
-    engine: AsyncEngine, file: ClinicFile, *, replace: bool, today: dt.date
+    engine: AsyncEngine, file: ClinicFile, *, replace: bool, today: dt.date, actor: str = ANONYMOUS
 ) -> ImportReport:
     """Bring a clinic file that has been read into the database; see :func:`import_document`."""
 
     async def work(connection: AsyncConnection) -> ImportReport:
         await hold_clinic(connection)
-        return await _bring_in(connection, file, replace=replace, today=today)
+        return await _bring_in(connection, file, replace=replace, today=today, actor=actor)
 
     return await run(engine, work)
 
@@ -193,9 +191,15 @@ async def _known_ids(connection: AsyncConnection) -> dict[str, frozenset[str]]:
 
 
 async def _bring_in(
-    connection: AsyncConnection, file: ClinicFile, *, replace: bool, today: dt.date
+    connection: AsyncConnection,
+    file: ClinicFile,
+    *,
+    replace: bool,
+    today: dt.date,
+    actor: str = ANONYMOUS,
 ) -> ImportReport:
     await connection.exec_driver_sql("SET LOCAL statement_timeout = '60s'")
+    before = (await _read(connection)).to_json()
     await connection.execute(update(CLINIC).values(columns_of(file.clinic)))
     removed: dict[str, int] = {}
     if replace:
@@ -219,6 +223,14 @@ async def _bring_in(
         for violation in checker.violations()
         if violation.booking.date >= today or violation.booking.id in touched
     ]
+    await audit.record(
+        connection,
+        actor,
+        "import",
+        "clinic",
+        before=before,
+        after={"imported": imported, "removed": removed, "file": file.to_json()},
+    )
     return ImportReport(imported, removed, warnings)
 
 
@@ -266,6 +278,7 @@ async def _upsert(
         await connection.execute(statement, list(rows[first : first + BATCH]))
 
 
+_SAID_ORDER = "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to id"
 _SAID = (
     "provider_id",
     "room_id",

@@ -1,14 +1,10 @@
 """The commands, run as a person runs them."""
 
-import contextlib
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +15,9 @@ from typer.testing import CliRunner
 
 from api.cli import app
 from tests.clinics import PROVIDER, booking, coming_monday, order, small_clinic
+from tests.faults.service import SLOTWRIGHT, servers_of, service, wait_until_gone
 from tests.strategies import MONDAY, uid
 
-SLOTWRIGHT = [sys.executable, "-c", "from api.cli import main; main()"]
 NOW = "2027-02-01T08:00"
 
 
@@ -152,60 +148,12 @@ def test_settings_are_refused_by_name(clinic_file: Path, name: str, value: str) 
 # With a database
 
 
-@contextlib.contextmanager
-def service(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A `serve` or `demo` process that answers, and its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [*SLOTWRIGHT, *arguments, "--port", str(port)],
-        stdout=subprocess.PIPE,
-        env={k: v for k, v in os.environ.items() if k != "DATABASE_URL"} | environment,
-    )
-    base = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while not _answers(base):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-        yield process, base
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def _answers(base: str) -> bool:
-    try:
-        return httpx.get(f"{base}/readyz", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        time.sleep(0.05)  # between two tries
-        return False
-
-
 def _answers_at_all(base: str) -> bool:
     try:
         httpx.get(f"{base}/healthz", timeout=5)
     except httpx.HTTPError:
         return False
     return True
-
-
-def servers_of(directory: Path) -> list[int]:
-    """Process ids of PostgreSQL servers working in a data directory."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (entry / "cwd").resolve().is_relative_to(directory):
-                found.append(int(entry.name))
-    return found
-
-
-def wait_until_gone(directory: Path) -> None:
-    deadline = time.monotonic() + 20
-    while servers_of(directory):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_killed_service_leaves_no_server_and_loses_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine, migrate
-from tests.api.test_commands import servers_of, wait_until_gone
+from tests.faults.service import servers_of, wait_until_gone
 
 
 async def answer(url: str, statement: str = "SELECT 41 + 1") -> object:

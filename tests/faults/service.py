@@ -1,0 +1,62 @@
+"""A real service process on a real data directory, to be stormed and killed."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+SLOTWRIGHT = [sys.executable, "-c", "from api.cli import main; main()"]
+
+
+@contextlib.contextmanager
+def service(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A `serve` or `demo` process that answers, and its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [*SLOTWRIGHT, *arguments, "--port", str(port)],
+        stdout=subprocess.PIPE,
+        env={k: v for k, v in os.environ.items() if k != "DATABASE_URL"} | environment,
+    )
+    base = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while not is_ready(base):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        yield process, base
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def is_ready(base: str) -> bool:
+    try:
+        return httpx.get(f"{base}/readyz", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        time.sleep(0.05)  # between two tries
+        return False
+
+
+def servers_of(directory: Path) -> list[int]:
+    """Process ids of PostgreSQL servers working in a data directory."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cwd").resolve().is_relative_to(directory):
+                found.append(int(entry.name))
+    return found
+
+
+def wait_until_gone(directory: Path) -> None:
+    deadline = time.monotonic() + 20
+    while servers_of(directory):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
