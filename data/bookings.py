@@ -12,7 +12,7 @@ The functions here do their part on a connection that is in a transaction alread
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import uuid4
@@ -40,10 +40,6 @@ from data.snapshot import (
     TYPES,
     Part,
     load_clinic,
-    to_provider,
-    to_room,
-    to_settings,
-    to_type,
 )
 from data.transaction import DayKey, lock_days, share_clinic
 from solver.clinic import (
@@ -57,8 +53,9 @@ from solver.clinic import (
     SlotRequest,
     Span,
 )
+from solver.masks import ROOM_BUSY
 from solver.objective import Weights
-from solver.slots import Slot, find_slots, why_not
+from solver.slots import Slot, judge
 from solver.timeline import check_date, provider_busy_span, room_busy_span
 
 WOULD_BE_OVERBOOKED = "WOULD_BE_OVERBOOKED"
@@ -225,7 +222,7 @@ async def reschedule(
         provider_id=place.provider_id or str(seen.provider_id),
     )
     _require_state(seen, ("booked",), "rescheduled", version)
-    asked = await _Asked.about(connection, place, policy)
+    asked = await _Asked.about(connection, place, policy, frozenset({booking_id}))
     await lock_days(connection, asked.keys(seen.patient_ref))
     before = await _row(connection, booking_id, lock=True)
     _require_state(before, ("booked",), "rescheduled", version)
@@ -276,11 +273,13 @@ async def swap(
         raise InvalidFieldError("b", "must name another booking than a")
     await share_clinic(connection)
     seen = {key: await _row(connection, key) for key in sorted((a, b))}
+    either_is = any(row.is_overbooked for row in seen.values())
     asked = {
         key: await _Asked.about(
             connection,
-            _place_of(seen[other], seen[key], accept_overbooked=accept_overbooked),
+            _place_of(seen[other], seen[key], accept_overbooked=accept_overbooked or either_is),
             policy,
+            frozenset({a, b}),
         )
         for key, other in ((a, b), (b, a))
     }
@@ -291,11 +290,6 @@ async def swap(
         _require_state(row, ("booked",), "swapped", None)
         if row.version != seen[key].version:
             raise StaleVersionError("One of the bookings has just been changed.")
-    if before[a].is_overbooked or before[b].is_overbooked:
-        asked = {
-            key: replace(value, place=replace(value.place, accept_overbooked=True))
-            for key, value in asked.items()
-        }
     slots = await _win_both(connection, (a, b), asked, policy)
     for key, slot in slots.items():
         await _refuse_patient_overlap(
@@ -374,23 +368,28 @@ class _Asked:
     room: Room | None
 
     @classmethod
-    async def about(cls, connection: AsyncConnection, place: Place, policy: Policy) -> _Asked:
-        """Read the rows; complain of what does not exist and of a date that is not booked."""
-
-        async def row(table: Any, noun: str, key: str) -> Row[Any]:
-            found = (await connection.execute(select(table).where(table.c.id == key))).one_or_none()
-            if found is None:
-                raise NotFoundError(f"There is no {noun} {key}.")
-            return found
-
-        kind = to_type(await row(TYPES, "appointment type", place.appointment_type_id))
-        provider = to_provider(await row(PROVIDERS, "provider", place.provider_id))
-        room = None
-        if place.room_id is not None:
-            room = to_room(await row(ROOMS, "room", place.room_id))
-        settings = to_settings((await connection.execute(select(CLINIC))).one())
-        check_date(settings, place.date, policy.now, policy.horizon_days)
-        return cls(place, settings, kind, provider, room)
+    async def about(
+        cls,
+        connection: AsyncConnection,
+        place: Place,
+        policy: Policy,
+        aside: frozenset[str] = frozenset(),
+    ) -> _Asked:
+        """Read the rows, and refuse without any lock what is refused as the book stands now."""
+        clinic = await _around(connection, place, place.room_id, place.appointment_type_id, aside)
+        kind = clinic.type_by_id.get(place.appointment_type_id)
+        provider = clinic.provider_by_id.get(place.provider_id)
+        room = None if place.room_id is None else clinic.room_by_id.get(place.room_id)
+        if kind is None:
+            raise NotFoundError(f"There is no appointment type {place.appointment_type_id}.")
+        if provider is None:
+            raise NotFoundError(f"There is no provider {place.provider_id}.")
+        if room is None and place.room_id is not None:
+            raise NotFoundError(f"There is no room {place.room_id}.")
+        check_date(clinic.settings, place.date, policy.now, policy.horizon_days)
+        asked = cls(place, clinic.settings, kind, provider, room)
+        _decide(clinic, asked, policy)
+        return asked
 
     @property
     def capped_type_id(self) -> str | None:
@@ -436,19 +435,12 @@ async def _win(
 
     The bookings `aside` do not count, those `beside` do. `room_before` is taken if it is free.
     """
-
-    async def around(room_id: str | None) -> Clinic:
-        part = Part(
-            provider_ids=[asked.provider.id],
-            room_ids=None if room_id is None else [room_id],
-            capped_type_id=asked.capped_type_id,
-        )
-        clinic = await load_clinic(connection, asked.place.date, asked.place.date, part)
-        return clinic.with_bookings([*(b for b in clinic.bookings if b.id not in aside), *beside])
-
+    place = asked.place
     refused: set[str] = set()
     while True:
-        clinic = await around(asked.place.room_id)
+        clinic = await _around(
+            connection, place, place.room_id, asked.capped_type_id, aside, beside
+        )
         slot = _decide(clinic, asked, policy, refused, room_before)
         if asked.room is not None:
             return slot
@@ -456,15 +448,34 @@ async def _win(
         # to be taken is let go (with the savepoint) before the next one is tried.
         savepoint = await connection.begin_nested()
         await lock_days(connection, asked.room_keys(slot.room))
-        again = await around(slot.room.id)
-        narrowed = find_slots(
-            again, _request(asked.place, policy, slot.room.id), limit=1, weights=policy.weights
-        )
+        again = await _around(connection, place, slot.room.id, asked.capped_type_id, aside, beside)
+        request = _request(place, policy, slot.room.id)
+        narrowed = judge(again, request, weights=policy.weights)
         if narrowed.slots:
             await savepoint.commit()
             return narrowed.slots[0]
         await savepoint.rollback()
         refused.add(slot.room.id)
+
+
+async def _around(
+    connection: AsyncConnection,
+    place: Place,
+    room_id: str | None,
+    capped_type_id: str | None,
+    aside: frozenset[str],
+    beside: tuple[Booking, ...] = (),
+) -> Clinic:
+    """Read what decides on a place: its provider, its room or all, and what is booked there."""
+    part = Part(
+        provider_ids=[place.provider_id],
+        room_ids=None if room_id is None else [room_id],
+        capped_type_id=capped_type_id,
+    )
+    clinic = await load_clinic(connection, place.date, place.date, part)
+    if not aside and not beside:
+        return clinic
+    return clinic.with_bookings([*(b for b in clinic.bookings if b.id not in aside), *beside])
 
 
 def _request(place: Place, policy: Policy, room_id: str | None) -> SlotRequest:
@@ -482,16 +493,17 @@ def _decide(
     clinic: Clinic,
     asked: _Asked,
     policy: Policy,
-    refused: set[str],
-    room_before: str | None,
+    refused: Collection[str] = (),
+    room_before: str | None = None,
 ) -> Slot:
+    """Return the best slot at the place asked for, or say why there is none."""
     place = asked.place
     request = _request(place, policy, place.room_id)
     limit = 1 + len(refused) if room_before is None else max(1, len(clinic.rooms))
-    slots = find_slots(clinic, request, limit=limit, rooms="all", weights=policy.weights).slots
-    free = [slot for slot in slots if slot.room.id not in refused]
+    verdict = judge(clinic, request, limit=limit, weights=policy.weights)
+    free = [slot for slot in verdict.slots if slot.room.id not in refused]
     if not free:
-        reasons = why_not(clinic, request) or ["ROOM_BUSY"]
+        reasons = list(verdict.reasons) or [ROOM_BUSY]
         raise SlotUnavailableError("This place cannot be booked.", reasons=reasons)
     slot = next((slot for slot in free if slot.room.id == room_before), free[0])
     if slot.is_overbooked and not place.accept_overbooked:

@@ -228,36 +228,3 @@ def to_settings(row: Row[Any]) -> ClinicSettings:
         row.preference_decay_minutes,
         row.min_notice_minutes,
     )
-
-
-def to_provider(row: Row[Any]) -> Provider:
-    """Return the provider a row holds."""
-    return Provider(
-        str(row.id),
-        row.name,
-        frozenset(row.skills),
-        row.daily_cap,
-        row.buffer_before,
-        row.buffer_after,
-        row.active,
-    )
-
-
-def to_room(row: Row[Any]) -> Room:
-    """Return the room a row holds."""
-    return Room(str(row.id), row.name, frozenset(row.equipment), row.turnover_minutes, row.active)
-
-
-def to_type(row: Row[Any]) -> AppointmentType:
-    """Return the appointment type a row holds."""
-    return AppointmentType(
-        str(row.id),
-        row.name,
-        row.duration_minutes,
-        row.buffer_before,
-        row.buffer_after,
-        frozenset(row.required_skills),
-        frozenset(row.required_equipment),
-        row.daily_cap,
-        row.active,
-    )

@@ -107,18 +107,36 @@ def next_available_date(
     return None
 
 
-def why_not(clinic: Clinic, request: SlotRequest) -> list[str]:
-    """Return the codes of all rules that stand against one placement, empty if none does.
+@dataclass(frozen=True)
+class Verdict:
+    """Where one provider can start at one time: the slots, best room first, or why nowhere.
 
-    `request` names one provider and a start, and a room or none (any room).
+    `reasons` are the codes of all rules that stand against the start; a rule about rooms does when
+    it excludes every room asked about.
+    """
+
+    slots: tuple[Slot, ...]
+    reasons: tuple[str, ...]
+
+
+def judge(
+    clinic: Clinic, request: SlotRequest, *, limit: int = 1, weights: Weights = DEFAULT_WEIGHTS
+) -> Verdict:
+    """Judge one start of one provider, in the room that `request` names or in any.
+
+    The function behind every booking: the same masks and the same model as :func:`find_slots`.
     """
     assert request.provider_ids is not None
     assert len(request.provider_ids) == 1
     assert request.start is not None
-    query = _Query.of(clinic, request, DEFAULT_WEIGHTS)
-    if not query.masks.starts.size:
-        return [masks_module.OUTSIDE_PROVIDER_HOURS]
-    return query.masks.broken(0, None if request.room_id is None else 0, 0)
+    query = _Query.of(clinic, request, weights)
+    if query.masks.total():
+        slots = tuple(query.certified(limit, "all"))
+        return Verdict(slots, () if slots else (masks_module.PROVIDER_BUSY,))
+    if not query.masks.starts.size:  # the appointment would not end within the date
+        return Verdict((), (masks_module.OUTSIDE_PROVIDER_HOURS,))
+    reasons = query.masks.broken(0, None if request.room_id is None else 0, 0)
+    return Verdict((), tuple(reasons))
 
 
 @dataclass(frozen=True)
