@@ -9,7 +9,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-POOL_SIZE = 10
+POOL_SIZE = 16
+"""Connections of one process, kept open: making one costs as much as several bookings."""
 POOL_TIMEOUT_SECONDS = 5
 LOCK_TIMEOUT = "4s"
 STATEMENT_TIMEOUT = "10s"
@@ -25,7 +26,7 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
     return create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
-        max_overflow=pool_size,
+        max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
         connect_args={

@@ -1,0 +1,258 @@
+"""The database and the service killed, blocked and left waiting, for real."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from data.embedded import EmbeddedPostgres
+from data.engine import create_engine
+from tests.clinics import PROVIDER, coming_monday, order, small_clinic
+from tests.faults.service import service
+
+MONDAY = coming_monday()
+STARTS = [f"{hour:02d}:{minute:02d}" for hour in range(8, 18) for minute in (0, 15, 30, 45)]
+
+
+def long_day() -> dict[str, Any]:
+    row = {"provider_id": PROVIDER, "weekday": 1, "start_time": "08:00", "end_time": "18:00"}
+    document = small_clinic(availability=[row])
+    document["appointment_types"][0]["duration_minutes"] = 15
+    return document
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(tmp_path / "database") as server:
+        yield server
+
+
+@pytest.fixture
+async def admin(database: EmbeddedPostgres) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(database.url, pool_size=4)
+    yield engine
+    await engine.dispose()
+
+
+@contextlib.asynccontextmanager
+async def served(database: EmbeddedPostgres) -> AsyncIterator[httpx.AsyncClient]:
+    with service("serve", DATABASE_URL=database.url) as (_, base):
+        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+            assert (await client.post("/clinic/import", json=long_day())).status_code == 200
+            yield client
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    deadline = time.monotonic() + 20
+    while (await client.get("/readyz")).status_code != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)  # between two tries
+
+
+def is_clean(answer: httpx.Response) -> bool:
+    if answer.status_code == 503:
+        return "retry-after" in answer.headers and answer.json()["code"] is not None
+    return answer.status_code in (200, 201, 409)
+
+
+async def test_the_database_restarts_under_the_service(database: EmbeddedPostgres) -> None:
+    async with served(database) as client:
+        answers: list[httpx.Response] = []
+        going = True
+
+        async def keep_booking() -> None:
+            number = 0
+            while going:
+                number += 1
+                body = order(MONDAY, STARTS[number % len(STARTS)], patient_ref=f"p{number}")
+                answers.append(await client.post("/bookings", json=body))
+
+        booking = asyncio.create_task(keep_booking())
+        while len(answers) < 5:
+            await asyncio.sleep(0.01)
+        database.stop()
+        while answers[-1].status_code != 503:
+            await asyncio.sleep(0.01)
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/healthz")).status_code == 200
+        database.start()
+        await until_ready(client)
+        seen = len(answers)
+        while len(answers) < seen + 5:
+            await asyncio.sleep(0.01)
+        going = False
+        await booking
+        assert [a.text for a in answers if not is_clean(a)] == []
+        won = {a.json()["id"] for a in answers if a.status_code == 201}
+        listed = {row["id"] for row in (await client.get("/bookings")).json()}
+        assert won <= listed
+
+
+async def test_a_backend_killed_in_a_query(database: EmbeddedPostgres, admin: AsyncEngine) -> None:
+    async with served(database) as client:
+        await client.post("/bookings", json=order(MONDAY, "08:00"))
+        async with admin.connect() as connection:
+            pids = await connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = 'slotwright' AND pid <> pg_backend_pid()"
+                )
+            )
+            assert len(pids.all()) > 0
+        answer = await client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
+        assert is_clean(answer)
+        await until_ready(client)
+        again = await client.post("/bookings", json=order(MONDAY, "10:00", patient_ref="c"))
+        assert again.status_code == 201
+
+
+async def test_a_lock_that_is_not_given_back(
+    database: EmbeddedPostgres, admin: AsyncEngine
+) -> None:
+    async with served(database) as client:
+        await client.post("/bookings", json=order(MONDAY, "08:00"))
+        async with admin.begin() as connection:
+            await connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
+            await connection.execute(text("SELECT * FROM resource_days FOR UPDATE"))
+            answer = await client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        after = await client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
+        assert after.status_code == 201
+
+
+async def test_more_waiting_requests_than_connections(
+    database: EmbeddedPostgres, admin: AsyncEngine
+) -> None:
+    async with served(database) as client:
+        await client.post("/bookings", json=order(MONDAY, "08:00"))
+        async with admin.begin() as connection:
+            await connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
+            await connection.execute(text("SELECT * FROM resource_days FOR UPDATE"))
+            orders = [order(MONDAY, start, patient_ref=start) for start in STARTS[4:]]
+            answers = await asyncio.gather(
+                *(client.post("/bookings", json=body) for body in orders)
+            )
+        assert {answer.status_code for answer in answers} == {503}
+        assert all("retry-after" in answer.headers for answer in answers)
+        await until_ready(client)
+        after = await client.post("/bookings", json=order(MONDAY, "12:00", patient_ref="b"))
+        assert after.status_code == 201
+
+
+async def test_a_client_that_hangs_up_leaves_no_transaction(
+    database: EmbeddedPostgres, admin: AsyncEngine
+) -> None:
+    async with served(database) as client:
+        await client.post("/bookings", json=order(MONDAY, "08:00"))
+        host, port = client.base_url.host, client.base_url.port
+        for start in STARTS[4:20]:
+            body = orjson.dumps(order(MONDAY, start, patient_ref=start))
+            head = (
+                "POST /bookings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            )
+            with socket.create_connection((host, port)) as raw:
+                raw.sendall(head.encode() + body)
+                raw.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00"
+                )  # hang up with a reset
+        deadline = time.monotonic() + 5
+        while True:
+            async with admin.connect() as connection:
+                left = await connection.execute(
+                    text(
+                        "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                        " AND application_name = 'slotwright' AND xact_start IS NOT NULL"
+                    )
+                )
+                if left.scalar_one() == 0:
+                    break
+            assert time.monotonic() < deadline
+        after = await client.post("/bookings", json=order(MONDAY, "17:00", patient_ref="z"))
+        assert after.status_code == 201
+
+
+async def test_sigterm_lets_requests_under_way_end(
+    database: EmbeddedPostgres, admin: AsyncEngine
+) -> None:
+    with service("serve", DATABASE_URL=database.url) as (process, base):
+        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+            await client.post("/clinic/import", json=long_day())
+            await client.post("/bookings", json=order(MONDAY, "08:00"))
+            async with admin.begin() as connection:
+                await connection.execute(text("SELECT * FROM resource_days FOR UPDATE"))
+                waiting = asyncio.create_task(
+                    client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
+                )
+                await lock_waits(admin)
+                process.send_signal(signal.SIGTERM)
+            assert (await waiting).status_code == 201
+            assert await asyncio.to_thread(process.wait, 20) in (0, -signal.SIGTERM)
+
+
+async def lock_waits(admin: AsyncEngine) -> None:
+    """Wait until a backend of the service waits for a lock."""
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    deadline = time.monotonic() + 10
+    while True:
+        async with admin.connect() as connection:
+            if (await connection.execute(query)).scalar_one():
+                return
+        assert time.monotonic() < deadline
+
+
+async def test_a_service_killed_while_it_writes_leaves_none_or_one(
+    database: EmbeddedPostgres,
+) -> None:
+    for round_ in range(3):
+        start = STARTS[4 + round_]
+        body, headers = order(MONDAY, start, patient_ref=start), {"Idempotency-Key": f"k{round_}"}
+        with service("serve", DATABASE_URL=database.url) as (process, base):
+            async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+                if round_ == 0:
+                    await client.post("/clinic/import", json=long_day())
+                sent = asyncio.create_task(client.post("/bookings", json=body, headers=headers))
+                await asyncio.sleep(0.004 * round_)  # the moment of the kill, not a wait
+                os.kill(process.pid, signal.SIGKILL)
+                with contextlib.suppress(httpx.HTTPError):
+                    await sent
+        with service("serve", DATABASE_URL=database.url) as (_, base):
+            async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+                known = [
+                    b for b in (await client.get("/bookings")).json() if b["patient_ref"] == start
+                ]
+                assert len(known) <= 1
+                again = await client.post("/bookings", json=body, headers=headers)
+                assert again.status_code == 201  # the outcome, learnt by repeating
+                assert not known or again.json()["id"] == known[0]["id"]
+
+
+async def test_an_edit_races_bookings(database: EmbeddedPostgres) -> None:
+    async with served(database) as client:
+        window = (await client.get("/availability")).json()[0]
+        orders = [order(MONDAY, start, patient_ref=start) for start in STARTS]
+        requests = [client.post("/bookings", json=body) for body in orders]
+        edit = client.patch(f"/availability/{window['id']}", json={"end_time": "12:00"})
+        answers = await asyncio.gather(*requests[:20], edit, *requests[20:])
+        edited = answers.pop(20)
+        assert edited.status_code == 200
+        stranded = {conflict["booking_id"] for conflict in edited.json()["conflicts"]}
+        outside = {
+            a.json()["id"]
+            for a in answers
+            if a.status_code == 201 and a.json()["end_time"] > "12:00"
+        }
+        assert outside == stranded
+        refused = [a for a in answers if a.status_code != 201]
+        assert all("OUTSIDE_PROVIDER_HOURS" in a.json()["reasons"] for a in refused)
