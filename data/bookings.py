@@ -273,6 +273,8 @@ async def swap(
         raise InvalidFieldError("b", "must name another booking than a")
     await share_clinic(connection)
     seen = {key: await _row(connection, key) for key in sorted((a, b))}
+    for row in seen.values():
+        _require_state(row, ("booked",), "swapped", None)
     either_is = any(row.is_overbooked for row in seen.values())
     asked = {
         key: await _Asked.about(
