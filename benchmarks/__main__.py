@@ -11,9 +11,9 @@ from typing import Annotated
 import orjson
 import typer
 
-from benchmarks import slots
+from benchmarks import booking, slots
 
-SUITES = {"slots": slots.run}
+SUITES = {"slots": slots.run, "booking": booking.run}
 
 
 def main(
