@@ -10,7 +10,6 @@ import anyio.to_thread
 import orjson
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Query, Response
-from fastapi.concurrency import run_in_threadpool
 
 from api.context import ContextDependency
 from api.errors import Problem
@@ -63,7 +62,9 @@ async def get_slots(query: Annotated[SlotQuery, Query()], context: ContextDepend
         last = now.astimezone(clinic.settings.zone).date() + dt.timedelta(days=horizon)
         until = min(query.date + dt.timedelta(days=LOOK_AHEAD_DAYS), last)
         ahead = await load_for_slots(context.engine, query.date, until)
-        following = await run_in_threadpool(next_available_date, ahead, request, last=last)
+        following = await anyio.to_thread.run_sync(
+            lambda: next_available_date(ahead, request, last=last), limiter=SOLVES_AT_ONCE
+        )
     return Response(
         orjson.dumps(slots_body(page, clinic.settings.zone, following)),
         media_type="application/json",

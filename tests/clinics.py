@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import replace
 from typing import Any
 
-from solver.clinic import Availability, Booking, Clinic
+from solver.clinic import Booking, Clinic
 from solver.timeline import format_time
 from tests.strategies import MONDAY, uid
 
@@ -134,8 +134,3 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
     rows["overbooking_rules"] = [plain(row, **times) for row in clinic.overbooking_rules]
     rows["bookings"] = [plain(b, start="start_time") for b in clinic.bookings]
     return rows
-
-
-def weekly(start: int, end: int, **fields: Any) -> Availability:
-    """A Monday row."""
-    return Availability(start, end, weekday=1, **fields)
