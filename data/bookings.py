@@ -390,7 +390,7 @@ class _Asked:
             raise NotFoundError(f"There is no room {place.room_id}.")
         check_date(clinic.settings, place.date, policy.now, policy.horizon_days)
         asked = cls(place, clinic.settings, kind, provider, room)
-        _decide(clinic, asked, policy)
+        _decide(clinic, asked, policy, certify=False)
         return asked
 
     @property
@@ -497,12 +497,14 @@ def _decide(
     policy: Policy,
     refused: Collection[str] = (),
     room_before: str | None = None,
+    *,
+    certify: bool = True,
 ) -> Slot:
     """Return the best slot at the place asked for, or say why there is none."""
     place = asked.place
     request = _request(place, policy, place.room_id)
     limit = 1 + len(refused) if room_before is None else max(1, len(clinic.rooms))
-    verdict = judge(clinic, request, limit=limit, weights=policy.weights)
+    verdict = judge(clinic, request, limit=limit, weights=policy.weights, certify=certify)
     free = [slot for slot in verdict.slots if slot.room.id not in refused]
     if not free:
         reasons = list(verdict.reasons) or [ROOM_BUSY]

@@ -120,18 +120,25 @@ class Verdict:
 
 
 def judge(
-    clinic: Clinic, request: SlotRequest, *, limit: int = 1, weights: Weights = DEFAULT_WEIGHTS
+    clinic: Clinic,
+    request: SlotRequest,
+    *,
+    limit: int = 1,
+    weights: Weights = DEFAULT_WEIGHTS,
+    certify: bool = True,
 ) -> Verdict:
     """Judge one start of one provider, in the room that `request` names or in any.
 
     The function behind every booking: the same masks and the same model as :func:`find_slots`.
+    Without `certify` the masks alone judge: a start they refuse is refused for good, since they
+    never pass too little, while one they pass is still to be certified.
     """
     assert request.provider_ids is not None
     assert len(request.provider_ids) == 1
     assert request.start is not None
     query = _Query.of(clinic, request, weights)
     if query.masks.total():
-        slots = tuple(query.certified(limit, "all"))
+        slots = tuple(query.certified(limit, "all") if certify else query.passed(limit, "all"))
         return Verdict(slots, () if slots else (masks_module.PROVIDER_BUSY,))
     if not query.masks.starts.size:  # the appointment would not end within the date
         return Verdict((), (masks_module.OUTSIDE_PROVIDER_HOURS,))
@@ -161,6 +168,11 @@ class _Query:
             settings.zone, request.date, request.now, settings.min_notice_minutes
         )
         return cls(masks, Scores.of(masks, request, weights), earliest)
+
+    def passed(self, limit: int, rooms: Rooms) -> list[Slot]:
+        """Return the first `limit` placements, in order, that the masks pass."""
+        head = next(Ranking(self.masks, self.scores).growing(limit, rooms))
+        return [self.slot(row) for row in head]
 
     def certified(self, limit: int, rooms: Rooms) -> list[Slot]:
         """Return the first `limit` placements, in order, that the model certifies."""
