@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import ContextDependency
-from api.errors import Problem
+from api.errors import PROBLEMS, Problem
 from api.schemas import (
     BookingIn,
     BookingOut,
@@ -19,7 +19,7 @@ from api.schemas import (
     SwapOut,
     booking_body,
 )
-from api.writes import PROBLEMS, WriterDependency
+from api.writes import WriterDependency
 from data import audit, bookings
 from data.bookings import EFFECTIVE_STATUS, Details, Place
 from data.clinic_file import Date, Id, Strict

@@ -10,18 +10,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, create_model
 
 from api.context import ContextDependency
-from api.errors import Problem
+from api.errors import PROBLEMS
 from api.schemas import Conflict, RemovalOut
 from data import catalogue
 from data.catalogue import RESOURCES, Edit, Resource
 from data.clinic_file import ClinicRow, Id, Strict
 
 RowId = Annotated[Id, Path()]
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem},
-    409: {"model": Problem},
-    422: {"model": Problem},
-}
 
 
 def build_routers() -> list[APIRouter]:

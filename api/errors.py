@@ -69,6 +69,12 @@ class Problem(BaseModel):
     reasons: list[str] | None = None
 
 
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (404, 409, 422, 503)
+}
+"""What a route that looks up or writes a row may answer beside success, for its documentation."""
+
+
 def problem(
     status: int,
     code: str,

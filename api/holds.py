@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from api.errors import PROBLEMS
 from api.schemas import BookingOut, ConfirmIn, HoldIn
-from api.writes import PROBLEMS, WriterDependency
+from api.writes import WriterDependency
 from data import bookings
 from data.bookings import Details
 from data.clinic_file import Id

@@ -14,7 +14,7 @@ from sqlalchemy import Row
 
 from data.clinic_file import Date, EndTime, Id, PatientRef, StartTime, Strict, Text
 from solver.checker import Violation
-from solver.clinic import DAY_MINUTES, Span, Status
+from solver.clinic import DAY_MINUTES, SlotRequest, Span, Status
 from solver.objective import POINTS, round_half_up
 from solver.timeline import format_time, instant
 
@@ -24,13 +24,6 @@ if TYPE_CHECKING:  # the commands that only want a schema do without the solver
 
 MAX_LIMIT = 5000
 DEFAULT_LIMIT = 50
-
-
-def preferred_window(start: int | None, end: int | None) -> Span | None:
-    """Return the preferred window; one end alone leaves the other at that end of the day."""
-    if start is None and end is None:
-        return None
-    return (0 if start is None else start, DAY_MINUTES if end is None else end)
 
 
 class SlotQuery(Strict):
@@ -46,12 +39,30 @@ class SlotQuery(Strict):
 
     @model_validator(mode="after")
     def _window_has_minutes(self) -> Self:
-        window = preferred_window(self.preferred_start, self.preferred_end)
+        window = self.preferred
         if window is not None and window[0] >= window[1]:
             raise PydanticCustomError(
                 "window", "must be later than preferred_start", {"field": "preferred_end"}
             )
         return self
+
+    @property
+    def preferred(self) -> Span | None:
+        """The preferred window; one end alone leaves the other at that end of the day."""
+        start, end = self.preferred_start, self.preferred_end
+        if start is None and end is None:
+            return None
+        return (0 if start is None else start, DAY_MINUTES if end is None else end)
+
+    def to_request(self, now: dt.datetime) -> SlotRequest:
+        """Return the query as the solver has it."""
+        return SlotRequest(
+            self.appointment_type_id,
+            self.date,
+            now,
+            provider_ids=frozenset(self.provider_id) or None,
+            preferred=self.preferred,
+        )
 
 
 class ScorePartsOut(BaseModel):

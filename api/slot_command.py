@@ -10,11 +10,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from api.commands import UsageError
-from api.schemas import SlotQuery, preferred_window, slots_body
+from api.schemas import SlotQuery, slots_body
 from api.settings import read_settings
 from api.tables import print_json, slot_table
 from data.clinic_file import ClinicFile, faults_of, read_clinic_file
-from solver.clinic import SlotRequest
 from solver.slots import LOOK_AHEAD_DAYS, SlotPage, find_slots, next_available_date
 from solver.timeline import check_date
 
@@ -28,13 +27,7 @@ def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_
     clinic = read.to_clinic(moment)
     query = _query(read, kind, fields)
     check_date(clinic.settings, query.date, moment, settings.horizon_days)
-    request = SlotRequest(
-        query.appointment_type_id,
-        query.date,
-        moment,
-        provider_ids=frozenset(query.provider_id) or None,
-        preferred=preferred_window(query.preferred_start, query.preferred_end),
-    )
+    request = query.to_request(moment)
     page = find_slots(
         clinic, request, limit=query.limit, rooms=query.rooms, weights=settings.weights
     )

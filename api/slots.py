@@ -13,10 +13,10 @@ from fastapi import APIRouter, Query, Response
 
 from api.context import ContextDependency
 from api.errors import Problem
-from api.schemas import SlotQuery, SlotsOut, preferred_window, slots_body
+from api.schemas import SlotQuery, SlotsOut, slots_body
 from data.errors import NotFoundError
 from data.snapshot import load_for_slots
-from solver.clinic import Clinic, SlotRequest
+from solver.clinic import Clinic
 from solver.slots import LOOK_AHEAD_DAYS, find_slots, next_available_date
 from solver.timeline import check_date
 
@@ -40,13 +40,7 @@ async def get_slots(query: Annotated[SlotQuery, Query()], context: ContextDepend
     _check_known(clinic, query)
     horizon = context.settings.horizon_days
     check_date(clinic.settings, query.date, now, horizon)
-    request = SlotRequest(
-        query.appointment_type_id,
-        query.date,
-        now,
-        provider_ids=frozenset(query.provider_id) or None,
-        preferred=preferred_window(query.preferred_start, query.preferred_end),
-    )
+    request = query.to_request(now)
     page = await anyio.to_thread.run_sync(
         lambda: find_slots(
             clinic,

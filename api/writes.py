@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import errors
 from api.context import Context, ContextDependency
-from api.errors import Problem
 from api.schemas import booking_body
 from data.bookings import Found, Policy
 from data.idempotency import Answer, RepeatableRequest, answer_once
@@ -20,12 +19,6 @@ from data.transaction import run
 
 JSON = "application/json"
 REPLAYED = "Idempotency-Replayed"
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem},
-    409: {"model": Problem},
-    422: {"model": Problem},
-    503: {"model": Problem},
-}
 
 
 class Writer:

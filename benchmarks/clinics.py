@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from typing import Any
 from uuid import UUID
 
 from solver.clinic import (
@@ -16,6 +17,7 @@ from solver.clinic import (
     Provider,
     Room,
 )
+from solver.timeline import format_time
 
 MONDAY = dt.date(2027, 3, 1)
 SKILLS = ("gp", "derma", "physio", "cardio")
@@ -87,6 +89,32 @@ def make_clinic(
         rules,
         tuple(_bookings(chance, staff, places, types, availability, load)),
     )
+
+
+def as_document(clinic: Clinic) -> dict[str, Any]:
+    """Return a clinic as a clinic file."""
+
+    def plain(row: Any, **renamed: str) -> dict[str, Any]:
+        fields = {}
+        for name in row.__dataclass_fields__:
+            value = getattr(row, name)
+            if isinstance(value, frozenset):
+                value = sorted(value)
+            elif isinstance(value, dt.date):
+                value = value.isoformat()
+            if name in renamed and value is not None:
+                value = format_time(value)
+            fields[renamed.get(name, name)] = value
+        return fields
+
+    times = {"start": "start_time", "end": "end_time"}
+    rows: dict[str, Any] = {"clinic": plain(clinic.settings)}
+    for name in ("providers", "rooms", "appointment_types"):
+        rows[name] = [plain(row) for row in getattr(clinic, name)]
+    rows["availability"] = [plain(row, **times) for row in clinic.availability]
+    rows["overbooking_rules"] = [plain(row, **times) for row in clinic.overbooking_rules]
+    rows["bookings"] = [plain(b, start="start_time") for b in clinic.bookings]
+    return rows
 
 
 def _bookings(

@@ -13,14 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 
-from benchmarks.clinics import MONDAY, make_clinic
+from benchmarks.clinics import MONDAY, as_document, make_clinic
 from benchmarks.measure import Timing, time_each
 from data.clinic_file import ClinicFile
 from data.embedded import EmbeddedPostgres
@@ -129,33 +129,10 @@ def _over_http(clinic: Clinic, count: int) -> Timing:
 async def _fill(url: str, clinic: Clinic, monday: dt.date) -> None:
     engine = create_engine(url)
     await migrate(engine)
-    document = _document(clinic, monday)
-    file = ClinicFile.model_validate(orjson.loads(orjson.dumps(document)))
+    moved = clinic.with_bookings(replace(booking, date=monday) for booking in clinic.bookings)
+    file = ClinicFile.model_validate(as_document(moved))
     await import_file(engine, file, replace=True, today=monday)
     await engine.dispose()
-
-
-def _document(clinic: Clinic, monday: dt.date) -> dict[str, Any]:
-    """Return the clinic as a clinic file with its bookings on `monday`."""
-
-    def row(value: Any, **changed: Any) -> dict[str, Any]:
-        fields = {name: getattr(value, name) for name in value.__slots__} | changed
-        start, end = fields.pop("start", None), fields.pop("end", None)
-        if start is not None:
-            fields["start_time"] = format_time(start)
-        if end is not None:
-            fields["end_time"] = format_time(end)
-        return {k: sorted(v) if isinstance(v, frozenset) else v for k, v in fields.items()}
-
-    return {
-        "clinic": row(clinic.settings),
-        "providers": [row(value) for value in clinic.providers],
-        "rooms": [row(value) for value in clinic.rooms],
-        "appointment_types": [row(value) for value in clinic.appointment_types],
-        "availability": [row(value) for value in clinic.availability],
-        "overbooking_rules": [row(value) for value in clinic.overbooking_rules],
-        "bookings": [row(value, date=monday) for value in clinic.bookings],
-    }
 
 
 @contextmanager

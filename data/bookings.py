@@ -147,7 +147,9 @@ async def _take(
     await lock_days(connection, asked.keys(details.patient_ref))
     slot = await _win(connection, asked, policy)
     if not details.allow_patient_overlap:
-        await _refuse_patient_overlap(connection, details.patient_ref, slot)
+        await _refuse_patient_overlap(
+            connection, details.patient_ref, slot.date, (slot.start, slot.end)
+        )
     await _release_expired_holds(connection, slot)
     expires_at = None
     if hold_minutes is not None:
@@ -235,7 +237,11 @@ async def reschedule(
     )
     if not allow_patient_overlap:
         await _refuse_patient_overlap(
-            connection, before.patient_ref, slot, aside=frozenset({booking_id})
+            connection,
+            before.patient_ref,
+            slot.date,
+            (slot.start, slot.end),
+            frozenset({booking_id}),
         )
     await _release_expired_holds(connection, slot)
     after = await _change(connection, booking_id, **_placed(slot))
@@ -295,7 +301,11 @@ async def swap(
     slots = await _win_both(connection, (a, b), asked, policy)
     for key, slot in slots.items():
         await _refuse_patient_overlap(
-            connection, before[key].patient_ref, slot, aside=frozenset({a, b})
+            connection,
+            before[key].patient_ref,
+            slot.date,
+            (slot.start, slot.end),
+            frozenset({a, b}),
         )
         await _release_expired_holds(connection, slot)
     # Neither can be written where the other still stands, so both step aside first.
@@ -521,18 +531,9 @@ def _decide(
 async def _refuse_patient_overlap(
     connection: AsyncConnection,
     patient_ref: str | None,
-    slot: Slot,
-    aside: frozenset[str] = frozenset(),
-) -> None:
-    await _refuse_overlap(connection, patient_ref, slot.date, (slot.start, slot.end), aside)
-
-
-async def _refuse_overlap(
-    connection: AsyncConnection,
-    patient_ref: str | None,
     day: dt.date,
     span: Span,
-    aside: frozenset[str],
+    aside: frozenset[str] = frozenset(),
 ) -> None:
     if patient_ref is None:
         return
@@ -599,7 +600,9 @@ async def confirm(
     duration = await _duration(connection, before)
     if not details.allow_patient_overlap:
         span = (before.start_minute, before.start_minute + duration)
-        await _refuse_overlap(connection, patient_ref, before.date, span, frozenset({booking_id}))
+        await _refuse_patient_overlap(
+            connection, patient_ref, before.date, span, frozenset({booking_id})
+        )
     after = await _change(
         connection,
         booking_id,

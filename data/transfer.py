@@ -89,15 +89,10 @@ def columns_of(row: Strict) -> dict[str, Any]:
     return fields
 
 
-def fields_of(row: Any, model: type[Strict]) -> dict[str, Any]:
-    """Return a database row under the names of the file's fields, for `model`."""
-    names = {"start_time": "start_minute", "end_time": "end_minute"}
-    return {field: getattr(row, names.get(field, field)) for field in model.model_fields}
-
-
 def from_row[Model: Strict](row: Any, model: type[Model]) -> Model:
     """Return a database row as a row of the file, without checking it again."""
-    fields = fields_of(row, model)
+    names = {"start_time": "start_minute", "end_time": "end_minute"}
+    fields = {field: getattr(row, names.get(field, field)) for field in model.model_fields}
     for field, value in fields.items():
         if isinstance(value, UUID):
             fields[field] = str(value)

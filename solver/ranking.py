@@ -24,7 +24,6 @@ class Ranking:
     """
 
     def __init__(self, masks: Masks, scores: Scores) -> None:
-        self._masks = masks
         self._scores = scores
         self._classes = np.unique(scores.surplus)
         self._rooms = masks.room_free

@@ -271,7 +271,7 @@ def _book(
         for ordinal in range(day.toordinal() - 1, day.toordinal() + 2)
         if dt.date.min.toordinal() <= ordinal <= dt.date.max.toordinal()
     }
-    bookings = [b for b in clinic.bookings if b.date in offset and b.status != "cancelled"]
+    bookings = [b for b in clinic.bookings if b.date in offset and b.is_live]
     count = len(bookings)
 
     def column(values: Iterable[int]) -> Ints:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from solver.clinic import Booking, Clinic
-from solver.timeline import format_time
 from tests.strategies import MONDAY, uid
 
 PROVIDER, ROOM, TYPE, RULE = uid(1, 0), uid(2, 0), uid(3, 0), uid(4, 0)
@@ -108,29 +107,3 @@ def without_collisions(clinic: Clinic) -> Clinic:
         if not any(collide(a, b) for a in kept):
             kept.append(b)
     return clinic.with_bookings(kept)
-
-
-def as_document(clinic: Clinic) -> dict[str, Any]:
-    """A solver clinic as a clinic file."""
-
-    def plain(row: Any, **renamed: str) -> dict[str, Any]:
-        fields = {}
-        for name in row.__dataclass_fields__:
-            value = getattr(row, name)
-            if isinstance(value, frozenset):
-                value = sorted(value)
-            elif isinstance(value, dt.date):
-                value = value.isoformat()
-            if name in renamed and value is not None:
-                value = format_time(value)
-            fields[renamed.get(name, name)] = value
-        return fields
-
-    times = {"start": "start_time", "end": "end_time"}
-    rows: dict[str, Any] = {"clinic": plain(clinic.settings)}
-    for name in ("providers", "rooms", "appointment_types"):
-        rows[name] = [plain(row) for row in getattr(clinic, name)]
-    rows["availability"] = [plain(row, **times) for row in clinic.availability]
-    rows["overbooking_rules"] = [plain(row, **times) for row in clinic.overbooking_rules]
-    rows["bookings"] = [plain(b, start="start_time") for b in clinic.bookings]
-    return rows

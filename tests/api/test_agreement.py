@@ -9,10 +9,11 @@ import orjson
 from hypothesis import event, given, settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks.clinics import as_document
 from solver.checker import Checker, Found
 from solver.clinic import Clinic, SlotRequest
 from solver.timeline import format_time
-from tests.clinics import as_document, coming_monday, moved_to, without_collisions
+from tests.clinics import coming_monday, moved_to, without_collisions
 from tests.conftest import empty_tables
 from tests.strategies import clinics
 

@@ -10,13 +10,12 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.context import Context
-from benchmarks.clinics import make_clinic
+from benchmarks.clinics import as_document, make_clinic
 from tests.api.test_bookings import load
 from tests.clinics import (
     PROVIDER,
     ROOM,
     TYPE,
-    as_document,
     booking,
     coming_monday,
     moved_to,

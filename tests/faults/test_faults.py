@@ -53,6 +53,15 @@ async def served(database: EmbeddedPostgres) -> AsyncIterator[httpx.AsyncClient]
             yield client
 
 
+@contextlib.asynccontextmanager
+async def days_locked(admin: AsyncEngine) -> AsyncIterator[None]:
+    """Keep the rows that bookings lock."""
+    async with admin.begin() as connection:
+        await connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
+        await connection.execute(text("SELECT * FROM resource_days FOR UPDATE"))
+        yield
+
+
 async def until_ready(client: httpx.AsyncClient) -> None:
     deadline = time.monotonic() + 20
     while (await client.get("/readyz")).status_code != 200:
@@ -122,9 +131,7 @@ async def test_a_lock_that_is_not_given_back(
 ) -> None:
     async with served(database) as client:
         await client.post("/bookings", json=order(MONDAY, "08:00"))
-        async with admin.begin() as connection:
-            await connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
-            await connection.execute(text("SELECT * FROM resource_days FOR UPDATE"))
+        async with days_locked(admin):
             answer = await client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         after = await client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
@@ -136,9 +143,7 @@ async def test_more_waiting_requests_than_connections(
 ) -> None:
     async with served(database) as client:
         await client.post("/bookings", json=order(MONDAY, "08:00"))
-        async with admin.begin() as connection:
-            await connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
-            await connection.execute(text("SELECT * FROM resource_days FOR UPDATE"))
+        async with days_locked(admin):
             orders = [order(MONDAY, start, patient_ref=start) for start in STARTS[4:]]
             answers = await asyncio.gather(
                 *(client.post("/bookings", json=body) for body in orders)
@@ -190,8 +195,7 @@ async def test_sigterm_lets_requests_under_way_end(
         async with httpx.AsyncClient(base_url=base, timeout=30) as client:
             await client.post("/clinic/import", json=long_day())
             await client.post("/bookings", json=order(MONDAY, "08:00"))
-            async with admin.begin() as connection:
-                await connection.execute(text("SELECT * FROM resource_days FOR UPDATE"))
+            async with days_locked(admin):
                 waiting = asyncio.create_task(
                     client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
                 )
