@@ -21,9 +21,9 @@ from api.schemas import (
 )
 from api.writes import WriterDependency
 from data import audit, bookings
-from data.bookings import EFFECTIVE_STATUS, Details, Place
+from data.bookings import Details, Place
 from data.clinic_file import Date, Id, Strict
-from data.snapshot import BOOKINGS
+from data.snapshot import BOOKINGS, EFFECTIVE_STATUS
 from solver.clinic import Status
 
 router = APIRouter(prefix="/bookings", tags=["bookings"])

@@ -122,7 +122,9 @@ def check(file: Path | None, data_dir: Path | None, *, as_json: bool) -> int:
         console = Console()
         print_conflicts(console, conflicts)
         if not conflicts:
-            console.print(f"{len(clinic.bookings)} bookings, no rule broken.")
+            console.print(
+                f"{sum(row.is_live for row in clinic.bookings)} bookings, no rule broken."
+            )
     return 1 if conflicts else 0
 
 

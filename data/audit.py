@@ -7,7 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import (
+    ARRAY,
+    Insert,
+    Row,
+    Select,
+    Table,
+    Text,
+    Update,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.snapshot import AUDIT_LOG
@@ -39,6 +53,49 @@ async def record(
             after=_plain(after),
         )
     )
+
+
+def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
+    """Return `write` to one row of `table`, and the entry about it, as one statement.
+
+    Run it with :func:`written`.
+    """
+    row = write.returning(table).cte("written")
+    entry = insert(AUDIT_LOG).from_select(
+        ["actor", "action", "entity", "entity_id", "before", "after"],
+        select(
+            bindparam("audit_actor", type_=Text),
+            bindparam("audit_action", type_=Text),
+            bindparam("audit_entity", type_=Text),
+            row.c.id,
+            bindparam("audit_before", type_=JSONB(none_as_null=True)),
+            func.to_jsonb(literal_column("written")).op("-")(
+                bindparam("audit_left_out", sorted(_LEFT_OUT), type_=ARRAY(Text))
+            ),
+        ).select_from(row),
+    )
+    return select(row).add_cte(entry.cte("entry"))
+
+
+async def written(
+    connection: AsyncConnection,
+    statement: Select[Any],
+    values: Mapping[str, Any],
+    *,
+    actor: str,
+    action: str,
+    entity: str = "booking",
+    before: Mapping[str, Any] | None = None,
+) -> Row[Any]:
+    """Run a statement of :func:`with_entry`; return the row as it now is."""
+    about = {
+        "audit_actor": actor,
+        "audit_action": action,
+        "audit_entity": entity,
+        "audit_before": _plain(before),
+    }
+    row: Row[Any] = (await connection.execute(statement, {**values, **about})).one()
+    return row
 
 
 async def history(engine: AsyncEngine, entity: str, key: str) -> list[dict[str, Any]]:

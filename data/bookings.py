@@ -1,9 +1,9 @@
 """The write path of the book.
 
-Every write is one short transaction: lock the rows of everything its rules count (a fixed order
-keeps two transactions from waiting for each other), read what they guard in new statements, decide
-by the same function as the slot query, write, commit, and only then answer. The constraints of the
-table have the last word, whoever else writes.
+Every write is one short transaction: look at the place and refuse what cannot be, lock the rows of
+everything its rules count (a fixed order keeps two transactions from waiting for each other), look
+again in a new statement, decide by the same function as the slot query, write, commit, and only
+then answer. The constraints of the table have the last word, whoever else writes.
 
 The functions here do their part on a connection that is in a transaction already; see
 :func:`data.transaction.run`.
@@ -12,12 +12,12 @@ The functions here do their part on a connection that is in a transaction alread
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import uuid4
 
-from sqlalchemy import Row, case, func, insert, select, text, update
+from sqlalchemy import Integer, Row, bindparam, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
@@ -27,27 +27,27 @@ from data.errors import (
     InvalidStateError,
     NotFoundError,
     PatientConflictError,
+    RequestError,
     SlotUnavailableError,
     StaleVersionError,
 )
 from data.snapshot import (
     BOOKINGS,
     CLINIC,
+    EFFECTIVE_STATUS,
     HAS_RUN_OUT,
-    IS_LIVE,
     PROVIDERS,
     ROOMS,
     TYPES,
     Part,
     load_clinic,
 )
-from data.transaction import DayKey, lock_days, share_clinic
+from data.transaction import ChangedMeanwhileError, DayKey, lock_days
 from solver.clinic import (
     DAY_MINUTES,
     AppointmentType,
     Booking,
     Clinic,
-    ClinicSettings,
     Provider,
     Room,
     SlotRequest,
@@ -59,9 +59,6 @@ from solver.slots import Slot, judge
 from solver.timeline import check_date, provider_busy_span, room_busy_span
 
 WOULD_BE_OVERBOOKED = "WOULD_BE_OVERBOOKED"
-
-EFFECTIVE_STATUS = case((HAS_RUN_OUT, "cancelled"), else_=BOOKINGS.c.status)
-"""The status as everyone is to see it: a hold that has run out is as good as cancelled."""
 
 type Found = tuple[Row[Any], str, int]
 """A booking's row, the clinic's time zone and the type's duration: what a booking's times need."""
@@ -98,7 +95,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What is kept with a booking beside its place."""
+    """What a booking is told beside its place."""
 
     patient_ref: str | None = None
     notes: str | None = None
@@ -142,51 +139,99 @@ async def _take(
     *,
     hold_minutes: int | None,
 ) -> Found:
-    await share_clinic(connection)
-    asked = await _Asked.about(connection, place, policy)
-    await lock_days(connection, asked.keys(details.patient_ref))
-    slot = await _win(connection, asked, policy)
-    if not details.allow_patient_overlap:
-        await _refuse_patient_overlap(
-            connection, details.patient_ref, slot.date, (slot.start, slot.end)
-        )
-    await _release_expired_holds(connection, slot)
-    expires_at = None
-    if hold_minutes is not None:
-        expires_at = func.statement_timestamp() + dt.timedelta(minutes=hold_minutes)
-    statement = (
-        insert(BOOKINGS)
-        .values(
-            id=uuid4(),
-            appointment_type_id=place.appointment_type_id,
-            patient_ref=details.patient_ref,
-            notes=details.notes,
-            status="booked" if hold_minutes is None else "held",
-            expires_at=expires_at,
-            **_placed(slot),
-        )
-        .returning(BOOKINGS)
+    wish = _Wish(place, policy, details.patient_ref, details.allow_patient_overlap)
+    won = await _win(connection, wish)
+    await _release_holds_that_ran_out(connection, won)
+    row = await audit.written(
+        connection,
+        _INSERT,
+        {
+            "id": uuid4(),
+            "appointment_type_id": won.kind.id,
+            "patient_ref": details.patient_ref,
+            "notes": details.notes,
+            "status": "booked" if hold_minutes is None else "held",
+            "hold_minutes": hold_minutes,
+            **_placed(won.slot),
+        },
+        actor=policy.actor,
+        action="book" if hold_minutes is None else "hold",
     )
-    row: Row[Any] = (await connection.execute(statement)).one()
-    action = "book" if hold_minutes is None else "hold"
-    await audit.record(connection, policy.actor, action, "booking", key=row.id, after=row)
-    return row, asked.settings.timezone, asked.kind.duration_minutes
+    return row, won.clinic.settings.timezone, won.kind.duration_minutes
+
+
+_PLACED: dict[str, Any] = {
+    "provider_id": bindparam("provider_id"),
+    "provider_no": select(PROVIDERS.c.no)
+    .where(PROVIDERS.c.id == bindparam("provider_id"))
+    .scalar_subquery(),
+    "room_id": bindparam("room_id"),
+    "room_no": select(ROOMS.c.no).where(ROOMS.c.id == bindparam("room_id")).scalar_subquery(),
+    "date": bindparam("day"),
+    "start_minute": bindparam("start"),
+    "end_minute": bindparam("end"),
+    "is_overbooked": bindparam("is_overbooked"),
+    "score": bindparam("points"),
+}
+"""The columns that say where a booking is, of the values of :func:`_placed`."""
 
 
 def _placed(slot: Slot) -> dict[str, Any]:
-    """Return the columns that say where a booking is."""
-    provider, room = slot.provider.id, slot.room.id
     return {
-        "provider_id": provider,
-        "provider_no": select(PROVIDERS.c.no).where(PROVIDERS.c.id == provider).scalar_subquery(),
-        "room_id": room,
-        "room_no": select(ROOMS.c.no).where(ROOMS.c.id == room).scalar_subquery(),
-        "date": slot.date,
-        "start_minute": slot.start,
-        "end_minute": slot.end,
+        "provider_id": slot.provider.id,
+        "room_id": slot.room.id,
+        "day": slot.date,
+        "start": slot.start,
+        "end": slot.end,
         "is_overbooked": slot.is_overbooked,
-        "score": slot.points,
+        "points": slot.points,
     }
+
+
+_INSERT = audit.with_entry(
+    insert(BOOKINGS).values(
+        id=bindparam("id"),
+        appointment_type_id=bindparam("appointment_type_id"),
+        patient_ref=bindparam("patient_ref"),
+        notes=bindparam("notes"),
+        status=bindparam("status"),
+        expires_at=func.statement_timestamp()
+        + func.make_interval(0, 0, 0, 0, 0, bindparam("hold_minutes", type_=Integer)),
+        **_PLACED,
+    ),
+    BOOKINGS,
+)
+_CHANGED = {"version": BOOKINGS.c.version + 1, "updated_at": func.now()}
+_CHANGE = update(BOOKINGS).where(BOOKINGS.c.id == bindparam("booking_id"))
+_MOVE = audit.with_entry(_CHANGE.values(**_CHANGED, **_PLACED, status="booked"), BOOKINGS)
+_CONFIRM = audit.with_entry(
+    _CHANGE.values(
+        **_CHANGED,
+        status="booked",
+        expires_at=None,
+        patient_ref=bindparam("patient_ref"),
+        notes=bindparam("notes"),
+    ),
+    BOOKINGS,
+)
+_SET_STATUS = audit.with_entry(
+    _CHANGE.values(**_CHANGED, status=bindparam("status"), expires_at=None), BOOKINGS
+)
+
+
+async def _move(
+    connection: AsyncConnection, before: Row[Any], won: _Seen, policy: Policy, action: str
+) -> Found:
+    await _release_holds_that_ran_out(connection, won)
+    after = await audit.written(
+        connection,
+        _MOVE,
+        {"booking_id": before.id, **_placed(won.slot)},
+        actor=policy.actor,
+        action=action,
+        before=_stored(before),
+    )
+    return after, won.clinic.settings.timezone, won.kind.duration_minutes
 
 
 async def reschedule(
@@ -216,45 +261,24 @@ async def reschedule(
     PatientConflictError
         When the patient has an overlapping booking and the caller did not allow it.
     """
-    await share_clinic(connection)
     seen = await _row(connection, booking_id)
+    _require_state(seen, ("booked",), "rescheduled", version)
     place = replace(
         place,
         appointment_type_id=str(seen.appointment_type_id),
         provider_id=place.provider_id or str(seen.provider_id),
     )
-    _require_state(seen, ("booked",), "rescheduled", version)
-    asked = await _Asked.about(connection, place, policy, frozenset({booking_id}))
-    await lock_days(connection, asked.keys(seen.patient_ref))
-    before = await _row(connection, booking_id, lock=True)
-    _require_state(before, ("booked",), "rescheduled", version)
-    slot = await _win(
-        connection,
-        asked,
+    wish = _Wish(
+        place,
         policy,
+        seen.patient_ref,
+        allow_patient_overlap,
         aside=frozenset({booking_id}),
-        room_before=str(before.room_id),
+        room_before=str(seen.room_id),
     )
-    if not allow_patient_overlap:
-        await _refuse_patient_overlap(
-            connection,
-            before.patient_ref,
-            slot.date,
-            (slot.start, slot.end),
-            frozenset({booking_id}),
-        )
-    await _release_expired_holds(connection, slot)
-    after = await _change(connection, booking_id, **_placed(slot))
-    await audit.record(
-        connection,
-        policy.actor,
-        "reschedule",
-        "booking",
-        key=booking_id,
-        before=_stored(before),
-        after=after,
-    )
-    return after, asked.settings.timezone, asked.kind.duration_minutes
+    won = await _win(connection, wish)
+    before = await _lock_unchanged(connection, seen)
+    return await _move(connection, before, won, policy, "reschedule")
 
 
 async def swap(
@@ -273,81 +297,56 @@ async def swap(
     SlotUnavailableError
         When a rule forbids either new placement, in whichever order they are made.
     PatientConflictError
-        When a patient's other bookings overlap the new time.
+        When a patient's bookings would overlap.
     """
     if a == b:
         raise InvalidFieldError("b", "must name another booking than a")
-    await share_clinic(connection)
     seen = {key: await _row(connection, key) for key in sorted((a, b))}
     for row in seen.values():
         _require_state(row, ("booked",), "swapped", None)
     either_is = any(row.is_overbooked for row in seen.values())
-    asked = {
-        key: await _Asked.about(
-            connection,
+    wishes = {
+        key: _Wish(
             _place_of(seen[other], seen[key], accept_overbooked=accept_overbooked or either_is),
             policy,
-            frozenset({a, b}),
+            seen[key].patient_ref,
+            allow_patient_overlap=False,
+            aside=frozenset({a, b}),
         )
         for key, other in ((a, b), (b, a))
     }
-    keys = [key for k in (a, b) for key in asked[k].keys(seen[k].patient_ref)]
-    await lock_days(connection, keys)
-    before = {key: await _row(connection, key, lock=True) for key in sorted((a, b))}
-    for key, row in before.items():
-        _require_state(row, ("booked",), "swapped", None)
-        if row.version != seen[key].version:
-            raise StaleVersionError("One of the bookings has just been changed.")
-    slots = await _win_both(connection, (a, b), asked, policy)
-    for key, slot in slots.items():
-        await _refuse_patient_overlap(
-            connection,
-            before[key].patient_ref,
-            slot.date,
-            (slot.start, slot.end),
-            frozenset({a, b}),
-        )
-        await _release_expired_holds(connection, slot)
+    looks = [await wishes[key].look(connection) for key in (a, b)]
+    await lock_days(connection, looks[0].keys() | looks[1].keys())
+    before = {key: await _lock_unchanged(connection, row) for key, row in seen.items()}
+    won = await _win_both(connection, (a, b), wishes)
     # Neither can be written where the other still stands, so both step aside first.
     await connection.execute(
         update(BOOKINGS).where(BOOKINGS.c.id.in_([a, b])).values(status="cancelled")
     )
-    after = {}
-    for key, slot in slots.items():
-        row = await _change(connection, key, status="booked", **_placed(slot))
-        await audit.record(
-            connection,
-            policy.actor,
-            "swap",
-            "booking",
-            key=key,
-            before=_stored(before[key]),
-            after=row,
-        )
-        after[key] = (row, asked[key].settings.timezone, asked[key].kind.duration_minutes)
+    after = {key: await _move(connection, before[key], won[key], policy, "swap") for key in won}
     return after[a], after[b]
 
 
 async def _win_both(
-    connection: AsyncConnection, pair: tuple[str, str], asked: dict[str, _Asked], policy: Policy
-) -> dict[str, Slot]:
+    connection: AsyncConnection, pair: tuple[str, str], wishes: dict[str, _Wish]
+) -> dict[str, _Seen]:
     """Return both new placements, the second feasible with the first in place."""
-    aside = frozenset(pair)
-    refusal: SlotUnavailableError | None = None
+    refusal: RequestError | None = None
     for first, second in (pair, pair[::-1]):
         try:
-            won = await _win(connection, asked[first], policy, aside=aside)
+            won = await wishes[first].look(connection, certify=True)
             standing = Booking(
                 first,
-                won.provider.id,
-                won.room.id,
-                asked[first].kind.id,
-                won.date,
-                won.start,
-                is_overbooked=won.is_overbooked,
+                won.slot.provider.id,
+                won.slot.room.id,
+                won.kind.id,
+                won.slot.date,
+                won.slot.start,
+                wishes[first].patient_ref,
+                is_overbooked=won.slot.is_overbooked,
             )
-            other = await _win(connection, asked[second], policy, aside=aside, beside=(standing,))
-        except SlotUnavailableError as error:
+            other = await wishes[second].look(connection, beside=(standing,), certify=True)
+        except (SlotUnavailableError, PatientConflictError) as error:
             refusal = refusal or error
         else:
             return {first: won, second: other}
@@ -369,63 +368,112 @@ def _place_of(row: Row[Any], mover: Row[Any], *, accept_overbooked: bool) -> Pla
 # Deciding
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A place asked for, with the rows it names."""
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A place asked for, and whose it would be.
+
+    The bookings `aside` do not count; the room `room_before` is taken if it is free.
+    """
 
     place: Place
-    settings: ClinicSettings
-    kind: AppointmentType
-    provider: Provider
-    room: Room | None
+    policy: Policy
+    patient_ref: str | None
+    allow_patient_overlap: bool
+    aside: frozenset[str] = frozenset()
+    room_before: str | None = None
 
-    @classmethod
-    async def about(
-        cls,
+    async def look(
+        self,
         connection: AsyncConnection,
-        place: Place,
-        policy: Policy,
-        aside: frozenset[str] = frozenset(),
-    ) -> _Asked:
-        """Read the rows, and refuse without any lock what is refused as the book stands now."""
-        clinic = await _around(connection, place, place.room_id, place.appointment_type_id, aside)
+        *,
+        room: Room | None = None,
+        refused: frozenset[str] = frozenset(),
+        beside: tuple[Booking, ...] = (),
+        certify: bool = False,
+    ) -> _Seen:
+        """Read the rows and decide as the book stands, in `room` if given.
+
+        Rooms `refused` are left out; bookings `beside` count as though they were there. Without
+        `certify` only the masks decide: what they refuse is refused for good.
+        """
+        place = self.place
+        room_id = place.room_id if room is None else room.id
+        part = Part(
+            provider_ids=[place.provider_id],
+            room_ids=None if room_id is None else [room_id],
+            capped_type_id=place.appointment_type_id,
+            patient_ref=self.patient_ref,
+        )
+        clinic = await load_clinic(connection, place.date, place.date, part)
+        if self.aside or beside:
+            standing = (b for b in clinic.bookings if b.id not in self.aside)
+            clinic = clinic.with_bookings([*standing, *beside])
         kind = clinic.type_by_id.get(place.appointment_type_id)
         provider = clinic.provider_by_id.get(place.provider_id)
-        room = None if place.room_id is None else clinic.room_by_id.get(place.room_id)
         if kind is None:
             raise NotFoundError(f"There is no appointment type {place.appointment_type_id}.")
         if provider is None:
             raise NotFoundError(f"There is no provider {place.provider_id}.")
-        if room is None and place.room_id is not None:
-            raise NotFoundError(f"There is no room {place.room_id}.")
-        check_date(clinic.settings, place.date, policy.now, policy.horizon_days)
-        asked = cls(place, clinic.settings, kind, provider, room)
-        _decide(clinic, asked, policy, certify=False)
-        return asked
+        if room_id is not None and room_id not in clinic.room_by_id:
+            raise NotFoundError(f"There is no room {room_id}.")
+        check_date(clinic.settings, place.date, self.policy.now, self.policy.horizon_days)
+        slot = self._slot(clinic, room_id, refused, certify=certify)
+        seen = _Seen(clinic, kind, provider, slot, self.patient_ref)
+        if not self.allow_patient_overlap:
+            _refuse_patient_overlap(clinic, self.patient_ref, slot.date, (slot.start, slot.end))
+        return seen
 
-    @property
-    def capped_type_id(self) -> str | None:
-        """The type, if its bookings are counted."""
-        return None if self.kind.daily_cap is None else self.kind.id
-
-    def keys(self, patient_ref: str | None) -> list[DayKey]:
-        """Return the days to lock: those whose bookings the rules count or compare."""
+    def _slot(
+        self, clinic: Clinic, room_id: str | None, refused: frozenset[str], *, certify: bool
+    ) -> Slot:
+        """Return the best slot at the place asked for, or say why there is none."""
         place = self.place
-        keys: list[DayKey] = []
-        if self.capped_type_id is not None:
-            keys.append(("appointment_type", self.capped_type_id, place.date))
-        if patient_ref is not None:
-            keys.append(("patient", patient_ref, place.date))
-        span = provider_busy_span(self.provider, self.kind, place.start)
-        keys += [("provider", self.provider.id, day) for day in _days(place.date, span)]
-        if self.room is not None:
-            keys += self.room_keys(self.room)
-        return keys
+        request = SlotRequest(
+            place.appointment_type_id,
+            place.date,
+            self.policy.now,
+            provider_ids=frozenset({place.provider_id}),
+            room_id=room_id,
+            start=place.start,
+        )
+        limit = 1 + len(refused) if self.room_before is None else max(1, len(clinic.rooms))
+        weights = self.policy.weights
+        verdict = judge(clinic, request, limit=limit, weights=weights, certify=certify)
+        free = [slot for slot in verdict.slots if slot.room.id not in refused]
+        if not free:
+            reasons = list(verdict.reasons) or [ROOM_BUSY]
+            raise SlotUnavailableError("This place cannot be booked.", reasons=reasons)
+        slot = next((slot for slot in free if slot.room.id == self.room_before), free[0])
+        if slot.is_overbooked and not place.accept_overbooked:
+            raise SlotUnavailableError(
+                "This place could only be overbooked; send accept_overbooked to take it.",
+                reasons=[WOULD_BE_OVERBOOKED],
+            )
+        return slot
 
-    def room_keys(self, room: Room) -> list[DayKey]:
-        """Return the days of `room` to lock."""
-        span = room_busy_span(room, self.kind, self.place.start)
-        return [("room", room.id, day) for day in _days(self.place.date, span)]
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one look at a wish found: the clinic around it, and the slot to take."""
+
+    clinic: Clinic
+    kind: AppointmentType
+    provider: Provider
+    slot: Slot
+    patient_ref: str | None
+
+    def keys(self) -> set[DayKey]:
+        """Return the days to lock: those whose bookings the rules count or compare."""
+        slot = self.slot
+        keys: set[DayKey] = set()
+        if self.kind.daily_cap is not None:
+            keys.add(("appointment_type", self.kind.id, slot.date))
+        if self.patient_ref is not None:
+            keys.add(("patient", self.patient_ref, slot.date))
+        span = provider_busy_span(self.provider, self.kind, slot.start)
+        keys |= {("provider", self.provider.id, day) for day in _days(slot.date, span)}
+        span = room_busy_span(slot.room, self.kind, slot.start)
+        return keys | {("room", slot.room.id, day) for day in _days(slot.date, span)}
 
 
 def _days(day: dt.date, span: Span) -> Iterable[dt.date]:
@@ -434,126 +482,61 @@ def _days(day: dt.date, span: Span) -> Iterable[dt.date]:
         yield day + dt.timedelta(days=ahead)
 
 
-async def _win(
-    connection: AsyncConnection,
-    asked: _Asked,
-    policy: Policy,
-    *,
-    aside: frozenset[str] = frozenset(),
-    beside: tuple[Booking, ...] = (),
-    room_before: str | None = None,
-) -> Slot:
-    """Return the placement to write, its room locked, as the rules have it this moment.
-
-    The bookings `aside` do not count, those `beside` do. `room_before` is taken if it is free.
-    """
-    place = asked.place
-    refused: set[str] = set()
+async def _win(connection: AsyncConnection, wish: _Wish) -> _Seen:
+    """Return the placement to write, as the rules have it now that its days are locked."""
+    if wish.place.room_id is not None:
+        return await _lock_and_look_again(connection, wish, await wish.look(connection))
+    # Any room will do. Only one room's days are locked at a time, so a room that turns out to be
+    # taken is let go (with the savepoint) before the next one is tried.
+    refused: frozenset[str] = frozenset()
     while True:
-        clinic = await _around(
-            connection, place, place.room_id, asked.capped_type_id, aside, beside
-        )
-        slot = _decide(clinic, asked, policy, refused, room_before)
-        if asked.room is not None:
-            return slot
-        # Any room will do. Only one room's days are locked at a time, so a room that turns out
-        # to be taken is let go (with the savepoint) before the next one is tried.
+        seen = await wish.look(connection, refused=refused)
         savepoint = await connection.begin_nested()
-        await lock_days(connection, asked.room_keys(slot.room))
-        again = await _around(connection, place, slot.room.id, asked.capped_type_id, aside, beside)
-        request = _request(place, policy, slot.room.id)
-        narrowed = judge(again, request, weights=policy.weights)
-        if narrowed.slots:
+        try:
+            won = await _lock_and_look_again(connection, wish, seen)
+        except SlotUnavailableError:
+            await savepoint.rollback()
+            refused |= {seen.slot.room.id}
+        else:
             await savepoint.commit()
-            return narrowed.slots[0]
-        await savepoint.rollback()
-        refused.add(slot.room.id)
+            return won
 
 
-async def _around(
-    connection: AsyncConnection,
-    place: Place,
-    room_id: str | None,
-    capped_type_id: str | None,
-    aside: frozenset[str],
-    beside: tuple[Booking, ...] = (),
-) -> Clinic:
-    """Read what decides on a place: its provider, its room or all, and what is booked there."""
-    part = Part(
-        provider_ids=[place.provider_id],
-        room_ids=None if room_id is None else [room_id],
-        capped_type_id=capped_type_id,
-    )
-    clinic = await load_clinic(connection, place.date, place.date, part)
-    if not aside and not beside:
-        return clinic
-    return clinic.with_bookings([*(b for b in clinic.bookings if b.id not in aside), *beside])
+async def _lock_and_look_again(connection: AsyncConnection, wish: _Wish, seen: _Seen) -> _Seen:
+    locked = seen.keys()
+    await lock_days(connection, locked)
+    won = await wish.look(connection, room=seen.slot.room, certify=True)
+    if not won.keys() <= locked:  # a buffer or a cap has just been edited
+        raise ChangedMeanwhileError
+    return won
 
 
-def _request(place: Place, policy: Policy, room_id: str | None) -> SlotRequest:
-    return SlotRequest(
-        place.appointment_type_id,
-        place.date,
-        policy.now,
-        provider_ids=frozenset({place.provider_id}),
-        room_id=room_id,
-        start=place.start,
-    )
-
-
-def _decide(
+def _refuse_patient_overlap(
     clinic: Clinic,
-    asked: _Asked,
-    policy: Policy,
-    refused: Collection[str] = (),
-    room_before: str | None = None,
-    *,
-    certify: bool = True,
-) -> Slot:
-    """Return the best slot at the place asked for, or say why there is none."""
-    place = asked.place
-    request = _request(place, policy, place.room_id)
-    limit = 1 + len(refused) if room_before is None else max(1, len(clinic.rooms))
-    verdict = judge(clinic, request, limit=limit, weights=policy.weights, certify=certify)
-    free = [slot for slot in verdict.slots if slot.room.id not in refused]
-    if not free:
-        reasons = list(verdict.reasons) or [ROOM_BUSY]
-        raise SlotUnavailableError("This place cannot be booked.", reasons=reasons)
-    slot = next((slot for slot in free if slot.room.id == room_before), free[0])
-    if slot.is_overbooked and not place.accept_overbooked:
-        raise SlotUnavailableError(
-            "This place could only be overbooked; send accept_overbooked to take it.",
-            reasons=[WOULD_BE_OVERBOOKED],
-        )
-    return slot
-
-
-async def _refuse_patient_overlap(
-    connection: AsyncConnection,
     patient_ref: str | None,
     day: dt.date,
     span: Span,
-    aside: frozenset[str] = frozenset(),
+    aside: str | None = None,
 ) -> None:
     if patient_ref is None:
         return
-    others = await connection.execute(
-        select(BOOKINGS.c.id, BOOKINGS.c.start_minute, TYPES.c.duration_minutes)
-        .join(TYPES, TYPES.c.id == BOOKINGS.c.appointment_type_id)
-        .where(BOOKINGS.c.patient_ref == patient_ref, BOOKINGS.c.date == day, IS_LIVE)
-    )
-    for other in others:
-        end = other.start_minute + other.duration_minutes
-        if str(other.id) not in aside and other.start_minute < span[1] and span[0] < end:
+    for other in clinic.bookings:
+        if other.patient_ref != patient_ref or other.date != day or not other.is_live:
+            continue
+        end = other.start + clinic.type_by_id[other.appointment_type_id].duration_minutes
+        if other.id != aside and other.start < span[1] and span[0] < end:
             raise PatientConflictError(
                 "The patient has another booking at that time; "
                 "send allow_patient_overlap to book all the same.",
-                booking_id=str(other.id),
+                booking_id=other.id,
             )
 
 
-async def _release_expired_holds(connection: AsyncConnection, slot: Slot) -> None:
+async def _release_holds_that_ran_out(connection: AsyncConnection, won: _Seen) -> None:
     """Cancel the holds that have run out; to the rules they are gone, to constraints not yet."""
+    if all(booking.is_live for booking in won.clinic.bookings):
+        return
+    slot = won.slot
     here = (BOOKINGS.c.provider_id == slot.provider.id) | (BOOKINGS.c.room_id == slot.room.id)
     await connection.execute(
         update(BOOKINGS)
@@ -581,46 +564,40 @@ async def confirm(
     PatientConflictError
         When the patient has an overlapping booking and the caller did not allow it.
     """
-    await share_clinic(connection)
     seen = await _row(connection, booking_id)
     patient_ref = details.patient_ref or seen.patient_ref
     if patient_ref is None:
         raise InvalidFieldError("patient_ref", "is needed, since the hold has none")
     # The hold may run out at this very moment and its place be decided on by another.
+    provider_id, room_id = str(seen.provider_id), str(seen.room_id)
     await lock_days(
         connection,
         [
             ("patient", patient_ref, seen.date),
-            ("provider", str(seen.provider_id), seen.date),
-            ("room", str(seen.room_id), seen.date),
+            ("provider", provider_id, seen.date),
+            ("room", room_id, seen.date),
         ],
     )
     before = await _row(connection, booking_id, lock=True)
     _require_state(before, ("held",), "confirmed", None)
-    duration = await _duration(connection, before)
     if not details.allow_patient_overlap:
-        span = (before.start_minute, before.start_minute + duration)
-        await _refuse_patient_overlap(
-            connection, patient_ref, before.date, span, frozenset({booking_id})
-        )
-    after = await _change(
+        part = Part(provider_ids=[provider_id], room_ids=[room_id], patient_ref=patient_ref)
+        clinic = await load_clinic(connection, before.date, before.date, part)
+        span = (before.start_minute, before.start_minute + before.duration_minutes)
+        _refuse_patient_overlap(clinic, patient_ref, before.date, span, aside=booking_id)
+    after = await audit.written(
         connection,
-        booking_id,
-        status="booked",
-        expires_at=None,
-        patient_ref=patient_ref,
-        notes=details.notes or before.notes,
-    )
-    await audit.record(
-        connection,
-        policy.actor,
-        "confirm",
-        "booking",
-        key=booking_id,
+        _CONFIRM,
+        {
+            "booking_id": before.id,
+            "patient_ref": patient_ref,
+            "notes": details.notes or before.notes,
+        },
+        actor=policy.actor,
+        action="confirm",
         before=_stored(before),
-        after=after,
     )
-    return after, await _timezone(connection), duration
+    return after, before.timezone, before.duration_minutes
 
 
 async def move(
@@ -645,33 +622,50 @@ async def move(
     allowed, status = _MOVES[action]
     before = await _row(connection, booking_id, lock=True)
     _require_state(before, allowed, status.replace("_", " "), version)
-    after = await _change(connection, booking_id, status=status, expires_at=None)
-    await audit.record(
+    after = await audit.written(
         connection,
-        policy.actor,
-        action,
-        "booking",
-        key=booking_id,
+        _SET_STATUS,
+        {"booking_id": before.id, "status": status},
+        actor=policy.actor,
+        action=action,
         before=_stored(before),
-        after=after,
     )
-    return after, await _timezone(connection), await _duration(connection, after)
+    return after, before.timezone, before.duration_minutes
+
+
+_ROWS = (
+    select(
+        BOOKINGS,
+        EFFECTIVE_STATUS.label("effective_status"),
+        CLINIC.c.timezone,
+        TYPES.c.duration_minutes,
+    )
+    .join(TYPES, TYPES.c.id == BOOKINGS.c.appointment_type_id)
+    .join(CLINIC, text("true"))
+)
 
 
 async def _row(connection: AsyncConnection, booking_id: str, *, lock: bool = False) -> Row[Any]:
-    query = select(BOOKINGS, EFFECTIVE_STATUS.label("effective_status"))
-    query = query.where(BOOKINGS.c.id == booking_id)
-    row = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
+    query = _ROWS.where(BOOKINGS.c.id == booking_id)
+    if lock:
+        query = query.with_for_update(of=BOOKINGS)
+    row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFoundError(f"There is no booking {booking_id}.")
     return row
 
 
+async def _lock_unchanged(connection: AsyncConnection, seen: Row[Any]) -> Row[Any]:
+    """Lock a booking, which is to be as it was `seen`."""
+    row = await _row(connection, str(seen.id), lock=True)
+    if row.version != seen.version:
+        raise ChangedMeanwhileError
+    return row
+
+
 def _stored(row: Row[Any]) -> dict[str, Any]:
     """Return a row as it is stored, for the log."""
-    fields = dict(row._mapping)  # noqa: SLF001
-    fields.pop("effective_status", None)
-    return fields
+    return {column.name: row._mapping[column.name] for column in BOOKINGS.c}  # noqa: SLF001
 
 
 def _require_state(row: Row[Any], allowed: tuple[str, ...], done: str, version: int | None) -> None:
@@ -684,29 +678,6 @@ def _require_state(row: Row[Any], allowed: tuple[str, ...], done: str, version: 
             f"A booking that is {row.effective_status.replace('_', ' ')} cannot be {done}.",
             booking_status=row.effective_status,
         )
-
-
-async def _change(connection: AsyncConnection, booking_id: str, **values: Any) -> Row[Any]:
-    row: Row[Any] = (
-        await connection.execute(
-            update(BOOKINGS)
-            .where(BOOKINGS.c.id == booking_id)
-            .values(version=BOOKINGS.c.version + 1, updated_at=func.now(), **values)
-            .returning(BOOKINGS)
-        )
-    ).one()
-    return row
-
-
-async def _timezone(connection: AsyncConnection) -> str:
-    timezone: str = (await connection.execute(select(CLINIC.c.timezone))).scalar_one()
-    return timezone
-
-
-async def _duration(connection: AsyncConnection, row: Row[Any]) -> int:
-    query = select(TYPES.c.duration_minutes).where(TYPES.c.id == row.appointment_type_id)
-    duration: int = (await connection.execute(query)).scalar_one()
-    return duration
 
 
 # Reading
@@ -728,17 +699,8 @@ async def get(engine: AsyncEngine, booking_id: str) -> Found:
 
 async def find(engine: AsyncEngine, conditions: list[Any]) -> list[Found]:
     """Return bookings in the order of date, start and id."""
-    statement = (
-        select(
-            BOOKINGS,
-            EFFECTIVE_STATUS.label("effective_status"),
-            CLINIC.c.timezone,
-            TYPES.c.duration_minutes,
-        )
-        .join(TYPES, TYPES.c.id == BOOKINGS.c.appointment_type_id)
-        .join(CLINIC, text("true"))
-        .where(*conditions)
-        .order_by(BOOKINGS.c.date, BOOKINGS.c.start_minute, BOOKINGS.c.id)
+    statement = _ROWS.where(*conditions).order_by(
+        BOOKINGS.c.date, BOOKINGS.c.start_minute, BOOKINGS.c.id
     )
     async with engine.connect() as connection:
         rows = (await connection.execute(statement)).all()

@@ -20,9 +20,9 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     cast,
     func,
-    not_,
     or_,
     select,
     text,
@@ -68,8 +68,8 @@ HAS_RUN_OUT: ColumnElement[bool] = and_(
 )
 """A hold past its time; it blocks nobody, from that very moment and with no cleaner's help."""
 
-IS_LIVE: ColumnElement[bool] = and_(BOOKINGS.c.status != "cancelled", not_(HAS_RUN_OUT))
-"""Live as the rules have it."""
+EFFECTIVE_STATUS = case((HAS_RUN_OUT, "cancelled"), else_=BOOKINGS.c.status)
+"""The status as everyone is to see it: a hold that has run out is as good as cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,9 @@ class Part:
     provider_ids: Collection[str] | None = None
     room_ids: Collection[str] | None = None
     capped_type_id: str | None = None
-    """A type whose bookings are wanted wherever they are, since its cap counts them all."""
+    """A type whose bookings are wanted wherever they are if a cap counts them."""
+    patient_ref: str | None = None
+    """A patient whose bookings are wanted wherever they are."""
 
 
 WHOLE = Part()
@@ -99,6 +101,8 @@ async def load_clinic(
 ) -> Clinic:
     """Read the clinic, or `part` of it; with dates given, availability and bookings for these.
 
+    Bookings come without the cancelled ones; holds that have run out come as cancelled.
+
     One statement, so all of it is seen at one moment, and narrow: rows come as JSON arrays in the
     order of the solver's fields.
     """
@@ -116,6 +120,8 @@ async def load_clinic(
         values["room_ids"] = list(part.room_ids)
     if part.capped_type_id is not None:
         values["capped_type_id"] = part.capped_type_id
+    if part.patient_ref is not None:
+        values["patient_ref"] = part.patient_ref
     row = (await connection.execute(_statement(frozenset(values)), values)).one()
     settings, providers, rooms, types, availability, rules, bookings = map(orjson.loads, row)
     return Clinic(
@@ -168,8 +174,13 @@ def _statement(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
         near = bookings.date.between(bindparam("day_before"), bindparam("day_after"))
     wanted = or_(is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id))
     if "capped_type_id" in given:
-        capped = bindparam("capped_type_id", type_=Uuid(as_uuid=False))
-        wanted = or_(wanted, bookings.appointment_type_id == capped)
+        capped = select(TYPES.c.id).where(
+            TYPES.c.id == bindparam("capped_type_id", type_=Uuid(as_uuid=False)),
+            TYPES.c.daily_cap.is_not(None),
+        )
+        wanted = or_(wanted, bookings.appointment_type_id == capped.scalar_subquery())
+    if "patient_ref" in given:
+        wanted = or_(wanted, bookings.patient_ref == bindparam("patient_ref"))
     return select(
         _arrays(CLINIC, _SETTINGS),
         _arrays(PROVIDERS, _PROVIDER, is_of("provider_ids", PROVIDERS.c.id)),
@@ -187,13 +198,15 @@ def _statement(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
             _RULE,
             is_of("provider_ids", OVERBOOKING_RULES.c.provider_id, or_unset=True),
         ),
-        _arrays(BOOKINGS, _BOOKING, IS_LIVE, near, wanted),
+        _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near, wanted),
     )
 
 
 def _arrays(table: Table, names: str, *conditions: ColumnElement[bool]) -> ColumnElement[str]:
     """Return the table's rows as the text of one JSON array of arrays of the named columns."""
-    row = func.json_build_array(*(table.c[name] for name in names.split()))
+    row = func.json_build_array(
+        *(EFFECTIVE_STATUS if name == "status" else table.c[name] for name in names.split())
+    )
     rows = select(cast(func.coalesce(func.json_agg(row), text("'[]'")), Text))
     return rows.select_from(table).where(*conditions).scalar_subquery()
 

@@ -7,13 +7,11 @@ import datetime as dt
 import random
 from collections.abc import Awaitable, Callable, Collection
 
-from sqlalchemy import select, text, tuple_
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import ARRAY, BigInteger, Date, Text, bindparam, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.errors import BusyError, SlotUnavailableError
-from data.snapshot import RESOURCE_DAYS
 from models.bookings import (
     NO_PROVIDER_OVERLAP,
     NO_ROOM_OVERLAP,
@@ -44,6 +42,10 @@ _BUSY = {
 }
 
 
+class ChangedMeanwhileError(Exception):
+    """What was seen before the locks is no longer so: the transaction is to run again."""
+
+
 async def run[Result](
     engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Result]]
 ) -> Result:
@@ -60,6 +62,9 @@ async def run[Result](
         try:
             async with engine.begin() as connection:
                 return await work(connection)
+        except ChangedMeanwhileError as error:
+            if attempt == ATTEMPTS:
+                raise BusyError("The database is busy; please repeat the request.") from error
         except IntegrityError as error:
             raise refusal_of(error) from None
         except DBAPIError as error:
@@ -87,11 +92,6 @@ def constraint_of(error: IntegrityError) -> str | None:
     return getattr(cause, "constraint_name", None)
 
 
-async def share_clinic(connection: AsyncConnection) -> None:
-    """Keep edits of the clinic out until this transaction ends; bookings do not wait."""
-    await connection.execute(text(f"SELECT pg_advisory_xact_lock_shared({EDIT_LOCK})"))
-
-
 async def hold_clinic(connection: AsyncConnection) -> None:
     """Wait for the bookings under way and keep new ones out until this transaction ends."""
     await connection.execute(text(f"SELECT pg_advisory_xact_lock({EDIT_LOCK})"))
@@ -101,23 +101,30 @@ type DayKey = tuple[str, str, dt.date]
 """Kind of resource, its id, and the date."""
 
 
-async def lock_days(connection: AsyncConnection, keys: Collection[DayKey]) -> None:
-    """Lock the rows of resources on dates, in the one global order.
-
-    The rows are written first, so there is always something to lock; writing waits for others
-    that write the same, in the same order.
+_LOCK_DAYS = text(
     """
-    ordered = sorted(set(keys))
-    columns = RESOURCE_DAYS.c
-    names = ("kind", "resource", "date")
+    INSERT INTO resource_days (kind, resource, date)
+    SELECT wanted.*
+    FROM (SELECT pg_advisory_xact_lock_shared(:edit_lock)) AS shared,
+         unnest(:kinds, :resources, :dates) AS wanted
+    ON CONFLICT (kind, resource, date) DO UPDATE SET date = excluded.date WHERE false
+    """
+).bindparams(
+    bindparam("edit_lock", EDIT_LOCK, type_=BigInteger),
+    bindparam("kinds", type_=ARRAY(Text)),
+    bindparam("resources", type_=ARRAY(Text)),
+    bindparam("dates", type_=ARRAY(Date)),
+)
+"""Rows are inserted in the order of the arrays; a conflicting one is locked, and not updated."""
+
+
+async def lock_days(connection: AsyncConnection, keys: Collection[DayKey]) -> None:
+    """Lock the rows of resources on dates, in the one global order, and keep edits out.
+
+    Edits of the clinic wait until this transaction ends, or this waits for theirs; bookings share
+    that lock. The rows are written where they are missing, so there is always something to lock.
+    """
+    kinds, resources, dates = zip(*sorted(set(keys)), strict=True)
     await connection.execute(
-        upsert(RESOURCE_DAYS)
-        .values([dict(zip(names, key, strict=True)) for key in ordered])
-        .on_conflict_do_nothing()
-    )
-    await connection.execute(
-        select(columns.kind)
-        .where(tuple_(columns.kind, columns.resource, columns.date).in_(ordered))
-        .order_by(columns.kind.collate("C"), columns.resource.collate("C"), columns.date)
-        .with_for_update()
+        _LOCK_DAYS, {"kinds": list(kinds), "resources": list(resources), "dates": list(dates)}
     )

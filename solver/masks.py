@@ -298,11 +298,11 @@ class _StartAxis:
 
     def at_or_after(self, minute: Ints) -> Ints:
         """Return the position of the first start >= `minute`, at most `size`."""
-        return np.clip(-((self.origin - minute) // self.step), 0, self.size)
+        return np.minimum(np.maximum(-((self.origin - minute) // self.step), 0), self.size)
 
     def at_or_before(self, minute: Ints) -> Ints:
         """Return the position of the last start <= `minute`, at least -1."""
-        return np.clip((minute - self.origin) // self.step, -1, self.size - 1)
+        return np.minimum(np.maximum((minute - self.origin) // self.step, -1), self.size - 1)
 
     def count(self, rows: int, owner: Ints, first: Ints, last: Ints) -> Ints:
         """[rows, S] how many of the ranges ``first..last`` (positions, inclusive) hold a start."""

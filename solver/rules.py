@@ -104,7 +104,7 @@ class PlacementModel:
         self._kind = kind
         self._earliest = earliest
         self._independent = independent
-        self.model = cp_model.CpModel()
+        self.model = _Model()
         self.chosen: list[cp_model.IntVar] = []
         self._implied: list[tuple[_AtProvider, _AtRoom]] = []
         self._at_provider: dict[tuple[int, int, bool], _AtProvider] = {}
@@ -347,7 +347,7 @@ class PlacementModel:
         status = solver.solve(self.model)
         if status != cp_model.OPTIMAL:
             raise SolveError(f"certifying ended {solver.status_name(status)}")
-        return np.array(solver.boolean_values(self.chosen), np.bool_)
+        return np.array(self._values(solver), np.bool_)
 
     def enumerate(self) -> Ints:
         """Positions of every feasible candidate among rivals, ascending."""
@@ -392,13 +392,23 @@ class PlacementModel:
             return None
         if status != cp_model.OPTIMAL:
             raise SolveError(f"proving the best ended {solver.status_name(status)}")
-        chosen = solver.boolean_values(self.chosen)
-        return list(chosen).index(True), Fraction(round(solver.objective_value), unit)
+        return self._values(solver).index(True), Fraction(round(solver.objective_value), unit)
+
+    def _values(self, solver: cp_model.CpSolver) -> list[bool]:
+        values = solver.response_proto.solution
+        return [bool(values[choice.index]) for choice in self.chosen]
 
     def _scored(
         self, parts: Sequence[ScoreParts]
     ) -> Iterator[tuple[tuple[_AtProvider, _AtRoom], ScoreParts]]:
         return zip(self._implied, parts, strict=True)
+
+
+class _Model(cp_model.CpModel):
+    """A model without the camel-case names, which take longer to make than a small model."""
+
+    def _add_pre_pep8_methods(self) -> None:
+        """Leave the deprecated names out."""
 
 
 def _spans(busy: tuple[Ints, Ints], chosen: Ints) -> list[Span]:
