@@ -18,6 +18,7 @@ from typing import Any
 
 import asyncpg
 
+from benchmarks import write_path
 from benchmarks.measure import Timing
 from data.embedded import EmbeddedPostgres
 
@@ -105,7 +106,12 @@ def run(*, quick: bool) -> dict[str, Any]:
         tempfile.TemporaryDirectory(prefix="slotwright-bench-") as directory,
         EmbeddedPostgres(Path(directory)) as server,
     ):
-        return asyncio.run(_run(server.url, attempts))
+        return {
+            "write path": asyncio.run(
+                write_path.run(server.url, rounds=3 if quick else 10, count=200)
+            ),
+            "ways": asyncio.run(_run(server.url, attempts)),
+        }
 
 
 async def _run(url: str, attempts: int) -> dict[str, Any]:
