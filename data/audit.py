@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    ColumnElement,
     Insert,
     Row,
     Select,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    literal,
     literal_column,
     select,
 )
@@ -55,6 +57,12 @@ async def record(
     )
 
 
+def as_logged(table: str) -> ColumnElement[Any]:
+    """Return the row of `table`, a name in the statement, with all fields a caller knows of."""
+    left_out = literal(sorted(_LEFT_OUT), ARRAY(Text))
+    return func.to_jsonb(literal_column(table), type_=JSONB).op("-", return_type=JSONB())(left_out)
+
+
 def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
     """Return `write` to one row of `table`, and the entry about it, as one statement.
 
@@ -69,9 +77,7 @@ def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
             bindparam("audit_entity", type_=Text),
             row.c.id,
             bindparam("audit_before", type_=JSONB(none_as_null=True)),
-            func.to_jsonb(literal_column("written")).op("-")(
-                bindparam("audit_left_out", sorted(_LEFT_OUT), type_=ARRAY(Text))
-            ),
+            as_logged("written"),
         ).select_from(row),
     )
     return select(row).add_cte(entry.cte("entry"))
@@ -85,14 +91,17 @@ async def written(
     actor: str,
     action: str,
     entity: str = "booking",
-    before: Mapping[str, Any] | None = None,
+    before: Any = None,
 ) -> Row[Any]:
-    """Run a statement of :func:`with_entry`; return the row as it now is."""
+    """Run a statement of :func:`with_entry`; return the row as it now is.
+
+    `before` is the row as it was, read with :func:`as_logged`.
+    """
     about = {
         "audit_actor": actor,
         "audit_action": action,
         "audit_entity": entity,
-        "audit_before": _plain(before),
+        "audit_before": before,
     }
     row: Row[Any] = (await connection.execute(statement, {**values, **about})).one()
     return row

@@ -229,7 +229,7 @@ async def _move(
         {"booking_id": before.id, **_placed(won.slot)},
         actor=policy.actor,
         action=action,
-        before=_stored(before),
+        before=before.logged,
     )
     return after, won.clinic.settings.timezone, won.kind.duration_minutes
 
@@ -595,7 +595,7 @@ async def confirm(
         },
         actor=policy.actor,
         action="confirm",
-        before=_stored(before),
+        before=before.logged,
     )
     return after, before.timezone, before.duration_minutes
 
@@ -628,7 +628,7 @@ async def move(
         {"booking_id": before.id, "status": status},
         actor=policy.actor,
         action=action,
-        before=_stored(before),
+        before=before.logged,
     )
     return after, before.timezone, before.duration_minutes
 
@@ -646,7 +646,8 @@ _ROWS = (
 
 
 async def _row(connection: AsyncConnection, booking_id: str, *, lock: bool = False) -> Row[Any]:
-    query = _ROWS.where(BOOKINGS.c.id == booking_id)
+    query = _ROWS.add_columns(audit.as_logged(BOOKINGS.name).label("logged"))
+    query = query.where(BOOKINGS.c.id == booking_id)
     if lock:
         query = query.with_for_update(of=BOOKINGS)
     row = (await connection.execute(query)).one_or_none()
@@ -661,11 +662,6 @@ async def _lock_unchanged(connection: AsyncConnection, seen: Row[Any]) -> Row[An
     if row.version != seen.version:
         raise ChangedMeanwhileError
     return row
-
-
-def _stored(row: Row[Any]) -> dict[str, Any]:
-    """Return a row as it is stored, for the log."""
-    return {column.name: row._mapping[column.name] for column in BOOKINGS.c}  # noqa: SLF001
 
 
 def _require_state(row: Row[Any], allowed: tuple[str, ...], done: str, version: int | None) -> None:

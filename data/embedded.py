@@ -2,7 +2,8 @@
 
 The server belongs to the process that starts it: it stops with it, in order when asked, and by a
 parent-death signal when that process is killed (Linux). A second process that names the same data
-directory joins the running server instead.
+directory joins the running server instead. A server that dies is started again by its owner; where
+the owner died, one of those that joined takes over.
 
 On Linux the server is told its directory as ``/proc/self/fd/N``, an open directory that it
 inherits. So a server that has to give up root still reaches a data directory below directories
@@ -13,12 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +37,7 @@ from sqlalchemy import URL
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.01
+WATCH_SECONDS = 0.25
 LONGEST_SOCKET_PATH = 80
 """Socket paths are limited to about 100 bytes; a longer directory is reached by a short link."""
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")
@@ -44,6 +48,9 @@ BOOT_SETTINGS = {
     "unix_socket_permissions": "0700",
     "log_line_prefix": "%m [%p] ",
 }
+
+
+_log = logging.getLogger(__name__)
 
 
 class EmbeddedPostgresError(RuntimeError):
@@ -99,9 +106,14 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._directory_fd: int | None = None
         self._socket_directory = self.directory
+        self._is_wanted = False
+        self._changing = threading.Lock()
+        self._is_over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="postgres", daemon=True)
 
     def __enter__(self) -> Self:
         self.start()
+        self._watcher.start()
         return self
 
     def __exit__(
@@ -111,6 +123,8 @@ class EmbeddedPostgres:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        self._is_over.set()
+        self._watcher.join()
 
     @property
     def url(self) -> str:
@@ -131,29 +145,42 @@ class EmbeddedPostgres:
         """Start the server, or join one that another process runs on this directory.
 
         Returns when connections are accepted. Call it from a thread that lives as long as the
-        process: on Linux the server stops with the thread that started it.
+        process: on Linux the server stops with the thread that started it. Within a ``with`` block
+        a server that dies is started again.
 
         Raises
         ------
         EmbeddedPostgresError
             When the server does not come up.
         """
-        self._make_directory()
-        self._socket_directory = _short_path(self.directory)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            self._wait_until_ready(None)
-            return
-        try:
-            self._start_own()
-        except BaseException:
-            self.stop()
-            raise
-        self.owned = True
+        with self._changing:
+            self._make_directory()
+            self._socket_directory = _short_path(self.directory)
+            if not self._become_owner():
+                self._wait_until_ready(None)
+            else:
+                try:
+                    self._start_own()
+                except BaseException:
+                    self._stop_own()
+                    raise
+            self._is_wanted = True
 
     def stop(self) -> None:
         """Stop the server if this process started it; a joined one is left alone."""
+        with self._changing:
+            self._is_wanted = False
+            self._stop_own()
+
+    def _become_owner(self) -> bool:
+        """Whether this process owns the directory, from now on if no other does."""
+        if not self.owned:
+            with contextlib.suppress(Timeout):
+                self._lock.acquire(timeout=0)
+                self.owned = True
+        return self.owned
+
+    def _stop_own(self) -> None:
         if self._process is not None:
             if self._process.poll() is None:
                 self._process.send_signal(signal.SIGINT)  # fast shutdown
@@ -169,6 +196,19 @@ class EmbeddedPostgres:
         self._lock.release()
         self.owned = False
 
+    def _watch(self) -> None:
+        """Start a server again that died, and take one over whose owner did."""
+        while not self._is_over.wait(WATCH_SECONDS):
+            with self._changing:
+                is_running = self._process is not None and self._process.poll() is None
+                if is_running or not self._is_wanted or not self._become_owner():
+                    continue
+                _log.warning("the embedded PostgreSQL is gone; starting it again")
+                try:
+                    self._start_own()
+                except (EmbeddedPostgresError, OSError) as error:
+                    _log.warning("the embedded PostgreSQL does not start: %s", error)
+
     # Starting
 
     def _make_directory(self) -> None:
@@ -179,7 +219,7 @@ class EmbeddedPostgres:
         if self._user.is_other:
             os.chown(self.directory, self._user.uid, self._user.gid)
         self.directory.chmod(0o700)
-        if sys.platform == "linux":
+        if sys.platform == "linux" and self._directory_fd is None:
             self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         programs = _programs(self._user)
         with self._log.open("ab") as log:

@@ -96,12 +96,15 @@ async def test_one_room_and_many_providers_at_once(client: httpx.AsyncClient) ->
 
 async def test_a_cap_at_once(client: httpx.AsyncClient) -> None:
     document = small_clinic()
-    document["providers"][0]["daily_cap"] = 3
+    document["providers"][0]["daily_cap"] = 6
+    document["appointment_types"][0]["duration_minutes"] = 15
     await load(client, document)
-    starts = ["09:00", "09:30", "10:00", "10:30", "11:00", "11:30"]
-    orders = [order(MONDAY, start, patient_ref=f"p{n}") for n, start in enumerate(starts * 3)]
-    won, _ = split(await book_at_once(client, orders))
-    assert len(won) == 3
+    starts = [f"{hour:02d}:{minute}" for hour in (9, 10, 11) for minute in ("00", "15", "30", "45")]
+    orders = [order(MONDAY, start, patient_ref=start) for start in starts]
+    orders += [order(MONDAY, start, patient_ref=f"{start} too") for start in starts[:8]]
+    won, lost = split(await book_at_once(client, orders))
+    assert (len(won), len(lost)) == (6, 14)
+    assert {answer["code"] for answer in lost} == {"SLOT_UNAVAILABLE"}
 
 
 async def test_a_type_cap_over_several_providers_at_once(client: httpx.AsyncClient) -> None:

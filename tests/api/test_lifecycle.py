@@ -191,6 +191,18 @@ async def test_neighbours_of_unequal_length_do_not_swap(client: httpx.AsyncClien
     assert (await do(client, "/bookings/swap", a=a["id"], b=uid(9, 9)))[0] == 404
 
 
+async def test_a_swap_leaves_no_patient_in_two_places(client: httpx.AsyncClient) -> None:
+    document = two_of_each()
+    long = {"id": uid(3, 1), "name": "Long", "duration_minutes": 60, "required_skills": ["gp"]}
+    document["appointment_types"].append(long)
+    await load(client, document)
+    a = await booked(client, "09:00", provider_id=uid(1, 0), patient_ref="a")
+    there = {"provider_id": uid(1, 1), "room_id": uid(2, 1)}
+    b = await booked(client, "09:30", patient_ref="a", appointment_type_id=long["id"], **there)
+    status, refused = await do(client, "/bookings/swap", a=a["id"], b=b["id"])
+    assert (status, refused["code"]) == (409, "PATIENT_CONFLICT")
+
+
 # States
 
 MOVES = ("cancel", "check-in", "complete")

@@ -108,6 +108,45 @@ async def test_the_database_restarts_under_the_service(database: EmbeddedPostgre
         assert won <= listed
 
 
+async def test_an_embedded_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    with service("serve", "--data-dir", str(tmp_path)) as (_, base):
+        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+            assert (await client.post("/clinic/import", json=small_clinic())).is_success
+            first = await client.post("/bookings", json=order(MONDAY, "09:00"))
+            server = postmaster_of(tmp_path)
+            os.kill(server, signal.SIGKILL)
+            while postmaster_of(tmp_path) == server:
+                await asyncio.sleep(0.05)
+            await until_ready(client)
+            assert [row["id"] for row in (await client.get("/bookings")).json()] == [
+                first.json()["id"]
+            ]
+            second = await client.post("/bookings", json=order(MONDAY, "10:00", patient_ref="b"))
+            assert second.status_code == 201
+
+
+async def test_a_service_that_joined_takes_the_database_over(tmp_path: Path) -> None:
+    with service("serve", "--data-dir", str(tmp_path)) as (owner, base):
+        assert httpx.post(f"{base}/clinic/import", json=small_clinic(), timeout=30).is_success
+        with service("serve", "--data-dir", str(tmp_path)) as (_, other):
+            async with httpx.AsyncClient(base_url=other, timeout=30) as client:
+                server = postmaster_of(tmp_path)
+                owner.kill()
+                while postmaster_of(tmp_path) in (server, None):
+                    await asyncio.sleep(0.05)
+                await until_ready(client)
+                answer = await client.post("/bookings", json=order(MONDAY, "09:00"))
+                assert answer.status_code == 201
+
+
+def postmaster_of(directory: Path) -> int | None:
+    """The process id in the server's own pid file."""
+    try:
+        return int((directory / "postgres/cluster/postmaster.pid").read_text().split()[0])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 async def test_a_backend_killed_in_a_query(database: EmbeddedPostgres, admin: AsyncEngine) -> None:
     async with served(database) as client:
         await client.post("/bookings", json=order(MONDAY, "08:00"))

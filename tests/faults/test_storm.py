@@ -14,6 +14,8 @@ import orjson
 
 from data.clinic_file import ClinicFile
 from solver.checker import Checker
+from solver.clinic import Booking, Clinic, SlotRequest
+from solver.timeline import parse_time
 from tests.clinics import coming_monday
 from tests.faults.service import service
 from tests.strategies import uid
@@ -60,12 +62,69 @@ def clinic() -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Episode:
+    """A booking as an answer told it, and when its request was sent and answered."""
+
+    row: dict[str, Any]
+    sent: float
+    answered: float
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A place refused with `code`; `aside` are the bookings that would have given up theirs."""
+
+    code: str
+    place: dict[str, Any]
+    sent: float
+    answered: float
+    aside: frozenset[str] = frozenset()
+
+
 @dataclass
 class Log:
     """What was answered."""
 
     answers: list[tuple[str, int, str]] = field(default_factory=list)
     booked: dict[str, dict[str, Any]] = field(default_factory=dict)
+    episodes: dict[str, list[Episode]] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    async def send(
+        self,
+        client: httpx.AsyncClient,
+        what: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        place: dict[str, Any] | None = None,
+        aside: frozenset[str] = frozenset(),
+    ) -> httpx.Response:
+        """Post, and note the answer; `place` is what was asked for, if it was one place."""
+        sent = time.monotonic()
+        answer = await client.post(path, json=body)
+        answered = time.monotonic()
+        self.note(what, answer)
+        if answer.is_success:
+            told = answer.json()
+            for row in [told["a"], told["b"]] if "a" in told else [told]:
+                self.episodes.setdefault(row["id"], []).append(Episode(row, sent, answered))
+        elif answer.status_code == 409 and place is not None:
+            code = answer.json()["code"]
+            self.refusals.append(Refusal(code, place, sent, answered, aside))
+        return answer
+
+    def possibly_live(self, refusal: Refusal) -> list[dict[str, Any]]:
+        """Return the places that were taken at some moment while the request was under way."""
+        found = []
+        for key, episodes in self.episodes.items():
+            episodes.sort(key=lambda episode: episode.row["version"])
+            ends = [*(later.answered for later in episodes[1:]), float("inf")]
+            for episode, end in zip(episodes, ends, strict=True):
+                under_way = episode.sent <= refusal.answered and refusal.sent <= end
+                if under_way and episode.row["status"] != "cancelled" and key not in refusal.aside:
+                    found.append(episode.row)
+        return found
 
     def note(self, what: str, answer: httpx.Response) -> None:
         code = "" if answer.is_success else answer.json().get("code", "no code")
@@ -91,18 +150,23 @@ async def write(client: httpx.AsyncClient, log: Log, number: int, until: float) 
         roll = chance.random()
         if mine and roll < 0.25:
             key = mine.pop(chance.randrange(len(mine)))
-            log.note("cancel", await client.post(f"/bookings/{key}/cancel"))
+            await log.send(client, "cancel", f"/bookings/{key}/cancel")
         elif mine and offered and roll < 0.5:
             slot = chance.choice(offered)
             body = {key: slot[key] for key in ("date", "start_time", "provider_id")}
-            answer = await client.post(
-                f"/bookings/{chance.choice(mine)}/reschedule",
-                json={**body, "accept_overbooked": True},
+            key = chance.choice(mine)
+            own = {name: log.booked[key][name] for name in ("appointment_type_id", "patient_ref")}
+            await log.send(
+                client,
+                "reschedule",
+                f"/bookings/{key}/reschedule",
+                {**body, "accept_overbooked": True},
+                {**body, **own},
+                frozenset({key}),
             )
-            log.note("reschedule", answer)
         elif len(mine) > 1 and roll < 0.55:
             a, b = chance.sample(mine, 2)
-            log.note("swap", await client.post("/bookings/swap", json={"a": a, "b": b}))
+            await log.send(client, "swap", "/bookings/swap", {"a": a, "b": b})
         elif offered:
             slot = chance.choice(offered)
             keys = ["date", "start_time", "provider_id", *(["room_id"] if roll < 0.8 else [])]
@@ -110,10 +174,61 @@ async def write(client: httpx.AsyncClient, log: Log, number: int, until: float) 
             body |= {"appointment_type_id": kind, "accept_overbooked": True}
             body["patient_ref"] = f"patient {number} {chance.randrange(4)}"
             path = "/holds" if roll > 0.95 else "/bookings"
-            answer = await client.post(path, json=body)
-            log.note(path, answer)
+            answer = await log.send(client, path, path, body, body)
             if answer.status_code == 201:
                 mine.append(answer.json()["id"])
+
+
+def undue(log: Log, empty: Clinic) -> list[Refusal]:
+    """Return the refusals of places that nothing stood against.
+
+    More bookings never make a place free, so one that all those possibly there at the time leave
+    feasible was refused without a cause.
+    """
+    found = []
+    for refusal in log.refusals:
+        place = refusal.place
+        rows = log.possibly_live(refusal)
+        start = parse_time(place["start_time"])
+        if refusal.code == "PATIENT_CONFLICT":
+            end = start + empty.type_by_id[place["appointment_type_id"]].duration_minutes
+            is_due = any(
+                row["patient_ref"] == place["patient_ref"]
+                and row["date"] == place["date"]
+                and parse_time(row["start_time"]) < end
+                and start < parse_time(row["end_time"])
+                for row in rows
+            )
+        elif refusal.code == "SLOT_UNAVAILABLE":
+            checker = Checker(empty.with_bookings(map(as_booking, rows)))
+            request = SlotRequest(
+                place["appointment_type_id"],
+                dt.date.fromisoformat(place["date"]),
+                dt.datetime.now(dt.UTC),
+            )
+            provider = empty.provider_by_id[place["provider_id"]]
+            is_due = all(
+                checker.read(request, provider, room, start).broken
+                for room in empty.rooms
+                if place.get("room_id") in (None, room.id)
+            )
+        else:
+            continue
+        if not is_due:
+            found.append(refusal)
+    return found
+
+
+def as_booking(row: dict[str, Any]) -> Booking:
+    return Booking(
+        row["id"],
+        row["provider_id"],
+        row["room_id"],
+        row["appointment_type_id"],
+        dt.date.fromisoformat(row["date"]),
+        parse_time(row["start_time"]),
+        is_overbooked=row["is_overbooked"],
+    )
 
 
 async def test_a_storm_breaks_no_rule(tmp_path: Path) -> None:
@@ -138,6 +253,8 @@ async def test_a_storm_breaks_no_rule(tmp_path: Path) -> None:
         same = ("provider_id", "room_id", "date", "start_time", "status", "is_overbooked")
         assert {name: stored[key][name] for name in same} == {name: row[name] for name in same}
     assert "deadlock" not in server_log
+    assert any(refusal.code == "SLOT_UNAVAILABLE" for refusal in log.refusals)
+    assert undue(log, file.to_clinic(dt.datetime.now(dt.UTC)).with_bookings(())) == []
 
 
 async def test_two_hundred_at_once_for_one_slot(tmp_path: Path) -> None:
