@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from models import bookings as book_tables
 from models import clinic as tables
-from models import journal
+from models import journal, what_if
 from models.base import Base
 from solver.clinic import (
     AppointmentType,
@@ -62,6 +62,8 @@ BOOKINGS = _table(book_tables.Booking)
 RESOURCE_DAYS = _table(book_tables.ResourceDay)
 IDEMPOTENCY_KEYS = _table(journal.IdempotencyKey)
 AUDIT_LOG = _table(journal.AuditEntry)
+WHAT_IF_RUNS = _table(what_if.WhatIfRun)
+WHAT_IF_EVENTS = _table(what_if.WhatIfEvent)
 
 HAS_RUN_OUT: ColumnElement[bool] = and_(
     BOOKINGS.c.status == "held", BOOKINGS.c.expires_at <= func.statement_timestamp()
