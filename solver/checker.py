@@ -291,12 +291,9 @@ class Checker:
         in_room: list[Booking],
         of_type: list[Booking],
     ) -> Iterator[Violation]:
-        provider, room = (
-            self.clinic.provider_by_id[b.provider_id],
-            self.clinic.room_by_id[b.room_id],
-        )
+        provider, room = self._owners_of(b)
         kind = self.kind_of(b)
-        yield from self._own_violations_of(b, provider, room, kind)
+        yield from self.own_violations(b)
         for other in in_room:
             if _meet(self.busy(b, b.date, room), self.busy(other, b.date, room)):
                 yield Violation(b, 3, f"{room.name} is taken by booking {other.id}")
@@ -314,9 +311,12 @@ class Checker:
         elif not self._has_allowance(b, at_provider):
             yield Violation(b, 7, f"no overbooking rule of {provider.name} allows it")
 
-    def _own_violations_of(
-        self, b: Booking, provider: Provider, room: Room, kind: AppointmentType
-    ) -> Iterator[Violation]:
+    def _owners_of(self, b: Booking) -> tuple[Provider, Room]:
+        return self.clinic.provider_by_id[b.provider_id], self.clinic.room_by_id[b.room_id]
+
+    def own_violations(self, b: Booking) -> Iterator[Violation]:
+        """Tell what breaks rule 1 or 2 about a booking, whatever else is booked."""
+        (provider, room), kind = self._owners_of(b), self.kind_of(b)
         end = b.start + kind.duration_minutes
         for row in (provider, room, kind):
             if not row.active:

@@ -12,9 +12,11 @@ import orjson
 from benchmarks.clinics import MONDAY, as_document
 from benchmarks.instances.generate import Week, make_week
 from data.clinic_file import ClinicFile, read_clinic_file
+from data.run_file import RequestRow, RunFile, read_run_file
 from solver.clinic import Clinic
 from solver.problem import Problem, Request
-from solver.timeline import format_time, parse_time
+from solver.scenario import apply
+from solver.timeline import format_time
 
 FOLDER = Path(__file__).parent
 NAMES = {"s0": ("s", 0), "s1": ("s", 1), "s2": ("s", 2), "m0": ("m", 0), "l0": ("l", 0)} | {
@@ -37,15 +39,8 @@ def run_path(name: str) -> Path:
 def load(name: str) -> Problem:
     """Return an instance as the problem of its baseline."""
     clinic = read_clinic_file(clinic_path(name)).to_clinic(NOW)
-    run = orjson.loads(run_path(name).read_bytes())
-    return Problem(
-        clinic,
-        dt.date.fromisoformat(run["start_date"]),
-        run["days"],
-        tuple(_request(row) for row in run["requests"]),
-        NOW,
-        allow_overbooking=run["allow_overbooking"],
-    )
+    run = read_run_file(run_path(name), clinic, NOW)
+    return apply(clinic, run, run.scenarios[0], NOW)
 
 
 def best_known() -> dict[str, Any]:
@@ -67,42 +62,27 @@ def _clinic_document(clinic: Clinic) -> dict[str, Any]:
 
 
 def _run_document(name: str, week: Week) -> dict[str, Any]:
-    return {
-        "name": f"Contended week {name.upper()}",
-        "start_date": MONDAY.isoformat(),
-        "days": week.days,
-        "existing": "fixed",
-        "requests": [_row(request) for request in week.requests],
-        "scenarios": [{"name": "baseline", "changes": []}],
-        "time_limit_seconds": 60,
-        "seed": 0,
-        "allow_overbooking": True,
-    }
+    file = RunFile(
+        name=f"Contended week {name.upper()}",
+        start_date=MONDAY,
+        days=week.days,
+        requests=[_row(request) for request in week.requests],
+        time_limit_seconds=60,
+    )
+    return file.model_dump(mode="json", exclude_defaults=True)
 
 
-def _row(request: Request) -> dict[str, Any]:
+def _row(request: Request) -> RequestRow:
     start, end = request.preferred or (None, None)
-    row = {
-        "id": request.id,
-        "appointment_type_id": request.appointment_type_id,
-        "priority": request.priority,
-        "dates": request.dates and sorted(day.isoformat() for day in request.dates),
-        "provider_id": request.provider_id,
-        "preferred_start": None if start is None else format_time(start),
-        "preferred_end": None if end is None else format_time(end),
-        "patient_ref": request.patient_ref,
-    }
-    return {field: value for field, value in row.items() if value is not None}
-
-
-def _request(row: dict[str, Any]) -> Request:
-    fields = dict(row)
-    start, end = fields.pop("preferred_start", None), fields.pop("preferred_end", None)
-    dates = fields.pop("dates", None)
-    return Request(
-        **fields,
-        dates=None if dates is None else frozenset(map(dt.date.fromisoformat, dates)),
-        preferred=None if start is None else (parse_time(start), parse_time(end)),
+    return RequestRow(
+        id=request.id,
+        appointment_type_id=request.appointment_type_id,
+        priority=request.priority,
+        dates=None if request.dates is None else sorted(request.dates),
+        provider_id=request.provider_id,
+        preferred_start=None if start is None else format_time(start),
+        preferred_end=None if end is None else format_time(end),
+        patient_ref=request.patient_ref,
     )
 
 
