@@ -62,6 +62,17 @@ def explain(error: Exception) -> str:
     return str(error)
 
 
+def read_moment(text: str | None, zone: dt.tzinfo) -> dt.datetime:
+    """Return what ``--now`` says, in the clinic's zone unless it carries an offset."""
+    if text is None:
+        return dt.datetime.now(zone)
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--now: '{text}' is no moment; write 2027-03-01T08:00") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
+
+
 def migrate_database(data_dir: Path | None) -> int:
     """Bring the schema to the newest version."""
 
