@@ -24,6 +24,10 @@ ClinicOption = Annotated[
     Path, typer.Option("--clinic", help="A clinic file, JSON or YAML.", metavar="FILE")
 ]
 
+NowOption = Annotated[
+    str | None, typer.Option(help="The moment to answer for, as 2027-03-01T08:00.")
+]
+
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with one line that says what is wrong and what to do."""
@@ -89,9 +93,7 @@ def slots(
         Literal["best", "all"], typer.Option(help="The best room of each start, or all.")
     ] = "best",
     limit: Annotated[int, typer.Option(help="1 to 5000")] = 50,
-    now: Annotated[
-        str | None, typer.Option(help="The moment to answer for, as 2027-03-01T08:00.")
-    ] = None,
+    now: NowOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The body of GET /slots.")] = False,
 ) -> None:
     """Find the slots of a date in a clinic file; no database."""
@@ -106,6 +108,24 @@ def slots(
         "limit": limit,
     }
     _run(lambda: slot_command.slots(clinic, kind, fields, now, as_json=as_json))
+
+
+@app.command("what-if")
+def what_if(
+    run: Annotated[Path, typer.Argument(help="A run file, JSON or YAML.")],
+    clinic: ClinicOption,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the result as JSON; - is standard output.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Where to write the report, one HTML page.")
+    ] = None,
+    now: NowOption = None,
+) -> None:
+    """Plan many requests at once, in several scenarios; no database. Ctrl-C keeps the best."""
+    from api import whatif_command
+
+    _run(lambda: whatif_command.what_if(run, clinic, out, report, now))
 
 
 @app.command()

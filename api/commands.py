@@ -15,7 +15,7 @@ from api.database import on_database
 from api.schemas import Conflict
 from api.settings import InvalidSettingError
 from api.tables import print_conflicts, print_json
-from data.clinic_file import InvalidClinicFileError, read_clinic_file
+from data.clinic_file import InvalidFileError, is_yaml, read_clinic_file
 from data.embedded import EmbeddedPostgresError
 from data.errors import ImportConflictError, RequestError
 from data.snapshot import load_clinic
@@ -32,7 +32,7 @@ class UsageError(ValueError):
 COMPLAINTS: tuple[type[Exception], ...] = (
     DateOutOfRangeError,
     EmbeddedPostgresError,
-    InvalidClinicFileError,
+    InvalidFileError,
     InvalidSettingError,
     OSError,
     RequestError,
@@ -42,10 +42,10 @@ COMPLAINTS: tuple[type[Exception], ...] = (
 
 
 def explain(error: Exception) -> str:
-    """Say in one line (a line a fault for a clinic file) what is wrong."""
-    if isinstance(error, InvalidClinicFileError):
+    """Say in one line (a line a fault for a file) what is wrong."""
+    if isinstance(error, InvalidFileError):
         lines = [f"{fault.path}: {fault.message}" for fault in error.faults]
-        return "\n  ".join([f"the clinic file has {len(lines)} fault(s):", *lines])
+        return "\n  ".join([f"the {error.kind} has {len(lines)} fault(s):", *lines])
     if isinstance(error, ImportConflictError):
         lines = [
             f"booking {c['booking_id']} on {c['date']} at {c['start_time']}, "
@@ -60,6 +60,17 @@ def explain(error: Exception) -> str:
     if isinstance(error, SQLAlchemyError):
         return f"the database refused: {str(error).splitlines()[0]}"
     return str(error)
+
+
+def read_moment(text: str | None, zone: dt.tzinfo) -> dt.datetime:
+    """Return what ``--now`` says, in the clinic's zone unless it carries an offset."""
+    if text is None:
+        return dt.datetime.now(zone)
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--now: '{text}' is no moment; write 2027-03-01T08:00") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
 
 
 def migrate_database(data_dir: Path | None) -> int:
@@ -79,12 +90,11 @@ def migrate_database(data_dir: Path | None) -> int:
 def import_file(file: Path, replace: bool, data_dir: Path | None) -> int:
     """Import a clinic file and print what was taken and what it warns of."""
     document = file.read_bytes()
-    is_yaml = file.suffix.lower() in (".yaml", ".yml")
     today = dt.datetime.now(dt.UTC).date()
     report = on_database(
         data_dir,
         lambda engine: import_document(
-            engine, document, is_yaml=is_yaml, replace=replace, today=today
+            engine, document, is_yaml=is_yaml(file), replace=replace, today=today
         ),
     )
     console = Console()

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from api.commands import UsageError
+from api.commands import UsageError, read_moment
 from api.schemas import SlotQuery, slots_body
 from api.settings import read_settings
 from api.tables import print_json, slot_table
@@ -23,7 +23,7 @@ def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_
     settings = read_settings()
     read = read_clinic_file(file)
     zone = read.clinic.to_solver().zone
-    moment = _moment(now, zone) if now is not None else dt.datetime.now(zone)
+    moment = read_moment(now, zone)
     clinic = read.to_clinic(moment)
     query = _query(read, kind, fields)
     check_date(clinic.settings, query.date, moment, settings.horizon_days)
@@ -68,14 +68,6 @@ def _id_of(rows: list[Any], name: str, option: str) -> str:
     if found:
         raise UsageError(f"{option}: '{name}' names {len(found)} rows; use an id")
     raise UsageError(f"{option}: there is no '{name}'; the file has {choices}")
-
-
-def _moment(text: str, zone: dt.tzinfo) -> dt.datetime:
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--now: '{text}' is no moment; write 2027-03-01T08:00") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
 
 
 def _print_slots(body: dict[str, Any], page: SlotPage) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from api.schemas import MAX_LIMIT, Conflict
@@ -34,6 +35,48 @@ def slot_table(body: dict[str, Any], title: str, most: int = MAX_LIMIT) -> Table
             "overbooked" if slot["is_overbooked"] else "",
         )
     return table
+
+
+RUN_FIGURES = (
+    ("placed", "Placed"),
+    ("unplaced", "Unplaced"),
+    ("overbooked", "Overbooked"),
+    ("mean_score", "Mean score"),
+    ("provider_utilisation", "Provider utilisation"),
+    ("room_utilisation", "Room utilisation"),
+    ("idle_fragments", "Idle fragments"),
+    ("idle_fragment_minutes", "Idle fragments, minutes"),
+    ("overtime_minutes", "Overtime, minutes"),
+    ("moved", "Bookings moved"),
+    ("lost", "Bookings lost"),
+)
+"""The key figures of a run that a person looks at first."""
+
+
+def run_table(result: dict[str, Any]) -> Table:
+    """Return the key figures of a run's result as a table, a column a scenario."""
+    table = Table(title=escape(result["name"]), title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("")
+    for scenario in result["scenarios"]:
+        table.add_column(escape(scenario["name"]), justify="right")
+    scenarios = result["scenarios"]
+    table.add_row("Status", *(s["status"] for s in scenarios))
+    table.add_row("Priority placed", *(f"{s['objective']:g}" for s in scenarios))
+    table.add_row("At most", *(f"{s['bound']:g}" for s in scenarios), end_section=True)
+    rows = {row["kpi"]: row for row in result["comparison"]}
+    for key, heading in RUN_FIGURES:
+        values, delta = rows[key]["values"], rows[key]["delta"]
+        table.add_row(
+            heading, *(with_delta(values[s["name"]], delta.get(s["name"])) for s in scenarios)
+        )
+    return table
+
+
+def with_delta(value: float | None, delta: float | None) -> str:
+    """Write a figure and, where there is one, its difference to the baseline."""
+    if value is None:
+        return "–"
+    return f"{value:g}" + (f" ({delta:+g})" if delta else "")
 
 
 def print_conflicts(console: Console, conflicts: list[Conflict]) -> None:

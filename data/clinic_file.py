@@ -63,12 +63,20 @@ class Fault:
     message: str
 
 
-class InvalidClinicFileError(ValueError):
-    """A clinic file that cannot be taken; carries every fault."""
+class InvalidFileError(ValueError):
+    """A file that cannot be taken; carries every fault."""
+
+    kind = "file"
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults))
         self.faults = faults
+
+
+class InvalidClinicFileError(InvalidFileError):
+    """A clinic file that cannot be taken."""
+
+    kind = "clinic file"
 
 
 # The values fields hold
@@ -392,8 +400,12 @@ def read_clinic_file(path: Path) -> ClinicFile:
     OSError
         When the file cannot be read.
     """
-    is_yaml = path.suffix.lower() in (".yaml", ".yml")
-    return parse_clinic_file(path.read_bytes(), is_yaml=is_yaml)
+    return parse_clinic_file(path.read_bytes(), is_yaml=is_yaml(path))
+
+
+def is_yaml(path: Path) -> bool:
+    """Whether a file is YAML, by its name."""
+    return path.suffix.lower() in (".yaml", ".yml")
 
 
 def parse_clinic_file(
@@ -406,7 +418,7 @@ def parse_clinic_file(
     InvalidClinicFileError
         With every fault found.
     """
-    value = _parse_yaml(document) if is_yaml else _parse_json(document)
+    value = parse_document(document, is_yaml=is_yaml, error=InvalidClinicFileError)
     faults: dict[str, Fault] = {}
     try:
         file = ClinicFile.model_validate(value)
@@ -428,11 +440,18 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def faults_of(error: ValidationError, root: tuple[str | int, ...] = ()) -> list[Fault]:
-    """Return a validation's errors as faults with their paths."""
+def faults_of(
+    error: ValidationError,
+    root: tuple[str | int, ...] = (),
+    tags: frozenset[str] = frozenset(),
+) -> list[Fault]:
+    """Return a validation's errors as faults with their paths.
+
+    `tags` are the names by which a union's members are told apart; they are in no path.
+    """
     faults = []
     for detail in error.errors(include_url=False, include_input=False):
-        path = [*root, *detail["loc"]]
+        path = [*root, *(part for part in detail["loc"] if part not in tags)]
         if field := detail.get("ctx", {}).get("field"):
             path.append(field)
         faults.append(Fault(format_path(path), detail["msg"]))
@@ -445,23 +464,28 @@ def format_path(parts: list[str | int]) -> str:
     return text.lstrip(".") or "document"
 
 
-def _parse_json(document: bytes) -> object:
+def parse_document(document: bytes, *, is_yaml: bool, error: type[InvalidFileError]) -> object:
+    """Read JSON or YAML; what is neither is raised as `error`, naming line and column."""
+    return _parse_yaml(document, error) if is_yaml else _parse_json(document, error)
+
+
+def _parse_json(document: bytes, invalid: type[InvalidFileError]) -> object:
     try:
         return orjson.loads(document)
     except orjson.JSONDecodeError as error:
-        raise InvalidClinicFileError(
+        raise invalid(
             [Fault(f"line {error.lineno}, column {error.colno}", f"not JSON: {error.msg}")]
         ) from None
 
 
-def _parse_yaml(document: bytes) -> object:
+def _parse_yaml(document: bytes, invalid: type[InvalidFileError]) -> object:
     try:
         return YAML(typ="safe", pure=True).load(document.decode())
     except Exception as error:  # scalars that cannot be built raise whatever building raised
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "document"
         problem = getattr(error, "problem", None) or "cannot be read"
-        raise InvalidClinicFileError([Fault(place, f"not YAML: {problem}")]) from None
+        raise invalid([Fault(place, f"not YAML: {problem}")]) from None
 
 
 _REFERENCES = {

@@ -143,10 +143,34 @@ class Checker:
 
     def read(self, request: SlotRequest, provider: Provider, room: Room, start: int) -> Reading:
         """Read the seven rules and the score for one placement, all live bookings in place."""
+        book = self.live(self.clinic.bookings)
+        return self.read_among(
+            request,
+            provider,
+            room,
+            start,
+            at_provider=[b for b in book if b.provider_id == provider.id],
+            in_room=[b for b in book if b.room_id == room.id],
+            of_type=[b for b in book if b.appointment_type_id == request.appointment_type_id],
+        )
+
+    def read_among(
+        self,
+        request: SlotRequest,
+        provider: Provider,
+        room: Room,
+        start: int,
+        *,
+        at_provider: list[Booking],
+        in_room: list[Booking],
+        of_type: list[Booking],
+    ) -> Reading:
+        """Read one placement beside the live bookings of its provider, room and type.
+
+        Those of dates that are not next to the request's may be left out.
+        """
         kind = self.clinic.type_by_id[request.appointment_type_id]
         day, end = request.date, start + kind.duration_minutes
-        book = self.live(self.clinic.bookings)
-        at_provider = [b for b in book if b.provider_id == provider.id]
         broken = []
 
         if not self.is_bookable_time(request, start, end):
@@ -164,11 +188,10 @@ class Checker:
             and all(self.open_minutes(room, day)[start:end])
         ):
             broken.append(2)
-        in_room = [b for b in book if b.room_id == room.id]
         if any(_meet(_busy(room, kind, start), self.busy(b, day, room)) for b in in_room):
             broken.append(3)
-        of_type = [b for b in book if b.date == day and b.appointment_type_id == kind.id]
-        if kind.daily_cap is not None and len(of_type) >= kind.daily_cap:
+        todays = sum(b.date == day for b in of_type)
+        if kind.daily_cap is not None and todays >= kind.daily_cap:
             broken.append(5)
 
         mine = _busy(provider, kind, start)
@@ -185,12 +208,40 @@ class Checker:
         if broken:
             return Reading(tuple(broken))
 
-        preference = self._preference(request, kind, start)
-        gap = Fraction(0) if met else self._gap(provider, day, mine, (start, end), at_provider)
-        fit = Fraction(1, 1 + len(room.equipment - kind.required_equipment))
-        parts = (preference, gap, fit, Fraction(0 if is_overbooked else 1))
-        exact = sum((w * p for w, p in zip(self.weights, parts, strict=True)), Fraction(0))
-        return Reading((), is_overbooked, parts, _four_decimals(exact))
+        parts = (
+            self._preference(request, kind, start),
+            Fraction(0) if met else self._gap(provider, day, mine, (start, end), at_provider),
+            Fraction(1, 1 + len(room.equipment - kind.required_equipment)),
+            Fraction(0 if is_overbooked else 1),
+        )
+        return Reading((), is_overbooked, parts, _four_decimals(self.exact(parts)))
+
+    def exact(self, parts: tuple[Fraction, Fraction, Fraction, Fraction]) -> Fraction:
+        """Return the score that parts make."""
+        return sum((w * p for w, p in zip(self.weights, parts, strict=True)), Fraction(0))
+
+    def standing_parts(
+        self, b: Booking, at_provider: list[Booking], request: SlotRequest | None = None
+    ) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+        """Return the parts of a booking that stands beside the others of its provider.
+
+        `request` is the wish that it fulfils; without one its preference counts as fulfilled.
+        Its gap is 0 when it lies in no open window of the provider.
+        """
+        (provider, room), kind = self._owners_of(b), self.kind_of(b)
+        end = b.start + kind.duration_minutes
+        mine = _busy(provider, kind, b.start)
+        is_met = any(_meet(mine, self.busy(o, b.date, provider)) for o in at_provider)
+        is_inside = end <= DAY_MINUTES and all(self.open_minutes(provider, b.date)[b.start : end])
+        gap = Fraction(0)
+        if is_inside and not is_met:
+            gap = self._gap(provider, b.date, mine, (b.start, end), at_provider)
+        return (
+            Fraction(1) if request is None else self._preference(request, kind, b.start),
+            gap,
+            Fraction(1, 1 + len(room.equipment - kind.required_equipment)),
+            Fraction(0 if b.is_overbooked else 1),
+        )
 
     def _preference(self, request: SlotRequest, kind: AppointmentType, start: int) -> Fraction:
         if request.preferred is None:
@@ -217,11 +268,12 @@ class Checker:
         spans = [self.busy(b, day, provider) for b in at_provider]
         earlier = max([opens, *(end for _, end in spans if end <= mine[0])])
         later = min([closes, *(start for start, _ in spans if start >= mine[1])])
-        shortest = min(
+        usable = (
             kind.duration_minutes
             for kind in self.clinic.appointment_types
             if kind.active and kind.required_skills <= provider.skills
         )
+        shortest = min(usable, default=0)
         sides = []
         for idle in (max(0, mine[0] - earlier), max(0, later - mine[1])):
             if idle == 0:
@@ -291,12 +343,9 @@ class Checker:
         in_room: list[Booking],
         of_type: list[Booking],
     ) -> Iterator[Violation]:
-        provider, room = (
-            self.clinic.provider_by_id[b.provider_id],
-            self.clinic.room_by_id[b.room_id],
-        )
+        provider, room = self._owners_of(b)
         kind = self.kind_of(b)
-        yield from self._own_violations_of(b, provider, room, kind)
+        yield from self.own_violations(b)
         for other in in_room:
             if _meet(self.busy(b, b.date, room), self.busy(other, b.date, room)):
                 yield Violation(b, 3, f"{room.name} is taken by booking {other.id}")
@@ -314,9 +363,12 @@ class Checker:
         elif not self._has_allowance(b, at_provider):
             yield Violation(b, 7, f"no overbooking rule of {provider.name} allows it")
 
-    def _own_violations_of(
-        self, b: Booking, provider: Provider, room: Room, kind: AppointmentType
-    ) -> Iterator[Violation]:
+    def _owners_of(self, b: Booking) -> tuple[Provider, Room]:
+        return self.clinic.provider_by_id[b.provider_id], self.clinic.room_by_id[b.room_id]
+
+    def own_violations(self, b: Booking) -> Iterator[Violation]:
+        """Tell what breaks rule 1 or 2 about a booking, whatever else is booked."""
+        (provider, room), kind = self._owners_of(b), self.kind_of(b)
         end = b.start + kind.duration_minutes
         for row in (provider, room, kind):
             if not row.active:

@@ -1,0 +1,308 @@
+"""The report of a run: one HTML page that a manager reads, complete in itself.
+
+The charts are Plotly's. Its script is in the page once, compressed, and unpacked by the browser, so
+the page needs no network.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import gzip
+from collections.abc import Iterator
+from functools import cache
+from html import escape
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+from plotly import graph_objects as go
+from plotly.colors import qualitative
+from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
+
+from api.tables import RUN_FIGURES, with_delta
+from solver.clinic import Clinic
+from solver.scenario import AddProvider, AddRoom, Run
+from solver.timeline import Windows, format_time, parse_time
+
+BOOKED_COLOUR = "#c3c8cf"
+ROW_HEIGHT = 26
+REASONS = {
+    "TYPE_INACTIVE": "Type not offered",
+    "PROVIDER_NOT_AVAILABLE": "Provider not available",
+    "NO_PROVIDER_WITH_SKILLS": "Nobody has the skills",
+    "NO_ROOM_WITH_EQUIPMENT": "No room has the equipment",
+    "OUTSIDE_ALL_WINDOWS": "Outside all hours",
+    "DAILY_CAP": "Daily cap used up",
+    "PATIENT_BUSY": "Patient is elsewhere",
+    "BLOCKED_BY_BOOKINGS": "Blocked by bookings",
+    "LOST_TO_CONTENTION": "Lost to other requests",
+    "NOT_REACHED_IN_TIME": "Not reached in time",
+}
+STAGES = {
+    "saved": "Displaced bookings saved",
+    "priority": "Priority placed",
+    "moved": "Bookings moved",
+    "distance": "Minutes moved",
+    "score": "Sum of scores",
+}
+
+
+def render(result: dict[str, Any], run: Run, clinic: Clinic) -> str:
+    """Return the page for a run's result."""
+    page = _Page(result, run, clinic)
+    return _template().render(
+        result=result,
+        run=run,
+        clinic=clinic,
+        first=run.dates[0],
+        last=run.dates[-1],
+        requests=sum(demand.count for demand in run.demands),
+        figures=page.figures(),
+        sections=[page.section(scenario) for scenario in result["scenarios"]],
+        stages=STAGES,
+        reasons=REASONS,
+        plotly=_plotly(),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("api"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["with_delta"] = with_delta
+    return environment.get_template("report.html.j2")
+
+
+@cache
+def _plotly() -> str:
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+
+
+class _Page:
+    """What the template is filled with."""
+
+    def __init__(self, result: dict[str, Any], run: Run, clinic: Clinic) -> None:
+        self._result, self._run, self._clinic = result, run, clinic
+        added = [
+            change.provider if isinstance(change, AddProvider) else change.room
+            for scenario in run.scenarios
+            for change in scenario.changes
+            if isinstance(change, AddProvider | AddRoom)
+        ]
+        self._names = {
+            row.id: row.name
+            for row in (*clinic.providers, *clinic.rooms, *clinic.appointment_types, *added)
+        }
+        self._kinds = {t.id: t for t in clinic.appointment_types}
+        colours = (qualitative.Safe + qualitative.Vivid) * (1 + len(self._kinds) // 20)
+        self._colours = dict(zip(self._kinds, colours, strict=False))
+        self._first_minute, self._last_minute = self._hours()
+
+    # Tables
+
+    def figures(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the rows of the table of key figures: a heading and a cell a scenario."""
+        rows = {row["kpi"]: row for row in self._result["comparison"]}
+        headings = dict(RUN_FIGURES)
+        for part in ("preference", "gap", "room", "overbook"):
+            headings[f"mean_score_parts.{part}"] = f"Mean {part} part"
+        for key in rows:
+            group, _, member = key.partition(".")
+            if group == "placed_by_priority":
+                headings[key] = f"Placed of priority {member}"
+            elif group == "placed_by_type":
+                headings[key] = f"Placed: {self._names.get(member, member)}"
+        for key, heading in headings.items():
+            values, delta = rows[key]["values"], rows[key]["delta"]
+            yield heading, [with_delta(values[name], delta.get(name)) for name in values]
+
+    def section(self, scenario: dict[str, Any]) -> dict[str, Any]:
+        """Return what one scenario's section shows."""
+        return {
+            "scenario": scenario,
+            "unplaced": scenario["unplaced"],
+            "moves": [
+                {
+                    "booking": move["booking_id"],
+                    "old": self._words(move["from"]),
+                    "new": self._words(move["to"]) if move["to"] else None,
+                    "detail": move.get("detail", ""),
+                }
+                for move in scenario["moves"]
+            ],
+            "charts": [
+                (title, Markup(figure.to_json().replace("<", "\\u003c")))  # noqa: S704 - JSON
+                for title, figure in (
+                    ("Utilisation of providers by day", self._heat_map(scenario)),
+                    ("The plan", self._gantt(scenario)),
+                    ("The search: best found and bound over time", self._search(scenario)),
+                )
+            ],
+        }
+
+    def _words(self, place: dict[str, Any]) -> str:
+        who, room = self._name(place["provider_id"]), self._name(place["room_id"])
+        return f"{place['date']} {place['start_time']}–{place['end_time']}, {who}, {room}"
+
+    def _name(self, key: str) -> str:
+        return self._names.get(key, key)
+
+    def _label(self, key: str) -> str:
+        """Return a name for a chart, whose texts know some mark-up."""
+        return escape(self._name(key))
+
+    # Charts
+
+    def _heat_map(self, scenario: dict[str, Any]) -> go.Figure:
+        days = scenario["kpis"]["provider_utilisation_by_day"]
+        providers = list(dict.fromkeys(key for day in days.values() for key in day))
+        figure = go.Figure(
+            go.Heatmap(
+                x=[f"{dt.date.fromisoformat(day):%a %d %b}" for day in days],
+                y=[self._label(key) for key in providers],
+                z=[[days[day].get(key) for day in days] for key in providers],
+                zmin=0,
+                zmax=1,
+                colorscale="Teal",
+                texttemplate="%{z:.0%}",
+                hovertemplate="%{y}, %{x}: %{z:.1%}<extra></extra>",
+                colorbar={"tickformat": ".0%"},
+            )
+        )
+        figure.update_yaxes(autorange="reversed")
+        return _sized(figure, 90 + ROW_HEIGHT * len(providers))
+
+    def _gantt(self, scenario: dict[str, Any]) -> go.Figure:
+        """Draw providers as rows, and the days side by side without the nights between them."""
+        bars: dict[str | None, list[dict[str, Any]]] = {None: list(self._standing(scenario))}
+        for placement in scenario["placements"]:
+            bars.setdefault(placement["appointment_type_id"], []).append(placement)
+        figure = go.Figure()
+        for kind, placed in bars.items():
+            figure.add_bar(
+                orientation="h",
+                name="Booked before" if kind is None else self._label(kind),
+                marker={
+                    "color": BOOKED_COLOUR if kind is None else self._colours[kind],
+                    "line": {"width": 1, "color": "white"},
+                    "pattern": {
+                        "shape": ["/" if p.get("is_overbooked") else "" for p in placed],
+                    },
+                },
+                base=[self._position(p["date"], p["start_time"]) for p in placed],
+                x=[parse_time(p["end_time"]) - parse_time(p["start_time"]) for p in placed],
+                y=[self._label(p["provider_id"]) for p in placed],
+                hovertext=[self._hover(p) for p in placed],
+                hoverinfo="text",
+            )
+        rows = list(dict.fromkeys(p["provider_id"] for placed in bars.values() for p in placed))
+        order = sorted(rows, key=list(self._names).index)
+        length = self._last_minute - self._first_minute
+        middles = [length * (i + 0.5) for i in range(self._run.days)]
+        figure.update_xaxes(
+            tickvals=middles,
+            ticktext=[f"{day:%a %d %b}" for day in self._run.dates],
+            range=[0, length * self._run.days],
+            showgrid=False,
+        )
+        for edge in range(1, self._run.days):
+            figure.add_vline(x=length * edge, line={"width": 1, "color": "#888"})
+        figure.update_yaxes(
+            categoryorder="array",
+            categoryarray=[self._label(key) for key in order],
+            autorange="reversed",
+        )
+        figure.update_layout(barmode="overlay", bargap=0.25, legend={"orientation": "h"})
+        return _sized(figure, 160 + ROW_HEIGHT * len(order))
+
+    def _standing(self, scenario: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the bookings that were there before, moved ones at their new places."""
+        moved = {move["booking_id"]: move["to"] for move in scenario["moves"]}
+        dates = frozenset(self._run.dates)
+        for b in self._clinic.bookings:
+            if b.id in moved or not b.is_live or b.date not in dates:
+                continue
+            kind = self._kinds[b.appointment_type_id]
+            yield {
+                "provider_id": b.provider_id,
+                "room_id": b.room_id,
+                "appointment_type_id": kind.id,
+                "date": b.date.isoformat(),
+                "start_time": format_time(b.start),
+                "end_time": format_time(min(1440, b.start + kind.duration_minutes)),
+            }
+        yield from (place for place in moved.values() if place is not None)
+
+    def _hover(self, bar: dict[str, Any]) -> str:
+        lines = [
+            self._label(bar["appointment_type_id"]) if "appointment_type_id" in bar else "Moved",
+            f"{bar['date']} {bar['start_time']}–{bar['end_time']}",
+            f"{self._label(bar['provider_id'])}, {self._label(bar['room_id'])}",
+        ]
+        if "request_id" in bar:
+            lines[0] = f"{escape(bar['request_id'])}: {lines[0]}"
+            lines.append(f"score {bar['score']:.4f}" + ", overbooked" * bar["is_overbooked"])
+        return "<br>".join(lines)
+
+    def _hours(self) -> tuple[int, int]:
+        """Return the first and the last minute of a day that the chart shows."""
+        spans = [
+            span
+            for day in self._run.dates
+            for windows in Windows.on(self._clinic, day).provider.values()
+            for span in windows
+        ]
+        spans += [
+            (parse_time(place["start_time"]), parse_time(place["end_time"]))
+            for scenario in self._result["scenarios"]
+            for place in (*scenario["placements"], *self._standing(scenario))
+        ]
+        starts, ends = zip(*spans, strict=True) if spans else ((480,), (1080,))
+        return min(starts), max(ends)
+
+    def _position(self, date: str, start: str) -> int:
+        day = (dt.date.fromisoformat(date) - self._run.start_date).days
+        length = self._last_minute - self._first_minute
+        return day * length + parse_time(start) - self._first_minute
+
+    def _search(self, scenario: dict[str, Any]) -> go.Figure:
+        stages = [s["name"] for s in scenario["stages"]]
+        steps = {name: [p for p in scenario["progress"] if p["stage"] == name] for name in stages}
+        shown = [name for name in stages if steps[name]] or stages[:1]
+        figure = make_subplots(1, max(1, len(shown)), subplot_titles=[STAGES[n] for n in shown])
+        for column, name in enumerate(shown, start=1):
+            for key, label, colour, dash in (
+                ("objective", "best found", "#0b7285", "solid"),
+                ("bound", "bound", "#c92a2a", "dot"),
+            ):
+                figure.add_scatter(
+                    x=[p["seconds"] for p in steps[name]],
+                    y=[p[key] for p in steps[name]],
+                    name=label,
+                    mode="lines+markers",
+                    marker={"size": 4},
+                    line={"shape": "hv", "color": colour, "dash": dash},
+                    showlegend=column == 1,
+                    row=1,
+                    col=column,
+                )
+            figure.update_xaxes(title_text="seconds", row=1, col=column)
+        return _sized(figure, 320)
+
+
+def _sized(figure: go.Figure, height: int) -> go.Figure:
+    figure.update_layout(
+        height=height,
+        template="plotly_white",
+        margin={"l": 10, "r": 10, "t": 30, "b": 40},
+        font={"family": "system-ui, sans-serif"},
+    )
+    figure.update_yaxes(automargin=True)
+    return figure

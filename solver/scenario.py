@@ -1,0 +1,530 @@
+"""What a run asks: requests, and scenarios that change the clinic or the demand.
+
+A scenario is applied change by change, in order, to the clinic's rows and to the run's requests;
+what results is one :class:`solver.problem.Problem`. Nothing of the original is touched.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+from typing import Any, Literal
+
+from solver.checker import Checker
+from solver.clinic import (
+    DAY_MINUTES,
+    AppointmentType,
+    Availability,
+    Booking,
+    Clinic,
+    InvalidClinicError,
+    OverbookingRule,
+    Provider,
+    Room,
+)
+from solver.objective import DEFAULT_WEIGHTS, Weights
+from solver.problem import MAX_DAYS, MAX_REQUESTS, Problem, Request
+from solver.timeline import instant
+
+MAX_SCENARIOS = 50
+MAX_TIME_LIMIT_SECONDS = 3600
+MAX_FACTOR = 100
+
+type Existing = Literal["fixed", "movable"]
+type Entity = Literal[
+    "clinic", "providers", "rooms", "appointment_types", "overbooking_rules", "bookings"
+]
+type Row = Provider | Room | AppointmentType | OverbookingRule | Booking
+
+
+# The changes
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderOut:
+    """The provider is away on a date, all day or for some hours."""
+
+    provider_id: str
+    date: dt.date
+    start: int = 0
+    end: int = DAY_MINUTES
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRoom:
+    """The room is closed on a date, all day or for some hours."""
+
+    room_id: str
+    date: dt.date
+    start: int = 0
+    end: int = DAY_MINUTES
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHours:
+    """A provider or a room is open longer, on one date or every week.
+
+    What was open stays open: on a date without open rows of its own the weekly hours are kept
+    beside the new ones, and a room that is open all day for want of any row stays so. Closures
+    still cut, and a date with open rows of its own still replaces the weekly hours, new or old.
+    """
+
+    start: int
+    end: int
+    provider_id: str | None = None
+    room_id: str | None = None
+    date: dt.date | None = None
+    weekday: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddProvider:
+    """One more provider; its windows are further changes."""
+
+    provider: Provider
+
+
+@dataclass(frozen=True, slots=True)
+class AddRoom:
+    """One more room, open all day."""
+
+    room: Room
+
+
+@dataclass(frozen=True, slots=True)
+class AddOverbookingRule:
+    """One more allowance."""
+
+    rule: OverbookingRule
+
+
+@dataclass(frozen=True, slots=True)
+class SetField:
+    """One field of one row has another value; `id` is None for the clinic's own settings."""
+
+    entity: Entity
+    id: str | None
+    field: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A row is gone, and with it its availability and the overbooking rules that name it.
+
+    One that bookings or requests refer to stays, inactive.
+    """
+
+    entity: Entity
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleDemand:
+    """There are `factor` times as many requests, of one appointment type or of all.
+
+    The requests are counted off in their order and each stands for what the running total,
+    times the factor and rounded half up, grows by: the sum is exact, and what is repeated or
+    dropped is spread evenly over the list.
+    """
+
+    factor: Fraction
+    appointment_type_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.factor <= MAX_FACTOR:
+            raise InvalidClinicError("factor", f"must be 0 to {MAX_FACTOR}")
+
+
+type Change = (
+    ProviderOut
+    | CloseRoom
+    | OpenHours
+    | AddProvider
+    | AddRoom
+    | AddOverbookingRule
+    | SetField
+    | Remove
+    | ScaleDemand
+)
+
+
+# The run
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The clinic with changes."""
+
+    name: str
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A request and how many there are of it.
+
+    The first of a single one keeps its id, even if a scenario repeats it; all others are numbered,
+    ``r1#2`` and so on.
+    """
+
+    request: Request
+    count: int = 1
+    is_numbered: bool = False
+
+    @classmethod
+    def of(cls, request: Request, count: int) -> Demand:
+        """Return what a run asks for: `count` of a request, numbered from ``#1`` if several."""
+        return cls(request, count, is_numbered=count > 1)
+
+    def expand(self) -> Iterator[Request]:
+        """Return the requests it stands for."""
+        for number in range(1, self.count + 1):
+            if number == 1 and not self.is_numbered:
+                yield self.request
+            else:
+                yield replace(self.request, id=f"{self.request.id}#{number}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One what-if: requests over some days, in several scenarios.
+
+    The first scenario is the baseline and changes nothing.
+    """
+
+    name: str
+    start_date: dt.date
+    days: int
+    demands: tuple[Demand, ...]
+    existing: Existing = "fixed"
+    scenarios: tuple[Scenario, ...] = (Scenario("baseline"),)
+    time_limit_seconds: float = 30
+    """For each scenario."""
+    seed: int = 0
+    allow_overbooking: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.days <= MAX_DAYS:
+            raise InvalidClinicError("days", f"must be 1 to {MAX_DAYS}")
+        if not 1 <= self.time_limit_seconds <= MAX_TIME_LIMIT_SECONDS:
+            raise InvalidClinicError("time_limit_seconds", f"must be 1 to {MAX_TIME_LIMIT_SECONDS}")
+        if not self.scenarios or self.scenarios[0].changes:
+            raise InvalidClinicError(
+                "scenarios", "the first scenario is the baseline and has no changes"
+            )
+        if self.start_date > dt.date.max - dt.timedelta(days=MAX_DAYS):
+            raise InvalidClinicError("start_date", "is too far ahead")
+
+    @property
+    def dates(self) -> tuple[dt.date, ...]:
+        """The dates of the horizon, in order."""
+        return tuple(self.start_date + dt.timedelta(days=ahead) for ahead in range(self.days))
+
+
+def faults(clinic: Clinic, run: Run, now: dt.datetime) -> list[InvalidClinicError]:
+    """Return everything in `run` that does not fit `clinic`, each with its path in the run."""
+    found = []
+    today = now.astimezone(clinic.settings.zone).date()
+    if run.start_date < today:
+        found.append(
+            InvalidClinicError("start_date", f"{run.start_date} is in the past; today is {today}")
+        )
+    found += _request_faults(clinic, run)
+    if not found:
+        for position, scenario in enumerate(run.scenarios):
+            try:
+                _Changed.by(clinic, run, scenario)
+            except InvalidClinicError as error:
+                path = f"scenarios[{position}].{error.field}"
+                found.append(InvalidClinicError(path, error.message))
+    return found
+
+
+def _request_faults(clinic: Clinic, run: Run) -> Iterator[InvalidClinicError]:
+    for position, demand in enumerate(run.demands):
+        request, path = demand.request, f"requests[{position}]"
+        if request.appointment_type_id not in clinic.type_by_id:
+            yield InvalidClinicError(
+                f"{path}.appointment_type_id",
+                f"there is no {request.appointment_type_id} in appointment_types",
+            )
+        if request.provider_id is not None and request.provider_id not in clinic.provider_by_id:
+            yield InvalidClinicError(
+                f"{path}.provider_id", f"there is no {request.provider_id} in providers"
+            )
+
+
+def apply(
+    clinic: Clinic,
+    run: Run,
+    scenario: Scenario,
+    now: dt.datetime,
+    weights: Weights = DEFAULT_WEIGHTS,
+) -> Problem:
+    """Return the problem that a scenario poses.
+
+    Bookings may move, in a run that lets them, when they are held or booked, lie in the horizon
+    and have not begun. Of these, the displaced ones would break rule 1 or 2 where they stand
+    although they did not before the changes.
+
+    Raises
+    ------
+    InvalidClinicError
+        When a change does not apply; `field` is its path in the scenario.
+    """
+    changed = _Changed.by(clinic, run, scenario)
+    after = changed.clinic()
+    movable = _movable(after, run, now) if run.existing == "movable" else []
+    first, last = run.dates[0] - dt.timedelta(days=1), run.dates[-1] + dt.timedelta(days=1)
+    return Problem(
+        after.with_bookings(b for b in after.bookings if b.is_live and first <= b.date <= last),
+        run.start_date,
+        run.days,
+        tuple(request for demand in changed.demands for request in demand.expand()),
+        now,
+        movable=frozenset(b.id for b in movable),
+        displaced=frozenset(_displaced(clinic, after, movable)),
+        allow_overbooking=run.allow_overbooking,
+        weights=weights,
+    )
+
+
+def _movable(clinic: Clinic, run: Run, now: dt.datetime) -> list[Booking]:
+    dates = frozenset(run.dates)
+    return [
+        b
+        for b in clinic.bookings
+        if b.status in ("held", "booked")
+        and b.date in dates
+        and instant(clinic.settings.zone, b.date, b.start) >= now
+    ]
+
+
+def _displaced(before: Clinic, after: Clinic, movable: Sequence[Booking]) -> Iterator[str]:
+    known = {b.id: b for b in before.bookings}
+    reads_before, reads_after = Checker(before), Checker(after)
+    for booking in movable:
+        if any(reads_after.own_violations(booking)) and not any(
+            reads_before.own_violations(known[booking.id])
+        ):
+            yield booking.id
+
+
+@dataclass
+class _Changed:
+    """The rows of a clinic and the demand of a run while changes are made to them."""
+
+    settings: Any
+    rows: dict[str, dict[str, Any]]
+    availability: list[Availability]
+    demands: list[Demand]
+    dates: tuple[dt.date, ...]
+    run_types: frozenset[str] = field(default_factory=frozenset)
+    run_providers: frozenset[str | None] = field(default_factory=frozenset)
+
+    @classmethod
+    def by(cls, clinic: Clinic, run: Run, scenario: Scenario) -> _Changed:
+        """Apply a scenario's changes, naming the one that does not apply."""
+        changed = cls(
+            settings=clinic.settings,
+            rows={
+                name: {row.id: row for row in getattr(clinic, name)}
+                for name in ("providers", "rooms", "appointment_types", "overbooking_rules")
+            }
+            | {"bookings": {row.id: row for row in clinic.bookings}},
+            availability=list(clinic.availability),
+            demands=list(run.demands),
+            dates=run.dates,
+            run_types=frozenset(d.request.appointment_type_id for d in run.demands),
+            run_providers=frozenset(d.request.provider_id for d in run.demands),
+        )
+        for position, change in enumerate(scenario.changes):
+            try:
+                changed.apply(change)
+            except InvalidClinicError as error:
+                path = f"changes[{position}].{error.field}"
+                raise InvalidClinicError(path, error.message) from None
+        if (count := sum(demand.count for demand in changed.demands)) > MAX_REQUESTS:
+            raise InvalidClinicError(
+                "changes", f"make {count} requests; at most {MAX_REQUESTS} are taken"
+            )
+        return changed
+
+    def clinic(self) -> Clinic:
+        """Return the clinic as changed."""
+        return Clinic(
+            self.settings,
+            availability=tuple(self.availability),
+            **{name: tuple(rows.values()) for name, rows in self.rows.items()},
+        )
+
+    def apply(self, change: Change) -> None:
+        """Make one change."""
+        match change:
+            case ProviderOut():
+                self._find("providers", change.provider_id, "provider_id")
+                self._close(change)
+            case CloseRoom():
+                self._find("rooms", change.room_id, "room_id")
+                self._close(change)
+            case OpenHours():
+                self._open_hours(change)
+            case AddProvider():
+                self._add("providers", change.provider)
+            case AddRoom():
+                self._add("rooms", change.room)
+            case AddOverbookingRule():
+                self._check_references(change.rule)
+                self._add("overbooking_rules", change.rule)
+            case SetField():
+                self._set(change)
+            case Remove():
+                self._remove(change)
+            case ScaleDemand():
+                self._scale(change)
+
+    def _find(self, entity: str, key: str | None, path: str) -> Any:
+        if key not in self.rows[entity]:
+            raise InvalidClinicError(path, f"there is no {key} in {entity}")
+        return self.rows[entity][key]
+
+    def _require_date(self, date: dt.date) -> None:
+        if date not in self.dates:
+            raise InvalidClinicError(
+                "date", f"{date} is not in the run, {self.dates[0]} to {self.dates[-1]}"
+            )
+
+    def _close(self, change: ProviderOut | CloseRoom) -> None:
+        self._require_date(change.date)
+        self.availability.append(
+            Availability(
+                change.start,
+                change.end,
+                provider_id=change.provider_id if isinstance(change, ProviderOut) else None,
+                room_id=change.room_id if isinstance(change, CloseRoom) else None,
+                date=change.date,
+                kind="closed",
+            )
+        )
+
+    def _open_hours(self, change: OpenHours) -> None:
+        if (change.provider_id is None) == (change.room_id is None):
+            raise InvalidClinicError("provider_id", "give a provider or a room, one of the two")
+        if change.provider_id is not None:
+            self._find("providers", change.provider_id, "provider_id")
+        else:
+            self._find("rooms", change.room_id, "room_id")
+        added = Availability(
+            change.start,
+            change.end,
+            provider_id=change.provider_id,
+            room_id=change.room_id,
+            date=change.date,
+            weekday=change.weekday,
+        )
+        opening = [
+            row
+            for row in self.availability
+            if row.kind == "open"
+            and (row.provider_id, row.room_id) == (change.provider_id, change.room_id)
+        ]
+        if change.room_id is not None and not opening:
+            return  # open all day
+        if change.date is not None:
+            self._require_date(change.date)
+            if not any(row.date == change.date for row in opening):
+                self.availability += [
+                    replace(row, weekday=None, date=change.date, valid_from=None, valid_to=None)
+                    for row in opening
+                    if row.applies_on(change.date, change.date.isoweekday())
+                ]
+        self.availability.append(added)
+
+    def _add(self, entity: str, row: Row) -> None:
+        if row.id in self.rows[entity]:
+            raise InvalidClinicError("id", f"{row.id} stands in {entity} already")
+        self.rows[entity][row.id] = row
+
+    def _set(self, change: SetField) -> None:
+        if change.entity == "clinic":
+            row = self.settings
+        else:
+            row = self._find(change.entity, change.id, "id")
+        if change.field == "id" or change.field not in {field.name for field in fields(row)}:
+            raise InvalidClinicError("field", f"there is no '{change.field}' to set")
+        try:
+            changed = replace(row, **{change.field: change.value})
+            if isinstance(changed, OverbookingRule | Booking):
+                self._check_references(changed)
+        except InvalidClinicError as error:
+            raise InvalidClinicError("value", error.message) from None
+        if change.entity == "clinic":
+            self.settings = changed
+        else:
+            self.rows[change.entity][row.id] = changed
+
+    def _check_references(self, row: OverbookingRule | Booking) -> None:
+        for name, entity in _REFERENCES.items():
+            key = getattr(row, name, None)
+            if key is not None:
+                self._find(entity, key, name)
+
+    def _remove(self, change: Remove) -> None:
+        if change.entity == "clinic":
+            raise InvalidClinicError("entity", "the clinic itself cannot be removed")
+        row = self._find(change.entity, change.id, "id")
+        if self._is_referred_to(row):
+            self.rows[change.entity][row.id] = replace(row, active=False)
+        else:
+            del self.rows[change.entity][row.id]
+        self.availability = [
+            row for row in self.availability if change.id not in (row.provider_id, row.room_id)
+        ]
+        rules = self.rows["overbooking_rules"]
+        self.rows["overbooking_rules"] = {
+            key: rule
+            for key, rule in rules.items()
+            if change.id not in (rule.provider_id, rule.appointment_type_id)
+        }
+
+    def _is_referred_to(self, row: Row) -> bool:
+        bookings = self.rows["bookings"].values()
+        match row:
+            case Provider():
+                return row.id in self.run_providers or any(
+                    b.provider_id == row.id for b in bookings
+                )
+            case Room():
+                return any(b.room_id == row.id for b in bookings)
+            case AppointmentType():
+                return row.id in self.run_types or any(
+                    b.appointment_type_id == row.id for b in bookings
+                )
+            case _:
+                return False
+
+    def _scale(self, change: ScaleDemand) -> None:
+        if change.appointment_type_id is not None:
+            self._find("appointment_types", change.appointment_type_id, "appointment_type_id")
+        counted = given = 0
+        for position, demand in enumerate(self.demands):
+            if change.appointment_type_id not in (None, demand.request.appointment_type_id):
+                continue
+            counted += demand.count
+            due = (change.factor * counted + Fraction(1, 2)).__floor__()
+            self.demands[position] = replace(demand, count=due - given)
+            given = due
+        if given > MAX_REQUESTS:
+            raise InvalidClinicError(
+                "factor", f"makes {given} requests; at most {MAX_REQUESTS} are taken"
+            )
+
+
+_REFERENCES = {
+    "provider_id": "providers",
+    "room_id": "rooms",
+    "appointment_type_id": "appointment_types",
+}

@@ -1,0 +1,231 @@
+"""A run answered: every scenario solved, read again, measured and set beside the baseline.
+
+Scenarios go through a :class:`concurrent.futures.Executor` from outside, so the same code runs in
+this thread, on a pool of processes or on a cluster that speaks that interface; what is handed to
+it, the callables included, must then be picklable.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from fractions import Fraction
+from typing import Any
+
+from solver.clinic import Booking, Clinic
+from solver.kpis import PARTS, compare, decimal, figures
+from solver.objective import DEFAULT_WEIGHTS, Weights
+from solver.plan import solve
+from solver.plan_checker import PlanReading, PlanViolation, read_plan
+from solver.problem import Placement, Plan, Problem, Progress, Request, Stage
+from solver.reasons import Explainer, Reason
+from solver.scenario import Run, Scenario, apply
+from solver.timeline import format_time
+
+type OnProgress = Callable[[str, Progress], None]
+"""Called with the scenario's name."""
+
+
+class PlanRejectedError(RuntimeError):
+    """The reader found fault with a plan, so it is not shown. This is a defect of the planner."""
+
+    def __init__(self, scenario: str, violations: tuple[PlanViolation, ...]) -> None:
+        told = "; ".join(f"{v.id} {v.detail}" for v in violations[:5])
+        super().__init__(f"the plan of '{scenario}' is not legal: {told}")
+        self.violations = violations
+
+
+def solve_run(
+    run: Run,
+    clinic: Clinic,
+    now: dt.datetime,
+    *,
+    executor: Executor | None = None,
+    workers: int = 2,
+    weights: Weights = DEFAULT_WEIGHTS,
+    on_progress: OnProgress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Return the result of a run, JSON-ready.
+
+    Parameters
+    ----------
+    run, clinic, now
+        What is asked of whom, and the moment that decides what is still bookable; `run` has no
+        :func:`solver.scenario.faults`.
+    executor
+        Solves the scenarios side by side; without one they are solved here, one by one.
+    workers
+        The processes or threads each scenario may use.
+    on_progress, should_stop
+        See :func:`solver.plan.solve`.
+
+    Raises
+    ------
+    PlanRejectedError
+        When the reader finds fault with a plan.
+    """
+    begin = time.perf_counter()
+    calls = [
+        (clinic, run, scenario, now, workers, weights, on_progress, should_stop)
+        for scenario in run.scenarios
+    ]
+    if executor is None:
+        scenarios = [solve_scenario(*call) for call in calls]
+    else:
+        futures = [executor.submit(solve_scenario, *call) for call in calls]
+        scenarios = [future.result() for future in futures]
+    return {
+        "name": run.name,
+        "seconds": round(time.perf_counter() - begin, 3),
+        "scenarios": scenarios,
+        "comparison": compare({row["name"]: row["kpis"] for row in scenarios}),
+    }
+
+
+def solve_scenario(
+    clinic: Clinic,
+    run: Run,
+    scenario: Scenario,
+    now: dt.datetime,
+    workers: int,
+    weights: Weights,
+    on_progress: OnProgress | None,
+    should_stop: Callable[[], bool] | None,
+) -> dict[str, Any]:
+    """Return one scenario's part of the result."""
+    problem = apply(clinic, run, scenario, now, weights)
+    seen: list[Progress] = []
+
+    def watch(progress: Progress) -> None:
+        seen.append(progress)
+        if on_progress is not None:
+            on_progress(scenario.name, progress)
+
+    plan = solve(
+        problem,
+        time_limit=run.time_limit_seconds,
+        seed=run.seed,
+        workers=workers,
+        on_progress=watch,
+        should_stop=should_stop,
+    )
+    reading = read_plan(problem, plan)
+    if reading.violations:
+        raise PlanRejectedError(scenario.name, reading.violations)
+    return {"name": scenario.name, **_Told(problem, plan, reading).as_json(seen)}
+
+
+class _Told:
+    """A plan that has been read, told as SPEC's result."""
+
+    def __init__(self, problem: Problem, plan: Plan, reading: PlanReading) -> None:
+        self._problem, self._plan, self._reading = problem, plan, reading
+        self._bookings = {b.id: b for b in problem.clinic.bookings}
+        self._kinds = {r.id: r.appointment_type_id for r in problem.requests}
+        self._explainer = Explainer(
+            problem, reading.standing, frozenset(p.id for p in plan.placements)
+        )
+
+    def as_json(self, seen: list[Progress]) -> dict[str, Any]:
+        plan = self._plan
+        first = next((stage for stage in plan.stages if stage.name == "priority"), None)
+        return {
+            "status": plan.status,
+            "objective": number(first.objective) if first else 0,
+            "bound": number(first.bound) if first else 0,
+            "gap": decimal((first.bound - first.objective) / first.bound)
+            if first and first.bound
+            else 0.0,
+            "seconds": round(plan.seconds, 3),
+            "stages": [_stage(stage) for stage in plan.stages],
+            "placements": [self._placement(placement) for placement in plan.placements],
+            "unplaced": list(self._unplaced()),
+            "moves": [*map(self._move, plan.moves), *map(self._lost, plan.lost)],
+            "model": {"variables": plan.variables, "constraints": plan.constraints},
+            "kpis": figures(self._problem, plan, self._reading),
+            "progress": [_progress(progress) for progress in seen],
+        }
+
+    def _placement(self, placement: Placement) -> dict[str, Any]:
+        kind = self._kinds[placement.id]
+        parts = self._reading.parts[placement.id]
+        weights = self._problem.weights
+        score = sum(
+            (getattr(weights, name) * part for name, part in zip(PARTS, parts, strict=True)),
+            Fraction(0),
+        )
+        return {
+            "request_id": placement.id,
+            "appointment_type_id": kind,
+            **self._place(placement, kind),
+            "score": decimal(score),
+            "score_parts": {name: decimal(part) for name, part in zip(PARTS, parts, strict=True)},
+            "is_overbooked": placement.is_overbooked,
+        }
+
+    def _place(self, place: Placement | Booking, kind: str) -> dict[str, Any]:
+        minutes = self._problem.clinic.type_by_id[kind].duration_minutes
+        return {
+            "provider_id": place.provider_id,
+            "room_id": place.room_id,
+            "date": place.date.isoformat(),
+            "start_time": format_time(place.start),
+            "end_time": format_time(place.start + minutes),
+        }
+
+    def _unplaced(self) -> Iterator[dict[str, Any]]:
+        placed = {placement.id for placement in self._plan.placements}
+        for request in self._problem.requests:
+            if request.id not in placed:
+                reason = self._explainer.explain(request)
+                yield {"request_id": request.id, **_reason(reason)}
+
+    def _move(self, move: Placement) -> dict[str, Any]:
+        before = self._bookings[move.id]
+        kind = before.appointment_type_id
+        return {
+            "booking_id": move.id,
+            "from": self._place(before, kind),
+            "to": self._place(move, kind) | {"is_overbooked": move.is_overbooked},
+        }
+
+    def _lost(self, key: str) -> dict[str, Any]:
+        before = self._bookings[key]
+        kind = before.appointment_type_id
+        wish = Request(key, kind, patient_ref=before.patient_ref)
+        return {
+            "booking_id": key,
+            "from": self._place(before, kind),
+            "to": None,
+            **_reason(self._explainer.explain(wish)),
+        }
+
+
+def _reason(reason: Reason) -> dict[str, str]:
+    return {"reason": reason.code, "detail": reason.detail}
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "objective": number(stage.objective),
+        "bound": number(stage.bound),
+    }
+
+
+def _progress(progress: Progress) -> dict[str, Any]:
+    return {
+        "seconds": round(progress.seconds, 3),
+        "stage": progress.stage,
+        "objective": round(progress.objective, 4),
+        "bound": round(progress.bound, 4),
+        "placed": progress.placed,
+    }
+
+
+def number(value: Fraction) -> int | float:
+    """Return a whole number as one, any other to four decimals."""
+    return value.numerator if value.denominator == 1 else decimal(value)
