@@ -11,9 +11,10 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import bookings, clinic, errors, health, holds, logs, slots
+from api import bookings, clinic, errors, health, holds, logs, slots, what_if
 from api.catalogue import build_routers
 from api.context import Context
+from api.runner import running
 from api.settings import Settings, read_settings
 from data.engine import create_engine
 from data.postgres_launcher import end_with_parent
@@ -28,7 +29,8 @@ def create_app(settings: Settings) -> FastAPI:
             raise RuntimeError("DATABASE_URL is not set; start the service with slotwright serve")
         engine = create_engine(settings.database_url)
         app.state.context = Context(settings, engine)
-        yield
+        async with running(settings):
+            yield
         await engine.dispose()
 
     app = FastAPI(
@@ -45,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         holds.router,
         clinic.router,
         *build_routers(),
+        what_if.router,
         health.router,
     ):
         app.include_router(router)

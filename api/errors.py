@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from data.clinic_file import Fault, InvalidClinicFileError, format_path
+from data.clinic_file import Fault, InvalidClinicFileError, InvalidFileError, format_path
 from data.errors import (
     AlreadyExistsError,
     BusyError,
@@ -24,10 +24,12 @@ from data.errors import (
     InvalidStateError,
     NotFoundError,
     PatientConflictError,
+    PlanStaleError,
     RequestError,
     SlotUnavailableError,
     StaleVersionError,
 )
+from data.run_file import InvalidRunFileError
 from solver.timeline import DateOutOfRangeError
 
 MEDIA_TYPE = "application/problem+json"
@@ -42,6 +44,7 @@ STATUS_OF: dict[type[RequestError], int] = {
     InvalidStateError: 409,
     ImportConflictError: 409,
     StaleVersionError: 409,
+    PlanStaleError: 409,
     IdempotencyKeyReusedError: 422,
 }
 
@@ -108,6 +111,8 @@ def refusal(error: Exception) -> Response | None:
             return _invalid([Fault(error.field, error.message)])
         case InvalidClinicFileError():
             return _invalid(error.faults, "INVALID_CLINIC_FILE")
+        case InvalidRunFileError():
+            return _invalid(error.faults)
         case DateOutOfRangeError():
             return _invalid([Fault("date", str(error))], "DATE_OUT_OF_RANGE")
         case RequestError() if type(error) in STATUS_OF:
@@ -127,7 +132,7 @@ def _busy() -> Response:
 
 def install(app: FastAPI) -> None:
     """Give `app` the handlers that turn every exception into a problem."""
-    for kind in (RequestError, InvalidClinicFileError, DateOutOfRangeError):
+    for kind in (RequestError, InvalidFileError, DateOutOfRangeError):
 
         @app.exception_handler(kind)
         async def refused(_: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, ValidationError, field_validator
@@ -42,6 +43,8 @@ class Settings(BaseSettings):
     horizon_days: Annotated[int, Field(ge=0, le=3650)] = 365
     weights: Annotated[Weights, NoDecode] = DEFAULT_WEIGHTS
     data_dir: Path = Field(default_factory=default_data_dir)
+    solver_address: str | None = None
+    """Of a Dask scheduler whose workers solve the what-ifs; without one, this machine does."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("weights", mode="before")
@@ -58,6 +61,14 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("solver_address")
+    @classmethod
+    def _is_scheduler(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "tcp://localhost:1")
+        if parts.scheme not in ("tcp", "tls") or not parts.hostname or not parts.port:
+            raise ValueError("must be the address of a Dask scheduler, as in tcp://host:8786")
+        return value
 
     @field_validator("database_url")
     @classmethod

@@ -1,6 +1,7 @@
 """Where scenarios are solved: processes of this machine or a cluster, with a line back.
 
-Both are reached through :class:`concurrent.futures.Executor`, and both talk back the same way: the
+The cluster is Dask's; its address is that of the scheduler (``tcp://host:8786``). Both are reached
+through :class:`concurrent.futures.Executor`, and both talk back the same way: the
 solving process opens one connection to an :class:`Exchange` of the process that asked, tells its
 progress on it, and hears on it when to stop. A line that breaks means the same as being told to
 stop: nobody is left who would want the answer.
@@ -8,6 +9,7 @@ stop: nobody is left who would want the answer.
 
 from __future__ import annotations
 
+import datetime as dt
 import multiprocessing
 import os
 import secrets
@@ -21,12 +23,17 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing.connection import Client, Connection, Listener
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import orjson
 
 from data.postgres_launcher import end_with_parent
+from solver.clinic import Clinic
+from solver.objective import Weights
 from solver.problem import Progress
+from solver.scenario import Run
+from solver.whatif import solve_run
 
 NICENESS = 10
 """Solvers give way to everything that someone waits for."""
@@ -148,21 +155,56 @@ def _tell_to_stop(connection: Connection) -> None:
         connection.send_bytes(b"stop")
 
 
-@contextmanager
-def executor(count: int, cluster: str | None = None) -> Iterator[Executor]:
-    """Yield what solves `count` scenarios at once: processes here, or the cluster at an address.
+def solve(
+    run: Run,
+    clinic: Clinic,
+    now: dt.datetime,
+    exchange: Exchange,
+    *,
+    weights: Weights,
+    cluster: str | None = None,
+) -> dict[str, Any]:
+    """Return the result of a run, solved here or on the cluster; see :func:`solve_run`."""
+    with _executor(len(run.scenarios), cluster) as (pool, side_by_side, workers):
+        return solve_run(
+            run,
+            clinic,
+            now,
+            executor=pool,
+            side_by_side=side_by_side,
+            workers=workers,
+            weights=weights,
+            on_progress=exchange.line.tell,
+            should_stop=exchange.line.is_stopped,
+        )
 
-    The cluster is Dask's, its address that of the scheduler (``tcp://host:8786``).
-    """
+
+@contextmanager
+def _executor(scenarios: int, cluster: str | None) -> Iterator[tuple[Executor, int, int]]:
+    """Yield what solves scenarios, how many at once, and the processes each may use."""
     if cluster is not None:
         from distributed import Client as Cluster  # an optional dependency
 
-        with Cluster(cluster) as client, client.get_executor(pure=False) as pool:
-            yield pool
+        with Cluster(cluster) as client, client.get_executor(pure=False) as pool:  # type: ignore[no-untyped-call]
+            places = sum(client.nthreads().values())
+            yield pool, max(1, min(places, scenarios)), 1
         return
+    side_by_side = min(_cores(), scenarios)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, initializer=_begin, initargs=(os.getpid(),)) as pool:
-        yield pool
+    with ProcessPoolExecutor(
+        side_by_side, context, initializer=_begin, initargs=(os.getpid(),)
+    ) as pool:
+        yield pool, side_by_side, max(1, _cores() // side_by_side)
+
+
+def host_for(cluster: str | None) -> str:
+    """Return the address of this machine to listen on for those who solve."""
+    if cluster is None:
+        return LOOPBACK
+    scheduler = urlsplit(cluster)
+    with socket.create_connection((scheduler.hostname or "", scheduler.port or 0)) as reached:
+        address: str = reached.getsockname()[0]
+        return address
 
 
 def _begin(parent: int) -> None:
@@ -173,7 +215,7 @@ def _begin(parent: int) -> None:
         os.nice(NICENESS)
 
 
-def cores() -> int:
+def _cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -12,7 +12,7 @@ The functions here do their part on a connection that is in a transaction alread
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import uuid4
@@ -139,9 +139,22 @@ async def _take(
     *,
     hold_minutes: int | None,
 ) -> Found:
-    wish = _Wish(place, policy, details.patient_ref, details.allow_patient_overlap)
+    wish = Wish(place, policy, details.patient_ref, details.allow_patient_overlap)
     won = await _win(connection, wish)
     await _release_holds_that_ran_out(connection, won)
+    return await insert_won(connection, won, details, policy, hold_minutes=hold_minutes)
+
+
+async def insert_won(
+    connection: AsyncConnection,
+    won: Seen,
+    details: Details,
+    policy: Policy,
+    *,
+    hold_minutes: int | None = None,
+    action: str | None = None,
+) -> Found:
+    """Write a booking whose place is won."""
     row = await audit.written(
         connection,
         _INSERT,
@@ -155,7 +168,7 @@ async def _take(
             **_placed(won.slot),
         },
         actor=policy.actor,
-        action="book" if hold_minutes is None else "hold",
+        action=action or ("book" if hold_minutes is None else "hold"),
     )
     return row, won.clinic.settings.timezone, won.kind.duration_minutes
 
@@ -203,7 +216,12 @@ _INSERT = audit.with_entry(
 )
 _CHANGED = {"version": BOOKINGS.c.version + 1, "updated_at": func.now()}
 _CHANGE = update(BOOKINGS).where(BOOKINGS.c.id == bindparam("booking_id"))
-_MOVE = audit.with_entry(_CHANGE.values(**_CHANGED, **_PLACED, status="booked"), BOOKINGS)
+_MOVE = audit.with_entry(
+    _CHANGE.values(
+        **_CHANGED, **_PLACED, status=bindparam("status"), expires_at=bindparam("expires_at")
+    ),
+    BOOKINGS,
+)
 _CONFIRM = audit.with_entry(
     _CHANGE.values(
         **_CHANGED,
@@ -219,14 +237,19 @@ _SET_STATUS = audit.with_entry(
 )
 
 
-async def _move(
-    connection: AsyncConnection, before: Row[Any], won: _Seen, policy: Policy, action: str
+async def move_won(
+    connection: AsyncConnection, before: Row[Any], won: Seen, policy: Policy, action: str
 ) -> Found:
-    await _release_holds_that_ran_out(connection, won)
+    """Write a booking to the place that it has won."""
     after = await audit.written(
         connection,
         _MOVE,
-        {"booking_id": before.id, **_placed(won.slot)},
+        {
+            "booking_id": before.id,
+            "status": before.status,
+            "expires_at": before.expires_at,
+            **_placed(won.slot),
+        },
         actor=policy.actor,
         action=action,
         before=before.logged,
@@ -268,7 +291,7 @@ async def reschedule(
         appointment_type_id=str(seen.appointment_type_id),
         provider_id=place.provider_id or str(seen.provider_id),
     )
-    wish = _Wish(
+    wish = Wish(
         place,
         policy,
         seen.patient_ref,
@@ -278,7 +301,8 @@ async def reschedule(
     )
     won = await _win(connection, wish)
     before = await _lock_unchanged(connection, seen)
-    return await _move(connection, before, won, policy, "reschedule")
+    await _release_holds_that_ran_out(connection, won)
+    return await move_won(connection, before, won, policy, "reschedule")
 
 
 async def swap(
@@ -306,7 +330,7 @@ async def swap(
         _require_state(row, ("booked",), "swapped", None)
     either_is = any(row.is_overbooked for row in seen.values())
     wishes = {
-        key: _Wish(
+        key: Wish(
             _place_of(seen[other], seen[key], accept_overbooked=accept_overbooked or either_is),
             policy,
             seen[key].patient_ref,
@@ -319,17 +343,23 @@ async def swap(
     await lock_days(connection, looks[0].keys() | looks[1].keys())
     before = {key: await _lock_unchanged(connection, row) for key, row in seen.items()}
     won = await _win_both(connection, (a, b), wishes)
-    # Neither can be written where the other still stands, so both step aside first.
-    await connection.execute(
-        update(BOOKINGS).where(BOOKINGS.c.id.in_([a, b])).values(status="cancelled")
-    )
-    after = {key: await _move(connection, before[key], won[key], policy, "swap") for key in won}
+    for seen_by_one in won.values():
+        await _release_holds_that_ran_out(connection, seen_by_one)
+    await step_aside(connection, [a, b])
+    after = {key: await move_won(connection, before[key], won[key], policy, "swap") for key in won}
     return after[a], after[b]
 
 
+async def step_aside(connection: AsyncConnection, ids: Collection[Any]) -> None:
+    """Take bookings from their places, since none can be written where another still stands."""
+    await connection.execute(
+        update(BOOKINGS).where(BOOKINGS.c.id.in_(ids)).values(status="cancelled", expires_at=None)
+    )
+
+
 async def _win_both(
-    connection: AsyncConnection, pair: tuple[str, str], wishes: dict[str, _Wish]
-) -> dict[str, _Seen]:
+    connection: AsyncConnection, pair: tuple[str, str], wishes: dict[str, Wish]
+) -> dict[str, Seen]:
     """Return both new placements, the second feasible with the first in place."""
     refusal: RequestError | None = None
     for first, second in (pair, pair[::-1]):
@@ -369,7 +399,7 @@ def _place_of(row: Row[Any], mover: Row[Any], *, accept_overbooked: bool) -> Pla
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class Wish:
     """A place asked for, and whose it would be.
 
     The bookings `aside` do not count; the room `room_before` is taken if it is free.
@@ -390,7 +420,7 @@ class _Wish:
         refused: frozenset[str] = frozenset(),
         beside: tuple[Booking, ...] = (),
         certify: bool = False,
-    ) -> _Seen:
+    ) -> Seen:
         """Read the rows and decide as the book stands, in `room` if given.
 
         Rooms `refused` are left out; bookings `beside` count as though they were there. Without
@@ -408,6 +438,18 @@ class _Wish:
         if self.aside or beside:
             standing = (b for b in clinic.bookings if b.id not in self.aside)
             clinic = clinic.with_bookings([*standing, *beside])
+        return self.decide(clinic, room_id=room_id, refused=refused, certify=certify)
+
+    def decide(
+        self,
+        clinic: Clinic,
+        *,
+        room_id: str | None,
+        refused: frozenset[str] = frozenset(),
+        certify: bool = True,
+    ) -> Seen:
+        """Decide in `clinic`, which holds the rows that matter and only bookings that count."""
+        place = self.place
         kind = clinic.type_by_id.get(place.appointment_type_id)
         provider = clinic.provider_by_id.get(place.provider_id)
         if kind is None:
@@ -418,7 +460,7 @@ class _Wish:
             raise NotFoundError(f"There is no room {room_id}.")
         check_date(clinic.settings, place.date, self.policy.now, self.policy.horizon_days)
         slot = self._slot(clinic, room_id, refused, certify=certify)
-        seen = _Seen(clinic, kind, provider, slot, self.patient_ref)
+        seen = Seen(clinic, kind, provider, slot, self.patient_ref)
         if not self.allow_patient_overlap:
             _refuse_patient_overlap(clinic, self.patient_ref, slot.date, (slot.start, slot.end))
         return seen
@@ -453,7 +495,7 @@ class _Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
     """What one look at a wish found: the clinic around it, and the slot to take."""
 
     clinic: Clinic
@@ -482,7 +524,7 @@ def _days(day: dt.date, span: Span) -> Iterable[dt.date]:
         yield day + dt.timedelta(days=ahead)
 
 
-async def _win(connection: AsyncConnection, wish: _Wish) -> _Seen:
+async def _win(connection: AsyncConnection, wish: Wish) -> Seen:
     """Return the placement to write, as the rules have it now that its days are locked."""
     if wish.place.room_id is not None:
         return await _lock_and_look_again(connection, wish, await wish.look(connection))
@@ -502,7 +544,7 @@ async def _win(connection: AsyncConnection, wish: _Wish) -> _Seen:
             return won
 
 
-async def _lock_and_look_again(connection: AsyncConnection, wish: _Wish, seen: _Seen) -> _Seen:
+async def _lock_and_look_again(connection: AsyncConnection, wish: Wish, seen: Seen) -> Seen:
     locked = seen.keys()
     await lock_days(connection, locked)
     won = await wish.look(connection, room=seen.slot.room, certify=True)
@@ -532,7 +574,7 @@ def _refuse_patient_overlap(
             )
 
 
-async def _release_holds_that_ran_out(connection: AsyncConnection, won: _Seen) -> None:
+async def _release_holds_that_ran_out(connection: AsyncConnection, won: Seen) -> None:
     """Cancel the holds that have run out; to the rules they are gone, to constraints not yet."""
     if all(booking.is_live for booking in won.clinic.bookings):
         return

@@ -79,3 +79,9 @@ class BusyError(RequestError):
     """The database is too busy, or away; the same request may go through in a moment."""
 
     code = "TEMPORARILY_UNAVAILABLE"
+
+
+class PlanStaleError(RequestError):
+    """The book has changed since the plan was made; `stale` names what no longer fits."""
+
+    code = "PLAN_STALE"

@@ -444,7 +444,10 @@ class RunFile(Strict):
     time_limit_seconds: Annotated[
         Number,
         Field(
-            ge=1, le=MAX_TIME_LIMIT_SECONDS, allow_inf_nan=False, description="For each scenario."
+            ge=1,
+            le=MAX_TIME_LIMIT_SECONDS,
+            allow_inf_nan=False,
+            description="For all scenarios together.",
         ),
     ] = 30
     seed: Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] = 0
@@ -491,8 +494,33 @@ def parse_run_file(
     InvalidRunFileError
         With every fault found.
     """
+    return parse_run(parse_run_document(document, is_yaml=is_yaml), clinic, now)
+
+
+def parse_run_document(document: bytes, *, is_yaml: bool) -> Any:
+    """Read JSON or YAML into what JSON can say, without looking at what it says.
+
+    Raises
+    ------
+    InvalidRunFileError
+        When it is neither.
+    """
     value = parse_document(document, is_yaml=is_yaml, error=InvalidRunFileError)
-    return parse_run(value, clinic, now)
+    return orjson.loads(orjson.dumps(value)) if is_yaml else value
+
+
+def horizon_of(value: Any, today: dt.date) -> tuple[dt.date, dt.date]:
+    """Return the first and last date that a document speaks of; `today` where it makes no sense."""
+    try:
+        start = dt.date.fromisoformat(value["start_date"])
+        return start, start + dt.timedelta(days=min(max(value["days"], 1), MAX_DAYS) - 1)
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return today, today
+
+
+def run_of(value: object) -> Run:
+    """Return the run of a document that has been parsed before."""
+    return RunFile.model_validate(value).to_run()
 
 
 def parse_run(value: object, clinic: Clinic, now: dt.datetime) -> Run:

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
-from sqlalchemy import Row, Text, cast, func, insert, select, text, update
+from sqlalchemy import Row, Text, cast, func, insert, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.errors import InvalidStateError, NotFoundError
@@ -28,7 +28,7 @@ LOCK_SPACE = 7306095
 ENDED = ("done", "stopped", "failed")
 
 _RUNS, _EVENTS = WHAT_IF_RUNS.c, WHAT_IF_EVENTS.c
-_SHOWN = (
+_SHOWN: tuple[Any, ...] = (
     _RUNS.id,
     _RUNS.name,
     _RUNS.status,
@@ -43,13 +43,8 @@ async def submit(
     connection: AsyncConnection, document: Mapping[str, Any], name: str, actor: str
 ) -> Row[Any]:
     """Put a run into the queue."""
-    row: Row[Any] = (
-        await connection.execute(
-            insert(WHAT_IF_RUNS)
-            .values(id=uuid4(), name=name, document=document, actor=actor)
-            .returning(*_SHOWN)
-        )
-    ).one()
+    statement = insert(WHAT_IF_RUNS).values(id=uuid4(), name=name, document=document, actor=actor)
+    row: Row[Any] = (await connection.execute(statement.returning(*_SHOWN))).one()
     return row
 
 
@@ -63,7 +58,9 @@ async def get(engine: AsyncEngine, run_id: str) -> Row[Any]:
     """
     query = select(*_SHOWN, cast(_RUNS.result, Text).label("result"), _RUNS.document)
     async with engine.connect() as connection:
-        row = (await connection.execute(query.where(_RUNS.id == run_id))).one_or_none()
+        row: Row[Any] | None = (
+            await connection.execute(query.where(_RUNS.id == run_id))
+        ).one_or_none()
     if row is None:
         raise NotFoundError(f"There is no run {run_id}.")
     return row
@@ -155,9 +152,7 @@ class Claim:
         await self.connection.execute(
             insert(WHAT_IF_EVENTS).from_select(
                 ["run_id", "data"],
-                select(_RUNS.id, cast(orjson.dumps(data).decode(), _EVENTS.data.type)).where(
-                    *self._mine
-                ),
+                select(_RUNS.id, literal(dict(data), _EVENTS.data.type)).where(*self._mine),
             )
         )
 

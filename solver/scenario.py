@@ -202,15 +202,17 @@ class Run:
     existing: Existing = "fixed"
     scenarios: tuple[Scenario, ...] = (Scenario("baseline"),)
     time_limit_seconds: float = 30
-    """For each scenario."""
+    """For all scenarios together."""
     seed: int = 0
     allow_overbooking: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.days <= MAX_DAYS:
             raise InvalidClinicError("days", f"must be 1 to {MAX_DAYS}")
-        if not 1 <= self.time_limit_seconds <= MAX_TIME_LIMIT_SECONDS:
-            raise InvalidClinicError("time_limit_seconds", f"must be 1 to {MAX_TIME_LIMIT_SECONDS}")
+        if not 0 < self.time_limit_seconds <= MAX_TIME_LIMIT_SECONDS:
+            raise InvalidClinicError(
+                "time_limit_seconds", f"must be more than 0, at most {MAX_TIME_LIMIT_SECONDS}"
+            )
         if not self.scenarios or self.scenarios[0].changes:
             raise InvalidClinicError(
                 "scenarios", "the first scenario is the baseline and has no changes"

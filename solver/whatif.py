@@ -11,6 +11,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -43,6 +44,7 @@ def solve_run(
     now: dt.datetime,
     *,
     executor: Executor | None = None,
+    side_by_side: int = 1,
     workers: int = 2,
     weights: Weights = DEFAULT_WEIGHTS,
     on_progress: OnProgress | None = None,
@@ -56,9 +58,12 @@ def solve_run(
         What is asked of whom, and the moment that decides what is still bookable; `run` has no
         :func:`solver.scenario.faults`.
     executor
-        Solves the scenarios side by side; without one they are solved here, one by one.
+        Solves the scenarios; without one they are solved here, one by one.
+    side_by_side
+        How many scenarios the executor solves at once. The run's time limit is for all of them
+        together, so each has its share.
     workers
-        The processes or threads each scenario may use.
+        The processes each scenario may use.
     on_progress, should_stop
         See :func:`solver.plan.solve`.
 
@@ -68,8 +73,10 @@ def solve_run(
         When the reader finds fault with a plan.
     """
     begin = time.perf_counter()
+    rounds = -(-len(run.scenarios) // side_by_side)
+    share = replace(run, time_limit_seconds=run.time_limit_seconds / rounds)
     calls = [
-        (clinic, run, scenario, now, workers, weights, on_progress, should_stop)
+        (clinic, share, scenario, now, workers, weights, on_progress, should_stop)
         for scenario in run.scenarios
     ]
     if executor is None:

@@ -1,0 +1,129 @@
+"""The part of the service that takes what-if runs from their queue and has them solved."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import queue
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.settings import Settings
+from api.solving import Exchange, host_for, solve
+from data import runs
+from data.engine import create_engine
+from data.run_file import InvalidRunFileError, horizon_of, parse_run
+from data.snapshot import load_clinic
+from solver.problem import Progress
+from solver.whatif import PlanRejectedError
+
+IDLE_SECONDS = 0.5
+"""How often the queue is looked at."""
+WATCH_SECONDS = 0.25
+"""How often a run under way is looked at: what it tells, and whether it is to stop."""
+AWAY_SECONDS = 2.0
+"""How long to wait after the database was away."""
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[None]:
+    """Solve queued runs, one at a time, while the block lasts.
+
+    A run under way at the end is left to whoever comes next.
+    """
+    assert settings.database_url is not None
+    engine = create_engine(settings.database_url, pool_size=1)
+    task = asyncio.create_task(_work(engine, settings))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await engine.dispose()
+
+
+async def _work(engine: AsyncEngine, settings: Settings) -> None:
+    while True:
+        try:
+            async with runs.claim(engine) as claim:
+                if claim is not None:
+                    await _solve(claim, settings)
+            await asyncio.sleep(IDLE_SECONDS if claim is None else 0)
+        except (DBAPIError, OSError) as error:
+            log.warning("runs_wait", error=type(error).__name__)
+            await asyncio.sleep(AWAY_SECONDS)
+
+
+async def _solve(claim: runs.Claim, settings: Settings) -> None:
+    """Solve one run; a fault of its own ends it, one of the database leaves it to be taken up."""
+    now = dt.datetime.now(dt.UTC)
+    told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    try:
+        clinic = await load_clinic(claim.connection, *horizon_of(claim.document, now.date()))
+        run = await asyncio.to_thread(parse_run, claim.document, clinic, now)
+        host = host_for(settings.solver_address)
+        with Exchange(lambda *step: told.put(_event(*step)), host) as exchange:
+            thread = ThreadPoolExecutor(1)  # lives as long as the processes that it starts
+            solving = thread.submit(
+                solve,
+                run,
+                clinic,
+                now,
+                exchange,
+                weights=settings.weights,
+                cluster=settings.solver_address,
+            )
+            is_stopped = False
+            try:
+                while not solving.done():
+                    await asyncio.sleep(WATCH_SECONDS)
+                    await _report(claim, told)
+                    if not is_stopped and await claim.is_to_stop():
+                        is_stopped = True
+                        exchange.stop()
+            finally:
+                exchange.stop()
+                await asyncio.shield(asyncio.to_thread(thread.shutdown))
+            await _report(claim, told)
+            await claim.finish(solving.result(), stopped=is_stopped)
+    except InvalidRunFileError as error:
+        await claim.fail(f"The clinic has changed, and the run does not fit it any more: {error}")
+    except (DBAPIError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        log.exception("run_failed", run=claim.run_id)
+        reason = str(error) if isinstance(error, PlanRejectedError) else type(error).__name__
+        await claim.fail(f"The solver failed: {reason}")
+
+
+async def _report(claim: runs.Claim, told: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """Write the last that each scenario told."""
+    last: dict[str, dict[str, Any]] = {}
+    with suppress(queue.Empty):
+        while True:
+            event = told.get_nowait()
+            last[event["scenario"]] = event
+    for event in last.values():
+        await claim.report(event)
+
+
+def _event(scenario: str, progress: Progress) -> dict[str, Any]:
+    gap = abs(progress.bound - progress.objective) / abs(progress.bound) if progress.bound else 0.0
+    return {
+        "scenario": scenario,
+        "stage": progress.stage,
+        "incumbent": round(progress.objective, 4) + 0.0,
+        "bound": round(progress.bound, 4) + 0.0,  # no minus zero
+        "gap": round(gap, 4),
+        "placed": progress.placed,
+        "seconds": round(progress.seconds, 2),
+    }

@@ -1,0 +1,250 @@
+"""``/what-if``: runs submitted, watched, stopped, reported and carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.context import ContextDependency
+from api.errors import PROBLEMS, Problem
+from api.schemas import BookingOut, booking_body
+from api.writes import WriterDependency
+from data import audit, plans, runs
+from data.clinic_file import Id, Name, Strict
+from data.errors import InvalidFieldError
+from data.run_file import horizon_of, json_schema, parse_run, parse_run_document, run_of
+from data.snapshot import load_clinic
+from solver.clinic import Clinic
+
+router = APIRouter(prefix="/what-if", tags=["what-if"])
+
+RunId = Annotated[Id, Path()]
+POLL_SECONDS = 0.3
+"""How often a stream looks for what is new."""
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "application/yaml": {"schema": {"type": "string"}},
+        },
+    }
+}
+
+
+class RunState(BaseModel):
+    """A run and how far it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: Id
+    name: str
+    status: str = Field(description="queued, running, done, stopped or failed")
+    error: str | None
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+
+
+class ApplyIn(Strict):
+    """Which plan to carry out."""
+
+    scenario: Name
+    accept_overbooked: bool = False
+
+
+class AppliedBooking(BookingOut):
+    """A booking and the request that it is for."""
+
+    request_id: str
+
+
+class ApplyOut(BaseModel):
+    """What was written."""
+
+    scenario: str
+    bookings: list[AppliedBooking]
+    moved: list[BookingOut]
+
+
+@router.post(
+    "",
+    operation_id="createRun",
+    summary="Ask what if",
+    status_code=202,
+    response_model=RunState,
+    responses={409: {"model": Problem}, 422: {"model": Problem}},
+    openapi_extra=BODY,
+)
+async def create(
+    request: Request, context: ContextDependency, writer: WriterDependency
+) -> Response:
+    """Check the run against the clinic and queue it; the schema is at ``/what-if/schema``."""
+    is_yaml = "yaml" in request.headers.get("content-type", "")
+    document = parse_run_document(await request.body(), is_yaml=is_yaml)
+    clinic, now = await _clinic(context, document)
+    run = await asyncio.to_thread(parse_run, document, clinic, now)
+
+    async def submit(connection: AsyncConnection) -> Any:
+        actor = writer.policy.actor
+        row = await runs.submit(connection, document, run.name, actor)
+        await audit.record(connection, actor, "create", "what_if_run", key=row.id)
+        return _state(row)
+
+    return await writer.answer(submit, 202)
+
+
+@router.get("", operation_id="listRuns", summary="The newest runs", response_model=list[RunState])
+async def find(context: ContextDependency) -> list[dict[str, Any]]:
+    """List the hundred newest runs, newest first, without their results."""
+    return [_state(row) for row in await runs.latest(context.engine, 100)]
+
+
+@router.get("/schema", operation_id="runSchema", summary="The run file's JSON Schema")
+async def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a run."""
+    return json_schema()
+
+
+@router.get(
+    "/{run_id}",
+    operation_id="getRun",
+    summary="A run's state, progress and, when it has ended, its result",
+    response_model=RunState,
+    responses={404: {"model": Problem}},
+)
+async def get(run_id: RunId, context: ContextDependency) -> Response:
+    """Tell the last progress of each scenario; a run that is done or stopped has its result."""
+    row = await runs.get(context.engine, run_id)
+    body = _state(row) | {"progress": await runs.progress(context.engine, run_id)}
+    if row.result is not None:
+        body |= orjson.loads(row.result)
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+@router.get(
+    "/{run_id}/events",
+    operation_id="watchRun",
+    summary="Progress as server-sent events",
+    response_class=EventSourceResponse,
+    responses={404: {"model": Problem}},
+)
+async def events(
+    run_id: RunId,
+    context: ContextDependency,
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Stream ``progress`` events from the beginning, or from the last one seen; then ``end``."""
+    after = last_event_id or 0
+    while True:
+        status, new = await runs.events(context.engine, run_id, after)
+        for after, data in new:
+            yield ServerSentEvent(data=data, event="progress", id=str(after))
+        if status in runs.ENDED:
+            yield ServerSentEvent(data={"status": status}, event="end")
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+@router.delete(
+    "/{run_id}",
+    operation_id="stopRun",
+    summary="Stop a run and keep the best found",
+    response_model=RunState,
+    responses=PROBLEMS,
+)
+async def stop(run_id: RunId, writer: WriterDependency) -> Response:
+    """Ask it to end; one that has ended stays as it is."""
+
+    async def ask(connection: AsyncConnection) -> Any:
+        row = await runs.request_stop(connection, run_id)
+        await audit.record(connection, writer.policy.actor, "stop", "what_if_run", key=row.id)
+        return _state(row)
+
+    return await writer.answer(ask)
+
+
+@router.get(
+    "/{run_id}/report",
+    operation_id="reportRun",
+    summary="The comparison as a page",
+    response_class=HTMLResponse,
+    responses={404: {"model": Problem}, 409: {"model": Problem}},
+)
+async def report(run_id: RunId, context: ContextDependency) -> Response:
+    """Return one page that needs no network."""
+    from api.report import render  # the charts' library takes a while to import
+
+    row = await runs.get(context.engine, run_id)
+    result = runs.result_of(row)
+    clinic, _ = await _clinic(context, row.document)
+    page = await asyncio.to_thread(render, result, run_of(row.document), clinic)
+    return HTMLResponse(page)
+
+
+@router.post(
+    "/{run_id}/apply",
+    operation_id="applyRun",
+    summary="Carry out the plan of a scenario, all or nothing",
+    response_model=ApplyOut,
+    responses=PROBLEMS,
+)
+async def apply(
+    run_id: RunId, body: ApplyIn, context: ContextDependency, writer: WriterDependency
+) -> Response:
+    """Book the placements and move the bookings, under the rules as the book stands now."""
+    row = await runs.get(context.engine, run_id)
+    scenarios = {each["name"]: each for each in runs.result_of(row)["scenarios"]}
+    if body.scenario not in scenarios:
+        raise InvalidFieldError("scenario", f"must be one of {', '.join(scenarios)}")
+    scenario = scenarios[body.scenario]
+    asked = {request["id"]: request.get("patient_ref") for request in row.document["requests"]}
+    patients = {
+        key: asked[key if key in asked else key.rpartition("#")[0]]
+        for key in (placement["request_id"] for placement in scenario["placements"])
+    }
+
+    async def carry_out(connection: AsyncConnection) -> Any:
+        policy = writer.policy
+        applied = await plans.apply(
+            connection, scenario, patients, policy, accept_overbooked=body.accept_overbooked
+        )
+        await audit.record(connection, policy.actor, "apply", "what_if_run", key=run_id)
+        return {
+            "scenario": body.scenario,
+            "bookings": [
+                {"request_id": key} | booking_body(*found) for key, found in applied.booked
+            ],
+            "moved": [booking_body(*found) for found in applied.moved],
+        }
+
+    return await writer.answer(carry_out)
+
+
+def _state(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "name": row.name,
+        "status": row.status,
+        "error": row.error,
+        "created_at": row.created_at,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+    }
+
+
+async def _clinic(context: ContextDependency, document: object) -> tuple[Clinic, dt.datetime]:
+    now = dt.datetime.now(dt.UTC)
+    async with context.engine.connect() as connection:
+        clinic = await load_clinic(connection, *horizon_of(document, now.date()))
+    return clinic, now
