@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import sys
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
@@ -132,11 +133,17 @@ async def get(run_id: RunId, context: ContextDependency) -> Response:
     return Response(orjson.dumps(body), media_type="application/json")
 
 
+async def _require_run(run_id: RunId, context: ContextDependency) -> None:
+    """Refuse a run that is not there before a stream begins."""
+    await runs.events(context.engine, run_id, sys.maxsize)
+
+
 @router.get(
     "/{run_id}/events",
     operation_id="watchRun",
     summary="Progress as server-sent events",
     response_class=EventSourceResponse,
+    dependencies=[Depends(_require_run)],
     responses={404: {"model": Problem}},
 )
 async def events(

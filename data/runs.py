@@ -58,12 +58,12 @@ async def get(engine: AsyncEngine, run_id: str) -> Row[Any]:
     """
     query = select(*_SHOWN, cast(_RUNS.result, Text).label("result"), _RUNS.document)
     async with engine.connect() as connection:
-        row: Row[Any] | None = (
-            await connection.execute(query.where(_RUNS.id == run_id))
-        ).one_or_none()
+        found = await connection.execute(query.where(_RUNS.id == run_id))
+        row: Any = found.one_or_none()
     if row is None:
         raise NotFoundError(f"There is no run {run_id}.")
-    return row
+    known: Row[Any] = row
+    return known
 
 
 async def latest(engine: AsyncEngine, count: int) -> Sequence[Row[Any]]:

@@ -46,7 +46,10 @@ async def migrated_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 async def empty_tables(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.execute(
-            text(f"TRUNCATE {TABLES}, resource_days, idempotency_keys, audit_log")
+            text(
+                f"TRUNCATE {TABLES}, resource_days, idempotency_keys, audit_log,"
+                " what_if_runs, what_if_events"
+            )
         )
         await connection.execute(
             text(

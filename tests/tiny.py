@@ -19,7 +19,7 @@ from tests.strategies import BEFORE, MONDAY, uid
 
 def tiny_problem(seed: int) -> Problem:
     """A problem of up to 7 requests, always the same for the same seed."""
-    chance = Random(seed)  # noqa: S311
+    chance = Random(seed)
     days = chance.choice((1, 1, 2))
     grid = chance.choice((30, 60, 20))
     kinds = [_kind(chance, number) for number in range(chance.choice((1, 2, 3)))]
