@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
-from tests.clinics import PROVIDER, coming_monday, order, small_clinic
+from tests.clinics import PROVIDER, TYPE, coming_monday, order, small_clinic
 from tests.faults.service import service
 
 MONDAY = coming_monday()
@@ -299,3 +299,83 @@ async def test_an_edit_races_bookings(database: EmbeddedPostgres) -> None:
         assert outside == stranded
         refused = [a for a in answers if a.status_code != 201]
         assert all("OUTSIDE_PROVIDER_HOURS" in a.json()["reasons"] for a in refused)
+
+
+# What-if runs
+
+
+def demanding_run() -> dict[str, Any]:
+    """More than a long day holds, so it takes a while."""
+    wishes = [
+        {"id": f"r{n}", "appointment_type_id": TYPE, "priority": 1 + n % 9} for n in range(99)
+    ]
+    return {
+        "name": "Too much",
+        "start_date": MONDAY.isoformat(),
+        "days": 1,
+        "requests": wishes,
+        "time_limit_seconds": 30,
+    }
+
+
+async def until_running(client: httpx.AsyncClient, key: str) -> None:
+    while (await client.get(f"/what-if/{key}")).json()["status"] == "queued":
+        await asyncio.sleep(0.05)
+
+
+async def test_a_run_outlives_the_service_that_solves_it(database: EmbeddedPostgres) -> None:
+    with service("serve", DATABASE_URL=database.url) as (process, base):
+        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+            assert (await client.post("/clinic/import", json=long_day())).status_code == 200
+            key = (await client.post("/what-if", json=demanding_run())).json()["id"]
+            await until_running(client, key)
+            solvers = children_of(process.pid)
+            process.kill()
+    async with served(database) as client:
+        while any(Path(f"/proc/{pid}").exists() for pid in solvers):
+            await asyncio.sleep(0.05)
+        await client.delete(f"/what-if/{key}")
+        while (body := (await client.get(f"/what-if/{key}")).json())["status"] == "running":
+            await asyncio.sleep(0.05)
+        assert body["status"] in ("done", "stopped")
+        assert len(body["scenarios"][0]["placements"]) > 30
+
+
+async def test_of_two_services_one_solves_a_run(
+    database: EmbeddedPostgres, admin: AsyncEngine
+) -> None:
+    async with served(database) as client, served(database):
+        keys = [
+            (
+                await client.post("/what-if", json={**demanding_run(), "time_limit_seconds": 2})
+            ).json()["id"]
+            for _ in range(4)
+        ]
+        for key in keys:
+            while (await client.get(f"/what-if/{key}")).json()["status"] != "done":
+                await asyncio.sleep(0.05)
+        async with admin.connect() as connection:
+            attempts = await connection.scalars(text("SELECT attempt FROM what_if_runs"))
+            assert list(attempts) == [1] * 4
+
+
+async def test_a_run_that_loses_its_database_is_taken_up_again(database: EmbeddedPostgres) -> None:
+    async with served(database) as client:
+        key = (await client.post("/what-if", json=demanding_run())).json()["id"]
+        await until_running(client, key)
+        database.stop()
+        database.start()
+        await until_ready(client)
+        await client.delete(f"/what-if/{key}")
+        while (body := (await client.get(f"/what-if/{key}")).json())["status"] == "running":
+            await asyncio.sleep(0.05)
+        assert body["status"] in ("done", "stopped")
+
+
+def children_of(pid: int) -> list[int]:
+    """Process ids of all processes that descend from one."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            found += [child, *children_of(child)]
+    return found
