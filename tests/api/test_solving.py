@@ -1,0 +1,110 @@
+"""Scenarios solved in processes here and on a real cluster, with a line back."""
+
+import datetime as dt
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from distributed import LocalCluster
+
+from api.solving import Exchange, Line, host_for, solve
+from data.clinic_file import ClinicFile
+from data.run_file import parse_run
+from solver.clinic import Clinic
+from solver.objective import DEFAULT_WEIGHTS
+from solver.problem import Progress
+from solver.scenario import Run
+from tests.api.test_what_if import MONDAY, run_of, six_wishes
+from tests.clinics import PROVIDER, small_clinic
+
+NOW = dt.datetime.combine(MONDAY - dt.timedelta(days=7), dt.time(), dt.UTC)
+
+
+def asked() -> tuple[Run, Clinic]:
+    clinic = ClinicFile.model_validate(small_clinic()).to_clinic(NOW)
+    out = {"op": "provider_out", "provider_id": PROVIDER, "date": MONDAY.isoformat()}
+    scenarios = [
+        {"name": "baseline"},
+        {"name": "late", "changes": [{**out, "end_time": "10:00"}]},
+        {"name": "early", "changes": [{**out, "start_time": "11:00"}]},
+    ]
+    return parse_run(run_of(six_wishes(), scenarios=scenarios), clinic, NOW), clinic
+
+
+def plans_of(result: dict[str, Any]) -> dict[str, Any]:
+    return {row["name"]: (row["status"], row["placements"]) for row in result["scenarios"]}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a scheduler with two worker processes."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+    ) as local:
+        yield local.scheduler_address
+
+
+def test_processes_and_a_cluster_give_the_same_plans(cluster: str) -> None:
+    run, clinic = asked()
+    results, told = [], list[tuple[str, Progress]]()
+    for address in (None, cluster):
+        with Exchange(lambda *step: told.append(step), host_for(address)) as exchange:
+            results.append(
+                solve(run, clinic, NOW, exchange, weights=DEFAULT_WEIGHTS, cluster=address)
+            )
+    here, there = map(plans_of, results)
+    assert here == there
+    assert {name: len(plan) for name, (_, plan) in here.items()} == {
+        "baseline": 6,
+        "late": 4,
+        "early": 4,
+    }
+    assert {name for name, _ in told} <= set(here)
+
+
+@pytest.mark.parametrize("where", ["processes", "cluster"])
+def test_solvers_are_told_to_stop(where: str, cluster: str) -> None:
+    run, clinic = asked()
+    address = cluster if where == "cluster" else None
+    with Exchange(lambda *_: None, host_for(address)) as exchange:
+        exchange.stop()
+        result = solve(run, clinic, NOW, exchange, weights=DEFAULT_WEIGHTS, cluster=address)
+    assert len(result["scenarios"][0]["placements"]) == 6  # the greedy plan is always there
+
+
+def test_a_line_carries_progress_and_a_stop() -> None:
+    heard: list[tuple[str, Progress]] = []
+    progress = Progress(1.5, "priority", 7, 9, 3)
+    with Exchange(lambda *step: heard.append(step)) as exchange:
+        line = exchange.line
+        line.tell("baseline", progress)
+        deadline = time.monotonic() + 10
+        while not heard:
+            assert time.monotonic() < deadline
+        assert heard == [("baseline", progress)]
+        assert not line.is_stopped()
+        exchange.stop()
+        while not line.is_stopped():
+            assert time.monotonic() < deadline
+
+
+def test_who_cannot_call_back_stops() -> None:
+    with Exchange(lambda *_: None) as exchange:
+        line = exchange.line
+    assert line.is_stopped()
+    line.tell("baseline", Progress(0, "priority", 0, 0, 0))
+
+
+def test_a_stranger_is_not_heard() -> None:
+    heard: list[tuple[str, Progress]] = []
+    with Exchange(lambda *step: heard.append(step)) as exchange:
+        stranger = Line(exchange.line.address, b"not the key")
+        stranger.tell("baseline", Progress(0, "priority", 0, 0, 0))
+        assert stranger.is_stopped()
+        friend = exchange.line
+        friend.tell("baseline", Progress(1, "priority", 0, 0, 0))
+        deadline = time.monotonic() + 10
+        while not heard:
+            assert time.monotonic() < deadline
+    assert [step.seconds for _, step in heard] == [1]
