@@ -21,8 +21,9 @@ from api.schemas import (
 )
 from api.writes import WriterDependency
 from data import audit, bookings
-from data.bookings import Details, Place
+from data.bookings import Details
 from data.clinic_file import Date, Id, Strict
+from data.deciding import Place
 from data.snapshot import BOOKINGS, EFFECTIVE_STATUS
 from solver.clinic import Status
 
@@ -51,9 +52,7 @@ class BookingFilter(Strict):
 async def create(body: BookingIn, writer: WriterDependency) -> Response:
     """Book, if every rule allows it at the moment of writing; else 409 with the reasons."""
     details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
-    return await writer.booking(
-        lambda connection, policy: bookings.book(connection, body.place(), details, policy), 201
-    )
+    return await writer.order(body.place(), details)
 
 
 @router.get(

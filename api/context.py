@@ -9,14 +9,16 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.settings import Settings
+from data.desk import Desk
 
 
 @dataclass(frozen=True)
 class Context:
-    """The service's settings and its database."""
+    """The service's settings, its database and its booking desk."""
 
     settings: Settings
     engine: AsyncEngine
+    desk: Desk
 
 
 def _context(request: Request) -> Context:

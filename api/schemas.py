@@ -19,7 +19,7 @@ from solver.objective import POINTS, round_half_up
 from solver.timeline import format_time, instant
 
 if TYPE_CHECKING:  # the commands that only want a schema do without the solver
-    from data.bookings import Place
+    from data.deciding import Place
     from solver.slots import Slot, SlotPage
 
 MAX_LIMIT = 5000
@@ -166,7 +166,7 @@ class PlaceIn(Strict):
 
     def place(self) -> Place:
         """Return where the appointment is wanted."""
-        from data.bookings import Place
+        from data.deciding import Place
 
         return Place(
             self.appointment_type_id,

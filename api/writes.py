@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api import errors
 from api.context import Context, ContextDependency
 from api.schemas import booking_body
-from data.bookings import Found, Policy
+from data.bookings import Details, Found, Order, book
+from data.deciding import Place, Policy
 from data.idempotency import Answer, RepeatableRequest, answer_once
 from data.transaction import run
 
@@ -38,6 +39,13 @@ class Writer:
         """What decisions depend on beside the book."""
         settings = self._context.settings
         return Policy(dt.datetime.now(dt.UTC), settings.weights, settings.horizon_days)
+
+    async def order(self, place: Place, details: Details) -> Response:
+        """Book at the desk; a repeatable request in a transaction of its own, with its key."""
+        if self._key is not None:
+            return await self.booking(lambda c, policy: book(c, place, details, policy), 201)
+        found = await self._context.desk.book(Order(place, details, self.policy))
+        return _response(Answer(201, orjson.dumps(booking_body(*found))))
 
     async def booking(
         self, work: Callable[[AsyncConnection, Policy], Awaitable[Found]], status: int = 200

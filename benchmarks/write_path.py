@@ -2,7 +2,8 @@
 
 Sixteen writers share the service's pool of sixteen connections. A bare insert is one committed row
 of the ``bookings`` table with all its constraints and nothing looked at; a booking is what the API
-does: look, lock, look again, decide by masks and model, insert with its audit entry, commit.
+does: look, lock, look again, decide by masks and model, insert with its audit entry, commit; those
+that wait at the same time share a transaction.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from benchmarks.clinics import MONDAY, as_document, make_clinic
-from data.bookings import Details, Place, Policy, book
+from data.bookings import Details, Order
 from data.clinic_file import ClinicFile
+from data.deciding import Place, Policy
+from data.desk import Desk
 from data.engine import POOL_SIZE, create_engine, migrate
 from data.snapshot import BOOKINGS, PROVIDERS, ROOMS
-from data.transaction import run as run_transaction
 from data.transfer import import_file
 from solver.clinic import Clinic
 from solver.objective import DEFAULT_WEIGHTS
@@ -59,7 +61,13 @@ async def run(url: str, *, rounds: int, count: int) -> dict[str, Any]:
     policy = Policy(now, DEFAULT_WEIGHTS, horizon_days=3650)
     places = asked(clinic)
 
-    async def bare(connection: AsyncConnection, place: Place, patient: str) -> None:
+    desk = Desk(engine)
+
+    async def bare(place: Place, patient: str) -> None:
+        async with engine.begin() as connection:
+            await insert_bare(connection, place, patient)
+
+    async def insert_bare(connection: AsyncConnection, place: Place, patient: str) -> None:
         assert place.room_id is not None
         await connection.execute(
             insert(BOOKINGS).values(
@@ -79,13 +87,13 @@ async def run(url: str, *, rounds: int, count: int) -> dict[str, Any]:
             )
         )
 
-    async def whole(connection: AsyncConnection, place: Place, patient: str) -> None:
-        await book(connection, place, Details(patient), policy)
+    async def whole(place: Place, patient: str) -> None:
+        await desk.book(Order(place, Details(patient), policy))
 
     rates: dict[str, list[float]] = {"bare inserts": [], "bookings": []}
     for number in range(rounds + 1):
         for name, write in (("bare inserts", bare), ("bookings", whole)):
-            rate = await _rate(engine, write, list(islice(places, count)))
+            rate = await _rate(write, list(islice(places, count)))
             if number:  # the first round opens the connections
                 rates[name].append(rate)
     await engine.dispose()
@@ -107,22 +115,12 @@ async def _numbers(engine: AsyncEngine) -> dict[str, int]:
     return {str(row.id): row.no for row in rows}
 
 
-async def _rate(
-    engine: AsyncEngine,
-    write: Callable[[AsyncConnection, Place, str], Awaitable[None]],
-    places: list[Place],
-) -> float:
+async def _rate(write: Callable[[Place, str], Awaitable[None]], places: list[Place]) -> float:
     waiting = iter(enumerate(places))
 
     async def writer() -> None:
         for number, place in waiting:
-
-            async def work(
-                connection: AsyncConnection, place: Place = place, patient: str = f"p{number}"
-            ) -> None:
-                await write(connection, place, patient)
-
-            await run_transaction(engine, work)
+            await write(place, f"p{number}")
 
     begin = time.perf_counter()
     await asyncio.gather(*(writer() for _ in range(POOL_SIZE)))

@@ -83,6 +83,25 @@ def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
     return select(row).add_cte(entry.cte("entry"))
 
 
+def with_entries(write: Insert, table: Table, asked: Any) -> Select[Any]:
+    """Return `write` to rows of `table`, and an entry about each, as one statement.
+
+    `asked` is what the rows are written from; it has their ``id``, an ``actor`` and an ``action``.
+    """
+    rows = write.returning(table).cte("written")
+    entries = insert(AUDIT_LOG).from_select(
+        ["actor", "action", "entity", "entity_id", "after"],
+        select(
+            asked.c.actor,
+            asked.c.action,
+            literal(table.name.removesuffix("s"), Text),
+            rows.c.id,
+            as_logged("written"),
+        ).select_from(rows.join(asked, asked.c.id == rows.c.id)),
+    )
+    return select(rows).add_cte(entries.cte("entries"))
+
+
 async def written(
     connection: AsyncConnection,
     statement: Select[Any],

@@ -11,17 +11,43 @@ The functions here do their part on a connection that is in a transaction alread
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Collection, Iterable
+import asyncio
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import uuid4
 
-from sqlalchemy import Integer, Row, bindparam, func, insert, select, text, update
+from sqlalchemy import (
+    Boolean,
+    Date,
+    Integer,
+    Row,
+    SmallInteger,
+    Text,
+    Uuid,
+    bindparam,
+    column,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
-from data.audit import ANONYMOUS
+from data.deciding import (
+    Outcome,
+    Place,
+    Policy,
+    Seen,
+    Wish,
+    decide_in_turn,
+    foresee_keys,
+    keys_of,
+    refuse_patient_overlap,
+)
 from data.errors import (
     InvalidFieldError,
     InvalidStateError,
@@ -42,23 +68,9 @@ from data.snapshot import (
     Part,
     load_clinic,
 )
-from data.transaction import ChangedMeanwhileError, DayKey, lock_days
-from solver.clinic import (
-    DAY_MINUTES,
-    AppointmentType,
-    Booking,
-    Clinic,
-    Provider,
-    Room,
-    SlotRequest,
-    Span,
-)
-from solver.masks import ROOM_BUSY
-from solver.objective import Weights
-from solver.slots import Slot, judge
-from solver.timeline import check_date, provider_busy_span, room_busy_span
-
-WOULD_BE_OVERBOOKED = "WOULD_BE_OVERBOOKED"
+from data.transaction import ChangedMeanwhileError, lock_days
+from solver.clinic import Booking, Clinic
+from solver.slots import Slot
 
 type Found = tuple[Row[Any], str, int]
 """A booking's row, the clinic's time zone and the type's duration: what a booking's times need."""
@@ -69,28 +81,6 @@ _MOVES: dict[Move, tuple[tuple[str, ...], str]] = {
     "check_in": (("booked",), "checked_in"),
     "complete": (("checked_in",), "completed"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a decision depends on beside the book: the moment, the settings, who asks."""
-
-    now: dt.datetime
-    weights: Weights
-    horizon_days: int
-    actor: str = ANONYMOUS
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an appointment is wanted; without `room_id` in the best free room."""
-
-    appointment_type_id: str
-    provider_id: str
-    date: dt.date
-    start: int
-    room_id: str | None = None
-    accept_overbooked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,37 +132,175 @@ async def _take(
     wish = Wish(place, policy, details.patient_ref, details.allow_patient_overlap)
     won = await _win(connection, wish)
     await _release_holds_that_ran_out(connection, won)
-    return await insert_won(connection, won, details, policy, hold_minutes=hold_minutes)
+    action = "book" if hold_minutes is None else "hold"
+    (found,) = await insert_won(connection, [Won(won, details, policy, action, hold_minutes)])
+    return found
 
 
-async def insert_won(
-    connection: AsyncConnection,
-    won: Seen,
-    details: Details,
-    policy: Policy,
-    *,
-    hold_minutes: int | None = None,
-    action: str | None = None,
-) -> Found:
-    """Write a booking whose place is won."""
-    row = await audit.written(
-        connection,
-        _INSERT,
-        {
-            "id": uuid4(),
-            "appointment_type_id": won.kind.id,
-            "patient_ref": details.patient_ref,
-            "notes": details.notes,
-            "status": "booked" if hold_minutes is None else "held",
-            "hold_minutes": hold_minutes,
-            **_placed(won.slot),
-        },
-        actor=policy.actor,
-        action=action or ("book" if hold_minutes is None else "hold"),
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One booking asked for."""
+
+    place: Place
+    details: Details
+    policy: Policy
+
+    @property
+    def wish(self) -> Wish:
+        """The place and whose it would be."""
+        details = self.details
+        return Wish(self.place, self.policy, details.patient_ref, details.allow_patient_overlap)
+
+
+async def book_together(
+    connection: AsyncConnection, orders: Sequence[Order]
+) -> list[Found | Exception]:
+    """Book orders of one date in their order, each beside those before it.
+
+    The same as one after another, with one look, one lock and one commit for all: what is refused
+    takes nothing from the others. Returns what :func:`book` returns or raises for each.
+    """
+    wishes = [order.wish for order in orders]
+    clinic = await _load_around(connection, wishes)
+    locked = await asyncio.to_thread(foresee_keys, clinic, wishes)
+    if locked:
+        await lock_days(connection, locked)
+        clinic = await _load_around(connection, wishes)
+
+    def decide() -> list[Outcome]:
+        return list(decide_in_turn(clinic, wishes))
+
+    outcomes = await asyncio.to_thread(decide)  # many take long enough to keep others waiting
+    if not keys_of(outcomes) <= locked:  # another room, a buffer or a cap by now
+        raise ChangedMeanwhileError
+    won = [
+        Won(outcome, order.details, order.policy, "book")
+        for order, outcome in zip(orders, outcomes, strict=True)
+        if isinstance(outcome, Seen)
+    ]
+    for each in won:
+        await _release_holds_that_ran_out(connection, each.seen)
+    written = iter(await insert_won(connection, won))
+    return [next(written) if isinstance(o, Seen) else o for o in outcomes]
+
+
+async def _load_around(connection: AsyncConnection, wishes: Sequence[Wish]) -> Clinic:
+    """Read what decides on wishes of one date."""
+    rooms = {wish.place.room_id for wish in wishes}
+    part = Part(
+        provider_ids={wish.place.provider_id for wish in wishes},
+        room_ids=None if None in rooms else {room for room in rooms if room is not None},
+        capped_type_ids={wish.place.appointment_type_id for wish in wishes},
+        patient_refs={wish.patient_ref for wish in wishes if wish.patient_ref is not None},
     )
-    return row, won.clinic.settings.timezone, won.kind.duration_minutes
+    (day,) = {wish.place.date for wish in wishes}
+    return await load_clinic(connection, day, day, part)
 
 
+@dataclass(frozen=True, slots=True)
+class Won:
+    """A place that is won, and what is to be written there."""
+
+    seen: Seen
+    details: Details
+    policy: Policy
+    action: str
+    hold_minutes: int | None = None
+
+
+async def insert_won(connection: AsyncConnection, won: Sequence[Won]) -> list[Found]:
+    """Write bookings whose places are won, in one statement."""
+    if not won:
+        return []
+    asked = [
+        {
+            "id": str(uuid4()),
+            "appointment_type_id": each.seen.kind.id,
+            "patient_ref": each.details.patient_ref,
+            "notes": each.details.notes,
+            "status": "booked" if each.hold_minutes is None else "held",
+            "hold_minutes": each.hold_minutes,
+            "actor": each.policy.actor,
+            "action": each.action,
+            **_placed(each.seen.slot),
+            "day": each.seen.slot.date.isoformat(),
+        }
+        for each in won
+    ]
+    rows = {str(row.id): row for row in await connection.execute(_INSERT, {"asked": asked})}
+    return [
+        (
+            rows[fields["id"]],
+            each.seen.clinic.settings.timezone,
+            each.seen.kind.duration_minutes,
+        )
+        for each, fields in zip(won, asked, strict=True)
+    ]
+
+
+_ASKED = (
+    func.jsonb_to_recordset(bindparam("asked", type_=JSONB))
+    .table_valued(
+        column("id", Uuid),
+        column("appointment_type_id", Uuid),
+        column("provider_id", Uuid),
+        column("room_id", Uuid),
+        column("day", Date),
+        column("start", SmallInteger),
+        column("end", SmallInteger),
+        column("is_overbooked", Boolean),
+        column("points", SmallInteger),
+        column("patient_ref", Text),
+        column("notes", Text),
+        column("status", Text),
+        column("hold_minutes", Integer),
+        column("actor", Text),
+        column("action", Text),
+    )
+    .render_derived(name="asked", with_types=True)
+)
+_INSERT = audit.with_entries(
+    insert(BOOKINGS).from_select(
+        [
+            "id",
+            "appointment_type_id",
+            "provider_id",
+            "provider_no",
+            "room_id",
+            "room_no",
+            "date",
+            "start_minute",
+            "end_minute",
+            "is_overbooked",
+            "score",
+            "patient_ref",
+            "notes",
+            "status",
+            "expires_at",
+        ],
+        select(
+            _ASKED.c.id,
+            _ASKED.c.appointment_type_id,
+            _ASKED.c.provider_id,
+            PROVIDERS.c.no,
+            _ASKED.c.room_id,
+            ROOMS.c.no,
+            _ASKED.c.day,
+            _ASKED.c.start,
+            _ASKED.c.end,
+            _ASKED.c.is_overbooked,
+            _ASKED.c.points,
+            _ASKED.c.patient_ref,
+            _ASKED.c.notes,
+            _ASKED.c.status,
+            func.statement_timestamp() + func.make_interval(0, 0, 0, 0, 0, _ASKED.c.hold_minutes),
+        )
+        .join(PROVIDERS, PROVIDERS.c.id == _ASKED.c.provider_id)
+        .join(ROOMS, ROOMS.c.id == _ASKED.c.room_id),
+    ),
+    BOOKINGS,
+    _ASKED,
+)
 _PLACED: dict[str, Any] = {
     "provider_id": bindparam("provider_id"),
     "provider_no": select(PROVIDERS.c.no)
@@ -201,19 +329,6 @@ def _placed(slot: Slot) -> dict[str, Any]:
     }
 
 
-_INSERT = audit.with_entry(
-    insert(BOOKINGS).values(
-        id=bindparam("id"),
-        appointment_type_id=bindparam("appointment_type_id"),
-        patient_ref=bindparam("patient_ref"),
-        notes=bindparam("notes"),
-        status=bindparam("status"),
-        expires_at=func.statement_timestamp()
-        + func.make_interval(0, 0, 0, 0, 0, bindparam("hold_minutes", type_=Integer)),
-        **_PLACED,
-    ),
-    BOOKINGS,
-)
 _CHANGED = {"version": BOOKINGS.c.version + 1, "updated_at": func.now()}
 _CHANGE = update(BOOKINGS).where(BOOKINGS.c.id == bindparam("booking_id"))
 _MOVE = audit.with_entry(
@@ -395,133 +510,7 @@ def _place_of(row: Row[Any], mover: Row[Any], *, accept_overbooked: bool) -> Pla
     )
 
 
-# Deciding
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A place asked for, and whose it would be.
-
-    The bookings `aside` do not count; the room `room_before` is taken if it is free.
-    """
-
-    place: Place
-    policy: Policy
-    patient_ref: str | None
-    allow_patient_overlap: bool
-    aside: frozenset[str] = frozenset()
-    room_before: str | None = None
-
-    async def look(
-        self,
-        connection: AsyncConnection,
-        *,
-        room: Room | None = None,
-        refused: frozenset[str] = frozenset(),
-        beside: tuple[Booking, ...] = (),
-        certify: bool = False,
-    ) -> Seen:
-        """Read the rows and decide as the book stands, in `room` if given.
-
-        Rooms `refused` are left out; bookings `beside` count as though they were there. Without
-        `certify` only the masks decide: what they refuse is refused for good.
-        """
-        place = self.place
-        room_id = place.room_id if room is None else room.id
-        part = Part(
-            provider_ids=[place.provider_id],
-            room_ids=None if room_id is None else [room_id],
-            capped_type_id=place.appointment_type_id,
-            patient_ref=self.patient_ref,
-        )
-        clinic = await load_clinic(connection, place.date, place.date, part)
-        if self.aside or beside:
-            standing = (b for b in clinic.bookings if b.id not in self.aside)
-            clinic = clinic.with_bookings([*standing, *beside])
-        return self.decide(clinic, room_id=room_id, refused=refused, certify=certify)
-
-    def decide(
-        self,
-        clinic: Clinic,
-        *,
-        room_id: str | None,
-        refused: frozenset[str] = frozenset(),
-        certify: bool = True,
-    ) -> Seen:
-        """Decide in `clinic`, which holds the rows that matter and only bookings that count."""
-        place = self.place
-        kind = clinic.type_by_id.get(place.appointment_type_id)
-        provider = clinic.provider_by_id.get(place.provider_id)
-        if kind is None:
-            raise NotFoundError(f"There is no appointment type {place.appointment_type_id}.")
-        if provider is None:
-            raise NotFoundError(f"There is no provider {place.provider_id}.")
-        if room_id is not None and room_id not in clinic.room_by_id:
-            raise NotFoundError(f"There is no room {room_id}.")
-        check_date(clinic.settings, place.date, self.policy.now, self.policy.horizon_days)
-        slot = self._slot(clinic, room_id, refused, certify=certify)
-        seen = Seen(clinic, kind, provider, slot, self.patient_ref)
-        if not self.allow_patient_overlap:
-            _refuse_patient_overlap(clinic, self.patient_ref, slot.date, (slot.start, slot.end))
-        return seen
-
-    def _slot(
-        self, clinic: Clinic, room_id: str | None, refused: frozenset[str], *, certify: bool
-    ) -> Slot:
-        """Return the best slot at the place asked for, or say why there is none."""
-        place = self.place
-        request = SlotRequest(
-            place.appointment_type_id,
-            place.date,
-            self.policy.now,
-            provider_ids=frozenset({place.provider_id}),
-            room_id=room_id,
-            start=place.start,
-        )
-        limit = 1 + len(refused) if self.room_before is None else max(1, len(clinic.rooms))
-        weights = self.policy.weights
-        verdict = judge(clinic, request, limit=limit, weights=weights, certify=certify)
-        free = [slot for slot in verdict.slots if slot.room.id not in refused]
-        if not free:
-            reasons = list(verdict.reasons) or [ROOM_BUSY]
-            raise SlotUnavailableError("This place cannot be booked.", reasons=reasons)
-        slot = next((slot for slot in free if slot.room.id == self.room_before), free[0])
-        if slot.is_overbooked and not place.accept_overbooked:
-            raise SlotUnavailableError(
-                "This place could only be overbooked; send accept_overbooked to take it.",
-                reasons=[WOULD_BE_OVERBOOKED],
-            )
-        return slot
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What one look at a wish found: the clinic around it, and the slot to take."""
-
-    clinic: Clinic
-    kind: AppointmentType
-    provider: Provider
-    slot: Slot
-    patient_ref: str | None
-
-    def keys(self) -> set[DayKey]:
-        """Return the days to lock: those whose bookings the rules count or compare."""
-        slot = self.slot
-        keys: set[DayKey] = set()
-        if self.kind.daily_cap is not None:
-            keys.add(("appointment_type", self.kind.id, slot.date))
-        if self.patient_ref is not None:
-            keys.add(("patient", self.patient_ref, slot.date))
-        span = provider_busy_span(self.provider, self.kind, slot.start)
-        keys |= {("provider", self.provider.id, day) for day in _days(slot.date, span)}
-        span = room_busy_span(slot.room, self.kind, slot.start)
-        return keys | {("room", slot.room.id, day) for day in _days(slot.date, span)}
-
-
-def _days(day: dt.date, span: Span) -> Iterable[dt.date]:
-    """Yield the dates that a busy span touches; spans that meet touch one in common."""
-    for ahead in range(span[0] // DAY_MINUTES, (span[1] - 1) // DAY_MINUTES + 1):
-        yield day + dt.timedelta(days=ahead)
+# Winning a place
 
 
 async def _win(connection: AsyncConnection, wish: Wish) -> Seen:
@@ -551,27 +540,6 @@ async def _lock_and_look_again(connection: AsyncConnection, wish: Wish, seen: Se
     if not won.keys() <= locked:  # a buffer or a cap has just been edited
         raise ChangedMeanwhileError
     return won
-
-
-def _refuse_patient_overlap(
-    clinic: Clinic,
-    patient_ref: str | None,
-    day: dt.date,
-    span: Span,
-    aside: str | None = None,
-) -> None:
-    if patient_ref is None:
-        return
-    for other in clinic.bookings:
-        if other.patient_ref != patient_ref or other.date != day or not other.is_live:
-            continue
-        end = other.start + clinic.type_by_id[other.appointment_type_id].duration_minutes
-        if other.id != aside and other.start < span[1] and span[0] < end:
-            raise PatientConflictError(
-                "The patient has another booking at that time; "
-                "send allow_patient_overlap to book all the same.",
-                booking_id=other.id,
-            )
 
 
 async def _release_holds_that_ran_out(connection: AsyncConnection, won: Seen) -> None:
@@ -623,10 +591,10 @@ async def confirm(
     before = await _row(connection, booking_id, lock=True)
     _require_state(before, ("held",), "confirmed", None)
     if not details.allow_patient_overlap:
-        part = Part(provider_ids=[provider_id], room_ids=[room_id], patient_ref=patient_ref)
+        part = Part(provider_ids=[provider_id], room_ids=[room_id], patient_refs=[patient_ref])
         clinic = await load_clinic(connection, before.date, before.date, part)
         span = (before.start_minute, before.start_minute + before.duration_minutes)
-        _refuse_patient_overlap(clinic, patient_ref, before.date, span, aside=booking_id)
+        refuse_patient_overlap(clinic, patient_ref, before.date, span, aside=booking_id)
     after = await audit.written(
         connection,
         _CONFIRM,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,29 +12,26 @@ from sqlalchemy import Row, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
-from data.bookings import (
+from data.bookings import Details, Found, Won, insert_won, move_won, step_aside
+from data.deciding import (
     WOULD_BE_OVERBOOKED,
-    Details,
-    Found,
     Place,
     Policy,
     Seen,
     Wish,
-    insert_won,
-    move_won,
-    step_aside,
+    decide_in_turn,
+    keys_of,
 )
 from data.errors import (
     NotFoundError,
     PatientConflictError,
     PlanStaleError,
-    RequestError,
     SlotUnavailableError,
 )
 from data.snapshot import BOOKINGS, EFFECTIVE_STATUS, HAS_RUN_OUT, load_clinic
 from data.transaction import ChangedMeanwhileError, lock_days
-from solver.clinic import Booking, Clinic
-from solver.timeline import DateOutOfRangeError, parse_time
+from solver.clinic import Clinic
+from solver.timeline import parse_time
 
 APPLY_SECONDS = 60
 """How long the rules may be read over while the transaction waits."""
@@ -109,32 +105,32 @@ async def apply(
     if not steps:
         return Applied([], [])
     first, last = (pick(step.place.date for step in steps) for pick in (min, max))
-    before_locks = await load_clinic(connection, first, last)
+    clinic = await load_clinic(connection, first, last)
     locked = {
         key
-        for won in await _decide(before_locks, steps, policy)
+        for won in await _decide(clinic, steps, policy)
         for key in won.keys()  # noqa: SIM118
     }
     await lock_days(connection, locked)
     clinic = await load_clinic(connection, first, last)
     won = await _decide(clinic, steps, policy)
-    if not {key for each in won for key in each.keys()} <= locked:  # noqa: SIM118
+    if not keys_of(won) <= locked:
         raise ChangedMeanwhileError
     before = await _rows(connection, list(seen), lock=True)
     if any(before[key].version != row.version for key, row in seen.items()):
         raise ChangedMeanwhileError
     await _write_off_holds_that_ran_out(connection, first, last)
     await step_aside(connection, [row.id for row in before.values()])
-    applied = Applied([], [])
+    moved, placed, keys = [], [], []
     for step, each in zip(steps, won, strict=True):
         if step.booking_id is not None:
             row = before[step.booking_id]
-            applied.moved.append(await move_won(connection, row, each, policy, "plan"))
+            moved.append(await move_won(connection, row, each, policy, "plan"))
         else:
-            details = Details(step.patient_ref)
-            found = await insert_won(connection, each, details, policy, action="plan")
-            applied.booked.append((step.request_id or "", found))
-    return applied
+            placed.append(Won(each, Details(step.patient_ref), policy, "plan"))
+            keys.append(step.request_id or "")
+    booked = await insert_won(connection, placed)
+    return Applied(list(zip(keys, booked, strict=True)), moved)
 
 
 def _step_of(row: Mapping[str, Any], patient_ref: str | None) -> Step:
@@ -198,39 +194,23 @@ def _refuse(stale: list[dict[str, Any]]) -> None:
         )
 
 
+def _wish_of(step: Step, policy: Policy) -> Wish:
+    aside = frozenset() if step.booking_id is None else frozenset({step.booking_id})
+    return Wish(step.place, policy, step.patient_ref, allow_patient_overlap=False, aside=aside)
+
+
 async def _decide(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[Seen]:
     """Return every step's place as it is won at its turn; off the event loop, for it takes long."""
-    return await asyncio.to_thread(_decide_all, clinic, steps, policy)
-
-
-def _decide_all(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[Seen]:
-    moving = {step.booking_id for step in steps}
-    book = _Book(clinic, (b for b in clinic.bookings if b.id not in moving))
-    won: list[Seen] = []
-    stale: list[dict[str, Any]] = []
-    for number, step in enumerate(steps):
-        wish = Wish(step.place, policy, step.patient_ref, allow_patient_overlap=False)
-        try:
-            seen = wish.decide(book.around(step), room_id=step.place.room_id)
-        except (RequestError, DateOutOfRangeError) as error:
-            stale.append({**step.name, "reasons": _reasons(error)})
-            continue
-        won.append(seen)
-        place = step.place
-        book.add(
-            Booking(
-                f"step {number}",
-                place.provider_id,
-                seen.slot.room.id,
-                place.appointment_type_id,
-                place.date,
-                place.start,
-                step.patient_ref,
-                is_overbooked=seen.slot.is_overbooked,
-            )
-        )
-    _refuse(stale)
-    return won
+    wishes = [_wish_of(step, policy) for step in steps]
+    outcomes = await asyncio.to_thread(lambda: list(decide_in_turn(clinic, wishes)))
+    _refuse(
+        [
+            {**step.name, "reasons": _reasons(outcome)}
+            for step, outcome in zip(steps, outcomes, strict=True)
+            if not isinstance(outcome, Seen)
+        ]
+    )
+    return [outcome for outcome in outcomes if isinstance(outcome, Seen)]
 
 
 def _reasons(error: Exception) -> list[str]:
@@ -241,58 +221,6 @@ def _reasons(error: Exception) -> list[str]:
             return [error.code]
         case _:
             return ["DATE_OUT_OF_RANGE"]
-
-
-class _Book:
-    """A clinic whose bookings are found by what they take, so that one place needs few rows."""
-
-    def __init__(self, clinic: Clinic, bookings: Iterable[Booking]) -> None:
-        self._clinic = clinic
-        self._by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
-        for booking in bookings:
-            self.add(booking)
-
-    def add(self, booking: Booking) -> None:
-        """Put one more booking in."""
-        for owner in (
-            booking.provider_id,
-            booking.room_id,
-            booking.appointment_type_id,
-            f"patient {booking.patient_ref}",
-        ):
-            self._by_owner[owner, booking.date].append(booking)
-
-    def around(self, step: Step) -> Clinic:
-        """Return what decides on a step's place."""
-        clinic, place = self._clinic, step.place
-        dates = [place.date + dt.timedelta(days=days) for days in (-1, 0, 1)]
-        owners = (
-            place.provider_id,
-            place.room_id,
-            place.appointment_type_id,
-            f"patient {step.patient_ref}",
-        )
-        found = {
-            b.id: b for owner in owners for date in dates for b in self._by_owner[str(owner), date]
-        }
-        return Clinic(
-            clinic.settings,
-            tuple(p for p in clinic.providers if p.id == place.provider_id),
-            tuple(r for r in clinic.rooms if r.id == place.room_id),
-            clinic.appointment_types,
-            tuple(
-                row
-                for row in clinic.availability
-                if row.provider_id in (None, place.provider_id)
-                and row.room_id in (None, place.room_id)
-            ),
-            tuple(
-                rule
-                for rule in clinic.overbooking_rules
-                if rule.provider_id in (None, place.provider_id)
-            ),
-            tuple(found.values()),
-        )
 
 
 async def _write_off_holds_that_ran_out(

@@ -80,10 +80,10 @@ class Part:
 
     provider_ids: Collection[str] | None = None
     room_ids: Collection[str] | None = None
-    capped_type_id: str | None = None
-    """A type whose bookings are wanted wherever they are if a cap counts them."""
-    patient_ref: str | None = None
-    """A patient whose bookings are wanted wherever they are."""
+    capped_type_ids: Collection[str] = ()
+    """Types whose bookings are wanted wherever they are if a cap counts them."""
+    patient_refs: Collection[str] = ()
+    """Patients whose bookings are wanted wherever they are."""
 
 
 WHOLE = Part()
@@ -120,10 +120,10 @@ async def load_clinic(
         values["provider_ids"] = list(part.provider_ids)
     if part.room_ids is not None:
         values["room_ids"] = list(part.room_ids)
-    if part.capped_type_id is not None:
-        values["capped_type_id"] = part.capped_type_id
-    if part.patient_ref is not None:
-        values["patient_ref"] = part.patient_ref
+    if part.capped_type_ids:
+        values["capped_type_ids"] = list(part.capped_type_ids)
+    if part.patient_refs:
+        values["patient_refs"] = list(part.patient_refs)
     row = (await connection.execute(_statement(frozenset(values)), values)).one()
     settings, providers, rooms, types, availability, rules, bookings = map(orjson.loads, row)
     return Clinic(
@@ -175,14 +175,14 @@ def _statement(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
         )
         near = bookings.date.between(bindparam("day_before"), bindparam("day_after"))
     wanted = or_(is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id))
-    if "capped_type_id" in given:
+    if "capped_type_ids" in given:
         capped = select(TYPES.c.id).where(
-            TYPES.c.id == bindparam("capped_type_id", type_=Uuid(as_uuid=False)),
-            TYPES.c.daily_cap.is_not(None),
+            is_of("capped_type_ids", TYPES.c.id), TYPES.c.daily_cap.is_not(None)
         )
-        wanted = or_(wanted, bookings.appointment_type_id == capped.scalar_subquery())
-    if "patient_ref" in given:
-        wanted = or_(wanted, bookings.patient_ref == bindparam("patient_ref"))
+        wanted = or_(wanted, bookings.appointment_type_id.in_(capped))
+    if "patient_refs" in given:
+        patients = bindparam("patient_refs", type_=ARRAY(Text))
+        wanted = or_(wanted, bookings.patient_ref == any_(patients))
     return select(
         _arrays(CLINIC, _SETTINGS),
         _arrays(PROVIDERS, _PROVIDER, is_of("provider_ids", PROVIDERS.c.id)),

@@ -8,7 +8,6 @@ which the horizon begins, so that buffers that reach over midnight need no speci
 
 from __future__ import annotations
 
-import datetime as dt
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solver import masks as masks_module
-from solver.clinic import DAY_MINUTES, AppointmentType, Booking, Clinic, SlotRequest, Span
+from solver.clinic import DAY_MINUTES, AppointmentType, Booking, SlotRequest, Span
 from solver.objective import preference_distance, room_surplus, shortest_durations
 from solver.problem import Placement, Plan, PlanStatus, Problem, Stage, StageName
 from solver.timeline import (

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from solver.greedy import greedy_puts
-from solver.instance import Instance, Put, Totals
+from solver.instance import Instance, Put
 from solver.joint import Columns, JointModel, Watch
 from solver.problem import Plan, PlanStatus, Problem, Progress, StageName
 
