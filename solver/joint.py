@@ -26,7 +26,7 @@ from ortools.sat.python import cp_model
 
 from solver.clinic import DAY_MINUTES, Span
 from solver.gaps import Derived, Gaps, Literal, Spot, Values, meet
-from solver.instance import Instance, Put, Standing
+from solver.instance import Instance, Put, Small, Standing
 from solver.timeline import Bools, Ints
 
 _FAR = 10**7
@@ -48,12 +48,17 @@ class Columns:
         return Columns(self.task[chosen], self.site[chosen], self.is_overbooked[chosen])
 
     @classmethod
-    def of(cls, instance: Instance, tasks: Iterable[int]) -> Columns:
-        """Every column of some tasks."""
+    def of(
+        cls,
+        instance: Instance,
+        tasks: Iterable[int],
+        narrow: Callable[[int, Small], Small] = lambda _task, sites: sites,
+    ) -> Columns:
+        """The columns of some tasks; `narrow` picks from a task's sites."""
         task, site, is_overbooked = [], [], []
         for number in tasks:
             kind = instance.kinds[instance.tasks[number].kind]
-            sites = instance.columns(number)
+            sites = narrow(number, instance.columns(number))
             for table, over in ((kind.regular, False), (kind.allowed, True)):
                 passed = sites[table.ravel()[sites]]
                 task.append(np.full(len(passed), number, np.int64))
@@ -861,6 +866,9 @@ class JointModel:
         parameters.num_workers = 1
         parameters.linearization_level = 2
         parameters.random_seed = seed
+        parameters.cp_model_probing_level = 0
+        parameters.symmetry_level = 0
+        parameters.max_presolve_iterations = 1
         parameters.max_time_in_seconds = max(0.0, time_limit)
         if work_limit is not None:
             parameters.max_deterministic_time = work_limit
