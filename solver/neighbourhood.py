@@ -1,0 +1,369 @@
+"""Large-neighbourhood search (Shaw 1998) over blocks of provider-days.
+
+A block is a few providers on a few dates. All that is placed there is lifted, requests that found
+no place are added, the linear relaxation of the block is sifted to a kernel, and CP-SAT solves the
+kernel from the incumbent, rooms and all. Blocks that share no provider, date or task can be solved
+side by side, in processes, and their answers put together.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.synchronize import Event
+
+import numpy as np
+
+from solver.gaps import meet
+from solver.instance import Instance, Put
+from solver.joint import Columns, JointModel, Outcome, Watch
+from solver.kernel import Floats, Lagrangian, Sifter, priority_worth
+from solver.problem import Problem
+from solver.timeline import Bools
+
+KERNEL_FROM = 1500
+"""Blocks of fewer columns are solved whole."""
+ROOMS = 8
+"""The most rooms offered at one type and start of a block, beside those that are in use."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a plan to solve again.
+
+    Attributes
+    ----------
+    pairs
+        The providers and days.
+    waiting
+        Tasks that could be placed there, and how many of each.
+    with_gap
+        Whether the gap part of the score counts, or only what is linear in the placements.
+    work_limit
+        In the solver's deterministic seconds.
+    """
+
+    pairs: frozenset[tuple[int, int]]
+    waiting: tuple[tuple[int, int], ...]
+    with_gap: bool
+    work_limit: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What solving a block brought: its placements, or None when nothing better was found."""
+
+    puts: list[Put] | None
+    is_proved: bool
+    size: tuple[int, int]
+
+
+def solve_block(
+    instance: Instance, watch: Watch, puts: Sequence[Put], block: Block, time_limit: float
+) -> Answer:
+    """Solve a block, everything outside it standing as in `puts`."""
+    inside = [p for p in puts if (p.provider, p.day) in block.pairs]
+    outside = [p for p in puts if (p.provider, p.day) not in block.pairs]
+    left: dict[int, int] = defaultdict(int, block.waiting)
+    for put in inside:
+        left[put.task] += 1
+    columns = _columns_in(instance, sorted(left), block.pairs)
+    if not len(columns):
+        return Answer(None, is_proved=True, size=(0, 0))
+    if len(columns) > KERNEL_FROM:
+        share = 0.5 if block.with_gap else 0.1
+        worth = priority_worth(instance, columns, share)
+        sifter = Sifter(instance, columns, left, worth, outside)
+        start = positions(instance, columns, inside)
+        columns = sifter.run(
+            start, time_limit=time_limit / 2, tolerance=0.02, should_stop=watch.should_stop
+        ).kernel
+    joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
+    score = joint.score(with_gap=block.with_gap)
+    most = sum(len(t.members) for t in instance.tasks) + len(instance.fixed)
+    objective = instance.unit * most * joint.expression("priority") + score
+    joint.hint(inside)
+    outcome = joint.maximise(
+        objective,
+        time_limit=time_limit,
+        seed=block.seed,
+        work_limit=block.work_limit,
+        watch=watch,
+    )
+    return Answer(outcome.puts, outcome.is_proved, joint.size())
+
+
+def _columns_in(
+    instance: Instance, tasks: Iterable[int], pairs: frozenset[tuple[int, int]]
+) -> Columns:
+    """The columns of some tasks at the provider-days of a block."""
+    inside = {}
+    for number in {instance.tasks[i].kind for i in tasks}:
+        mask = np.zeros(instance.kinds[number].shape, np.bool_)
+        for provider, day in pairs:
+            mask[provider, day] = True
+        inside[number] = mask.ravel()
+    return Columns.of(
+        instance, tasks, lambda i, sites: sites[inside[instance.tasks[i].kind][sites]]
+    )
+
+
+def positions(instance: Instance, columns: Columns, puts: Sequence[Put]) -> list[int]:
+    """Return where `puts` are among the columns, for those that are."""
+    wanted = set()
+    for put in puts:
+        kind = instance.kinds[instance.tasks[put.task].kind]
+        s = int(np.searchsorted(kind.starts, put.start))
+        site = int(np.ravel_multi_index((put.provider, put.day, s), kind.shape))
+        wanted.add((put.task, site, put.is_overbooked))
+    of_task = np.flatnonzero(np.isin(columns.task, [put.task for put in puts]))
+    return [
+        c
+        for c in of_task.tolist()
+        if (int(columns.task[c]), int(columns.site[c]), bool(columns.is_overbooked[c])) in wanted
+    ]
+
+
+class Blocks:
+    """Chooses blocks, around tasks that wait; they grow while they are solved with ease."""
+
+    def __init__(self, instance: Instance, seed: int) -> None:
+        self._instance = instance
+        self._chance = np.random.default_rng(seed)
+        self.pairs = 6.0 if len(instance.dates) > 1 else 3.0
+
+    def adapt(self, *, is_proved: bool) -> None:
+        """Take larger blocks after one that was solved to the end, smaller ones after others."""
+        self.pairs = min(30.0, self.pairs * 1.04) if is_proved else max(2.0, self.pairs * 0.93)
+
+    def choose(
+        self,
+        puts: Sequence[Put],
+        running: Iterable[Block],
+        *,
+        with_gap: bool,
+        work_limit: float,
+    ) -> Block:
+        """Return a block that shares neither task nor, where it can, a date with those running.
+
+        Blocks of different dates have no room, patient or cap in common; others may clash.
+        """
+        instance, chance = self._instance, self._chance
+        running = list(running)
+        busy = {pair for block in running for pair in block.pairs}
+        taken = {task for block in running for task, _ in block.waiting}
+        taken |= {p.task for p in puts if (p.provider, p.day) in busy}
+        waiting = {i: n for i, n in self._waiting(puts).items() if i not in taken}
+        days: list[int] = chance.permutation(len(instance.dates)).tolist()
+        free = [d for d in days if all(d != day for _, day in busy)]
+        pairs = self._pairs(free or days, waiting) - busy
+        fits = [i for i in waiting if self._could(i, pairs)]
+        weight = {i: instance.tasks[i].priority * chance.random() ** 0.3 for i in fits}
+        fits.sort(key=lambda i: -weight[i])
+        return Block(
+            pairs,
+            tuple((i, waiting[i]) for i in fits[:40]),
+            with_gap,
+            work_limit,
+            int(chance.integers(1 << 30)),
+        )
+
+    def _waiting(self, puts: Sequence[Put]) -> dict[int, int]:
+        left = {i: len(t.members) for i, t in enumerate(self._instance.tasks) if t.own is None}
+        for put in puts:
+            if put.task in left:
+                left[put.task] -= 1
+        return {i: n for i, n in left.items() if n and len(self._instance.columns(i))}
+
+    def _pairs(self, days: list[int], waiting: dict[int, int]) -> frozenset[tuple[int, int]]:
+        instance, chance = self._instance, self._chance
+        providers = len(instance.providers)
+        days = days[: max(1, min(len(days), round(self.pairs**0.5)))]
+        most = max(2, round(self.pairs / len(days)))
+        able: set[int] = set()
+        around = [i for i in waiting if set(instance.tasks[i].days) & set(days)]
+        if around:
+            weight = np.array([instance.tasks[i].priority for i in around], np.float64)
+            seed = around[int(chance.choice(len(around), p=weight / weight.sum()))]
+            kind = instance.kinds[instance.tasks[seed].kind]
+            able = set((instance.columns(seed) // (kind.shape[1] * kind.shape[2])).tolist())
+        first = chance.permutation(sorted(able)).tolist()[: max(1, most * 2 // 3)]
+        rest = [p for p in chance.permutation(providers).tolist() if p not in first]
+        chosen = (first + rest)[:most]
+        return frozenset((p, d) for p in chosen for d in days)
+
+    def _could(self, number: int, pairs: frozenset[tuple[int, int]]) -> bool:
+        task = self._instance.tasks[number]
+        kind = self._instance.kinds[task.kind]
+        return any(
+            d in task.days
+            and task.provider in (-1, p)
+            and bool((kind.regular[p, d] | kind.allowed[p, d]).any())
+            for p, d in pairs
+        )
+
+
+def combined(
+    instance: Instance, puts: Sequence[Put], block: Block, new: Sequence[Put]
+) -> list[Put] | None:
+    """Put a block's answer in the place of what was there; None when it clashes with the rest.
+
+    What stands outside the block may have changed while the block was being solved.
+    """
+    outside = [p for p in puts if (p.provider, p.day) not in block.pairs]
+    days = {day for _, day in block.pairs}
+    by_room: dict[int, list[Put]] = defaultdict(list)
+    by_patient: dict[str, list[Put]] = defaultdict(list)
+    placed: dict[int, int] = defaultdict(int)
+    of_kind: dict[tuple[int, int], int] = defaultdict(int)
+    for put in outside:
+        task = instance.tasks[put.task]
+        placed[put.task] += 1
+        of_kind[task.kind, put.day] += 1
+        if any(abs(put.day - day) <= 1 for day in days):
+            by_room[put.room].append(put)
+            if task.patient is not None:
+                by_patient[task.patient].append(put)
+    standing: dict[tuple[int, int], int] = defaultdict(int)
+    for s in instance.fixed:
+        standing[s.kind, s.day] += 1
+    for put in new:
+        task = instance.tasks[put.task]
+        placed[put.task] += 1
+        of_kind[task.kind, put.day] += 1
+        cap = instance.kinds[task.kind].row.daily_cap
+        if (
+            placed[put.task] > len(task.members)
+            or (
+                cap is not None
+                and of_kind[task.kind, put.day] > max(0, cap - standing[task.kind, put.day])
+            )
+            or any(meet(instance.room_busy(put), instance.room_busy(o)) for o in by_room[put.room])
+            or (
+                task.patient is not None
+                and any(
+                    meet(instance.appointment(put), instance.appointment(o))
+                    for o in by_patient[task.patient]
+                )
+            )
+        ):
+            return None
+    return [*outside, *new]
+
+
+def bound(instance: Instance, watch: Watch, target: float, time_limit: float) -> float:
+    """Bound the priorities of a problem that is too large to be sifted."""
+    lagrangian = Lagrangian(instance)
+    return lagrangian.run(target, time_limit=time_limit, should_stop=watch.should_stop)
+
+
+def relax(instance: Instance, watch: Watch, time_limit: float) -> Relaxed:
+    """Sift the relaxation of the whole problem for the priorities."""
+    tasks = range(len(instance.tasks))
+    columns = Columns.of(instance, tasks)
+    left = {i: len(instance.tasks[i].members) for i in tasks}
+    share = 0.5 / max(1, sum(left.values()))
+    sifter = Sifter(instance, columns, left, priority_worth(instance, columns, share))
+    sifted = sifter.run(
+        [], time_limit=time_limit, first=10, per_task=4, should_stop=watch.should_stop
+    )
+    return Relaxed(sifted.bound, sifter.priced)
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """A bound on the priorities, and each column's reduced worth at the duals that prove it."""
+
+    bound: float
+    priced: Floats | None
+
+    def count(self, value: int) -> int:
+        """Return how many columns could have a part in a plan of more priority than `value`."""
+        return 0 if self.priced is None else int(self._could_matter(value).sum())
+
+    def _could_matter(self, value: int) -> Bools:
+        assert self.priced is not None
+        could: Bools = self.priced >= value + 1 - self.bound - 1e-6
+        return could
+
+    def columns(self, instance: Instance, puts: Sequence[Put]) -> Columns:
+        """Return those columns, and those of `puts`."""
+        every = Columns.of(instance, range(len(instance.tasks)))
+        keep = self._could_matter(instance.totals(puts).priority)
+        keep[positions(instance, every, puts)] = True
+        return every[keep]
+
+
+def close(
+    instance: Instance,
+    watch: Watch,
+    relaxed: Relaxed,
+    puts: Sequence[Put],
+    time_limit: float,
+) -> tuple[Outcome, tuple[int, int]]:
+    """Look for more priority than `puts` have among all columns that could have a part in it.
+
+    A column whose reduced worth is so low that no plan with it can be better is left out
+    (reduced-cost fixing), so when nothing is found nothing is there.
+    """
+    left = {i: len(t.members) for i, t in enumerate(instance.tasks)}
+    joint = JointModel(instance, relaxed.columns(instance, puts), left)
+    joint.hint(puts)
+    outcome = joint.maximise(joint.expression("priority"), time_limit=time_limit, watch=watch)
+    return outcome, joint.size()
+
+
+# Processes
+
+_process: tuple[Instance, Event] | None = None
+
+
+def _begin(problem: Problem, stop: Event) -> None:
+    global _process  # noqa: PLW0603
+    _process = Instance(problem), stop
+
+
+def _run[*A, T](job: Callable[[Instance, Watch, *A], T], args: tuple[*A]) -> T:
+    assert _process is not None
+    instance, stop = _process
+    return job(instance, Watch(stop.is_set, lambda _value, _bound: None), *args)
+
+
+class Team:
+    """Processes that each know the problem and do jobs on it; with one worker, this one does.
+
+    A job is a function of the instance, and of what else it is given.
+    """
+
+    def __init__(self, instance: Instance, workers: int, watch: Watch) -> None:
+        self._instance = instance
+        self._watch = watch
+        self.workers = max(1, workers)
+        self._pool: ProcessPoolExecutor | None = None
+        if self.workers > 1:
+            context = multiprocessing.get_context("spawn")
+            self._stop = context.Event()
+            self._pool = ProcessPoolExecutor(
+                self.workers,
+                mp_context=context,
+                initializer=_begin,
+                initargs=(instance.problem, self._stop),
+            )
+
+    def submit[*A, T](self, job: Callable[[Instance, Watch, *A], T], *args: *A) -> Future[T]:
+        """Have a job done; without other processes it is done when this returns."""
+        if self._pool is not None:
+            return self._pool.submit(_run, job, args)
+        done: Future[T] = Future()
+        done.set_result(job(self._instance, self._watch, *args))
+        return done
+
+    def end(self) -> None:
+        """Stop whatever runs and let the processes go."""
+        if self._pool is not None:
+            self._stop.set()
+            self._pool.shutdown(wait=True, cancel_futures=True)
