@@ -59,6 +59,8 @@ class Masks:
         [S] candidate starts, minutes.
     regular, overbooked
         [P, S] where the provider may take a regular or an overbooked placement.
+    allowed
+        [P, S] where an overbooking rule would cover a placement, whether or not it needs one.
     room_free
         [R, S] where the room may take the placement.
     idle_before, idle_after
@@ -75,6 +77,7 @@ class Masks:
     starts: Ints
     regular: Bools
     overbooked: Bools
+    allowed: Bools
     room_free: Bools
     idle_before: Ints
     idle_after: Ints
@@ -239,6 +242,7 @@ def build(day: Day, request: SlotRequest) -> Masks:
         starts=starts,
         regular=regular & open_to_provider,
         overbooked=overbooked & open_to_provider,
+        allowed=allowed & open_to_provider,
         room_free=room_free,
         idle_before=idle_before,
         idle_after=idle_after,

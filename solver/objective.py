@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from solver.clinic import AppointmentType, Clinic, InvalidClinicError, Room, SlotRequest
+from solver.clinic import AppointmentType, Clinic, InvalidClinicError, Room, SlotRequest, Span
 from solver.masks import Masks
 from solver.timeline import Ints
 
@@ -127,7 +127,9 @@ class Scores:
             weights=weights,
             masks=masks,
             decay=masks.day.clinic.settings.preference_decay_minutes,
-            distance=_distance(masks, request),
+            distance=preference_distance(
+                request.preferred, masks.kind.duration_minutes, masks.starts
+            ),
             gap_quarters=np.where(
                 masks.meets > 0,
                 0,
@@ -189,12 +191,13 @@ class Scores:
         return scaled.numerator
 
 
-def _distance(masks: Masks, request: SlotRequest) -> Ints:
-    if request.preferred is None:
-        return np.zeros(len(masks.starts), np.int64)
-    opens, closes = request.preferred
-    last = max(opens, closes - masks.kind.duration_minutes)
-    return np.maximum(0, np.maximum(opens - masks.starts, masks.starts - last))
+def preference_distance(preferred: Span | None, duration: int, starts: Ints) -> Ints:
+    """[S] minutes from each start to the starts that the preferred window would have."""
+    if preferred is None:
+        return np.zeros(len(starts), np.int64)
+    opens, closes = preferred
+    last = max(opens, closes - duration)
+    return np.maximum(0, np.maximum(opens - starts, starts - last))
 
 
 def _side_halves(idle: Ints, shortest: Ints) -> Ints:

@@ -22,6 +22,9 @@ type PlanStatus = Literal["optimal", "feasible", "infeasible", "stopped"]
 """``optimal``: every stage is proved; ``infeasible``: no request can be placed even alone."""
 
 
+type StageName = Literal["saved", "priority", "moved", "distance", "score"]
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A wish for one appointment on one of some days.
@@ -105,7 +108,7 @@ class Stage:
     objectives that the stages before it reached.
     """
 
-    name: Literal["saved", "priority", "moved", "distance", "score"]
+    name: StageName
     objective: Fraction
     bound: Fraction
 

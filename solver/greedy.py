@@ -1,0 +1,251 @@
+"""A legal plan within about a second: the most pressing first, each at its best place.
+
+It is what every better method starts from and what is left when there is no time for one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solver.clinic import DAY_MINUTES, Span
+from solver.instance import Instance, Kind, Put, Small
+from solver.problem import Plan, Problem
+from solver.timeline import Bools, Ints
+
+type Counts = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """What stands, seen from one kind's table.
+
+    Attributes
+    ----------
+    meets
+        [P, D, S] live bookings of the provider that the busy span meets.
+    taken
+        [R, D, S] live bookings in the room that the busy span meets.
+    rooms
+        [D, S] rooms that are free.
+    behind, ahead
+        [P, D, S] where the neighbour or the window's edge before and after is, absolute.
+    """
+
+    kind: Kind
+    meets: Counts
+    taken: Counts
+    rooms: Counts
+    behind: Small
+    ahead: Small
+
+    @classmethod
+    def blank(cls, kind: Kind) -> _Sheet:
+        return cls(
+            kind,
+            np.zeros(kind.shape, np.int16),
+            np.zeros(kind.room_free.shape, np.int16),
+            kind.room_free.sum(axis=0, dtype=np.int16),
+            kind.opens.copy(),
+            kind.closes.copy(),
+        )
+
+
+class Board:
+    """The book as it fills up: which sites are still free, for every kind at once."""
+
+    def __init__(self, instance: Instance, puts: Iterable[Put] = ()) -> None:
+        self._instance = instance
+        self._sheets = [_Sheet.blank(kind) for kind in instance.kinds]
+        shape = (len(instance.providers), len(instance.dates))
+        self._regular = np.zeros(shape, np.int64)
+        self._overbooked = np.zeros(shape, np.int64)
+        self._of_kind = np.zeros((len(instance.kinds), shape[1]), np.int64)
+        self._starts: set[tuple[int, int]] = set()
+        self._patients: dict[tuple[str, int], list[Span]] = defaultdict(list)
+        caps = [p.daily_cap for p in instance.providers]
+        self._caps = np.array([2**31 if cap is None else cap for cap in caps], np.int64)
+        puts = list(puts)
+        for s in instance.staying(puts):
+            if s.provider >= 0:
+                self._occupy(s.provider, s.busy)
+                self._starts.add((s.provider, s.at))
+            if s.room >= 0:
+                self._occupy_room(s.room, s.room_busy)
+            if 0 <= s.day < shape[1]:
+                self._of_kind[s.kind, s.day] += 1
+                self._remember(s.booking.patient_ref, s.kind, s.day, s.booking.start)
+                if s.provider >= 0:
+                    counts = self._overbooked if s.booking.is_overbooked else self._regular
+                    counts[s.provider, s.day] += 1
+        for put in puts:
+            self.add(put)
+
+    def add(self, put: Put) -> None:
+        """Let a placement stand."""
+        task = self._instance.tasks[put.task]
+        self._occupy(put.provider, self._instance.busy(put))
+        self._occupy_room(put.room, self._instance.room_busy(put))
+        self._starts.add((put.provider, put.day * DAY_MINUTES + put.start))
+        self._of_kind[task.kind, put.day] += 1
+        self._remember(task.patient, task.kind, put.day, put.start)
+        (self._overbooked if put.is_overbooked else self._regular)[put.provider, put.day] += 1
+
+    def _remember(self, patient: str | None, kind: int, day: int, start: int) -> None:
+        if patient is not None:
+            end = start + self._instance.kinds[kind].row.duration_minutes
+            self._patients[patient, day].append((start, end))
+
+    def _occupy(self, provider: int, busy: Span) -> None:
+        for sheet in self._sheets:
+            starts, ends = sheet.kind.busy_start[provider], sheet.kind.busy_end[provider]
+            for day in self._days(busy):
+                before = int(np.searchsorted(ends[day], busy[0], "right"))
+                behind = int(np.searchsorted(starts[day], busy[1], "left"))
+                sheet.meets[provider, day, before:behind] += 1
+                ahead = sheet.ahead[provider, day, :before]
+                np.minimum(ahead, busy[0], out=ahead)
+                later = sheet.behind[provider, day, behind:]
+                np.maximum(later, busy[1], out=later)
+
+    def _occupy_room(self, room: int, busy: Span) -> None:
+        for sheet in self._sheets:
+            kind = sheet.kind
+            for day in self._days(busy):
+                midnight = day * DAY_MINUTES
+                first = np.searchsorted(
+                    kind.starts, busy[0] - midnight - kind.room_after[room], "right"
+                )
+                last = np.searchsorted(
+                    kind.starts, busy[1] - midnight + kind.row.buffer_before, "left"
+                )
+                taken = sheet.taken[room, day, first:last]
+                sheet.rooms[day, first:last] -= (taken == 0) & kind.room_free[room, day, first:last]
+                taken += 1
+
+    def _days(self, busy: Span) -> range:
+        """The days whose sites a busy span could meet."""
+        first, last = busy[0] // DAY_MINUTES, busy[1] // DAY_MINUTES
+        return range(max(0, first - 1), min(len(self._instance.dates), last + 2))
+
+    def best(self, number: int, *, is_overbooked: bool) -> Put | None:
+        """Return the best place of a kind for a task, or None."""
+        instance, task = self._instance, self._instance.tasks[number]
+        sheet, kind = self._sheets[task.kind], self._instance.kinds[task.kind]
+        sites = instance.columns(number)
+        sites = sites[self._fits(task.kind, sites, is_overbooked=is_overbooked)]
+        if not len(sites):
+            return None
+        provider, day, s = np.unravel_index(sites, kind.shape)
+        if task.patient is not None:
+            clear = self._clear_of_patient(task.patient, kind, day, kind.starts[s])
+            sites, provider, day, s = sites[clear], provider[clear], day[clear], s[clear]
+            if not len(sites):
+                return None
+        if task.own is not None:
+            worth = -abs(day * DAY_MINUTES + kind.starts[s] - task.own.at)
+        else:
+            worth = instance.preference(number, kind.starts[s])
+            if not is_overbooked:
+                worth = worth + instance.gap_quarter * self._gap(sheet, sites, provider)
+        chosen = int(worth.argmax())
+        at = int(day[chosen]), int(s[chosen])
+        free = np.flatnonzero(kind.room_free[:, *at] & (sheet.taken[:, *at] == 0))
+        room = int(free[kind.surplus[free].argmin()])
+        return Put(
+            number, int(provider[chosen]), room, at[0], int(kind.starts[at[1]]), is_overbooked
+        )
+
+    def _fits(self, number: int, sites: Ints, *, is_overbooked: bool) -> Bools:
+        sheet, kind = self._sheets[number], self._instance.kinds[number]
+        providers, days, starts = kind.shape
+        provider_day = sites // starts
+        fits: Bools = sheet.rooms.ravel()[sites % (days * starts)] > 0
+        cap = kind.row.daily_cap
+        if cap is not None:
+            fits &= (self._of_kind[number] < cap)[provider_day % days]
+        meets = sheet.meets.ravel()[sites]
+        is_free = (meets == 0) & (self._regular < self._caps[:, None]).ravel()[provider_day]
+        if not is_overbooked:
+            return fits & is_free & kind.regular.ravel()[sites]
+        fits &= ~is_free & kind.allowed.ravel()[sites]
+        for position in np.flatnonzero(fits).tolist():
+            p, d, s = np.unravel_index(int(sites[position]), kind.shape)
+            start = int(kind.starts[s])
+            put = Put(-1, int(p), -1, int(d), start, is_overbooked)
+            overlap = self._instance.max_overlap(number, put, int(self._overbooked[p, d]))
+            fits[position] = (
+                meets[position] <= overlap and (p, d * DAY_MINUTES + start) not in self._starts
+            )
+        return fits
+
+    def _clear_of_patient(
+        self, patient: str, kind: Kind, day: NDArray[np.intp], starts: Ints
+    ) -> Bools:
+        clear = np.ones(len(day), np.bool_)
+        for on in set(day.tolist()):
+            for start, end in self._patients.get((patient, on), ()):
+                meets = (starts < end) & (starts + kind.row.duration_minutes > start)
+                clear &= ~((day == on) & meets)
+        return clear
+
+    def _gap(self, sheet: _Sheet, sites: Ints, provider: NDArray[np.intp]) -> Ints:
+        """[n] the gap part, in quarters, as the book stands."""
+        kind, shortest = sheet.kind, self._instance.shortest[provider]
+        quarters = np.zeros(len(sites), np.int64)
+        for idle in (
+            kind.busy_start.ravel()[sites] - sheet.behind.ravel()[sites],
+            sheet.ahead.ravel()[sites] - kind.busy_end.ravel()[sites],
+        ):
+            quarters += np.where(idle <= 0, 2, np.where(idle < shortest, 0, 1))
+        return quarters
+
+
+def greedy_puts(instance: Instance) -> list[Put]:
+    """Return a legal plan: displaced bookings first, then requests.
+
+    Requests go by priority, fewest options, longest first. Whatever finds no regular place is
+    tried again as overbooked.
+    """
+    board = Board(instance)
+    tasks = instance.tasks
+    options = [len(instance.columns(i)) for i in range(len(tasks))]
+
+    def pressing(number: int) -> tuple[int, int, int, int]:
+        task = tasks[number]
+        duration = instance.kinds[task.kind].row.duration_minutes
+        return -task.priority, options[number], -duration, number
+
+    puts: list[Put] = []
+    moves = [i for i, t in enumerate(tasks) if t.is_displaced]
+    requests = [i for i, t in enumerate(tasks) if t.own is None]
+    for phase in (moves, requests):
+        left = [i for i in sorted(phase, key=pressing) for _ in tasks[i].members if options[i]]
+        for is_overbooked in (False, True):
+            missed = []
+            for number in left:
+                put = board.best(number, is_overbooked=is_overbooked)
+                if put is None:
+                    missed.append(number)
+                else:
+                    board.add(put)
+                    puts.append(put)
+            left = missed
+    return puts
+
+
+def greedy(problem: Problem) -> Plan:
+    """Return a legal plan quickly, with the bounds that need no solver."""
+    began = time.perf_counter()
+    instance = Instance(problem)
+    return instance.plan(
+        greedy_puts(instance),
+        status="feasible",
+        bounds=instance.easy_bounds(),
+        seconds=time.perf_counter() - began,
+    )

@@ -1,0 +1,604 @@
+"""A planning problem laid out as arrays: what may still be placed where, and what stands already.
+
+Bookings that may move are lifted out of the book before the masks are built, so the masks know
+only what stays whatever happens. Every appointment type has one dense table over providers, dates
+and starts; a *site* is a position in it. Minutes are absolute: they count from the midnight at
+which the horizon begins, so that buffers that reach over midnight need no special case.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import lcm
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solver import masks as masks_module
+from solver.clinic import DAY_MINUTES, AppointmentType, Booking, Clinic, SlotRequest, Span
+from solver.objective import preference_distance, room_surplus, shortest_durations
+from solver.problem import Placement, Plan, PlanStatus, Problem, Stage, StageName
+from solver.timeline import (
+    Bools,
+    Day,
+    Ints,
+    instant,
+    provider_busy_span,
+    room_busy_span,
+    window_around,
+)
+
+type Small = NDArray[np.int32]
+
+
+class Put(NamedTuple):
+    """A task placed; positions, not ids. `start` counts from the midnight of its day."""
+
+    task: int
+    provider: int
+    room: int
+    day: int
+    start: int
+    is_overbooked: bool
+
+
+class Standing(NamedTuple):
+    """A booking that stands (or stood) somewhere; positions are -1 for rows that are not there.
+
+    Spans and `at`, its start, are absolute minutes; `window` is the provider's open window around
+    it, if there is one.
+    """
+
+    booking: Booking
+    kind: int
+    provider: int
+    room: int
+    day: int
+    at: int
+    busy: Span
+    room_busy: Span
+    window: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Requests that are alike, or one booking that may move.
+
+    `members` are the ids that the task stands for; a booking's task has one and priority 0.
+    `provider` is -1 when any will do; `own` is where a booking stood.
+    """
+
+    kind: int
+    members: tuple[str, ...]
+    priority: int
+    days: tuple[int, ...]
+    provider: int
+    preferred: Span | None
+    patient: str | None
+    own: Standing | None = None
+    is_displaced: bool = False
+
+    @property
+    def stays_if_not_moved(self) -> bool:
+        """Whether it is a booking that keeps its place when it is not moved."""
+        return self.own is not None and not self.is_displaced
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One appointment type's table.
+
+    Attributes
+    ----------
+    regular, allowed
+        [P, D, S] where the masks pass a regular placement, and where an overbooking rule could
+        allow one, with some room that is not taken for good.
+    room_free
+        [R, D, S] where the room is not taken for good.
+    opens, closes
+        [P, D, S] the edges of the provider's window around the appointment, absolute.
+    before, after, room_after
+        [P], [P], [R] minutes that a busy span has more than the appointment.
+    """
+
+    row: AppointmentType
+    starts: Ints
+    regular: Bools
+    allowed: Bools
+    room_free: Bools
+    opens: Small
+    closes: Small
+    before: Ints
+    after: Ints
+    room_after: Ints
+    surplus: Ints
+
+    @cached_property
+    def busy_start(self) -> Small:
+        """[P, D, S] where the provider busy span starts, absolute."""
+        return (self._at - self.before[:, None, None]).astype(np.int32)
+
+    @cached_property
+    def busy_end(self) -> Small:
+        """[P, D, S] where the provider busy span ends, absolute."""
+        return (self._at + self.after[:, None, None]).astype(np.int32)
+
+    @property
+    def _at(self) -> Ints:
+        """[1, D, S] the starts, absolute."""
+        midnights = np.arange(self.shape[1]) * DAY_MINUTES
+        return (midnights[:, None] + self.starts[None, :])[None]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Providers, dates, starts."""
+        providers, days, starts = self.regular.shape
+        return providers, days, starts
+
+
+class Totals(NamedTuple):
+    """What a plan is worth, the earlier the weightier; moves and minutes count as negative."""
+
+    saved: int
+    priority: int
+    moved: int
+    distance: int
+    score: int
+
+
+class Instance:
+    """A problem as arrays. See the module.
+
+    Attributes
+    ----------
+    kinds
+        A table per appointment type, in the clinic's order.
+    tasks
+        What is to be placed; those of bookings first.
+    fixed
+        Bookings that stay whatever happens, of the horizon and the dates beside it.
+    unit
+        The score's unit: scores are whole multiples of 1 / `unit`.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.dates = problem.dates
+        movable = {b.id for b in problem.clinic.bookings if self._may_move(b)}
+        self.clinic = problem.clinic.with_bookings(
+            b for b in problem.clinic.bookings if b.id not in movable
+        )
+        days = [Day.of(self.clinic, date) for date in self.dates]
+        self.providers, self.rooms = days[0].providers, days[0].rooms
+        self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
+        self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
+        self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
+        self.windows = [
+            [
+                (opens + day * DAY_MINUTES, closes + day * DAY_MINUTES)
+                for day in range(len(days))
+                for opens, closes in days[day].provider_windows[p]
+            ]
+            for p in range(len(self.providers))
+        ]
+        self.shortest = shortest_durations(self.clinic, [p.skills for p in self.providers])
+        self.kinds = [self._kind(days, row) for row in self.clinic.appointment_types]
+        self.fixed = [self._standing(b) for b in self.clinic.bookings if b.is_live]
+        lifted = [self._standing(b) for b in problem.clinic.bookings if b.id in movable]
+        self.tasks = [*self._booking_tasks(lifted), *self._request_tasks()]
+        self.unit = self._score_unit()
+        self._columns: dict[int, Ints] = {}
+
+    # Laying out
+
+    def _may_move(self, booking: Booking) -> bool:
+        problem = self.problem
+        begins = instant(problem.clinic.settings.zone, booking.date, booking.start)
+        return (
+            booking.id in problem.movable
+            and booking.is_live
+            and booking.date in problem.dates
+            and begins >= problem.now
+            and booking.provider_id in problem.clinic.provider_by_id
+            and booking.room_id in problem.clinic.room_by_id
+        )
+
+    def _kind(self, days: Sequence[Day], row: AppointmentType) -> Kind:
+        by_day = [
+            masks_module.build(day, SlotRequest(row.id, day.date, self.problem.now)) for day in days
+        ]
+        starts = by_day[0].starts
+        regular = np.stack([m.regular for m in by_day], axis=1)
+        allowed = np.stack([m.allowed for m in by_day], axis=1)
+        room_free = np.stack([m.room_free for m in by_day], axis=1)
+        some_room = room_free.any(axis=0)
+        opens = np.zeros(regular.shape, np.int32)
+        closes = np.zeros(regular.shape, np.int32)
+        for d, day in enumerate(days):
+            for p, windows in enumerate(day.provider_windows):
+                for start, end in windows:
+                    inside = slice(*np.searchsorted(starts, (start, end)).tolist())
+                    opens[p, d, inside] = start + d * DAY_MINUTES
+                    closes[p, d, inside] = end + d * DAY_MINUTES
+        before = [max(row.buffer_before, p.buffer_before) for p in self.providers]
+        after = [max(row.buffer_after, p.buffer_after) for p in self.providers]
+        return Kind(
+            row=row,
+            starts=starts,
+            regular=regular & some_room,
+            allowed=allowed & some_room & self.problem.allow_overbooking,
+            room_free=room_free,
+            opens=opens,
+            closes=closes,
+            before=np.array(before, np.int64),
+            after=np.array(after, np.int64) + row.duration_minutes,
+            room_after=np.array(
+                [max(row.buffer_after, r.turnover_minutes) for r in self.rooms], np.int64
+            )
+            + row.duration_minutes,
+            surplus=np.array([room_surplus(row, r) for r in self.rooms], np.int64),
+        )
+
+    def _standing(self, booking: Booking) -> Standing:
+        provider = self.provider_at.get(booking.provider_id, -1)
+        room = self.room_at.get(booking.room_id, -1)
+        kind = self.clinic.type_by_id[booking.appointment_type_id]
+        day = (booking.date - self.problem.start_date).days
+        midnight = day * DAY_MINUTES
+        at = midnight + booking.start
+        busy, window = (at, at + kind.duration_minutes), None
+        if provider >= 0:
+            busy = provider_busy_span(self.providers[provider], kind, at)
+            window = window_around(self.windows[provider], at, at + kind.duration_minutes)
+        room_busy = room_busy_span(self.rooms[room], kind, at) if room >= 0 else (0, 0)
+        return Standing(
+            booking, self.kind_at[kind.id], provider, room, day, at, busy, room_busy, window
+        )
+
+    def _booking_tasks(self, lifted: Iterable[Standing]) -> list[Task]:
+        return [
+            Task(
+                kind=own.kind,
+                members=(own.booking.id,),
+                priority=0,
+                days=tuple(range(len(self.dates))),
+                provider=-1,
+                preferred=None,
+                patient=own.booking.patient_ref,
+                own=own,
+                is_displaced=own.booking.id in self.problem.displaced,
+            )
+            for own in lifted
+        ]
+
+    def _request_tasks(self) -> list[Task]:
+        alike: dict[tuple[object, ...], list[str]] = defaultdict(list)
+        tasks: dict[tuple[object, ...], Task] = {}
+        for r in self.problem.requests:
+            days = tuple(
+                d for d, date in enumerate(self.dates) if r.dates is None or date in r.dates
+            )
+            provider = -1
+            if r.provider_id is not None:
+                provider = self.provider_at.get(r.provider_id, -1)
+                days = days if provider >= 0 else ()
+            kind = self.kind_at.get(r.appointment_type_id, -1)
+            key = (kind, r.priority, days, provider, r.preferred, r.patient_ref)
+            alike[key].append(r.id)
+            tasks[key] = Task(
+                kind=max(kind, 0),
+                members=tuple(alike[key]),
+                priority=r.priority,
+                days=days if kind >= 0 else (),
+                provider=provider,
+                preferred=r.preferred,
+                patient=r.patient_ref,
+            )
+        return list(tasks.values())
+
+    def _score_unit(self) -> int:
+        weights = self.problem.weights
+        surpluses = {int(s) + 1 for kind in self.kinds for s in kind.surplus}
+        return lcm(
+            weights.preference.denominator * self.clinic.settings.preference_decay_minutes,
+            weights.gap.denominator * 4,
+            weights.overbook.denominator,
+            weights.room.denominator * lcm(*surpluses),
+        )
+
+    # Tasks and their sites
+
+    def columns(self, task: int) -> Ints:
+        """[n] sites, positions in the kind's raveled table, where the task may be placed."""
+        if task not in self._columns:
+            t = self.tasks[task]
+            kind = self.kinds[t.kind]
+            if not t.days:
+                return np.empty(0, np.int64)
+            open_ = np.zeros(kind.shape, np.bool_)
+            rows = slice(None) if t.provider < 0 else slice(t.provider, t.provider + 1)
+            for d in t.days:
+                open_[rows, d] = kind.regular[rows, d] | kind.allowed[rows, d]
+                for start, end in self._patient_spans.get((t.patient, d), ()):
+                    meets = (kind.starts < end) & (kind.starts + kind.row.duration_minutes > start)
+                    open_[rows, d, meets] = False
+            self._columns[task] = np.flatnonzero(open_).astype(np.int32)
+        return self._columns[task]
+
+    @cached_property
+    def _patient_spans(self) -> dict[tuple[str | None, int], list[Span]]:
+        """Appointments of patients that stay whatever happens, in minutes of their day."""
+        spans = defaultdict(list)
+        for s in self.fixed:
+            if s.booking.patient_ref is not None:
+                start = s.booking.start
+                end = start + self.kinds[s.kind].row.duration_minutes
+                spans[s.booking.patient_ref, s.day].append((start, end))
+        return spans
+
+    def preference(self, task: int, starts: Ints) -> Ints:
+        """[n] the weighted preference part of the task at `starts`, in score units."""
+        t = self.tasks[task]
+        decay = self.clinic.settings.preference_decay_minutes
+        away = preference_distance(t.preferred, self.kinds[t.kind].row.duration_minutes, starts)
+        return self.units(self.problem.weights.preference / decay) * np.maximum(0, decay - away)
+
+    def units(self, score: Fraction) -> int:
+        """Return a score, or a share of one, in score units."""
+        scaled = score * self.unit
+        assert scaled.denominator == 1
+        return scaled.numerator
+
+    @cached_property
+    def gap_quarter(self) -> int:
+        """A quarter of the gap part, weighted, in score units."""
+        return self.units(self.problem.weights.gap / 4)
+
+    @cached_property
+    def regular_bonus(self) -> int:
+        """The overbooking part of a regular placement, weighted, in score units."""
+        return self.units(self.problem.weights.overbook)
+
+    @cached_property
+    def room_parts(self) -> list[list[int]]:
+        """The room part, weighted, in score units, by kind and room."""
+        weight = self.problem.weights.room
+        return [[self.units(weight / int(1 + s)) for s in k.surplus] for k in self.kinds]
+
+    def distance(self, task: int, day: int, start: int) -> int:
+        """Return by how many minutes a booking's task moves when put there."""
+        own = self.tasks[task].own
+        return 0 if own is None else abs(day * DAY_MINUTES + start - own.at)
+
+    def busy(self, put: Put) -> Span:
+        """Return the provider busy span, absolute."""
+        kind, at = self.kinds[self.tasks[put.task].kind], put.day * DAY_MINUTES + put.start
+        return at - int(kind.before[put.provider]), at + int(kind.after[put.provider])
+
+    def room_busy(self, put: Put) -> Span:
+        """Return the room busy span, absolute."""
+        kind, at = self.kinds[self.tasks[put.task].kind], put.day * DAY_MINUTES + put.start
+        return at - kind.row.buffer_before, at + int(kind.room_after[put.room])
+
+    def window(self, put: Put) -> Span:
+        """Return the provider's open window around the appointment, absolute."""
+        kind = self.kinds[self.tasks[put.task].kind]
+        s = int(np.searchsorted(kind.starts, put.start))
+        at = (put.provider, put.day, s)
+        return int(kind.opens[at]), int(kind.closes[at])
+
+    def max_overlap(self, kind: int, put: Put, overbooked: int) -> int:
+        """Return how many bookings an overbooked placement may meet, -1 if none allows it.
+
+        `overbooked` is the number of the provider's overbooked bookings of that date before it.
+        """
+        most = -1
+        for overlap, per_day in self.allowances(kind, put.provider, put.day, put.start):
+            if overbooked < per_day:
+                most = max(most, overlap)
+        return most
+
+    def allowances(self, kind: int, provider: int, day: int, start: int) -> list[tuple[int, int]]:
+        """Return (max_overlap, max_per_day) of the overbooking rules that cover a placement."""
+        row = self.kinds[kind].row
+        end = start + row.duration_minutes
+        return [
+            (rule.max_overlap, rule.max_per_day)
+            for rule in self.clinic.overbooking_rules
+            if rule.provider_id in (None, self.providers[provider].id)
+            and rule.appointment_type_id in (None, row.id)
+            and rule.weekday in (None, self.dates[day].isoweekday())
+            and rule.hours[0] <= start
+            and end <= rule.hours[1]
+        ]
+
+    # Plans
+
+    def staying(self, puts: Iterable[Put]) -> list[Standing]:
+        """Return the bookings that stay when `puts` are made: fixed ones and those not moved."""
+        moved = {put.task for put in puts}
+        return self.fixed + [
+            t.own
+            for i, t in enumerate(self.tasks)
+            if t.own is not None and not t.is_displaced and i not in moved
+        ]
+
+    def totals(self, puts: Sequence[Put]) -> Totals:
+        """Work out what the finished plan is worth."""
+        saved = priority = moved = distance = 0
+        for put in puts:
+            task = self.tasks[put.task]
+            priority += task.priority
+            saved += task.is_displaced
+            moved += task.own is not None
+            distance += self.distance(put.task, put.day, put.start)
+        return Totals(saved, priority, -moved, -distance, self.score(puts))
+
+    def score(self, puts: Sequence[Put]) -> int:
+        """Return the sum of scores, in score units, of placements and existing bookings."""
+        total = 0
+        at_provider: dict[int, list[tuple[Span, Span | None, bool]]] = defaultdict(list)
+        for s in self.staying(puts):
+            counts = 0 <= s.day < len(self.dates) and s.provider >= 0 and s.room >= 0
+            if s.provider >= 0:
+                at_provider[s.provider].append((s.busy, s.window, counts))
+            if counts:
+                total += self.units(self.problem.weights.preference)
+                total += self.room_parts[s.kind][s.room]
+                total += 0 if s.booking.is_overbooked else self.regular_bonus
+        for put in puts:
+            kind = self.tasks[put.task].kind
+            at_provider[put.provider].append((self.busy(put), self.window(put), True))
+            total += int(self.preference(put.task, np.array([put.start]))[0])
+            total += self.room_parts[kind][put.room]
+            total += 0 if put.is_overbooked else self.regular_bonus
+        for provider, spans in at_provider.items():
+            total += self.gap_quarter * _gap_quarters(spans, int(self.shortest[provider]))
+        return total
+
+    def ordered(self, puts: Iterable[Put]) -> list[Put]:
+        """Return placements in an order in which they can be made, each called what it is then.
+
+        Moves go before placements and regular ones before overbooked ones; overbooked ones keep
+        their order. One that meets nothing at its turn, under the cap, is regular after all.
+        """
+        puts = list(puts)
+        standing = self.staying(puts)
+        spans: dict[int, list[Span]] = defaultdict(list)
+        regulars: dict[tuple[int, int], int] = defaultdict(int)
+        for s in standing:
+            spans[s.provider].append(s.busy)
+            regulars[s.provider, s.day] += not s.booking.is_overbooked
+        order: list[Put] = []
+
+        def make(put: Put) -> None:
+            order.append(put)
+            spans[put.provider].append(self.busy(put))
+            regulars[put.provider, put.day] += not put.is_overbooked
+
+        for is_move in (True, False):
+            phase = [p for p in puts if (self.tasks[p.task].own is not None) == is_move]
+            phase.sort(key=lambda p: p.is_overbooked)
+            late = []
+            for put in phase:
+                if put.is_overbooked and not is_move:
+                    late.append(put)
+                else:
+                    make(put)
+            while late:
+                promoted = next((p for p in late if self._is_regular(p, spans, regulars)), None)
+                if promoted is None:
+                    break
+                late.remove(promoted)
+                make(promoted._replace(is_overbooked=False))
+            for put in late:
+                make(put)
+        return order
+
+    def _is_regular(
+        self,
+        put: Put,
+        spans: dict[int, list[Span]],
+        regulars: dict[tuple[int, int], int],
+    ) -> bool:
+        cap = self.providers[put.provider].daily_cap
+        start, end = self.busy(put)
+        return (cap is None or regulars[put.provider, put.day] < cap) and not any(
+            from_ < end and start < to for from_, to in spans[put.provider]
+        )
+
+    def plan(
+        self,
+        puts: Iterable[Put],
+        *,
+        status: PlanStatus,
+        bounds: Totals,
+        seconds: float,
+        size: tuple[int, int] = (0, 0),
+    ) -> Plan:
+        """Return the plan that `puts` make, with proven `bounds` in the terms of the totals."""
+        order = self.ordered(puts)
+        moves, placements = self.placements(order)
+        totals = self.totals(order)
+        kept = {move.id for move in moves}
+        displaced = [t.members[0] for t in self.tasks if t.is_displaced]
+        names = ["priority", "score"]
+        if any(t.own is not None for t in self.tasks):
+            names = [*(["saved"] if displaced else []), "priority", "moved", "distance", "score"]
+        return Plan(
+            status=status,
+            moves=tuple(moves),
+            placements=tuple(placements),
+            lost=tuple(id_ for id_ in displaced if id_ not in kept),
+            stages=tuple(self._stage(name, totals, bounds) for name in names),
+            seconds=seconds,
+            variables=size[0],
+            constraints=size[1],
+        )
+
+    def _stage(self, name: StageName, totals: Totals, bounds: Totals) -> Stage:
+        unit = self.unit if name == "score" else 1
+        sign = -1 if name in {"moved", "distance"} else 1
+        value, bound = sign * getattr(totals, name), sign * getattr(bounds, name)
+        return Stage(name, Fraction(value, unit), Fraction(bound, unit))
+
+    def easy_bounds(self) -> Totals:
+        """Return what no plan exceeds, stage by stage, without solving anything."""
+        able = {i for i in range(len(self.tasks)) if len(self.columns(i))}
+        best = self.regular_bonus + 4 * self.gap_quarter
+        best += self.units(self.problem.weights.preference)
+        score = 0
+        for s in self.staying(()):
+            if 0 <= s.day < len(self.dates) and s.provider >= 0 and s.room >= 0:
+                score += best + self.room_parts[s.kind][s.room]
+        for i in able:
+            task = self.tasks[i]
+            score += len(task.members) * (best + max(self.room_parts[task.kind]))
+        return Totals(
+            saved=sum(self.tasks[i].is_displaced for i in able),
+            priority=sum(self.tasks[i].priority * len(self.tasks[i].members) for i in able),
+            moved=0,
+            distance=0,
+            score=score,
+        )
+
+    def placements(self, puts: Sequence[Put]) -> tuple[list[Placement], list[Placement]]:
+        """Return the moves and the placements of ordered `puts`, by the ids they stand for."""
+        members = {i: iter(t.members) for i, t in enumerate(self.tasks)}
+        moves, placements = [], []
+        for put in puts:
+            placement = Placement(
+                next(members[put.task]),
+                self.providers[put.provider].id,
+                self.rooms[put.room].id,
+                self.dates[put.day],
+                put.start,
+                put.is_overbooked,
+            )
+            (placements if self.tasks[put.task].own is None else moves).append(placement)
+        return moves, placements
+
+
+def _gap_quarters(spans: list[tuple[Span, Span | None, bool]], shortest: int) -> int:
+    """Sum up the gap parts, in quarters, of those of one provider's spans that count."""
+    starts = sorted(span[0] for span, _, _ in spans)
+    ends = sorted(span[1] for span, _, _ in spans)
+    quarters = 0
+    for (start, end), window, counts in spans:
+        if not counts or window is None:
+            continue
+        ended, begun = bisect_right(ends, start), bisect_left(starts, end)
+        if begun - ended > 1:
+            continue
+        earlier = max(window[0], ends[ended - 1]) if ended else window[0]
+        later = min(window[1], starts[begun]) if begun < len(starts) else window[1]
+        for idle in (max(0, start - earlier), max(0, later - end)):
+            quarters += 2 if idle == 0 else 0 if idle < shortest else 1
+    return quarters

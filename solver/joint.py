@@ -1,0 +1,1089 @@
+"""The scheduling rules over many tasks at once, as a CP-SAT model, one method a rule.
+
+Time is indexed (Dyer & Wolsey 1990): a *column* is one task at one provider and start, regular or
+overbooked, and a Boolean. Busy spans that must stay apart become cliques, one at each moment where
+a set of overlapping spans is largest, whose linear relaxation is far tighter than that of
+intervals. Rooms are explicit but do not multiply the columns: what matters to a room is only which
+type begins when, so at each type and start as many rooms are taken as tasks are placed.
+
+Overbooked placements of one provider and date are made in an order that the model chooses, by
+ordinals: the n-th meets what stands, every regular placement and the overbooked ones before it.
+Moves are made before placements; within each, regular ones may always go first, as an overbooked
+one that came before a regular one is not met by it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from ortools.sat.python import cp_model
+
+from solver.clinic import DAY_MINUTES, Span
+from solver.instance import Instance, Put, Standing
+from solver.timeline import Bools, Ints
+
+type Literal = cp_model.IntVar
+type Values = dict[int, int]
+"""What a solution gives the variables, by their index."""
+
+_FAR = 10**7
+"""More minutes than any horizon has; keeps owners apart on one axis."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Tasks at sites of their kind's table, each of shape [n]."""
+
+    task: Ints
+    site: Ints
+    is_overbooked: Bools
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    def __getitem__(self, chosen: Ints | Bools) -> Columns:
+        return Columns(self.task[chosen], self.site[chosen], self.is_overbooked[chosen])
+
+    @classmethod
+    def of(cls, instance: Instance, tasks: Iterable[int]) -> Columns:
+        """Every column of some tasks."""
+        task, site, is_overbooked = [], [], []
+        for number in tasks:
+            kind = instance.kinds[instance.tasks[number].kind]
+            sites = instance.columns(number)
+            for table, over in ((kind.regular, False), (kind.allowed, True)):
+                passed = sites[table.ravel()[sites]]
+                task.append(np.full(len(passed), number, np.int64))
+                site.append(passed)
+                is_overbooked.append(np.full(len(passed), over))
+        if not task:
+            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))
+        return cls(np.concatenate(task), np.concatenate(site), np.concatenate(is_overbooked))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where columns lie, each of shape [n]; minutes are absolute but for `start`."""
+
+    kind: Ints
+    provider: Ints
+    day: Ints
+    position: Ints
+    start: Ints
+    at: Ints
+    end: Ints
+    busy_start: Ints
+    busy_end: Ints
+
+    @classmethod
+    def of(cls, instance: Instance, columns: Columns) -> Layout:
+        """Work out the places of columns."""
+        kinds = np.array([task.kind for task in instance.tasks], np.int64)[columns.task]
+        fields = np.zeros((8, len(columns)), np.int64)
+        for number in np.unique(kinds).tolist():
+            kind = instance.kinds[number]
+            of_kind = np.flatnonzero(kinds == number)
+            site = columns.site[of_kind]
+            provider, day, position = np.unravel_index(site, kind.shape)
+            start = kind.starts[position]
+            at = start + day * DAY_MINUTES
+            fields[:, of_kind] = (
+                provider,
+                day,
+                position,
+                start,
+                at,
+                at + kind.row.duration_minutes,
+                at - kind.before[provider],
+                at + kind.after[provider],
+            )
+        return cls(kinds, *fields)
+
+
+class Outcome(NamedTuple):
+    """What a solve brought: the placements, if any, the proven bound, whether that is the end."""
+
+    puts: list[Put] | None
+    bound: float
+    is_proved: bool
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Looks after a solve while it runs.
+
+    `should_stop` is asked every tenth of a second; `tell` is told the incumbent's objective and
+    the bound then, once there is an incumbent.
+    """
+
+    should_stop: Callable[[], bool]
+    tell: Callable[[float, float], None]
+
+
+class _Incumbents(cp_model.CpSolverSolutionCallback):
+    """Keeps the latest objective and bound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latest: tuple[float, float] | None = None
+
+    def on_solution_callback(self) -> None:
+        self.latest = (self.objective_value, self.best_objective_bound)
+
+    def on_bound(self, bound: float) -> None:
+        if self.latest is not None:
+            self.latest = (self.latest[0], bound)
+
+
+def watched(solver: cp_model.CpSolver, model: cp_model.CpModel, watch: Watch | None) -> int:
+    """Solve; the solver works beside the caller's thread, which stays with `watch`.
+
+    A stop that is asked for before the search has begun is forgotten by the solver, so it is
+    asked for again until the search ends.
+    """
+    if watch is None:
+        return int(solver.solve(model))
+    incumbents = _Incumbents()
+    solver.best_bound_callback = incumbents.on_bound
+    with ThreadPoolExecutor(1) as beside:
+        solving = beside.submit(solver.solve, model, incumbents)
+        while True:
+            try:
+                return int(solving.result(timeout=0.1))
+            except TimeoutError:
+                if watch.should_stop():
+                    solver.stop_search()
+                if incumbents.latest is not None:
+                    watch.tell(*incumbents.latest)
+
+
+class _Spot(NamedTuple):
+    """Somebody's presence at a provider, as the gap part sees it; without literals it is sure."""
+
+    busy: Span
+    window: Span | None
+    literals: tuple[Literal, ...]
+    is_overbooked: bool
+    counts: bool
+    is_new: bool
+
+
+class _Over(NamedTuple):
+    """The overbooked columns of one kind at one provider and start."""
+
+    kind: int
+    at: int
+    start: int
+    busy: Span
+    is_move: bool
+    columns: tuple[int, ...]
+    ordinals: list[Literal]
+
+
+def cliques(owner: Ints, start: Ints, end: Ints) -> Iterator[Ints]:
+    """Yield the largest sets of spans of one owner that share a moment."""
+    if not len(start):
+        return
+    base = owner * _FAR
+    start, end = start + base, end + base
+    moments, ends = np.unique(start), np.unique(end)
+    following = np.append(moments[1:], np.iinfo(np.int64).max)
+    is_largest = np.searchsorted(ends, following, "right") > np.searchsorted(ends, moments, "right")
+    moments = moments[is_largest]
+    first, last = np.searchsorted(moments, start), np.searchsorted(moments, end)
+    count = last - first
+    member = np.repeat(np.arange(len(start)), count)
+    moment = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count - first, count)
+    order = np.argsort(moment, kind="stable")
+    yield from np.split(member[order], np.flatnonzero(np.diff(moment[order])) + 1)
+
+
+def _meet(a: Span, b: Span) -> bool:
+    return a[0] < b[1] and b[0] < a[1]
+
+
+def _disjoint(stays: Sequence[tuple[Span, Literal]]) -> tuple[list[int], list[int]]:
+    """Split into positions of spans that are apart from one another and of the rest."""
+    apart: list[int] = []
+    rest: list[int] = []
+    for i, (span, _) in enumerate(stays):
+        meets = any(_meet(span, stays[j][0]) for j in apart)
+        (rest if meets else apart).append(i)
+    return apart, rest
+
+
+class JointModel:
+    """The rules over some columns of some tasks, all else standing as it is.
+
+    Parameters
+    ----------
+    instance
+        The problem.
+    columns
+        What may be chosen. Columns that what stands rules out are dropped.
+    left
+        How many of each task are to be placed; bookings among them may move or stay.
+    outside
+        Placements that stand: those of other tasks, or of others that a task stands for. None is
+        at a provider and date that `columns` has.
+    rooms
+        The most rooms to offer at each type and start; those of `keep` are always offered.
+    keep
+        The placements to start from.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        columns: Columns,
+        left: Mapping[int, int],
+        outside: Sequence[Put] = (),
+        *,
+        rooms: int | None = None,
+        keep: Sequence[Put] = (),
+    ) -> None:
+        self.model = cp_model.CpModel()
+        self._instance = instance
+        self._left = left
+        self._rooms = rooms
+        self._kept_rooms = {(instance.tasks[p.task].kind, p.day, p.start, p.room) for p in keep}
+        self._stay: dict[int, Literal] = {}
+        self._derived: list[tuple[Literal, Callable[[Values], bool]]] = []
+        self._outside = list(outside)
+        moved = {put.task for put in outside}
+        self._standing = instance.fixed + [
+            t.own
+            for i, t in enumerate(instance.tasks)
+            if t.own is not None and not t.is_displaced and i not in moved and i not in left
+        ]
+        self._drop_what_stands_in_the_way(columns)
+
+        self._choose()
+        self._each_placed_once()
+        self._room_is_free()
+        self._type_under_its_cap()
+        self._regular_within_capacity()
+        self._overbooked_by_allowance()
+        self._patient_in_one_place()
+
+    # Columns and their literals
+
+    def _drop_what_stands_in_the_way(self, columns: Columns) -> None:
+        """Drop columns that meet what stands and the masks did not know, or find no room."""
+        instance = self._instance
+        at = Layout.of(instance, columns)
+        keep = np.ones(len(columns), np.bool_)
+        spans = [(put.provider, instance.busy(put)) for put in self._outside]
+        spans += [(s.provider, s.busy) for s in self._standing[len(instance.fixed) :]]
+        new = len(self._outside)
+        days = set(at.day.tolist())
+        near = {d + ahead for d in days for ahead in (-1, 0, 1)}
+        for i, (provider, (start, end)) in enumerate(spans):
+            if start // DAY_MINUTES in near or (end - 1) // DAY_MINUTES in near:
+                meets = (at.provider == provider) & (at.busy_start < end) & (at.busy_end > start)
+                keep &= ~(meets & (~columns.is_overbooked | (i < new)))
+        for s in self._standing[len(instance.fixed) :]:
+            keep &= ~((at.provider == s.provider) & (at.at == s.at))
+        patients = np.array([self._patient_number(i) for i in range(len(instance.tasks))])
+        of_patient = patients[columns.task]
+        for patient, (start, end) in self._patients_outside():
+            keep &= ~((of_patient == patient) & (at.at < end) & (at.end > start))
+        self._free_rooms = self._rooms_left(days)
+        self._room_key = self._keys(columns, at)
+        for key, members in _grouped(self._room_key):
+            if not self._rooms_for(columns, at, int(members[0]), key):
+                keep[members] = False
+        self.columns = columns[keep]
+        self._at = Layout.of(instance, self.columns)
+        self._room_key = self._room_key[keep]
+
+    def _patient_number(self, task: int) -> int:
+        numbers = self.__dict__.setdefault("_patients", {})
+        patient = self._instance.tasks[task].patient
+        return -1 if patient is None else int(numbers.setdefault(patient, len(numbers)))
+
+    def _patients_outside(self) -> Iterator[tuple[int, Span]]:
+        instance = self._instance
+        for put in self._outside:
+            task = instance.tasks[put.task]
+            if task.patient is not None:
+                at = put.day * DAY_MINUTES + put.start
+                end = at + instance.kinds[task.kind].row.duration_minutes
+                yield self._patient_number(put.task), (at, end)
+        numbers = self.__dict__.get("_patients", {})
+        for s in self._standing[len(instance.fixed) :]:
+            if s.booking.patient_ref in numbers:
+                end = s.at + instance.kinds[s.kind].row.duration_minutes
+                yield numbers[s.booking.patient_ref], (s.at, end)
+
+    def _keys(self, columns: Columns, at: Layout) -> Ints:
+        """[n] a number for each type and start; a booking's own place has one to itself."""
+        key = (at.kind * len(self._instance.dates) + at.day) * DAY_MINUTES + at.start
+        for i, task in enumerate(self._instance.tasks):
+            if task.stays_if_not_moved and task.own is not None and i in self._left:
+                own = (at.provider == task.own.provider) & (at.at == task.own.at)
+                key[(columns.task == i) & own] = -1 - i
+        return key
+
+    def _rooms_left(self, days: Iterable[int]) -> dict[tuple[int, int], Bools]:
+        """[R, S] by kind and day, where a room is free of all that stands."""
+        instance = self._instance
+        room = [put.room for put in self._outside]
+        spans = [instance.room_busy(put) for put in self._outside]
+        for s in self._standing[len(instance.fixed) :]:
+            room.append(s.room)
+            spans.append(s.room_busy)
+        start, end = np.array(spans, np.int64).reshape(-1, 2).T
+        rooms = np.array(room, np.int64)
+        free = {}
+        for day in days:
+            midnight = day * DAY_MINUTES
+            near = (end > midnight - DAY_MINUTES) & (start < midnight + 2 * DAY_MINUTES)
+            for number, kind in enumerate(instance.kinds):
+                steps = np.zeros((len(instance.rooms), len(kind.starts) + 1), np.int64)
+                first = start[near] - midnight - kind.room_after[rooms[near]]
+                last = end[near] - midnight + kind.row.buffer_before
+                first = np.searchsorted(kind.starts, first, "right")
+                last = np.searchsorted(kind.starts, last, "left")
+                np.add.at(steps, (rooms[near], first), 1)
+                np.add.at(steps, (rooms[near], np.maximum(first, last)), -1)
+                taken = np.cumsum(steps, axis=1)[:, :-1] > 0
+                free[number, day] = kind.room_free[:, day] & ~taken
+        return free
+
+    def _rooms_for(self, columns: Columns, at: Layout, column: int, key: int) -> list[int]:
+        """Return the rooms offered to the columns of a key, of which `column` is one."""
+        kind, day, start = int(at.kind[column]), int(at.day[column]), int(at.start[column])
+        free = np.flatnonzero(self._free_rooms[kind, day][:, at.position[column]])
+        if self._rooms is not None and len(free) > self._rooms:
+            surplus = self._instance.kinds[kind].surplus[free]
+            first = free[np.argsort(surplus, kind="stable")].tolist()
+            kept = [r for r in first[self._rooms :] if (kind, day, start, r) in self._kept_rooms]
+            rooms = first[: self._rooms] + kept
+        else:
+            rooms = free.tolist()
+        if key < 0:
+            own = self._instance.tasks[int(columns.task[column])].own
+            rooms = [r for r in rooms if own is None or r != own.room]
+        return rooms
+
+    def _choose(self) -> None:
+        """Give every column, every room at every type and start, and every stay a literal."""
+        new = self.model.new_bool_var
+        self._x = [new("") for _ in range(len(self.columns))]
+        for i in self._left:
+            if self._instance.tasks[i].stays_if_not_moved:
+                self._stay[i] = new("")
+        self._y: list[Literal] = []
+        self._y_room: list[int] = []
+        self._y_column: list[int] = []
+        self._y_of_key: dict[int, range] = {}
+        for key, members in _grouped(self._room_key):
+            first = len(self._y)
+            for room in self._rooms_for(self.columns, self._at, int(members[0]), key):
+                self._y.append(new(""))
+                self._y_room.append(room)
+                self._y_column.append(int(members[0]))
+            self._y_of_key[key] = range(first, len(self._y))
+            here = [self._x[c] for c in members]
+            there = self._y[first:]
+            self.model.add(cp_model.LinearExpr.sum(here) == cp_model.LinearExpr.sum(there))
+
+    def _each_placed_once(self) -> None:
+        """A task is placed as often as it stands for requests; a booking moves or stays."""
+        columns_of = dict(_grouped(self.columns.task))
+        for i, count in self._left.items():
+            literals = [self._x[c] for c in columns_of.get(i, ())]
+            if i in self._stay:
+                self.model.add_exactly_one([*literals, self._stay[i]])
+            elif count == 1:
+                self.model.add_at_most_one(literals)
+            elif len(literals) > count:
+                self.model.add(cp_model.LinearExpr.sum(literals) <= count)
+
+    # The rules
+
+    def _room_is_free(self) -> None:
+        """Rule 3: a room's busy spans never overlap."""
+        instance, column = self._instance, np.array(self._y_column, np.int64)
+        room = np.array(self._y_room, np.int64)
+        start, end = np.zeros(len(column), np.int64), np.zeros(len(column), np.int64)
+        for number in np.unique(self._at.kind[column]).tolist():
+            kind = instance.kinds[number]
+            of_kind = self._at.kind[column] == number
+            at = self._at.at[column[of_kind]]
+            start[of_kind] = at - kind.row.buffer_before
+            end[of_kind] = at + kind.room_after[room[of_kind]]
+        stays = defaultdict(list)
+        for i, literal in self._stay.items():
+            own = self._own(i)
+            stays[own.room].append((own.room_busy, literal))
+        self._keep_apart(room, start, end, self._y, stays)
+
+    def _type_under_its_cap(self) -> None:
+        """Rule 5: nothing is placed beyond the cap of its type on a date."""
+        for (kind, day), members in _grouped_pairs(self._at.kind, self._at.day):
+            cap = self._instance.kinds[kind].row.daily_cap
+            if cap is not None:
+                standing = sum(s.kind == kind and s.day == day for s in self._standing) + sum(
+                    self._instance.tasks[p.task].kind == kind and p.day == day
+                    for p in self._outside
+                )
+                stays = [
+                    literal
+                    for i, literal in self._stay.items()
+                    if (self._own(i).kind, self._own(i).day) == (kind, day)
+                ]
+                self._at_most([self._x[c] for c in members], stays, cap - standing)
+
+    def _regular_within_capacity(self) -> None:
+        """Rule 6: a regular placement meets none that is there before, and fits under the cap."""
+        at, regular = self._at, np.flatnonzero(~self.columns.is_overbooked)
+        stays = defaultdict(list)
+        for i, literal in self._stay.items():
+            stays[self._own(i).provider].append((self._own(i).busy, literal))
+        self._keep_apart(
+            at.provider[regular],
+            at.busy_start[regular],
+            at.busy_end[regular],
+            [self._x[c] for c in regular],
+            stays,
+        )
+        for (provider, day), members in _grouped_pairs(at.provider[regular], at.day[regular]):
+            cap = self._instance.providers[provider].daily_cap
+            if cap is not None:
+                present = [self._x[regular[c]] for c in members]
+                standing = self._regular_standing(provider, day)
+                self._at_most(present, self._regular_stays(provider, day), cap - standing)
+
+    def _overbooked_by_allowance(self) -> None:
+        """Rule 7: the n-th overbooked placement of a provider's date is covered by an allowance."""
+        by_day: dict[tuple[int, int], list[_Over]] = defaultdict(list)
+        self._overs = by_day
+        over = np.flatnonzero(self.columns.is_overbooked)
+        is_move = np.array([self._is_move(c) for c in over], np.bool_)
+        site = (self._at.kind[over] * 2 + is_move) * _FAR + self.columns.site[over]
+        for _, members in _grouped(site):
+            c = int(over[members[0]])
+            day = int(self._at.provider[c]), int(self._at.day[c])
+            by_day[day].append(
+                _Over(
+                    kind=int(self._at.kind[c]),
+                    at=int(self._at.at[c]),
+                    start=int(self._at.start[c]),
+                    busy=self._busy(c),
+                    is_move=bool(is_move[members[0]]),
+                    columns=tuple(over[members].tolist()),
+                    ordinals=[],
+                )
+            )
+        for (provider, day), present in by_day.items():
+            self._never_at_the_same_start(provider, present)
+            moves = [o for o in present if o.is_move]
+            self._in_order(provider, day, moves, [])
+            self._in_order(provider, day, [o for o in present if not o.is_move], moves)
+
+    def _patient_in_one_place(self) -> None:
+        """Appointments of one patient never overlap, but for bookings that both stay."""
+        patient = np.array([self._patient_number(i) for i in self.columns.task.tolist()], np.int64)
+        named = np.flatnonzero(patient >= 0)
+        stays = defaultdict(list)
+        for i, literal in self._stay.items():
+            if self._patient_number(i) >= 0:
+                own = self._own(i)
+                end = own.at + self._instance.kinds[own.kind].row.duration_minutes
+                stays[self._patient_number(i)].append(((own.at, end), literal))
+        self._keep_apart(
+            patient[named],
+            self._at.at[named],
+            self._at.end[named],
+            [self._x[c] for c in named],
+            stays,
+        )
+
+    # What the rules are built from
+
+    def _own(self, task: int) -> Standing:
+        own = self._instance.tasks[task].own
+        assert own is not None
+        return own
+
+    def _is_move(self, column: int) -> bool:
+        return self._instance.tasks[int(self.columns.task[column])].own is not None
+
+    def _busy(self, column: int) -> Span:
+        return int(self._at.busy_start[column]), int(self._at.busy_end[column])
+
+    def _regular_standing(self, provider: int, day: int) -> int:
+        return sum(
+            (s.provider, s.day) == (provider, day) and not s.booking.is_overbooked
+            for s in self._standing
+        )
+
+    def _regular_stays(self, provider: int, day: int) -> list[Literal]:
+        return [
+            literal
+            for i, literal in self._stay.items()
+            if (self._own(i).provider, self._own(i).day) == (provider, day)
+            and not self._own(i).booking.is_overbooked
+        ]
+
+    def _at_most(self, new: list[Literal], stays: list[Literal], places: int) -> None:
+        """Allow new ones in the places left; bookings may stay beyond a cap if none is new."""
+        total = cp_model.LinearExpr.sum(new + stays)
+        if len(stays) <= places or not stays:
+            self.model.add(total <= max(0, places))
+            return
+        some = self.model.new_bool_var("")
+        self._derive(some, lambda v: any(v[x.index] for x in new))
+        self.model.add(cp_model.LinearExpr.sum(new) <= len(new) * some)
+        self.model.add(total <= places).only_enforce_if(some)
+
+    def _keep_apart(
+        self,
+        owner: Ints,
+        start: Ints,
+        end: Ints,
+        literals: Sequence[Literal],
+        stays: Mapping[int, Sequence[tuple[Span, Literal]]],
+    ) -> None:
+        """Keep each owner's new spans apart, from one another and from bookings that stay."""
+        owners, starts, ends, members = [owner], [start], [end], list(literals)
+        for who, spans in stays.items():
+            apart, rest = _disjoint(spans)
+            for i in apart:
+                owners.append(np.array([who]))
+                starts.append(np.array([spans[i][0][0]]))
+                ends.append(np.array([spans[i][0][1]]))
+                members.append(spans[i][1])
+            for i in rest:
+                (from_, to), stay = spans[i]
+                for c in np.flatnonzero((owner == who) & (start < to) & (end > from_)):
+                    self.model.add_at_most_one([literals[c], stay])
+        for clique in cliques(np.concatenate(owners), np.concatenate(starts), np.concatenate(ends)):
+            if len(clique) > 1:
+                self.model.add_at_most_one([members[i] for i in clique])
+
+    def _never_at_the_same_start(self, provider: int, present: Sequence[_Over]) -> None:
+        for at in {over.at for over in present}:
+            here = np.flatnonzero((self._at.provider == provider) & (self._at.at == at))
+            stays = [
+                literal
+                for i, literal in self._stay.items()
+                if (self._own(i).provider, self._own(i).at) == (provider, at)
+            ]
+            new = [self._x[c] for c in here]
+            self.model.add_at_most_one(new)
+            for stay in stays:
+                for c in here:
+                    self.model.add_at_most_one([self._x[c], stay])
+
+    def _in_order(
+        self, provider: int, day: int, present: Sequence[_Over], earlier: Sequence[_Over]
+    ) -> None:
+        """Give the overbooked ones of a phase ordinals, each covered at its turn.
+
+        `earlier` are the overbooked moves when placements are at stake: those count against all
+        of these, and regular placements keep clear of them.
+        """
+        instance, model = self._instance, self.model
+        if not present:
+            return
+        standing = [s for s in self._standing if s.provider == provider]
+        overbooked = sum(s.day == day and s.booking.is_overbooked for s in standing)
+        variable = [
+            literal
+            for i, literal in self._stay.items()
+            if (self._own(i).provider, self._own(i).day) == (provider, day)
+            and self._own(i).booking.is_overbooked
+        ] + [self._x[c] for move in earlier for c in move.columns]
+        regular = self._regular_columns(provider, is_move=present[0].is_move)
+        shortest = int((self._at.busy_end - self._at.busy_start)[regular].min(initial=_FAR))
+        allowed = [instance.allowances(o.kind, provider, day, o.start) for o in present]
+        last = max((per_day for pairs in allowed for _, per_day in pairs), default=0) - overbooked
+        for n in range(max(0, min(last, len(present)))):
+            before = [(o, list(o.ordinals)) for o in present]
+            for over, pairs in zip(present, allowed, strict=True):
+                u = model.new_bool_var("")
+                over.ordinals.append(u)
+                sure = sum(_meet(over.busy, s.busy) for s in standing)
+                meets = regular[
+                    (self._at.busy_start[regular] < over.busy[1])
+                    & (self._at.busy_end[regular] > over.busy[0])
+                ]
+                others = [
+                    literal
+                    for i, literal in self._stay.items()
+                    if self._own(i).provider == provider and _meet(self._own(i).busy, over.busy)
+                ]
+                others += [
+                    self._x[c] for m in earlier if _meet(m.busy, over.busy) for c in m.columns
+                ]
+                met_before = [
+                    o
+                    for other, literals in before
+                    if other is not over and _meet(other.busy, over.busy)
+                    for o in literals
+                ]
+                most = min(len(meets), -(-(over.busy[1] - over.busy[0]) // shortest) + 1)
+                most += len(others) + min(n, len(met_before))
+                met = cp_model.LinearExpr.sum([self._x[c] for c in meets] + others + met_before)
+                if over.is_move:
+                    self._could_not_be_regular(u, provider, day, met, sure)
+                if not variable:
+                    overlap = max((o for o, per in pairs if overbooked + n < per), default=-1)
+                    if overlap < sure:
+                        model.add(u == 0)
+                    elif sure + most > overlap:
+                        spare = overlap - sure
+                        model.add(met + (most - spare) * u <= most)
+                    continue
+                self._under_some_allowance(
+                    u, pairs, overbooked + n, cp_model.LinearExpr.sum(variable), met, sure
+                )
+            of_turn = [o.ordinals[n] for o in present]
+            model.add_at_most_one(of_turn)
+            if n:
+                sums = cp_model.LinearExpr.sum(of_turn)
+                model.add(sums <= cp_model.LinearExpr.sum([o.ordinals[n - 1] for o in present]))
+        for over in present:
+            here = cp_model.LinearExpr.sum([self._x[c] for c in over.columns])
+            model.add(here == cp_model.LinearExpr.sum(over.ordinals))
+        self._regular_clear_of(earlier, regular)
+
+    def _regular_columns(self, provider: int, *, is_move: bool) -> Ints:
+        """Positions of the regular columns that are made before a phase's overbooked ones."""
+        here = np.flatnonzero((self._at.provider == provider) & ~self.columns.is_overbooked)
+        return np.array([c for c in here if not is_move or self._is_move(c)], np.int64)
+
+    def _regular_clear_of(self, moves: Sequence[_Over], regular: Ints) -> None:
+        placements = np.array([c for c in regular if not self._is_move(c)], np.int64)
+        for move in moves:
+            start, end = self._at.busy_start[placements], self._at.busy_end[placements]
+            for c in placements[(start < move.busy[1]) & (end > move.busy[0])]:
+                self.model.add_at_most_one([self._x[c], *(self._x[m] for m in move.columns)])
+
+    def _could_not_be_regular(
+        self, u: Literal, provider: int, day: int, met: cp_model.LinearExpr, sure: int
+    ) -> None:
+        """An overbooked move meets something, or the regular ones before it fill the cap."""
+        if sure:
+            return
+        cap = self._instance.providers[provider].daily_cap
+        if cap is None:
+            self.model.add(met >= 1).only_enforce_if(u)
+            return
+        regular = self._regular_columns(provider, is_move=True)
+        present = [self._x[c] for c in regular[self._at.day[regular] == day]]
+        present += self._regular_stays(provider, day)
+        standing = self._regular_standing(provider, day)
+        is_full = self.model.new_bool_var("")
+        self._derive(is_full, lambda v: standing + sum(v[x.index] for x in present) >= cap)
+        total = cp_model.LinearExpr.sum(present) + standing
+        self.model.add(total >= cap).only_enforce_if(is_full)
+        self.model.add(met >= 1).only_enforce_if([u, is_full.negated()])
+
+    def _under_some_allowance(
+        self,
+        u: Literal,
+        pairs: Sequence[tuple[int, int]],
+        overbooked: int,
+        variable: cp_model.LinearExpr,
+        met: cp_model.LinearExpr,
+        sure: int,
+    ) -> None:
+        allowances = []
+        for overlap, per_day in pairs:
+            if overbooked < per_day and sure <= overlap:
+                allowance = self.model.new_bool_var("")
+                allowances.append(allowance)
+                self.model.add(met <= overlap - sure).only_enforce_if(allowance)
+                self.model.add(variable <= per_day - 1 - overbooked).only_enforce_if(allowance)
+        self.model.add_bool_or([*allowances, u.negated()])
+
+    def _derive(self, literal: Literal, value: Callable[[Values], bool]) -> None:
+        """Say how a literal follows from others, for a whole hint."""
+        self._derived.append((literal, value))
+
+    # What is asked for
+
+    def expression(self, name: str) -> cp_model.LinearExprT:
+        """Return what a stage counts, save the score; moves and minutes count as negative."""
+        tasks, columns = self._instance.tasks, self.columns
+        worth = []
+        for c, i in enumerate(columns.task.tolist()):
+            task = tasks[i]
+            if name == "saved":
+                worth.append(int(task.is_displaced))
+            elif name == "priority":
+                worth.append(task.priority)
+            elif name == "moved":
+                worth.append(-int(task.own is not None))
+            else:
+                day, start = int(self._at.day[c]), int(self._at.start[c])
+                worth.append(-self._instance.distance(i, day, start))
+        return cp_model.LinearExpr.weighted_sum(self._x, worth)
+
+    def score(self, *, with_gap: bool = True) -> cp_model.LinearExprT:
+        """Return the sum of scores in score units, placed and existing; adds what it needs."""
+        instance = self._instance
+        literals: list[Literal] = list(self._x)
+        worth = np.zeros(len(self._x), np.int64)
+        for i, members in _grouped(self.columns.task):
+            worth[members] += instance.preference(i, self._at.start[members])
+        worth[~self.columns.is_overbooked] += instance.regular_bonus
+        shares = worth.tolist()
+        literals += self._y
+        shares += [
+            instance.room_parts[int(self._at.kind[c])][room]
+            for c, room in zip(self._y_column, self._y_room, strict=True)
+        ]
+        for i, literal in self._stay.items():
+            literals.append(literal)
+            shares.append(self._worth_standing(self._own(i)))
+        constant = sum(self._worth_standing(s) for s in self._standing if self._counts(s))
+        if with_gap:
+            sure, gaps = self._gap_terms()
+            constant += sure * instance.gap_quarter
+            literals += [literal for literal, _ in gaps]
+            shares += [quarters * instance.gap_quarter for _, quarters in gaps]
+        return cp_model.LinearExpr.weighted_sum(literals, shares) + constant
+
+    def _counts(self, s: Standing) -> bool:
+        return 0 <= s.day < len(self._instance.dates) and s.provider >= 0 and s.room >= 0
+
+    def _worth_standing(self, s: Standing) -> int:
+        instance = self._instance
+        worth = instance.units(instance.problem.weights.preference)
+        worth += instance.room_parts[s.kind][s.room]
+        return worth + (0 if s.booking.is_overbooked else instance.regular_bonus)
+
+    # The gap part
+
+    def _gap_terms(self) -> tuple[int, list[tuple[Literal, int]]]:
+        """Return the sure quarters and, per literal, the quarters it is worth.
+
+        A side is worth one quarter, one more when it touches and one less for a fragment. At
+        each moment where spans of a provider begin there is one literal for touching, at most
+        what begins and at most what ends there, and one for a fragment.
+        """
+        sure = 0
+        terms: list[tuple[Literal, int]] = []
+        spots: dict[int, list[_Spot]] = defaultdict(list)
+        for s in self._standing:
+            if s.provider >= 0:
+                spots[s.provider].append(self._spot_of(s, ()))
+        for i, literal in self._stay.items():
+            spots[self._own(i).provider].append(self._spot_of(self._own(i), (literal,)))
+        for put in self._outside:
+            window = self._instance.window(put)
+            busy = self._instance.busy(put)
+            spots[put.provider].append(_Spot(busy, window, (), put.is_overbooked, True, True))
+        for provider, new in self._new_spots().items():
+            spots[provider] += new
+        for provider, present in spots.items():
+            gaps = _Gaps(self, present, int(self._instance.shortest[provider]))
+            sure += gaps.sure
+            terms += gaps.terms
+        return sure, terms
+
+    def _spot_of(self, s: Standing, literals: tuple[Literal, ...]) -> _Spot:
+        counts = self._counts(s) and s.window is not None
+        return _Spot(s.busy, s.window, literals, s.booking.is_overbooked, counts, False)
+
+    def _new_spots(self) -> dict[int, list[_Spot]]:
+        spots: dict[int, list[_Spot]] = defaultdict(list)
+        instance, at = self._instance, self._at
+        alike: dict[tuple[int, Span, Span, int | None], list[Literal]] = defaultdict(list)
+        for c, x in enumerate(self._x):
+            kind = instance.kinds[int(at.kind[c])]
+            site = int(self.columns.site[c])
+            window = int(kind.opens.ravel()[site]), int(kind.closes.ravel()[site])
+            over = int(at.at[c]) if self.columns.is_overbooked[c] else None
+            alike[int(at.provider[c]), self._busy(c), window, over].append(x)
+        for (provider, busy, window, over), literals in alike.items():
+            is_overbooked = over is not None
+            spots[provider].append(_Spot(busy, window, tuple(literals), is_overbooked, True, True))
+        return spots
+
+    # Solving
+
+    def hint(self, puts: Sequence[Put]) -> None:
+        """Start from placements: every literal gets a value."""
+        values: Values = {}
+        instance = self._instance
+        where = {
+            key: c
+            for c, key in enumerate(
+                zip(
+                    self.columns.task.tolist(),
+                    self.columns.site.tolist(),
+                    self.columns.is_overbooked.tolist(),
+                    strict=True,
+                )
+            )
+        }
+        for literal in (*self._x, *self._y, *self._stay.values()):
+            values[literal.index] = 0
+        moved = {put.task for put in puts}
+        for i, literal in self._stay.items():
+            values[literal.index] = int(i not in moved)
+        order: dict[tuple[int, int, bool], int] = defaultdict(int)
+        overs = {c: o for present in self._overs.values() for o in present for c in o.columns}
+        for over in overs.values():
+            for u in over.ordinals:
+                values[u.index] = 0
+        for put in puts:
+            kind = instance.kinds[instance.tasks[put.task].kind]
+            position = int(np.searchsorted(kind.starts, put.start))
+            site = int(np.ravel_multi_index((put.provider, put.day, position), kind.shape))
+            c = where.get((put.task, site, put.is_overbooked))
+            if c is None:
+                continue
+            values[self._x[c].index] = 1
+            for y in self._y_of_key[int(self._room_key[c])]:
+                if self._y_room[y] == put.room:
+                    values[self._y[y].index] = 1
+            if c in overs:
+                turn = (put.provider, put.day, overs[c].is_move)
+                if order[turn] < len(overs[c].ordinals):
+                    values[overs[c].ordinals[order[turn]].index] = 1
+                order[turn] += 1
+        for literal, value in self._derived:
+            values[literal.index] = int(value(values))
+        self.model.clear_hints()
+        for index, value in values.items():
+            self.model.add_hint(self.model.get_bool_var_from_proto_index(index), value)
+
+    def maximise(
+        self,
+        objective: cp_model.LinearExprT,
+        *,
+        time_limit: float,
+        seed: int = 0,
+        work_limit: float | None = None,
+        watch: Watch | None = None,
+    ) -> Outcome:
+        """Look for the placements of the greatest `objective`.
+
+        One worker with a strong linear relaxation; the same seed gives the same search, cut off
+        at the same point when `work_limit`, in the solver's deterministic seconds, ends it.
+        """
+        self.model.maximize(objective)
+        solver = cp_model.CpSolver()
+        parameters = solver.parameters
+        parameters.num_workers = 1
+        parameters.linearization_level = 2
+        parameters.random_seed = seed
+        parameters.max_time_in_seconds = max(0.0, time_limit)
+        if work_limit is not None:
+            parameters.max_deterministic_time = work_limit
+        status = watched(solver, self.model, watch)
+        if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
+            return Outcome(None, math.inf, is_proved=False)
+        return Outcome(
+            self.puts(solver), solver.best_objective_bound, is_proved=status == cp_model.OPTIMAL
+        )
+
+    def size(self) -> tuple[int, int]:
+        """Return the numbers of variables and of constraints."""
+        return len(self.model.proto.variables), len(self.model.proto.constraints)
+
+    def puts(self, solver: cp_model.CpSolver) -> list[Put]:
+        """Read the placements of a solution, those of one provider's date in their order."""
+        chosen = [c for c, x in enumerate(self._x) if solver.boolean_value(x)]
+        turn = {}
+        for present in self._overs.values():
+            for over in present:
+                for n, u in enumerate(over.ordinals):
+                    if solver.boolean_value(u):
+                        turn |= dict.fromkeys(over.columns, n + 1)
+        rooms = {
+            key: [self._y_room[y] for y in ys if solver.boolean_value(self._y[y])]
+            for key, ys in self._y_of_key.items()
+        }
+        chosen.sort(key=lambda c: (turn.get(c, 0), c))
+        return [
+            Put(
+                int(self.columns.task[c]),
+                int(self._at.provider[c]),
+                rooms[int(self._room_key[c])].pop(),
+                int(self._at.day[c]),
+                int(self._at.start[c]),
+                bool(self.columns.is_overbooked[c]),
+            )
+            for c in chosen
+        ]
+
+
+class _Gaps:
+    """The gap parts of one provider's spots: what is sure and what literals add or take."""
+
+    def __init__(self, joint: JointModel, spots: Sequence[_Spot], shortest: int) -> None:
+        self._joint = joint
+        self._shortest = shortest
+        self.sure = 0
+        self.terms: list[tuple[Literal, int]] = []
+        self._spots = spots
+        self._clean = [self._unmet(spot) for spot in spots]
+        for side in (0, 1):
+            self._side(side)
+
+    def _unmet(self, spot: _Spot) -> tuple[tuple[Literal, ...], bool]:
+        """Return the literals of which one says that the spot meets nothing, or that it is sure.
+
+        A regular placement can only be met by overbooked ones; those that no cap has made meet
+        something by their nature, and their literal then stays false.
+        """
+        if not spot.counts:
+            return (), False
+        threats: list[Literal] = []
+        for other in self._spots:
+            if other is spot or not _meet(other.busy, spot.busy):
+                continue
+            if spot.is_new and not spot.is_overbooked and not other.is_overbooked:
+                continue
+            if not other.literals:
+                return (), False
+            threats += other.literals
+        if not threats:
+            self.sure += 2 * (not spot.literals)
+            self.terms += [(x, 2) for x in spot.literals]
+            return spot.literals, not spot.literals
+        model = self._joint.model
+        clean = model.new_bool_var("")
+        present = spot.literals
+        if present:
+            model.add(cp_model.LinearExpr.sum(present) >= clean)
+        for threat in threats:
+            model.add_at_most_one([clean, threat])
+        self._joint._derive(
+            clean,
+            lambda v: (
+                (not present or any(v[x.index] for x in present))
+                and not any(v[x.index] for x in threats)
+            ),
+        )
+        self.terms.append((clean, 2))
+        return (clean,), False
+
+    def _side(self, side: int) -> None:
+        """Reward touching and punish fragments on the left (0) or on the right (1)."""
+        here: dict[int, list[int]] = defaultdict(list)
+        there: dict[int, list[int]] = defaultdict(list)
+        for i, spot in enumerate(self._spots):
+            there[spot.busy[1 - side]].append(i)
+            literals, is_sure = self._clean[i]
+            if (literals or is_sure) and spot.window is not None:
+                edge, mine = spot.window[side], spot.busy[side]
+                if (edge >= mine) if side == 0 else (edge <= mine):
+                    self.sure += is_sure
+                    self.terms += [(x, 1) for x in literals]
+                else:
+                    here[mine].append(i)
+        for moment, members in here.items():
+            self._at_moment(side, moment, members, there)
+
+    def _at_moment(
+        self, side: int, moment: int, members: Sequence[int], there: Mapping[int, Sequence[int]]
+    ) -> None:
+        model = self._joint.model
+        mine = [x for i in members for x in self._clean[i][0]]
+        is_sure = any(self._clean[i][1] for i in members)
+        neighbours = [self._spots[i] for i in there.get(moment, ())]
+        touches: Literal | None = None
+        if any(not n.literals for n in neighbours):
+            self.sure += is_sure
+            self.terms += [(x, 1) for x in mine]
+            return
+        other = [x for n in neighbours for x in n.literals]
+        if other:
+            touches = model.new_bool_var("")
+            if not is_sure:
+                model.add(cp_model.LinearExpr.sum(mine) >= touches)
+            model.add(cp_model.LinearExpr.sum(other) >= touches)
+            self._joint._derive(
+                touches,
+                lambda v: (
+                    (is_sure or any(v[x.index] for x in mine)) and any(v[x.index] for x in other)
+                ),
+            )
+            self.terms.append((touches, 1))
+        self._fragment(side, moment, members, there, touches)
+
+    def _fragment(
+        self,
+        side: int,
+        moment: int,
+        members: Sequence[int],
+        there: Mapping[int, Sequence[int]],
+        touches: Literal | None,
+    ) -> None:
+        model = self._joint.model
+        step = -1 if side == 0 else 1
+        rows: list[tuple[list[Literal], bool, list[Literal]]] = []
+        edged = [
+            i
+            for i in members
+            if (window := self._spots[i].window) is not None
+            and 0 < step * (window[side] - moment) < self._shortest
+        ]
+        if edged:
+            rows.append(
+                (
+                    [x for i in edged for x in self._clean[i][0]],
+                    any(self._clean[i][1] for i in edged),
+                    [],
+                )
+            )
+        mine = [x for i in members for x in self._clean[i][0]]
+        is_sure = any(self._clean[i][1] for i in members)
+        for away in range(1, self._shortest):
+            neighbours = [self._spots[i] for i in there.get(moment + step * away, ())]
+            if not neighbours:
+                continue
+            if any(not n.literals for n in neighbours):
+                rows.append((mine, is_sure, []))
+                continue
+            together = [
+                x for n in neighbours if n.is_new and not n.is_overbooked for x in n.literals
+            ]
+            alone = [n.literals for n in neighbours if not (n.is_new and not n.is_overbooked)]
+            rows += [(mine, is_sure, list(xs)) for xs in (together, *alone) if xs]
+        if not rows:
+            return
+        fragment = model.new_bool_var("")
+        free = 0 if touches is None else touches
+        for one, sure, two in rows:
+            need = (1 if sure else cp_model.LinearExpr.sum(one)) - (0 if not two else 1)
+            model.add(fragment + free >= need + cp_model.LinearExpr.sum(two))
+
+        def value(v: Values) -> bool:
+            if touches is not None and v[touches.index]:
+                return False
+            return any(
+                (sure or any(v[x.index] for x in one)) and (not two or any(v[x.index] for x in two))
+                for one, sure, two in rows
+            )
+
+        self._joint._derive(fragment, value)
+        self.terms.append((fragment, -1))
+
+
+def _grouped(key: Ints) -> Iterator[tuple[int, Ints]]:
+    """Yield each value of `key` with the positions that have it."""
+    order = np.argsort(key, kind="stable")
+    if len(order):
+        for members in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
+            yield int(key[members[0]]), members
+
+
+def _grouped_pairs(first: Ints, second: Ints) -> Iterator[tuple[tuple[int, int], Ints]]:
+    for key, members in _grouped(first * _FAR + second):
+        yield divmod(key, _FAR), members

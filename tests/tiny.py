@@ -1,0 +1,154 @@
+"""Random problems so small that every legal plan can be gone through."""
+
+import datetime as dt
+from random import Random
+
+from solver.clinic import (
+    AppointmentType,
+    Availability,
+    Booking,
+    Clinic,
+    ClinicSettings,
+    OverbookingRule,
+    Provider,
+    Room,
+)
+from solver.problem import Problem, Request
+from tests.strategies import BEFORE, MONDAY, uid
+
+
+def tiny_problem(seed: int) -> Problem:
+    """A problem of up to 7 requests, always the same for the same seed."""
+    chance = Random(seed)  # noqa: S311
+    days = chance.choice((1, 1, 2))
+    grid = chance.choice((30, 60, 20))
+    kinds = [_kind(chance, number) for number in range(chance.choice((1, 2, 3)))]
+    providers = [
+        Provider(
+            uid(1, number),
+            f"P{number}",
+            skills=frozenset({"gp"} if chance.random() < 0.9 else ()),
+            daily_cap=chance.choice((None, None, None, 1, 2)),
+            buffer_before=chance.choice((0, 0, 10)),
+            buffer_after=chance.choice((0, 0, 5)),
+        )
+        for number in range(chance.choice((1, 1, 2)))
+    ]
+    rooms = [
+        Room(
+            uid(2, number),
+            f"R{number}",
+            equipment=frozenset(e for e in ("ecg", "couch") if chance.random() < 0.6),
+            turnover_minutes=chance.choice((0, 0, 5, 15)),
+        )
+        for number in range(chance.choice((1, 2, 2)))
+    ]
+    rules = [
+        OverbookingRule(
+            uid(4, number),
+            provider_id=chance.choice((None, providers[0].id)),
+            appointment_type_id=chance.choice((None, None, kinds[0].id)),
+            max_overlap=chance.choice((0, 1, 1, 2)),
+            max_per_day=chance.choice((1, 1, 2)),
+        )
+        for number in range(chance.choice((0, 0, 1, 1, 2)))
+    ]
+    rows = [row for p in providers for row in _hours(chance, p, days, grid)]
+    clinic = Clinic(
+        ClinicSettings("Tiny", "Europe/Berlin", grid_minutes=grid),
+        tuple(providers),
+        tuple(rooms),
+        tuple(kinds),
+        tuple(rows),
+        tuple(rules),
+        tuple(_bookings(chance, providers, rooms, kinds, rows)),
+    )
+    movable: set[str] = set()
+    displaced: set[str] = set()
+    if chance.random() < 0.5:
+        movable = {b.id for b in clinic.bookings if chance.random() < 0.7}
+        displaced = {id_ for id_ in sorted(movable) if chance.random() < 0.5}
+    most = chance.choice((2, 3, 5, 7)) if not movable else chance.choice((0, 1, 2, 3))
+    return Problem(
+        clinic,
+        MONDAY,
+        days,
+        tuple(_request(chance, number, kinds, providers, days) for number in range(most)),
+        BEFORE,
+        movable=frozenset(movable),
+        displaced=frozenset(displaced),
+        allow_overbooking=chance.random() < 0.85,
+    )
+
+
+def _kind(chance: Random, number: int) -> AppointmentType:
+    return AppointmentType(
+        uid(3, number),
+        f"T{number}",
+        duration_minutes=chance.choice((20, 30, 45, 60)),
+        buffer_before=chance.choice((0, 0, 10)),
+        buffer_after=chance.choice((0, 0, 10)),
+        required_skills=frozenset({"gp"} if chance.random() < 0.3 else ()),
+        required_equipment=frozenset({"ecg"} if chance.random() < 0.3 else ()),
+        daily_cap=chance.choice((None, None, None, 1, 2)),
+    )
+
+
+def _hours(chance: Random, provider: Provider, days: int, grid: int) -> list[Availability]:
+    rows = []
+    for ahead in range(days):
+        length = grid * chance.choice((2, 3, 4))
+        opens = chance.choice((540, 600, 540, 0, 1440 - length))
+        if chance.random() < 0.9:
+            date = MONDAY + dt.timedelta(days=ahead)
+            rows.append(Availability(opens, opens + length, provider_id=provider.id, date=date))
+    return rows
+
+
+def _bookings(
+    chance: Random,
+    providers: list[Provider],
+    rooms: list[Room],
+    kinds: list[AppointmentType],
+    rows: list[Availability],
+) -> list[Booking]:
+    bookings = []
+    for number in range(chance.choice((0, 1, 2, 3))):
+        row = chance.choice(rows) if rows else None
+        near = 540 if row is None else row.start
+        start = min(1380, max(0, near + chance.choice((-60, -5, 0, 0, 20, 30, 60))))
+        ahead = chance.choice((-1, 0, 0, 0, 0, 1, 2))
+        bookings.append(
+            Booking(
+                uid(5, number),
+                (chance.choice(providers)).id,
+                chance.choice(rooms).id,
+                chance.choice(kinds).id,
+                MONDAY + dt.timedelta(days=ahead),
+                start,
+                chance.choice((None, "ann", "bob")),
+                is_overbooked=chance.random() < 0.2,
+            )
+        )
+    return bookings
+
+
+def _request(
+    chance: Random,
+    number: int,
+    kinds: list[AppointmentType],
+    providers: list[Provider],
+    days: int,
+) -> Request:
+    dates = frozenset(
+        MONDAY + dt.timedelta(days=d) for d in range(-1, days + 1) if chance.random() < 0.7
+    )
+    return Request(
+        f"r{number}",
+        chance.choice(kinds).id,
+        priority=chance.choice((1, 1, 2, 5)),
+        dates=chance.choice((None, None, dates)),
+        provider_id=chance.choice((None, None, None, providers[0].id)),
+        preferred=chance.choice((None, (540, 600), (600, 720))),
+        patient_ref=chance.choice((None, None, None, "ann", "bob")),
+    )
