@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -20,17 +17,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from api import workers
 from api.commands import read_moment
-from api.report import render
 from api.settings import read_settings
 from api.tables import print_json, run_table
+from api.workers import Steps, Workers
 from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
 from solver.problem import Progress as Step
 from solver.scenario import Run
 from solver.whatif import PlanRejectedError, solve_run
-
-type Steps = Queue[tuple[str, Step] | None]
 
 
 def what_if(
@@ -43,28 +39,28 @@ def what_if(
     clinic = file.to_clinic(moment)
     run = read_run_file(run_path, clinic, moment)
 
-    cores = os.cpu_count() or 1
-    side_by_side = min(cores, len(run.scenarios))
-    context = multiprocessing.get_context("spawn")
-    steps: Steps = context.Queue()
-    stop = context.Event()
-    pool = ProcessPoolExecutor(side_by_side, context, initializer=_join, initargs=(steps, stop))
     try:
-        with pool, _stopped_by_interrupt(stop), _shown(run, steps):
+        with (
+            Workers.start(len(run.scenarios)) as started,
+            _stopped_by_interrupt(started.stop),
+            _shown(run, started.steps),
+        ):
             result = solve_run(
                 run,
                 clinic,
                 moment,
-                executor=pool,
-                workers=max(1, cores // side_by_side),
+                executor=started.pool,
+                workers=started.cores,
                 weights=settings.weights,
-                on_progress=_tell,
-                should_stop=_is_stopped,
+                on_progress=workers.tell,
+                should_stop=workers.is_stopped,
             )
-    except PlanRejectedError as error:
+    except (BrokenProcessPool, PlanRejectedError) as error:
         typer.echo(f"slotwright: {error}", err=True)
         return 1
     if report is not None:
+        from api.report import render
+
         report.write_text(render(result, run, clinic), encoding="utf-8")
     if out is not None and str(out) == "-":
         print_json(result)
@@ -73,32 +69,6 @@ def what_if(
         out.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
     Console().print(run_table(result))
     return 0
-
-
-# In the processes that solve
-
-
-class _Channel:
-    """What a solving process was given by the command, by way of its start."""
-
-    steps: Steps
-    stop: Event
-
-
-def _join(steps: Steps, stop: Event) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command itself says when to stop
-    _Channel.steps, _Channel.stop = steps, stop
-
-
-def _tell(scenario: str, step: Step) -> None:
-    _Channel.steps.put((scenario, step))
-
-
-def _is_stopped() -> bool:
-    return _Channel.stop.is_set()
-
-
-# In the command
 
 
 @contextmanager
@@ -148,4 +118,4 @@ def _shown(run: Run, steps: Steps) -> Iterator[None]:
 
 
 def _sentence(step: Step) -> str:
-    return f"{step.placed} placed; {step.stage} {step.objective:g}, bound {step.bound:g}"
+    return f"{step.placed} placed; {step.stage} {step.objective + 0:g}, bound {step.bound + 0:g}"

@@ -4,14 +4,16 @@ import datetime as dt
 from dataclasses import replace
 from typing import Any
 
+from hypothesis import strategies as st
+
 from data.clinic_file import ClinicFile
 from data.run_file import parse_run
 from solver.checker import Checker
 from solver.clinic import Booking, Clinic, SlotRequest
 from solver.plan_checker import read_plan
-from solver.problem import Placement, Plan, Problem
+from solver.problem import Placement, Plan, Problem, Request
 from solver.scenario import Run, apply
-from tests.strategies import BEFORE, MONDAY, uid
+from tests.strategies import BEFORE, MONDAY, clinics, rare, spans, uid
 
 VEGA, LINN = uid(1, 0), uid(1, 1)
 PLAIN, EQUIPPED = uid(2, 0), uid(2, 1)
@@ -140,6 +142,15 @@ def a_plan(*placements: Placement, **fields: Any) -> Plan:
     return replace(plan, **fields)
 
 
+def without_times(result: dict[str, Any]) -> dict[str, Any]:
+    """The result without what differs from one solve to the next."""
+    scenarios = [
+        {key: value for key, value in scenario.items() if key not in ("seconds", "progress")}
+        for scenario in result["scenarios"]
+    ]
+    return {**result, "seconds": 0, "scenarios": scenarios}
+
+
 def put(
     key: str,
     start: int,
@@ -150,3 +161,31 @@ def put(
     is_overbooked: bool = False,
 ) -> Placement:
     return Placement(key, provider, room, date, start, is_overbooked)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    """A day or two of a random clinic, with up to six requests."""
+    clinic = draw(clinics())
+    drawn = [
+        Request(
+            f"r{number}",
+            draw(st.sampled_from(clinic.appointment_types)).id,
+            priority=draw(st.integers(1, 9)),
+            provider_id=draw(rare(st.just(clinic.providers[0].id))),
+            preferred=draw(rare(spans(0, 1440))),
+            patient_ref=draw(rare(st.just("P"))),
+        )
+        for number in range(draw(st.integers(0, 6)))
+    ]
+    is_movable = draw(st.booleans())
+    movable = {b.id for b in clinic.bookings if b.status == "booked" and b.date == MONDAY}
+    return Problem(
+        clinic,
+        MONDAY,
+        draw(st.integers(1, 2)),
+        tuple(drawn),
+        BEFORE,
+        movable=frozenset(movable if is_movable else ()),
+        allow_overbooking=draw(st.booleans()),
+    )
