@@ -152,7 +152,7 @@ class Board:
         else:
             worth = instance.preference(number, kind.starts[s])
             if not is_overbooked:
-                worth = worth + instance.gap_quarter * self._gap(sheet, sites, provider)
+                worth += instance.gap_quarter * self._gap(sheet, sites, provider)
         chosen = int(worth.argmax())
         at = int(day[chosen]), int(s[chosen])
         free = np.flatnonzero(kind.room_free[:, *at] & (sheet.taken[:, *at] == 0))
@@ -161,9 +161,9 @@ class Board:
             number, int(provider[chosen]), room, at[0], int(kind.starts[at[1]]), is_overbooked
         )
 
-    def _fits(self, number: int, sites: Ints, *, is_overbooked: bool) -> Bools:
+    def _fits(self, number: int, sites: Small, *, is_overbooked: bool) -> Bools:
         sheet, kind = self._sheets[number], self._instance.kinds[number]
-        providers, days, starts = kind.shape
+        _, days, starts = kind.shape
         provider_day = sites // starts
         fits: Bools = sheet.rooms.ravel()[sites % (days * starts)] > 0
         cap = kind.row.daily_cap
@@ -172,13 +172,15 @@ class Board:
         meets = sheet.meets.ravel()[sites]
         is_free = (meets == 0) & (self._regular < self._caps[:, None]).ravel()[provider_day]
         if not is_overbooked:
-            return fits & is_free & kind.regular.ravel()[sites]
+            fits &= is_free & kind.regular.ravel()[sites]
+            return fits
         fits &= ~is_free & kind.allowed.ravel()[sites]
         for position in np.flatnonzero(fits).tolist():
-            p, d, s = np.unravel_index(int(sites[position]), kind.shape)
+            p, d, s = map(int, np.unravel_index(int(sites[position]), kind.shape))
             start = int(kind.starts[s])
-            put = Put(-1, int(p), -1, int(d), start, is_overbooked)
-            overlap = self._instance.max_overlap(number, put, int(self._overbooked[p, d]))
+            pairs = self._instance.allowances(number, p, d, start)
+            overbooked = self._overbooked[p, d]
+            overlap = max((o for o, per_day in pairs if overbooked < per_day), default=-1)
             fits[position] = (
                 meets[position] <= overlap and (p, d * DAY_MINUTES + start) not in self._starts
             )
@@ -194,7 +196,7 @@ class Board:
                 clear &= ~((day == on) & meets)
         return clear
 
-    def _gap(self, sheet: _Sheet, sites: Ints, provider: NDArray[np.intp]) -> Ints:
+    def _gap(self, sheet: _Sheet, sites: Small, provider: NDArray[np.intp]) -> Ints:
         """[n] the gap part, in quarters, as the book stands."""
         kind, shortest = sheet.kind, self._instance.shortest[provider]
         quarters = np.zeros(len(sites), np.int64)

@@ -8,10 +8,9 @@ which the horizon begins, so that buffers that reach over midnight need no speci
 
 from __future__ import annotations
 
-import datetime as dt
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solver import masks as masks_module
-from solver.clinic import DAY_MINUTES, AppointmentType, Booking, Clinic, SlotRequest, Span
+from solver.clinic import DAY_MINUTES, AppointmentType, Booking, SlotRequest, Span
 from solver.objective import preference_distance, room_surplus, shortest_durations
 from solver.problem import Placement, Plan, PlanStatus, Problem, Stage, StageName
 from solver.timeline import (
@@ -180,21 +179,14 @@ class Instance:
         self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
         self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
-        self.windows = [
-            [
-                (opens + day * DAY_MINUTES, closes + day * DAY_MINUTES)
-                for day in range(len(days))
-                for opens, closes in days[day].provider_windows[p]
-            ]
-            for p in range(len(self.providers))
-        ]
+        self._windows = [day.provider_windows for day in days]
         self.shortest = shortest_durations(self.clinic, [p.skills for p in self.providers])
         self.kinds = [self._kind(days, row) for row in self.clinic.appointment_types]
         self.fixed = [self._standing(b) for b in self.clinic.bookings if b.is_live]
         lifted = [self._standing(b) for b in problem.clinic.bookings if b.id in movable]
         self.tasks = [*self._booking_tasks(lifted), *self._request_tasks()]
         self.unit = self._score_unit()
-        self._columns: dict[int, Ints] = {}
+        self._columns: dict[int, Small] = {}
 
     # Laying out
 
@@ -253,10 +245,14 @@ class Instance:
         day = (booking.date - self.problem.start_date).days
         midnight = day * DAY_MINUTES
         at = midnight + booking.start
-        busy, window = (at, at + kind.duration_minutes), None
+        busy: Span = (at, at + kind.duration_minutes)
+        window: Span | None = None
         if provider >= 0:
             busy = provider_busy_span(self.providers[provider], kind, at)
-            window = window_around(self.windows[provider], at, at + kind.duration_minutes)
+            if 0 <= day < len(self.dates):
+                end = booking.start + kind.duration_minutes
+                window = window_around(self._windows[day][provider], booking.start, end)
+                window = window and (window[0] + midnight, window[1] + midnight)
         room_busy = room_busy_span(self.rooms[room], kind, at) if room >= 0 else (0, 0)
         return Standing(
             booking, self.kind_at[kind.id], provider, room, day, at, busy, room_busy, window
@@ -315,13 +311,13 @@ class Instance:
 
     # Tasks and their sites
 
-    def columns(self, task: int) -> Ints:
+    def columns(self, task: int) -> Small:
         """[n] sites, positions in the kind's raveled table, where the task may be placed."""
         if task not in self._columns:
             t = self.tasks[task]
             kind = self.kinds[t.kind]
             if not t.days:
-                return np.empty(0, np.int64)
+                return np.empty(0, np.int32)
             open_ = np.zeros(kind.shape, np.bool_)
             rows = slice(None) if t.provider < 0 else slice(t.provider, t.provider + 1)
             for d in t.days:
@@ -333,9 +329,9 @@ class Instance:
         return self._columns[task]
 
     @cached_property
-    def _patient_spans(self) -> dict[tuple[str | None, int], list[Span]]:
+    def _patient_spans(self) -> Mapping[tuple[str | None, int], list[Span]]:
         """Appointments of patients that stay whatever happens, in minutes of their day."""
-        spans = defaultdict(list)
+        spans: dict[tuple[str | None, int], list[Span]] = defaultdict(list)
         for s in self.fixed:
             if s.booking.patient_ref is not None:
                 start = s.booking.start
@@ -393,17 +389,6 @@ class Instance:
         s = int(np.searchsorted(kind.starts, put.start))
         at = (put.provider, put.day, s)
         return int(kind.opens[at]), int(kind.closes[at])
-
-    def max_overlap(self, kind: int, put: Put, overbooked: int) -> int:
-        """Return how many bookings an overbooked placement may meet, -1 if none allows it.
-
-        `overbooked` is the number of the provider's overbooked bookings of that date before it.
-        """
-        most = -1
-        for overlap, per_day in self.allowances(kind, put.provider, put.day, put.start):
-            if overbooked < per_day:
-                most = max(most, overlap)
-        return most
 
     def allowances(self, kind: int, provider: int, day: int, start: int) -> list[tuple[int, int]]:
         """Return (max_overlap, max_per_day) of the overbooking rules that cover a placement."""
@@ -529,9 +514,10 @@ class Instance:
         totals = self.totals(order)
         kept = {move.id for move in moves}
         displaced = [t.members[0] for t in self.tasks if t.is_displaced]
-        names = ["priority", "score"]
+        names: list[StageName] = ["priority", "score"]
         if any(t.own is not None for t in self.tasks):
-            names = [*(["saved"] if displaced else []), "priority", "moved", "distance", "score"]
+            saved: list[StageName] = ["saved"] if displaced else []
+            names = [*saved, "priority", "moved", "distance", "score"]
         return Plan(
             status=status,
             moves=tuple(moves),
@@ -572,7 +558,8 @@ class Instance:
     def placements(self, puts: Sequence[Put]) -> tuple[list[Placement], list[Placement]]:
         """Return the moves and the placements of ordered `puts`, by the ids they stand for."""
         members = {i: iter(t.members) for i, t in enumerate(self.tasks)}
-        moves, placements = [], []
+        moves: list[Placement] = []
+        placements: list[Placement] = []
         for put in puts:
             placement = Placement(
                 next(members[put.task]),

@@ -25,12 +25,9 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from solver.clinic import DAY_MINUTES, Span
-from solver.instance import Instance, Put, Standing
+from solver.gaps import Derived, Gaps, Literal, Spot, Values, meet
+from solver.instance import Instance, Put, Small, Standing
 from solver.timeline import Bools, Ints
-
-type Literal = cp_model.IntVar
-type Values = dict[int, int]
-"""What a solution gives the variables, by their index."""
 
 _FAR = 10**7
 """More minutes than any horizon has; keeps owners apart on one axis."""
@@ -51,12 +48,17 @@ class Columns:
         return Columns(self.task[chosen], self.site[chosen], self.is_overbooked[chosen])
 
     @classmethod
-    def of(cls, instance: Instance, tasks: Iterable[int]) -> Columns:
-        """Every column of some tasks."""
+    def of(
+        cls,
+        instance: Instance,
+        tasks: Iterable[int],
+        narrow: Callable[[int, Small], Small] = lambda _task, sites: sites,
+    ) -> Columns:
+        """The columns of some tasks; `narrow` picks from a task's sites."""
         task, site, is_overbooked = [], [], []
         for number in tasks:
             kind = instance.kinds[instance.tasks[number].kind]
-            sites = instance.columns(number)
+            sites = narrow(number, instance.columns(number))
             for table, over in ((kind.regular, False), (kind.allowed, True)):
                 passed = sites[table.ravel()[sites]]
                 task.append(np.full(len(passed), number, np.int64))
@@ -163,17 +165,6 @@ def watched(solver: cp_model.CpSolver, model: cp_model.CpModel, watch: Watch | N
                     watch.tell(*incumbents.latest)
 
 
-class _Spot(NamedTuple):
-    """Somebody's presence at a provider, as the gap part sees it; without literals it is sure."""
-
-    busy: Span
-    window: Span | None
-    literals: tuple[Literal, ...]
-    is_overbooked: bool
-    counts: bool
-    is_new: bool
-
-
 class _Over(NamedTuple):
     """The overbooked columns of one kind at one provider and start."""
 
@@ -204,16 +195,12 @@ def cliques(owner: Ints, start: Ints, end: Ints) -> Iterator[Ints]:
     yield from np.split(member[order], np.flatnonzero(np.diff(moment[order])) + 1)
 
 
-def _meet(a: Span, b: Span) -> bool:
-    return a[0] < b[1] and b[0] < a[1]
-
-
 def _disjoint(stays: Sequence[tuple[Span, Literal]]) -> tuple[list[int], list[int]]:
     """Split into positions of spans that are apart from one another and of the rest."""
     apart: list[int] = []
     rest: list[int] = []
     for i, (span, _) in enumerate(stays):
-        meets = any(_meet(span, stays[j][0]) for j in apart)
+        meets = any(meet(span, stays[j][0]) for j in apart)
         (rest if meets else apart).append(i)
     return apart, rest
 
@@ -254,7 +241,7 @@ class JointModel:
         self._rooms = rooms
         self._kept_rooms = {(instance.tasks[p.task].kind, p.day, p.start, p.room) for p in keep}
         self._stay: dict[int, Literal] = {}
-        self._derived: list[tuple[Literal, Callable[[Values], bool]]] = []
+        self._derived: list[Derived] = []
         self._outside = list(outside)
         moved = {put.task for put in outside}
         self._standing = instance.fixed + [
@@ -361,6 +348,7 @@ class JointModel:
         """Return the rooms offered to the columns of a key, of which `column` is one."""
         kind, day, start = int(at.kind[column]), int(at.day[column]), int(at.start[column])
         free = np.flatnonzero(self._free_rooms[kind, day][:, at.position[column]])
+        rooms: list[int]
         if self._rooms is not None and len(free) > self._rooms:
             surplus = self._instance.kinds[kind].surplus[free]
             first = free[np.argsort(surplus, kind="stable")].tolist()
@@ -370,7 +358,7 @@ class JointModel:
             rooms = free.tolist()
         if key < 0:
             own = self._instance.tasks[int(columns.task[column])].own
-            rooms = [r for r in rooms if own is None or r != own.room]
+            return [r for r in rooms if own is None or r != own.room]
         return rooms
 
     def _choose(self) -> None:
@@ -467,12 +455,11 @@ class JointModel:
         by_day: dict[tuple[int, int], list[_Over]] = defaultdict(list)
         self._overs = by_day
         over = np.flatnonzero(self.columns.is_overbooked)
-        is_move = np.array([self._is_move(c) for c in over], np.bool_)
+        is_move = np.array([self._is_move(c) for c in over.tolist()], np.bool_)
         site = (self._at.kind[over] * 2 + is_move) * _FAR + self.columns.site[over]
         for _, members in _grouped(site):
             c = int(over[members[0]])
-            day = int(self._at.provider[c]), int(self._at.day[c])
-            by_day[day].append(
+            by_day[int(self._at.provider[c]), int(self._at.day[c])].append(
                 _Over(
                     kind=int(self._at.kind[c]),
                     at=int(self._at.at[c]),
@@ -564,11 +551,11 @@ class JointModel:
                 members.append(spans[i][1])
             for i in rest:
                 (from_, to), stay = spans[i]
-                for c in np.flatnonzero((owner == who) & (start < to) & (end > from_)):
+                for c in np.flatnonzero((owner == who) & (start < to) & (end > from_)).tolist():
                     self.model.add_at_most_one([literals[c], stay])
         for clique in cliques(np.concatenate(owners), np.concatenate(starts), np.concatenate(ends)):
             if len(clique) > 1:
-                self.model.add_at_most_one([members[i] for i in clique])
+                self.model.add_at_most_one([members[i] for i in clique.tolist()])
 
     def _never_at_the_same_start(self, provider: int, present: Sequence[_Over]) -> None:
         for at in {over.at for over in present}:
@@ -612,7 +599,7 @@ class JointModel:
             for over, pairs in zip(present, allowed, strict=True):
                 u = model.new_bool_var("")
                 over.ordinals.append(u)
-                sure = sum(_meet(over.busy, s.busy) for s in standing)
+                sure = sum(meet(over.busy, s.busy) for s in standing)
                 meets = regular[
                     (self._at.busy_start[regular] < over.busy[1])
                     & (self._at.busy_end[regular] > over.busy[0])
@@ -620,15 +607,15 @@ class JointModel:
                 others = [
                     literal
                     for i, literal in self._stay.items()
-                    if self._own(i).provider == provider and _meet(self._own(i).busy, over.busy)
+                    if self._own(i).provider == provider and meet(self._own(i).busy, over.busy)
                 ]
                 others += [
-                    self._x[c] for m in earlier if _meet(m.busy, over.busy) for c in m.columns
+                    self._x[c] for m in earlier if meet(m.busy, over.busy) for c in m.columns
                 ]
                 met_before = [
                     o
                     for other, literals in before
-                    if other is not over and _meet(other.busy, over.busy)
+                    if other is not over and meet(other.busy, over.busy)
                     for o in literals
                 ]
                 most = min(len(meets), -(-(over.busy[1] - over.busy[0]) // shortest) + 1)
@@ -660,10 +647,10 @@ class JointModel:
     def _regular_columns(self, provider: int, *, is_move: bool) -> Ints:
         """Positions of the regular columns that are made before a phase's overbooked ones."""
         here = np.flatnonzero((self._at.provider == provider) & ~self.columns.is_overbooked)
-        return np.array([c for c in here if not is_move or self._is_move(c)], np.int64)
+        return np.array([c for c in here.tolist() if not is_move or self._is_move(c)], np.int64)
 
     def _regular_clear_of(self, moves: Sequence[_Over], regular: Ints) -> None:
-        placements = np.array([c for c in regular if not self._is_move(c)], np.int64)
+        placements = np.array([c for c in regular.tolist() if not self._is_move(c)], np.int64)
         for move in moves:
             start, end = self._at.busy_start[placements], self._at.busy_end[placements]
             for c in placements[(start < move.busy[1]) & (end > move.busy[0])]:
@@ -767,15 +754,10 @@ class JointModel:
     # The gap part
 
     def _gap_terms(self) -> tuple[int, list[tuple[Literal, int]]]:
-        """Return the sure quarters and, per literal, the quarters it is worth.
-
-        A side is worth one quarter, one more when it touches and one less for a fragment. At
-        each moment where spans of a provider begin there is one literal for touching, at most
-        what begins and at most what ends there, and one for a fragment.
-        """
+        """Return the sure quarters and, per literal, the quarters it is worth."""
         sure = 0
         terms: list[tuple[Literal, int]] = []
-        spots: dict[int, list[_Spot]] = defaultdict(list)
+        spots: dict[int, list[Spot]] = defaultdict(list)
         for s in self._standing:
             if s.provider >= 0:
                 spots[s.provider].append(self._spot_of(s, ()))
@@ -784,21 +766,22 @@ class JointModel:
         for put in self._outside:
             window = self._instance.window(put)
             busy = self._instance.busy(put)
-            spots[put.provider].append(_Spot(busy, window, (), put.is_overbooked, True, True))
+            spots[put.provider].append(Spot(busy, window, (), put.is_overbooked, True, True))
         for provider, new in self._new_spots().items():
             spots[provider] += new
         for provider, present in spots.items():
-            gaps = _Gaps(self, present, int(self._instance.shortest[provider]))
+            gaps = Gaps(self.model, present, int(self._instance.shortest[provider]))
             sure += gaps.sure
             terms += gaps.terms
+            self._derived += gaps.derived
         return sure, terms
 
-    def _spot_of(self, s: Standing, literals: tuple[Literal, ...]) -> _Spot:
+    def _spot_of(self, s: Standing, literals: tuple[Literal, ...]) -> Spot:
         counts = self._counts(s) and s.window is not None
-        return _Spot(s.busy, s.window, literals, s.booking.is_overbooked, counts, False)
+        return Spot(s.busy, s.window, literals, s.booking.is_overbooked, counts, False)
 
-    def _new_spots(self) -> dict[int, list[_Spot]]:
-        spots: dict[int, list[_Spot]] = defaultdict(list)
+    def _new_spots(self) -> dict[int, list[Spot]]:
+        spots: dict[int, list[Spot]] = defaultdict(list)
         instance, at = self._instance, self._at
         alike: dict[tuple[int, Span, Span, int | None], list[Literal]] = defaultdict(list)
         for c, x in enumerate(self._x):
@@ -809,7 +792,7 @@ class JointModel:
             alike[int(at.provider[c]), self._busy(c), window, over].append(x)
         for (provider, busy, window, over), literals in alike.items():
             is_overbooked = over is not None
-            spots[provider].append(_Spot(busy, window, tuple(literals), is_overbooked, True, True))
+            spots[provider].append(Spot(busy, window, tuple(literals), is_overbooked, True, True))
         return spots
 
     # Solving
@@ -855,11 +838,13 @@ class JointModel:
                 if order[turn] < len(overs[c].ordinals):
                     values[overs[c].ordinals[order[turn]].index] = 1
                 order[turn] += 1
-        for literal, value in self._derived:
-            values[literal.index] = int(value(values))
-        self.model.clear_hints()
-        for index, value in values.items():
-            self.model.add_hint(self.model.get_bool_var_from_proto_index(index), value)
+        for literal, follows in self._derived:
+            values[literal.index] = int(follows(values))
+        hint = self.model.proto.solution_hint
+        hint.vars.clear()
+        hint.values.clear()
+        hint.vars.extend(values.keys())
+        hint.values.extend(values.values())
 
     def maximise(
         self,
@@ -881,6 +866,9 @@ class JointModel:
         parameters.num_workers = 1
         parameters.linearization_level = 2
         parameters.random_seed = seed
+        parameters.cp_model_probing_level = 0
+        parameters.symmetry_level = 0
+        parameters.max_presolve_iterations = 1
         parameters.max_time_in_seconds = max(0.0, time_limit)
         if work_limit is not None:
             parameters.max_deterministic_time = work_limit
@@ -898,7 +886,7 @@ class JointModel:
     def puts(self, solver: cp_model.CpSolver) -> list[Put]:
         """Read the placements of a solution, those of one provider's date in their order."""
         chosen = [c for c, x in enumerate(self._x) if solver.boolean_value(x)]
-        turn = {}
+        turn: dict[int, int] = {}
         for present in self._overs.values():
             for over in present:
                 for n, u in enumerate(over.ordinals):
@@ -920,160 +908,6 @@ class JointModel:
             )
             for c in chosen
         ]
-
-
-class _Gaps:
-    """The gap parts of one provider's spots: what is sure and what literals add or take."""
-
-    def __init__(self, joint: JointModel, spots: Sequence[_Spot], shortest: int) -> None:
-        self._joint = joint
-        self._shortest = shortest
-        self.sure = 0
-        self.terms: list[tuple[Literal, int]] = []
-        self._spots = spots
-        self._clean = [self._unmet(spot) for spot in spots]
-        for side in (0, 1):
-            self._side(side)
-
-    def _unmet(self, spot: _Spot) -> tuple[tuple[Literal, ...], bool]:
-        """Return the literals of which one says that the spot meets nothing, or that it is sure.
-
-        A regular placement can only be met by overbooked ones; those that no cap has made meet
-        something by their nature, and their literal then stays false.
-        """
-        if not spot.counts:
-            return (), False
-        threats: list[Literal] = []
-        for other in self._spots:
-            if other is spot or not _meet(other.busy, spot.busy):
-                continue
-            if spot.is_new and not spot.is_overbooked and not other.is_overbooked:
-                continue
-            if not other.literals:
-                return (), False
-            threats += other.literals
-        if not threats:
-            self.sure += 2 * (not spot.literals)
-            self.terms += [(x, 2) for x in spot.literals]
-            return spot.literals, not spot.literals
-        model = self._joint.model
-        clean = model.new_bool_var("")
-        present = spot.literals
-        if present:
-            model.add(cp_model.LinearExpr.sum(present) >= clean)
-        for threat in threats:
-            model.add_at_most_one([clean, threat])
-        self._joint._derive(
-            clean,
-            lambda v: (
-                (not present or any(v[x.index] for x in present))
-                and not any(v[x.index] for x in threats)
-            ),
-        )
-        self.terms.append((clean, 2))
-        return (clean,), False
-
-    def _side(self, side: int) -> None:
-        """Reward touching and punish fragments on the left (0) or on the right (1)."""
-        here: dict[int, list[int]] = defaultdict(list)
-        there: dict[int, list[int]] = defaultdict(list)
-        for i, spot in enumerate(self._spots):
-            there[spot.busy[1 - side]].append(i)
-            literals, is_sure = self._clean[i]
-            if (literals or is_sure) and spot.window is not None:
-                edge, mine = spot.window[side], spot.busy[side]
-                if (edge >= mine) if side == 0 else (edge <= mine):
-                    self.sure += is_sure
-                    self.terms += [(x, 1) for x in literals]
-                else:
-                    here[mine].append(i)
-        for moment, members in here.items():
-            self._at_moment(side, moment, members, there)
-
-    def _at_moment(
-        self, side: int, moment: int, members: Sequence[int], there: Mapping[int, Sequence[int]]
-    ) -> None:
-        model = self._joint.model
-        mine = [x for i in members for x in self._clean[i][0]]
-        is_sure = any(self._clean[i][1] for i in members)
-        neighbours = [self._spots[i] for i in there.get(moment, ())]
-        touches: Literal | None = None
-        if any(not n.literals for n in neighbours):
-            self.sure += is_sure
-            self.terms += [(x, 1) for x in mine]
-            return
-        other = [x for n in neighbours for x in n.literals]
-        if other:
-            touches = model.new_bool_var("")
-            if not is_sure:
-                model.add(cp_model.LinearExpr.sum(mine) >= touches)
-            model.add(cp_model.LinearExpr.sum(other) >= touches)
-            self._joint._derive(
-                touches,
-                lambda v: (
-                    (is_sure or any(v[x.index] for x in mine)) and any(v[x.index] for x in other)
-                ),
-            )
-            self.terms.append((touches, 1))
-        self._fragment(side, moment, members, there, touches)
-
-    def _fragment(
-        self,
-        side: int,
-        moment: int,
-        members: Sequence[int],
-        there: Mapping[int, Sequence[int]],
-        touches: Literal | None,
-    ) -> None:
-        model = self._joint.model
-        step = -1 if side == 0 else 1
-        rows: list[tuple[list[Literal], bool, list[Literal]]] = []
-        edged = [
-            i
-            for i in members
-            if (window := self._spots[i].window) is not None
-            and 0 < step * (window[side] - moment) < self._shortest
-        ]
-        if edged:
-            rows.append(
-                (
-                    [x for i in edged for x in self._clean[i][0]],
-                    any(self._clean[i][1] for i in edged),
-                    [],
-                )
-            )
-        mine = [x for i in members for x in self._clean[i][0]]
-        is_sure = any(self._clean[i][1] for i in members)
-        for away in range(1, self._shortest):
-            neighbours = [self._spots[i] for i in there.get(moment + step * away, ())]
-            if not neighbours:
-                continue
-            if any(not n.literals for n in neighbours):
-                rows.append((mine, is_sure, []))
-                continue
-            together = [
-                x for n in neighbours if n.is_new and not n.is_overbooked for x in n.literals
-            ]
-            alone = [n.literals for n in neighbours if not (n.is_new and not n.is_overbooked)]
-            rows += [(mine, is_sure, list(xs)) for xs in (together, *alone) if xs]
-        if not rows:
-            return
-        fragment = model.new_bool_var("")
-        free = 0 if touches is None else touches
-        for one, sure, two in rows:
-            need = (1 if sure else cp_model.LinearExpr.sum(one)) - (0 if not two else 1)
-            model.add(fragment + free >= need + cp_model.LinearExpr.sum(two))
-
-        def value(v: Values) -> bool:
-            if touches is not None and v[touches.index]:
-                return False
-            return any(
-                (sure or any(v[x.index] for x in one)) and (not two or any(v[x.index] for x in two))
-                for one, sure, two in rows
-            )
-
-        self._joint._derive(fragment, value)
-        self.terms.append((fragment, -1))
 
 
 def _grouped(key: Ints) -> Iterator[tuple[int, Ints]]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from solver.greedy import greedy_puts
-from solver.instance import Instance, Put, Totals
+from solver.instance import Instance, Put
 from solver.joint import Columns, JointModel, Watch
 from solver.problem import Plan, PlanStatus, Problem, Progress, StageName
 
@@ -103,10 +103,7 @@ class _Search:
         for name in _STAGES:
             if self._stopped():
                 return
-            if name == "score":
-                objective = joint.score()
-            else:
-                objective = joint.expression(name)
+            objective = joint.score() if name == "score" else joint.expression(name)
             joint.hint(self._best)
             outcome = joint.maximise(
                 objective,

@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import chain, combinations
 
 from solver.checker import Checker, _busy, _meet
-from solver.clinic import AppointmentType, Booking, Clinic, SlotRequest, Span
+from solver.clinic import AppointmentType, Booking, SlotRequest, Span
 from solver.problem import Plan, Problem
 from solver.timeline import instant
 
@@ -227,7 +227,8 @@ class BruteForce:
         gap = Fraction(0)
         is_open = self.checker.open_minutes(provider, b.date)
         is_met = any(_meet(mine, self.checker.busy(o, b.date, provider)) for o in others)
-        if end <= 1440 and all(is_open[b.start : end]) and not is_met:
+        is_inside = end <= 1440 and all(is_open[b.start : end])
+        if is_inside and not is_met:
             gap = self.checker._gap(provider, b.date, mine, (b.start, end), others)
         parts = (
             self.checker._preference(ask, kind, b.start),
@@ -276,8 +277,3 @@ class BruteForce:
             -sum(self.minutes(b) for b in book if b.id in moved),
             self.score(book),
         )
-
-
-def of_clinic(clinic: Clinic) -> set[str]:
-    """The ids of a clinic's live bookings."""
-    return {b.id for b in clinic.bookings if b.is_live}
