@@ -328,6 +328,18 @@ class Instance:
             self._columns[task] = np.flatnonzero(open_).astype(np.int32)
         return self._columns[task]
 
+    def within(self, radius: int | None, task: int, sites: Small) -> Small:
+        """Return the sites to which a booking moves by `radius` minutes at most.
+
+        All of them without a radius, for a request, and for a booking that cannot stay.
+        """
+        t = self.tasks[task]
+        if radius is None or t.own is None or t.is_displaced:
+            return sites
+        kind = self.kinds[t.kind]
+        _, day, s = np.unravel_index(sites, kind.shape)
+        return sites[np.abs(day * DAY_MINUTES + kind.starts[s] - t.own.at) <= radius]
+
     @cached_property
     def _patient_spans(self) -> Mapping[tuple[str | None, int], list[Span]]:
         """Appointments of patients that stay whatever happens, in minutes of their day."""
@@ -382,6 +394,11 @@ class Instance:
         """Return the room busy span, absolute."""
         kind, at = self.kinds[self.tasks[put.task].kind], put.day * DAY_MINUTES + put.start
         return at - kind.row.buffer_before, at + int(kind.room_after[put.room])
+
+    def appointment(self, put: Put) -> Span:
+        """Return the appointment itself, absolute."""
+        at = put.day * DAY_MINUTES + put.start
+        return at, at + self.kinds[self.tasks[put.task].kind].row.duration_minutes
 
     def window(self, put: Put) -> Span:
         """Return the provider's open window around the appointment, absolute."""

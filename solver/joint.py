@@ -700,7 +700,7 @@ class JointModel:
 
     # What is asked for
 
-    def expression(self, name: str) -> cp_model.LinearExprT:
+    def expression(self, name: str) -> cp_model.LinearExpr:
         """Return what a stage counts, save the score; moves and minutes count as negative."""
         tasks, columns = self._instance.tasks, self.columns
         worth = []
@@ -717,7 +717,7 @@ class JointModel:
                 worth.append(-self._instance.distance(i, day, start))
         return cp_model.LinearExpr.weighted_sum(self._x, worth)
 
-    def score(self, *, with_gap: bool = True) -> cp_model.LinearExprT:
+    def score(self, *, with_gap: bool = True) -> cp_model.LinearExpr:
         """Return the sum of scores in score units, placed and existing; adds what it needs."""
         instance = self._instance
         literals: list[Literal] = list(self._x)

@@ -25,7 +25,7 @@ from ortools.linear_solver import pywraplp
 from solver.clinic import DAY_MINUTES
 from solver.instance import Instance, Put
 from solver.joint import Columns, Layout
-from solver.timeline import Bools, Ints
+from solver.timeline import Ints
 
 type Floats = NDArray[np.float64]
 
@@ -51,6 +51,11 @@ class Sifter:
         As for the joint model.
     worth
         [n] what each column is worth.
+
+    Attributes
+    ----------
+    priced
+        [n] each column's reduced worth at the duals that prove the best bound.
     """
 
     def __init__(
@@ -100,14 +105,19 @@ class Sifter:
         """Families of rooms that serve some kinds and no others, and how many are free when."""
         instance = self._instance
         kinds = np.unique(self._at.kind).tolist()
-        serving = {k: frozenset(np.flatnonzero(instance.kinds[k].room_free.any((1, 2)))) for k in kinds}
+        serving = {
+            k: frozenset(np.flatnonzero(instance.kinds[k].room_free.any((1, 2)))) for k in kinds
+        }
         distinct = sorted(set(serving.values()), key=sorted)
         families: set[frozenset[np.int64]] = set()
         for size in range(1, min(len(distinct), 6) + 1):
             families |= {frozenset().union(*some) for some in combinations(distinct, size)}
         self._families = sorted(families, key=sorted)
         self._in_family = np.array(
-            [[k in serving and serving[k] <= f for k in range(len(instance.kinds))] for f in self._families],
+            [
+                [k in serving and serving[k] <= f for k in range(len(instance.kinds))]
+                for f in self._families
+            ],
             np.bool_,
         ).reshape(len(self._families), len(instance.kinds))
         minutes = self._days * DAY_MINUTES
@@ -221,6 +231,7 @@ class Sifter:
         """
         began = time.perf_counter()
         self._cut_minutes: dict[int, set[int]] = {}
+        self.priced: Floats | None = None
         noise = np.random.default_rng(0).random(len(self._columns)) * 1e-3
         self._add(start)
         self._add(self._best_of_each(self._worth + noise, first).tolist())
@@ -236,7 +247,8 @@ class Sifter:
                 break
             value = self._objective.Value()
             priced, worth = self._price()
-            bound = min(bound, worth)
+            if worth < bound:
+                bound, self.priced = worth, priced
             new = self._best_of_each(priced, per_task)
             new = [c for c in new[priced[new] > _TOLERANCE].tolist() if c not in self._variables]
             cuts = self._cut() if len(new) < len(self._tasks) // 4 + 1 else 0
@@ -245,7 +257,6 @@ class Sifter:
                 break
             self._add(new)
         kernel = np.array(sorted(self._variables), np.int64)
-        self.priced = self._price()[0] if np.isfinite(bound) else None
         return Sifted(self._columns[kernel], value, float(bound), is_complete)
 
     def _best_of_each(self, worth: Floats, most: int) -> Ints:
@@ -298,7 +309,7 @@ class Sifter:
         return priced, total + float(best @ self._count)
 
     def _cut(self) -> int:
-        """Add the room cuts that the relaxation's solution breaks, at most one a family and hour."""
+        """Add room cuts that the relaxation's solution breaks, at most one a family and hour."""
         used = np.array(sorted(self._variables), np.int64)
         share = np.array([self._variables[c].solution_value() for c in used.tolist()])
         used, share = used[share > _TOLERANCE], share[share > _TOLERANCE]
@@ -335,3 +346,132 @@ def priority_worth(instance: Instance, columns: Columns, share: float) -> Floats
             task = int(columns.task[members[0]])
             worth[members] += share * instance.preference(task, at.start[members]) / instance.unit
     return worth
+
+
+class Lagrangian:
+    """The same relaxation, bounded by prices on the tasks alone (Held & Karp 1971; Fisher 1981).
+
+    At given prices every provider's date is a weighted interval scheduling problem that dynamic
+    programming solves exactly, all of them at once; the prices follow the subgradient. Every
+    evaluation is a valid bound. It needs no linear programme, and so it serves where the columns
+    are too many for one.
+    """
+
+    def __init__(self, instance: Instance) -> None:
+        self._tasks = [t for t in instance.tasks if t.own is None and t.days]
+        self._worth = np.array([t.priority for t in self._tasks], np.float64)
+        self._count = np.array([len(t.members) for t in self._tasks], np.float64)
+        kinds = instance.kinds
+        self._used = sorted({t.kind for t in self._tasks})
+        providers, days = len(instance.providers), len(instance.dates)
+        self._pairs = providers * days
+        provider = np.repeat(np.arange(providers), days)
+        day = np.tile(np.arange(days), providers)
+        self._of_kind = [
+            np.array([i for i, t in enumerate(self._tasks) if t.kind == k], np.int64)
+            for k in self._used
+        ]
+        on_date = np.zeros((len(self._tasks), self._pairs), np.bool_)
+        for i, t in enumerate(self._tasks):
+            on_date[i] = np.isin(day, t.days) & ((t.provider < 0) | (provider == t.provider))
+        self._may = [
+            on_date[of_kind] & kinds[k].regular.any(axis=2).ravel()
+            for k, of_kind in zip(self._used, self._of_kind, strict=True)
+        ]
+        over = np.array([kinds[t.kind].allowed.any(axis=2).ravel() for t in self._tasks], np.bool_)
+        self._may_over = on_date & over.reshape(on_date.shape)
+        most = max((r.max_per_day for r in instance.clinic.overbooking_rules), default=0)
+        standing = np.zeros((providers, days))
+        for s in instance.fixed:
+            if s.provider >= 0 and 0 <= s.day < days and s.booking.is_overbooked:
+                standing[s.provider, s.day] += 1
+        self._overs = np.maximum(0, most - standing).ravel()
+        self._length = np.array([(kinds[k].before + kinds[k].after)[provider] for k in self._used])
+        self._lay_out_ends(instance, day)
+
+    def _lay_out_ends(self, instance: Instance, day: Ints) -> None:
+        """[ends, kinds, pairs] where a busy span may end, and [kinds, pairs] moments it takes."""
+        ends, begins = [], []
+        for k in self._used:
+            kind = instance.kinds[k]
+            midnight = day[:, None] * DAY_MINUTES
+            shape = (self._pairs, len(kind.starts))
+            ends.append(kind.busy_end.reshape(shape) - midnight)
+            begins.append(kind.busy_start.reshape(shape) - midnight)
+        may = [instance.kinds[k].regular.reshape(self._pairs, -1) for k in self._used]
+        used = [e[m] for e, m in zip(ends, may, strict=True)]
+        used += [b[m] for b, m in zip(begins, may, strict=True)]
+        moments = np.unique(np.concatenate(used)) if used else np.zeros(0, np.int64)
+        self._moments = len(moments)
+        self._ends_here = np.zeros((self._moments, len(self._used), self._pairs), np.bool_)
+        self._begin = np.zeros((self._moments, len(self._used), self._pairs), np.int64)
+        for row, (m, e, b) in enumerate(zip(may, ends, begins, strict=True)):
+            pair, start = np.nonzero(m)
+            end = np.searchsorted(moments, e[pair, start])
+            self._ends_here[end, row, pair] = True
+            self._begin[end, row, pair] = np.searchsorted(moments, b[pair, start])
+
+    def evaluate(self, prices: Floats) -> tuple[float, Floats]:
+        """Return the bound at some prices, and how often each task is placed then."""
+        profit = self._worth - prices
+        worth = np.zeros((len(self._used), self._pairs))
+        best = np.zeros((len(self._used), self._pairs), np.int64)
+        for row, (of_kind, may) in enumerate(zip(self._of_kind, self._may, strict=True)):
+            offered = np.where(may, profit[of_kind][:, None], 0.0)
+            best[row] = of_kind[offered.argmax(axis=0)]
+            worth[row] = offered.max(axis=0)
+        total = np.zeros((self._moments + 1, self._pairs))
+        chosen = np.full((self._moments, self._pairs), -1, np.int64)
+        every = np.arange(self._pairs)
+        for moment in range(self._moments):
+            gain = np.where(self._ends_here[moment], total[self._begin[moment], every] + worth, 0.0)
+            top = gain.argmax(axis=0)
+            gained = gain[top, every]
+            before = total[moment - 1] if moment else total[self._moments]
+            chosen[moment] = np.where(gained > before + 1e-12, top, -1)
+            total[moment] = np.maximum(before, gained)
+        placed = np.zeros(len(self._tasks))
+        at = np.full(self._pairs, self._moments - 1)
+        for moment in range(self._moments - 1, -1, -1):
+            pair = np.flatnonzero((at == moment) & (chosen[moment] >= 0))
+            row = chosen[moment, pair]
+            np.add.at(placed, best[row, pair], 1)
+            at[at == moment] -= 1
+            at[pair] = self._begin[moment, row, pair]
+        bound = float(
+            self._count @ prices + (total[self._moments - 1].sum() if self._moments else 0)
+        )
+        offered = np.where(self._may_over, profit[:, None], 0.0)
+        top_over = offered.argmax(axis=0)
+        gained = np.maximum(0.0, offered[top_over, every]) * self._overs
+        np.add.at(placed, top_over, np.where(gained > 0, self._overs, 0))
+        return bound + float(gained.sum()), placed
+
+    def run(self, target: float, *, time_limit: float, should_stop: Callable[[], bool]) -> float:
+        """Return the best bound found; `target` is what some plan reaches."""
+        began = time.perf_counter()
+        length = np.array([self._length[self._used.index(t.kind)].mean() for t in self._tasks])
+        best, prices = np.inf, np.zeros(len(self._tasks))
+        for rate in np.linspace(0, 0.2, 21):
+            trial = np.maximum(0, self._worth - rate * length)
+            bound, _ = self.evaluate(trial)
+            if bound < best:
+                best, prices = bound, trial
+        step, since = 1.0, 0
+        direction = np.zeros(len(prices))
+        centre = prices
+        while time.perf_counter() - began < time_limit and not should_stop() and step > 1e-3:
+            bound, placed = self.evaluate(prices)
+            if bound < best - 1e-4 * abs(best - target):
+                best, centre, since = bound, prices, 0
+            else:
+                since += 1
+                if since >= 12:
+                    step, since, prices = step * 0.6, 0, centre
+            direction = 0.6 * (self._count - placed) + 0.4 * direction
+            norm = float(direction @ direction)
+            if not norm:
+                break
+            towards = max(bound - target, 0.001 * target)
+            prices = np.maximum(0, prices - step * towards / norm * direction)
+        return best

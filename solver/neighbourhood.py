@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 
@@ -20,9 +19,10 @@ import numpy as np
 
 from solver.gaps import meet
 from solver.instance import Instance, Put
-from solver.joint import Columns, JointModel, Watch
-from solver.kernel import Sifter, priority_worth
+from solver.joint import Columns, JointModel, Outcome, Watch
+from solver.kernel import Floats, Lagrangian, Sifter, priority_worth
 from solver.problem import Problem
+from solver.timeline import Bools
 
 KERNEL_FROM = 1500
 """Blocks of fewer columns are solved whole."""
@@ -63,11 +63,7 @@ class Answer:
 
 
 def solve_block(
-    instance: Instance,
-    puts: Sequence[Put],
-    block: Block,
-    time_limit: float,
-    watch: Watch | None = None,
+    instance: Instance, watch: Watch, puts: Sequence[Put], block: Block, time_limit: float
 ) -> Answer:
     """Solve a block, everything outside it standing as in `puts`."""
     inside = [p for p in puts if (p.provider, p.day) in block.pairs]
@@ -83,11 +79,13 @@ def solve_block(
         worth = priority_worth(instance, columns, share)
         sifter = Sifter(instance, columns, left, worth, outside)
         start = positions(instance, columns, inside)
-        columns = sifter.run(start, time_limit=time_limit / 2, tolerance=0.02).kernel
+        columns = sifter.run(
+            start, time_limit=time_limit / 2, tolerance=0.02, should_stop=watch.should_stop
+        ).kernel
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
     score = joint.score(with_gap=block.with_gap)
     most = sum(len(t.members) for t in instance.tasks) + len(instance.fixed)
-    objective = joint.expression("priority") * (instance.unit * most) + score
+    objective = instance.unit * most * joint.expression("priority") + score
     joint.hint(inside)
     outcome = joint.maximise(
         objective,
@@ -109,12 +107,9 @@ def _columns_in(
         for provider, day in pairs:
             mask[provider, day] = True
         inside[number] = mask.ravel()
-    columns = Columns.of(
-        instance,
-        tasks,
-        lambda i, sites: sites[inside[instance.tasks[i].kind][sites]],
+    return Columns.of(
+        instance, tasks, lambda i, sites: sites[inside[instance.tasks[i].kind][sites]]
     )
-    return columns
 
 
 def positions(instance: Instance, columns: Columns, puts: Sequence[Put]) -> list[int]:
@@ -139,43 +134,43 @@ class Blocks:
     def __init__(self, instance: Instance, seed: int) -> None:
         self._instance = instance
         self._chance = np.random.default_rng(seed)
-        self.pairs = 6.0
+        self.pairs = 6.0 if len(instance.dates) > 1 else 3.0
 
     def adapt(self, *, is_proved: bool) -> None:
         """Take larger blocks after one that was solved to the end, smaller ones after others."""
-        self.pairs = min(30.0, self.pairs * 1.04) if is_proved else max(3.0, self.pairs * 0.93)
+        self.pairs = min(30.0, self.pairs * 1.04) if is_proved else max(2.0, self.pairs * 0.93)
 
     def choose(
-        self, puts: Sequence[Put], count: int, *, with_gap: bool, work_limit: float
-    ) -> list[Block]:
-        """Return up to `count` blocks of different days, and so of different rooms."""
-        instance = self._instance
-        days = self._chance.permutation(len(instance.dates)).tolist()
-        count = min(count, len(days))
-        waiting = self._waiting(puts)
-        taken: set[int] = set()
-        blocks = []
-        for number in range(count):
-            own = days[number::count]
-            pairs = self._pairs(own, waiting)
-            fits = [
-                i
-                for i in waiting
-                if i not in taken and self._could(i, pairs) and len(taken) < 10_000
-            ]
-            fits.sort(key=lambda i: -instance.tasks[i].priority * self._chance.random() ** 0.3)
-            chosen = fits[:40]
-            taken |= set(chosen)
-            blocks.append(
-                Block(
-                    pairs,
-                    tuple((i, waiting[i]) for i in chosen),
-                    with_gap,
-                    work_limit,
-                    int(self._chance.integers(1 << 30)),
-                )
-            )
-        return blocks
+        self,
+        puts: Sequence[Put],
+        running: Iterable[Block],
+        *,
+        with_gap: bool,
+        work_limit: float,
+    ) -> Block:
+        """Return a block that shares neither task nor, where it can, a date with those running.
+
+        Blocks of different dates have no room, patient or cap in common; others may clash.
+        """
+        instance, chance = self._instance, self._chance
+        running = list(running)
+        busy = {pair for block in running for pair in block.pairs}
+        taken = {task for block in running for task, _ in block.waiting}
+        taken |= {p.task for p in puts if (p.provider, p.day) in busy}
+        waiting = {i: n for i, n in self._waiting(puts).items() if i not in taken}
+        days: list[int] = chance.permutation(len(instance.dates)).tolist()
+        free = [d for d in days if all(d != day for _, day in busy)]
+        pairs = self._pairs(free or days, waiting) - busy
+        fits = [i for i in waiting if self._could(i, pairs)]
+        weight = {i: instance.tasks[i].priority * chance.random() ** 0.3 for i in fits}
+        fits.sort(key=lambda i: -weight[i])
+        return Block(
+            pairs,
+            tuple((i, waiting[i]) for i in fits[:40]),
+            with_gap,
+            work_limit,
+            int(chance.integers(1 << 30)),
+        )
 
     def _waiting(self, puts: Sequence[Put]) -> dict[int, int]:
         left = {i: len(t.members) for i, t in enumerate(self._instance.tasks) if t.own is None}
@@ -212,58 +207,163 @@ class Blocks:
         )
 
 
-def combined(instance: Instance, puts: Sequence[Put], solved: Iterable[tuple[Block, Answer]]) -> list[Put]:
-    """Put the answers of blocks in the place of what was there, save those that clash."""
-    result = list(puts)
-    new: list[Put] = []
-    for block, answer in solved:
-        if answer.puts is None or any(
-            a.room == b.room and meet(instance.room_busy(a), instance.room_busy(b))
-            for a in new
-            for b in answer.puts
-            if abs(a.day - b.day) <= 1
+def combined(
+    instance: Instance, puts: Sequence[Put], block: Block, new: Sequence[Put]
+) -> list[Put] | None:
+    """Put a block's answer in the place of what was there; None when it clashes with the rest.
+
+    What stands outside the block may have changed while the block was being solved.
+    """
+    outside = [p for p in puts if (p.provider, p.day) not in block.pairs]
+    days = {day for _, day in block.pairs}
+    by_room: dict[int, list[Put]] = defaultdict(list)
+    by_patient: dict[str, list[Put]] = defaultdict(list)
+    placed: dict[int, int] = defaultdict(int)
+    of_kind: dict[tuple[int, int], int] = defaultdict(int)
+    for put in outside:
+        task = instance.tasks[put.task]
+        placed[put.task] += 1
+        of_kind[task.kind, put.day] += 1
+        if any(abs(put.day - day) <= 1 for day in days):
+            by_room[put.room].append(put)
+            if task.patient is not None:
+                by_patient[task.patient].append(put)
+    standing: dict[tuple[int, int], int] = defaultdict(int)
+    for s in instance.fixed:
+        standing[s.kind, s.day] += 1
+    for put in new:
+        task = instance.tasks[put.task]
+        placed[put.task] += 1
+        of_kind[task.kind, put.day] += 1
+        cap = instance.kinds[task.kind].row.daily_cap
+        if (
+            placed[put.task] > len(task.members)
+            or (
+                cap is not None
+                and of_kind[task.kind, put.day] > max(0, cap - standing[task.kind, put.day])
+            )
+            or any(meet(instance.room_busy(put), instance.room_busy(o)) for o in by_room[put.room])
+            or (
+                task.patient is not None
+                and any(
+                    meet(instance.appointment(put), instance.appointment(o))
+                    for o in by_patient[task.patient]
+                )
+            )
         ):
-            continue
-        result = [p for p in result if (p.provider, p.day) not in block.pairs] + answer.puts
-        new += answer.puts
-    return result
+            return None
+    return [*outside, *new]
+
+
+def bound(instance: Instance, watch: Watch, target: float, time_limit: float) -> float:
+    """Bound the priorities of a problem that is too large to be sifted."""
+    lagrangian = Lagrangian(instance)
+    return lagrangian.run(target, time_limit=time_limit, should_stop=watch.should_stop)
+
+
+def relax(instance: Instance, watch: Watch, time_limit: float) -> Relaxed:
+    """Sift the relaxation of the whole problem for the priorities."""
+    tasks = range(len(instance.tasks))
+    columns = Columns.of(instance, tasks)
+    left = {i: len(instance.tasks[i].members) for i in tasks}
+    share = 0.5 / max(1, sum(left.values()))
+    sifter = Sifter(instance, columns, left, priority_worth(instance, columns, share))
+    sifted = sifter.run(
+        [], time_limit=time_limit, first=10, per_task=4, should_stop=watch.should_stop
+    )
+    return Relaxed(sifted.bound, sifter.priced)
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """A bound on the priorities, and each column's reduced worth at the duals that prove it."""
+
+    bound: float
+    priced: Floats | None
+
+    def count(self, value: int) -> int:
+        """Return how many columns could have a part in a plan of more priority than `value`."""
+        return 0 if self.priced is None else int(self._could_matter(value).sum())
+
+    def _could_matter(self, value: int) -> Bools:
+        assert self.priced is not None
+        could: Bools = self.priced >= value + 1 - self.bound - 1e-6
+        return could
+
+    def columns(self, instance: Instance, puts: Sequence[Put]) -> Columns:
+        """Return those columns, and those of `puts`."""
+        every = Columns.of(instance, range(len(instance.tasks)))
+        keep = self._could_matter(instance.totals(puts).priority)
+        keep[positions(instance, every, puts)] = True
+        return every[keep]
+
+
+def close(
+    instance: Instance,
+    watch: Watch,
+    relaxed: Relaxed,
+    puts: Sequence[Put],
+    time_limit: float,
+) -> tuple[Outcome, tuple[int, int]]:
+    """Look for more priority than `puts` have among all columns that could have a part in it.
+
+    A column whose reduced worth is so low that no plan with it can be better is left out
+    (reduced-cost fixing), so when nothing is found nothing is there.
+    """
+    left = {i: len(t.members) for i, t in enumerate(instance.tasks)}
+    joint = JointModel(instance, relaxed.columns(instance, puts), left)
+    joint.hint(puts)
+    outcome = joint.maximise(joint.expression("priority"), time_limit=time_limit, watch=watch)
+    return outcome, joint.size()
 
 
 # Processes
 
-_instance: Instance | None = None
-_stop: Event | None = None
+_process: tuple[Instance, Event] | None = None
 
 
 def _begin(problem: Problem, stop: Event) -> None:
-    global _instance, _stop  # noqa: PLW0603
-    _instance, _stop = Instance(problem), stop
+    global _process  # noqa: PLW0603
+    _process = Instance(problem), stop
 
 
-def _solve_in_process(puts: Sequence[Put], block: Block, time_limit: float) -> Answer:
-    assert _instance is not None
-    assert _stop is not None
-    return solve_block(
-        _instance, puts, block, time_limit, Watch(_stop.is_set, lambda _value, _bound: None)
-    )
+def _run[*A, T](job: Callable[[Instance, Watch, *A], T], args: tuple[*A]) -> T:
+    assert _process is not None
+    instance, stop = _process
+    return job(instance, Watch(stop.is_set, lambda _value, _bound: None), *args)
 
 
 class Team:
-    """Processes that solve blocks; with one worker, this process does."""
+    """Processes that each know the problem and do jobs on it; with one worker, this one does.
 
-    def __init__(self, problem: Problem, workers: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._stop = context.Event()
-        self.workers = workers
-        self._pool = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_begin, initargs=(problem, self._stop)
-        )
+    A job is a function of the instance, and of what else it is given.
+    """
 
-    def submit(self, puts: Sequence[Put], block: Block, time_limit: float) -> Future[Answer]:
-        """Have a block solved."""
-        return self._pool.submit(_solve_in_process, list(puts), block, time_limit)
+    def __init__(self, instance: Instance, workers: int, watch: Watch) -> None:
+        self._instance = instance
+        self._watch = watch
+        self.workers = max(1, workers)
+        self._pool: ProcessPoolExecutor | None = None
+        if self.workers > 1:
+            context = multiprocessing.get_context("spawn")
+            self._stop = context.Event()
+            self._pool = ProcessPoolExecutor(
+                self.workers,
+                mp_context=context,
+                initializer=_begin,
+                initargs=(instance.problem, self._stop),
+            )
+
+    def submit[*A, T](self, job: Callable[[Instance, Watch, *A], T], *args: *A) -> Future[T]:
+        """Have a job done; without other processes it is done when this returns."""
+        if self._pool is not None:
+            return self._pool.submit(_run, job, args)
+        done: Future[T] = Future()
+        done.set_result(job(self._instance, self._watch, *args))
+        return done
 
     def end(self) -> None:
         """Stop whatever runs and let the processes go."""
-        self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self._stop.set()
+            self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,7 +1,9 @@
 """Many requests at once: the best plan of a horizon, stage by stage, each with a proven bound.
 
 The stages are lexicographic: displaced bookings saved, priorities placed, bookings moved and how
-far, and last the score of the finished plan.
+far, and last the score of the finished plan. What is small is solved as one model, stage by stage,
+to the end. What is not is improved block by block while the linear relaxation bounds it; where the
+bound leaves little, one model of the columns that could still matter closes it.
 """
 
 from __future__ import annotations
@@ -9,11 +11,38 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from solver.greedy import greedy_puts
 from solver.instance import Instance, Put
-from solver.joint import Columns, JointModel, Watch
+from solver.joint import Columns, JointModel, Outcome, Watch
+from solver.neighbourhood import (
+    Answer,
+    Block,
+    Blocks,
+    Relaxed,
+    Team,
+    bound,
+    close,
+    combined,
+    relax,
+    solve_block,
+)
 from solver.problem import Plan, PlanStatus, Problem, Progress, StageName
+
+EXACT_UP_TO = 3000
+"""Columns that one model takes in whole."""
+SIFTED_UP_TO = 200_000
+"""Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
+CLOSED_UP_TO = 12_000
+"""Columns with which one model may settle the priorities."""
+PRIORITY_SHARE = 0.65
+"""The part of the time that the priorities may take."""
+WORK_LIMIT = 2.0
+"""For one block, in the solver's deterministic seconds."""
 
 _STAGES: tuple[StageName, ...] = ("saved", "priority", "moved", "distance", "score")
 
@@ -40,108 +69,284 @@ def solve(
     workers
         Processes that may be busy at once; with 1 everything happens in this one.
     on_progress
-        Called in this thread, about every second or when something better is found.
+        Called in this thread, about every half second.
     should_stop
         Asked often; once true, the best plan so far is returned.
     """
-    del workers
-    return _Search(problem, time_limit, seed, on_progress, should_stop).run()
+    search = _Search(problem, time_limit, seed, workers, on_progress, should_stop)
+    search.run()
+    return search.plan()
 
 
 class _Search:
+    """One solve: the best plan so far, the bounds so far, and the ways to better either."""
+
     def __init__(
         self,
         problem: Problem,
         time_limit: float,
         seed: int,
+        workers: int,
         on_progress: Callable[[Progress], None] | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
         self._began = time.perf_counter()
-        self._limit = time_limit
-        self._seed = seed
+        self.limit = time_limit
+        self.seed = seed
+        self.workers = workers
         self._on_progress = on_progress
         self._should_stop = should_stop
         self._was_stopped = False
-        self._instance = Instance(problem)
-        self._bounds = self._instance.easy_bounds()
-        self._size = (0, 0)
         self._told = 0.0
-        self._best: list[Put] = []
-        self._totals = self._instance.totals([])
-        self._take(greedy_puts(self._instance))
+        self.size = (0, 0)
+        self.instance = Instance(problem)
+        self.bounds = self.instance.easy_bounds()
+        self.best: list[Put] = []
+        self.totals = self.instance.totals([])
+        self.take(greedy_puts(self.instance))
 
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self._began
 
-    def run(self) -> Plan:
-        self._solve_exactly()
-        return self._plan()
+    def run(self) -> None:
+        """Improve and bound until there is nothing left to prove, or no time."""
+        tasks = self.instance.tasks
+        columns = sum(len(self.instance.columns(i)) for i in range(len(tasks)))
+        if any(t.own is not None for t in tasks):
+            self._replan()
+        elif columns <= EXACT_UP_TO:
+            self.solve_exactly()
+        else:
+            _Rounds(self, columns).run()
 
-    def _take(self, puts: Sequence[Put]) -> None:
-        puts = self._instance.ordered(puts)
-        totals = self._instance.totals(puts)
-        if totals >= self._totals:
-            self._best, self._totals = puts, totals
+    # The state
 
-    def _stopped(self) -> bool:
+    def take(self, puts: Sequence[Put]) -> bool:
+        """Keep a plan that is better than the best so far."""
+        puts = self.instance.ordered(puts)
+        totals = self.instance.totals(puts)
+        if totals < self.totals:
+            return False
+        self.best, self.totals = puts, totals
+        return True
+
+    def over(self) -> bool:
+        """Whether to stop: asked to, or out of time."""
         if self._should_stop is not None and self._should_stop():
             self._was_stopped = True
-        return self._was_stopped
+        return self._was_stopped or self.seconds >= self.limit
 
-    def _bound(self, name: StageName, value: float) -> None:
+    def note(self, name: StageName, value: float) -> None:
         """Note a bound of a stage, if it is better than the one there is."""
-        best = min(getattr(self._bounds, name), math.floor(value + 1e-6))
-        self._bounds = self._bounds._replace(**{name: best})
+        if math.isfinite(value):
+            best = min(getattr(self.bounds, name), math.floor(value + 1e-6))
+            best = max(best, getattr(self.totals, name))
+            self.bounds = self.bounds._replace(**{name: best})
 
-    def _solve_exactly(self) -> None:
-        instance = self._instance
-        tasks = range(len(instance.tasks))
-        left = {i: len(instance.tasks[i].members) for i in tasks}
-        joint = JointModel(instance, Columns.of(instance, tasks), left)
-        for name in _STAGES:
-            if self._stopped():
-                return
-            objective = joint.score() if name == "score" else joint.expression(name)
-            joint.hint(self._best)
-            outcome = joint.maximise(
-                objective,
-                time_limit=self._limit - self.seconds,
-                seed=self._seed,
-                watch=Watch(
-                    self._stopped, lambda value, bound, name=name: self._tell(name, value, bound)
-                ),
-            )
-            self._size = max(self._size, joint.size())
-            if outcome.puts is not None:
-                self._take(outcome.puts)
-                self._bound(name, outcome.bound)
-            joint.model.add(objective >= getattr(self._totals, name))
-
-    def _tell(self, name: StageName, value: float, bound: float) -> None:
+    def tell(self, name: StageName, value: float, bound: float) -> None:
         if self._on_progress is None or self.seconds - self._told < 0.5:
             return
         self._told = self.seconds
-        unit = self._instance.unit if name == "score" else 1
+        unit = self.instance.unit if name == "score" else 1
         sign = -1 if name in {"moved", "distance"} else 1
-        placed = sum(self._instance.tasks[put.task].own is None for put in self._best)
+        placed = sum(self.instance.tasks[put.task].own is None for put in self.best)
         self._on_progress(
             Progress(self.seconds, name, sign * value / unit, sign * bound / unit, placed)
         )
 
-    def _plan(self) -> Plan:
-        return self._instance.plan(
-            self._best,
+    def watch(self, name: StageName) -> Watch:
+        return Watch(self.over, partial(self.tell, name))
+
+    # One model
+
+    def solve_exactly(self, radius: int | None = None) -> None:
+        """Solve all columns as one model, stage by stage.
+
+        With a `radius`, bookings that need not move may move so many minutes at most, and the
+        bounds hold for such moves only, so that they are not noted.
+        """
+        instance = self.instance
+        tasks = range(len(instance.tasks))
+        left = {i: len(instance.tasks[i].members) for i in tasks}
+        columns = Columns.of(instance, tasks, partial(instance.within, radius))
+        joint = JointModel(instance, columns, left)
+        for name in _STAGES:
+            if self.over():
+                return
+            objective = joint.score() if name == "score" else joint.expression(name)
+            joint.hint(self.best)
+            outcome = joint.maximise(
+                objective,
+                time_limit=self.limit - self.seconds,
+                seed=self.seed,
+                watch=self.watch(name),
+            )
+            self.size = max(self.size, joint.size())
+            if outcome.puts is not None:
+                self.take(outcome.puts)
+                if radius is None:
+                    self.note(name, outcome.bound)
+            joint.model.add(objective >= getattr(self.totals, name))
+
+    # Bookings that may move
+
+    def _replan(self) -> None:
+        """Fix all bookings that need not move; let them move when that saves or places more.
+
+        When all that is displaced is saved and all that is asked for placed without them, no
+        plan moves fewer, and none that moves as few moves others.
+        """
+        problem = self.instance.problem
+        kept = replace(problem, movable=problem.movable & problem.displaced)
+        search = _Search(
+            kept, self.limit / 2, self.seed, self.workers, self._on_progress, self._stop_asked
+        )
+        columns = sum(len(search.instance.columns(i)) for i in range(len(search.instance.tasks)))
+        if columns <= EXACT_UP_TO or any(t.is_displaced for t in search.instance.tasks):
+            search.solve_exactly()
+        else:
+            _Rounds(search, columns).run()
+        self.size = search.size
+        self.take(self._as_own(search))
+        easy = self.bounds
+        if (self.totals.saved, self.totals.priority) == (easy.saved, easy.priority):
+            self.bounds = search.bounds._replace(saved=easy.saved, priority=easy.priority)
+            return
+        self.bounds = easy._replace(moved=0, distance=0)
+        for radius in (30, 120, None):
+            self.solve_exactly(radius)
+
+    def _stop_asked(self) -> bool:
+        if self._should_stop is not None and self._should_stop():
+            self._was_stopped = True
+        return self._was_stopped
+
+    def _as_own(self, other: _Search) -> list[Put]:
+        """Return another search's plan in the tasks of this one."""
+        number = {t.members: i for i, t in enumerate(self.instance.tasks)}
+        tasks = other.instance.tasks
+        return [put._replace(task=number[tasks[put.task].members]) for put in other.best]
+
+    # The answer
+
+    def plan(self) -> Plan:
+        """Return the best plan and what is proved of it."""
+        return self.instance.plan(
+            self.best,
             status=self._status(),
-            bounds=self._bounds,
+            bounds=self.bounds,
             seconds=self.seconds,
-            size=self._size,
+            size=self.size,
         )
 
     def _status(self) -> PlanStatus:
-        if self._totals == self._bounds:
-            placed = self._totals.saved or self._totals.priority
-            wanted = any(t.own is None or t.is_displaced for t in self._instance.tasks)
+        if self.totals == self.bounds:
+            placed = self.totals.saved or self.totals.priority
+            wanted = any(t.own is None or t.is_displaced for t in self.instance.tasks)
             return "infeasible" if wanted and not placed else "optimal"
         return "stopped" if self._was_stopped else "feasible"
+
+
+class _Rounds:
+    """Improving block by block while the relaxation bounds, until the one meets the other."""
+
+    def __init__(self, search: _Search, columns: int) -> None:
+        self._search = search
+        self._columns = columns
+        self._blocks = Blocks(search.instance, search.seed)
+        self._team = Team(search.instance, search.workers, search.watch("priority"))
+        self._solving: dict[Future[Answer], Block] = {}
+        self._bounding: Future[float] | None = None
+        self._relaxing: Future[Relaxed] | None = None
+        self._closing: Future[tuple[Outcome, tuple[int, int]]] | None = None
+        self._relaxed: Relaxed | None = None
+        self._closed_at = -1
+
+    def run(self) -> None:
+        """Keep every worker busy until time is up, or everything is proved."""
+        search = self._search
+        try:
+            while not search.over() and search.totals != search.bounds:
+                while self._free() and not search.over():
+                    self._send()
+                running: list[Future[Any]] = [
+                    *self._solving,
+                    *(f for f in (self._bounding, self._relaxing, self._closing) if f is not None),
+                ]
+                wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+                self._receive()
+                stage: StageName = "score" if self._is_about_score() else "priority"
+                value, best = getattr(search.totals, stage), getattr(search.bounds, stage)
+                search.tell(stage, value, best)
+        finally:
+            self._team.end()
+
+    def _is_about_score(self) -> bool:
+        search = self._search
+        is_late = search.seconds > PRIORITY_SHARE * search.limit
+        return is_late or search.totals.priority == search.bounds.priority
+
+    def _free(self) -> int:
+        others = (self._bounding, self._relaxing, self._closing)
+        return self._team.workers - len(self._solving) - sum(f is not None for f in others)
+
+    def _send(self) -> None:
+        """Give a free worker the job that promises most."""
+        search, team = self._search, self._team
+        left = search.limit - search.seconds
+        if self._columns <= SIFTED_UP_TO:
+            if self._relaxed is None and self._relaxing is None:
+                self._relaxing = team.submit(relax, left / 2)
+                return
+        elif self._closed_at < 0:
+            self._closed_at = 0
+            self._bounding = team.submit(bound, float(search.totals.priority), left / 4)
+            return
+        if self._could_close():
+            self._closed_at = search.totals.priority
+            assert self._relaxed is not None
+            self._closing = team.submit(close, self._relaxed, search.best, left * 0.6)
+            return
+        block = self._blocks.choose(
+            search.best,
+            self._solving.values(),
+            with_gap=self._is_about_score(),
+            work_limit=WORK_LIMIT,
+        )
+        self._solving[team.submit(solve_block, search.best, block, min(left, 10.0))] = block
+
+    def _could_close(self) -> bool:
+        """Whether so few columns could still matter that one model may settle the priorities."""
+        search, relaxed = self._search, self._relaxed
+        return (
+            relaxed is not None
+            and self._closing is None
+            and not self._is_about_score()
+            and search.totals.priority > self._closed_at
+            and relaxed.count(search.totals.priority) <= CLOSED_UP_TO
+        )
+
+    def _receive(self) -> None:
+        search = self._search
+        for future in [f for f in self._solving if f.done()]:
+            block, answer = self._solving.pop(future), future.result()
+            search.size = max(search.size, answer.size)
+            self._blocks.adapt(is_proved=answer.is_proved)
+            if answer.puts is not None:
+                plan = combined(search.instance, search.best, block, answer.puts)
+                if plan is not None:
+                    search.take(plan)
+        if self._bounding is not None and self._bounding.done():
+            search.note("priority", self._bounding.result())
+            self._bounding = None
+        if self._relaxing is not None and self._relaxing.done():
+            self._relaxed, self._relaxing = self._relaxing.result(), None
+            search.note("priority", self._relaxed.bound)
+        if self._closing is not None and self._closing.done():
+            outcome, size = self._closing.result()
+            self._closing = None
+            search.size = max(search.size, size)
+            if outcome.puts is not None:
+                search.take(outcome.puts)
+            search.note("priority", max(outcome.bound, self._closed_at))
