@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from api.commands import read_moment
-from api.report import render
 from api.settings import read_settings
 from api.solving import Exchange, solve
 from api.tables import print_json, run_table
@@ -40,10 +40,12 @@ def what_if(
     try:
         with Exchange(bars.show) as exchange, _stopped_by_interrupt(exchange), bars:
             result = solve(run, clinic, moment, exchange, weights=settings.weights)
-    except PlanRejectedError as error:
+    except (BrokenProcessPool, PlanRejectedError) as error:
         typer.echo(f"slotwright: {error}", err=True)
         return 1
     if report is not None:
+        from api.report import render  # the charts' library takes a while to import
+
         report.write_text(render(result, run, clinic), encoding="utf-8")
     if out is not None and str(out) == "-":
         print_json(result)
@@ -90,5 +92,7 @@ class _Bars(Progress):
 
     def show(self, scenario: str, step: Step) -> None:
         """Show what is known by now."""
-        told = f"{step.placed} placed; {step.stage} {step.objective:g}, bound {step.bound:g}"
-        self.update(self._tasks_of[scenario], completed=step.seconds, told=told)
+        known = f"{step.stage} {step.objective + 0:g}, bound {step.bound + 0:g}"
+        self.update(
+            self._tasks_of[scenario], completed=step.seconds, told=f"{step.placed} placed; {known}"
+        )

@@ -332,7 +332,7 @@ class SetChange(_Change):
         if self.field not in names:
             raise InvalidClinicError("field", f"must be one of {', '.join(names)}")
         known = row.model_fields[self.field]
-        of_field: Any = Annotated[known.annotation, *known.metadata]
+        of_field: Any = Annotated[known.annotation, known]
         try:
             value = TypeAdapter(of_field).validate_python(self.value)
         except ValidationError as error:

@@ -250,10 +250,11 @@ class Sifter:
             if worth < bound:
                 bound, self.priced = worth, priced
             new = self._best_of_each(priced, per_task)
-            new = [c for c in new[priced[new] > _TOLERANCE].tolist() if c not in self._variables]
+            new = new[priced[new] > _TOLERANCE]
+            new = np.array([c for c in new.tolist() if c not in self._variables], np.int64)
             cuts = self._cut() if len(new) < len(self._tasks) // 4 + 1 else 0
-            if not cuts and (not new or bound - value <= tolerance):
-                is_complete = not new
+            if not cuts and (not len(new) or bound - value <= tolerance):
+                is_complete = not len(new)
                 break
             self._add(new)
         kernel = np.array(sorted(self._variables), np.int64)

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -336,7 +337,7 @@ def room_busy_span(room: Room, kind: AppointmentType, start: int) -> Span:
 
 def window_around(windows: Sequence[Span], start: int, end: int) -> Span | None:
     """Return the window that holds all of ``[start, end)``, if one does."""
-    position = bisect_right(windows, (start, DAY_MINUTES + 1)) - 1
+    position = bisect_right(windows, start, key=itemgetter(0)) - 1
     if position >= 0 and end <= windows[position][1]:
         return windows[position]
     return None

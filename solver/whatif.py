@@ -227,8 +227,8 @@ def _progress(progress: Progress) -> dict[str, Any]:
     return {
         "seconds": round(progress.seconds, 3),
         "stage": progress.stage,
-        "objective": round(progress.objective, 4),
-        "bound": round(progress.bound, 4),
+        "objective": round(progress.objective, 4) + 0,  # never -0.0
+        "bound": round(progress.bound, 4) + 0,
         "placed": progress.placed,
     }
 

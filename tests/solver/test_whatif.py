@@ -1,0 +1,127 @@
+"""A run answered whole: the result as it is published."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from solver.problem import Progress
+from solver.whatif import solve_run
+from tests.runs import (
+    EQUIPPED,
+    LINN,
+    PLAIN,
+    VEGA,
+    VISIT,
+    a_run,
+    asked,
+    booked,
+    clinic_of_two,
+    without_times,
+)
+from tests.strategies import BEFORE, uid
+
+OUT = {"op": "provider_out", "provider_id": VEGA, "date": "2027-03-01"}
+
+
+def test_the_result_of_a_run() -> None:
+    clinic = clinic_of_two(bookings=[booked(0, "09:00"), booked(1, "14:00")])
+    requests = [
+        asked("r1", priority=9, dates=["2027-03-01"], provider_id=VEGA, preferred_start="10:00"),
+        asked("r2", priority=2, count=2),
+    ]
+    run = a_run(clinic, OUT, requests=requests, existing="movable")
+    seen: list[tuple[str, Progress]] = []
+    result = solve_run(run, clinic, BEFORE, on_progress=lambda *told: seen.append(told))
+
+    baseline, out = result["scenarios"]
+    assert result["name"] == "Test"
+    assert [s["name"] for s in result["scenarios"]] == ["baseline", "changed"]
+    assert (baseline["status"], baseline["objective"], baseline["bound"]) == ("optimal", 13, 13)
+    assert baseline["gap"] == 0
+    assert (out["status"], out["objective"], out["bound"]) == ("optimal", 4, 4)
+    assert [s["name"] for s in out["stages"]] == [
+        "saved",
+        "priority",
+        "moved",
+        "distance",
+        "score",
+    ]
+    assert baseline["moves"] == []
+
+    first = next(p for p in baseline["placements"] if p["request_id"] == "r1")
+    parts = first["score_parts"]
+    weighted = 0.4 * parts["preference"] + 0.35 * parts["gap"] + 0.15 + 0.1
+    assert first["score"] == round(weighted, 4)
+    assert set(first) == {
+        *("request_id", "appointment_type_id", "provider_id", "room_id", "date"),
+        *("start_time", "end_time", "score", "score_parts", "is_overbooked"),
+    }
+    assert set(first["score_parts"]) == {"preference", "gap", "room", "overbook"}
+    assert (first["appointment_type_id"], first["provider_id"]) == (VISIT, VEGA)
+
+    # The visit at 14:00 was outside Vega's hours before, so only the one at 09:00 has to go.
+    assert out["moves"] == [
+        {
+            "booking_id": uid(5, 0),
+            "from": {
+                "provider_id": VEGA,
+                "room_id": PLAIN,
+                "date": "2027-03-01",
+                "start_time": "09:00",
+                "end_time": "09:30",
+            },
+            "to": {
+                "provider_id": LINN,
+                "room_id": PLAIN,
+                "date": "2027-03-01",
+                "start_time": "09:00",
+                "end_time": "09:30",
+                "is_overbooked": False,
+            },
+        }
+    ]
+    assert [(u["request_id"], u["reason"]) for u in out["unplaced"]] == [
+        ("r1", "OUTSIDE_ALL_WINDOWS")
+    ]
+    assert out["model"]["variables"] > 0
+    placed = next(row for row in result["comparison"] if row["kpi"] == "placed")
+    assert placed == {
+        "kpi": "placed",
+        "values": {"baseline": 3, "changed": 2},
+        "delta": {"changed": -1},
+    }
+    assert {name for name, _ in seen} <= {"baseline", "changed"}
+
+
+def test_what_cannot_be_saved_is_told_with_its_reason() -> None:
+    clinic = clinic_of_two(bookings=[booked(0, "09:00")])
+    everybody = [
+        {"op": "provider_out", "provider_id": who, "date": day}
+        for who in (VEGA, LINN)
+        for day in ("2027-03-01", "2027-03-02")
+    ]
+    run = a_run(clinic, *everybody, existing="movable", requests=[asked("r1")])
+    out = solve_run(run, clinic, BEFORE)["scenarios"][1]
+    (lost,) = out["moves"]
+    assert (lost["booking_id"], lost["to"], lost["reason"]) == (
+        uid(5, 0),
+        None,
+        "OUTSIDE_ALL_WINDOWS",
+    )
+    assert out["status"] == "infeasible"
+    assert out["kpis"]["lost"] == 1
+
+
+def test_scenarios_side_by_side_give_the_same_result() -> None:
+    clinic = clinic_of_two(bookings=[booked(0, "10:00", room_id=EQUIPPED)])
+    run = a_run(clinic, OUT)
+    here = solve_run(run, clinic, BEFORE, workers=1)
+    with ThreadPoolExecutor(2) as threads:
+        assert without_times(
+            solve_run(run, clinic, BEFORE, executor=threads, workers=1)
+        ) == without_times(here)
+
+
+def test_a_run_of_nothing_is_answered() -> None:
+    clinic = clinic_of_two()
+    result = solve_run(a_run(clinic, requests=[]), clinic, BEFORE)
+    assert result["scenarios"][0]["placements"] == []
+    assert result["scenarios"][0]["gap"] == 0
