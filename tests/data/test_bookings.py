@@ -22,7 +22,8 @@ from data.errors import (
     StaleVersionError,
 )
 from data.transaction import DayKey, hold_clinic, lock_days, run
-from data.transfer import import_document
+from data.transfer import ImportReport, import_document
+from solver.checker import Violation
 from solver.objective import DEFAULT_WEIGHTS
 from solver.timeline import parse_time
 from tests.clinics import TYPE, coming_monday, small_clinic
@@ -60,12 +61,14 @@ def clinic(**changes: Any) -> dict[str, Any]:
     return document
 
 
-async def bring_in(engine: AsyncEngine, document: dict[str, Any]) -> None:
-    await import_document(
+async def bring_in(
+    engine: AsyncEngine, document: dict[str, Any], *, replace: bool = True
+) -> ImportReport:
+    return await import_document(
         engine,
         orjson.dumps(document),
         is_yaml=False,
-        replace=True,
+        replace=replace,
         today=dt.datetime.now(dt.UTC).date(),
     )
 
@@ -206,6 +209,38 @@ async def test_a_move_and_a_booking_that_a_rule_forbids_together(engine: AsyncEn
         await behind(engine, reschedule(str(row.id), "11:00"), second)
 
 
+@pytest.mark.parametrize("swap_first", [True, False])
+async def test_a_swap_and_a_booking_that_a_rule_forbids_together(
+    engine: AsyncEngine, swap_first: bool
+) -> None:
+    long = {"duration_minutes": 45}
+    await bring_in(engine, clinic(providers={"buffer_after": 15}, appointment_types=long))
+    short = uid(3, 1)
+    a, *_ = await run(engine, Wish("09:00", patient="Ada", kind=short).book)
+    b, *_ = await run(engine, Wish("14:00", 1, 1, patient="Bob").book)
+    exchange = swap(str(a.id), str(b.id))
+    rival = Wish("09:45", room=2, kind=short).book
+    assert await is_possible(engine, rival)
+    assert await is_possible(engine, exchange)
+    with pytest.raises(SlotUnavailableError):
+        await behind(engine, *((exchange, rival) if swap_first else (rival, exchange)))
+
+
+@pytest.mark.parametrize("turned", [True, False])
+async def test_two_may_swap_if_they_can_in_either_order(engine: AsyncEngine, turned: bool) -> None:
+    rule = {"id": uid(4, 0), "appointment_type_id": TYPE, "max_overlap": 1, "max_per_day": 1}
+    await bring_in(engine, clinic(overbooking_rules=[rule]))
+    b, *_ = await run(engine, Wish("09:15", room=1, kind=uid(3, 1)).book)
+    a, *_ = await run(engine, Wish("09:00").book)
+    assert (a.is_overbooked, b.is_overbooked) == (True, False)
+    pair = (str(b.id), str(a.id)) if turned else (str(a.id), str(b.id))
+    await run(engine, swap(*pair))
+    for row, start in ((a, "09:15"), (b, "09:00")):
+        after, *_ = await bookings.get(engine, str(row.id))
+        assert after.start_minute == parse_time(start)
+        assert after.is_overbooked == row.is_overbooked
+
+
 async def test_a_patient_is_not_confirmed_into_a_second_place(engine: AsyncEngine) -> None:
     await bring_in(engine, clinic())
     row, *_ = await run(engine, Wish("09:00").hold)
@@ -335,15 +370,25 @@ async def test_two_moves_of_one_booking_leave_it_where_the_last_one_put_it(
 # Edits of the clinic
 
 
-async def test_an_edit_tells_of_a_booking_that_was_under_way(engine: AsyncEngine) -> None:
+async def deactivate(engine: AsyncEngine) -> list[Violation]:
+    changes = {"active": False}
+    return (await catalogue.patch(engine, RESOURCES["providers"], uid(1, 0), changes)).conflicts
+
+
+async def bring_in_deactivated(engine: AsyncEngine) -> list[Violation]:
+    return (await bring_in(engine, clinic(providers={"active": False}), replace=False)).warnings
+
+
+@pytest.mark.parametrize("edit", [deactivate, bring_in_deactivated])
+async def test_an_edit_tells_of_a_booking_that_was_under_way(
+    engine: AsyncEngine, edit: Callable[[AsyncEngine], Awaitable[list[Violation]]]
+) -> None:
     await bring_in(engine, clinic())
     async with left_open(engine) as connection:
         row, *_ = await Wish("09:00").book(connection)
-        later = asyncio.create_task(
-            catalogue.patch(engine, RESOURCES["providers"], uid(1, 0), {"active": False})
-        )
+        later = asyncio.create_task(edit(engine))
         await until_stuck(engine, later)
-    assert {v.booking.id for v in (await later).conflicts} == {str(row.id)}
+    assert {violation.booking.id for violation in await later} == {str(row.id)}
 
 
 async def test_a_booking_knows_of_an_edit_that_was_under_way(engine: AsyncEngine) -> None:

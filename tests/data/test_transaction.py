@@ -208,16 +208,21 @@ async def test_a_connection_is_not_waited_for_for_long(hurried: AsyncEngine) -> 
 
 
 async def test_work_that_is_cancelled_leaves_nothing_behind(engine: AsyncEngine) -> None:
-    mine: DayKey = ("room", "a", DAY)
-    theirs: DayKey = ("room", "b", DAY)
-    async with left_open(engine) as other:
-        await lock_days(other, [theirs])
-        work = asyncio.create_task(run(engine, lambda own: lock_days(own, [mine, theirs])))
-        await until_stuck(engine, work)
-        work.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await work
-        await run(engine, lambda own: lock_days(own, [mine]))
+    key: DayKey = ("room", "a", DAY)
+    has_locked = asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> None:
+        await lock_days(connection, [key])
+        has_locked.set()
+        await asyncio.Event().wait()
+
+    going = asyncio.create_task(run(engine, work))
+    await has_locked.wait()
+    going.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await going
+    await run(engine, lambda connection: lock_days(connection, [key]))
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 # The database away

@@ -234,10 +234,19 @@ async def no_transaction_is_left(admin: AsyncEngine) -> None:
 async def test_sigterm_lets_requests_under_way_end(
     database: EmbeddedPostgres, admin: AsyncEngine
 ) -> None:
+    half_a_request = (
+        "POST /bookings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    )
     with service("serve", DATABASE_URL=database.url) as (process, base):
         async with httpx.AsyncClient(base_url=base, timeout=30) as client:
             await client.post("/clinic/import", json=long_day())
             await client.post("/bookings", json=order(MONDAY, "08:00"))
+            reader, writer = await asyncio.open_connection(
+                client.base_url.host, client.base_url.port
+            )
+            writer.write(half_a_request.encode())
+            assert b"100 Continue" in await reader.readline()  # the service waits for the rest
             async with days_locked(admin):
                 waiting = asyncio.create_task(
                     client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
@@ -245,7 +254,11 @@ async def test_sigterm_lets_requests_under_way_end(
                 await lock_waits(admin)
                 process.send_signal(signal.SIGTERM)
             assert (await waiting).status_code == 201
-            assert await asyncio.to_thread(process.wait, 20) in (0, -signal.SIGTERM)
+            ended = await asyncio.to_thread(process.wait, 60)  # and not for ever
+            assert ended in (0, -signal.SIGTERM)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 async def lock_waits(admin: AsyncEngine) -> None:
