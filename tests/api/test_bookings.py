@@ -7,8 +7,11 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.clinics import PROVIDER, ROOM, RULE, TYPE, booking, coming_monday, order, small_clinic
+from tests.crossing import left_open, until_stuck
 from tests.strategies import uid
 
 MONDAY = coming_monday()
@@ -235,3 +238,104 @@ async def test_an_expired_hold_blocks_nobody(client: httpx.AsyncClient) -> None:
     gone = {"status": "held", "expires_at": (now - dt.timedelta(seconds=1)).isoformat()}
     await load(client, small_clinic(bookings=[booking(0, MONDAY, "10:00", **gone)]))
     assert (await client.post("/bookings", json=order(MONDAY, "10:00"))).status_code == 201
+
+
+# Another program writes bookings, and takes no locks
+
+
+FOREIGN = text(
+    """
+    INSERT INTO bookings (
+        id, provider_id, provider_no, room_id, room_no, appointment_type_id,
+        date, start_minute, end_minute, status, is_overbooked
+    )
+    SELECT gen_random_uuid(), provider.id, provider.no, room.id, room.no, kind.id,
+        :day, CAST(:start AS int), CAST(:start AS int) + 30, 'booked', :is_overbooked
+    FROM providers AS provider, rooms AS room, appointment_types AS kind
+    WHERE provider.name = :provider AND room.name = :room AND kind.name = 'Visit'
+    """
+)
+
+
+def three_rooms() -> dict[str, Any]:
+    providers = [{"id": uid(1, n), "name": f"P{n}", "skills": ["gp"]} for n in range(2)]
+    rows = [
+        {"provider_id": p["id"], "weekday": 1, "start_time": "09:00", "end_time": "12:00"}
+        for p in providers
+    ]
+    rooms = [{"id": uid(2, n), "name": f"R{n}"} for n in range(3)]
+    document = small_clinic(providers=providers, availability=rows, rooms=rooms)
+    document["appointment_types"].append(
+        {"id": uid(3, 1), "name": "Long", "duration_minutes": 60, "required_skills": ["gp"]}
+    )
+    return document
+
+
+async def audited(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        rows = await connection.execute(text("SELECT action FROM audit_log ORDER BY id"))
+        return list(rows.scalars())
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+@pytest.mark.parametrize(
+    ("foreign", "reason"),
+    [
+        ({"start": 600, "provider": "P0", "room": "R1", "is_overbooked": True}, "PROVIDER_BUSY"),
+        ({"start": 615, "provider": "P0", "room": "R1", "is_overbooked": False}, "PROVIDER_BUSY"),
+        ({"start": 600, "provider": "P1", "room": "R0", "is_overbooked": False}, "ROOM_BUSY"),
+        ({"start": 615, "provider": "P1", "room": "R0", "is_overbooked": False}, "ROOM_BUSY"),
+    ],
+)
+async def test_what_another_program_has_just_written_stands(
+    client: httpx.AsyncClient,
+    engine: AsyncEngine,
+    headers: dict[str, str],
+    foreign: dict[str, Any],
+    reason: str,
+) -> None:
+    await load(client, three_rooms())
+    body = order(MONDAY, "10:00", room_id=ROOM)
+    async with left_open(engine) as other:
+        await other.execute(FOREIGN, {"day": MONDAY, **foreign})
+        sent = asyncio.create_task(client.post("/bookings", json=body, headers=headers))
+        await until_stuck(engine, sent)
+        assert not sent.done()
+    answer = await sent
+    assert (answer.status_code, answer.json()["code"]) == (409, "SLOT_UNAVAILABLE")
+    assert answer.json()["reasons"] == [reason]
+    assert await audited(engine) == ["import"]  # an entry is made with its write, or not at all
+    if headers:
+        again = await client.post("/bookings", json=body, headers=headers)
+        assert (again.status_code, again.json()) == (409, answer.json())
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+async def test_a_swap_that_meets_a_foreign_booking_moves_neither(
+    client: httpx.AsyncClient, engine: AsyncEngine, headers: dict[str, str]
+) -> None:
+    await load(client, three_rooms())
+    orders = [
+        order(MONDAY, "09:00", patient_ref="a", room_id=ROOM),
+        order(
+            MONDAY,
+            "11:00",
+            patient_ref="b",
+            room_id=uid(2, 1),
+            provider_id=uid(1, 1),
+            appointment_type_id=uid(3, 1),
+        ),
+    ]
+    before = [(await client.post("/bookings", json=body)).json() for body in orders]
+    pair = {"a": before[0]["id"], "b": before[1]["id"]}
+    foreign = {"start": 570, "provider": "P0", "room": "R2", "is_overbooked": False}
+    async with left_open(engine) as other:
+        await other.execute(FOREIGN, {"day": MONDAY, **foreign})
+        sent = asyncio.create_task(client.post("/bookings/swap", json=pair, headers=headers))
+        await until_stuck(engine, sent)
+        assert not sent.done()
+    answer = await sent
+    assert (answer.status_code, answer.json()["code"]) == (409, "SLOT_UNAVAILABLE")
+    for row in before:
+        assert (await client.get(f"/bookings/{row['id']}")).json() == row
+    assert await audited(engine) == ["import", "book", "book"]

@@ -297,11 +297,13 @@ async def test_a_key_is_forgotten_after_a_day(
 ) -> None:
     await load(client, small_clinic())
     first = (await keyed(client, "k1", order(MONDAY, "10:00"))).json()
-    async with engine.begin() as connection:
-        await connection.execute(
-            text("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
-        )
     await client.post(f"/bookings/{first['id']}/cancel")
+    aged = text("UPDATE idempotency_keys SET created_at = now() - CAST(:age AS interval)")
+    for age in (dt.timedelta(hours=23, minutes=59), dt.timedelta(hours=24, minutes=1)):
+        again = await keyed(client, "k1", order(MONDAY, "10:00"))
+        assert again.json() == first
+        async with engine.begin() as connection:
+            await connection.execute(aged, {"age": age})
     second = await keyed(client, "k1", order(MONDAY, "10:00"))
     assert second.status_code == 201
     assert second.json()["id"] != first["id"]

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
 from tests.clinics import PROVIDER, TYPE, coming_monday, order, small_clinic
+from tests.crossing import left_open
 from tests.faults.service import service
 
 MONDAY = coming_monday()
@@ -56,8 +57,7 @@ async def served(database: EmbeddedPostgres) -> AsyncIterator[httpx.AsyncClient]
 @contextlib.asynccontextmanager
 async def days_locked(admin: AsyncEngine) -> AsyncIterator[None]:
     """Keep the rows that bookings lock."""
-    async with admin.begin() as connection:
-        await connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
+    async with left_open(admin) as connection:
         await connection.execute(text("SELECT * FROM resource_days FOR UPDATE"))
         yield
 
@@ -170,11 +170,12 @@ async def test_a_lock_that_is_not_given_back(
 ) -> None:
     async with served(database) as client:
         await client.post("/bookings", json=order(MONDAY, "08:00"))
+        body, headers = order(MONDAY, "09:00", patient_ref="b"), {"Idempotency-Key": "k"}
         async with days_locked(admin):
-            answer = await client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
+            answer = await client.post("/bookings", json=body, headers=headers)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        after = await client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
-        assert after.status_code == 201
+        after = await client.post("/bookings", json=body, headers=headers)
+        assert after.status_code == 201  # an answer that may change is not kept
 
 
 async def test_more_waiting_requests_than_connections(
@@ -211,29 +212,41 @@ async def test_a_client_that_hangs_up_leaves_no_transaction(
                 raw.setsockopt(
                     socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00"
                 )  # hang up with a reset
-        deadline = time.monotonic() + 5
-        while True:
-            async with admin.connect() as connection:
-                left = await connection.execute(
-                    text(
-                        "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-                        " AND application_name = 'slotwright' AND xact_start IS NOT NULL"
-                    )
-                )
-                if left.scalar_one() == 0:
-                    break
-            assert time.monotonic() < deadline
+        await no_transaction_is_left(admin)
         after = await client.post("/bookings", json=order(MONDAY, "17:00", patient_ref="z"))
         assert after.status_code == 201
+
+
+async def no_transaction_is_left(admin: AsyncEngine) -> None:
+    """Wait until the service has no transaction in the database."""
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        " AND application_name = 'slotwright' AND xact_start IS NOT NULL"
+    )
+    deadline = time.monotonic() + 5
+    while True:
+        async with admin.connect() as connection:
+            if (await connection.execute(query)).scalar_one() == 0:
+                return
+        assert time.monotonic() < deadline
 
 
 async def test_sigterm_lets_requests_under_way_end(
     database: EmbeddedPostgres, admin: AsyncEngine
 ) -> None:
+    half_a_request = (
+        "POST /bookings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    )
     with service("serve", DATABASE_URL=database.url) as (process, base):
         async with httpx.AsyncClient(base_url=base, timeout=30) as client:
             await client.post("/clinic/import", json=long_day())
             await client.post("/bookings", json=order(MONDAY, "08:00"))
+            reader, writer = await asyncio.open_connection(
+                client.base_url.host, client.base_url.port
+            )
+            writer.write(half_a_request.encode())
+            assert b"100 Continue" in await reader.readline()  # the service waits for the rest
             async with days_locked(admin):
                 waiting = asyncio.create_task(
                     client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
@@ -241,7 +254,11 @@ async def test_sigterm_lets_requests_under_way_end(
                 await lock_waits(admin)
                 process.send_signal(signal.SIGTERM)
             assert (await waiting).status_code == 201
-            assert await asyncio.to_thread(process.wait, 20) in (0, -signal.SIGTERM)
+            ended = await asyncio.to_thread(process.wait, 60)  # and not for ever
+            assert ended in (0, -signal.SIGTERM)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 async def lock_waits(admin: AsyncEngine) -> None:
@@ -279,6 +296,60 @@ async def test_a_service_killed_while_it_writes_leaves_none_or_one(
                 again = await client.post("/bookings", json=body, headers=headers)
                 assert again.status_code == 201  # the outcome, learnt by repeating
                 assert not known or again.json()["id"] == known[0]["id"]
+
+
+GATE = (
+    """
+    CREATE FUNCTION pass_the_gate() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(1);
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON bookings DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION pass_the_gate()
+    """,
+)
+"""A gate through which each commit of a new booking has to go."""
+
+
+@pytest.mark.parametrize("moment", ["at its locks", "at its commit"])
+async def test_a_service_killed_at_a_known_moment(
+    database: EmbeddedPostgres, admin: AsyncEngine, moment: str
+) -> None:
+    body, headers = order(MONDAY, "09:00", patient_ref="b"), {"Idempotency-Key": "k"}
+    with service("serve", DATABASE_URL=database.url) as (process, base):
+        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+            await client.post("/clinic/import", json=long_day())
+            await client.post("/bookings", json=order(MONDAY, "08:00"))
+            async with admin.begin() as connection:
+                for statement in GATE:
+                    await connection.execute(text(statement))
+            async with left_open(admin) as other:
+                closed = (
+                    "SELECT * FROM resource_days FOR UPDATE"
+                    if moment == "at its locks"
+                    else "SELECT pg_advisory_xact_lock(1)"
+                )
+                await other.execute(text(closed))
+                sent = asyncio.create_task(client.post("/bookings", json=body, headers=headers))
+                await lock_waits(admin)
+                assert (await client.get("/healthz")).status_code == 200
+                process.kill()
+                with pytest.raises(httpx.HTTPError):  # nothing said before it is kept
+                    await sent
+    await no_transaction_is_left(admin)
+    with service("serve", DATABASE_URL=database.url) as (_, base):
+        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+            known = [b for b in (await client.get("/bookings")).json() if b["patient_ref"] == "b"]
+            assert len(known) == (0 if moment == "at its locks" else 1)
+            for row in known:
+                entries = (await client.get(f"/bookings/{row['id']}/history")).json()
+                assert [entry["action"] for entry in entries] == ["book"]
+            again = await client.post("/bookings", json=body, headers=headers)
+            assert again.status_code == 201  # the outcome, learnt by repeating
+            assert again.json()["id"] in [row["id"] for row in known] or not known
 
 
 async def test_an_edit_races_bookings(database: EmbeddedPostgres) -> None:
