@@ -16,7 +16,6 @@ from api.catalogue import build_routers
 from api.context import Context
 from api.runner import running
 from api.settings import Settings, read_settings
-from data.desk import Desk
 from data.engine import create_engine
 from data.postgres_launcher import end_with_parent
 
@@ -29,7 +28,7 @@ def create_app(settings: Settings) -> FastAPI:
         if settings.database_url is None:
             raise RuntimeError("DATABASE_URL is not set; start the service with slotwright serve")
         engine = create_engine(settings.database_url)
-        app.state.context = Context(settings, engine, Desk(engine))
+        app.state.context = Context.of(settings, engine)
         async with running(settings):
             yield
         await engine.dispose()

@@ -10,15 +10,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.settings import Settings
 from data.desk import Desk
+from data.snapshot import Snapshots
 
 
 @dataclass(frozen=True)
 class Context:
-    """The service's settings, its database and its booking desk."""
+    """The service's settings, its database, its booking desk and what it keeps of the clinic."""
 
     settings: Settings
     engine: AsyncEngine
     desk: Desk
+    snapshots: Snapshots
+
+    @classmethod
+    def of(cls, settings: Settings, engine: AsyncEngine) -> Context:
+        """Return what handlers need of a service on `engine`."""
+        return cls(settings, engine, Desk(engine), Snapshots(engine))
 
 
 def _context(request: Request) -> Context:

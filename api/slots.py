@@ -15,7 +15,6 @@ from api.context import ContextDependency
 from api.errors import Problem
 from api.schemas import SlotQuery, SlotsOut, slots_body
 from data.errors import NotFoundError
-from data.snapshot import load_for_slots
 from solver.clinic import Clinic
 from solver.slots import LOOK_AHEAD_DAYS, find_slots, next_available_date
 from solver.timeline import check_date
@@ -36,7 +35,7 @@ SOLVES_AT_ONCE = CapacityLimiter(os.cpu_count() or 1)
 async def get_slots(query: Annotated[SlotQuery, Query()], context: ContextDependency) -> Response:
     """Compute the slots from the rows as they are now; nothing of the answer is stored."""
     now = dt.datetime.now(dt.UTC)
-    clinic = await load_for_slots(context.engine, query.date, query.date)
+    clinic = await context.snapshots.load(query.date, query.date)
     _check_known(clinic, query)
     horizon = context.settings.horizon_days
     check_date(clinic.settings, query.date, now, horizon)
@@ -55,7 +54,7 @@ async def get_slots(query: Annotated[SlotQuery, Query()], context: ContextDepend
     if not page.slots:
         last = now.astimezone(clinic.settings.zone).date() + dt.timedelta(days=horizon)
         until = min(query.date + dt.timedelta(days=LOOK_AHEAD_DAYS), last)
-        ahead = await load_for_slots(context.engine, query.date, until)
+        ahead = await context.snapshots.load(query.date, until)
         following = await anyio.to_thread.run_sync(
             lambda: next_available_date(ahead, request, last=last), limiter=SOLVES_AT_ONCE
         )

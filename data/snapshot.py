@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import orjson
+from cachetools import TTLCache
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
@@ -88,11 +89,40 @@ class Part:
 
 WHOLE = Part()
 
+KEPT_SECONDS = 60
+KEPT_RANGES = 32
+"""Ranges of dates whose rows are kept at once."""
 
-async def load_for_slots(engine: AsyncEngine, first: dt.date, last: dt.date) -> Clinic:
-    """Read the clinic with the live bookings that matter on `first` to `last`, at one moment."""
-    async with engine.connect() as connection:
-        return await load_clinic(connection, first, last)
+
+class Snapshots:
+    """Clinics as slot queries see them: the rows kept, the bookings read each time.
+
+    What is kept of a clinic holds while its version in the database does, which any change of its
+    rows, by whomever, counts up in the same transaction. The version is read with the bookings, in
+    one statement, so nothing is ever answered from rows that are not the newest. After a minute
+    all is read again in any case.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._kept: TTLCache[tuple[dt.date, dt.date], tuple[int, Clinic]] = TTLCache(
+            KEPT_RANGES, KEPT_SECONDS
+        )
+
+    async def load(self, first: dt.date, last: dt.date) -> Clinic:
+        """Read the clinic with the bookings that matter on `first` to `last`, at one moment."""
+        kept = self._kept.get((first, last))
+        values = _dates(first, last)
+        async with self._engine.connect() as connection:
+            if kept is not None:
+                version, clinic = kept
+                row = (await connection.execute(_book_statement(), values)).one()
+                if row.version == version:
+                    return clinic.with_bookings(_bookings(row.bookings))
+            row = (await connection.execute(_statement(frozenset(values)), values)).one()
+        clinic = _clinic(row)
+        self._kept[first, last] = (row.version, clinic.with_bookings(()))
+        return clinic
 
 
 async def load_clinic(
@@ -110,12 +140,7 @@ async def load_clinic(
     """
     values: dict[str, Any] = {}
     if first is not None and last is not None:
-        values |= {
-            "first": first,
-            "last": last,
-            "day_before": _beside(first, -1),
-            "day_after": _beside(last, 1),
-        }
+        values |= _dates(first, last)
     if part.provider_ids is not None:
         values["provider_ids"] = list(part.provider_ids)
     if part.room_ids is not None:
@@ -124,8 +149,23 @@ async def load_clinic(
         values["capped_type_ids"] = list(part.capped_type_ids)
     if part.patient_refs:
         values["patient_refs"] = list(part.patient_refs)
-    row = (await connection.execute(_statement(frozenset(values)), values)).one()
-    settings, providers, rooms, types, availability, rules, bookings = map(orjson.loads, row)
+    return _clinic((await connection.execute(_statement(frozenset(values)), values)).one())
+
+
+def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
+    return {
+        "first": first,
+        "last": last,
+        "day_before": _beside(first, -1),
+        "day_after": _beside(last, 1),
+    }
+
+
+def _clinic(row: Row[Any]) -> Clinic:
+    settings, providers, rooms, types, availability, rules = map(
+        orjson.loads,
+        (row.settings, row.providers, row.rooms, row.types, row.availability, row.rules),
+    )
     return Clinic(
         ClinicSettings(*settings[0]),
         tuple(Provider(*fields) for fields in _typed(providers, sets=(2,))),
@@ -133,8 +173,12 @@ async def load_clinic(
         tuple(AppointmentType(*fields) for fields in _typed(types, sets=(5, 6))),
         tuple(Availability(*fields) for fields in _typed(availability, dates=(5, 7, 8))),
         tuple(OverbookingRule(*fields) for fields in rules),
-        tuple(Booking(*fields) for fields in _typed(bookings, dates=(4,))),
+        _bookings(row.bookings),
     )
+
+
+def _bookings(text: str) -> tuple[Booking, ...]:
+    return tuple(Booking(*fields) for fields in _typed(orjson.loads(text), dates=(4,)))
 
 
 def _typed(
@@ -184,23 +228,36 @@ def _statement(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
         patients = bindparam("patient_refs", type_=ARRAY(Text))
         wanted = or_(wanted, bookings.patient_ref == any_(patients))
     return select(
-        _arrays(CLINIC, _SETTINGS),
-        _arrays(PROVIDERS, _PROVIDER, is_of("provider_ids", PROVIDERS.c.id)),
-        _arrays(ROOMS, _ROOM, is_of("room_ids", ROOMS.c.id)),
-        _arrays(TYPES, _TYPE),
+        select(CLINIC.c.version).scalar_subquery().label("version"),
+        _arrays(CLINIC, _SETTINGS).label("settings"),
+        _arrays(PROVIDERS, _PROVIDER, is_of("provider_ids", PROVIDERS.c.id)).label("providers"),
+        _arrays(ROOMS, _ROOM, is_of("room_ids", ROOMS.c.id)).label("rooms"),
+        _arrays(TYPES, _TYPE).label("types"),
         _arrays(
             AVAILABILITY,
             _AVAILABILITY,
             in_time,
             is_of("provider_ids", availability.provider_id, or_unset=True),
             is_of("room_ids", availability.room_id, or_unset=True),
-        ),
+        ).label("availability"),
         _arrays(
             OVERBOOKING_RULES,
             _RULE,
             is_of("provider_ids", OVERBOOKING_RULES.c.provider_id, or_unset=True),
+        ).label("rules"),
+        _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near, wanted).label(
+            "bookings"
         ),
-        _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near, wanted),
+    )
+
+
+@cache
+def _book_statement() -> Select[*tuple[Any, ...]]:
+    """Return the statement for the clinic's version and the bookings of some dates."""
+    near = BOOKINGS.c.date.between(bindparam("day_before"), bindparam("day_after"))
+    return select(
+        select(CLINIC.c.version).scalar_subquery().label("version"),
+        _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near).label("bookings"),
     )
 
 

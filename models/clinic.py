@@ -37,6 +37,8 @@ class ClinicSettings(Base):
     grid_minutes: Mapped[int] = mapped_column(SmallInteger)
     preference_decay_minutes: Mapped[int] = mapped_column(SmallInteger)
     min_notice_minutes: Mapped[int]
+    version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    """Counted up by triggers with every change of the clinic's rows, bookings aside."""
 
 
 class Provider(Base):

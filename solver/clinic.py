@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 DAY_MINUTES = 1440
@@ -328,6 +329,10 @@ class Clinic:
                 "overbooking_rules",
                 f"no appointment type {rule.appointment_type_id}",
             )
+        self._check_bookings()
+
+    def _check_bookings(self) -> None:
+        types = self.type_by_id
         for booking in self.bookings:
             if booking.appointment_type_id not in types:
                 raise InvalidClinicError(
@@ -350,17 +355,21 @@ class Clinic:
         """Appointment types by id."""
         return {row.id: row for row in self.appointment_types}
 
+    @cached_property
+    def remembered(self) -> dict[object, Any]:
+        """What has been worked out from the rows, bookings aside; shared by :meth:`with_bookings`.
+
+        For those who work it out: a key of their own, and a value that nobody changes.
+        """
+        return {}
+
     def with_bookings(self, bookings: Iterable[Booking]) -> Clinic:
-        """Return the same clinic with another book."""
-        return Clinic(
-            self.settings,
-            self.providers,
-            self.rooms,
-            self.appointment_types,
-            self.availability,
-            self.overbooking_rules,
-            tuple(bookings),
-        )
+        """Return the same clinic with another book; what is known of its rows is kept."""
+        assert self.remembered is not None  # so that both have the same
+        other = copy(self)
+        object.__setattr__(other, "bookings", tuple(bookings))
+        other._check_bookings()  # noqa: SLF001 - one of us
+        return other
 
 
 @dataclass(frozen=True, slots=True)

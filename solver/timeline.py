@@ -157,7 +157,15 @@ class Windows:
 
     @classmethod
     def on(cls, clinic: Clinic, day: dt.date) -> Windows:
-        """Work out every provider's and room's windows on `day`."""
+        """Return every provider's and room's windows on `day`, worked out once for a clinic."""
+        known = clinic.remembered.get((cls, day))
+        if known is None:
+            known = clinic.remembered[cls, day] = cls._work_out(clinic, day)
+        windows: Windows = known
+        return windows
+
+    @classmethod
+    def _work_out(cls, clinic: Clinic, day: dt.date) -> Windows:
         weekday = day.isoweekday()
         dated: dict[str, list[Span]] = defaultdict(list)
         weekly: dict[str, list[Span]] = defaultdict(list)
