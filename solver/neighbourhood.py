@@ -26,8 +26,12 @@ from solver.timeline import Bools
 
 KERNEL_FROM = 1500
 """Blocks of fewer columns are solved whole."""
-ROOMS = 8
+ROOMS = 2
 """The most rooms offered at one type and start of a block, beside those that are in use."""
+
+
+WAITING = 15
+"""The most tasks without a place that a block takes on: small models are where time is best spent."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,12 @@ def solve_block(
         sifter = Sifter(instance, columns, left, worth, outside)
         start = positions(instance, columns, inside)
         columns = sifter.run(
-            start, time_limit=time_limit / 2, tolerance=0.02, should_stop=watch.should_stop
+            start,
+            time_limit=time_limit / 2,
+            first=4,
+            per_task=3,
+            tolerance=0.02,
+            should_stop=watch.should_stop,
         ).kernel
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
     score = joint.score(with_gap=block.with_gap)
@@ -166,7 +175,7 @@ class Blocks:
         fits.sort(key=lambda i: -weight[i])
         return Block(
             pairs,
-            tuple((i, waiting[i]) for i in fits[:40]),
+            tuple((i, waiting[i]) for i in fits[:WAITING]),
             with_gap,
             work_limit,
             int(chance.integers(1 << 30)),
