@@ -20,14 +20,18 @@ import numpy as np
 from solver.gaps import meet
 from solver.instance import Instance, Put
 from solver.joint import Columns, JointModel, Outcome, Watch
-from solver.kernel import Floats, Lagrangian, Sifter, priority_worth
+from solver.kernel import Floats, Market, Sifter, priority_worth
 from solver.problem import Problem
 from solver.timeline import Bools
 
 KERNEL_FROM = 1500
 """Blocks of fewer columns are solved whole."""
-ROOMS = 8
+ROOMS = 2
 """The most rooms offered at one type and start of a block, beside those that are in use."""
+
+
+WAITING = 15
+"""The most tasks without a place that a block takes on: small models are where time is best spent."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,12 @@ def solve_block(
         sifter = Sifter(instance, columns, left, worth, outside)
         start = positions(instance, columns, inside)
         columns = sifter.run(
-            start, time_limit=time_limit / 2, tolerance=0.02, should_stop=watch.should_stop
+            start,
+            time_limit=time_limit / 2,
+            first=4,
+            per_task=3,
+            tolerance=0.02,
+            should_stop=watch.should_stop,
         ).kernel
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
     score = joint.score(with_gap=block.with_gap)
@@ -166,7 +175,7 @@ class Blocks:
         fits.sort(key=lambda i: -weight[i])
         return Block(
             pairs,
-            tuple((i, waiting[i]) for i in fits[:40]),
+            tuple((i, waiting[i]) for i in fits[:WAITING]),
             with_gap,
             work_limit,
             int(chance.integers(1 << 30)),
@@ -255,10 +264,9 @@ def combined(
     return [*outside, *new]
 
 
-def bound(instance: Instance, watch: Watch, target: float, time_limit: float) -> float:
+def bound(instance: Instance, watch: Watch, time_limit: float) -> float:
     """Bound the priorities of a problem that is too large to be sifted."""
-    lagrangian = Lagrangian(instance)
-    return lagrangian.run(target, time_limit=time_limit, should_stop=watch.should_stop)
+    return Market(instance).bound(time_limit=time_limit, should_stop=watch.should_stop)
 
 
 def relax(instance: Instance, watch: Watch, time_limit: float) -> Relaxed:
@@ -333,6 +341,15 @@ def _run[*A, T](job: Callable[[Instance, Watch, *A], T], args: tuple[*A]) -> T:
     return job(instance, Watch(stop.is_set, lambda _value, _bound: None), *args)
 
 
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes forked from a server that has imported what they need, where there is such."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 class Team:
     """Processes that each know the problem and do jobs on it; with one worker, this one does.
 
@@ -345,7 +362,7 @@ class Team:
         self.workers = max(1, workers)
         self._pool: ProcessPoolExecutor | None = None
         if self.workers > 1:
-            context = multiprocessing.get_context("spawn")
+            context = _context()
             self._stop = context.Event()
             self._pool = ProcessPoolExecutor(
                 self.workers,
