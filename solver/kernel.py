@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ortools.linear_solver import pywraplp
 
 from solver.clinic import DAY_MINUTES
-from solver.instance import Instance, Put
+from solver.instance import Instance, Put, Task
 from solver.joint import Columns, Layout
 from solver.timeline import Ints
 
@@ -348,130 +348,157 @@ def priority_worth(instance: Instance, columns: Columns, share: float) -> Floats
     return worth
 
 
-class Lagrangian:
-    """The same relaxation, bounded by prices on the tasks alone (Held & Karp 1971; Fisher 1981).
+class Market:
+    """The same relaxation, bounded by prices (Lagrangian duality; Fisher 1981).
 
-    At given prices every provider's date is a weighted interval scheduling problem that dynamic
-    programming solves exactly, all of them at once; the prices follow the subgradient. Every
-    evaluation is a valid bound. It needs no linear programme, and so it serves where the columns
-    are too many for one.
+    Each kind has a price at each provider's date. Requests choose the cheapest place, or none when
+    that is dearer than their priority; every provider's date sells the appointments that bring it
+    most, a weighted interval scheduling problem that dynamic programming solves exactly, all dates
+    at once. What all of them earn is a valid bound at any prices, and is least where demand meets
+    supply. Prices follow the difference with the step of Adam (Kingma & Ba 2015); requests hesitate
+    between places that cost nearly the same, the less the longer it takes, which keeps the prices
+    from swinging. It needs no linear programme, and so it serves where one would be too large.
     """
 
     def __init__(self, instance: Instance) -> None:
-        self._tasks = [t for t in instance.tasks if t.own is None and t.days]
-        self._worth = np.array([t.priority for t in self._tasks], np.float64)
-        self._count = np.array([len(t.members) for t in self._tasks], np.float64)
+        tasks = [t for t in instance.tasks if t.own is None and t.days]
         kinds = instance.kinds
-        self._used = sorted({t.kind for t in self._tasks})
         providers, days = len(instance.providers), len(instance.dates)
         self._pairs = providers * days
-        provider = np.repeat(np.arange(providers), days)
-        day = np.tile(np.arange(days), providers)
-        self._of_kind = [
-            np.array([i for i, t in enumerate(self._tasks) if t.kind == k], np.int64)
-            for k in self._used
-        ]
-        on_date = np.zeros((len(self._tasks), self._pairs), np.bool_)
-        for i, t in enumerate(self._tasks):
-            on_date[i] = np.isin(day, t.days) & ((t.provider < 0) | (provider == t.provider))
-        self._may = [
-            on_date[of_kind] & kinds[k].regular.any(axis=2).ravel()
-            for k, of_kind in zip(self._used, self._of_kind, strict=True)
-        ]
-        over = np.array([kinds[t.kind].allowed.any(axis=2).ravel() for t in self._tasks], np.bool_)
-        self._may_over = on_date & over.reshape(on_date.shape)
+        self._provider = np.repeat(np.arange(providers), days)
+        self._day = np.tile(np.arange(days), providers)
+        self._kinds = sorted({t.kind for t in tasks})
+        self._demands = []
+        for k in self._kinds:
+            of_kind = [t for t in tasks if t.kind == k]
+            may = np.array([self._may(t) for t in of_kind])
+            self._demands.append(
+                _Demand(
+                    worth=np.array([t.priority for t in of_kind], np.float64),
+                    count=np.array([len(t.members) for t in of_kind], np.float64),
+                    open_=np.hstack(
+                        [
+                            may & kinds[k].regular.any(axis=2).ravel(),
+                            may & kinds[k].allowed.any(axis=2).ravel(),
+                        ]
+                    ),
+                )
+            )
         most = max((r.max_per_day for r in instance.clinic.overbooking_rules), default=0)
         standing = np.zeros((providers, days))
         for s in instance.fixed:
             if s.provider >= 0 and 0 <= s.day < days and s.booking.is_overbooked:
                 standing[s.provider, s.day] += 1
-        self._overs = np.maximum(0, most - standing).ravel()
-        self._length = np.array([(kinds[k].before + kinds[k].after)[provider] for k in self._used])
-        self._lay_out_ends(instance, day)
+        self._overbooked = np.maximum(0, most - standing).ravel()
+        self._length = np.array([(kinds[k].before + kinds[k].after)[self._provider] for k in self._kinds])
+        self._lay_out_ends(instance)
 
-    def _lay_out_ends(self, instance: Instance, day: Ints) -> None:
-        """[ends, kinds, pairs] where a busy span may end, and [kinds, pairs] moments it takes."""
-        ends, begins = [], []
-        for k in self._used:
+    def _may(self, task: Task) -> Bools:
+        on_date: Bools = np.isin(self._day, task.days)
+        return on_date & ((task.provider < 0) | (self._provider == task.provider))
+
+    def _lay_out_ends(self, instance: Instance) -> None:
+        """[moments, kinds, pairs] where a busy span may end, and the moment at which it begins."""
+        used = []
+        for k in self._kinds:
             kind = instance.kinds[k]
-            midnight = day[:, None] * DAY_MINUTES
-            shape = (self._pairs, len(kind.starts))
-            ends.append(kind.busy_end.reshape(shape) - midnight)
-            begins.append(kind.busy_start.reshape(shape) - midnight)
-        may = [instance.kinds[k].regular.reshape(self._pairs, -1) for k in self._used]
-        used = [e[m] for e, m in zip(ends, may, strict=True)]
-        used += [b[m] for b, m in zip(begins, may, strict=True)]
-        moments = np.unique(np.concatenate(used)) if used else np.zeros(0, np.int64)
-        self._moments = len(moments)
-        self._ends_here = np.zeros((self._moments, len(self._used), self._pairs), np.bool_)
-        self._begin = np.zeros((self._moments, len(self._used), self._pairs), np.int64)
-        for row, (m, e, b) in enumerate(zip(may, ends, begins, strict=True)):
-            pair, start = np.nonzero(m)
-            end = np.searchsorted(moments, e[pair, start])
-            self._ends_here[end, row, pair] = True
-            self._begin[end, row, pair] = np.searchsorted(moments, b[pair, start])
+            pair, start = np.nonzero(kind.regular.reshape(self._pairs, -1))
+            midnight = self._day[pair] * DAY_MINUTES
+            begin = kind.busy_start.reshape(self._pairs, -1)[pair, start] - midnight
+            end = kind.busy_end.reshape(self._pairs, -1)[pair, start] - midnight
+            used.append((pair, begin, end))
+        moments = np.unique(np.concatenate([np.concatenate(u[1:]) for u in used]))
+        shape = (len(moments), len(self._kinds), self._pairs)
+        self._ends = np.zeros(shape, np.bool_)
+        self._begins = np.zeros(shape, np.int64)
+        for row, (pair, begin, end) in enumerate(used):
+            at = np.searchsorted(moments, end)
+            self._ends[at, row, pair] = True
+            self._begins[at, row, pair] = np.searchsorted(moments, begin)
 
-    def evaluate(self, prices: Floats) -> tuple[float, Floats]:
-        """Return the bound at some prices, and how often each task is placed then."""
-        profit = self._worth - prices
-        worth = np.zeros((len(self._used), self._pairs))
-        best = np.zeros((len(self._used), self._pairs), np.int64)
-        for row, (of_kind, may) in enumerate(zip(self._of_kind, self._may, strict=True)):
-            offered = np.where(may, profit[of_kind][:, None], 0.0)
-            best[row] = of_kind[offered.argmax(axis=0)]
-            worth[row] = offered.max(axis=0)
-        total = np.zeros((self._moments + 1, self._pairs))
-        chosen = np.full((self._moments, self._pairs), -1, np.int64)
-        every = np.arange(self._pairs)
-        for moment in range(self._moments):
-            gain = np.where(self._ends_here[moment], total[self._begin[moment], every] + worth, 0.0)
+    def _sell(self, prices: Floats) -> tuple[float, Floats]:
+        """Return what all providers' dates earn at most, and [kinds, pairs] what they sell."""
+        moments, every = len(self._ends), np.arange(self._pairs)
+        earned = np.zeros((moments, self._pairs))
+        chosen = np.full((moments, self._pairs), -1, np.int64)
+        for moment in range(1, moments):
+            gain = np.where(
+                self._ends[moment], earned[self._begins[moment], every] + prices, -1.0
+            )
             top = gain.argmax(axis=0)
             gained = gain[top, every]
-            before = total[moment - 1] if moment else total[self._moments]
-            chosen[moment] = np.where(gained > before + 1e-12, top, -1)
-            total[moment] = np.maximum(before, gained)
-        placed = np.zeros(len(self._tasks))
-        at = np.full(self._pairs, self._moments - 1)
-        for moment in range(self._moments - 1, -1, -1):
-            pair = np.flatnonzero((at == moment) & (chosen[moment] >= 0))
+            better = gained > earned[moment - 1]
+            chosen[moment, better] = top[better]
+            earned[moment] = np.where(better, gained, earned[moment - 1])
+        sold = np.zeros(prices.shape)
+        at = np.full(self._pairs, moments - 1)
+        for moment in range(moments - 1, 0, -1):
+            here = at == moment
+            at[here] -= 1
+            pair = np.flatnonzero(here & (chosen[moment] >= 0))
             row = chosen[moment, pair]
-            np.add.at(placed, best[row, pair], 1)
-            at[at == moment] -= 1
-            at[pair] = self._begin[moment, row, pair]
-        bound = float(
-            self._count @ prices + (total[self._moments - 1].sum() if self._moments else 0)
-        )
-        offered = np.where(self._may_over, profit[:, None], 0.0)
-        top_over = offered.argmax(axis=0)
-        gained = np.maximum(0.0, offered[top_over, every]) * self._overs
-        np.add.at(placed, top_over, np.where(gained > 0, self._overs, 0))
-        return bound + float(gained.sum()), placed
+            sold[row, pair] += 1
+            at[pair] = self._begins[moment, row, pair]
+        return float(earned[-1].sum()), sold
 
-    def run(self, target: float, *, time_limit: float, should_stop: Callable[[], bool]) -> float:
-        """Return the best bound found; `target` is what some plan reaches."""
+    def _balance(self, prices: Floats, extra: Floats, blur: float) -> tuple[float, Floats, Floats]:
+        """Return the bound, and by how much supply exceeds demand: regular, and overbooked."""
+        bound, excess = self._sell(prices)
+        bound += float(extra @ self._overbooked)
+        over = self._overbooked.copy()
+        for row, demand in enumerate(self._demands):
+            saved, wanted = demand.at(np.concatenate([prices[row], extra]), blur)
+            bound += saved
+            excess[row] -= wanted[: self._pairs]
+            over -= wanted[self._pairs :]
+        return bound, excess, over
+
+    def bound(self, *, time_limit: float, should_stop: Callable[[], bool], rounds: int = 400) -> float:
+        """Return the best bound that so many rounds, or the time, find."""
         began = time.perf_counter()
-        length = np.array([self._length[self._used.index(t.kind)].mean() for t in self._tasks])
-        best, prices = np.inf, np.zeros(len(self._tasks))
-        for rate in np.linspace(0, 0.2, 21):
-            trial = np.maximum(0, self._worth - rate * length)
-            bound, _ = self.evaluate(trial)
-            if bound < best:
-                best, prices = bound, trial
-        step, since = 1.0, 0
-        direction = np.zeros(len(prices))
-        centre = prices
-        while time.perf_counter() - began < time_limit and not should_stop() and step > 1e-3:
-            bound, placed = self.evaluate(prices)
-            if bound < best - 1e-4 * abs(best - target):
-                best, centre, since = bound, prices, 0
-            else:
-                since += 1
-                if since >= 12:
-                    step, since, prices = step * 0.6, 0, centre
-            direction = 0.6 * (self._count - placed) + 0.4 * direction
-            norm = float(direction @ direction)
-            if not norm:
+        best, prices, extra = np.inf, self._length * 0.0, np.zeros(self._pairs)
+        for rate in np.linspace(0.0, 0.2, 21):
+            value, *_ = self._balance(self._length * rate, np.full(self._pairs, 15 * rate), 0.1)
+            if value < best:
+                best, prices = value, self._length * rate
+                extra = np.full(self._pairs, 15 * rate)
+        drift: Floats = np.zeros((len(prices) + 1, self._pairs))
+        scale: Floats = np.zeros(drift.shape)
+        for number in range(1, rounds + 1):
+            elapsed = time.perf_counter() - began
+            if elapsed > time_limit or should_stop():
                 break
-            towards = max(bound - target, 0.001 * target)
-            prices = np.maximum(0, prices - step * towards / norm * direction)
-        return best
+            done = max(number / rounds, elapsed / time_limit)
+            blur = 0.3 * (0.02 / 0.3) ** done
+            value, excess, over = self._balance(prices, extra, blur)
+            best = min(best, value)
+            slope = np.vstack([excess, over])
+            drift = 0.8 * drift + 0.2 * slope
+            scale = 0.95 * scale + 0.05 * slope**2
+            step = 0.3 * (0.005 / 0.3) ** done
+            move = step * (drift / (1 - 0.8**number))
+            move /= np.sqrt(scale / (1 - 0.95**number)) + 1e-3
+            prices = np.maximum(0.0, prices - move[:-1])
+            extra = np.maximum(0.0, extra - move[-1])
+        return float(best)
+
+
+@dataclass(frozen=True)
+class _Demand:
+    """The requests of one kind: priorities, counts, and where each may go (regular, overbooked)."""
+
+    worth: Floats
+    count: Floats
+    open_: Bools
+
+    def at(self, prices: Floats, blur: float) -> tuple[float, Floats]:
+        """Return what the requests gain at these prices, and how many want each place."""
+        cost = np.where(self.open_, prices, np.inf)
+        least = cost.min(axis=1)
+        gain = self.worth - least
+        with np.errstate(over="ignore"):
+            share = np.exp((least[:, None] - cost) / blur, where=self.open_, out=np.zeros(cost.shape))
+            comes = self.count / (1 + np.exp(-gain / blur))
+        total = share.sum(axis=1)
+        share *= np.divide(comes, total, where=total > 0, out=np.zeros(len(total)))[:, None]
+        return float(self.count @ np.maximum(0.0, gain)), share.sum(axis=0)

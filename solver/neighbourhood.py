@@ -20,7 +20,7 @@ import numpy as np
 from solver.gaps import meet
 from solver.instance import Instance, Put
 from solver.joint import Columns, JointModel, Outcome, Watch
-from solver.kernel import Floats, Lagrangian, Sifter, priority_worth
+from solver.kernel import Floats, Market, Sifter, priority_worth
 from solver.problem import Problem
 from solver.timeline import Bools
 
@@ -255,10 +255,9 @@ def combined(
     return [*outside, *new]
 
 
-def bound(instance: Instance, watch: Watch, target: float, time_limit: float) -> float:
+def bound(instance: Instance, watch: Watch, time_limit: float) -> float:
     """Bound the priorities of a problem that is too large to be sifted."""
-    lagrangian = Lagrangian(instance)
-    return lagrangian.run(target, time_limit=time_limit, should_stop=watch.should_stop)
+    return Market(instance).bound(time_limit=time_limit, should_stop=watch.should_stop)
 
 
 def relax(instance: Instance, watch: Watch, time_limit: float) -> Relaxed:
@@ -333,6 +332,15 @@ def _run[*A, T](job: Callable[[Instance, Watch, *A], T], args: tuple[*A]) -> T:
     return job(instance, Watch(stop.is_set, lambda _value, _bound: None), *args)
 
 
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes forked from a server that has imported what they need, where there is such."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 class Team:
     """Processes that each know the problem and do jobs on it; with one worker, this one does.
 
@@ -345,7 +353,7 @@ class Team:
         self.workers = max(1, workers)
         self._pool: ProcessPoolExecutor | None = None
         if self.workers > 1:
-            context = multiprocessing.get_context("spawn")
+            context = _context()
             self._stop = context.Event()
             self._pool = ProcessPoolExecutor(
                 self.workers,

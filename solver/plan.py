@@ -301,7 +301,7 @@ class _Rounds:
                 return
         elif self._closed_at < 0:
             self._closed_at = 0
-            self._bounding = team.submit(bound, float(search.totals.priority), left / 4)
+            self._bounding = team.submit(bound, left / 4)
             return
         if self._could_close():
             self._closed_at = search.totals.priority
