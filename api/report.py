@@ -27,6 +27,7 @@ from solver.scenario import AddProvider, AddRoom, Run
 from solver.timeline import Windows, format_time, parse_time
 
 BOOKED_COLOUR = "#c3c8cf"
+MOVED_COLOUR = "#f08c00"
 ROW_HEIGHT = 26
 REASONS = {
     "TYPE_INACTIVE": "Type not offered",
@@ -181,16 +182,21 @@ class _Page:
 
     def _gantt(self, scenario: dict[str, Any]) -> go.Figure:
         """Draw providers as rows, and the days side by side without the nights between them."""
-        bars: dict[str | None, list[dict[str, Any]]] = {None: list(self._standing(scenario))}
+        bars = {"Booked before": (BOOKED_COLOUR, list(self._standing(scenario)))}
+        moved = [move["to"] for move in scenario["moves"] if move["to"]]
+        if moved:
+            bars["Moved"] = (MOVED_COLOUR, moved)
         for placement in scenario["placements"]:
-            bars.setdefault(placement["appointment_type_id"], []).append(placement)
+            kind = placement["appointment_type_id"]
+            own = bars.setdefault(self._label(kind), (self._colours[kind], []))
+            own[1].append(placement)
         figure = go.Figure()
-        for kind, placed in bars.items():
+        for name, (colour, placed) in bars.items():
             figure.add_bar(
                 orientation="h",
-                name="Booked before" if kind is None else self._label(kind),
+                name=name,
                 marker={
-                    "color": BOOKED_COLOUR if kind is None else self._colours[kind],
+                    "color": colour,
                     "line": {"width": 1, "color": "white"},
                     "pattern": {
                         "shape": ["/" if p.get("is_overbooked") else "" for p in placed],
@@ -202,7 +208,7 @@ class _Page:
                 hovertext=[self._hover(p) for p in placed],
                 hoverinfo="text",
             )
-        rows = list(dict.fromkeys(p["provider_id"] for placed in bars.values() for p in placed))
+        rows = list(dict.fromkeys(p["provider_id"] for _, placed in bars.values() for p in placed))
         order = sorted(rows, key=list(self._names).index)
         length = self._last_minute - self._first_minute
         middles = [length * (i + 0.5) for i in range(self._run.days)]
@@ -223,8 +229,8 @@ class _Page:
         return _sized(figure, 160 + ROW_HEIGHT * len(order))
 
     def _standing(self, scenario: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the bookings that were there before, moved ones at their new places."""
-        moved = {move["booking_id"]: move["to"] for move in scenario["moves"]}
+        """Yield the bookings that were there before and stay."""
+        moved = {move["booking_id"] for move in scenario["moves"]}
         dates = frozenset(self._run.dates)
         for b in self._clinic.bookings:
             if b.id in moved or not b.is_live or b.date not in dates:
@@ -238,7 +244,6 @@ class _Page:
                 "start_time": format_time(b.start),
                 "end_time": format_time(min(1440, b.start + kind.duration_minutes)),
             }
-        yield from (place for place in moved.values() if place is not None)
 
     def _hover(self, bar: dict[str, Any]) -> str:
         lines = [
@@ -262,7 +267,11 @@ class _Page:
         spans += [
             (parse_time(place["start_time"]), parse_time(place["end_time"]))
             for scenario in self._result["scenarios"]
-            for place in (*scenario["placements"], *self._standing(scenario))
+            for place in (
+                *scenario["placements"],
+                *(move["to"] for move in scenario["moves"] if move["to"]),
+                *self._standing(scenario),
+            )
         ]
         starts, ends = zip(*spans, strict=True) if spans else ((480,), (1080,))
         return min(starts), max(ends)
@@ -273,11 +282,16 @@ class _Page:
         return day * length + parse_time(start) - self._first_minute
 
     def _search(self, scenario: dict[str, Any]) -> go.Figure:
-        stages = [s["name"] for s in scenario["stages"]]
-        steps = {name: [p for p in scenario["progress"] if p["stage"] == name] for name in stages}
-        shown = [name for name in stages if steps[name]] or stages[:1]
-        figure = make_subplots(1, max(1, len(shown)), subplot_titles=[STAGES[n] for n in shown])
-        for column, name in enumerate(shown, start=1):
+        """Draw each stage's best and bound as they were told, and as they were in the end."""
+        steps = {
+            stage["name"]: [{**stage, "seconds": scenario["seconds"]}]
+            for stage in scenario["stages"]
+        }
+        for progress in reversed(scenario["progress"]):
+            steps[progress["stage"]].insert(0, progress)
+        titles = [STAGES[name] for name in steps]
+        figure = make_subplots(1, max(1, len(steps)), subplot_titles=titles)
+        for column, name in enumerate(steps, start=1):
             for key, label, colour, dash in (
                 ("objective", "best found", "#0b7285", "solid"),
                 ("bound", "bound", "#c92a2a", "dot"),

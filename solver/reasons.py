@@ -189,7 +189,12 @@ class Explainer:
         if not any(m.provider_free.any() for m in after):
             rivals = sum(b.provider_id in providers for b in on_days)
             who = _names(clinic.provider_by_id[key].name for key in sorted(providers))
-            return f"{who} on {when}: full, with {_requests(rivals)} of this run placed there."
+            codes = {rule.code for m in after for rule in m.rules}
+            uncapped = codes - {masks_module.PROVIDER_DAILY_CAP}
+            full = (
+                "full or at the daily cap" if any(_survive(m, uncapped) for m in after) else "full"
+            )
+            return f"{who} on {when}: {full}, with {_requests(rivals)} of this run placed there."
         rivals = sum(b.room_id in rooms for b in on_days)
         needs = _list(kind.required_equipment)
         what = f"with {needs} " if needs else ""
@@ -289,8 +294,11 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _dates(dates: Sequence[dt.date]) -> str:
+    first, last = dates[0], dates[-1]
+    if len(dates) > 2 and (last - first).days == len(dates) - 1:
+        return f"{first} to {last}"
     shown = ", ".join(date.isoformat() for date in dates[:5])
-    return shown if len(dates) <= 5 else f"{shown} and {len(dates) - 5} more dates"
+    return shown if len(dates) <= 5 else f"{shown} and {len(dates) - 5} more"
 
 
 def _requests(count: int) -> str:
