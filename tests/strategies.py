@@ -4,6 +4,7 @@ import datetime as dt
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from solver.clinic import (
@@ -30,6 +31,11 @@ EQUIPMENT = ["ecg", "ultrasound", "laser", "couch"]
 def uid(group: int, number: int) -> str:
     """A readable UUID: which group of rows, which number in it."""
     return str(UUID(int=(group << 64) + number))
+
+
+def examples(number: int) -> settings:
+    """Run that many examples, scaled by the profile: `number` is for its default of 100."""
+    return settings(max_examples=max(1, number * settings.default.max_examples // 100))
 
 
 def some(values: list[str], most: int = 4) -> st.SearchStrategy[frozenset[str]]:
