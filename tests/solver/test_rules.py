@@ -18,7 +18,13 @@ from solver.clinic import (
     Room,
     SlotRequest,
 )
-from solver.slots import enumerate_placements, find_slots
+from solver.slots import (
+    Verdict,
+    enumerate_placements,
+    find_slots,
+    judge,
+    next_available_date,
+)
 from tests.strategies import BEFORE, MONDAY, uid
 
 VEGA = Provider(uid(1, 0), "Dr. Vega", skills=frozenset({"gp"}))
@@ -65,16 +71,17 @@ def booked(start: int, number: int = 0, **changes: Any) -> Booking:
 def verdict(clinic: Clinic, start: int, day: dt.date = MONDAY, now: dt.datetime = BEFORE) -> str:
     """'regular', 'overbooked' or 'no' for Dr. Vega in room 1, as every reading says it."""
     request = SlotRequest(VISIT.id, day, now)
-    listed = {
-        slot.start: slot for slot in find_slots(clinic, request, limit=500, rooms="all").slots
-    }
-    names = {False: "regular", True: "overbooked"}
-    fast = names[listed[start].is_overbooked] if start in listed else "no"
-    exhaustive = {at: names[over] for _, _, at, over in enumerate_placements(clinic, request)}
+    listed = find_slots(clinic, request, limit=500, rooms="all").slots
+    fast = [slot for slot in listed if slot.start == start]
+    exhaustive = [over for _, _, at, over in enumerate_placements(clinic, request) if at == start]
+    asked = replace(request, provider_ids=frozenset({VEGA.id}), room_id=ROOM.id, start=start)
+    judged = judge(clinic, asked)
     reading = Checker(clinic).read(request, clinic.providers[0], clinic.rooms[0], start)
-    plain = "no" if reading.broken else names[reading.is_overbooked]
-    assert fast == exhaustive.get(start, "no") == plain
-    return fast
+    plain = [] if reading.broken else [reading.is_overbooked]
+    assert [slot.is_overbooked for slot in fast] == exhaustive == plain
+    assert list(judged.slots) == list(judge(clinic, asked, certify=False).slots) == fast
+    assert bool(judged.reasons) == (not fast)
+    return {(): "no", (False,): "regular", (True,): "overbooked"}[tuple(plain)]
 
 
 class TestRule1ActiveSkilledEquipped:
@@ -208,18 +215,18 @@ class TestRule6Regular:
 class TestRule7Overbooked:
     rule = OverbookingRule(uid(4, 0), max_overlap=1, max_per_day=1)
 
-    def over(self, *bookings: Booking, start: int = TEN + 15, **changes: Any) -> str:
+    def over(self, *bookings: Booking, at: int = TEN + 15, **changes: Any) -> str:
         vega = changes.pop("vega", VEGA)
-        return verdict(clinic(*bookings, rules=(replace(self.rule, **changes),), vega=vega), start)
+        return verdict(clinic(*bookings, rules=(replace(self.rule, **changes),), vega=vega), at)
 
     def test_allowed(self) -> None:
         assert self.over(booked(TEN)) == "overbooked"
 
     def test_beyond_the_cap(self) -> None:
-        assert self.over(booked(TEN), start=NINE, vega=replace(VEGA, daily_cap=1)) == "overbooked"
+        assert self.over(booked(TEN), at=NINE, vega=replace(VEGA, daily_cap=1)) == "overbooked"
 
     def test_not_at_the_very_start_of_a_booking(self) -> None:
-        assert self.over(booked(TEN), start=TEN) == "no"
+        assert self.over(booked(TEN), at=TEN) == "no"
 
     @pytest.mark.parametrize(
         "changes",
@@ -244,6 +251,14 @@ class TestRule7Overbooked:
         two = (booked(TEN), booked(TEN + 30, 1))
         assert self.over(*two, max_overlap=2) == "overbooked"
         assert self.over(*two, max_overlap=1) == "no"
+
+    def test_touching_is_no_overlap(self) -> None:
+        assert self.over(booked(TEN), at=TEN + 30) == "regular"
+        assert self.over(booked(TEN), at=TEN - 30) == "regular"
+        assert self.over(booked(TEN), booked(TEN + 45, 1)) == "overbooked"
+        assert self.over(booked(TEN), booked(TEN - 45, 1), at=TEN - 15) == "overbooked"
+        assert self.over(booked(TEN), booked(TEN + 44, 1)) == "no"
+        assert self.over(booked(TEN), booked(TEN - 44, 1), at=TEN - 15) == "no"
 
     def test_max_per_day(self) -> None:
         already = booked(NINE, 1, is_overbooked=True)
@@ -288,3 +303,181 @@ class TestTime:
         rows = (Availability(NINE, NOON, provider_id=VEGA.id, date=day),)
         assert verdict(clinic(rows=rows), NINE, day) == "regular"
         assert verdict(clinic(rows=rows), NINE, day + dt.timedelta(days=1)) == "no"
+
+    def test_the_ends_of_the_calendar(self) -> None:
+        last = dt.date.max
+        rows = (Availability(0, 1440, provider_id=VEGA.id, weekday=last.isoweekday()),)
+        before = booked(1425, date=last - dt.timedelta(days=1))
+        assert verdict(clinic(before, rows=rows), 15, last) == "regular"
+        assert verdict(clinic(before, rows=rows), 0, last) == "no"
+
+        first = dt.date.min
+        now = dt.datetime.combine(first, dt.time(), dt.UTC)
+        rows = (Availability(0, 1440, provider_id=VEGA.id, weekday=first.isoweekday()),)
+        utc = replace(
+            clinic(booked(0, date=first), rows=rows), settings=ClinicSettings("Early", "UTC")
+        )
+        assert verdict(utc, 30, first, now) == "regular"
+        assert verdict(utc, 15, first, now) == "no"
+
+
+SPRING = dt.date(2027, 3, 28)
+LATE = BEFORE.replace(month=4)
+
+
+class TestReasons:
+    """Every rule is told by its own code, alone and with all the others."""
+
+    @pytest.mark.parametrize(
+        ("code", "start", "changes"),
+        [
+            ("TYPE_INACTIVE", NINE, {"visit": replace(VISIT, active=False)}),
+            ("OFF_GRID", NINE + 1, {}),
+            ("PROVIDER_INACTIVE", NINE, {"vega": replace(VEGA, active=False)}),
+            ("PROVIDER_LACKS_SKILLS", NINE, {"vega": replace(VEGA, skills=frozenset())}),
+            ("ROOM_INACTIVE", NINE, {"room": replace(ROOM, active=False)}),
+            ("ROOM_LACKS_EQUIPMENT", NINE, {"room": replace(ROOM, equipment=frozenset())}),
+            ("TOO_SOON", NINE, {"min_notice_minutes": 60 * 24 * 60}),
+            ("OUTSIDE_PROVIDER_HOURS", NOON, {}),
+            (
+                "OUTSIDE_ROOM_HOURS",
+                NINE,
+                {"rows": (OPEN, Availability(TEN, NOON, room_id=ROOM.id, weekday=1))},
+            ),
+            ("TYPE_DAILY_CAP", NINE, {"visit": replace(VISIT, daily_cap=0)}),
+            ("PROVIDER_DAILY_CAP", NINE, {"vega": replace(VEGA, daily_cap=0)}),
+        ],
+    )
+    def test_of_the_clinic(self, code: str, start: int, changes: Any) -> None:
+        self.check(clinic(**changes), start, MONDAY, code)
+
+    def test_of_the_book(self) -> None:
+        self.check(clinic(booked(NINE)), NINE, MONDAY, "PROVIDER_BUSY")
+        elsewhere = booked(NINE, provider_id=uid(1, 9), room_id=ROOM.id)
+        self.check(clinic(elsewhere), NINE, MONDAY, "ROOM_BUSY")
+
+    def test_of_the_clock(self) -> None:
+        rows = (Availability(0, 1440, provider_id=VEGA.id, weekday=7),)
+        self.check(clinic(rows=rows), 120, SPRING, "CLOCK_CHANGE")
+
+    def check(self, clinic: Clinic, start: int, day: dt.date, code: str) -> None:
+        request = SlotRequest(
+            VISIT.id, day, BEFORE, provider_ids=frozenset({VEGA.id}), room_id=ROOM.id, start=start
+        )
+        assert judge(clinic, request).reasons == (code,)
+        assert judge(clinic, replace(request, room_id=None)).reasons == (code,)
+        assert find_slots(clinic, request).blocked_by == {code: 1}
+
+    def test_all_at_once(self) -> None:
+        nothing = clinic(
+            booked(120, date=SPRING, room_id=ROOM.id),
+            vega=Provider(VEGA.id, "Dr. Vega", daily_cap=0, active=False),
+            room=Room(ROOM.id, "Room 1", active=False),
+            visit=replace(VISIT, active=False, daily_cap=0),
+            rows=(OPEN, Availability(NINE, NOON, room_id=ROOM.id, weekday=1)),
+        )
+        request = SlotRequest(
+            VISIT.id, SPRING, LATE, provider_ids=frozenset({VEGA.id}), room_id=ROOM.id, start=121
+        )
+        told = (
+            "TYPE_INACTIVE",
+            "OFF_GRID",
+            "PROVIDER_INACTIVE",
+            "PROVIDER_LACKS_SKILLS",
+            "ROOM_INACTIVE",
+            "ROOM_LACKS_EQUIPMENT",
+            "TOO_SOON",
+            "CLOCK_CHANGE",
+            "OUTSIDE_PROVIDER_HOURS",
+            "OUTSIDE_ROOM_HOURS",
+            "ROOM_BUSY",
+            "TYPE_DAILY_CAP",
+            "PROVIDER_BUSY",
+            "PROVIDER_DAILY_CAP",
+        )
+        assert judge(nothing, request).reasons == told
+        assert find_slots(nothing, request).blocked_by == {"TYPE_INACTIVE": 1}
+
+    def test_past_midnight(self) -> None:
+        late = (Availability(0, 1440, provider_id=VEGA.id, weekday=1),)
+        request = SlotRequest(
+            VISIT.id, MONDAY, BEFORE, provider_ids=frozenset({VEGA.id}), start=1425
+        )
+        assert judge(clinic(rows=late), request) == Verdict((), ("OUTSIDE_PROVIDER_HOURS",))
+        assert judge(clinic(rows=late), replace(request, start=1410)).reasons == ()
+
+
+class TestNarrowed:
+    """A request for one room, one provider, one start, in a clinic of two each."""
+
+    VERA = replace(VEGA, id=uid(1, 1), name="Dr. Vera")
+    LASER = replace(ROOM, id=uid(2, 1), name="Room 2", equipment=ROOM.equipment | {"laser"})
+    TWO = Clinic(
+        ClinicSettings("Two", "Europe/Berlin"),
+        (VERA, VEGA),
+        (LASER, ROOM),
+        (VISIT,),
+        (OPEN, replace(OPEN, provider_id=VERA.id)),
+    )
+    ANY = SlotRequest(VISIT.id, MONDAY, BEFORE, start=NINE)
+
+    def listed(self, request: SlotRequest, clinic: Clinic = TWO) -> list[tuple[str, str, int]]:
+        slots = find_slots(clinic, request, rooms="all").slots
+        return [(slot.provider.name, slot.room.name, slot.start) for slot in slots]
+
+    def test_a_start(self) -> None:
+        assert self.listed(self.ANY) == [
+            ("Dr. Vega", "Room 1", NINE),
+            ("Dr. Vera", "Room 1", NINE),
+            ("Dr. Vega", "Room 2", NINE),
+            ("Dr. Vera", "Room 2", NINE),
+        ]
+
+    def test_a_room_and_a_provider(self) -> None:
+        request = replace(self.ANY, room_id=self.LASER.id)
+        assert self.listed(request) == [
+            ("Dr. Vega", "Room 2", NINE),
+            ("Dr. Vera", "Room 2", NINE),
+        ]
+        request = replace(request, provider_ids=frozenset({self.VERA.id}))
+        assert self.listed(request) == [("Dr. Vera", "Room 2", NINE)]
+
+    def test_a_judgement_lists_the_best_rooms_first(self) -> None:
+        request = replace(self.ANY, provider_ids=frozenset({self.VERA.id}))
+        for certify in (True, False):
+            for limit in (1, 2, 3):
+                verdict = judge(self.TWO, request, limit=limit, certify=certify)
+                assert [s.room.name for s in verdict.slots] == ["Room 1", "Room 2"][:limit]
+                assert verdict.reasons == ()
+        assert [s.room.name for s in judge(self.TWO, request).slots] == ["Room 1"]
+
+    def test_a_room_is_named_when_none_is_left(self) -> None:
+        request = replace(self.ANY, provider_ids=frozenset({self.VERA.id}))
+        one = replace(self.TWO, rooms=(replace(self.LASER, active=False), ROOM))
+        assert [s.room.name for s in judge(one, request).slots] == ["Room 1"]
+        assert judge(one, replace(request, room_id=self.LASER.id)).reasons == ("ROOM_INACTIVE",)
+        none = replace(one, rooms=tuple(replace(room, active=False) for room in one.rooms))
+        assert judge(none, request).reasons == ("ROOM_INACTIVE",)
+        assert self.listed(request, none) == []
+
+
+class TestNextAvailableDate:
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE)
+
+    @pytest.mark.parametrize(
+        ("ahead", "is_found"), [(0, False), (1, True), (14, True), (15, False)]
+    )
+    def test_the_following_fortnight(self, ahead: int, is_found: bool) -> None:
+        day = MONDAY + dt.timedelta(days=ahead)
+        only = clinic(rows=(Availability(NINE, TEN, provider_id=VEGA.id, date=day),))
+        assert next_available_date(only, self.request) == (day if is_found else None)
+
+    def test_the_first_of_them(self) -> None:
+        assert next_available_date(clinic(), self.request) == MONDAY + dt.timedelta(days=7)
+        daily = tuple(replace(OPEN, weekday=weekday) for weekday in range(1, 8))
+        assert next_available_date(clinic(rows=daily), self.request) == TUESDAY
+
+    def test_the_last_date(self) -> None:
+        week = MONDAY + dt.timedelta(days=7)
+        assert next_available_date(clinic(), self.request, last=week) == week
+        assert next_available_date(clinic(), self.request, last=week - dt.timedelta(days=1)) is None
