@@ -18,6 +18,7 @@ from solver.clinic import (
     Room,
     SlotRequest,
 )
+from solver.masks import build
 from solver.slots import (
     Verdict,
     enumerate_placements,
@@ -25,6 +26,7 @@ from solver.slots import (
     judge,
     next_available_date,
 )
+from solver.timeline import Day
 from tests.strategies import BEFORE, MONDAY, uid
 
 VEGA = Provider(uid(1, 0), "Dr. Vega", skills=frozenset({"gp"}))
@@ -397,6 +399,32 @@ class TestReasons:
         )
         assert judge(nothing, request).reasons == told
         assert find_slots(nothing, request).blocked_by == {"TYPE_INACTIVE": 1}
+
+    def test_every_candidate_is_counted_once(self) -> None:
+        request = SlotRequest(VISIT.id, MONDAY, BEFORE)
+        starts = (1440 - 30) // 15 + 1
+        never = clinic(visit=replace(VISIT, active=False))
+        assert find_slots(never, request).blocked_by == {"TYPE_INACTIVE": starts}
+        short = clinic(rows=(replace(OPEN, end=NINE + 29),))
+        assert find_slots(short, request).blocked_by == {"OUTSIDE_PROVIDER_HOURS": starts}
+
+    def test_two_starts(self) -> None:
+        # An appointment of nearly the whole day, that only its second start leaves room for.
+        rows = (Availability(15, 1440, provider_id=VEGA.id, weekday=1),)
+        nearly = clinic(visit=replace(VISIT, duration_minutes=1425), rows=rows)
+        masks = build(Day.of(nearly, MONDAY), SlotRequest(VISIT.id, MONDAY, BEFORE))
+        assert masks.starts.tolist() == [0, 15]
+        assert masks.broken(0, 0, 0) == ["OUTSIDE_PROVIDER_HOURS"]
+        assert masks.broken(0, 0, 1) == masks.broken(0, None, 1) == []
+
+        hours = replace(rows[0], provider_id=None, room_id=ROOM.id)
+        masks = build(
+            Day.of(replace(nearly, availability=(*rows, hours)), MONDAY),
+            SlotRequest(VISIT.id, MONDAY, BEFORE),
+        )
+        told = ["OUTSIDE_PROVIDER_HOURS", "OUTSIDE_ROOM_HOURS"]
+        assert masks.broken(0, 0, 0) == masks.broken(0, None, 0) == told
+        assert masks.broken(0, 0, 1) == masks.broken(0, None, 1) == []
 
     def test_past_midnight(self) -> None:
         late = (Availability(0, 1440, provider_id=VEGA.id, weekday=1),)

@@ -16,8 +16,11 @@ from solver.clinic import (
     Room,
     SlotRequest,
 )
-from solver.objective import Weights, round_half_up
+from solver.masks import build
+from solver.objective import Scores, Weights, round_half_up
+from solver.ranking import Ranking
 from solver.slots import Slot, best_slot, find_slots
+from solver.timeline import Day
 from tests.solver.test_rules import NINE, OPEN, ROOM, TEN, VEGA, VISIT, booked, clinic
 from tests.strategies import BEFORE, MONDAY, uid
 
@@ -119,6 +122,23 @@ def test_the_proved_best_by_hand() -> None:
     assert best[1] == Fraction(95, 100)
 
     assert best_slot(replace(several, rooms=()), request) is None
+
+
+def test_a_head_of_the_ranking_is_the_same_however_long_it_is() -> None:
+    # A room part of 0.075 less ties with three quarters of an hour or a quarter of the gap.
+    rooms = (ROOM, Room(uid(2, 1), "more", equipment=ROOM.equipment | {"laser"}))
+    vera = replace(VEGA, id=uid(1, 1), buffer_before=5)
+    many = replace(clinic(booked(630), grid_minutes=5), providers=(VEGA, vera), rooms=rooms)
+    long = replace(OPEN, end=1080)
+    many = replace(many, availability=(long, replace(long, provider_id=vera.id)))
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE, preferred=(570, 630))
+    masks = build(Day.of(many, MONDAY), request)
+    ranking = Ranking(masks, Scores.of(masks, request, Weights.parse("0.4 0.3 0.15 0.15")))
+    (everything,) = (rows.tolist() for rows in ranking.growing(masks.total(), "all"))
+    assert everything == sorted(everything, key=lambda row: (-row[0], *row[1:]))
+    assert len(everything) == masks.total() > 2 * 64
+    for limit in range(1, masks.total()):
+        assert next(ranking.growing(limit, "all")).tolist() == everything[:limit]
 
 
 def test_scores_that_round_alike_are_ordered_by_start_and_ids() -> None:
