@@ -4,6 +4,7 @@ import datetime as dt
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from solver.checker import Checker
@@ -19,6 +20,7 @@ from solver.clinic import (
     SlotRequest,
 )
 from solver.masks import build
+from solver.rules import Candidates, PlacementModel
 from solver.slots import (
     Verdict,
     enumerate_placements,
@@ -26,7 +28,7 @@ from solver.slots import (
     judge,
     next_available_date,
 )
-from solver.timeline import Day
+from solver.timeline import Day, first_bookable_minute
 from tests.strategies import BEFORE, MONDAY, uid
 
 VEGA = Provider(uid(1, 0), "Dr. Vega", skills=frozenset({"gp"}))
@@ -70,6 +72,22 @@ def booked(start: int, number: int = 0, **changes: Any) -> Booking:
     )
 
 
+def certified(clinic: Clinic, request: SlotRequest, start: int) -> list[bool]:
+    """The kinds (overbooked or not) the model alone certifies, each as though it were alone."""
+    settings, both = clinic.settings, np.array([False, True])
+    earliest = first_bookable_minute(
+        settings.zone, request.date, request.now, settings.min_notice_minutes
+    )
+    feasible = PlacementModel(
+        Day.of(clinic, request.date),
+        clinic.type_by_id[request.appointment_type_id],
+        Candidates(np.zeros(2, np.int64), np.zeros(2, np.int64), np.full(2, start), both),
+        earliest=earliest,
+        independent=True,
+    ).certify()
+    return both[feasible].tolist()
+
+
 def verdict(clinic: Clinic, start: int, day: dt.date = MONDAY, now: dt.datetime = BEFORE) -> str:
     """'regular', 'overbooked' or 'no' for Dr. Vega in room 1, as every reading says it."""
     request = SlotRequest(VISIT.id, day, now)
@@ -81,6 +99,7 @@ def verdict(clinic: Clinic, start: int, day: dt.date = MONDAY, now: dt.datetime 
     reading = Checker(clinic).read(request, clinic.providers[0], clinic.rooms[0], start)
     plain = [] if reading.broken else [reading.is_overbooked]
     assert [slot.is_overbooked for slot in fast] == exhaustive == plain
+    assert certified(clinic, request, start) == plain
     assert list(judged.slots) == list(judge(clinic, asked, certify=False).slots) == fast
     assert bool(judged.reasons) == (not fast)
     return {(): "no", (False,): "regular", (True,): "overbooked"}[tuple(plain)]
@@ -191,6 +210,17 @@ class TestRule5TypeCap:
         gone = booked(TEN, status="cancelled")
         assert verdict(clinic(gone, visit=replace(VISIT, daily_cap=1)), NINE) == "regular"
 
+    def test_other_types_and_other_dates_do_not_count(self) -> None:
+        visit, other = replace(VISIT, daily_cap=1), replace(VISIT, id=uid(3, 1))
+        book = (
+            replace(booked(TEN), appointment_type_id=other.id),
+            booked(TEN, 1, date=MONDAY - dt.timedelta(days=1)),
+            booked(TEN, 2, date=TUESDAY),
+        )
+        two = replace(clinic(), appointment_types=(other, visit))
+        assert verdict(two.with_bookings(book), NINE) == "regular"
+        assert verdict(two.with_bookings([*book, booked(660, 3)]), NINE) == "no"
+
     def test_a_cap_that_is_overrun_allows_nothing(self) -> None:
         over = (booked(TEN, provider_id=uid(1, 9)), booked(NINE, 1, provider_id=uid(1, 8)))
         assert verdict(clinic(*over, visit=replace(VISIT, daily_cap=1)), NINE) == "no"
@@ -208,6 +238,10 @@ class TestRule6Regular:
     def test_daily_cap(self) -> None:
         assert verdict(clinic(booked(TEN), vega=replace(VEGA, daily_cap=2)), NINE) == "regular"
         assert verdict(clinic(booked(TEN), vega=replace(VEGA, daily_cap=1)), NINE) == "no"
+
+    def test_other_dates_do_not_fill_the_cap(self) -> None:
+        around = (booked(TEN, date=MONDAY - dt.timedelta(days=1)), booked(TEN, 1, date=TUESDAY))
+        assert verdict(clinic(*around, vega=replace(VEGA, daily_cap=1)), NINE) == "regular"
 
     def test_overbooked_bookings_do_not_fill_the_cap(self) -> None:
         over = booked(TEN, is_overbooked=True)
@@ -266,6 +300,14 @@ class TestRule7Overbooked:
         already = booked(NINE, 1, is_overbooked=True)
         assert self.over(booked(TEN), already, max_per_day=2) == "overbooked"
         assert self.over(booked(TEN), already, max_per_day=1) == "no"
+
+    def test_max_per_day_counts_the_date_alone(self) -> None:
+        sunday = MONDAY - dt.timedelta(days=1)
+        around = (
+            booked(NINE, 1, date=sunday, is_overbooked=True),
+            booked(NINE, 2, date=TUESDAY, is_overbooked=True),
+        )
+        assert self.over(booked(TEN), *around) == "overbooked"
 
     def test_one_rule_has_to_allow_all_of_it(self) -> None:
         rules = (
