@@ -121,6 +121,7 @@ def test_the_first_rule_to_exclude_a_candidate_counts_it(
 ) -> None:
     clinic, request = case
     masks = build(Day.of(clinic, request.date, provider_ids=request.provider_ids), request)
+    assert not (masks.regular & masks.overbooked).any()
     rooms = range(len(masks.day.rooms))
     first: Counter[str] = Counter()
     for provider, start in product(range(len(masks.day.providers)), range(len(masks.starts))):

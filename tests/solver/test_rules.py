@@ -93,7 +93,11 @@ def verdict(clinic: Clinic, start: int, day: dt.date = MONDAY, now: dt.datetime 
     request = SlotRequest(VISIT.id, day, now)
     listed = find_slots(clinic, request, limit=500, rooms="all").slots
     fast = [slot for slot in listed if slot.start == start]
-    exhaustive = [over for _, _, at, over in enumerate_placements(clinic, request) if at == start]
+    exhaustive = [
+        over
+        for provider, _, at, over in enumerate_placements(clinic, request)
+        if (provider, at) == (VEGA.id, start)
+    ]
     asked = replace(request, provider_ids=frozenset({VEGA.id}), room_id=ROOM.id, start=start)
     judged = judge(clinic, asked)
     reading = Checker(clinic).read(request, clinic.providers[0], clinic.rooms[0], start)
@@ -282,6 +286,34 @@ class TestRule7Overbooked:
     )
     def test_conditions_missed(self, changes: Any) -> None:
         assert self.over(booked(TEN), **changes) == "no"
+
+    def test_a_rule_that_does_not_apply_hides_no_other(self) -> None:
+        other, vera = replace(VISIT, id=uid(3, 1)), replace(VEGA, id=uid(1, 1))
+        both = replace(
+            clinic(booked(TEN)), providers=(VEGA, vera), appointment_types=(VISIT, other)
+        )
+        for changes in (
+            {"appointment_type_id": other.id},
+            {"weekday": 2},
+            {"provider_id": vera.id},
+            {"start": TEN + 30},
+        ):
+            elsewhere = replace(self.rule, id=uid(4, 1), **changes)
+            rules = (elsewhere, self.rule)
+            assert verdict(replace(both, overbooking_rules=rules), TEN + 15) == "overbooked"
+            assert verdict(replace(both, overbooking_rules=rules[:1]), TEN + 15) == "no"
+
+    @pytest.mark.parametrize("number", [0, 1, 2])
+    def test_a_rule_for_one_provider_is_for_no_other(self, number: int) -> None:
+        providers = tuple(replace(VEGA, id=uid(1, n)) for n in range(3))
+        many = replace(
+            clinic(),
+            providers=providers,
+            overbooking_rules=(replace(self.rule, provider_id=uid(1, number)),),
+            availability=tuple(replace(OPEN, provider_id=p.id) for p in providers),
+        ).with_bookings(booked(TEN, n, provider_id=p.id) for n, p in enumerate(providers))
+        slots = find_slots(many, SlotRequest(VISIT.id, MONDAY, BEFORE, start=TEN + 15)).slots
+        assert [slot.provider.id for slot in slots] == [uid(1, number)]
 
     def test_max_overlap(self) -> None:
         two = (booked(TEN), booked(TEN + 30, 1))
