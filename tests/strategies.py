@@ -4,6 +4,7 @@ import datetime as dt
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from solver.clinic import (
@@ -25,11 +26,19 @@ DAYS = [MONDAY + dt.timedelta(days=offset) for offset in range(-1, 3)]
 BEFORE = dt.datetime(2027, 2, 1, tzinfo=ZoneInfo("Europe/Berlin"))
 SKILLS = ["gp", "derma", "physio"]
 EQUIPMENT = ["ecg", "ultrasound", "laser", "couch"]
+# Mostly what most providers and rooms have, so that most requests have an answer.
+NEEDED_SKILLS = [frozenset({"gp"}), frozenset[str](), frozenset({"derma"}), frozenset({"gp"})]
+NEEDED_EQUIPMENT = [frozenset({"ecg"}), frozenset[str](), frozenset({"laser"}), frozenset({"ecg"})]
 
 
 def uid(group: int, number: int) -> str:
     """A readable UUID: which group of rows, which number in it."""
     return str(UUID(int=(group << 64) + number))
+
+
+def examples(number: int) -> settings:
+    """Run that many examples, scaled by the profile: `number` is for its default of 100."""
+    return settings(max_examples=max(1, number * settings.default.max_examples // 100))
 
 
 def some(values: list[str], most: int = 4) -> st.SearchStrategy[frozenset[str]]:
@@ -40,6 +49,10 @@ def rare(value: st.SearchStrategy, otherwise: object = None) -> st.SearchStrateg
     return st.one_of(st.just(otherwise), st.just(otherwise), value)
 
 
+# Ends of a range are drawn more often than what lies between them.
+MOSTLY = st.sampled_from([True, True, True, False, True, True, True, True])
+RETIRED = st.sampled_from([None] * 9 + [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)] + [None])
+CAPS = rare(st.sampled_from([2, 1, 3, 0, 4, 5]))
 BUFFERS = st.sampled_from([0, 0, 5, 7, 10, 20])
 
 
@@ -69,7 +82,7 @@ def availability(draw: st.DrawFn, providers: int, rooms: int) -> list[Availabili
         rows.append(_row(draw, start, end, kind="closed"))
     # A long day for most providers, so that most clinics have something to offer.
     for number in range(providers):
-        if draw(st.integers(0, 3)):
+        if draw(MOSTLY):
             rows.append(Availability(start=480, end=1020, provider_id=uid(1, number), weekday=1))
     return rows
 
@@ -93,15 +106,16 @@ def _row(draw: st.DrawFn, start: int, end: int, **owner: str) -> Availability:
 def clinics(draw: st.DrawFn) -> Clinic:
     """A clinic of up to 3 providers, 3 rooms and 3 types around Monday, 1 March 2027."""
     grid = draw(st.sampled_from(GRID_MINUTES))
+    retired = draw(RETIRED)
     providers = [
         Provider(
             uid(1, number),
             f"P{number}",
-            skills=draw(some(SKILLS)) | ({"gp"} if draw(st.integers(0, 3)) else frozenset()),
-            daily_cap=draw(rare(st.integers(0, 4))),
+            skills=draw(some(SKILLS)) | ({"gp"} if draw(MOSTLY) else frozenset()),
+            daily_cap=draw(CAPS),
             buffer_before=draw(BUFFERS),
             buffer_after=draw(BUFFERS),
-            active=draw(st.integers(0, 9)) > 0,
+            active=retired != (1, number),
         )
         for number in range(draw(st.integers(1, 3)))
     ]
@@ -109,9 +123,9 @@ def clinics(draw: st.DrawFn) -> Clinic:
         Room(
             uid(2, number),
             f"R{number}",
-            equipment=draw(some(EQUIPMENT)),
+            equipment=draw(some(EQUIPMENT)) | ({"ecg", "couch"} if draw(MOSTLY) else frozenset()),
             turnover_minutes=draw(BUFFERS),
-            active=draw(st.integers(0, 9)) > 0,
+            active=retired != (2, number),
         )
         for number in range(draw(st.integers(1, 3)))
     ]
@@ -122,10 +136,10 @@ def clinics(draw: st.DrawFn) -> Clinic:
             duration_minutes=draw(st.sampled_from([5, 15, 20, 30, 45, 50, 90])),
             buffer_before=draw(BUFFERS),
             buffer_after=draw(BUFFERS),
-            required_skills=draw(some(SKILLS, 1)),
-            required_equipment=draw(some(EQUIPMENT, 1)),
-            daily_cap=draw(rare(st.integers(0, 4))),
-            active=draw(st.integers(0, 9)) > 0,
+            required_skills=draw(st.sampled_from(NEEDED_SKILLS)),
+            required_equipment=draw(st.sampled_from(NEEDED_EQUIPMENT)),
+            daily_cap=draw(CAPS),
+            active=retired != (3, number),
         )
         for number in range(draw(st.integers(1, 3)))
     ]
@@ -137,10 +151,10 @@ def clinics(draw: st.DrawFn) -> Clinic:
             weekday=draw(rare(st.sampled_from([1, 2]))),
             start=draw(rare(st.sampled_from([480, 600, 601]))),
             end=draw(rare(st.sampled_from([720, 1020, 1440]))),
-            max_overlap=draw(st.integers(0, 2)),
-            max_per_day=draw(st.integers(0, 3)),
+            max_overlap=draw(st.sampled_from([1, 0, 2])),
+            max_per_day=draw(st.sampled_from([2, 0, 1, 3])),
         )
-        for number in range(draw(st.sampled_from([0, 1, 1, 2, 3])))
+        for number in range(draw(st.sampled_from([1, 0, 1, 2, 3])))
     ]
     bookings = [
         Booking(
@@ -159,7 +173,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
             status=draw(st.sampled_from([*STATUSES, "booked", "booked", "booked"])),
             is_overbooked=draw(st.integers(0, 3)) == 0,
         )
-        for number in range(draw(st.integers(0, 10)))
+        for number in range(draw(st.sampled_from([4, 0, 2, 6, 8, 10])))
     ]
     return Clinic(
         ClinicSettings(

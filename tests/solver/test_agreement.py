@@ -1,15 +1,21 @@
 """Masks, model and plain checker agree on random clinics with every rule in play."""
 
+from collections import Counter
+from dataclasses import asdict
 from fractions import Fraction
+from itertools import pairwise, product
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
+from hypothesis import strategies as st
 
 from solver.checker import Checker, Found
 from solver.clinic import Clinic, SlotRequest
 from solver.masks import build
+from solver.objective import DEFAULT_WEIGHTS, Scores
+from solver.ranking import Ranking, Rooms
 from solver.slots import Slot, best_slot, enumerate_placements, find_slots
 from solver.timeline import Day
-from tests.strategies import clinics_with_requests
+from tests.strategies import clinics_with_requests, examples
 
 
 def as_found(slot: Slot) -> Found:
@@ -25,7 +31,7 @@ def as_found(slot: Slot) -> Found:
 
 
 @given(clinics_with_requests())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_slots_are_those_the_checker_reads_in_its_order(case: tuple[Clinic, SlotRequest]) -> None:
     clinic, request = case
     expected = Checker(clinic).read_slots(request)
@@ -36,12 +42,13 @@ def test_slots_are_those_the_checker_reads_in_its_order(case: tuple[Clinic, Slot
     page = find_slots(clinic, request, limit=5000, rooms="all")
 
     assert [as_found(slot) for slot in page.slots] == expected
+    assert (page.date, page.kind.id) == (request.date, request.appointment_type_id)
     assert page.total == len(expected)
     assert bool(page.blocked_by) == (not expected)
 
 
 @given(clinics_with_requests())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_best_rooms_are_the_first_of_each_provider_and_start(
     case: tuple[Clinic, SlotRequest],
 ) -> None:
@@ -54,8 +61,31 @@ def test_best_rooms_are_the_first_of_each_provider_and_start(
         assert [as_found(slot) for slot in page.slots] == list(first.values())[:limit]
 
 
+@given(clinics_with_requests(), st.integers(1, 200), st.sampled_from(["best", "all"]))
+@examples(100)
+def test_the_ranking_grows_from_the_rows_asked_for_to_all(
+    case: tuple[Clinic, SlotRequest], limit: int, rooms: Rooms
+) -> None:
+    clinic, request = case
+    masks = build(Day.of(clinic, request.date, provider_ids=request.provider_ids), request)
+    scores = Scores.of(masks, request, DEFAULT_WEIGHTS)
+    heads = [rows.tolist() for rows in Ranking(masks, scores).growing(limit, rooms)]
+    everything = heads[-1]
+    if rooms == "all":
+        assert len(everything) == masks.total()
+    else:
+        pairs = masks.provider_free & masks.room_free.any(axis=0)
+        assert len(everything) == pairs.sum()
+    assert [len(head) for head in heads] == [
+        min(limit * 2**step, len(everything)) for step in range(len(heads))
+    ]
+    assert all(len(head) < len(longer) for head, longer in pairwise(heads))
+    assert all(head == everything[: len(head)] for head in heads)
+    assert everything == sorted(everything, key=lambda row: (-row[0], *row[1:]))
+
+
 @given(clinics_with_requests())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_the_model_alone_enumerates_what_masks_and_model_find(
     case: tuple[Clinic, SlotRequest],
 ) -> None:
@@ -68,7 +98,7 @@ def test_the_model_alone_enumerates_what_masks_and_model_find(
 
 
 @given(clinics_with_requests())
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_the_proved_best_has_the_first_slots_score(case: tuple[Clinic, SlotRequest]) -> None:
     clinic, request = case
     page = find_slots(clinic, request, limit=1)
@@ -78,14 +108,31 @@ def test_the_proved_best_has_the_first_slots_score(case: tuple[Clinic, SlotReque
         slot, exact = best
         assert slot.points == page.slots[0].points
         assert abs(exact - Fraction(slot.points, 10_000)) <= Fraction(1, 20_000)
+        assert exact == sum(
+            weight * getattr(slot.parts, part) for part, weight in asdict(DEFAULT_WEIGHTS).items()
+        )
+        assert slot in find_slots(clinic, request, limit=5000, rooms="all").slots
 
 
 @given(clinics_with_requests())
-@settings(max_examples=150, deadline=None)
-def test_blocked_by_counts_every_candidate_that_is_not_feasible(
+@examples(100)
+def test_the_first_rule_to_exclude_a_candidate_counts_it(
     case: tuple[Clinic, SlotRequest],
 ) -> None:
     clinic, request = case
     masks = build(Day.of(clinic, request.date, provider_ids=request.provider_ids), request)
-    candidates = len(masks.day.providers) * len(masks.day.rooms) * len(masks.starts)
-    assert sum(masks.blocked_by().values()) + masks.total() == candidates
+    assert not (masks.regular & masks.overbooked).any()
+    rooms = range(len(masks.day.rooms))
+    first: Counter[str] = Counter()
+    for provider, start in product(range(len(masks.day.providers)), range(len(masks.starts))):
+        broken = [masks.broken(provider, room, start) for room in rooms]
+        for room, codes in zip(rooms, broken, strict=True):
+            free = masks.provider_free[provider, start] and masks.room_free[room, start]
+            assert bool(codes) == (not free)
+            first.update(codes[:1])
+        everywhere = set.intersection(*map(set, broken))
+        assert set(masks.broken(provider, None, start)) == everywhere
+    assert masks.blocked_by() == first
+    assert sum(first.values()) + masks.total() == len(masks.starts) * len(rooms) * len(
+        masks.day.providers
+    )

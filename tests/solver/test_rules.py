@@ -4,6 +4,7 @@ import datetime as dt
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from solver.checker import Checker
@@ -18,7 +19,16 @@ from solver.clinic import (
     Room,
     SlotRequest,
 )
-from solver.slots import enumerate_placements, find_slots
+from solver.masks import build
+from solver.rules import Candidates, PlacementModel
+from solver.slots import (
+    Verdict,
+    enumerate_placements,
+    find_slots,
+    judge,
+    next_available_date,
+)
+from solver.timeline import Day, first_bookable_minute
 from tests.strategies import BEFORE, MONDAY, uid
 
 VEGA = Provider(uid(1, 0), "Dr. Vega", skills=frozenset({"gp"}))
@@ -62,19 +72,41 @@ def booked(start: int, number: int = 0, **changes: Any) -> Booking:
     )
 
 
+def certified(clinic: Clinic, request: SlotRequest, start: int) -> list[bool]:
+    """The kinds (overbooked or not) the model alone certifies, each as though it were alone."""
+    settings, both = clinic.settings, np.array([False, True])
+    earliest = first_bookable_minute(
+        settings.zone, request.date, request.now, settings.min_notice_minutes
+    )
+    feasible = PlacementModel(
+        Day.of(clinic, request.date),
+        clinic.type_by_id[request.appointment_type_id],
+        Candidates(np.zeros(2, np.int64), np.zeros(2, np.int64), np.full(2, start), both),
+        earliest=earliest,
+        independent=True,
+    ).certify()
+    return both[feasible].tolist()
+
+
 def verdict(clinic: Clinic, start: int, day: dt.date = MONDAY, now: dt.datetime = BEFORE) -> str:
     """'regular', 'overbooked' or 'no' for Dr. Vega in room 1, as every reading says it."""
     request = SlotRequest(VISIT.id, day, now)
-    listed = {
-        slot.start: slot for slot in find_slots(clinic, request, limit=500, rooms="all").slots
-    }
-    names = {False: "regular", True: "overbooked"}
-    fast = names[listed[start].is_overbooked] if start in listed else "no"
-    exhaustive = {at: names[over] for _, _, at, over in enumerate_placements(clinic, request)}
+    listed = find_slots(clinic, request, limit=500, rooms="all").slots
+    fast = [slot for slot in listed if slot.start == start]
+    exhaustive = [
+        over
+        for provider, _, at, over in enumerate_placements(clinic, request)
+        if (provider, at) == (VEGA.id, start)
+    ]
+    asked = replace(request, provider_ids=frozenset({VEGA.id}), room_id=ROOM.id, start=start)
+    judged = judge(clinic, asked)
     reading = Checker(clinic).read(request, clinic.providers[0], clinic.rooms[0], start)
-    plain = "no" if reading.broken else names[reading.is_overbooked]
-    assert fast == exhaustive.get(start, "no") == plain
-    return fast
+    plain = [] if reading.broken else [reading.is_overbooked]
+    assert [slot.is_overbooked for slot in fast] == exhaustive == plain
+    assert certified(clinic, request, start) == plain
+    assert list(judged.slots) == list(judge(clinic, asked, certify=False).slots) == fast
+    assert bool(judged.reasons) == (not fast)
+    return {(): "no", (False,): "regular", (True,): "overbooked"}[tuple(plain)]
 
 
 class TestRule1ActiveSkilledEquipped:
@@ -182,6 +214,17 @@ class TestRule5TypeCap:
         gone = booked(TEN, status="cancelled")
         assert verdict(clinic(gone, visit=replace(VISIT, daily_cap=1)), NINE) == "regular"
 
+    def test_other_types_and_other_dates_do_not_count(self) -> None:
+        visit, other = replace(VISIT, daily_cap=1), replace(VISIT, id=uid(3, 1))
+        book = (
+            replace(booked(TEN), appointment_type_id=other.id),
+            booked(TEN, 1, date=MONDAY - dt.timedelta(days=1)),
+            booked(TEN, 2, date=TUESDAY),
+        )
+        two = replace(clinic(), appointment_types=(other, visit))
+        assert verdict(two.with_bookings(book), NINE) == "regular"
+        assert verdict(two.with_bookings([*book, booked(660, 3)]), NINE) == "no"
+
     def test_a_cap_that_is_overrun_allows_nothing(self) -> None:
         over = (booked(TEN, provider_id=uid(1, 9)), booked(NINE, 1, provider_id=uid(1, 8)))
         assert verdict(clinic(*over, visit=replace(VISIT, daily_cap=1)), NINE) == "no"
@@ -200,6 +243,10 @@ class TestRule6Regular:
         assert verdict(clinic(booked(TEN), vega=replace(VEGA, daily_cap=2)), NINE) == "regular"
         assert verdict(clinic(booked(TEN), vega=replace(VEGA, daily_cap=1)), NINE) == "no"
 
+    def test_other_dates_do_not_fill_the_cap(self) -> None:
+        around = (booked(TEN, date=MONDAY - dt.timedelta(days=1)), booked(TEN, 1, date=TUESDAY))
+        assert verdict(clinic(*around, vega=replace(VEGA, daily_cap=1)), NINE) == "regular"
+
     def test_overbooked_bookings_do_not_fill_the_cap(self) -> None:
         over = booked(TEN, is_overbooked=True)
         assert verdict(clinic(over, vega=replace(VEGA, daily_cap=1)), NINE) == "regular"
@@ -208,18 +255,18 @@ class TestRule6Regular:
 class TestRule7Overbooked:
     rule = OverbookingRule(uid(4, 0), max_overlap=1, max_per_day=1)
 
-    def over(self, *bookings: Booking, start: int = TEN + 15, **changes: Any) -> str:
+    def over(self, *bookings: Booking, at: int = TEN + 15, **changes: Any) -> str:
         vega = changes.pop("vega", VEGA)
-        return verdict(clinic(*bookings, rules=(replace(self.rule, **changes),), vega=vega), start)
+        return verdict(clinic(*bookings, rules=(replace(self.rule, **changes),), vega=vega), at)
 
     def test_allowed(self) -> None:
         assert self.over(booked(TEN)) == "overbooked"
 
     def test_beyond_the_cap(self) -> None:
-        assert self.over(booked(TEN), start=NINE, vega=replace(VEGA, daily_cap=1)) == "overbooked"
+        assert self.over(booked(TEN), at=NINE, vega=replace(VEGA, daily_cap=1)) == "overbooked"
 
     def test_not_at_the_very_start_of_a_booking(self) -> None:
-        assert self.over(booked(TEN), start=TEN) == "no"
+        assert self.over(booked(TEN), at=TEN) == "no"
 
     @pytest.mark.parametrize(
         "changes",
@@ -240,15 +287,59 @@ class TestRule7Overbooked:
     def test_conditions_missed(self, changes: Any) -> None:
         assert self.over(booked(TEN), **changes) == "no"
 
+    def test_a_rule_that_does_not_apply_hides_no_other(self) -> None:
+        other, vera = replace(VISIT, id=uid(3, 1)), replace(VEGA, id=uid(1, 1))
+        both = replace(
+            clinic(booked(TEN)), providers=(VEGA, vera), appointment_types=(VISIT, other)
+        )
+        for changes in (
+            {"appointment_type_id": other.id},
+            {"weekday": 2},
+            {"provider_id": vera.id},
+            {"start": TEN + 30},
+        ):
+            elsewhere = replace(self.rule, id=uid(4, 1), **changes)
+            rules = (elsewhere, self.rule)
+            assert verdict(replace(both, overbooking_rules=rules), TEN + 15) == "overbooked"
+            assert verdict(replace(both, overbooking_rules=rules[:1]), TEN + 15) == "no"
+
+    @pytest.mark.parametrize("number", [0, 1, 2])
+    def test_a_rule_for_one_provider_is_for_no_other(self, number: int) -> None:
+        providers = tuple(replace(VEGA, id=uid(1, n)) for n in range(3))
+        many = replace(
+            clinic(),
+            providers=providers,
+            overbooking_rules=(replace(self.rule, provider_id=uid(1, number)),),
+            availability=tuple(replace(OPEN, provider_id=p.id) for p in providers),
+        ).with_bookings(booked(TEN, n, provider_id=p.id) for n, p in enumerate(providers))
+        slots = find_slots(many, SlotRequest(VISIT.id, MONDAY, BEFORE, start=TEN + 15)).slots
+        assert [slot.provider.id for slot in slots] == [uid(1, number)]
+
     def test_max_overlap(self) -> None:
         two = (booked(TEN), booked(TEN + 30, 1))
         assert self.over(*two, max_overlap=2) == "overbooked"
         assert self.over(*two, max_overlap=1) == "no"
 
+    def test_touching_is_no_overlap(self) -> None:
+        assert self.over(booked(TEN), at=TEN + 30) == "regular"
+        assert self.over(booked(TEN), at=TEN - 30) == "regular"
+        assert self.over(booked(TEN), booked(TEN + 45, 1)) == "overbooked"
+        assert self.over(booked(TEN), booked(TEN - 45, 1), at=TEN - 15) == "overbooked"
+        assert self.over(booked(TEN), booked(TEN + 44, 1)) == "no"
+        assert self.over(booked(TEN), booked(TEN - 44, 1), at=TEN - 15) == "no"
+
     def test_max_per_day(self) -> None:
         already = booked(NINE, 1, is_overbooked=True)
         assert self.over(booked(TEN), already, max_per_day=2) == "overbooked"
         assert self.over(booked(TEN), already, max_per_day=1) == "no"
+
+    def test_max_per_day_counts_the_date_alone(self) -> None:
+        sunday = MONDAY - dt.timedelta(days=1)
+        around = (
+            booked(NINE, 1, date=sunday, is_overbooked=True),
+            booked(NINE, 2, date=TUESDAY, is_overbooked=True),
+        )
+        assert self.over(booked(TEN), *around) == "overbooked"
 
     def test_one_rule_has_to_allow_all_of_it(self) -> None:
         rules = (
@@ -288,3 +379,207 @@ class TestTime:
         rows = (Availability(NINE, NOON, provider_id=VEGA.id, date=day),)
         assert verdict(clinic(rows=rows), NINE, day) == "regular"
         assert verdict(clinic(rows=rows), NINE, day + dt.timedelta(days=1)) == "no"
+
+    def test_the_ends_of_the_calendar(self) -> None:
+        last = dt.date.max
+        rows = (Availability(0, 1440, provider_id=VEGA.id, weekday=last.isoweekday()),)
+        before = booked(1425, date=last - dt.timedelta(days=1))
+        assert verdict(clinic(before, rows=rows), 15, last) == "regular"
+        assert verdict(clinic(before, rows=rows), 0, last) == "no"
+
+        first = dt.date.min
+        now = dt.datetime.combine(first, dt.time(), dt.UTC)
+        rows = (Availability(0, 1440, provider_id=VEGA.id, weekday=first.isoweekday()),)
+        utc = replace(
+            clinic(booked(0, date=first), rows=rows), settings=ClinicSettings("Early", "UTC")
+        )
+        assert verdict(utc, 30, first, now) == "regular"
+        assert verdict(utc, 15, first, now) == "no"
+
+
+SPRING = dt.date(2027, 3, 28)
+LATE = BEFORE.replace(month=4)
+
+
+class TestReasons:
+    """Every rule is told by its own code, alone and with all the others."""
+
+    @pytest.mark.parametrize(
+        ("code", "start", "changes"),
+        [
+            ("TYPE_INACTIVE", NINE, {"visit": replace(VISIT, active=False)}),
+            ("OFF_GRID", NINE + 1, {}),
+            ("PROVIDER_INACTIVE", NINE, {"vega": replace(VEGA, active=False)}),
+            ("PROVIDER_LACKS_SKILLS", NINE, {"vega": replace(VEGA, skills=frozenset())}),
+            ("ROOM_INACTIVE", NINE, {"room": replace(ROOM, active=False)}),
+            ("ROOM_LACKS_EQUIPMENT", NINE, {"room": replace(ROOM, equipment=frozenset())}),
+            ("TOO_SOON", NINE, {"min_notice_minutes": 60 * 24 * 60}),
+            ("OUTSIDE_PROVIDER_HOURS", NOON, {}),
+            (
+                "OUTSIDE_ROOM_HOURS",
+                NINE,
+                {"rows": (OPEN, Availability(TEN, NOON, room_id=ROOM.id, weekday=1))},
+            ),
+            ("TYPE_DAILY_CAP", NINE, {"visit": replace(VISIT, daily_cap=0)}),
+            ("PROVIDER_DAILY_CAP", NINE, {"vega": replace(VEGA, daily_cap=0)}),
+        ],
+    )
+    def test_of_the_clinic(self, code: str, start: int, changes: Any) -> None:
+        self.check(clinic(**changes), start, MONDAY, code)
+
+    def test_of_the_book(self) -> None:
+        self.check(clinic(booked(NINE)), NINE, MONDAY, "PROVIDER_BUSY")
+        elsewhere = booked(NINE, provider_id=uid(1, 9), room_id=ROOM.id)
+        self.check(clinic(elsewhere), NINE, MONDAY, "ROOM_BUSY")
+
+    def test_of_the_clock(self) -> None:
+        rows = (Availability(0, 1440, provider_id=VEGA.id, weekday=7),)
+        self.check(clinic(rows=rows), 120, SPRING, "CLOCK_CHANGE")
+
+    def check(self, clinic: Clinic, start: int, day: dt.date, code: str) -> None:
+        request = SlotRequest(
+            VISIT.id, day, BEFORE, provider_ids=frozenset({VEGA.id}), room_id=ROOM.id, start=start
+        )
+        assert judge(clinic, request).reasons == (code,)
+        assert judge(clinic, replace(request, room_id=None)).reasons == (code,)
+        assert find_slots(clinic, request).blocked_by == {code: 1}
+
+    def test_all_at_once(self) -> None:
+        nothing = clinic(
+            booked(120, date=SPRING, room_id=ROOM.id),
+            vega=Provider(VEGA.id, "Dr. Vega", daily_cap=0, active=False),
+            room=Room(ROOM.id, "Room 1", active=False),
+            visit=replace(VISIT, active=False, daily_cap=0),
+            rows=(OPEN, Availability(NINE, NOON, room_id=ROOM.id, weekday=1)),
+        )
+        request = SlotRequest(
+            VISIT.id, SPRING, LATE, provider_ids=frozenset({VEGA.id}), room_id=ROOM.id, start=121
+        )
+        told = (
+            "TYPE_INACTIVE",
+            "OFF_GRID",
+            "PROVIDER_INACTIVE",
+            "PROVIDER_LACKS_SKILLS",
+            "ROOM_INACTIVE",
+            "ROOM_LACKS_EQUIPMENT",
+            "TOO_SOON",
+            "CLOCK_CHANGE",
+            "OUTSIDE_PROVIDER_HOURS",
+            "OUTSIDE_ROOM_HOURS",
+            "ROOM_BUSY",
+            "TYPE_DAILY_CAP",
+            "PROVIDER_BUSY",
+            "PROVIDER_DAILY_CAP",
+        )
+        assert judge(nothing, request).reasons == told
+        assert find_slots(nothing, request).blocked_by == {"TYPE_INACTIVE": 1}
+
+    def test_every_candidate_is_counted_once(self) -> None:
+        request = SlotRequest(VISIT.id, MONDAY, BEFORE)
+        starts = (1440 - 30) // 15 + 1
+        never = clinic(visit=replace(VISIT, active=False))
+        assert find_slots(never, request).blocked_by == {"TYPE_INACTIVE": starts}
+        short = clinic(rows=(replace(OPEN, end=NINE + 29),))
+        assert find_slots(short, request).blocked_by == {"OUTSIDE_PROVIDER_HOURS": starts}
+
+    def test_two_starts(self) -> None:
+        # An appointment of nearly the whole day, that only its second start leaves room for.
+        rows = (Availability(15, 1440, provider_id=VEGA.id, weekday=1),)
+        nearly = clinic(visit=replace(VISIT, duration_minutes=1425), rows=rows)
+        masks = build(Day.of(nearly, MONDAY), SlotRequest(VISIT.id, MONDAY, BEFORE))
+        assert masks.starts.tolist() == [0, 15]
+        assert masks.broken(0, 0, 0) == ["OUTSIDE_PROVIDER_HOURS"]
+        assert masks.broken(0, 0, 1) == masks.broken(0, None, 1) == []
+
+        hours = replace(rows[0], provider_id=None, room_id=ROOM.id)
+        masks = build(
+            Day.of(replace(nearly, availability=(*rows, hours)), MONDAY),
+            SlotRequest(VISIT.id, MONDAY, BEFORE),
+        )
+        told = ["OUTSIDE_PROVIDER_HOURS", "OUTSIDE_ROOM_HOURS"]
+        assert masks.broken(0, 0, 0) == masks.broken(0, None, 0) == told
+        assert masks.broken(0, 0, 1) == masks.broken(0, None, 1) == []
+
+    def test_past_midnight(self) -> None:
+        late = (Availability(0, 1440, provider_id=VEGA.id, weekday=1),)
+        request = SlotRequest(
+            VISIT.id, MONDAY, BEFORE, provider_ids=frozenset({VEGA.id}), start=1425
+        )
+        assert judge(clinic(rows=late), request) == Verdict((), ("OUTSIDE_PROVIDER_HOURS",))
+        assert judge(clinic(rows=late), replace(request, start=1410)).reasons == ()
+
+
+class TestNarrowed:
+    """A request for one room, one provider, one start, in a clinic of two each."""
+
+    VERA = replace(VEGA, id=uid(1, 1), name="Dr. Vera")
+    LASER = replace(ROOM, id=uid(2, 1), name="Room 2", equipment=ROOM.equipment | {"laser"})
+    TWO = Clinic(
+        ClinicSettings("Two", "Europe/Berlin"),
+        (VERA, VEGA),
+        (LASER, ROOM),
+        (VISIT,),
+        (OPEN, replace(OPEN, provider_id=VERA.id)),
+    )
+    ANY = SlotRequest(VISIT.id, MONDAY, BEFORE, start=NINE)
+
+    def listed(self, request: SlotRequest, clinic: Clinic = TWO) -> list[tuple[str, str, int]]:
+        slots = find_slots(clinic, request, rooms="all").slots
+        return [(slot.provider.name, slot.room.name, slot.start) for slot in slots]
+
+    def test_a_start(self) -> None:
+        assert self.listed(self.ANY) == [
+            ("Dr. Vega", "Room 1", NINE),
+            ("Dr. Vera", "Room 1", NINE),
+            ("Dr. Vega", "Room 2", NINE),
+            ("Dr. Vera", "Room 2", NINE),
+        ]
+
+    def test_a_room_and_a_provider(self) -> None:
+        request = replace(self.ANY, room_id=self.LASER.id)
+        assert self.listed(request) == [
+            ("Dr. Vega", "Room 2", NINE),
+            ("Dr. Vera", "Room 2", NINE),
+        ]
+        request = replace(request, provider_ids=frozenset({self.VERA.id}))
+        assert self.listed(request) == [("Dr. Vera", "Room 2", NINE)]
+
+    def test_a_judgement_lists_the_best_rooms_first(self) -> None:
+        request = replace(self.ANY, provider_ids=frozenset({self.VERA.id}))
+        for certify in (True, False):
+            for limit in (1, 2, 3):
+                verdict = judge(self.TWO, request, limit=limit, certify=certify)
+                assert [s.room.name for s in verdict.slots] == ["Room 1", "Room 2"][:limit]
+                assert verdict.reasons == ()
+        assert [s.room.name for s in judge(self.TWO, request).slots] == ["Room 1"]
+
+    def test_a_room_is_named_when_none_is_left(self) -> None:
+        request = replace(self.ANY, provider_ids=frozenset({self.VERA.id}))
+        one = replace(self.TWO, rooms=(replace(self.LASER, active=False), ROOM))
+        assert [s.room.name for s in judge(one, request).slots] == ["Room 1"]
+        assert judge(one, replace(request, room_id=self.LASER.id)).reasons == ("ROOM_INACTIVE",)
+        none = replace(one, rooms=tuple(replace(room, active=False) for room in one.rooms))
+        assert judge(none, request).reasons == ("ROOM_INACTIVE",)
+        assert self.listed(request, none) == []
+
+
+class TestNextAvailableDate:
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE)
+
+    @pytest.mark.parametrize(
+        ("ahead", "is_found"), [(0, False), (1, True), (14, True), (15, False)]
+    )
+    def test_the_following_fortnight(self, ahead: int, is_found: bool) -> None:
+        day = MONDAY + dt.timedelta(days=ahead)
+        only = clinic(rows=(Availability(NINE, TEN, provider_id=VEGA.id, date=day),))
+        assert next_available_date(only, self.request) == (day if is_found else None)
+
+    def test_the_first_of_them(self) -> None:
+        assert next_available_date(clinic(), self.request) == MONDAY + dt.timedelta(days=7)
+        daily = tuple(replace(OPEN, weekday=weekday) for weekday in range(1, 8))
+        assert next_available_date(clinic(rows=daily), self.request) == TUESDAY
+
+    def test_the_last_date(self) -> None:
+        week = MONDAY + dt.timedelta(days=7)
+        assert next_available_date(clinic(), self.request, last=week) == week
+        assert next_available_date(clinic(), self.request, last=week - dt.timedelta(days=1)) is None

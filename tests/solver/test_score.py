@@ -1,14 +1,26 @@
 """The score, on examples worked by hand, and the order."""
 
 import datetime as dt
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
 from solver.checker import Checker
-from solver.clinic import Booking, Clinic, ClinicSettings, InvalidClinicError, Room, SlotRequest
-from solver.objective import Weights, round_half_up
-from solver.slots import Slot, find_slots
+from solver.clinic import (
+    Booking,
+    Clinic,
+    ClinicSettings,
+    InvalidClinicError,
+    OverbookingRule,
+    Room,
+    SlotRequest,
+)
+from solver.masks import build
+from solver.objective import Scores, Weights, round_half_up
+from solver.ranking import Ranking
+from solver.slots import Slot, best_slot, find_slots
+from solver.timeline import Day
 from tests.solver.test_rules import NINE, OPEN, ROOM, TEN, VEGA, VISIT, booked, clinic
 from tests.strategies import BEFORE, MONDAY, uid
 
@@ -30,6 +42,9 @@ def test_worked_example() -> None:
         Fraction(4, 10) * Fraction(3, 4) + Fraction(35, 100) * Fraction(3, 4) + Fraction(25, 100)
     )
     assert slot.score == 0.8125
+    assert (slot.provider, slot.room) == (VEGA, ROOM)
+    assert (slot.date, slot.start, slot.end) == (MONDAY, NINE, NINE + 30)
+    assert not slot.is_overbooked
 
 
 @pytest.mark.parametrize(
@@ -62,8 +77,6 @@ def test_gap(start: int, expected: Fraction) -> None:
 
 
 def test_gap_is_nothing_where_a_booking_is_met() -> None:
-    from solver.clinic import OverbookingRule
-
     rule = OverbookingRule(uid(4, 0), max_overlap=1, max_per_day=1)
     slot = slot_at(clinic(booked(TEN), rules=(rule,)), TEN + 15)
     assert slot.is_overbooked
@@ -86,6 +99,49 @@ def test_room_surplus_and_the_order_of_equal_scores() -> None:
     assert {s.room.name for s in find_slots(several, request).slots} == {"plain"}
 
 
+def test_the_proved_best_by_hand() -> None:
+    # Fills the half hour between two bookings inside the preferred window, in the plain room.
+    rooms = (
+        Room(uid(2, 1), "more than needed", equipment=ROOM.equipment | {"laser"}),
+        Room(uid(2, 2), "plain", equipment=ROOM.equipment),
+    )
+    rule = OverbookingRule(uid(4, 0), max_overlap=2, max_per_day=1)
+    book = (booked(TEN - 30), booked(TEN + 30, 1))
+    several = replace(clinic(*book, rules=(rule,)), rooms=rooms)
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE, preferred=(TEN, TEN + 60))
+    best = best_slot(several, request)
+    assert best is not None
+    assert (best[0].start, best[0].room.name, best[0].is_overbooked) == (TEN, "plain", False)
+    assert best[1] == 1
+
+    # For the preference alone, the start between the bookings' starts that may only overbook.
+    alone = replace(request, preferred=(TEN + 15, TEN + 45))
+    best = best_slot(several, alone, weights=Weights.parse("0.9 0.05 0.05 0"))
+    assert best is not None
+    assert (best[0].start, best[0].is_overbooked) == (TEN + 15, True)
+    assert best[1] == Fraction(95, 100)
+
+    assert best_slot(replace(several, rooms=()), request) is None
+
+
+def test_a_head_of_the_ranking_is_the_same_however_long_it_is() -> None:
+    # A room part of 0.075 less ties with three quarters of an hour or a quarter of the gap.
+    rooms = (ROOM, Room(uid(2, 1), "more", equipment=ROOM.equipment | {"laser"}))
+    vera = replace(VEGA, id=uid(1, 1), buffer_before=5)
+    many = replace(clinic(booked(630), grid_minutes=5), providers=(VEGA, vera), rooms=rooms)
+    long = replace(OPEN, end=1080)
+    many = replace(many, availability=(long, replace(long, provider_id=vera.id)))
+    request = SlotRequest(VISIT.id, MONDAY, BEFORE, preferred=(570, 630))
+    assert len(find_slots(many, request).slots) == 50
+    masks = build(Day.of(many, MONDAY), request)
+    ranking = Ranking(masks, Scores.of(masks, request, Weights.parse("0.4 0.3 0.15 0.15")))
+    (everything,) = (rows.tolist() for rows in ranking.growing(masks.total(), "all"))
+    assert everything == sorted(everything, key=lambda row: (-row[0], *row[1:]))
+    assert len(everything) == masks.total() > 2 * 64
+    for limit in range(1, masks.total()):
+        assert next(ranking.growing(limit, "all")).tolist() == everything[:limit]
+
+
 def test_scores_that_round_alike_are_ordered_by_start_and_ids() -> None:
     # With 60 and 61 surplus pieces the room parts differ by less than half a ten-thousandth.
     many = [f"thing {n}" for n in range(61)]
@@ -106,9 +162,28 @@ def test_scores_that_round_alike_are_ordered_by_start_and_ids() -> None:
 def test_weights() -> None:
     assert Weights.parse("0.4, 0.35, 0.15, 0.1") == Weights()
     assert Weights.parse("1 0 0 0").preference == 1
-    for bad in ("", "0.4 0.35 0.15", "a b c d", "0.5 0.5 0.5 -0.5", "0.3 0.3 0.3 0.3", "nan 0 0 1"):
-        with pytest.raises(InvalidClinicError):
-            Weights.parse(bad)
+    assert Weights.parse("0.0001 0.9999 0 0").gap == Fraction(9999, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "needs four numbers (preference, gap, room, overbook): ''"),
+        ("0.4 0.35 0.25", "needs four numbers (preference, gap, room, overbook): '0.4 0.35 0.25'"),
+        ("1 0 0 0 0", "needs four numbers (preference, gap, room, overbook): '1 0 0 0 0'"),
+        ("a b c d", "'a b c d' is not four numbers"),
+        ("nan 0 0 1", "'nan 0 0 1' is not four numbers"),
+        ("inf 0 0 1", "'inf 0 0 1' is not four numbers"),
+        ("0.5 0.5 0.5 -0.5", "each must be 0 to 1 with at most four decimals"),
+        ("2 -1 0 0", "each must be 0 to 1 with at most four decimals"),
+        ("0.12345 0.37655 0.4 0.1", "each must be 0 to 1 with at most four decimals"),
+        ("0.3 0.3 0.3 0.3", "must sum to 1, not 1.2"),
+    ],
+)
+def test_what_are_no_weights(text: str, told: str) -> None:
+    with pytest.raises(InvalidClinicError) as refused:
+        Weights.parse(text)
+    assert (refused.value.field, refused.value.message) == ("weights", told)
 
 
 def test_other_weights_and_decay_agree_with_the_checker() -> None:

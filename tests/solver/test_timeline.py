@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from solver.clinic import ClinicSettings
 from solver.timeline import (
+    DateOutOfRangeError,
+    check_date,
     clock_changes,
     cut,
     first_bookable_minute,
@@ -38,6 +41,7 @@ def test_merge_and_cut_are_union_and_difference(
     assert minutes(merged) == minutes(spans)
     assert all(a[1] < b[0] for a, b in itertools.pairwise(merged))
     assert minutes(cut(merged, cuts)) == minutes(spans) - minutes(cuts)
+    assert all(start < end for start, end in cut(merged, cuts))
 
 
 @pytest.mark.parametrize(("text", "minute"), [("00:00", 0), ("09:30", 570), ("24:00", 1440)])
@@ -94,3 +98,32 @@ def test_first_bookable_minute(now: str, notice: int, expected: int) -> None:
     moment = dt.datetime.fromisoformat(now).replace(tzinfo=BERLIN)
     assert first_bookable_minute(BERLIN, MONDAY, moment, notice) == expected
     assert first_bookable_minute(BERLIN, MONDAY, moment.astimezone(dt.UTC), notice) == expected
+
+
+@pytest.mark.parametrize("day", [dt.date(2027, 12, 31), MONDAY])
+def test_a_notice_without_end_leaves_nothing(day: dt.date) -> None:
+    now = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
+    assert first_bookable_minute(BERLIN, day, now, 1440) == 1441
+
+
+class TestDateInRange:
+    # On the last day of February in UTC, and already on 1 March in Berlin.
+    now = dt.datetime(2027, 2, 28, 23, 30, tzinfo=dt.UTC)
+
+    @pytest.mark.parametrize("ahead", [0, 1, 30])
+    def test_within(self, ahead: int) -> None:
+        check_date(ClinicSettings("C", "Europe/Berlin"), self.day(ahead), self.now, 30)
+
+    @pytest.mark.parametrize(
+        ("ahead", "told"),
+        [
+            (-1, "2027-02-28 is in the past; today is 2027-03-01"),
+            (31, "2027-04-01 is too far ahead; the last date is 2027-03-31"),
+        ],
+    )
+    def test_beyond(self, ahead: int, told: str) -> None:
+        with pytest.raises(DateOutOfRangeError, match=f"^{told}$"):
+            check_date(ClinicSettings("C", "Europe/Berlin"), self.day(ahead), self.now, 30)
+
+    def day(self, ahead: int) -> dt.date:
+        return MONDAY + dt.timedelta(days=ahead)
