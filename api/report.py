@@ -288,7 +288,8 @@ class _Page:
             for stage in scenario["stages"]
         }
         for progress in reversed(scenario["progress"]):
-            steps[progress["stage"]].insert(0, progress)
+            if progress["stage"] in steps:  # one with nothing to decide is no stage of the result
+                steps[progress["stage"]].insert(0, progress)
         titles = [STAGES[name] for name in steps]
         figure = make_subplots(1, max(1, len(steps)), subplot_titles=titles)
         for column, name in enumerate(steps, start=1):

@@ -50,10 +50,18 @@ def best_known() -> dict[str, Any]:
 
 
 def write(name: str) -> None:
-    """Generate an instance and write its two files, a row a line."""
+    """Generate an instance and write its two files."""
+    for path, content in generated(name).items():
+        path.write_bytes(content)
+
+
+def generated(name: str) -> dict[Path, bytes]:
+    """Return an instance's two files, a row a line."""
     week = make_week(*NAMES[name])
-    clinic_path(name).write_bytes(_a_row_a_line(_clinic_document(week.clinic)))
-    run_path(name).write_bytes(_a_row_a_line(_run_document(name, week)))
+    return {
+        clinic_path(name): _a_row_a_line(_clinic_document(week.clinic)),
+        run_path(name): _a_row_a_line(_run_document(name, week)),
+    }
 
 
 def _clinic_document(clinic: Clinic) -> dict[str, Any]:

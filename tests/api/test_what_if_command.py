@@ -177,6 +177,16 @@ def test_the_report_holds_the_facts_and_needs_no_network() -> None:
     assert page.count('class="chart"') == 6
 
 
+def test_progress_of_a_stage_with_nothing_to_decide_is_left_out() -> None:
+    read = ClinicFile.model_validate(CLINIC).to_clinic(BEFORE)
+    run = parse_run(RUN | {"existing": "fixed"}, read, BEFORE)
+    result = solve_run(run, read, BEFORE)
+    step = {"seconds": 0.1, "stage": "moved", "objective": 0, "bound": 0, "placed": 0}
+    result["scenarios"][0]["progress"].append(step)
+    assert "Priority placed" in render(result, run, read)
+    assert "Bookings moved<" not in render(result, run, read).split("<h2 id")[1]
+
+
 def test_names_are_only_ever_text() -> None:
     bad = "</script><script>alert(1)</script><img src=x>"
     clinic = small_clinic(bookings=[booking(0, MONDAY, "10:30")])

@@ -312,8 +312,9 @@ class TestRule7Overbooked:
             overbooking_rules=(replace(self.rule, provider_id=uid(1, number)),),
             availability=tuple(replace(OPEN, provider_id=p.id) for p in providers),
         ).with_bookings(booked(TEN, n, provider_id=p.id) for n, p in enumerate(providers))
-        slots = find_slots(many, SlotRequest(VISIT.id, MONDAY, BEFORE, start=TEN + 15)).slots
-        assert [slot.provider.id for slot in slots] == [uid(1, number)]
+        page = find_slots(many, SlotRequest(VISIT.id, MONDAY, BEFORE, start=TEN + 15))
+        assert [slot.provider.id for slot in page.slots] == [uid(1, number)]
+        assert page.total == 1
 
     def test_max_overlap(self) -> None:
         two = (booked(TEN), booked(TEN + 30, 1))

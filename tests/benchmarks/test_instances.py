@@ -1,0 +1,42 @@
+"""The instances on disk are what the generator makes, and what they claim to be."""
+
+import pytest
+
+from benchmarks.instances.generate import SIZES
+from benchmarks.instances.library import NAMES, best_known, generated, load
+from solver.checker import Checker
+from solver.greedy import greedy
+from solver.plan_checker import read_plan
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_files_are_what_the_generator_makes(name: str) -> None:
+    for path, content in generated(name).items():
+        assert path.read_bytes() == content, path.name
+
+
+@pytest.mark.parametrize("name", ["s0", "s1", "s2", "m0", "l0"])
+def test_the_book_breaks_no_rule_and_not_everybody_fits(name: str) -> None:
+    problem = load(name)
+    size = SIZES[NAMES[name][0]]
+    assert len(problem.requests) == size.requests
+    assert (len(problem.clinic.providers), len(problem.clinic.rooms)) == (
+        size.providers,
+        size.rooms,
+    )
+    assert not any(Checker(problem.clinic).violations())
+    plan = greedy(problem)
+    assert read_plan(problem, plan).violations == ()
+    assert size.requests / 3 < len(plan.placements) < size.requests
+
+
+def test_what_is_known_of_every_instance_fits_together() -> None:
+    known = best_known()
+    assert known.keys() == NAMES.keys()
+    for name, stages in known.items():
+        for stage in ("priority", "score"):
+            objective, bound = stages[stage]["objective"], stages[stage]["bound"]
+            assert (objective is None) == (bound is None)
+            assert objective is None or objective <= bound, name
+        asked = sum(request.priority for request in load(name).requests)
+        assert 0 < stages["priority"]["objective"] < asked
