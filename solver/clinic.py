@@ -253,6 +253,17 @@ class OverbookingRule:
             DAY_MINUTES if self.end is None else self.end,
         )
 
+    def covers(self, provider_id: str, kind: AppointmentType, weekday: int, start: int) -> bool:
+        """Whether it speaks of an appointment of `kind` at that provider, ISO weekday and start."""
+        opens, closes = self.hours
+        return (
+            self.provider_id in (None, provider_id)
+            and self.appointment_type_id in (None, kind.id)
+            and self.weekday in (None, weekday)
+            and opens <= start
+            and start + kind.duration_minutes <= closes
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Booking:

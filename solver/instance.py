@@ -409,16 +409,11 @@ class Instance:
 
     def allowances(self, kind: int, provider: int, day: int, start: int) -> list[tuple[int, int]]:
         """Return (max_overlap, max_per_day) of the overbooking rules that cover a placement."""
-        row = self.kinds[kind].row
-        end = start + row.duration_minutes
+        row, weekday = self.kinds[kind].row, self.dates[day].isoweekday()
         return [
             (rule.max_overlap, rule.max_per_day)
             for rule in self.clinic.overbooking_rules
-            if rule.provider_id in (None, self.providers[provider].id)
-            and rule.appointment_type_id in (None, row.id)
-            and rule.weekday in (None, self.dates[day].isoweekday())
-            and rule.hours[0] <= start
-            and end <= rule.hours[1]
+            if rule.covers(self.providers[provider].id, row, weekday, start)
         ]
 
     # Plans

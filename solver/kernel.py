@@ -25,7 +25,7 @@ from ortools.linear_solver import pywraplp
 from solver.clinic import DAY_MINUTES
 from solver.instance import Instance, Put, Task
 from solver.joint import Columns, Layout
-from solver.timeline import Ints
+from solver.timeline import Bools, Ints
 
 type Floats = NDArray[np.float64]
 
@@ -249,8 +249,8 @@ class Sifter:
             priced, worth = self._price()
             if worth < bound:
                 bound, self.priced = worth, priced
-            new = self._best_of_each(priced, per_task)
-            new = [c for c in new[priced[new] > _TOLERANCE].tolist() if c not in self._variables]
+            best = self._best_of_each(priced, per_task)
+            new = [c for c in best[priced[best] > _TOLERANCE].tolist() if c not in self._variables]
             cuts = self._cut() if len(new) < len(self._tasks) // 4 + 1 else 0
             if not cuts and (not new or bound - value <= tolerance):
                 is_complete = not new
@@ -390,12 +390,15 @@ class Market:
             if s.provider >= 0 and 0 <= s.day < days and s.booking.is_overbooked:
                 standing[s.provider, s.day] += 1
         self._overbooked = np.maximum(0, most - standing).ravel()
-        self._length = np.array([(kinds[k].before + kinds[k].after)[self._provider] for k in self._kinds])
+        self._length = np.array(
+            [(kinds[k].before + kinds[k].after)[self._provider] for k in self._kinds]
+        )
         self._lay_out_ends(instance)
 
     def _may(self, task: Task) -> Bools:
         on_date: Bools = np.isin(self._day, task.days)
-        return on_date & ((task.provider < 0) | (self._provider == task.provider))
+        on_date &= (task.provider < 0) | (self._provider == task.provider)
+        return on_date
 
     def _lay_out_ends(self, instance: Instance) -> None:
         """[moments, kinds, pairs] where a busy span may end, and the moment at which it begins."""
@@ -422,9 +425,7 @@ class Market:
         earned = np.zeros((moments, self._pairs))
         chosen = np.full((moments, self._pairs), -1, np.int64)
         for moment in range(1, moments):
-            gain = np.where(
-                self._ends[moment], earned[self._begins[moment], every] + prices, -1.0
-            )
+            gain = np.where(self._ends[moment], earned[self._begins[moment], every] + prices, -1.0)
             top = gain.argmax(axis=0)
             gained = gain[top, every]
             better = gained > earned[moment - 1]
@@ -453,7 +454,9 @@ class Market:
             over -= wanted[self._pairs :]
         return bound, excess, over
 
-    def bound(self, *, time_limit: float, should_stop: Callable[[], bool], rounds: int = 400) -> float:
+    def bound(
+        self, *, time_limit: float, should_stop: Callable[[], bool], rounds: int = 400
+    ) -> float:
         """Return the best bound that so many rounds, or the time, find."""
         began = time.perf_counter()
         best, prices, extra = np.inf, self._length * 0.0, np.zeros(self._pairs)
@@ -493,12 +496,11 @@ class _Demand:
 
     def at(self, prices: Floats, blur: float) -> tuple[float, Floats]:
         """Return what the requests gain at these prices, and how many want each place."""
-        cost = np.where(self.open_, prices, np.inf)
+        cost = np.where(self.open_, prices, 1e9)
         least = cost.min(axis=1)
         gain = self.worth - least
         with np.errstate(over="ignore"):
-            share = np.exp((least[:, None] - cost) / blur, where=self.open_, out=np.zeros(cost.shape))
+            share = np.exp((least[:, None] - cost) / blur)
             comes = self.count / (1 + np.exp(-gain / blur))
-        total = share.sum(axis=1)
-        share *= np.divide(comes, total, where=total > 0, out=np.zeros(len(total)))[:, None]
+        share *= (comes / share.sum(axis=1))[:, None]
         return float(self.count @ np.maximum(0.0, gain)), share.sum(axis=0)

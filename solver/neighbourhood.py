@@ -26,8 +26,12 @@ from solver.timeline import Bools
 
 KERNEL_FROM = 1500
 """Blocks of fewer columns are solved whole."""
-ROOMS = 8
+ROOMS = 2
 """The most rooms offered at one type and start of a block, beside those that are in use."""
+
+
+WAITING = 5
+"""The most tasks without a place that a block takes on, for each of its provider-days."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,12 @@ def solve_block(
         sifter = Sifter(instance, columns, left, worth, outside)
         start = positions(instance, columns, inside)
         columns = sifter.run(
-            start, time_limit=time_limit / 2, tolerance=0.02, should_stop=watch.should_stop
+            start,
+            time_limit=time_limit / 2,
+            first=4,
+            per_task=3,
+            tolerance=0.02,
+            should_stop=watch.should_stop,
         ).kernel
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
     score = joint.score(with_gap=block.with_gap)
@@ -134,11 +143,11 @@ class Blocks:
     def __init__(self, instance: Instance, seed: int) -> None:
         self._instance = instance
         self._chance = np.random.default_rng(seed)
-        self.pairs = 6.0 if len(instance.dates) > 1 else 3.0
+        self.pairs = 4.0
 
     def adapt(self, *, is_proved: bool) -> None:
         """Take larger blocks after one that was solved to the end, smaller ones after others."""
-        self.pairs = min(30.0, self.pairs * 1.04) if is_proved else max(2.0, self.pairs * 0.93)
+        self.pairs = min(30.0, self.pairs * 1.08) if is_proved else max(2.0, self.pairs * 0.93)
 
     def choose(
         self,
@@ -166,7 +175,7 @@ class Blocks:
         fits.sort(key=lambda i: -weight[i])
         return Block(
             pairs,
-            tuple((i, waiting[i]) for i in fits[:40]),
+            tuple((i, waiting[i]) for i in fits[: WAITING * len(pairs)]),
             with_gap,
             work_limit,
             int(chance.integers(1 << 30)),

@@ -319,15 +319,11 @@ class PlacementModel:
         return self._facts[provider]
 
     def _allowances(self, provider: int, start: int) -> list[OverbookingRule]:
-        end = start + self._kind.duration_minutes
+        provider_id, weekday = self._day.providers[provider].id, self._day.date.isoweekday()
         return [
             rule
             for rule in self._day.clinic.overbooking_rules
-            if rule.provider_id in (None, self._day.providers[provider].id)
-            and rule.appointment_type_id in (None, self._kind.id)
-            and rule.weekday in (None, self._day.date.isoweekday())
-            and rule.hours[0] <= start
-            and end <= rule.hours[1]
+            if rule.covers(provider_id, self._kind, weekday, start)
         ]
 
     # The three ways to solve it
