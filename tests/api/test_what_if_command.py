@@ -101,7 +101,7 @@ def test_ctrl_c_ends_the_search_with_what_it_has(files: tuple[str, str], tmp_pat
     run, clinic = files
     Path(clinic).write_text(json.dumps(wide))
     Path(run).write_text(
-        json.dumps(RUN | {"days": 5, "requests": requests, "time_limit_seconds": 3600})
+        json.dumps(RUN | {"days": 2, "requests": requests, "time_limit_seconds": 3600})
     )
     out = tmp_path / "result.json"
     command = [*SLOTWRIGHT, "what-if", run, "--clinic", clinic, "--now", NOW, "--out", str(out)]
