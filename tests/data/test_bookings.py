@@ -5,6 +5,7 @@ import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -256,20 +257,43 @@ async def test_a_hold_that_runs_out_under_its_confirmation_keeps_its_place(
 ) -> None:
     await bring_in(engine, clinic(providers={"buffer_after": 15}))
     row, *_ = await run(engine, Wish("09:00").hold)
-    key = {"key": row.id}
-    soon = text("UPDATE bookings SET expires_at = now() + interval '1.5 s' WHERE id = :key")
-    late = text("SELECT statement_timestamp() > expires_at FROM bookings WHERE id = :key")
-    async with engine.begin() as connection:
-        await connection.execute(soon, key)
+    await let_run_out_soon(engine, row.id)
 
     async def confirm_and_let_the_time_be_over(connection: AsyncConnection) -> None:
         await confirm(str(row.id))(connection)
-        async with engine.connect() as other:
-            while not (await other.execute(late, key)).scalar_one():
-                await asyncio.sleep(0.02)  # between two looks
+        await until_run_out(engine, row.id)
 
     with pytest.raises(SlotUnavailableError):
         await behind(engine, confirm_and_let_the_time_be_over, Wish("09:30", room=1).book)
+
+
+async def test_a_hold_that_runs_out_while_its_confirmation_waits_is_gone(
+    engine: AsyncEngine,
+) -> None:
+    await bring_in(engine, clinic())
+    row, *_ = await run(engine, Wish("09:00").hold)
+    await let_run_out_soon(engine, row.id)
+    async with left_open(engine) as other:
+        await lock_days(other, [("provider", uid(1, 0), MONDAY)])
+        later = asyncio.create_task(run(engine, confirm(str(row.id))))
+        await until_stuck(engine, later)
+        await until_run_out(engine, row.id)
+    with pytest.raises(InvalidStateError):
+        await later
+
+
+async def let_run_out_soon(engine: AsyncEngine, key: UUID) -> None:
+    """Leave a hold the time to be confirmed, and little more."""
+    soon = text("UPDATE bookings SET expires_at = now() + interval '2 s' WHERE id = :key")
+    async with engine.begin() as connection:
+        await connection.execute(soon, {"key": key})
+
+
+async def until_run_out(engine: AsyncEngine, key: UUID) -> None:
+    late = text("SELECT statement_timestamp() > expires_at FROM bookings WHERE id = :key")
+    async with engine.connect() as connection:
+        while not (await connection.execute(late, {"key": key})).scalar_one():
+            await asyncio.sleep(0.02)  # between two looks
 
 
 async def test_what_room_there_is_is_decided_anew(engine: AsyncEngine) -> None:
