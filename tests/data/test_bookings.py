@@ -252,11 +252,15 @@ async def test_a_patient_is_not_confirmed_into_a_second_place(engine: AsyncEngin
         await behind(engine, booked, confirm(str(row.id)))
 
 
+@pytest.mark.parametrize(
+    "name", ["a provider's buffer", "a provider's buffer over midnight", "a type's cap"]
+)
 async def test_a_hold_that_runs_out_under_its_confirmation_keeps_its_place(
-    engine: AsyncEngine,
+    engine: AsyncEngine, name: str
 ) -> None:
-    await bring_in(engine, clinic(providers={"buffer_after": 15}))
-    row, *_ = await run(engine, Wish("09:00").hold)
+    rivals = RIVALS[name]
+    await bring_in(engine, rivals.clinic)
+    row, *_ = await run(engine, rivals.first.hold)
     await let_run_out_soon(engine, row.id)
 
     async def confirm_and_let_the_time_be_over(connection: AsyncConnection) -> None:
@@ -264,7 +268,7 @@ async def test_a_hold_that_runs_out_under_its_confirmation_keeps_its_place(
         await until_run_out(engine, row.id)
 
     with pytest.raises(SlotUnavailableError):
-        await behind(engine, confirm_and_let_the_time_be_over, Wish("09:30", room=1).book)
+        await behind(engine, confirm_and_let_the_time_be_over, rivals.second.book)
 
 
 async def test_a_hold_that_runs_out_while_its_confirmation_waits_is_gone(
@@ -428,17 +432,14 @@ async def test_a_booking_knows_of_an_edit_that_was_under_way(engine: AsyncEngine
         await behind(engine, close, Wish("09:00").book)
 
 
-@pytest.mark.parametrize("action", ["book", "reschedule"])
+@pytest.mark.parametrize("action", ["book", "reschedule", "swap", "confirm"])
 async def test_a_cap_set_while_a_booking_waits_is_locked_like_any_other(
     engine: AsyncEngine, action: str
 ) -> None:
     await bring_in(engine, clinic())
-    work = Wish("09:00").book
-    if action == "reschedule":
-        row, *_ = await run(engine, Wish("08:00").book)
-        work = reschedule(str(row.id), "09:00")
     day: DayKey = ("appointment_type", TYPE, MONDAY)
     await run(engine, lambda connection: lock_days(connection, [day]))
+    work = await something_to(engine, action)
     async with left_open(engine) as rival:
         await rival.execute(
             text("SELECT * FROM resource_days WHERE kind = 'appointment_type' FOR UPDATE")
@@ -451,3 +452,18 @@ async def test_a_cap_set_while_a_booking_waits_is_locked_like_any_other(
         await until_stuck(engine, later)
         assert not later.done()
     await later
+
+
+async def something_to(engine: AsyncEngine, action: str) -> Work:
+    """A write that brings an appointment of the first type to Monday."""
+    if action == "book":
+        return Wish("09:00").book
+    if action == "confirm":
+        held, *_ = await run(engine, Wish("09:00").hold)
+        return confirm(str(held.id))
+    if action == "reschedule":
+        row, *_ = await run(engine, Wish("08:00").book)
+        return reschedule(str(row.id), "09:00")
+    row, *_ = await run(engine, Wish("09:00", date=TUESDAY).book)
+    other, *_ = await run(engine, Wish("09:00", 1, 1, kind=uid(3, 1)).book)
+    return swap(str(row.id), str(other.id))
