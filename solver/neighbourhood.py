@@ -92,9 +92,11 @@ def solve_block(
             should_stop=watch.should_stop,
         ).kernel
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
-    score = joint.score(with_gap=block.with_gap)
-    most = sum(len(t.members) for t in instance.tasks) + len(instance.fixed)
-    objective = instance.unit * most * joint.expression("priority") + score
+    if block.with_gap:
+        most = sum(len(t.members) for t in instance.tasks) + len(instance.fixed)
+        objective = instance.unit * most * joint.expression("priority") + joint.score()
+    else:
+        objective = joint.expression("priority")
     joint.hint(inside)
     outcome = joint.maximise(
         objective,
