@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.callers import Callers
+from api.limits import Limits
 from api.settings import Settings
 from data.desk import Desk
 
 
 @dataclass(frozen=True)
 class Context:
-    """The service's settings, its database and its booking desk."""
+    """The service's settings, its database and its booking desk; its callers and their limits."""
 
     settings: Settings
     engine: AsyncEngine
     desk: Desk
+    callers: Callers
+    limits: Limits | None
+    stopping: asyncio.Event
+    """Set when the process has been told to end: streams end with it."""
 
 
 def _context(request: Request) -> Context:

@@ -7,10 +7,11 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
-from uuid import UUID, uuid4
+from typing import Annotated, Any, Literal, get_args
+from uuid import uuid4
 
-from sqlalchemy import Row, Table, func, select, update
+from pydantic import AfterValidator, StringConstraints
+from sqlalchemy import Table, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -19,6 +20,20 @@ from data.errors import AlreadyExistsError, NotFoundError
 from models.keys import ApiKey
 
 type Role = Literal["viewer", "scheduler", "manager", "admin"]
+
+
+def _is_free(name: str) -> str:
+    if name in (audit.ANONYMOUS, audit.OPERATOR) or name.startswith("oidc:"):
+        raise ValueError("this name stands for others in the audit log")
+    return name
+
+
+type Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[\w.@:+-]([\w.@:+ -]{0,98}[\w.@:+-])?$"),
+    AfterValidator(_is_free),
+]
+"""A key's name: letters, digits, spaces and some signs."""
 
 ROLES: tuple[Role, ...] = get_args(Role.__value__)
 """Each may do what the ones before it may."""
@@ -44,7 +59,7 @@ class KnownKey:
     revoked_at: dt.datetime | None
 
     @classmethod
-    def of(cls, row: Row[tuple[UUID, str, str, dt.datetime, dt.datetime | None]]) -> KnownKey:
+    def of(cls, row: Any) -> KnownKey:
         """Return the key of one row."""
         return cls(str(row.id), row.name, row.role, row.created_at, row.revoked_at)
 
@@ -67,9 +82,7 @@ async def create(
     key, secret = uuid4(), MARK + secrets.token_urlsafe(SECRET_BYTES)
     written = await connection.execute(
         upsert(API_KEYS)
-        .values(
-            id=key, name=name or f"{role}-{str(key)[:8]}", role=role, key_hash=hash_of(secret)
-        )
+        .values(id=key, name=name or f"{role}-{str(key)[:8]}", role=role, key_hash=hash_of(secret))
         .on_conflict_do_nothing(index_elements=[_C.name])
         .returning(*_SHOWN)
     )

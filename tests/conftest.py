@@ -71,7 +71,7 @@ async def client(
     database_url: str,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The whole service in this process, on the session's database."""
-    app = create_app(Settings(DATABASE_URL=database_url))
+    app = create_app(Settings(DATABASE_URL=database_url, rate_limits="off"))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
