@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from typing import Any, Literal
 
 import structlog
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import MovingWindowRateLimiter
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
 type Group = Literal["slots", "bookings", "cancellations", "statistics"]
 
@@ -24,8 +24,9 @@ LIMITS: dict[Group, RateLimitItem] = {
     "cancellations": RateLimitItemPerMinute(50),
     "statistics": RateLimitItemPerMinute(60),
 }
-REDIS_SECONDS = 0.25
-"""The longest that a request waits for Redis."""
+REDIS_SECONDS = 0.5
+"""The longest that one step waits for Redis: a free connection, a new one, an answer."""
+REDIS_CONNECTIONS = 32
 AWAY_SECONDS = 5.0
 """How long Redis is left alone, and nobody limited, once it did not answer."""
 PREFIX = "slotwright:limits"
@@ -64,25 +65,29 @@ class Limits:
     """
 
     def __init__(self, redis_url: str | None = None) -> None:
-        self._storage = MemoryStorage() if redis_url is None else _redis(redis_url)
-        self._window = MovingWindowRateLimiter(self._storage)
+        storage: Storage = MemoryStorage()
+        self._pool = None if redis_url is None else _redis(redis_url)
+        if redis_url is not None:
+            options: dict[str, Any] = {"key_prefix": PREFIX, "connection_pool": self._pool}
+            storage = RedisStorage(f"async+{redis_url}", implementation="redispy", **options)
+        self._window = MovingWindowRateLimiter(storage)
+        self._is_away = False
         self._away_until = float("-inf")
 
     async def hit(self, group: Group, caller: str) -> Standing | None:
         """Count one request and tell where its caller stands; None when that cannot be known."""
         if time.monotonic() < self._away_until:
             return None
-        was_away = self._away_until > 0
         try:
-            async with asyncio.timeout(REDIS_SECONDS):
-                standing = await self._hit(LIMITS[group], group, caller)
+            standing = await self._hit(LIMITS[group], group, caller)
         except (RedisError, OSError) as error:
-            self._away_until = time.monotonic() + AWAY_SECONDS
-            if not was_away:
+            if not self._is_away:
                 log.warning("limits_open", error=type(error).__name__)
+            self._is_away = True
+            self._away_until = time.monotonic() + AWAY_SECONDS
             return None
-        if was_away:
-            self._away_until = float("-inf")
+        if self._is_away:
+            self._is_away = False
             log.info("limits_back")
         return standing
 
@@ -96,15 +101,17 @@ class Limits:
 
     async def close(self) -> None:
         """Let go of the connections to Redis."""
-        if isinstance(self._storage, RedisStorage):
-            await self._storage.bridge.get_connection().aclose()  # type: ignore[attr-defined]
+        if self._pool is not None:
+            await self._pool.aclose()
 
 
-def _redis(url: str) -> RedisStorage:
-    options: dict[str, Any] = {
-        "key_prefix": PREFIX,
-        "socket_timeout": REDIS_SECONDS,
-        "socket_connect_timeout": REDIS_SECONDS,
-        "retry": Retry(NoBackoff(), 1),  # a connection that Redis closed is opened again
-    }
-    return RedisStorage(f"async+{url}", implementation="redispy", **options)
+def _redis(url: str) -> BlockingConnectionPool:
+    return BlockingConnectionPool.from_url(
+        url,
+        max_connections=REDIS_CONNECTIONS,
+        timeout=REDIS_SECONDS,
+        socket_timeout=REDIS_SECONDS,
+        socket_connect_timeout=REDIS_SECONDS,
+        # a connection that Redis closed is opened again; one that hangs is not waited for twice
+        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+    )
