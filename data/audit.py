@@ -30,6 +30,8 @@ from data.snapshot import AUDIT_LOG
 
 ANONYMOUS = "anonymous"
 """The actor while callers need no key."""
+OPERATOR = "command line"
+"""The actor of a command, which needs the database's own password and no key."""
 
 _LEFT_OUT = {"provider_no", "room_no", "provider_span", "room_span", "no"}
 
