@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import bookings, clinic, errors, health, holds, logs, slots, what_if
+from api import bookings, clinic, errors, health, holds, logs, openapi, slots, what_if
 from api.catalogue import build_routers
 from api.context import Context
 from api.runner import running
@@ -52,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         health.router,
     ):
         app.include_router(router)
+    openapi.install(app)
     return app
 
 

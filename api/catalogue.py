@@ -74,6 +74,7 @@ def _router(resource: Resource) -> APIRouter:
     router = APIRouter(prefix=f"/{path}", tags=[path])
     model = resource.model
     noun = resource.noun.title().replace(" ", "")
+    article = "an" if noun[0] in "AEIOU" else "a"
     new = _partial(model, f"{noun}Create", only="id")
     changes = _partial(model, f"{noun}Patch")
     edited = _with_conflicts(model)
@@ -102,7 +103,7 @@ def _router(resource: Resource) -> APIRouter:
     @router.post(
         "",
         operation_id=f"create{noun}",
-        summary=f"Create a {resource.noun}",
+        summary=f"Create {article} {resource.noun}",
         status_code=201,
         response_model=edited,
         responses=PROBLEMS,
@@ -116,7 +117,7 @@ def _router(resource: Resource) -> APIRouter:
     @router.patch(
         "/{row_id}",
         operation_id=f"patch{noun}",
-        summary=f"Change a {resource.noun}",
+        summary=f"Change {article} {resource.noun}",
         response_model=edited,
         responses=PROBLEMS,
     )
@@ -128,7 +129,7 @@ def _router(resource: Resource) -> APIRouter:
     @router.delete(
         "/{row_id}",
         operation_id=f"delete{noun}",
-        summary=f"Delete a {resource.noun}, or deactivate one that bookings refer to",
+        summary=f"Delete {article} {resource.noun}, or deactivate one that bookings refer to",
         responses=PROBLEMS,
     )
     async def delete(row_id: RowId, context: ContextDependency) -> RemovalOut:
