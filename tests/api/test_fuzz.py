@@ -19,7 +19,7 @@ from tests.clinics import PROVIDER, ROOM, RULE, TYPE, booking, coming_monday, sm
 from tests.faults.service import service
 
 ROOT = Path(__file__).parent.parent.parent
-EXAMPLES = 15
+EXAMPLES = 6
 """Generated requests for each route, beside those at the edges of its schema."""
 CHECKS = [
     checks.not_a_server_error,
@@ -101,9 +101,9 @@ def served() -> Iterator[Served]:
         ) as (_, base),
     ):
         found = Served(base)
-        found.restore()
-        found.solve_one()
         with found.client:
+            found.restore()
+            found.solve_one()
             yield found
 
 
