@@ -485,16 +485,16 @@ def _parse_yaml(document: bytes, invalid: type[InvalidFileError]) -> object:
         value = YAML(typ="safe", pure=True).load(document.decode())
         _require_bounded(value)
         orjson.dumps(value)  # what JSON cannot say, no field takes
-        return value
     except Exception as error:  # scalars that cannot be built raise whatever building raised
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "document"
         problem = getattr(error, "problem", None) or "cannot be read"
         raise invalid([Fault(place, f"not YAML: {problem}")]) from None
+    return value
 
 
 def _require_bounded(value: object) -> None:
-    """Refuse a document of aliases that stand for more than a file could hold, or for themselves."""
+    """Refuse aliases that stand for more than a file could hold, or for themselves."""
     left = MAX_VALUES
     waiting = [value]
     while waiting:

@@ -48,6 +48,7 @@ KNOWN = {
 
 schema = schemathesis.openapi.from_path(ROOT / "docs" / "openapi.json")
 schema.config.seed = 1
+schema.config.phases.coverage.unexpected_methods = set()
 schema.config.generation.update(max_examples=EXAMPLES, deterministic=True, database="none")
 
 
@@ -147,6 +148,5 @@ def test_every_answer_is_as_published(case: schemathesis.Case, clinic: Served) -
     case.query = steer(case.query, known)
     case.body = steer(case.body, known)
     if case.path == "/what-if" and isinstance(case.body, dict):
-        if case.body.get("time_limit_seconds", 30) != 1:
-            case.body["time_limit_seconds"] = 1
+        case.body |= {"time_limit_seconds": 1}  # it is solved, too
     case.call_and_validate(base_url=clinic.base, checks=CHECKS)
