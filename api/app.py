@@ -14,7 +14,19 @@ from types import FrameType
 
 from fastapi import FastAPI
 
-from api import bookings, clinic, errors, health, holds, keys, logs, metrics, slots, what_if
+from api import (
+    bookings,
+    clinic,
+    errors,
+    health,
+    holds,
+    keys,
+    logs,
+    metrics,
+    openapi,
+    slots,
+    what_if,
+)
 from api.callers import Callers
 from api.catalogue import build_routers
 from api.context import Context
@@ -70,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
         metrics.router,
     ):
         app.include_router(router)
+    openapi.install(app)
     return app
 
 

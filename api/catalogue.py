@@ -85,6 +85,7 @@ def _router(resource: Resource) -> APIRouter:
     router = APIRouter(prefix=f"/{path}", tags=[path])
     model = resource.model
     noun = resource.noun.title().replace(" ", "")
+    article = "an" if noun[0] in "AEIOU" else "a"
     new = _partial(model, f"{noun}Create", only="id")
     changes = _partial(model, f"{noun}Patch")
     edited = _with_conflicts(model)
@@ -116,7 +117,7 @@ def _router(resource: Resource) -> APIRouter:
         "",
         operation_id=f"create{noun}",
         dependencies=[allow("manager")],
-        summary=f"Create a {resource.noun}",
+        summary=f"Create {article} {resource.noun}",
         status_code=201,
         response_model=edited,
         responses=PROBLEMS,
@@ -137,7 +138,7 @@ def _router(resource: Resource) -> APIRouter:
         "/{row_id}",
         operation_id=f"patch{noun}",
         dependencies=[allow("manager")],
-        summary=f"Change a {resource.noun}",
+        summary=f"Change {article} {resource.noun}",
         response_model=edited,
         responses=PROBLEMS,
     )
@@ -157,7 +158,7 @@ def _router(resource: Resource) -> APIRouter:
         "/{row_id}",
         operation_id=f"delete{noun}",
         dependencies=[allow("manager")],
-        summary=f"Delete a {resource.noun}, or deactivate one that bookings refer to",
+        summary=f"Delete {article} {resource.noun}, or deactivate one that bookings refer to",
         responses=PROBLEMS,
     )
     async def delete(
