@@ -11,9 +11,11 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import bookings, clinic, errors, health, holds, logs, slots, what_if
+from api import bookings, clinic, errors, health, holds, logs, slots, stats, what_if
 from api.catalogue import build_routers
 from api.context import Context
+from api.hub import telling
+from api.jobs import working
 from api.runner import running
 from api.settings import Settings, read_settings
 from data.desk import Desk
@@ -29,9 +31,10 @@ def create_app(settings: Settings) -> FastAPI:
         if settings.database_url is None:
             raise RuntimeError("DATABASE_URL is not set; start the service with slotwright serve")
         engine = create_engine(settings.database_url)
-        app.state.context = Context(settings, engine, Desk(engine))
-        async with running(settings):
-            yield
+        async with telling(settings, engine) as audience:
+            app.state.context = Context(settings, engine, Desk(engine, audience), audience)
+            async with running(settings), working(settings, engine, audience):
+                yield
         await engine.dispose()
 
     app = FastAPI(
@@ -49,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         clinic.router,
         *build_routers(),
         what_if.router,
+        stats.router,
         health.router,
     ):
         app.include_router(router)

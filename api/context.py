@@ -10,15 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.settings import Settings
 from data.desk import Desk
+from data.events import Audience
 
 
 @dataclass(frozen=True)
 class Context:
-    """The service's settings, its database and its booking desk."""
+    """The service's settings, its database, its booking desk, and whom it tells of bookings."""
 
     settings: Settings
     engine: AsyncEngine
     desk: Desk
+    audience: Audience
 
 
 def _context(request: Request) -> Context:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    false,
     func,
     or_,
     select,
@@ -32,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from models import bookings as book_tables
 from models import clinic as tables
-from models import journal, what_if
+from models import journal, operations, what_if
 from models.base import Base
 from solver.clinic import (
     AppointmentType,
@@ -64,6 +65,7 @@ IDEMPOTENCY_KEYS = _table(journal.IdempotencyKey)
 AUDIT_LOG = _table(journal.AuditEntry)
 WHAT_IF_RUNS = _table(what_if.WhatIfRun)
 WHAT_IF_EVENTS = _table(what_if.WhatIfEvent)
+OUTBOX = _table(operations.OutboxEvent)
 
 HAS_RUN_OUT: ColumnElement[bool] = and_(
     BOOKINGS.c.status == "held", BOOKINGS.c.expires_at <= func.statement_timestamp()
@@ -84,6 +86,8 @@ class Part:
     """Types whose bookings are wanted wherever they are if a cap counts them."""
     patient_refs: Collection[str] = ()
     """Patients whose bookings are wanted wherever they are."""
+    bookings: bool = True
+    """False leaves all bookings out."""
 
 
 WHOLE = Part()
@@ -124,7 +128,7 @@ async def load_clinic(
         values["capped_type_ids"] = list(part.capped_type_ids)
     if part.patient_refs:
         values["patient_refs"] = list(part.patient_refs)
-    row = (await connection.execute(_statement(frozenset(values)), values)).one()
+    row = (await connection.execute(_statement(frozenset(values), part.bookings), values)).one()
     settings, providers, rooms, types, availability, rules, bookings = map(orjson.loads, row)
     return Clinic(
         ClinicSettings(*settings[0]),
@@ -154,7 +158,7 @@ _date = cache(lambda text: None if text is None else dt.date.fromisoformat(text)
 
 
 @cache
-def _statement(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
+def _statement(given: frozenset[str], with_bookings: bool) -> Select[*tuple[Any, ...]]:
     """Return the statement for what is `given`: dates, providers, rooms, a type."""
 
     def is_of(name: str, column: ColumnElement[Any], *, or_unset: bool = False) -> Any:
@@ -175,6 +179,8 @@ def _statement(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
         )
         near = bookings.date.between(bindparam("day_before"), bindparam("day_after"))
     wanted = or_(is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id))
+    if not with_bookings:
+        wanted = false()
     if "capped_type_ids" in given:
         capped = select(TYPES.c.id).where(
             is_of("capped_type_ids", TYPES.c.id), TYPES.c.daily_cap.is_not(None)

@@ -7,10 +7,16 @@ from alembic import context
 from sqlalchemy import Connection
 
 from data.engine import create_engine
-from models import bookings, clinic, journal, what_if
+from models import bookings, clinic, journal, operations, what_if
 from models.base import Base
 
-TABLES = (bookings, clinic, journal, what_if)  # imported so that the metadata knows them
+TABLES = (
+    bookings,
+    clinic,
+    journal,
+    operations,
+    what_if,
+)  # imported so that the metadata knows them
 
 
 def _run(connection: Connection) -> None:

@@ -48,7 +48,7 @@ async def empty_tables(engine: AsyncEngine) -> None:
         await connection.execute(
             text(
                 f"TRUNCATE {TABLES}, resource_days, idempotency_keys, audit_log,"
-                " what_if_runs, what_if_events"
+                " what_if_runs, what_if_events, daily_statistics, job_runs, outbox"
             )
         )
         await connection.execute(
