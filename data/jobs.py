@@ -90,7 +90,7 @@ def mark_no_shows(grace_minutes: int) -> Work:
 
     async def work(connection: AsyncConnection, _: dt.datetime) -> Sequence[Row[Any]]:
         marked = await connection.execute(_MARK_NO_SHOWS, {"grace": grace_minutes})
-        return marked.all()
+        return list(marked)
 
     return work
 
