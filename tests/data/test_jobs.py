@@ -116,9 +116,11 @@ async def test_a_check_in_under_way_wins(engine: AsyncEngine) -> None:
 
 async def waits_for_a_lock(engine: AsyncEngine) -> None:
     query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    async with engine.connect() as connection:
-        while not (await connection.execute(query)).scalar_one():
-            await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        waiting = 0
+        while not waiting:
+            async with engine.connect() as connection:  # a transaction sees one moment only
+                waiting = (await connection.execute(query)).scalar_one()
 
 
 @pytest.mark.parametrize("commits", [True, False])
