@@ -42,6 +42,8 @@ class Job:
         async with self._at_work:
             try:
                 hours = await do_due_hours(self._engine, self._name, self._work, self._audience)
+            except asyncio.CancelledError:  # the service stops, and with it the task
+                return
             except Exception as error:
                 if not self._is_failing:
                     log.warning("job_failed", job=self._name, error=type(error).__name__)
