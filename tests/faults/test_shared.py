@@ -1,18 +1,22 @@
 """Several service processes, real proxies and real Redis: one count, and no forged address."""
 
 import contextlib
+import datetime as dt
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from data.embedded import EmbeddedPostgres
+from tests.clinics import coming_monday
 from tests.faults.service import SLOTWRIGHT, service
-from tests.faults.test_faults import demanding_run, long_day
 from tests.redis_server import redis_server
 
 
@@ -44,15 +48,30 @@ def test_two_services_share_one_count(tmp_path: Path) -> None:
             assert {answer.status_code for answer in found} == {422}
 
 
+def of_a_coming_week(name: str) -> dict[str, Any]:
+    """A file of a benchmark instance that keeps the solver busy, moved by whole weeks."""
+    place = Path(__file__).parents[2] / "benchmarks" / "instances"
+    start = dt.date.fromisoformat(json.loads((place / "l0.run.json").read_text())["start_date"])
+    ahead = coming_monday() - start
+    moved: dict[str, Any] = json.loads(
+        re.sub(
+            r"\b\d{4}-\d\d-\d\d\b",
+            lambda found: (dt.date.fromisoformat(found[0]) + ahead).isoformat(),
+            (place / f"l0.{name}.json").read_text(),
+        )
+    )
+    return moved
+
+
 def test_a_service_told_to_end_leaves_its_run_and_its_streams(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path / "database", durable=False) as database:
         with (
             service("serve", DATABASE_URL=database.url) as (process, base),
             httpx.Client(base_url=base, timeout=30) as client,
         ):
-            assert client.post("/clinic/import", json=long_day()).status_code == 200
-            run = demanding_run()
-            run["scenarios"] = [{"name": name, "changes": []} for name in ("baseline", "b", "c")]
+            loaded = client.post("/clinic/import", json=of_a_coming_week("clinic"))
+            assert loaded.status_code == 200
+            run = of_a_coming_week("run") | {"time_limit_seconds": 120}
             key = client.post("/what-if", json=run).json()["id"]
             with client.stream("GET", f"/what-if/{key}/events") as stream:
                 lines = stream.iter_lines()
