@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 
+from api.access import allow
 from api.context import ContextDependency
 from api.errors import PROBLEMS
 from data import stats
@@ -58,6 +59,7 @@ class StatsOut(BaseModel):
 @router.get(
     "/stats",
     operation_id="getStatistics",
+    dependencies=[allow("viewer", "statistics")],
     summary="Figures per date and provider",
     response_model=list[StatsOut],
     responses={status: PROBLEMS[status] for status in (404, 422, 503)},
