@@ -25,7 +25,7 @@ from ortools.linear_solver import pywraplp
 from solver.clinic import DAY_MINUTES
 from solver.instance import Instance, Put, Task
 from solver.joint import Columns, Layout
-from solver.timeline import Ints
+from solver.timeline import Bools, Ints
 
 type Floats = NDArray[np.float64]
 
@@ -397,7 +397,8 @@ class Market:
 
     def _may(self, task: Task) -> Bools:
         on_date: Bools = np.isin(self._day, task.days)
-        return on_date & ((task.provider < 0) | (self._provider == task.provider))
+        on_date &= (task.provider < 0) | (self._provider == task.provider)
+        return on_date
 
     def _lay_out_ends(self, instance: Instance) -> None:
         """[moments, kinds, pairs] where a busy span may end, and the moment at which it begins."""

@@ -30,8 +30,8 @@ ROOMS = 2
 """The most rooms offered at one type and start of a block, beside those that are in use."""
 
 
-WAITING = 15
-"""The most tasks without a place that a block takes on: small models are where time is best spent."""
+WAITING = 5
+"""The most tasks without a place that a block takes on, for each of its provider-days."""
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,11 @@ class Blocks:
     def __init__(self, instance: Instance, seed: int) -> None:
         self._instance = instance
         self._chance = np.random.default_rng(seed)
-        self.pairs = 6.0 if len(instance.dates) > 1 else 3.0
+        self.pairs = 4.0
 
     def adapt(self, *, is_proved: bool) -> None:
         """Take larger blocks after one that was solved to the end, smaller ones after others."""
-        self.pairs = min(30.0, self.pairs * 1.04) if is_proved else max(2.0, self.pairs * 0.93)
+        self.pairs = min(30.0, self.pairs * 1.08) if is_proved else max(2.0, self.pairs * 0.93)
 
     def choose(
         self,
@@ -175,7 +175,7 @@ class Blocks:
         fits.sort(key=lambda i: -weight[i])
         return Block(
             pairs,
-            tuple((i, waiting[i]) for i in fits[:WAITING]),
+            tuple((i, waiting[i]) for i in fits[: WAITING * len(pairs)]),
             with_gap,
             work_limit,
             int(chance.integers(1 << 30)),

@@ -37,7 +37,7 @@ EXACT_UP_TO = 3000
 """Columns that one model takes in whole."""
 SIFTED_UP_TO = 200_000
 """Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
-CLOSED_UP_TO = 12_000
+CLOSED_UP_TO = 5_000
 """Columns with which one model may settle the priorities."""
 PRIORITY_SHARE = 0.65
 """The part of the time that the priorities may take."""
@@ -255,7 +255,7 @@ class _Rounds:
         self._search = search
         self._columns = columns
         self._blocks = Blocks(search.instance, search.seed)
-        self._team = Team(search.instance, search.workers, search.watch("priority"))
+        self._team = Team(search.instance, search.workers, Watch(search.over, self._tell))
         self._solving: dict[Future[Answer], Block] = {}
         self._bounding: Future[float] | None = None
         self._relaxing: Future[Relaxed] | None = None
@@ -276,11 +276,15 @@ class _Rounds:
                 ]
                 wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
                 self._receive()
-                stage: StageName = "score" if self._is_about_score() else "priority"
-                value, best = getattr(search.totals, stage), getattr(search.bounds, stage)
-                search.tell(stage, value, best)
+                self._tell()
         finally:
             self._team.end()
+
+    def _tell(self, _value: float = 0.0, _bound: float = 0.0) -> None:
+        """Tell how far the whole is; what a block has reached says little."""
+        search = self._search
+        name: StageName = "score" if self._is_about_score() else "priority"
+        search.tell(name, getattr(search.totals, name), getattr(search.bounds, name))
 
     def _is_about_score(self) -> bool:
         search = self._search

@@ -1,4 +1,4 @@
-"""Random problems so small that every legal plan can be gone through."""
+"""Random problems: tiny ones, of which every legal plan can be gone through, and a busy one."""
 
 import datetime as dt
 from random import Random
@@ -152,3 +152,62 @@ def _request(
         preferred=chance.choice((None, (540, 600), (600, 720))),
         patient_ref=chance.choice((None, None, None, "ann", "bob")),
     )
+
+
+def busy_problem(seed: int, requests: int = 40) -> Problem:
+    """Two days of a clinic that is asked for more than it can give."""
+    chance = Random(seed)
+    skills, equipment = ("gp", "derma"), ("ecg", "couch")
+    kinds = [
+        AppointmentType(
+            uid(3, number),
+            f"T{number}",
+            duration_minutes=minutes,
+            buffer_after=chance.choice((0, 5)),
+            required_skills=frozenset({skills[number % 2]}),
+            required_equipment=frozenset(equipment[: number % 3]),
+            daily_cap=chance.choice((None, None, 8)),
+        )
+        for number, minutes in enumerate((15, 20, 30, 45, 60))
+    ]
+    providers = [
+        Provider(
+            uid(1, number),
+            f"P{number}",
+            skills=frozenset(skills if number else skills[:1]),
+            daily_cap=chance.choice((None, 8)),
+            buffer_after=chance.choice((0, 5)),
+        )
+        for number in range(3)
+    ]
+    rooms = [
+        Room(
+            uid(2, number),
+            f"R{number}",
+            equipment=frozenset(equipment[: 2 - number % 3]),
+            turnover_minutes=chance.choice((0, 5)),
+        )
+        for number in range(3)
+    ]
+    clinic = Clinic(
+        ClinicSettings("Busy", "Europe/Berlin", grid_minutes=5),
+        tuple(providers),
+        tuple(rooms),
+        tuple(kinds),
+        tuple(
+            Availability(480, 720, provider_id=p.id, weekday=day)
+            for p in providers
+            for day in (1, 2)
+        ),
+        (
+            OverbookingRule(
+                uid(4, 0), appointment_type_id=kinds[0].id, max_overlap=1, max_per_day=1
+            ),
+        ),
+        (
+            Booking(uid(5, 0), providers[0].id, rooms[0].id, kinds[0].id, MONDAY, 540, "ann"),
+            Booking(uid(5, 1), providers[1].id, rooms[1].id, kinds[2].id, MONDAY, 603, "bob"),
+        ),
+    )
+    asked = [_request(chance, number, kinds, providers, 2) for number in range(requests)]
+    return Problem(clinic, MONDAY, 2, tuple(asked), BEFORE)

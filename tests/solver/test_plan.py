@@ -1,12 +1,15 @@
 """The planner against every legal plan there is, and its manners."""
 
+from dataclasses import replace
+
 import pytest
 
 from solver.greedy import greedy
 from solver.plan import solve
-from solver.problem import Plan
+from solver.problem import Plan, Progress, Request
 from tests.brute_force import BruteForce, TooManyPlansError, Value
-from tests.tiny import tiny_problem
+from tests.strategies import MONDAY
+from tests.tiny import busy_problem, tiny_problem
 
 BATCH = 20
 
@@ -23,12 +26,12 @@ def told(plan: Plan) -> Value:
     )
 
 
-@pytest.mark.parametrize("batch", range(15))
+@pytest.mark.parametrize("batch", range(12))
 def test_every_stage_is_as_good_as_the_best_of_all_legal_plans(batch: int) -> None:
     solved = 0
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
         problem = tiny_problem(seed)
-        every = BruteForce(problem, most=1500)
+        every = BruteForce(problem, most=1000)
         try:
             best = every.run()
         except TooManyPlansError:
@@ -41,3 +44,66 @@ def test_every_stage_is_as_good_as_the_best_of_all_legal_plans(batch: int) -> No
         assert every.value_of(first) == told(first) <= best
         solved += 1
     assert solved > BATCH / 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_not_solved_whole_is_legal_and_no_worse_than_greedy(workers: int) -> None:
+    problem = busy_problem(1)
+    every = BruteForce(problem)
+    told_so_far: list[Progress] = []
+
+    plan = solve(problem, time_limit=4, workers=workers, on_progress=told_so_far.append)
+
+    assert every.value_of(plan) == told(plan) >= told(greedy(problem))
+    assert all(stage.bound >= stage.objective for stage in plan.stages)
+    assert told_so_far
+    seconds = [progress.seconds for progress in told_so_far]
+    assert seconds == sorted(seconds)
+    priorities = [p.objective for p in told_so_far if p.stage == "priority"]
+    assert priorities == sorted(priorities)
+    assert all(progress.bound >= progress.objective for progress in told_so_far)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stop_keeps_the_best_plan_so_far(workers: int) -> None:
+    problem = busy_problem(2)
+    asked = 0
+
+    def should_stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 3
+
+    plan = solve(problem, time_limit=600, workers=workers, should_stop=should_stop)
+
+    assert plan.status == "stopped"
+    assert BruteForce(problem).value_of(plan) == told(plan) >= told(greedy(problem))
+
+
+def test_no_time_at_all_leaves_the_greedy_plan() -> None:
+    problem = busy_problem(3)
+    first, plan = greedy(problem), solve(problem, time_limit=0)
+    assert plan.status == "feasible"
+    assert plan.placements == first.placements
+    assert told(plan) == told(first)
+
+
+def test_the_same_seed_gives_the_same_plan() -> None:
+    for seed in (3, 14, 15, 92):
+        problem = tiny_problem(seed)
+        plans = [solve(problem, time_limit=60, seed=7, workers=1) for _ in range(2)]
+        assert plans[0].status in {"optimal", "infeasible"}
+        assert plans[0].placements == plans[1].placements
+        assert plans[0].moves == plans[1].moves
+
+
+def test_requests_that_are_alike_are_placed_as_often_as_there_is_room() -> None:
+    problem = busy_problem(4, requests=0)
+    kind = problem.clinic.appointment_types[4]
+    alike = tuple(Request(f"r#{n}", kind.id, dates=frozenset({MONDAY})) for n in range(1, 30))
+    problem = replace(problem, requests=alike)
+    plan = solve(problem, time_limit=60, workers=1)
+    ids = [placement.id for placement in plan.placements]
+    assert len(set(ids)) == len(ids) > 0
+    assert BruteForce(problem).value_of(plan) == told(plan)
+    assert plan.stages[0].is_proved

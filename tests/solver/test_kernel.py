@@ -1,0 +1,49 @@
+"""The bounds of the relaxation: never below what some plan reaches, and near it."""
+
+import pytest
+
+from solver.instance import Instance
+from solver.joint import Watch
+from solver.kernel import Market
+from solver.neighbourhood import close, relax
+from solver.plan import solve
+from tests.tiny import busy_problem, tiny_problem
+
+UNWATCHED = Watch(lambda: False, lambda _value, _bound: None)
+
+
+def test_no_plan_exceeds_a_bound() -> None:
+    tried = 0
+    for seed in range(60):
+        problem = tiny_problem(seed)
+        if problem.movable or not problem.requests:
+            continue
+        instance = Instance(problem)
+        reached = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
+        assert relax(instance, UNWATCHED, 60).bound >= reached - 1e-6
+        if any(kind.regular.any() for kind in instance.kinds):
+            market = Market(instance).bound(time_limit=60, should_stop=lambda: False, rounds=30)
+            assert market >= reached - 1e-6
+            tried += 1
+    assert tried > 10
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_market_comes_near_the_sifted_relaxation(seed: int) -> None:
+    instance = Instance(busy_problem(seed))
+    sifted = relax(instance, UNWATCHED, 60).bound
+    market = Market(instance).bound(time_limit=60, should_stop=lambda: False, rounds=150)
+    assert market < 1.1 * sifted
+
+
+def test_fixing_by_reduced_worth_loses_no_better_plan() -> None:
+    for seed in range(60):
+        problem = tiny_problem(seed)
+        if problem.movable or not problem.requests:
+            continue
+        instance = Instance(problem)
+        best = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
+        relaxed = relax(instance, UNWATCHED, 60)
+        outcome, _ = close(instance, UNWATCHED, relaxed, [], 60)
+        assert outcome.puts is not None
+        assert instance.totals(outcome.puts).priority == best
