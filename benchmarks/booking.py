@@ -19,7 +19,6 @@ import numpy as np
 
 from benchmarks import write_path
 from benchmarks.measure import Figure, Meter, Ratio, Suite
-from benchmarks.service import database
 
 WRITERS = 16
 PROVIDERS, ROOMS = 5, 8
@@ -102,11 +101,11 @@ def run(meter: Meter) -> Suite:
     """Return the figures of the suite."""
     attempts = 600 if meter.quick else 3000
     meter.look(20)
-    with database() as url:
-        rounds, count = (3, 100) if meter.quick else (10, 200)
-        path = asyncio.run(write_path.run(url, rounds=rounds, count=count))
-        meter.look(20)
-        ways = asyncio.run(_run(url, attempts))
+    url = meter.new_database()
+    rounds, count = (3, 100) if meter.quick else (10, 200)
+    path = asyncio.run(write_path.run(url, rounds=rounds, count=count))
+    meter.look(20)
+    ways = asyncio.run(_run(url, attempts))
     meter.look(20)
     return Suite(
         figures=[

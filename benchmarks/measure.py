@@ -8,10 +8,17 @@ things for a while.
 from __future__ import annotations
 
 import gc
+import os
+import re
+import resource
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import orjson
@@ -150,10 +157,13 @@ class Meter:
     ----------
     quick
         Whether suites take the least that still tells something.
+    new_database
+        Returns the URL of an empty database.
     """
 
-    def __init__(self, *, quick: bool) -> None:
+    def __init__(self, *, quick: bool, new_database: Callable[[], str]) -> None:
         self.quick = quick
+        self.new_database = new_database
         self.yardstick: list[float] = []
 
     def look(self, times: int = 3) -> None:
@@ -171,6 +181,64 @@ class Meter:
             if number >= warm_up:
                 samples.append(ms)
         return tuple(samples)
+
+
+def peak_mib(pid: int | str = "self") -> float:
+    """Return a process's peak memory.
+
+    What the system tells of a process's resources begins with what its parent had when it was
+    started, so the process's own count is read where there is one.
+    """
+    status = Path(f"/proc/{pid}/status")
+    if status.exists():
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found is not None:
+            return round(int(found[1]) / 1024, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+class TreePeak:
+    """The peak memory of this process and all that come from it while a block runs, in `mib`.
+
+    Shared pages are counted once (proportional set size). Looked at four times a second; without
+    ``/proc`` it is this process's own peak.
+    """
+
+    def __enter__(self) -> Self:
+        self.mib = 0.0
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._is_over.set()
+        self._thread.join()
+        self.mib = max(self.mib, peak_mib())
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(0.25):
+            self.mib = max(self.mib, sum(_pss_mib(pid) for pid in _tree(os.getpid())))
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in path.read_text().split():
+                yield from _tree(int(child))
+
+
+def _pss_mib(pid: int) -> float:
+    with suppress(OSError):
+        found = re.search(r"Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
+        return int(found[1]) / 1024 if found else 0.0
+    return 0.0
 
 
 def _timed(call: Callable[[], object]) -> float:

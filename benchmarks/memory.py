@@ -6,16 +6,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import resource
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks.clinics import make_clinic
-from benchmarks.measure import Figure, Meter, Ratio, Suite
+from benchmarks.measure import Figure, Meter, Ratio, Suite, peak_mib
 from benchmarks.over_http import ask
-from benchmarks.service import coming_monday, database, fill, query, service
+from benchmarks.service import coming_monday, fill, query, service
 from benchmarks.slots import SIZES, queries, requests
 
 QUERIES = 20
@@ -34,12 +31,11 @@ def run(meter: Meter) -> Suite:
         mib = _apart(providers, rooms)
         size = float(providers)
         figures.append(Figure(IN_PROCESS, label, "MiB", (mib,), size=size, tolerance=TOLERANCE))
-    with database() as url:
-        for providers, rooms in SIZES[:1] if meter.quick else SIZES:
-            peak = _of_service(url, providers, rooms)
-            if peak is not None:
-                label = f"{providers} × {rooms}"
-                figures.append(Figure(OF_SERVICE, label, "MiB", (peak,), tolerance=TOLERANCE))
+    url = meter.new_database()
+    for providers, rooms in SIZES[:1] if meter.quick else SIZES:
+        peak = _of_service(url, providers, rooms)
+        label = f"{providers} × {rooms}"
+        figures.append(Figure(OF_SERVICE, label, "MiB", (peak,), tolerance=TOLERANCE))
     largest = figures[len(sizes)].median / figures[0].median
     return Suite(
         figures, [Ratio(f"memory of queries, {figures[len(sizes)].label} to none", largest)]
@@ -51,25 +47,21 @@ def _apart(providers: int, rooms: int) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def _of_service(url: str, providers: int, rooms: int) -> float | None:
-    """Return the peak memory of a service with one process after some queries, where it is told."""
+def _of_service(url: str, providers: int, rooms: int) -> float:
+    """Return the peak memory of a service with one process after some queries."""
     clinic, monday = make_clinic(providers, rooms), coming_monday()
     fill(url, clinic, monday)
     paths = [query(request, monday) for request in requests(clinic, QUERIES)]
     with service(url) as running:
         asyncio.run(ask(running, paths, at_once=4, count=QUERIES * 3))
-        status = Path(f"/proc/{running.pid}/status")
-        if not status.exists():
-            return None
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return None if found is None else round(int(found[1]) / 1024, 1)
+        return peak_mib(running.pid)
 
 
 def _main(providers: int, rooms: int) -> None:
     if rooms:
         for call in queries(make_clinic(providers, rooms), QUERIES):
             call()
-    print(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1))
+    print(peak_mib())
 
 
 if __name__ == "__main__":

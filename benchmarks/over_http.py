@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Ratio, Suite
-from benchmarks.service import Service, coming_monday, database, fill, query, service
+from benchmarks.service import Service, coming_monday, fill, query, service
 from benchmarks.slots import SIZES, requests
 from solver.clinic import Clinic
 
@@ -26,26 +26,26 @@ def run(meter: Meter) -> Suite:
     """Return the figures of the suite."""
     monday = coming_monday()
     figures: list[Figure] = []
-    with database() as url:
-        for providers, rooms in SIZES[:1] if meter.quick else SIZES:
-            clinic = make_clinic(providers, rooms)
-            fill(url, clinic, monday)
-            paths = [query(request, monday) for request in requests(clinic, 100)]
-            with service(url) as running:
-                count = 60 if meter.quick else 300
-                meter.look(20)
-                samples, _ = asyncio.run(ask(running, paths, at_once=1, count=count + 20))
-                meter.look(20)
-                figures.append(
-                    Figure(
-                        ONE_BY_ONE,
-                        f"{providers} × {rooms}",
-                        "ms",
-                        tuple(samples[20:]),
-                        size=providers * rooms,
-                    )
+    url = meter.new_database()
+    for providers, rooms in SIZES[:1] if meter.quick else SIZES:
+        clinic = make_clinic(providers, rooms)
+        fill(url, clinic, monday)
+        paths = [query(request, monday) for request in requests(clinic, 100)]
+        with service(url) as running:
+            count = 60 if meter.quick else 300
+            meter.look(20)
+            samples, _ = asyncio.run(ask(running, paths, at_once=1, count=count + 20))
+            meter.look(20)
+            figures.append(
+                Figure(
+                    ONE_BY_ONE,
+                    f"{providers} × {rooms}",
+                    "ms",
+                    tuple(samples[20:]),
+                    size=providers * rooms,
                 )
-        figures += _under_load(meter, url, make_clinic(*SIZES[0]))
+            )
+    figures += _under_load(meter, url, make_clinic(*SIZES[0]))
     of = {(figure.group, figure.label): figure for figure in figures}
     ratios = [
         Ratio(f"HTTP query, p99 in ms, {label}", of[ONE_BY_ONE, label].quantile(0.99), at_most=aim)

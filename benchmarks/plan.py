@@ -30,7 +30,7 @@ from benchmarks.instances import library
 from benchmarks.measure import Figure, Meter, Ratio, Suite
 from benchmarks.over_http import ask
 from benchmarks.planners.answer import Answer
-from benchmarks.service import Service, coming_monday, database, fill, query, service
+from benchmarks.service import Service, coming_monday, fill, query, service
 from benchmarks.slots import requests
 from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
@@ -226,13 +226,13 @@ def _slots_meanwhile(meter: Meter) -> Suite:
     clinic = make_clinic(5, 8)
     count = 100 if meter.quick else 400
     paths = [query(request, monday) for request in requests(clinic, 100)]
-    with database() as url:
-        fill(url, clinic, monday)
-        with service(url) as running:
-            asyncio.run(ask(running, paths, at_once=1, count=50))
-            quiet, _ = asyncio.run(ask(running, paths, at_once=1, count=count))
-            with _a_run(running, clinic, monday):
-                busy, _ = asyncio.run(ask(running, paths, at_once=1, count=count))
+    url = meter.new_database()
+    fill(url, clinic, monday)
+    with service(url) as running:
+        asyncio.run(ask(running, paths, at_once=1, count=50))
+        quiet, _ = asyncio.run(ask(running, paths, at_once=1, count=count))
+        with _a_run(running, clinic, monday):
+            busy, _ = asyncio.run(ask(running, paths, at_once=1, count=count))
     group = "A slot query, 5 × 8, over HTTP"
     times = {
         name: Figure(group, name, "ms", tuple(samples), tolerance=None)

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Suite
-from benchmarks.service import coming_monday, database, fill
+from benchmarks.service import coming_monday, fill
 from benchmarks.slots import requests
 from data.engine import create_engine
 from data.snapshot import Snapshots
@@ -36,18 +36,18 @@ def run(meter: Meter) -> Suite:
         clinic = make_clinic(providers, rooms)
         figures += _parts(meter, clinic, f"{providers} × {rooms}", 25 if meter.quick else 100)
     monday = coming_monday()
-    with database() as url:
-        for providers, rooms in sizes[:1] if meter.quick else SIZES[::2]:
-            clinic = make_clinic(providers, rooms)
-            fill(url, clinic, monday)
-            meter.look(10)
-            first, again = asyncio.run(_loads(url, 30 if meter.quick else 60))
-            label = f"{providers} × {rooms}"
-            size = float(providers)
-            figures += [
-                Figure("snapshot, all rows", label, "ms", tuple(first), size=size),
-                Figure("snapshot, rows kept", label, "ms", tuple(again), size=size),
-            ]
+    url = meter.new_database()
+    for providers, rooms in sizes[:1] if meter.quick else SIZES[::2]:
+        clinic = make_clinic(providers, rooms)
+        fill(url, clinic, monday)
+        meter.look(10)
+        first, again = asyncio.run(_loads(url, 30 if meter.quick else 60))
+        label = f"{providers} × {rooms}"
+        size = float(providers)
+        figures += [
+            Figure("snapshot, all rows", label, "ms", tuple(first), size=size),
+            Figure("snapshot, rows kept", label, "ms", tuple(again), size=size),
+        ]
     groups: dict[str, list[Figure]] = {}
     for figure in figures:
         groups.setdefault(figure.group, []).append(figure)

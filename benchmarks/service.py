@@ -11,12 +11,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 from urllib.parse import urlencode
 
+import asyncpg
 import httpx
+from sqlalchemy import make_url
 
 from benchmarks.clinics import as_document
 from data.clinic_file import ClinicFile
@@ -33,14 +37,41 @@ def coming_monday() -> dt.date:
     return day + dt.timedelta(days=(1 - day.isoweekday()) % 7)
 
 
-@contextmanager
-def database() -> Iterator[str]:
-    """Yield the URL of an embedded database of its own."""
-    with (
-        tempfile.TemporaryDirectory(prefix="slotwright-bench-") as directory,
-        EmbeddedPostgres(Path(directory)) as server,
-    ):
-        yield server.url
+class Databases:
+    """Empty databases on one embedded server, which starts when the first is asked for."""
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+        self._server: EmbeddedPostgres | None = None
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._held.close()
+
+    def new(self) -> str:
+        """Return the URL of a database of its own."""
+        if self._server is None:
+            directory = tempfile.TemporaryDirectory(prefix="slotwright-bench-")
+            path = Path(self._held.enter_context(directory))
+            self._server = self._held.enter_context(EmbeddedPostgres(path))
+        self._count += 1
+        name = f"bench{self._count}"
+        asyncio.run(_create(self._server.url, name))
+        return make_url(self._server.url).set(database=name).render_as_string()
+
+
+async def _create(url: str, name: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
 
 
 def fill(url: str, clinic: Clinic, monday: dt.date) -> None:
@@ -73,7 +104,12 @@ def service(url: str, workers: int = 1) -> Iterator[Service]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-c", "from api.cli import main; main()", "serve"]
     command += ["--port", f"{port}", "--workers", f"{workers}"]
-    environment = {**os.environ, "DATABASE_URL": url, "SLOTWRIGHT_RATE_LIMITS": "off"}
+    environment = {
+        **os.environ,
+        "DATABASE_URL": url,
+        "SLOTWRIGHT_RATE_LIMITS": "off",
+        "SLOTWRIGHT_LOG_LEVEL": "WARNING",
+    }
     base = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, env=environment) as process:
         try:

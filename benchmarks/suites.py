@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import booking, memory, over_http, plan, scale, slots
 from benchmarks.measure import Meter, Suite
+from benchmarks.service import Databases
 
 SUITES: dict[str, Callable[[Meter], Suite]] = {
     "slots": slots.run,
@@ -54,14 +55,14 @@ def run(
     """
     began = time.perf_counter()
     suites = {}
-    for name in names:
-        tell(name)
-        meter = Meter(quick=quick)
-        begin = time.perf_counter()
-        suite = SUITES[name](meter)
-        suites[name] = suite.as_json(meter.yardstick) | {
-            "seconds": round(time.perf_counter() - begin, 1)
-        }
+    with Databases() as databases:
+        for name in names:
+            tell(name)
+            meter = Meter(quick=quick, new_database=databases.new)
+            begin = time.perf_counter()
+            suite = SUITES[name](meter)
+            seconds = round(time.perf_counter() - begin, 1)
+            suites[name] = suite.as_json(meter.yardstick) | {"seconds": seconds}
     return {
         "made": {
             **_machine(),

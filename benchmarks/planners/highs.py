@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,6 @@ from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
 from benchmarks.planners.answer import Answer, Moment, answer, plan_of, whole_bound
-from benchmarks.planners.ours import children_mib
 from solver.instance import Instance, Put
 from solver.joint import Columns, JointModel
 from solver.problem import Problem
@@ -49,16 +49,16 @@ def plan(problem: Problem, limit: float) -> Answer:
         begin = time.perf_counter()
         log = _run([*command, str(model), str(solution), f"{limit}"], limit + GRACE_SECONDS)
         seconds = time.perf_counter() - begin
-        values, bound, is_optimal = _read(solution)
-    puts = _puts(joint, values) if values is not None else []
+        found = _Found.read(solution)
+    puts = [] if found.values is None else _puts(joint, found.values)
     return answer(
         problem,
         plan_of(instance, puts, seconds=seconds),
-        status="optimal" if is_optimal else "feasible" if puts else "nothing found",
-        bound=whole_bound(problem, bound),
+        status="optimal" if found.is_optimal else "feasible" if puts else "nothing found",
+        bound=whole_bound(problem, found.bound),
         seconds=seconds,
         building=building,
-        mib=children_mib(),
+        mib=found.mib,
         history=history(problem, log),
     )
 
@@ -73,13 +73,26 @@ def _run(command: list[str], seconds: float) -> str:
     return done.stdout
 
 
-def _read(path: Path) -> tuple[NDArray[np.float64] | None, float, bool]:
-    """Return the values, if any, the bound on the priority placed, and whether it is proved."""
-    if not path.exists():
-        return None, np.inf, False
-    with np.load(path) as solution:
-        values = solution["x"] if solution["x"].size else None
-        return values, -float(solution["bound"]), bool(solution["is_optimal"])
+@dataclass(frozen=True)
+class _Found:
+    """What the solver leaves behind; nothing when it had to be ended."""
+
+    values: NDArray[np.float64] | None = None
+    bound: float = np.inf
+    is_optimal: bool = False
+    mib: float = 0.0
+
+    @classmethod
+    def read(cls, path: Path) -> _Found:
+        if not path.exists():
+            return cls()
+        with np.load(path) as solution:
+            return cls(
+                solution["x"] if solution["x"].size else None,
+                -float(solution["bound"]),
+                bool(solution["is_optimal"]),
+                float(solution["mib"]),
+            )
 
 
 def _puts(joint: JointModel, values: NDArray[np.float64]) -> list[Put]:

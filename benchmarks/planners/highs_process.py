@@ -11,6 +11,8 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
+from benchmarks.measure import peak_mib
+
 
 def main(model: str, solution: str, seconds: float) -> None:
     """Solve for so many seconds and write what was found."""
@@ -30,6 +32,7 @@ def main(model: str, solution: str, seconds: float) -> None:
         x=np.empty(0) if result.x is None else result.x,
         bound=-np.inf if bound is None else bound,
         is_optimal=result.status == 0,
+        mib=peak_mib(),
     )
 
 

@@ -36,8 +36,9 @@ import numpy as np
 from pyjobshop import Model, Solution
 from pyjobshop.Model import Consumable, Machine, Mode, Renewable, Task
 
+from benchmarks.measure import peak_mib
 from benchmarks.planners.answer import Answer, Moment, answer, plan_of, whole_bound
-from benchmarks.planners.ours import WORKERS, own_mib
+from benchmarks.planners.ours import WORKERS
 from solver.clinic import DAY_MINUTES, Span
 from solver.instance import Instance, Put
 from solver.problem import Problem
@@ -70,7 +71,7 @@ def plan(problem: Problem, limit: float) -> Answer:
         bound=whole_bound(problem, wanted - result.lower_bound),
         seconds=seconds,
         building=building,
-        mib=own_mib(),
+        mib=peak_mib(),
         history=_history(problem, log, wanted),
     )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 from dataclasses import replace
 
+from benchmarks.measure import TreePeak, peak_mib
 from benchmarks.planners.answer import Answer, Moment, answer, whole_bound
 from solver.greedy import greedy
 from solver.plan import solve
@@ -22,7 +22,7 @@ def plan_greedily(problem: Problem, _: float) -> Answer:
         status=plan.status,
         bound=_bound(problem, plan),
         seconds=plan.seconds,
-        mib=own_mib(),
+        mib=peak_mib(),
     )
 
 
@@ -36,14 +36,15 @@ def plan(problem: Problem, limit: float) -> Answer:
             bound = whole_bound(problem, progress.bound)
             history.append(Moment(progress.seconds, progress.objective, bound))
 
-    plan = solve(problem, time_limit=limit, workers=WORKERS, on_progress=watch)
+    with TreePeak() as peak:
+        plan = solve(problem, time_limit=limit, workers=WORKERS, on_progress=watch)
     return answer(
         problem,
         plan,
         status=plan.status,
         bound=_bound(problem, plan),
         seconds=plan.seconds,
-        mib=own_mib() + WORKERS * children_mib(),
+        mib=peak.mib,
         history=history,
     )
 
@@ -51,16 +52,6 @@ def plan(problem: Problem, limit: float) -> Answer:
 def plan_regularly(problem: Problem, limit: float) -> Answer:
     """Plan without overbooking, which is what a peer can be asked for that knows none."""
     return plan(replace(problem, allow_overbooking=False), limit)
-
-
-def own_mib() -> float:
-    """Return this process's peak memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def children_mib() -> float:
-    """Return the peak memory of the largest process that this one started and that has ended."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def _priority(plan: Plan) -> float:
