@@ -247,11 +247,11 @@ class _Shop:
         return self._breaks(closed)
 
     def _breaks(self, spans: list[Span]) -> list[Span]:
-        """Return spans as breaks of one day: sorted, apart, whole ticks."""
+        """Return spans of one day, and all that is after it, as breaks: sorted, whole ticks."""
         tick = self._tick
         inside = [(max(0, start), min(DAY_MINUTES, end)) for start, end in spans]
         whole = [(start // tick, -(-end // tick)) for start, end in inside if start < end]
-        return merge(whole)
+        return merge([*whole, (self._day, 4 * self._day)])
 
     def _capacity(self) -> dict[tuple[int, int], int]:
         instance = self._instance
