@@ -81,7 +81,7 @@ def run(meter: Meter) -> Suite:
             figures += _figures(name, answers)
             ratios += _ratios(name, answers, size.gap)
         meter.look(20)
-    more = [_side_by_side(2.0 if meter.quick else 6.0), _slots_meanwhile(meter)]
+    more = [] if meter.quick else [_side_by_side(6.0), _slots_meanwhile()]
     ratios += [ratio for found in more for ratio in found.ratios]
     tree = None
     if not meter.quick:
@@ -220,11 +220,11 @@ def _side_by_side(seconds: float) -> Suite:
 # Slots meanwhile
 
 
-def _slots_meanwhile(meter: Meter) -> Suite:
+def _slots_meanwhile() -> Suite:
     """Ask for slots of a service that solves a run and of one that does not."""
     monday = coming_monday()
     clinic = make_clinic(5, 8)
-    count = 100 if meter.quick else 400
+    count = 400
     paths = [query(request, monday) for request in requests(clinic, 100)]
     url = meter.new_database()
     fill(url, clinic, monday)
