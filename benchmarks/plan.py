@@ -81,7 +81,7 @@ def run(meter: Meter) -> Suite:
             figures += _figures(name, answers)
             ratios += _ratios(name, answers, size.gap)
         meter.look(20)
-    more = [] if meter.quick else [_side_by_side(6.0), _slots_meanwhile()]
+    more = [] if meter.quick else [_side_by_side(6.0), _slots_meanwhile(meter.new_database())]
     ratios += [ratio for found in more for ratio in found.ratios]
     tree = None
     if not meter.quick:
@@ -220,13 +220,12 @@ def _side_by_side(seconds: float) -> Suite:
 # Slots meanwhile
 
 
-def _slots_meanwhile() -> Suite:
+def _slots_meanwhile(url: str) -> Suite:
     """Ask for slots of a service that solves a run and of one that does not."""
     monday = coming_monday()
     clinic = make_clinic(5, 8)
     count = 400
     paths = [query(request, monday) for request in requests(clinic, 100)]
-    url = meter.new_database()
     fill(url, clinic, monday)
     with service(url) as running:
         asyncio.run(ask(running, paths, at_once=1, count=50))
