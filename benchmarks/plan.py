@@ -130,6 +130,7 @@ def _row(instance: str, planner: str, answer: Answer | str) -> dict[str, Any]:
         "priority": answer.priority,
         "bound": answer.bound,
         "gap %": round(100 * answer.gap, 2),
+        "best known": library.best_known()[instance]["priority"]["objective"],
         "score": answer.score,
         "placed": answer.placed,
         "seconds": round(answer.seconds, 1),
