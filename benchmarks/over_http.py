@@ -32,7 +32,7 @@ def run(meter: Meter) -> Suite:
         fill(url, clinic, monday)
         paths = [query(request, monday) for request in requests(clinic, 100)]
         with service(url) as running:
-            count = 60 if meter.quick else 300
+            count = 60 if meter.quick else 200
             meter.look(20)
             samples, _ = asyncio.run(ask(running, paths, at_once=1, count=count + 20))
             meter.look(20)
@@ -78,7 +78,7 @@ def _under_load(meter: Meter, url: str, clinic: Clinic) -> list[Figure]:
     monday = coming_monday()
     fill(url, clinic, monday)
     paths = [query(request, monday) for request in requests(clinic, 100)]
-    seconds, rounds = (0.6, 2) if meter.quick else (1.5, 4)
+    seconds, rounds = (0.6, 2) if meter.quick else (1.0, 5)
     figures = []
     for workers in WORKERS:
         with service(url, workers) as running:

@@ -28,7 +28,7 @@ ENDS = "Ways to an answer, 5 × 8"
 
 def run(meter: Meter) -> Suite:
     """Return the figures of the suite."""
-    repeats = 40 if meter.quick else 300
+    repeats = 40 if meter.quick else 200
     figures = []
     for providers, rooms in SIZES:
         clinic, label = make_clinic(providers, rooms), f"{providers} × {rooms}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,6 +48,29 @@ def best_known() -> dict[str, Any]:
     """Return the best objectives and bounds known, by instance."""
     known: dict[str, Any] = orjson.loads((FOLDER / "best.json").read_bytes())
     return known
+
+
+def improve(rows: Iterable[dict[str, Any]]) -> None:
+    """Note values and bounds that are better than the best known.
+
+    Parameters
+    ----------
+    rows
+        Of the suite's table of plans. The score is that of plans with the best priority.
+    """
+    known = best_known()
+    for row in rows:
+        if row.get("faults") != 0 or row["planner"] == "ours, regular only":
+            continue
+        priority, score = known[row["instance"]]["priority"], known[row["instance"]]["score"]
+        if row["priority"] > (priority["objective"] or 0):
+            priority["objective"], score["objective"] = row["priority"], None
+        if row["priority"] == priority["objective"]:
+            score["objective"] = max(score["objective"] or 0, row["score"])
+        priority["bound"] = min(priority["bound"] or row["bound"], row["bound"])
+    lines = [f' "{name}": {orjson.dumps(value).decode()}' for name, value in known.items()]
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    (FOLDER / "best.json").write_text(text, encoding="utf-8")
 
 
 def write(name: str) -> None:
