@@ -18,7 +18,7 @@ from data import stats
 from data.clinic_file import BookingDate, Id, Strict
 from solver.kpis import decimal
 
-router = APIRouter(tags=["statistics"])
+router = APIRouter(tags=["stats"])
 
 
 class StatsQuery(Strict):

@@ -31,7 +31,7 @@ def as_found(slot: Slot) -> Found:
 
 
 @given(clinics_with_requests())
-@examples(300)
+@examples(150)
 def test_slots_are_those_the_checker_reads_in_its_order(case: tuple[Clinic, SlotRequest]) -> None:
     clinic, request = case
     expected = Checker(clinic).read_slots(request)
@@ -48,7 +48,7 @@ def test_slots_are_those_the_checker_reads_in_its_order(case: tuple[Clinic, Slot
 
 
 @given(clinics_with_requests())
-@examples(150)
+@examples(80)
 def test_best_rooms_are_the_first_of_each_provider_and_start(
     case: tuple[Clinic, SlotRequest],
 ) -> None:
