@@ -16,6 +16,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api import metrics
 from api.settings import Settings
 from data.events import Audience
 from data.jobs import NO_SHOW_MARKER, Work, do_due_hours, mark_no_shows
@@ -48,8 +49,10 @@ class Job:
                 if not self._is_failing:
                     log.warning("job_failed", job=self._name, error=type(error).__name__)
                 self._is_failing = True
+                metrics.job_ran(self._name, "failed")
                 return
         self._is_failing = False
+        metrics.job_ran(self._name, "done" if hours else "skipped")
         if hours:
             log.info("job_done", job=self._name, hours=len(hours))
 

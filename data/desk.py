@@ -74,7 +74,8 @@ class Desk:
 
             try:
                 results = await run_and_tell(self._engine, self._audience, together)
-            except Exception:
+            except Exception as error:  # it may be but one order's doing
+                _log.warning("%d bookings are written one by one: %r", len(batch), type(error))
                 await asyncio.gather(*(self._write_alone(*waiting) for waiting in batch))
                 return
             for (_, answer), result in zip(batch, results, strict=True):

@@ -107,11 +107,7 @@ async def apply(
         return Applied([], [])
     first, last = (pick(step.place.date for step in steps) for pick in (min, max))
     clinic = await load_clinic(connection, first, last)
-    locked = {
-        key
-        for won in await _decide(clinic, steps, policy)
-        for key in won.keys()  # noqa: SIM118
-    }
+    locked = keys_of(await _decide(clinic, steps, policy))
     await lock_days(connection, locked)
     clinic = await load_clinic(connection, first, last)
     won = await _decide(clinic, steps, policy)
