@@ -46,6 +46,7 @@ from data.deciding import (
     decide_in_turn,
     foresee_keys,
     keys_of,
+    load_around,
     refuse_patient_overlap,
 )
 from data.errors import (
@@ -65,11 +66,8 @@ from data.snapshot import (
     PROVIDERS,
     ROOMS,
     TYPES,
-    Part,
-    load_clinic,
 )
 from data.transaction import ChangedMeanwhileError, lock_days
-from solver.clinic import Booking, Clinic
 from solver.slots import Slot
 
 type Found = tuple[Row[Any], str, int]
@@ -161,11 +159,11 @@ async def book_together(
     takes nothing from the others. Returns what :func:`book` returns or raises for each.
     """
     wishes = [order.wish for order in orders]
-    clinic = await _load_around(connection, wishes)
+    clinic = await load_around(connection, wishes)
     locked = await asyncio.to_thread(foresee_keys, clinic, wishes)
     if locked:
         await lock_days(connection, locked)
-        clinic = await _load_around(connection, wishes)
+        clinic = await load_around(connection, wishes)
 
     def decide() -> list[Outcome]:
         return list(decide_in_turn(clinic, wishes))
@@ -182,19 +180,6 @@ async def book_together(
         await _release_holds_that_ran_out(connection, each.seen)
     written = iter(await insert_won(connection, won))
     return [next(written) if isinstance(o, Seen) else o for o in outcomes]
-
-
-async def _load_around(connection: AsyncConnection, wishes: Sequence[Wish]) -> Clinic:
-    """Read what decides on wishes of one date."""
-    rooms = {wish.place.room_id for wish in wishes}
-    part = Part(
-        provider_ids={wish.place.provider_id for wish in wishes},
-        room_ids=None if None in rooms else {room for room in rooms if room is not None},
-        capped_type_ids={wish.place.appointment_type_id for wish in wishes},
-        patient_refs={wish.patient_ref for wish in wishes if wish.patient_ref is not None},
-    )
-    (day,) = {wish.place.date for wish in wishes}
-    return await load_clinic(connection, day, day, part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,16 +468,7 @@ async def _win_both(
     for first, second in (pair, pair[::-1]):
         try:
             won = await wishes[first].look(connection, certify=True)
-            standing = Booking(
-                first,
-                won.slot.provider.id,
-                won.slot.room.id,
-                won.kind.id,
-                won.slot.date,
-                won.slot.start,
-                wishes[first].patient_ref,
-                is_overbooked=won.slot.is_overbooked,
-            )
+            standing = won.as_booking(first)
             other = await wishes[second].look(connection, beside=(standing,), certify=True)
         except (SlotUnavailableError, PatientConflictError) as error:
             refusal = refusal or error
@@ -586,9 +562,9 @@ async def confirm(
         str(seen.room_id),
     )
     wish = Wish(there, policy, patient_ref, details.allow_patient_overlap)
-    locked = foresee_keys(await _load_around(connection, [wish]), [wish])
+    locked = foresee_keys(await load_around(connection, [wish]), [wish])
     await lock_days(connection, locked)
-    clinic = await _load_around(connection, [wish])
+    clinic = await load_around(connection, [wish])
     if not foresee_keys(clinic, [wish]) <= locked:
         raise ChangedMeanwhileError
     before = await _row(connection, booking_id, lock=True)
@@ -656,12 +632,18 @@ _ROWS = (
 )
 
 
-async def _row(connection: AsyncConnection, booking_id: str, *, lock: bool = False) -> Row[Any]:
+async def rows_by_id(
+    connection: AsyncConnection, ids: Collection[str], *, lock: bool = False
+) -> dict[str, Row[Any]]:
+    """Return those bookings that are there, locked in the order of their ids if they are to be."""
     query = _ROWS.add_columns(audit.as_logged(BOOKINGS.name).label("logged"))
-    query = query.where(BOOKINGS.c.id == booking_id)
-    if lock:
-        query = query.with_for_update(of=BOOKINGS)
-    row = (await connection.execute(query)).one_or_none()
+    query = query.where(BOOKINGS.c.id.in_(ids)).order_by(BOOKINGS.c.id)
+    rows = await connection.execute(query.with_for_update(of=BOOKINGS) if lock else query)
+    return {str(row.id): row for row in rows}
+
+
+async def _row(connection: AsyncConnection, booking_id: str, *, lock: bool = False) -> Row[Any]:
+    row = (await rows_by_id(connection, [booking_id], lock=lock)).get(booking_id)
     if row is None:
         raise NotFoundError(f"There is no booking {booking_id}.")
     return row

@@ -82,18 +82,11 @@ class Wish:
         Rooms `refused` are left out; bookings `beside` count as though they were there. Without
         `certify` only the masks decide: what they refuse is refused for good.
         """
-        place = self.place
-        room_id = place.room_id if room is None else room.id
-        part = Part(
-            provider_ids=[place.provider_id],
-            room_ids=None if room_id is None else [room_id],
-            capped_type_ids=[place.appointment_type_id],
-            patient_refs=[] if self.patient_ref is None else [self.patient_ref],
-        )
-        clinic = await load_clinic(connection, place.date, place.date, part)
+        clinic = await load_around(connection, [self], room)
         if self.aside or beside:
             standing = (b for b in clinic.bookings if b.id not in self.aside)
             clinic = clinic.with_bookings([*standing, *beside])
+        room_id = self.place.room_id if room is None else room.id
         return self.decide(clinic, room_id=room_id, refused=refused, certify=certify)
 
     def decide(
@@ -180,6 +173,20 @@ class Seen:
         slot = self.slot
         return _keys(self.kind, self.provider, slot.room, (slot.date, slot.start), self.patient_ref)
 
+    def as_booking(self, key: str) -> Booking:
+        """Return the booking that taking the slot makes."""
+        slot = self.slot
+        return Booking(
+            key,
+            slot.provider.id,
+            slot.room.id,
+            self.kind.id,
+            slot.date,
+            slot.start,
+            self.patient_ref,
+            is_overbooked=slot.is_overbooked,
+        )
+
 
 def _keys(
     kind: AppointmentType,
@@ -234,6 +241,21 @@ def refuse_patient_overlap(
             )
 
 
+async def load_around(
+    connection: AsyncConnection, wishes: Sequence[Wish], room: Room | None = None
+) -> Clinic:
+    """Read what decides on wishes of one date, in `room` or in the rooms that they name."""
+    rooms = {wish.place.room_id if room is None else room.id for wish in wishes}
+    part = Part(
+        provider_ids={wish.place.provider_id for wish in wishes},
+        room_ids=None if None in rooms else {key for key in rooms if key is not None},
+        capped_type_ids={wish.place.appointment_type_id for wish in wishes},
+        patient_refs={wish.patient_ref for wish in wishes if wish.patient_ref is not None},
+    )
+    (day,) = {wish.place.date for wish in wishes}
+    return await load_clinic(connection, day, day, part)
+
+
 type Outcome = Seen | RequestError | DateOutOfRangeError
 """A place won, or why it was not."""
 
@@ -252,18 +274,7 @@ def decide_in_turn(
             yield error
             continue
         yield won
-        ledger.add(
-            Booking(
-                f"won {number}",
-                won.provider.id,
-                won.slot.room.id,
-                won.kind.id,
-                won.slot.date,
-                won.slot.start,
-                wish.patient_ref,
-                is_overbooked=won.slot.is_overbooked,
-            )
-        )
+        ledger.add(won.as_booking(f"won {number}"))
 
 
 def keys_of(outcomes: Iterable[Outcome]) -> set[DayKey]:

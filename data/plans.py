@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from data import audit
-from data.bookings import Details, Found, Won, insert_won, move_won, step_aside
+from data.bookings import Details, Found, Won, insert_won, move_won, rows_by_id, step_aside
 from data.deciding import (
     WOULD_BE_OVERBOOKED,
     Place,
@@ -29,7 +28,7 @@ from data.errors import (
     SlotUnavailableError,
 )
 from data.holds import write_off_holds
-from data.snapshot import BOOKINGS, EFFECTIVE_STATUS, load_clinic
+from data.snapshot import BOOKINGS, load_clinic
 from data.transaction import ChangedMeanwhileError, lock_days
 from solver.clinic import Clinic
 from solver.timeline import parse_time
@@ -97,7 +96,7 @@ async def apply(
     await connection.execute(
         text(f"SET LOCAL idle_in_transaction_session_timeout = '{APPLY_SECONDS}s'")
     )
-    seen = await _rows(connection, [move["booking_id"] for move in moves])
+    seen = await rows_by_id(connection, [move["booking_id"] for move in moves])
     _require_in_place(moves, seen)
     steps = [
         *(_step_of_move(move, seen[move["booking_id"]]) for move in moves),
@@ -113,8 +112,8 @@ async def apply(
     won = await _decide(clinic, steps, policy)
     if not keys_of(won) <= locked:
         raise ChangedMeanwhileError
-    before = await _rows(connection, list(seen), lock=True)
-    if any(before[key].version != row.version for key, row in seen.items()):
+    before = await rows_by_id(connection, list(seen), lock=True)
+    if {key: row.version for key, row in before.items()} != {k: r.version for k, r in seen.items()}:
         raise ChangedMeanwhileError
     await write_off_holds(connection, BOOKINGS.c.date.between(first, last))
     await step_aside(connection, [row.id for row in before.values()])
@@ -148,22 +147,6 @@ def _place(row: Mapping[str, Any], kind: str) -> Place:
         row["room_id"],
         accept_overbooked=True,
     )
-
-
-async def _rows(
-    connection: AsyncConnection, ids: Sequence[str], *, lock: bool = False
-) -> dict[str, Row[Any]]:
-    query = (
-        select(
-            BOOKINGS,
-            EFFECTIVE_STATUS.label("effective_status"),
-            audit.as_logged(BOOKINGS.name).label("logged"),
-        )
-        .where(BOOKINGS.c.id.in_(ids))
-        .order_by(BOOKINGS.c.id)
-    )
-    rows = await connection.execute(query.with_for_update(of=BOOKINGS) if lock else query)
-    return {str(row.id): row for row in rows}
 
 
 def _require_in_place(moves: Sequence[Mapping[str, Any]], rows: Mapping[str, Row[Any]]) -> None:
