@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from solver.clinic import DAY_MINUTES, Span
 from solver.instance import Instance, Kind, Put, Small
+from solver.objective import side_quarters
 from solver.problem import Plan, Problem
 from solver.timeline import Bools, Ints
 
@@ -213,7 +214,7 @@ class Board:
             kind.busy_start.ravel()[sites] - sheet.behind.ravel()[sites],
             sheet.ahead.ravel()[sites] - kind.busy_end.ravel()[sites],
         ):
-            quarters += np.where(idle <= 0, 2, np.where(idle < shortest, 0, 1))
+            quarters += side_quarters(idle, shortest)
         return quarters
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from solver import masks as masks_module
 from solver.clinic import DAY_MINUTES, AppointmentType, Booking, SlotRequest, Span
-from solver.objective import preference_distance, room_surplus, shortest_durations
+from solver.objective import preference_distance, room_surplus, shortest_durations, side_quarters
 from solver.problem import Placement, Plan, PlanStatus, Problem, Stage, StageName
 from solver.timeline import (
     Bools,
@@ -589,7 +589,7 @@ def _gap_quarters(spans: list[tuple[Span, Span | None, bool]], shortest: int) ->
     """Sum up the gap parts, in quarters, of those of one provider's spans that count."""
     starts = sorted(span[0] for span, _, _ in spans)
     ends = sorted(span[1] for span, _, _ in spans)
-    quarters = 0
+    idle: list[int] = []
     for (start, end), window, counts in spans:
         if not counts or window is None:
             continue
@@ -598,6 +598,5 @@ def _gap_quarters(spans: list[tuple[Span, Span | None, bool]], shortest: int) ->
             continue
         earlier = max(window[0], ends[ended - 1]) if ended else window[0]
         later = min(window[1], starts[begun]) if begun < len(starts) else window[1]
-        for idle in (max(0, start - earlier), max(0, later - end)):
-            quarters += 2 if idle == 0 else 0 if idle < shortest else 1
-    return quarters
+        idle += [start - earlier, later - end]
+    return int(side_quarters(np.array(idle, np.int64), shortest).sum())

@@ -133,8 +133,8 @@ class Scores:
             gap_quarters=np.where(
                 masks.meets > 0,
                 0,
-                _side_halves(masks.idle_before, shortest)
-                + _side_halves(masks.idle_after, shortest),
+                side_quarters(masks.idle_before, shortest[:, None])
+                + side_quarters(masks.idle_after, shortest[:, None]),
             ),
             surplus=np.array(
                 [room_surplus(masks.kind, room) for room in masks.day.rooms], np.int64
@@ -200,9 +200,12 @@ def preference_distance(preferred: Span | None, duration: int, starts: Ints) -> 
     return np.maximum(0, np.maximum(opens - starts, starts - last))
 
 
-def _side_halves(idle: Ints, shortest: Ints) -> Ints:
-    """[P, S] one side of the gap part in halves: touching 2, a usable rest 1, a fragment 0."""
-    return np.where(idle == 0, 2, np.where(idle < shortest[:, None], 0, 1))
+def side_quarters(idle: Ints, shortest: Ints | int) -> Ints:
+    """One side of the gap part in quarters: touching 2, a usable rest 1, a fragment 0.
+
+    Both broadcast; less than no idle minute is none.
+    """
+    return np.where(idle <= 0, 2, np.where(idle < shortest, 0, 1))
 
 
 def maximise_score(

@@ -16,7 +16,7 @@ from solver import masks as masks_module
 from solver.clinic import DAY_MINUTES, AppointmentType, Booking, SlotRequest, Span
 from solver.masks import Masks
 from solver.problem import Problem, Request
-from solver.timeline import Bools, Day
+from solver.timeline import Bools, Day, format_time
 
 TYPE_INACTIVE = "TYPE_INACTIVE"
 PROVIDER_NOT_AVAILABLE = "PROVIDER_NOT_AVAILABLE"
@@ -252,7 +252,7 @@ class _Book:
                 provider, start = np.argwhere(pairs)[0].tolist()
                 minute = int(masks.starts[start])
                 name = masks.day.providers[provider].name
-                return f"at {name} on {masks.day.date} from {minute // 60:02d}:{minute % 60:02d}"
+                return f"at {name} on {masks.day.date} from {format_time(minute)}"
         return None
 
     def _pairs(self, request: Request, masks: Masks, *, alone: bool = False) -> Bools:
