@@ -11,21 +11,11 @@ from pydantic import Field
 from api.access import LARGE_BODY, LONG_SECONDS, CallerDependency, allow
 from api.context import ContextDependency
 from api.errors import Problem
-from api.schemas import Conflict, ImportOut
+from api.schemas import DOCUMENT_BODY, Conflict, ImportOut, is_yaml
 from data.clinic_file import ClinicFile, Strict, json_schema
 from data.transfer import export_clinic, import_document
 
 router = APIRouter(prefix="/clinic", tags=["clinic"])
-
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"type": "object"}},
-            "application/yaml": {"schema": {"type": "string"}},
-        },
-    }
-}
 
 
 class ImportQuery(Strict):
@@ -40,7 +30,7 @@ class ImportQuery(Strict):
     dependencies=[allow("manager", seconds=LONG_SECONDS, max_body=LARGE_BODY)],
     summary="Bring a clinic file in, all of it or nothing",
     responses={409: {"model": Problem}, 422: {"model": Problem}},
-    openapi_extra=BODY,
+    openapi_extra=DOCUMENT_BODY,
 )
 async def import_clinic(
     request: Request,
@@ -52,7 +42,7 @@ async def import_clinic(
     report = await import_document(
         context.engine,
         await request.body(),
-        is_yaml="yaml" in request.headers.get("content-type", ""),
+        is_yaml=is_yaml(request),
         replace=query.replace,
         today=dt.datetime.now(dt.UTC).date(),
         actor=caller.name,

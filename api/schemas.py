@@ -19,11 +19,29 @@ from solver.objective import POINTS, round_half_up
 from solver.timeline import format_time, instant
 
 if TYPE_CHECKING:  # the commands that only want a schema do without the solver
+    from starlette.requests import Request
+
     from data.deciding import Place
     from solver.slots import Slot, SlotPage
 
 MAX_LIMIT = 5000
 DEFAULT_LIMIT = 50
+
+DOCUMENT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "application/yaml": {"schema": {"type": "string"}},
+        },
+    }
+}
+"""What OpenAPI says of a body that is a clinic file or a run file; :func:`is_yaml` tells which."""
+
+
+def is_yaml(request: Request) -> bool:
+    """Whether the request says that its body is YAML; otherwise it is JSON."""
+    return "yaml" in request.headers.get("content-type", "")
 
 
 class SlotQuery(Strict):

@@ -95,10 +95,11 @@ class Exchange:
         self._connections: list[Connection] = []
         self._changing = threading.Lock()
         self._is_stopped = False
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._is_over = False
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
-        self._threads[0].start()
+        self._acceptor.start()
         return self
 
     def __exit__(
@@ -110,13 +111,11 @@ class Exchange:
         self._is_over = True
         with suppress(OSError):  # wake the thread that waits for a caller
             socket.create_connection(self.line.address, timeout=1).close()
-        self._threads[0].join()
+        self._acceptor.join()
         self._listener.close()
         with self._changing:
             for connection in self._connections:
                 connection.close()
-
-    _is_over = False
 
     @property
     def line(self) -> Line:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.access import LARGE_BODY, LONG_SECONDS, allow
 from api.context import ContextDependency
 from api.errors import PROBLEMS, Problem
-from api.schemas import BookingOut, booking_body
+from api.schemas import DOCUMENT_BODY, BookingOut, booking_body, is_yaml
 from api.writes import WriterDependency
 from data import audit, plans, runs
 from data.clinic_file import Id, Name, Strict
@@ -34,15 +34,6 @@ router = APIRouter(prefix="/what-if", tags=["what-if"])
 RunId = Annotated[Id, Path()]
 POLL_SECONDS = 0.3
 """How often a stream looks for what is new."""
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"type": "object"}},
-            "application/yaml": {"schema": {"type": "string"}},
-        },
-    }
-}
 
 
 class RunState(BaseModel):
@@ -88,14 +79,13 @@ class ApplyOut(BaseModel):
     status_code=202,
     response_model=RunState,
     responses={409: {"model": Problem}, 422: {"model": Problem}},
-    openapi_extra=BODY,
+    openapi_extra=DOCUMENT_BODY,
 )
 async def create(
     request: Request, context: ContextDependency, writer: WriterDependency
 ) -> Response:
     """Check the run against the clinic and queue it; the schema is at ``/what-if/schema``."""
-    is_yaml = "yaml" in request.headers.get("content-type", "")
-    document = parse_run_document(await request.body(), is_yaml=is_yaml)
+    document = parse_run_document(await request.body(), is_yaml=is_yaml(request))
     clinic, now = await _clinic(context, document)
     run = await asyncio.to_thread(parse_run, document, clinic, now)
 

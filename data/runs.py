@@ -202,7 +202,7 @@ async def claim(engine: AsyncEngine) -> AsyncIterator[Claim | None]:
         try:
             yield taken
         finally:
-            if not connection.invalidated:
+            if taken is not None and not connection.invalidated:
                 await connection.execute(text("SELECT pg_advisory_unlock_all()"))
 
 

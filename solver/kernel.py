@@ -74,7 +74,6 @@ class Sifter:
         self._worth = worth
         self._tasks, self._row_of = np.unique(columns.task, return_inverse=True)
         self._count = np.array([left[i] for i in self._tasks.tolist()], np.float64)
-        self._first = np.searchsorted(self._tasks, self._tasks)
         self._outside = outside
         self._days = len(instance.dates)
         self._standing = instance.staying(outside)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 POINTS = 10_000
 """A score of 1 in points: scores are told to four decimals."""
-NO_SCORE = -1
 
 
 @dataclass(frozen=True, slots=True)
