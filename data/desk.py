@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.bookings import Found, Order, book, book_together
+from data.errors import BusyError
 from data.events import Audience, run_and_tell
 
 _log = logging.getLogger(__name__)
@@ -74,6 +76,10 @@ class Desk:
 
             try:
                 results = await run_and_tell(self._engine, self._audience, together)
+            except (BusyError, PoolTimeoutError) as error:  # alone each would wait as long again
+                for _, answer in batch:
+                    _give(answer, error)
+                return
             except Exception as error:  # it may be but one order's doing
                 _log.warning("%d bookings are written one by one: %r", len(batch), type(error))
                 await asyncio.gather(*(self._write_alone(*waiting) for waiting in batch))
