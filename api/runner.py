@@ -20,7 +20,7 @@ from data import runs
 from data.engine import create_engine
 from data.run_file import InvalidRunFileError, horizon_of, parse_run
 from data.snapshot import load_clinic
-from solver.problem import Progress
+from solver.problem import Progress, relative_gap
 from solver.whatif import PlanRejectedError
 
 IDLE_SECONDS = 0.5
@@ -121,13 +121,12 @@ async def _report(claim: runs.Claim, told: queue.SimpleQueue[dict[str, Any]]) ->
 
 
 def _event(scenario: str, progress: Progress) -> dict[str, Any]:
-    gap = abs(progress.bound - progress.objective) / abs(progress.bound) if progress.bound else 0.0
     return {
         "scenario": scenario,
         "stage": progress.stage,
         "incumbent": round(progress.objective, 4) + 0.0,
         "bound": round(progress.bound, 4) + 0.0,  # no minus zero
-        "gap": round(gap, 4),
+        "gap": round(relative_gap(progress.objective, progress.bound), 4) + 0.0,
         "placed": progress.placed,
         "seconds": round(progress.seconds, 2),
     }

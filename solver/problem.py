@@ -98,6 +98,11 @@ class Placement:
     is_overbooked: bool
 
 
+def relative_gap[Number: (float, Fraction)](objective: Number, bound: Number) -> Number:
+    """Return how far an objective is from its bound, as a share of the bound."""
+    return abs(bound - objective) / abs(bound) if bound else objective * 0
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One objective of the lexicographic order, with what is proved of it.

@@ -20,7 +20,15 @@ from solver.kpis import PARTS, compare, decimal, figures
 from solver.objective import DEFAULT_WEIGHTS, Weights
 from solver.plan import solve
 from solver.plan_checker import PlanReading, PlanViolation, read_plan
-from solver.problem import Placement, Plan, Problem, Progress, Request, Stage
+from solver.problem import (
+    Placement,
+    Plan,
+    Problem,
+    Progress,
+    Request,
+    Stage,
+    relative_gap,
+)
 from solver.reasons import Explainer, Reason
 from solver.scenario import Run, Scenario, apply
 from solver.timeline import format_time
@@ -143,9 +151,7 @@ class _Told:
             "status": plan.status,
             "objective": number(first.objective) if first else 0,
             "bound": number(first.bound) if first else 0,
-            "gap": decimal((first.bound - first.objective) / first.bound)
-            if first and first.bound
-            else 0.0,
+            "gap": decimal(relative_gap(first.objective, first.bound)) if first else 0.0,
             "seconds": round(plan.seconds, 3),
             "stages": [_stage(stage) for stage in plan.stages],
             "placements": [self._placement(placement) for placement in plan.placements],

@@ -161,16 +161,24 @@ class BruteForce:
         pending = [book]
         while pending:
             state = pending.pop()
-            placed = {b.id for b in state}
-            for id_ in ids:
-                if id_ not in placed:
-                    for c in self.candidates[id_]:
-                        new = self.booked(c, state)
-                        if new is not None and (after := state | {new}) not in seen:
-                            seen.add(after)
-                            pending.append(after)
-            self.tick(len(seen))
+            pending += self.next_books(state, ids, seen)
         return {state for state in seen if must <= {b.id for b in state}}
+
+    def next_books(
+        self, state: frozenset[Booking], ids: list[str], seen: set[frozenset[Booking]]
+    ) -> list[frozenset[Booking]]:
+        """The books, not seen before, that one more of `ids` leads to."""
+        placed = {b.id for b in state}
+        found = []
+        for id_ in ids:
+            if id_ not in placed:
+                for c in self.candidates[id_]:
+                    new = self.booked(c, state)
+                    if new is not None and (after := state | {new}) not in seen:
+                        seen.add(after)
+                        found.append(after)
+        self.tick(len(seen))
+        return found
 
     def tick(self, count: int) -> None:
         if count > self.most:
@@ -195,14 +203,7 @@ class BruteForce:
             hope = sum(r.priority for r in self.requests.values())
             if (saved, hope, -len(moved), -distance) < self.best[:4]:
                 continue
-            for id_ in ids:
-                if id_ not in placed:
-                    for c in self.candidates[id_]:
-                        new = self.booked(c, state)
-                        if new is not None and (after := state | {new}) not in seen:
-                            seen.add(after)
-                            pending.append(after)
-            self.tick(len(seen))
+            pending += self.next_books(state, ids, seen)
 
     def minutes(self, b: Booking) -> int:
         old = self.old[b.id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.measure import TreePeak, peak_mib
@@ -16,14 +17,7 @@ WORKERS = 2
 def plan_greedily(problem: Problem, _: float) -> Answer:
     """Plan by priority, fewest options, longest first."""
     plan = greedy(problem)
-    return answer(
-        problem,
-        plan,
-        status=plan.status,
-        bound=_bound(problem, plan),
-        seconds=plan.seconds,
-        mib=peak_mib(),
-    )
+    return _answer(problem, plan, peak_mib())
 
 
 def plan(problem: Problem, limit: float) -> Answer:
@@ -38,20 +32,24 @@ def plan(problem: Problem, limit: float) -> Answer:
 
     with TreePeak() as peak:
         plan = solve(problem, time_limit=limit, workers=WORKERS, on_progress=watch)
+    return _answer(problem, plan, peak.mib, history)
+
+
+def plan_regularly(problem: Problem, limit: float) -> Answer:
+    """Plan without overbooking, which is what a peer can be asked for that knows none."""
+    return plan(replace(problem, allow_overbooking=False), limit)
+
+
+def _answer(problem: Problem, plan: Plan, mib: float, history: Sequence[Moment] = ()) -> Answer:
     return answer(
         problem,
         plan,
         status=plan.status,
         bound=_bound(problem, plan),
         seconds=plan.seconds,
-        mib=peak.mib,
+        mib=mib,
         history=history,
     )
-
-
-def plan_regularly(problem: Problem, limit: float) -> Answer:
-    """Plan without overbooking, which is what a peer can be asked for that knows none."""
-    return plan(replace(problem, allow_overbooking=False), limit)
 
 
 def _priority(plan: Plan) -> float:

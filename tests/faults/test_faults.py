@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,6 @@ def long_day() -> dict[str, Any]:
     document = small_clinic(availability=[row])
     document["appointment_types"][0]["duration_minutes"] = 15
     return document
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path / "database") as server:
-        yield server
 
 
 @pytest.fixture

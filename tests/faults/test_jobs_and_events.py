@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,6 @@ from tests.strategies import uid
 
 MONDAY = coming_monday()
 JOBS = sorted([NO_SHOW_MARKER, CALCULATOR])
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path / "database") as server:
-        yield server
 
 
 @pytest.fixture
