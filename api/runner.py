@@ -37,33 +37,41 @@ log = structlog.get_logger(__name__)
 async def running(settings: Settings) -> AsyncIterator[None]:
     """Solve queued runs, one at a time, while the block lasts.
 
-    A run under way at the end is left to whoever comes next.
+    A run under way at the end is left to whoever comes next: it is given back by the connection
+    that holds it, which a cancelled task would have lost in the middle of a statement.
     """
     assert settings.database_url is not None
     engine = create_engine(settings.database_url, pool_size=1)
-    task = asyncio.create_task(_work(engine, settings))
+    ending = asyncio.Event()
+    task = asyncio.create_task(_work(engine, settings, ending))
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        ending.set()
+        await task
         await engine.dispose()
 
 
-async def _work(engine: AsyncEngine, settings: Settings) -> None:
-    while True:
+async def _work(engine: AsyncEngine, settings: Settings, ending: asyncio.Event) -> None:
+    while not ending.is_set():
         try:
             async with runs.claim(engine) as claim:
                 if claim is not None:
-                    await _solve(claim, settings)
-            await asyncio.sleep(IDLE_SECONDS if claim is None else 0)
+                    await _solve(claim, settings, ending)
+            if claim is None:
+                await _pause(IDLE_SECONDS, ending)
         except (DBAPIError, OSError) as error:
             log.warning("runs_wait", error=type(error).__name__)
-            await asyncio.sleep(AWAY_SECONDS)
+            await _pause(AWAY_SECONDS, ending)
 
 
-async def _solve(claim: runs.Claim, settings: Settings) -> None:
+async def _pause(seconds: float, ending: asyncio.Event) -> None:
+    """Wait, but no longer than until the end."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ending.wait(), seconds)
+
+
+async def _solve(claim: runs.Claim, settings: Settings, ending: asyncio.Event) -> None:
     """Solve one run; a fault of its own ends it, one of the database leaves it to be taken up."""
     now = dt.datetime.now(dt.UTC)
     told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -84,23 +92,23 @@ async def _solve(claim: runs.Claim, settings: Settings) -> None:
             )
             is_stopped = False
             try:
-                while not solving.done():
-                    await asyncio.sleep(WATCH_SECONDS)
+                while not solving.done() and not ending.is_set():
+                    await _pause(WATCH_SECONDS, ending)
                     await _report(claim, told)
                     if not is_stopped and await claim.is_to_stop():
                         is_stopped = True
                         exchange.stop()
+                is_left = not solving.done()
             finally:
                 exchange.stop()
-                await asyncio.shield(asyncio.to_thread(thread.shutdown))
+                await asyncio.to_thread(thread.shutdown)
+            if is_left:
+                await claim.give_back()
+                return
             await _report(claim, told)
             await claim.finish(solving.result(), stopped=is_stopped)
     except InvalidRunFileError as error:
         await claim.fail(f"The clinic has changed, and the run does not fit it any more: {error}")
-    except asyncio.CancelledError:  # this process ends
-        with suppress(DBAPIError):
-            await claim.give_back()
-        raise
     except DBAPIError:
         raise
     except Exception as error:
