@@ -60,4 +60,12 @@ def service() -> FastAPI:
         end_with_parent(os.getppid(), signal.SIGTERM)  # a killed service leaves no worker behind
     settings = read_settings()
     logs.configure(settings.log_level)
-    return create_app(settings)
+    return with_console(create_app(settings))
+
+
+def with_console(app: FastAPI) -> FastAPI:
+    """Mount the web console on a service; once in a process."""
+    from api.console.mounting import mount  # takes a while, and only those who serve it wait
+
+    mount(app)
+    return app

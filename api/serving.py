@@ -14,7 +14,7 @@ from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import logs
-from api.app import create_app
+from api.app import create_app, with_console
 from api.database import EMBEDDED, open_database, with_engine
 from api.settings import read_settings
 from api.tables import slot_table
@@ -53,7 +53,10 @@ def demo(port: int, data_dir: Path | None) -> int:
         asyncio.run(with_engine(server.url, _seed_demo))
         settings = settings.model_copy(update={"database_url": server.url})
         config = uvicorn.Config(
-            create_app(settings), host="127.0.0.1", port=port, **_uvicorn_options()
+            with_console(create_app(settings)),
+            host="127.0.0.1",
+            port=port,
+            **_uvicorn_options(),
         )
         asyncio.run(_serve_and_show(uvicorn.Server(config), console))
     return 0
@@ -78,7 +81,7 @@ async def _serve_and_show(server: uvicorn.Server, console: Console) -> None:
         answer = await client.get("/slots", params=query)
     answer.raise_for_status()
     body = answer.json()
-    console.print(f"[bold]Demo clinic on {base}[/], its API on {base}/docs; Ctrl-C ends it\n")
+    console.print(f"[bold]Console on {base}/console[/], the API on {base}/docs; Ctrl-C ends it\n")
     console.print(f"GET {answer.url}", soft_wrap=True)
     title = f"A check-up on {body['date']}, best in the morning: {body['total']} places"
     console.print(slot_table(body, title, DEMO_ROWS))

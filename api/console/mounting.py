@@ -1,0 +1,44 @@
+"""How the console becomes part of the service.
+
+NiceGUI is imported here and below only, and when the service starts: no other command waits for
+it. It brings every asset it needs, so the console works offline.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from api.console.backend import Backend
+
+MOUNT_PATH = "/console"
+
+
+def mount(app: FastAPI) -> None:
+    """Mount the console on the service; once in a process, as NiceGUI is one to a process."""
+    os.environ.setdefault("NICEGUI_STORAGE_PATH", str(Path(tempfile.gettempdir()) / "slotwright"))
+    from nicegui import ui
+
+    from api.console import (
+        board,
+        frame,
+        sign_in,
+        slot_finder,
+    )
+
+    backend = Backend(app)
+    for page in (sign_in, board, slot_finder):
+        page.add(backend)
+    ui.add_css(frame.stylesheet(), shared=True)
+    ui.add_body_html(frame.SHORTCUTS, shared=True)
+    ui.run_with(
+        app,
+        mount_path=MOUNT_PATH,
+        title="Slotwright",
+        dark=None,
+        binding_refresh_interval=None,
+        show_welcome_message=False,
+    )
