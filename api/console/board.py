@@ -98,12 +98,16 @@ class _Board:
 
     # What is shown
 
+    @property
+    def _moved_id(self) -> str | None:
+        return None if self._moving is None else str(self._moving["id"])
+
     async def _look(self) -> None:
         """Draw the day again if anything that it shows may have changed."""
         now = dt.datetime.now(dt.UTC)
         mark = await self._visit.backend.mark()
         minute = now.replace(second=0, microsecond=0)
-        seen = (mark, self._day, self._by, minute, self._moving and self._moving["id"])
+        seen = (mark, self._day, self._by, minute, self._moved_id)
         if seen == self._drawn:
             return
         self._drawn = seen
@@ -119,7 +123,7 @@ class _Board:
             now,
             self._visit.time,
             self._offered,
-            self._moving and self._moving["id"],
+            self._moved_id,
         )
         self._grid.set_content(drawing.html())
         self._legend.set_content(drawing.legend())

@@ -60,7 +60,7 @@ def frame(visit: Visit, title: str) -> Iterator[None]:
         )
         if visit.key:
             ui.html(SIGN_OUT, sanitize=False)
-    with ui.column().classes("sw-page").props("role=main"):
+    with ui.column().classes("sw-page"):
         yield
 
 
@@ -69,7 +69,7 @@ def bare() -> Iterator[None]:
     """Draw a page that leads nowhere else."""
     ui.colors(primary=PRIMARY)
     ui.dark_mode().auto()
-    with ui.column().classes("sw-page sw-narrow").props("role=main"):
+    with ui.column().classes("sw-page sw-narrow"):
         yield
 
 

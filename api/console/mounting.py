@@ -6,6 +6,7 @@ it. It brings every asset it needs, so the console works offline.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -29,6 +30,7 @@ def mount(app: FastAPI) -> None:
         slot_finder,
     )
 
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # calls within the process
     backend = Backend(app)
     for page in (sign_in, board, slot_finder):
         page.add(backend)
@@ -39,6 +41,7 @@ def mount(app: FastAPI) -> None:
         mount_path=MOUNT_PATH,
         title="Slotwright",
         dark=None,
+        language="en-US",
         binding_refresh_interval=None,
         show_welcome_message=False,
     )
