@@ -71,7 +71,7 @@ class Drawing:
     def legend(self) -> str:
         """Return the types' colours and what the signs mean."""
         kinds = (
-            f'<span class="sw-swatch" style="--hue:{_hue(number)}"></span>{escape(kind.name)}'
+            f'<span class="sw-swatch" style="--hue:{hue_of(number)}"></span>{escape(kind.name)}'
             for number, kind in enumerate(self.clinic.appointment_types)
             if kind.active
         )
@@ -191,7 +191,7 @@ class Drawing:
         if booking.id == self.marked:
             classes.append("sw-is-marked")
         label = escape(", ".join(words), quote=True)
-        hue = _hue(self.clinic.appointment_types.index(kind))
+        hue = hue_of(self.clinic.appointment_types.index(kind))
         sign = SIGNS[booking.status]
         return (
             f'{buffers}<button type="button" class="{" ".join(classes)}" '
@@ -229,7 +229,7 @@ class Drawing:
         return f'<div class="sw-now" style="--top:{top:.0f}px" aria-hidden="true"></div>'
 
 
-def _hue(number: int) -> int:
+def hue_of(number: int) -> int:
     """Return a colour for the type at a position, far from those of its neighbours."""
     return round(200 + number * GOLDEN_ANGLE) % 360
 

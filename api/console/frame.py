@@ -13,6 +13,7 @@ from api.console.backend import RefusedError, Visit
 PAGES = (
     ("/console/", "Day board"),
     ("/console/find", "Find a slot"),
+    ("/console/what-if", "What if"),
 )
 PRIMARY = "#0b5c7a"
 

@@ -26,13 +26,15 @@ def mount(app: FastAPI) -> None:
     from api.console import (
         board,
         frame,
+        run_composer,
+        run_page,
         sign_in,
         slot_finder,
     )
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # calls within the process
     backend = Backend(app)
-    for page in (sign_in, board, slot_finder):
+    for page in (sign_in, board, slot_finder, run_composer, run_page):
         page.add(backend)
     ui.add_css(frame.stylesheet(), shared=True)
     ui.add_body_html(frame.SHORTCUTS, shared=True)
