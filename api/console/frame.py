@@ -102,6 +102,6 @@ async def is_admitted(visit: Visit) -> bool:
     except RefusedError as error:
         if error.status not in (401, 403):
             raise
-        ui.navigate.to("/console/sign-in")
+        ui.navigate.to("/sign-in")
         return False
     return True

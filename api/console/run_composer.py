@@ -194,7 +194,7 @@ class _Composer:
         }
         async with telling():
             run = await self._visit.post("/what-if", **document)
-            ui.navigate.to(f"/console/what-if/{run['id']}")
+            ui.navigate.to(f"/what-if/{run['id']}")
 
     async def _list_runs(self) -> None:
         runs = await self._visit.get("/what-if")
@@ -205,7 +205,7 @@ class _Composer:
             at = dt.datetime.fromisoformat(run["created_at"])
             words = f"{run['name']} · {self._visit.day(at.date(), 'medium')}"
             ui.link(
-                f"{words} · {STATUS_WORDS[run['status']]}", f"/console/what-if/{run['id']}"
+                f"{words} · {STATUS_WORDS[run['status']]}", f"/what-if/{run['id']}"
             ).classes("sw-link")
 
 
