@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from types import FrameType
 
 from fastapi import FastAPI
 
-from api import bookings, clinic, errors, health, holds, logs, slots, what_if
+from api import (
+    bookings,
+    clinic,
+    errors,
+    health,
+    holds,
+    keys,
+    logs,
+    metrics,
+    openapi,
+    slots,
+    what_if,
+)
+from api.callers import Callers
 from api.catalogue import build_routers
 from api.context import Context
+from api.envelope import Envelope
+from api.limits import Limits
+from api.oidc import Issuer
 from api.runner import running
 from api.settings import Settings, read_settings
+from data.desk import Desk
 from data.engine import create_engine
 from data.postgres_launcher import end_with_parent
+from data.snapshot import Snapshots
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -28,9 +49,16 @@ def create_app(settings: Settings) -> FastAPI:
         if settings.database_url is None:
             raise RuntimeError("DATABASE_URL is not set; start the service with slotwright serve")
         engine = create_engine(settings.database_url)
-        app.state.context = Context.of(settings, engine)
-        async with running(settings):
-            yield
+        limits = Limits(settings.redis_url) if settings.rate_limits == "on" else None
+        with told_to_stop() as stopping:
+            callers = Callers(engine, _issuer(settings))
+            app.state.context = Context(
+                settings, engine, Desk(engine), Snapshots(engine), callers, limits, stopping
+            )
+            async with running(settings):
+                yield
+        if limits is not None:
+            await limits.close()
         await engine.dispose()
 
     app = FastAPI(
@@ -41,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
+    app.add_middleware(Envelope)
     for router in (
         slots.router,
         bookings.router,
@@ -48,10 +77,46 @@ def create_app(settings: Settings) -> FastAPI:
         clinic.router,
         *build_routers(),
         what_if.router,
+        keys.router,
         health.router,
+        metrics.router,
     ):
         app.include_router(router)
+    openapi.install(app)
     return app
+
+
+def _issuer(settings: Settings) -> Issuer | None:
+    if settings.oidc_issuer is None:
+        return None
+    assert settings.oidc_audience is not None
+    return Issuer(settings.oidc_issuer, settings.oidc_audience, settings.oidc_role_claim)
+
+
+@contextmanager
+def told_to_stop() -> Iterator[asyncio.Event]:
+    """Yield what is set when the process is told to end: the server waits for open streams."""
+    stopping = asyncio.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stopping.set)
+        then = before[signal.Signals(number)]
+        if callable(then):
+            then(number, frame)
+
+    mine = {number: then for number, then in before.items() if callable(then)}
+    for number in mine:
+        signal.signal(number, stop)
+    try:
+        yield stopping
+    finally:
+        for number, then in mine.items():
+            signal.signal(number, then)
 
 
 def service() -> FastAPI:

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.access import allow
 from api.context import ContextDependency
 from api.errors import PROBLEMS, Problem
+from api.limits import Group
 from api.schemas import (
     BookingIn,
     BookingOut,
@@ -44,6 +46,7 @@ class BookingFilter(Strict):
 @router.post(
     "",
     operation_id="createBooking",
+    dependencies=[allow("scheduler", "bookings")],
     summary="Book a placement",
     status_code=201,
     response_model=BookingOut,
@@ -58,6 +61,7 @@ async def create(body: BookingIn, writer: WriterDependency) -> Response:
 @router.get(
     "",
     operation_id="listBookings",
+    dependencies=[allow("viewer")],
     summary="List bookings",
     response_model=list[BookingOut],
     responses={422: {"model": Problem}},
@@ -77,6 +81,7 @@ async def find(
 @router.post(
     "/swap",
     operation_id="swapBookings",
+    dependencies=[allow("scheduler", "bookings")],
     summary="Let two bookings exchange their places",
     response_model=SwapOut,
     responses=PROBLEMS,
@@ -100,6 +105,7 @@ async def swap(body: SwapIn, writer: WriterDependency) -> Response:
 @router.get(
     "/{booking_id}",
     operation_id="getBooking",
+    dependencies=[allow("viewer")],
     summary="One booking",
     response_model=BookingOut,
     responses=PROBLEMS,
@@ -112,6 +118,7 @@ async def get(booking_id: BookingId, context: ContextDependency) -> dict[str, An
 @router.get(
     "/{booking_id}/history",
     operation_id="bookingHistory",
+    dependencies=[allow("viewer")],
     summary="Every write to a booking",
     response_model=list[HistoryEntry],
     responses=PROBLEMS,
@@ -125,6 +132,7 @@ async def history(booking_id: BookingId, context: ContextDependency) -> list[dic
 @router.post(
     "/{booking_id}/reschedule",
     operation_id="rescheduleBooking",
+    dependencies=[allow("scheduler", "bookings")],
     summary="Move a booking",
     response_model=BookingOut,
     responses=PROBLEMS,
@@ -153,10 +161,11 @@ async def reschedule(
     )
 
 
-def _add_move(action: bookings.Move, path: str, summary: str) -> None:
+def _add_move(action: bookings.Move, path: str, summary: str, group: Group | None = None) -> None:
     @router.post(
         f"/{{booking_id}}/{path}",
         operation_id=f"{action.replace('_i', 'I')}Booking",
+        dependencies=[allow("scheduler", group)],
         summary=summary,
         response_model=BookingOut,
         responses=PROBLEMS,
@@ -172,6 +181,6 @@ def _add_move(action: bookings.Move, path: str, summary: str) -> None:
         )
 
 
-_add_move("cancel", "cancel", "Cancel a booking; its place is free at once")
+_add_move("cancel", "cancel", "Cancel a booking; its place is free at once", "cancellations")
 _add_move("check_in", "check-in", "The patient has come")
 _add_move("complete", "complete", "The appointment is over")

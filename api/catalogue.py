@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, create_model
 
+from api.access import CallerDependency, allow
 from api.context import ContextDependency
 from api.errors import PROBLEMS
 from api.schemas import Conflict, RemovalOut
@@ -51,20 +52,30 @@ def _settings_router() -> APIRouter:
     router = APIRouter(prefix="/clinic", tags=["clinic"])
     changes = _partial(ClinicRow, "ClinicPatch")
 
-    @router.get("", operation_id="getClinic", summary="The clinic's settings")
+    @router.get(
+        "",
+        operation_id="getClinic",
+        dependencies=[allow("viewer")],
+        summary="The clinic's settings",
+    )
     async def get(context: ContextDependency) -> ClinicRow:
         return await catalogue.settings(context.engine)
 
     @router.patch(
         "",
         operation_id="patchClinic",
+        dependencies=[allow("manager")],
         summary="Change the clinic's settings",
         response_model=_with_conflicts(ClinicRow),
         responses=PROBLEMS,
     )
-    async def patch(body: changes, context: ContextDependency) -> JSONResponse:  # type: ignore[valid-type]
+    async def patch(
+        body: changes,  # type: ignore[valid-type]
+        context: ContextDependency,
+        caller: CallerDependency,
+    ) -> JSONResponse:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
-        return _edited(await catalogue.patch_settings(context.engine, given))
+        return _edited(await catalogue.patch_settings(context.engine, given, actor=caller.name))
 
     return router
 
@@ -74,6 +85,7 @@ def _router(resource: Resource) -> APIRouter:
     router = APIRouter(prefix=f"/{path}", tags=[path])
     model = resource.model
     noun = resource.noun.title().replace(" ", "")
+    article = "an" if noun[0] in "AEIOU" else "a"
     new = _partial(model, f"{noun}Create", only="id")
     changes = _partial(model, f"{noun}Patch")
     edited = _with_conflicts(model)
@@ -81,6 +93,7 @@ def _router(resource: Resource) -> APIRouter:
     @router.get(
         "",
         operation_id=f"list{noun}",
+        dependencies=[allow("viewer")],
         summary=f"Every {resource.noun}",
         response_model=list[model],  # type: ignore[valid-type]
     )
@@ -91,6 +104,7 @@ def _router(resource: Resource) -> APIRouter:
     @router.get(
         "/{row_id}",
         operation_id=f"get{noun}",
+        dependencies=[allow("viewer")],
         summary=f"One {resource.noun}",
         response_model=model,
         responses=PROBLEMS,
@@ -102,37 +116,55 @@ def _router(resource: Resource) -> APIRouter:
     @router.post(
         "",
         operation_id=f"create{noun}",
-        summary=f"Create a {resource.noun}",
+        dependencies=[allow("manager")],
+        summary=f"Create {article} {resource.noun}",
         status_code=201,
         response_model=edited,
         responses=PROBLEMS,
     )
-    async def create(body: new, context: ContextDependency) -> JSONResponse:  # type: ignore[valid-type]
+    async def create(
+        body: new,  # type: ignore[valid-type]
+        context: ContextDependency,
+        caller: CallerDependency,
+    ) -> JSONResponse:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         if given.get("id") is None:
             given.pop("id", None)
-        return _edited(await catalogue.create(context.engine, resource, given), 201)
+        return _edited(
+            await catalogue.create(context.engine, resource, given, actor=caller.name), 201
+        )
 
     @router.patch(
         "/{row_id}",
         operation_id=f"patch{noun}",
-        summary=f"Change a {resource.noun}",
+        dependencies=[allow("manager")],
+        summary=f"Change {article} {resource.noun}",
         response_model=edited,
         responses=PROBLEMS,
     )
-    async def patch(row_id: RowId, body: changes, context: ContextDependency) -> JSONResponse:  # type: ignore[valid-type]
+    async def patch(
+        row_id: RowId,
+        body: changes,  # type: ignore[valid-type]
+        context: ContextDependency,
+        caller: CallerDependency,
+    ) -> JSONResponse:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         given.pop("id", None)
-        return _edited(await catalogue.patch(context.engine, resource, row_id, given))
+        return _edited(
+            await catalogue.patch(context.engine, resource, row_id, given, actor=caller.name)
+        )
 
     @router.delete(
         "/{row_id}",
         operation_id=f"delete{noun}",
-        summary=f"Delete a {resource.noun}, or deactivate one that bookings refer to",
+        dependencies=[allow("manager")],
+        summary=f"Delete {article} {resource.noun}, or deactivate one that bookings refer to",
         responses=PROBLEMS,
     )
-    async def delete(row_id: RowId, context: ContextDependency) -> RemovalOut:
-        removal = await catalogue.remove(context.engine, resource, row_id)
+    async def delete(
+        row_id: RowId, context: ContextDependency, caller: CallerDependency
+    ) -> RemovalOut:
+        removal = await catalogue.remove(context.engine, resource, row_id, actor=caller.name)
         return RemovalOut(
             id=row_id,
             deleted=removal.deleted,

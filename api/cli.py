@@ -150,6 +150,46 @@ def migrate(data_dir: DataDir = None) -> None:
     _run(lambda: commands.migrate_database(data_dir))
 
 
+keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+app.add_typer(keys_app, name="keys")
+
+
+@keys_app.command("create")
+def create_key(
+    role: Annotated[
+        Literal["viewer", "scheduler", "manager", "admin"],
+        typer.Option(help="What its bearer may do; each role may do what those before it may."),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What the audit log is to call its bearer.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make an API key and print it, this once."""
+    from api import commands
+
+    _run(lambda: commands.create_key(role, name, data_dir))
+
+
+@keys_app.command("list")
+def list_keys(data_dir: DataDir = None) -> None:
+    """Tell of every key ever made; not the keys themselves."""
+    from api import commands
+
+    _run(lambda: commands.list_keys(data_dir))
+
+
+@keys_app.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As in slotwright keys list.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key worthless."""
+    from api import commands
+
+    _run(lambda: commands.revoke_key(key_id, data_dir))
+
+
 def _run(command: object) -> None:
     """Run a command; what a person can mend ends as one line and exit code 1 or 2."""
     from api.commands import COMPLAINTS, explain

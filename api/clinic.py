@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
+from api.access import LARGE_BODY, LONG_SECONDS, CallerDependency, allow
 from api.context import ContextDependency
 from api.errors import Problem
 from api.schemas import Conflict, ImportOut
@@ -36,6 +37,7 @@ class ImportQuery(Strict):
 @router.post(
     "/import",
     operation_id="importClinic",
+    dependencies=[allow("manager", seconds=LONG_SECONDS, max_body=LARGE_BODY)],
     summary="Bring a clinic file in, all of it or nothing",
     responses={409: {"model": Problem}, 422: {"model": Problem}},
     openapi_extra=BODY,
@@ -43,6 +45,7 @@ class ImportQuery(Strict):
 async def import_clinic(
     request: Request,
     context: ContextDependency,
+    caller: CallerDependency,
     query: Annotated[ImportQuery, Query()],
 ) -> ImportOut:
     """Match rows by id; bookings that only break a softer rule are taken, with a warning."""
@@ -52,6 +55,7 @@ async def import_clinic(
         is_yaml="yaml" in request.headers.get("content-type", ""),
         replace=query.replace,
         today=dt.datetime.now(dt.UTC).date(),
+        actor=caller.name,
     )
     return ImportOut(
         imported=report.imported,
@@ -63,6 +67,7 @@ async def import_clinic(
 @router.get(
     "/export",
     operation_id="exportClinic",
+    dependencies=[allow("viewer", seconds=LONG_SECONDS)],
     summary="The whole clinic as a clinic file",
     response_model=dict[str, Any],
 )
@@ -72,7 +77,12 @@ async def export(context: ContextDependency) -> dict[str, Any]:
     return file.to_json()
 
 
-@router.get("/schema", operation_id="clinicSchema", summary="The clinic file's JSON Schema")
+@router.get(
+    "/schema",
+    operation_id="clinicSchema",
+    dependencies=[allow("viewer")],
+    summary="The clinic file's JSON Schema",
+)
 async def schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the clinic file."""
     return json_schema()

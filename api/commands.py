@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
+from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,10 +18,14 @@ from api.database import on_database
 from api.schemas import Conflict
 from api.settings import InvalidSettingError
 from api.tables import print_conflicts, print_json
+from data import keys
+from data.audit import OPERATOR
 from data.clinic_file import InvalidFileError, is_yaml, read_clinic_file
 from data.embedded import EmbeddedPostgresError
 from data.errors import ImportConflictError, RequestError
+from data.keys import Role
 from data.snapshot import load_clinic
+from data.transaction import run
 from data.transfer import export_clinic, import_document
 from solver.checker import Checker
 from solver.clinic import Clinic
@@ -94,7 +101,7 @@ def import_file(file: Path, replace: bool, data_dir: Path | None) -> int:
     report = on_database(
         data_dir,
         lambda engine: import_document(
-            engine, document, is_yaml=is_yaml(file), replace=replace, today=today
+            engine, document, is_yaml=is_yaml(file), replace=replace, today=today, actor=OPERATOR
         ),
     )
     console = Console()
@@ -141,3 +148,44 @@ def check(file: Path | None, data_dir: Path | None, *, as_json: bool) -> int:
 async def _load_all(engine: AsyncEngine) -> Clinic:
     async with engine.connect() as connection:
         return await load_clinic(connection)
+
+
+# API keys
+
+
+def create_key(role: Role, name: str | None, data_dir: Path | None) -> int:
+    """Make a key and print it; only the key goes to standard output."""
+    if name is not None:
+        try:
+            name = TypeAdapter[str](keys.Name).validate_python(name)
+        except ValidationError as error:
+            raise UsageError(f"--name: {error.errors()[0]['msg']}") from None
+    known, secret = on_database(
+        data_dir, lambda engine: run(engine, lambda c: keys.create(c, role, name, OPERATOR))
+    )
+    Console(stderr=True).print(f"Key {known.name} ({known.id}), {role}. It is not shown again:")
+    sys.stdout.write(f"{secret}\n")
+    return 0
+
+
+def list_keys(data_dir: Path | None) -> int:
+    """Print every key ever made."""
+    table = Table("id", "name", "role", "made", "revoked")
+    for key in on_database(data_dir, keys.every):
+        revoked = "" if key.revoked_at is None else f"{key.revoked_at:%Y-%m-%d %H:%M}"
+        table.add_row(key.id, key.name, key.role, f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
+    Console().print(table)
+    return 0
+
+
+def revoke_key(key_id: str, data_dir: Path | None) -> int:
+    """Revoke a key, named by its id."""
+    try:
+        key_id = str(UUID(key_id))
+    except ValueError:
+        raise UsageError(f"{key_id}: not an id; slotwright keys list shows them") from None
+    known = on_database(
+        data_dir, lambda engine: run(engine, lambda c: keys.revoke(c, key_id, OPERATOR))
+    )
+    Console().print(f"Revoked {known.name}.")
+    return 0

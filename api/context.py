@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.callers import Callers
+from api.limits import Limits
 from api.settings import Settings
 from data.desk import Desk
 from data.snapshot import Snapshots
@@ -15,17 +18,16 @@ from data.snapshot import Snapshots
 
 @dataclass(frozen=True)
 class Context:
-    """The service's settings, its database, its booking desk and what it keeps of the clinic."""
+    """What the service works with: settings, database, booking desk, callers and their limits."""
 
     settings: Settings
     engine: AsyncEngine
     desk: Desk
     snapshots: Snapshots
-
-    @classmethod
-    def of(cls, settings: Settings, engine: AsyncEngine) -> Context:
-        """Return what handlers need of a service on `engine`."""
-        return cls(settings, engine, Desk(engine), Snapshots(engine))
+    callers: Callers
+    limits: Limits | None
+    stopping: asyncio.Event
+    """Set when the process has been told to end: streams end with it."""
 
 
 def _context(request: Request) -> Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from http import HTTPStatus
 from typing import Any
 
@@ -36,7 +37,31 @@ MEDIA_TYPE = "application/problem+json"
 VALIDATION_ERROR = "VALIDATION_ERROR"
 RETRY_AFTER_SECONDS = "1"
 
+BODY_TOO_LARGE = "BODY_TOO_LARGE"
+
+
+class UnauthenticatedError(RequestError):
+    """Nobody known asks."""
+
+    code = "UNAUTHENTICATED"
+
+
+class ForbiddenError(RequestError):
+    """The caller's role is too low; `required_role` names the one needed."""
+
+    code = "FORBIDDEN"
+
+
+class RateLimitedError(RequestError):
+    """The caller has asked too often; Retry-After tells when to ask again."""
+
+    code = "RATE_LIMITED"
+
+
 STATUS_OF: dict[type[RequestError], int] = {
+    UnauthenticatedError: 401,
+    ForbiddenError: 403,
+    RateLimitedError: 429,
     NotFoundError: 404,
     AlreadyExistsError: 409,
     SlotUnavailableError: 409,
@@ -46,6 +71,9 @@ STATUS_OF: dict[type[RequestError], int] = {
     StaleVersionError: 409,
     PlanStaleError: 409,
     IdempotencyKeyReusedError: 422,
+}
+HEADERS_OF: dict[type[RequestError], dict[str, str]] = {
+    UnauthenticatedError: {"WWW-Authenticate": 'Bearer realm="slotwright"'},
 }
 
 log = structlog.get_logger(__name__)
@@ -116,12 +144,15 @@ def refusal(error: Exception) -> Response | None:
         case DateOutOfRangeError():
             return _invalid([Fault("date", str(error))], "DATE_OUT_OF_RANGE")
         case RequestError() if type(error) in STATUS_OF:
-            return problem(STATUS_OF[type(error)], error.code, error.detail, **error.extra)
+            headers = HEADERS_OF.get(type(error))
+            status = STATUS_OF[type(error)]
+            return problem(status, error.code, error.detail, headers=headers, **error.extra)
         case _:
             return None
 
 
-def _busy() -> Response:
+def busy() -> Response:
+    """Return the answer to a request that may go through in a moment."""
     return problem(
         503,
         BusyError.code,
@@ -163,31 +194,33 @@ def install(app: FastAPI) -> None:
     async def http_error(_: Request, error: HTTPException) -> Response:
         if error.status_code == HTTPStatus.BAD_REQUEST:  # a body that cannot even be decoded
             return _invalid([Fault("body", "cannot be read as JSON")])
-        code = HTTPStatus(error.status_code).name
+        is_large = error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        code = BODY_TOO_LARGE if is_large else HTTPStatus(error.status_code).name
         headers = dict(error.headers) if error.headers else None
         return problem(error.status_code, code, str(error.detail), headers=headers)
 
     @app.exception_handler(BusyError)
     @app.exception_handler(PoolTimeoutError)
     @app.exception_handler(OSError)
-    async def busy(_: Request, error: Exception) -> Response:
+    async def away(_: Request, error: Exception) -> Response:
         log.warning("busy", error=type(error).__name__)
-        return _busy()
+        return busy()
 
     @app.exception_handler(DBAPIError)
     async def database_error(_: Request, error: DBAPIError) -> Response:
         state = getattr(error.orig, "sqlstate", None)
         if error.connection_invalidated or state is None or state[:2] in ("08", "53", "55", "57"):
             log.warning("busy", error=type(error).__name__, sqlstate=state)
-            return _busy()
-        log.error("database_error", sqlstate=state, exc_info=error)
-        return _internal()
-
-    @app.exception_handler(Exception)
-    async def unexpected(_: Request, error: Exception) -> Response:
-        log.error("unexpected", exc_info=error)
-        return _internal()
+            return busy()
+        return unexpected(error)
 
 
-def _internal() -> Response:
+def unexpected(error: Exception) -> Response:
+    """Return the answer to a fault of ours, and log it.
+
+    An exception's message may hold a patient's data, so the log gets where it was and no more.
+    """
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    log.error("unexpected", error=type(error).__name__, sqlstate=state, trace=trace)
     return problem(500, "INTERNAL_ERROR", "Something went wrong here; it has been logged.")

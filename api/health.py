@@ -5,13 +5,16 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import text
 
+from api.access import allow
 from api.context import ContextDependency
 from api.errors import Problem
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", operation_id="health", summary="The process lives")
+@router.get(
+    "/healthz", operation_id="health", dependencies=[allow("anyone")], summary="The process lives"
+)
 async def health() -> dict[str, str]:
     """Answer as long as the process does."""
     return {"status": "ok"}
@@ -20,6 +23,7 @@ async def health() -> dict[str, str]:
 @router.get(
     "/readyz",
     operation_id="ready",
+    dependencies=[allow("anyone")],
     summary="The database answers",
     responses={503: {"model": Problem}},
 )

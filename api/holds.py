@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from api.access import allow
 from api.errors import PROBLEMS
 from api.schemas import BookingOut, ConfirmIn, HoldIn
 from api.writes import WriterDependency
@@ -21,6 +22,7 @@ HoldId = Annotated[Id, Path()]
 @router.post(
     "",
     operation_id="createHold",
+    dependencies=[allow("scheduler", "bookings")],
     summary="Reserve a placement for some minutes",
     status_code=201,
     response_model=BookingOut,
@@ -29,17 +31,17 @@ HoldId = Annotated[Id, Path()]
 async def create(body: HoldIn, writer: WriterDependency) -> Response:
     """Hold, under the same rules as a booking; when the time is over it blocks nobody."""
     details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
-    return await writer.booking(
+    return await writer.place(
         lambda connection, policy: bookings.hold(
             connection, body.place(), details, policy, body.minutes
-        ),
-        201,
+        )
     )
 
 
 @router.post(
     "/{hold_id}/confirm",
     operation_id="confirmHold",
+    dependencies=[allow("scheduler", "bookings")],
     summary="Book what a hold reserves",
     response_model=BookingOut,
     responses=PROBLEMS,

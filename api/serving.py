@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import logs
 from api.app import create_app, with_console
+from api.commands import UsageError
 from api.database import EMBEDDED, open_database, with_engine
-from api.settings import read_settings
+from api.metrics import SHARED_DIRECTORY
+from api.protocol import ImpatientProtocol
+from api.settings import Settings, read_settings
 from api.tables import slot_table
 from data import demo as demo_clinic
+from data import keys
 from data.embedded import EmbeddedPostgres
 from data.engine import migrate
 
@@ -31,16 +39,53 @@ def serve(host: str, port: int, data_dir: Path | None, workers: int) -> int:
     logs.configure(settings.log_level)
     with open_database(settings, data_dir) as url:
         asyncio.run(with_engine(url, migrate))
+        _refuse_strangers(host, settings, url)
         os.environ["DATABASE_URL"] = url  # the workers read it, too
-        uvicorn.run(
-            "api.app:service",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            **_uvicorn_options(),
-        )
+        with _shared_figures(workers):
+            uvicorn.run(
+                "api.app:service",
+                factory=True,
+                host=host,
+                port=port,
+                workers=workers,
+                **_uvicorn_options(settings),
+            )
     return 0
+
+
+def _refuse_strangers(host: str, settings: Settings, url: str) -> None:
+    """Refuse to be reached from elsewhere while everyone could do everything.
+
+    Raises
+    ------
+    UsageError
+        When `host` is not this machine's alone and there is no way to know a caller.
+    """
+    if _is_loopback(host) or settings.oidc_issuer is not None:
+        return
+    if not asyncio.run(with_engine(url, keys.every)):
+        raise UsageError(
+            f"--host {host}: the service would be open to everyone who reaches this machine; "
+            "make a key first, with slotwright keys create --role admin"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextmanager
+def _shared_figures(workers: int) -> Iterator[None]:
+    """Let several processes put their figures together, in a directory of their own."""
+    if workers == 1:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="slotwright-figures-") as directory:
+        os.environ[SHARED_DIRECTORY] = directory
+        yield
 
 
 def demo(port: int, data_dir: Path | None) -> int:
@@ -56,7 +101,7 @@ def demo(port: int, data_dir: Path | None) -> int:
             with_console(create_app(settings)),
             host="127.0.0.1",
             port=port,
-            **_uvicorn_options(),
+            **_uvicorn_options(settings),
         )
         asyncio.run(_serve_and_show(uvicorn.Server(config), console))
     return 0
@@ -88,8 +133,11 @@ async def _serve_and_show(server: uvicorn.Server, console: Console) -> None:
     await serving
 
 
-def _uvicorn_options() -> dict[str, Any]:
+def _uvicorn_options(settings: Settings) -> dict[str, Any]:
     return {
+        "http": ImpatientProtocol,
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": settings.trusted_proxies,
         "log_config": None,
         "access_log": False,
         "timeout_graceful_shutdown": 20,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from solver.clinic import InvalidClinicError
@@ -39,6 +40,12 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(None, validation_alias="REDIS_URL")
     hub_url: str | None = None
     rate_limits: Literal["on", "off"] = "on"
+    trusted_proxies: str = ""
+    """Addresses and networks, by commas, whose X-Forwarded-For is believed; none by default."""
+    oidc_issuer: str | None = None
+    """The URL of the OpenID Connect issuer whose tokens are accepted; with it, its audience."""
+    oidc_audience: str | None = None
+    oidc_role_claim: Annotated[str, Field(min_length=1)] = "roles"
     no_show_grace_minutes: Annotated[int, Field(ge=0, le=1440)] = 30
     horizon_days: Annotated[int, Field(ge=0, le=3650)] = 365
     weights: Annotated[Weights, NoDecode] = DEFAULT_WEIGHTS
@@ -61,6 +68,39 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "redis://localhost")
+        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+            raise ValueError("must be the URL of a Redis, as in redis://host:6379/0")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for each in filter(None, value.split(",")):
+            ip_network(each.strip())
+        return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _is_issuer(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://issuer")
+        if not parts.hostname or parts.scheme not in ("https", "http"):
+            raise ValueError("must be the issuer's URL, as its tokens have it")
+        if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError(
+                "must be an https:// URL: whoever can change its answers can be anyone"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _issuer_has_audience(self) -> Self:
+        if (self.oidc_issuer is None) != (self.oidc_audience is None):
+            raise ValueError("OIDC_ISSUER and OIDC_AUDIENCE: set both or neither")
+        return self
 
     @field_validator("solver_address")
     @classmethod
@@ -98,7 +138,9 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
+        message = detail["msg"].removeprefix("Value error, ")
+        if not detail["loc"]:  # several settings do not fit together; the message names them
+            raise InvalidSettingError(f"{PREFIX}{message}") from None
         name = str(detail["loc"][0])
         variable = name if name in BARE else PREFIX + name.upper()
-        message = detail["msg"].removeprefix("Value error, ")
         raise InvalidSettingError(f"{variable}: {message}") from None

@@ -11,12 +11,14 @@ import orjson
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Query, Response
 
+from api import metrics
+from api.access import allow
 from api.context import ContextDependency
 from api.errors import Problem
 from api.schemas import SlotQuery, SlotsOut, slots_body
 from data.errors import NotFoundError
 from solver.clinic import Clinic
-from solver.slots import LOOK_AHEAD_DAYS, find_slots, next_available_date
+from solver.slots import LOOK_AHEAD_DAYS, SlotPage, find_slots, next_available_date
 from solver.timeline import check_date
 
 router = APIRouter(tags=["slots"])
@@ -28,6 +30,7 @@ SOLVES_AT_ONCE = CapacityLimiter(os.cpu_count() or 1)
 @router.get(
     "/slots",
     operation_id="findSlots",
+    dependencies=[allow("viewer", "slots")],
     summary="Every bookable slot of a date, best first",
     response_model=SlotsOut,
     responses={404: {"model": Problem}, 422: {"model": Problem}},
@@ -40,16 +43,19 @@ async def get_slots(query: Annotated[SlotQuery, Query()], context: ContextDepend
     horizon = context.settings.horizon_days
     check_date(clinic.settings, query.date, now, horizon)
     request = query.to_request(now)
-    page = await anyio.to_thread.run_sync(
-        lambda: find_slots(
-            clinic,
-            request,
-            limit=query.limit,
-            rooms=query.rooms,
-            weights=context.settings.weights,
-        ),
-        limiter=SOLVES_AT_ONCE,
-    )
+
+    def solve() -> SlotPage:
+        with metrics.SOLVES.time():
+            return find_slots(
+                clinic,
+                request,
+                limit=query.limit,
+                rooms=query.rooms,
+                weights=context.settings.weights,
+            )
+
+    page = await anyio.to_thread.run_sync(solve, limiter=SOLVES_AT_ONCE)
+    metrics.slots_found(page)
     following = None
     if not page.slots:
         last = now.astimezone(clinic.settings.zone).date() + dt.timedelta(days=horizon)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 import sys
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.access import LARGE_BODY, LONG_SECONDS, allow
 from api.context import ContextDependency
 from api.errors import PROBLEMS, Problem
 from api.schemas import BookingOut, booking_body
@@ -81,6 +83,7 @@ class ApplyOut(BaseModel):
 @router.post(
     "",
     operation_id="createRun",
+    dependencies=[allow("manager", seconds=LONG_SECONDS, max_body=LARGE_BODY)],
     summary="Ask what if",
     status_code=202,
     response_model=RunState,
@@ -105,13 +108,24 @@ async def create(
     return await writer.answer(submit, 202)
 
 
-@router.get("", operation_id="listRuns", summary="The newest runs", response_model=list[RunState])
+@router.get(
+    "",
+    operation_id="listRuns",
+    dependencies=[allow("viewer")],
+    summary="The newest runs",
+    response_model=list[RunState],
+)
 async def find(context: ContextDependency) -> list[dict[str, Any]]:
     """List the hundred newest runs, newest first, without their results."""
     return [_state(row) for row in await runs.latest(context.engine, 100)]
 
 
-@router.get("/schema", operation_id="runSchema", summary="The run file's JSON Schema")
+@router.get(
+    "/schema",
+    operation_id="runSchema",
+    dependencies=[allow("viewer")],
+    summary="The run file's JSON Schema",
+)
 async def schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a run."""
     return json_schema()
@@ -120,6 +134,7 @@ async def schema() -> dict[str, Any]:
 @router.get(
     "/{run_id}",
     operation_id="getRun",
+    dependencies=[allow("viewer")],
     summary="A run's state, progress and, when it has ended, its result",
     response_model=RunState,
     responses={404: {"model": Problem}},
@@ -143,7 +158,7 @@ async def _require_run(run_id: RunId, context: ContextDependency) -> None:
     operation_id="watchRun",
     summary="Progress as server-sent events",
     response_class=EventSourceResponse,
-    dependencies=[Depends(_require_run)],
+    dependencies=[allow("viewer", seconds=math.inf), Depends(_require_run)],
     responses={404: {"model": Problem}},
 )
 async def events(
@@ -160,12 +175,15 @@ async def events(
         if status in runs.ENDED:
             yield ServerSentEvent(data={"status": status}, event="end")
             return
+        if context.stopping.is_set():  # whoever reads on asks another process, from the last event
+            return
         await asyncio.sleep(POLL_SECONDS)
 
 
 @router.delete(
     "/{run_id}",
     operation_id="stopRun",
+    dependencies=[allow("manager")],
     summary="Stop a run and keep the best found",
     response_model=RunState,
     responses=PROBLEMS,
@@ -184,6 +202,7 @@ async def stop(run_id: RunId, writer: WriterDependency) -> Response:
 @router.get(
     "/{run_id}/report",
     operation_id="reportRun",
+    dependencies=[allow("viewer", seconds=LONG_SECONDS)],
     summary="The comparison as a page",
     response_class=HTMLResponse,
     responses={404: {"model": Problem}, 409: {"model": Problem}},
@@ -202,6 +221,7 @@ async def report(run_id: RunId, context: ContextDependency) -> Response:
 @router.post(
     "/{run_id}/apply",
     operation_id="applyRun",
+    dependencies=[allow("manager", seconds=LONG_SECONDS)],
     summary="Carry out the plan of a scenario, all or nothing",
     response_model=ApplyOut,
     responses=PROBLEMS,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import orjson
 from fastapi import Depends, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api import errors
+from api import errors, metrics
+from api.access import CallerDependency
+from api.callers import Caller
 from api.context import Context, ContextDependency
 from api.schemas import booking_body
 from data.bookings import Details, Found, Order, book
 from data.deciding import Place, Policy
+from data.errors import RequestError
 from data.idempotency import Answer, RepeatableRequest, answer_once
 from data.transaction import run
 
@@ -29,23 +33,39 @@ class Writer:
     given again to the same request for 24 hours.
     """
 
-    def __init__(self, request: Request, context: Context, key: str | None) -> None:
+    def __init__(self, request: Request, context: Context, caller: Caller, key: str | None) -> None:
         self._request = request
         self._context = context
+        self._caller = caller
         self._key = key
 
     @property
     def policy(self) -> Policy:
         """What decisions depend on beside the book."""
         settings = self._context.settings
-        return Policy(dt.datetime.now(dt.UTC), settings.weights, settings.horizon_days)
+        now, actor = dt.datetime.now(dt.UTC), self._caller.name
+        return Policy(now, settings.weights, settings.horizon_days, actor)
 
     async def order(self, place: Place, details: Details) -> Response:
         """Book at the desk; a repeatable request in a transaction of its own, with its key."""
         if self._key is not None:
-            return await self.booking(lambda c, policy: book(c, place, details, policy), 201)
-        found = await self._context.desk.book(Order(place, details, self.policy))
+            return await self.place(lambda c, policy: book(c, place, details, policy))
+        with _counting_refusals():
+            found = await self._context.desk.book(Order(place, details, self.policy))
+        metrics.booking_won()
         return _response(Answer(201, orjson.dumps(booking_body(*found))))
+
+    async def place(self, work: Callable[[AsyncConnection, Policy], Awaitable[Found]]) -> Response:
+        """Write the one new booking that `work` returns, and count it as won or refused."""
+        with _counting_refusals():
+            answer = await self.booking(work, 201)
+        if REPLAYED not in answer.headers:
+            if answer.status_code == 201:
+                metrics.booking_won()
+            else:
+                body = orjson.loads(answer.body)
+                metrics.booking_refused(body.get("reasons") or [body["code"]])
+        return answer
 
     async def booking(
         self, work: Callable[[AsyncConnection, Policy], Awaitable[Found]], status: int = 200
@@ -69,7 +89,7 @@ class Writer:
             return _response(await run(self._context.engine, once))
         path = self._request.url.path.encode()
         body = await self._request.body()
-        repeatable = RepeatableRequest.of(self._caller, self._key, path, _canonical(body))
+        repeatable = RepeatableRequest.of(self._caller.id, self._key, path, _canonical(body))
         done_now = False
 
         async def keyed(connection: AsyncConnection) -> Answer:
@@ -85,9 +105,14 @@ class Writer:
             response.headers[REPLAYED] = "true"
         return response
 
-    @property
-    def _caller(self) -> str:
-        return self.policy.actor
+
+@contextmanager
+def _counting_refusals() -> Iterator[None]:
+    try:
+        yield
+    except RequestError as error:
+        metrics.booking_refused(error.extra.get("reasons") or [error.code])
+        raise
 
 
 def _refuse(error: Exception) -> Answer | None:
@@ -111,6 +136,7 @@ def _canonical(body: bytes) -> bytes:
 def _writer(
     request: Request,
     context: ContextDependency,
+    caller: CallerDependency,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -121,7 +147,7 @@ def _writer(
         ),
     ] = None,
 ) -> Writer:
-    return Writer(request, context, idempotency_key)
+    return Writer(request, context, caller, idempotency_key)
 
 
 WriterDependency = Annotated[Writer, Depends(_writer)]

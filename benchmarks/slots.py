@@ -150,7 +150,8 @@ def _service(url: str) -> Iterator[str]:
         f"{port}",
     ]
     base = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, env={**os.environ, "DATABASE_URL": url}) as process:
+    environment = {**os.environ, "DATABASE_URL": url, "SLOTWRIGHT_RATE_LIMITS": "off"}
+    with subprocess.Popen(command, env=environment) as process:
         try:
             while not _is_ready(base):
                 if process.poll() is not None:

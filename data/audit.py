@@ -30,6 +30,8 @@ from data.snapshot import AUDIT_LOG
 
 ANONYMOUS = "anonymous"
 """The actor while callers need no key."""
+OPERATOR = "command line"
+"""The actor of a command, which needs the database's own password and no key."""
 
 _LEFT_OUT = {"provider_no", "room_no", "provider_span", "room_span", "no"}
 
@@ -64,9 +66,9 @@ def as_logged(table: str) -> ColumnElement[Any]:
 
 
 def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
-    """Return `write` to one row of `table`, and the entry about it, as one statement.
+    """Return `write` to rows of `table`, and an entry about each, as one statement.
 
-    Run it with :func:`written`.
+    Run it with what :func:`about` returns; where it writes one row, with :func:`written`.
     """
     row = write.returning(table).cte("written")
     entry = insert(AUDIT_LOG).from_select(
@@ -102,6 +104,16 @@ def with_entries(write: Insert, table: Table, asked: Any) -> Select[Any]:
     return select(rows).add_cte(entries.cte("entries"))
 
 
+def about(actor: str, action: str, entity: str = "booking", before: Any = None) -> dict[str, Any]:
+    """Return what a statement of :func:`with_entry` wants to know for its entries."""
+    return {
+        "audit_actor": actor,
+        "audit_action": action,
+        "audit_entity": entity,
+        "audit_before": before,
+    }
+
+
 async def written(
     connection: AsyncConnection,
     statement: Select[Any],
@@ -116,13 +128,8 @@ async def written(
 
     `before` is the row as it was, read with :func:`as_logged`.
     """
-    about = {
-        "audit_actor": actor,
-        "audit_action": action,
-        "audit_entity": entity,
-        "audit_before": before,
-    }
-    row: Row[Any] = (await connection.execute(statement, {**values, **about})).one()
+    told = about(actor, action, entity, before)
+    row: Row[Any] = (await connection.execute(statement, {**values, **told})).one()
     return row
 
 

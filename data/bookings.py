@@ -57,11 +57,11 @@ from data.errors import (
     SlotUnavailableError,
     StaleVersionError,
 )
+from data.holds import write_off_holds
 from data.snapshot import (
     BOOKINGS,
     CLINIC,
     EFFECTIVE_STATUS,
-    HAS_RUN_OUT,
     PROVIDERS,
     ROOMS,
     TYPES,
@@ -455,9 +455,12 @@ async def swap(
         for key, other in ((a, b), (b, a))
     }
     looks = [await wishes[key].look(connection) for key in (a, b)]
-    await lock_days(connection, looks[0].keys() | looks[1].keys())
+    locked = looks[0].keys() | looks[1].keys()
+    await lock_days(connection, locked)
     before = {key: await _lock_unchanged(connection, row) for key, row in seen.items()}
     won = await _win_both(connection, (a, b), wishes)
+    if not won[a].keys() | won[b].keys() <= locked:  # a buffer or a cap has just been edited
+        raise ChangedMeanwhileError
     for seen_by_one in won.values():
         await _release_holds_that_ran_out(connection, seen_by_one)
     await step_aside(connection, [a, b])
@@ -543,16 +546,12 @@ async def _lock_and_look_again(connection: AsyncConnection, wish: Wish, seen: Se
 
 
 async def _release_holds_that_ran_out(connection: AsyncConnection, won: Seen) -> None:
-    """Cancel the holds that have run out; to the rules they are gone, to constraints not yet."""
+    """Cancel the holds in the way of a place that is won."""
     if all(booking.is_live for booking in won.clinic.bookings):
         return
     slot = won.slot
     here = (BOOKINGS.c.provider_id == slot.provider.id) | (BOOKINGS.c.room_id == slot.room.id)
-    await connection.execute(
-        update(BOOKINGS)
-        .where(BOOKINGS.c.date == slot.date, HAS_RUN_OUT, here)
-        .values(status="cancelled", expires_at=None, version=BOOKINGS.c.version + 1)
-    )
+    await write_off_holds(connection, BOOKINGS.c.date == slot.date, here)
 
 
 # Changing the state
@@ -579,20 +578,22 @@ async def confirm(
     if patient_ref is None:
         raise InvalidFieldError("patient_ref", "is needed, since the hold has none")
     # The hold may run out at this very moment and its place be decided on by another.
-    provider_id, room_id = str(seen.provider_id), str(seen.room_id)
-    await lock_days(
-        connection,
-        [
-            ("patient", patient_ref, seen.date),
-            ("provider", provider_id, seen.date),
-            ("room", room_id, seen.date),
-        ],
+    there = Place(
+        str(seen.appointment_type_id),
+        str(seen.provider_id),
+        seen.date,
+        seen.start_minute,
+        str(seen.room_id),
     )
+    wish = Wish(there, policy, patient_ref, details.allow_patient_overlap)
+    locked = foresee_keys(await _load_around(connection, [wish]), [wish])
+    await lock_days(connection, locked)
+    clinic = await _load_around(connection, [wish])
+    if not foresee_keys(clinic, [wish]) <= locked:
+        raise ChangedMeanwhileError
     before = await _row(connection, booking_id, lock=True)
     _require_state(before, ("held",), "confirmed", None)
     if not details.allow_patient_overlap:
-        part = Part(provider_ids=[provider_id], room_ids=[room_id], patient_refs=[patient_ref])
-        clinic = await load_clinic(connection, before.date, before.date, part)
         span = (before.start_minute, before.start_minute + before.duration_minutes)
         refuse_patient_overlap(clinic, patient_ref, before.date, span, aside=booking_id)
     after = await audit.written(

@@ -51,6 +51,8 @@ from solver.timeline import format_time, parse_time
 
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
 MAX_CAP = 100_000
+MAX_VALUES = 2_000_000
+"""In one YAML document, each alias counted as what it stands for."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
@@ -480,12 +482,28 @@ def _parse_json(document: bytes, invalid: type[InvalidFileError]) -> object:
 
 def _parse_yaml(document: bytes, invalid: type[InvalidFileError]) -> object:
     try:
-        return YAML(typ="safe", pure=True).load(document.decode())
+        value = YAML(typ="safe", pure=True).load(document.decode())
+        _require_bounded(value)
+        orjson.dumps(value)  # what JSON cannot say, no field takes
     except Exception as error:  # scalars that cannot be built raise whatever building raised
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "document"
         problem = getattr(error, "problem", None) or "cannot be read"
         raise invalid([Fault(place, f"not YAML: {problem}")]) from None
+    return value
+
+
+def _require_bounded(value: object) -> None:
+    """Refuse aliases that stand for more than a file could hold, or for themselves."""
+    left = MAX_VALUES
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        inner = each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        left -= len(inner)
+        if left < 0:
+            raise ValueError
+        waiting.extend(inner)
 
 
 _REFERENCES = {

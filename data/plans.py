@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select, text, update
+from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
@@ -28,7 +28,8 @@ from data.errors import (
     PlanStaleError,
     SlotUnavailableError,
 )
-from data.snapshot import BOOKINGS, EFFECTIVE_STATUS, HAS_RUN_OUT, load_clinic
+from data.holds import write_off_holds
+from data.snapshot import BOOKINGS, EFFECTIVE_STATUS, load_clinic
 from data.transaction import ChangedMeanwhileError, lock_days
 from solver.clinic import Clinic
 from solver.timeline import parse_time
@@ -119,7 +120,7 @@ async def apply(
     before = await _rows(connection, list(seen), lock=True)
     if any(before[key].version != row.version for key, row in seen.items()):
         raise ChangedMeanwhileError
-    await _write_off_holds_that_ran_out(connection, first, last)
+    await write_off_holds(connection, BOOKINGS.c.date.between(first, last))
     await step_aside(connection, [row.id for row in before.values()])
     moved, placed, keys = [], [], []
     for step, each in zip(steps, won, strict=True):
@@ -221,13 +222,3 @@ def _reasons(error: Exception) -> list[str]:
             return [error.code]
         case _:
             return ["DATE_OUT_OF_RANGE"]
-
-
-async def _write_off_holds_that_ran_out(
-    connection: AsyncConnection, first: dt.date, last: dt.date
-) -> None:
-    await connection.execute(
-        update(BOOKINGS)
-        .where(BOOKINGS.c.date.between(first, last), HAS_RUN_OUT)
-        .values(status="cancelled", expires_at=None, version=BOOKINGS.c.version + 1)
-    )

@@ -409,11 +409,12 @@ class ScenarioRow(Strict):
         seen: Counter[str] = Counter()
         changes = []
         for change in value["changes"]:
-            if not isinstance(change, dict) or change.get("op") not in _ADDITIONS:
+            operation = change.get("op") if isinstance(change, dict) else None
+            if not isinstance(operation, str) or operation not in _ADDITIONS:
                 changes.append(change)
                 continue
             row = dict(change)
-            nested = row.pop(_ADDITIONS[change["op"]], None)
+            nested = row.pop(_ADDITIONS[operation], None)
             row = row | nested if isinstance(nested, dict) else dict(change)
             if row.get("id") is None:
                 content = orjson.dumps(row, option=orjson.OPT_SORT_KEYS, default=str).decode()

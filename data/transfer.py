@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,7 +22,6 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    or_,
     select,
     update,
 )
@@ -43,11 +43,11 @@ from data.clinic_file import (
     parse_clinic_file,
 )
 from data.errors import ImportConflictError
+from data.holds import write_off_holds
 from data.snapshot import (
     AVAILABILITY,
     BOOKINGS,
     CLINIC,
-    HAS_RUN_OUT,
     OVERBOOKING_RULES,
     PROVIDERS,
     ROOMS,
@@ -155,23 +155,40 @@ async def import_document(
     ImportConflictError
         When bookings break a constraint of the database; every one is named.
     """
-
-    async def work(connection: AsyncConnection) -> ImportReport:
-        await hold_clinic(connection)
-        known = {} if replace else await _known_ids(connection)
-        file = parse_clinic_file(document, is_yaml=is_yaml, known=known)
-        return await _bring_in(connection, file, replace=replace, today=today, actor=actor)
-
-    return await run(engine, work)
+    while True:
+        async with engine.connect() as connection:
+            known = {} if replace else await _known_ids(connection)
+        # Reading a large document takes long: not on the event loop, and before the lock.
+        file = await asyncio.to_thread(parse_clinic_file, document, is_yaml=is_yaml, known=known)
+        report = await _import(engine, file, replace=replace, today=today, actor=actor, known=known)
+        if report is not None:
+            return report
 
 
 async def import_file(
     engine: AsyncEngine, file: ClinicFile, *, replace: bool, today: dt.date, actor: str = ANONYMOUS
 ) -> ImportReport:
     """Bring a clinic file that has been read into the database; see :func:`import_document`."""
+    report = await _import(engine, file, replace=replace, today=today, actor=actor, known=None)
+    assert report is not None
+    return report
 
-    async def work(connection: AsyncConnection) -> ImportReport:
+
+async def _import(
+    engine: AsyncEngine,
+    file: ClinicFile,
+    *,
+    replace: bool,
+    today: dt.date,
+    actor: str,
+    known: Mapping[str, frozenset[str]] | None,
+) -> ImportReport | None:
+    """Bring a file in; None when the rows it was read beside, if given, are others by now."""
+
+    async def work(connection: AsyncConnection) -> ImportReport | None:
         await hold_clinic(connection)
+        if known and await _known_ids(connection) != known:
+            return None
         return await _bring_in(connection, file, replace=replace, today=today, actor=actor)
 
     return await run(engine, work)
@@ -306,11 +323,11 @@ async def _add_availability(connection: AsyncConnection, rows: Sequence[Availabi
 async def _write_bookings(connection: AsyncConnection, rows: Sequence[BookingRow]) -> None:
     if not rows:
         return
-    # Two bookings of the file may change places, so those that stand step aside first; and
-    # holds that have run out are in nobody's way.
+    await write_off_holds(connection)
+    # Two bookings of the file may change places, so those that stand step aside first.
     await connection.execute(
         update(BOOKINGS)
-        .where(or_(BOOKINGS.c.id == any_(_uuids(row.id for row in rows)), HAS_RUN_OUT))
+        .where(BOOKINGS.c.id == any_(_uuids(row.id for row in rows)))
         .values(status="cancelled", expires_at=None)
     )
     durations = await _column_by_id(connection, TYPES, "duration_minutes")

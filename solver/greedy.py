@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +34,8 @@ class _Sheet:
         [D, S] rooms that are free.
     behind, ahead
         [P, D, S] where the neighbour or the window's edge before and after is, absolute.
+    buffers, turnover
+        What busy spans have before and after a start: [P] of providers, after it [R] of rooms.
     """
 
     kind: Kind
@@ -43,6 +44,8 @@ class _Sheet:
     rooms: Counts
     behind: Small
     ahead: Small
+    buffers: list[tuple[int, int]]
+    turnover: list[int]
 
     @classmethod
     def blank(cls, kind: Kind) -> _Sheet:
@@ -53,14 +56,17 @@ class _Sheet:
             kind.room_free.sum(axis=0, dtype=np.int16),
             kind.opens.copy(),
             kind.closes.copy(),
+            list(zip(kind.before.tolist(), kind.after.tolist(), strict=True)),
+            kind.room_after.tolist(),
         )
 
 
 class Board:
     """The book as it fills up: which sites are still free, for every kind at once."""
 
-    def __init__(self, instance: Instance, puts: Iterable[Put] = ()) -> None:
+    def __init__(self, instance: Instance) -> None:
         self._instance = instance
+        self._grid = instance.clinic.settings.grid_minutes
         self._sheets = [_Sheet.blank(kind) for kind in instance.kinds]
         shape = (len(instance.providers), len(instance.dates))
         self._regular = np.zeros(shape, np.int64)
@@ -70,8 +76,7 @@ class Board:
         self._patients: dict[tuple[str, int], list[Span]] = defaultdict(list)
         caps = [p.daily_cap for p in instance.providers]
         self._caps = np.array([2**31 if cap is None else cap for cap in caps], np.int64)
-        puts = list(puts)
-        for s in instance.staying(puts):
+        for s in instance.staying(()):
             if s.provider >= 0:
                 self._occupy(s.provider, s.busy)
                 self._starts.add((s.provider, s.at))
@@ -83,8 +88,6 @@ class Board:
                 if s.provider >= 0:
                     counts = self._overbooked if s.booking.is_overbooked else self._regular
                     counts[s.provider, s.day] += 1
-        for put in puts:
-            self.add(put)
 
     def add(self, put: Put) -> None:
         """Let a placement stand."""
@@ -103,30 +106,36 @@ class Board:
 
     def _occupy(self, provider: int, busy: Span) -> None:
         for sheet in self._sheets:
-            starts, ends = sheet.kind.busy_start[provider], sheet.kind.busy_end[provider]
+            before, after = sheet.buffers[provider]
             for day in self._days(busy):
-                before = int(np.searchsorted(ends[day], busy[0], "right"))
-                behind = int(np.searchsorted(starts[day], busy[1], "left"))
-                sheet.meets[provider, day, before:behind] += 1
-                ahead = sheet.ahead[provider, day, :before]
+                first, last = self._meeting(sheet, busy, day, before, after)
+                if first < last:
+                    sheet.meets[provider, day, first:last] += 1
+                ahead = sheet.ahead[provider, day, :first]
                 np.minimum(ahead, busy[0], out=ahead)
-                later = sheet.behind[provider, day, behind:]
-                np.maximum(later, busy[1], out=later)
+                behind = sheet.behind[provider, day, last:]
+                np.maximum(behind, busy[1], out=behind)
 
     def _occupy_room(self, room: int, busy: Span) -> None:
         for sheet in self._sheets:
-            kind = sheet.kind
+            before, after = sheet.kind.row.buffer_before, sheet.turnover[room]
             for day in self._days(busy):
-                midnight = day * DAY_MINUTES
-                first = np.searchsorted(
-                    kind.starts, busy[0] - midnight - kind.room_after[room], "right"
-                )
-                last = np.searchsorted(
-                    kind.starts, busy[1] - midnight + kind.row.buffer_before, "left"
-                )
-                taken = sheet.taken[room, day, first:last]
-                sheet.rooms[day, first:last] -= (taken == 0) & kind.room_free[room, day, first:last]
-                taken += 1
+                first, last = self._meeting(sheet, busy, day, before, after)
+                if first < last:
+                    taken = sheet.taken[room, day, first:last]
+                    free = sheet.kind.room_free[room, day, first:last]
+                    sheet.rooms[day, first:last] -= (taken == 0) & free
+                    taken += 1
+
+    def _meeting(
+        self, sheet: _Sheet, busy: Span, day: int, before: int, after: int
+    ) -> tuple[int, int]:
+        """Return the range of positions whose span, so much before and after, meets `busy`."""
+        grid, size = self._grid, len(sheet.kind.starts)
+        midnight = day * DAY_MINUTES
+        first = (busy[0] - midnight - after) // grid + 1
+        last = -((midnight - busy[1] - before) // grid)
+        return min(size, max(0, first)), min(size, max(0, last))
 
     def _days(self, busy: Span) -> range:
         """The days whose sites a busy span could meet."""

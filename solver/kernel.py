@@ -56,6 +56,8 @@ class Sifter:
     ----------
     priced
         [n] each column's reduced worth at the duals that prove the best bound.
+    entered
+        Positions of the kernel's columns.
     """
 
     def __init__(
@@ -256,7 +258,7 @@ class Sifter:
                 is_complete = not new
                 break
             self._add(new)
-        kernel = np.array(sorted(self._variables), np.int64)
+        kernel = self.entered = np.array(sorted(self._variables), np.int64)
         return Sifted(self._columns[kernel], value, float(bound), is_complete)
 
     def _best_of_each(self, worth: Floats, most: int) -> Ints:

@@ -89,6 +89,10 @@ class Masks:
         """[P, S] where the provider may take a placement of either kind."""
         return self.regular | self.overbooked
 
+    def candidates(self) -> int:
+        """Return the number of provider-room-start triples that there are."""
+        return len(self.day.providers) * len(self.day.rooms) * len(self.starts)
+
     def total(self) -> int:
         """Return the number of feasible provider-room-start triples.
 
@@ -103,7 +107,7 @@ class Masks:
         shape = len(self.starts)
         provider = np.ones((len(self.day.providers), shape), np.bool_)
         room = np.ones((len(self.day.rooms), shape), np.bool_)
-        alive = len(self.day.providers) * len(self.day.rooms) * shape
+        alive = self.candidates()
         counts = {}
         for rule in self.rules:
             if rule.provider is not None:

@@ -22,7 +22,7 @@ from solver.instance import Instance, Put
 from solver.joint import Columns, JointModel, Outcome, Watch
 from solver.kernel import Floats, Market, Sifter, priority_worth
 from solver.problem import Problem
-from solver.timeline import Bools
+from solver.timeline import Bools, Ints
 
 KERNEL_FROM = 1500
 """Blocks of fewer columns are solved whole."""
@@ -92,9 +92,11 @@ def solve_block(
             should_stop=watch.should_stop,
         ).kernel
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
-    score = joint.score(with_gap=block.with_gap)
-    most = sum(len(t.members) for t in instance.tasks) + len(instance.fixed)
-    objective = instance.unit * most * joint.expression("priority") + score
+    if block.with_gap:
+        most = sum(len(t.members) for t in instance.tasks) + len(instance.fixed)
+        objective = instance.unit * most * joint.expression("priority") + joint.score()
+    else:
+        objective = joint.expression("priority")
     joint.hint(inside)
     outcome = joint.maximise(
         objective,
@@ -279,15 +281,16 @@ def relax(instance: Instance, watch: Watch, time_limit: float) -> Relaxed:
     sifted = sifter.run(
         [], time_limit=time_limit, first=10, per_task=4, should_stop=watch.should_stop
     )
-    return Relaxed(sifted.bound, sifter.priced)
+    return Relaxed(sifted.bound, sifter.priced, sifter.entered)
 
 
 @dataclass(frozen=True)
 class Relaxed:
-    """A bound on the priorities, and each column's reduced worth at the duals that prove it."""
+    """A bound on the priorities, each column's reduced worth at its duals, and the kernel."""
 
     bound: float
     priced: Floats | None
+    kernel: Ints
 
     def count(self, value: int) -> int:
         """Return how many columns could have a part in a plan of more priority than `value`."""
@@ -298,10 +301,16 @@ class Relaxed:
         could: Bools = self.priced >= value + 1 - self.bound - 1e-6
         return could
 
-    def columns(self, instance: Instance, puts: Sequence[Put]) -> Columns:
-        """Return those columns, and those of `puts`."""
+    def columns(
+        self, instance: Instance, puts: Sequence[Put], *, only_kernel: bool = False
+    ) -> Columns:
+        """Return the columns that could matter, or the kernel's, and those of `puts`."""
         every = Columns.of(instance, range(len(instance.tasks)))
-        keep = self._could_matter(instance.totals(puts).priority)
+        keep = np.zeros(len(every), np.bool_)
+        if only_kernel:
+            keep[self.kernel] = True
+        else:
+            keep = self._could_matter(instance.totals(puts).priority)
         keep[positions(instance, every, puts)] = True
         return every[keep]
 
@@ -312,14 +321,16 @@ def close(
     relaxed: Relaxed,
     puts: Sequence[Put],
     time_limit: float,
+    only_kernel: bool = False,
 ) -> tuple[Outcome, tuple[int, int]]:
     """Look for more priority than `puts` have among all columns that could have a part in it.
 
     A column whose reduced worth is so low that no plan with it can be better is left out
-    (reduced-cost fixing), so when nothing is found nothing is there.
+    (reduced-cost fixing), so when nothing is found nothing is there. That is not so of the kernel
+    alone, which is smaller.
     """
     left = {i: len(t.members) for i, t in enumerate(instance.tasks)}
-    joint = JointModel(instance, relaxed.columns(instance, puts), left)
+    joint = JointModel(instance, relaxed.columns(instance, puts, only_kernel=only_kernel), left)
     joint.hint(puts)
     outcome = joint.maximise(joint.expression("priority"), time_limit=time_limit, watch=watch)
     return outcome, joint.size()

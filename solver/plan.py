@@ -39,6 +39,8 @@ SIFTED_UP_TO = 200_000
 """Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
 CLOSED_UP_TO = 5_000
 """Columns with which one model may settle the priorities."""
+KERNEL_UP_TO = 3_000
+"""Columns of a kernel that one model takes in whole."""
 PRIORITY_SHARE = 0.65
 """The part of the time that the priorities may take."""
 WORK_LIMIT = 2.0
@@ -262,6 +264,8 @@ class _Rounds:
         self._closing: Future[tuple[Outcome, tuple[int, int]]] | None = None
         self._relaxed: Relaxed | None = None
         self._closed_at = -1
+        self._kernel_is_tried = False
+        self._is_closing_all = False
 
     def run(self) -> None:
         """Keep every worker busy until time is up, or everything is proved."""
@@ -307,10 +311,17 @@ class _Rounds:
             self._closed_at = 0
             self._bounding = team.submit(bound, left / 4)
             return
+        if self._could_try_kernel():
+            assert self._relaxed is not None
+            self._kernel_is_tried = True
+            self._is_closing_all = False
+            self._closing = team.submit(close, self._relaxed, search.best, left * 0.5, True)
+            return
         if self._could_close():
+            self._is_closing_all = True
             self._closed_at = search.totals.priority
             assert self._relaxed is not None
-            self._closing = team.submit(close, self._relaxed, search.best, left * 0.6)
+            self._closing = team.submit(close, self._relaxed, search.best, left * 0.6, False)
             return
         block = self._blocks.choose(
             search.best,
@@ -319,6 +330,14 @@ class _Rounds:
             work_limit=WORK_LIMIT,
         )
         self._solving[team.submit(solve_block, search.best, block, min(left, 10.0))] = block
+
+    def _could_try_kernel(self) -> bool:
+        return (
+            self._relaxed is not None
+            and not self._kernel_is_tried
+            and not self._is_about_score()
+            and len(self._relaxed.kernel) <= KERNEL_UP_TO
+        )
 
     def _could_close(self) -> bool:
         """Whether so few columns could still matter that one model may settle the priorities."""
@@ -353,4 +372,5 @@ class _Rounds:
             search.size = max(search.size, size)
             if outcome.puts is not None:
                 search.take(outcome.puts)
-            search.note("priority", max(outcome.bound, self._closed_at))
+            if self._is_closing_all:
+                search.note("priority", max(outcome.bound, self._closed_at))

@@ -49,12 +49,14 @@ class Slot:
 class SlotPage:
     """The answer to one slot query.
 
-    `total` counts every feasible placement over all rooms, however many are listed; `blocked_by`
-    tells, when there is none, how many candidates each rule was the first to exclude.
+    `total` counts every feasible placement of all the `candidates` over all rooms, however many
+    are listed; `blocked_by` tells, when there is none, how many candidates each rule was the first
+    to exclude.
     """
 
     date: dt.date
     kind: AppointmentType
+    candidates: int
     total: int
     slots: tuple[Slot, ...]
     blocked_by: dict[str, int]
@@ -88,7 +90,7 @@ def find_slots(
     slots = tuple(query.certified(limit, rooms)) if total else ()
     kind = query.masks.kind
     blocked_by = {} if slots else query.masks.blocked_by()
-    return SlotPage(request.date, kind, total, slots, blocked_by)
+    return SlotPage(request.date, kind, query.masks.candidates(), total, slots, blocked_by)
 
 
 def next_available_date(

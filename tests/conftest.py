@@ -1,8 +1,10 @@
 """One real PostgreSQL for the session; every test that uses it starts from empty tables."""
 
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -53,12 +55,14 @@ async def migrated_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 async def empty_tables(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await connection.execute(
-            text(
-                f"TRUNCATE {TABLES}, resource_days, idempotency_keys, audit_log,"
-                " what_if_runs, what_if_events"
-            )
-        )
+        for statement in (  # the audit log's own trigger would refuse
+            "SET LOCAL session_replication_role = replica",
+            "TRUNCATE audit_log",
+            "SET LOCAL session_replication_role = origin",
+            f"TRUNCATE {TABLES}, resource_days, idempotency_keys, what_if_runs, what_if_events,"
+            " api_keys",
+        ):
+            await connection.execute(text(statement))
         await connection.execute(
             text(
                 "UPDATE clinic SET name = 'Clinic', timezone = 'UTC', grid_minutes = 15,"
@@ -73,16 +77,20 @@ async def engine(migrated_engine: AsyncEngine) -> AsyncEngine:
     return migrated_engine
 
 
-@pytest.fixture
-async def client(
-    engine: AsyncEngine,
-    database_url: str,
-) -> AsyncIterator[httpx.AsyncClient]:
-    """The whole service in this process, on the session's database."""
-    app = create_app(Settings(DATABASE_URL=database_url))
+@contextlib.asynccontextmanager
+async def served(database_url: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """The whole service in this process."""
+    app = create_app(Settings(DATABASE_URL=database_url, **settings))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://test") as client,
     ):
+        yield client
+
+
+@pytest.fixture
+async def client(engine: AsyncEngine, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The whole service, without rate limits, on the session's database."""
+    async with served(database_url, rate_limits="off") as client:
         yield client

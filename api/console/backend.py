@@ -14,7 +14,9 @@ from babel.dates import format_date, format_time
 from fastapi import FastAPI, Request
 from sqlalchemy import text
 
+from api.callers import Caller
 from api.context import Context
+from api.errors import UnauthenticatedError
 
 KEY_COOKIE = "slotwright_key"
 MARK_SECONDS = 0.8
@@ -91,13 +93,31 @@ class Visit:
 
     backend: Backend
     key: str | None
+    caller: Caller
     locale: Locale
 
     @classmethod
-    def of(cls, backend: Backend, request: Request) -> Visit:
-        """Return the visit that a page's request begins."""
-        languages = request.headers.get("accept-language", "")
-        return cls(backend, request.cookies.get(KEY_COOKIE), _locale(languages))
+    async def of(cls, backend: Backend, request: Request) -> Visit | None:
+        """Return the visit that a page's request begins; None where it takes a key to read."""
+        key = request.cookies.get(KEY_COOKIE)
+        try:
+            caller = await backend.context.callers.identify(key)
+        except UnauthenticatedError:
+            return None
+        if not caller.may("viewer"):
+            return None
+        return cls(backend, key, caller, _locale(request.headers.get("accept-language", "")))
+
+    async def mark(self) -> str:
+        """Return what :meth:`Backend.mark` does, as long as the visitor may read.
+
+        Raises
+        ------
+        UnauthenticatedError
+            When the key has been revoked meanwhile.
+        """
+        await self.backend.context.callers.identify(self.key)
+        return await self.backend.mark()
 
     async def get(self, path: str, **params: Any) -> Any:
         """Return what ``GET path`` answers; parameters that are None are left out."""

@@ -6,13 +6,14 @@ import datetime as dt
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import events, ui
 from sqlalchemy import or_
 
 from api.console.backend import Backend, Visit, read_date
 from api.console.day_drawing import STATUS_WORDS, By, Drawing
-from api.console.frame import frame, is_admitted, telling
+from api.console.frame import frame, telling, to_sign_in
+from api.errors import UnauthenticatedError
 from data import bookings
 from data.snapshot import BOOKINGS
 from solver.clinic import Clinic
@@ -34,13 +35,14 @@ def add(backend: Backend) -> None:
     @ui.page("/")
     async def page(
         request: Request, date: str | None = None, by: Literal["provider", "room"] = "provider"
-    ) -> None:
-        visit = Visit.of(backend, request)
-        if not await is_admitted(visit):
-            return
+    ) -> Response | None:
+        visit = await Visit.of(backend, request)
+        if visit is None:
+            return to_sign_in()
         with frame(visit, "Day board"):
             board = _Board(visit, by)
             await board.start(date)
+        return None
 
 
 class _Board:
@@ -105,7 +107,11 @@ class _Board:
     async def _look(self) -> None:
         """Draw the day again if anything that it shows may have changed."""
         now = dt.datetime.now(dt.UTC)
-        mark = await self._visit.backend.mark()
+        try:
+            mark = await self._visit.mark()
+        except UnauthenticatedError:
+            ui.navigate.to("/sign-in")
+            return
         minute = now.replace(second=0, microsecond=0)
         seen = (mark, self._day, self._by, minute, self._moved_id)
         if seen == self._drawn:
@@ -239,11 +245,12 @@ class _Board:
 
                     ui.button(words, on_click=do).props("no-caps outline")
 
-                if status == "booked":
+                may_book = self._visit.caller.may("scheduler")
+                if may_book and status == "booked":
                     button("Check in", "check-in")
-                if status == "checked_in":
+                if may_book and status == "checked_in":
                     button("Complete", "complete")
-                if status in ("booked", "held"):
+                if may_book and status in ("booked", "held"):
 
                     async def move() -> None:
                         dialog.close()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 
+from fastapi.responses import RedirectResponse
 from nicegui import ui
 
 from api.console.backend import RefusedError, Visit
@@ -95,13 +96,6 @@ async def telling() -> AsyncIterator[None]:
         ui.notify(" ".join(words), type="negative", multi_line=True, timeout=8000)
 
 
-async def is_admitted(visit: Visit) -> bool:
-    """Whether the visitor may read; others are led to sign in."""
-    try:
-        await visit.get("/clinic")
-    except RefusedError as error:
-        if error.status not in (401, 403):
-            raise
-        ui.navigate.to("/sign-in")
-        return False
-    return True
+def to_sign_in() -> RedirectResponse:
+    """Lead a visitor without a key to where keys are entered."""
+    return RedirectResponse("/console/sign-in", 303)

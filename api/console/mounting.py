@@ -11,16 +11,24 @@ import os
 import tempfile
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from starlette.middleware.base import RequestResponseEndpoint
 
 from api.console.backend import Backend
 
 MOUNT_PATH = "/console"
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""Nothing from elsewhere. NiceGUI's pages compile their templates and handlers in the browser."""
 
 
 def mount(app: FastAPI) -> None:
     """Mount the console on the service; once in a process, as NiceGUI is one to a process."""
     os.environ.setdefault("NICEGUI_STORAGE_PATH", str(Path(tempfile.gettempdir()) / "slotwright"))
+    from nicegui import app as console
     from nicegui import ui
 
     from api.console import (
@@ -33,6 +41,13 @@ def mount(app: FastAPI) -> None:
     )
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # calls within the process
+
+    @console.middleware("http")
+    async def policy(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        answer = await call_next(request)
+        answer.headers["content-security-policy"] = POLICY
+        return answer
+
     backend = Backend(app)
     for page in (sign_in, board, slot_finder, run_composer, run_page):
         page.add(backend)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import events, ui
 
 from api.console.backend import Backend, Visit, read_date
 from api.console.demand import COLUMNS, DemandError, read_csv
-from api.console.frame import frame, is_admitted, telling
+from api.console.frame import frame, telling, to_sign_in
 from api.console.sentences import SENTENCES, Blank
 
 TITLE = "What if"
@@ -38,12 +38,13 @@ def add(backend: Backend) -> None:
     """Add the page."""
 
     @ui.page("/what-if")
-    async def page(request: Request) -> None:
-        visit = Visit.of(backend, request)
-        if not await is_admitted(visit):
-            return
+    async def page(request: Request) -> Response | None:
+        visit = await Visit.of(backend, request)
+        if visit is None:
+            return to_sign_in()
         with frame(visit, TITLE):
             await _Composer(visit).start()
+        return None
 
 
 class _Composer:
@@ -67,6 +68,11 @@ class _Composer:
             for row in self._rows[kind]
         }
         today = dt.datetime.now(ZoneInfo(settings["timezone"])).date()
+        if self._visit.caller.may("manager"):
+            self._compose(today)
+        await self._list_runs()
+
+    def _compose(self, today: dt.date) -> None:
         monday = today + dt.timedelta(days=7 - today.weekday())
         ui.label("What would the best schedule be, and how would it change if …?").classes(
             "text-xl"
@@ -91,8 +97,7 @@ class _Composer:
                 self._draw_requests()
             with ui.card().classes("sw-card"):
                 self._draw_scenarios()
-        ui.button("Find the best plans", on_click=self._submit).props("no-caps size=lg")
-        await self._list_runs()
+        ui.button("Find the best plans", on_click=self._submit).props("no-caps")
 
     # Requests
 
@@ -204,9 +209,9 @@ class _Composer:
         for run in runs:
             at = dt.datetime.fromisoformat(run["created_at"])
             words = f"{run['name']} · {self._visit.day(at.date(), 'medium')}"
-            ui.link(
-                f"{words} · {STATUS_WORDS[run['status']]}", f"/what-if/{run['id']}"
-            ).classes("sw-link")
+            ui.link(f"{words} · {STATUS_WORDS[run['status']]}", f"/what-if/{run['id']}").classes(
+                "sw-link"
+            )
 
 
 class _ScenarioForm:

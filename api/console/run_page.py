@@ -9,11 +9,11 @@ from html import escape
 from typing import Any
 
 import orjson
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import ui
 
 from api.console.backend import Backend, RefusedError, Visit
-from api.console.frame import frame, is_admitted, telling
+from api.console.frame import frame, telling, to_sign_in
 from api.console.run_composer import STATUS_WORDS, TITLE
 from api.console.run_drawing import Gantt, figures_table, heat_map, search_chart, table
 from api.console.run_export import place_in_words, to_csv, to_xlsx
@@ -31,13 +31,14 @@ def add(backend: Backend) -> None:
     """Add the page."""
 
     @ui.page("/what-if/{run_id}")
-    async def page(request: Request, run_id: str) -> None:
-        visit = Visit.of(backend, request)
-        if not await is_admitted(visit):
-            return
+    async def page(request: Request, run_id: str) -> Response | None:
+        visit = await Visit.of(backend, request)
+        if visit is None:
+            return to_sign_in()
         with frame(visit, TITLE):
             async with telling():
                 await _RunPage(visit, run_id).start()
+        return None
 
 
 class _RunPage:
@@ -64,9 +65,10 @@ class _RunPage:
             self._bar = ui.linear_progress(0, show_value=False).props(
                 'instant-feedback aria-label="Time used"'
             )
-            ui.button("Stop and keep the best", icon="stop", on_click=self._stop).props(
-                "no-caps outline"
-            )
+            if self._visit.caller.may("manager"):
+                ui.button("Stop and keep the best", icon="stop", on_click=self._stop).props(
+                    "no-caps outline"
+                )
             self._area = ui.element("div").classes("sw-halves w-full")
         self._timer = ui.timer(WATCH_SECONDS, self._watch)
 
@@ -152,9 +154,10 @@ class _RunPage:
 
     def _scenario(self, scenario: dict[str, Any]) -> None:
         with ui.column().classes("w-full"):
-            ui.button(
-                f"Carry out “{scenario['name']}”", on_click=lambda: self._ask_to_apply(scenario)
-            ).props("no-caps")
+            if self._visit.caller.may("manager"):
+                ui.button(
+                    f"Carry out “{scenario['name']}”", on_click=lambda: self._ask_to_apply(scenario)
+                ).props("no-caps")
             self._heading("How full the providers are")
             providers = len(scenario["kpis"]["provider_utilisation_by_day"] or ())
             ui.echart(heat_map(scenario, self._names, self._short_day)).style(

@@ -10,11 +10,11 @@ from operator import itemgetter
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import events, ui
 
 from api.console.backend import Backend, RefusedError, Visit, read_date
-from api.console.frame import frame, is_admitted, telling
+from api.console.frame import frame, telling, to_sign_in
 
 MOST_SHOWN = 200
 HOLD_MINUTES = 5
@@ -56,12 +56,13 @@ def add(backend: Backend) -> None:
         request: Request,
         date: str | None = None,
         type: str | None = None,  # noqa: A002
-    ) -> None:
-        visit = Visit.of(backend, request)
-        if not await is_admitted(visit):
-            return
+    ) -> Response | None:
+        visit = await Visit.of(backend, request)
+        if visit is None:
+            return to_sign_in()
         with frame(visit, "Find a slot"):
             await _Finder(visit).start(date, type)
+        return None
 
 
 class _Finder:
@@ -186,9 +187,10 @@ class _Finder:
         )
         told = ", ".join(f"{name} {slot['score_parts'][name]:.2f}" for name, _, _ in PARTS)
         time = f"{self._visit.time(slot['start_time'])} – {self._visit.time(slot['end_time'])}"
+        off = "" if self._visit.caller.may("scheduler") else " disabled"
         over = ' · <span class="sw-alert">overbooked</span>' * slot["is_overbooked"]
         return (
-            f'<button type="button" class="sw-slot" data-number="{number}" title="{told}">'
+            f'<button type="button" class="sw-slot" data-number="{number}" title="{told}"{off}>'
             f"<b>{escape(time)}</b><span>{slot['score']:.4f}</span>"
             f"<small>{escape(slot['provider_name'])} · {escape(slot['room_name'])}{over}</small>"
             f'<span class="sw-parts" role="img" aria-label="{told}">{bars}</span></button>'

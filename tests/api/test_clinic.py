@@ -270,6 +270,30 @@ async def test_yaml_scalars_that_are_none(client: httpx.AsyncClient, scalar: str
     assert (answer.status_code, answer.json()["code"]) == (422, "INVALID_CLINIC_FILE")
 
 
+BOMB = "[&a0 [x, x], " + ", ".join(f"&a{n + 1} [*a{n}, *a{n}]" for n in range(60)) + "]"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "{1: 2}",
+        "{null: 1}",
+        "{x: 1000000000000000000000}",
+        "{x: !!binary aGk=}",
+        "{x: !!set {a}}",
+        "&a {x: *a}",
+        "{x: &a [*a]}",
+        f"{{x: {BOMB}}}",
+    ],
+)
+async def test_yaml_that_json_cannot_say(client: httpx.AsyncClient, rule: str) -> None:
+    document = f"clinic: {{name: a, timezone: UTC}}\noverbooking_rules: [{rule}]"
+    answer = await client.post(
+        "/clinic/import", content=document, headers={"content-type": "application/yaml"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "INVALID_CLINIC_FILE")
+
+
 @pytest.mark.parametrize("zone", ["Mars/Phobos", "UTC+1", "+01:00", "../../etc/passwd", "Europe"])
 async def test_zones_that_are_none(client: httpx.AsyncClient, zone: str) -> None:
     answer = await client.post("/clinic/import", json={"clinic": {"name": "a", "timezone": zone}})

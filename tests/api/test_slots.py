@@ -162,7 +162,8 @@ async def test_one_query_for_any_size(
     context: Context = client._transport.app.state.context  # type: ignore[attr-defined]
 
     def count(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
+        if "api_keys" not in statement:  # read at most once a second, whatever is asked
+            statements.append(statement)
 
     event.listen(context.engine.sync_engine, "before_cursor_execute", count)
     params = {"date": MONDAY.isoformat(), "appointment_type_id": clinic.appointment_types[0].id}

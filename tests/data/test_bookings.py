@@ -5,6 +5,7 @@ import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -251,25 +252,52 @@ async def test_a_patient_is_not_confirmed_into_a_second_place(engine: AsyncEngin
         await behind(engine, booked, confirm(str(row.id)))
 
 
+@pytest.mark.parametrize(
+    "name", ["a provider's buffer", "a provider's buffer over midnight", "a type's cap"]
+)
 async def test_a_hold_that_runs_out_under_its_confirmation_keeps_its_place(
-    engine: AsyncEngine,
+    engine: AsyncEngine, name: str
 ) -> None:
-    await bring_in(engine, clinic(providers={"buffer_after": 15}))
-    row, *_ = await run(engine, Wish("09:00").hold)
-    key = {"key": row.id}
-    soon = text("UPDATE bookings SET expires_at = now() + interval '1.5 s' WHERE id = :key")
-    late = text("SELECT statement_timestamp() > expires_at FROM bookings WHERE id = :key")
-    async with engine.begin() as connection:
-        await connection.execute(soon, key)
+    rivals = RIVALS[name]
+    await bring_in(engine, rivals.clinic)
+    row, *_ = await run(engine, rivals.first.hold)
+    await let_run_out_soon(engine, row.id)
 
     async def confirm_and_let_the_time_be_over(connection: AsyncConnection) -> None:
         await confirm(str(row.id))(connection)
-        async with engine.connect() as other:
-            while not (await other.execute(late, key)).scalar_one():
-                await asyncio.sleep(0.02)  # between two looks
+        await until_run_out(engine, row.id)
 
     with pytest.raises(SlotUnavailableError):
-        await behind(engine, confirm_and_let_the_time_be_over, Wish("09:30", room=1).book)
+        await behind(engine, confirm_and_let_the_time_be_over, rivals.second.book)
+
+
+async def test_a_hold_that_runs_out_while_its_confirmation_waits_is_gone(
+    engine: AsyncEngine,
+) -> None:
+    await bring_in(engine, clinic())
+    row, *_ = await run(engine, Wish("09:00").hold)
+    await let_run_out_soon(engine, row.id)
+    async with left_open(engine) as other:
+        await lock_days(other, [("provider", uid(1, 0), MONDAY)])
+        later = asyncio.create_task(run(engine, confirm(str(row.id))))
+        await until_stuck(engine, later)
+        await until_run_out(engine, row.id)
+    with pytest.raises(InvalidStateError):
+        await later
+
+
+async def let_run_out_soon(engine: AsyncEngine, key: UUID) -> None:
+    """Leave a hold the time to be confirmed, and little more."""
+    soon = text("UPDATE bookings SET expires_at = now() + interval '2 s' WHERE id = :key")
+    async with engine.begin() as connection:
+        await connection.execute(soon, {"key": key})
+
+
+async def until_run_out(engine: AsyncEngine, key: UUID) -> None:
+    late = text("SELECT statement_timestamp() > expires_at FROM bookings WHERE id = :key")
+    async with engine.connect() as connection:
+        while not (await connection.execute(late, {"key": key})).scalar_one():
+            await asyncio.sleep(0.02)  # between two looks
 
 
 async def test_what_room_there_is_is_decided_anew(engine: AsyncEngine) -> None:
@@ -404,17 +432,14 @@ async def test_a_booking_knows_of_an_edit_that_was_under_way(engine: AsyncEngine
         await behind(engine, close, Wish("09:00").book)
 
 
-@pytest.mark.parametrize("action", ["book", "reschedule"])
+@pytest.mark.parametrize("action", ["book", "reschedule", "swap", "confirm"])
 async def test_a_cap_set_while_a_booking_waits_is_locked_like_any_other(
     engine: AsyncEngine, action: str
 ) -> None:
     await bring_in(engine, clinic())
-    work = Wish("09:00").book
-    if action == "reschedule":
-        row, *_ = await run(engine, Wish("08:00").book)
-        work = reschedule(str(row.id), "09:00")
     day: DayKey = ("appointment_type", TYPE, MONDAY)
     await run(engine, lambda connection: lock_days(connection, [day]))
+    work = await something_to(engine, action)
     async with left_open(engine) as rival:
         await rival.execute(
             text("SELECT * FROM resource_days WHERE kind = 'appointment_type' FOR UPDATE")
@@ -427,3 +452,18 @@ async def test_a_cap_set_while_a_booking_waits_is_locked_like_any_other(
         await until_stuck(engine, later)
         assert not later.done()
     await later
+
+
+async def something_to(engine: AsyncEngine, action: str) -> Work:
+    """A write that brings an appointment of the first type to Monday."""
+    if action == "book":
+        return Wish("09:00").book
+    if action == "confirm":
+        held, *_ = await run(engine, Wish("09:00").hold)
+        return confirm(str(held.id))
+    if action == "reschedule":
+        row, *_ = await run(engine, Wish("08:00").book)
+        return reschedule(str(row.id), "09:00")
+    row, *_ = await run(engine, Wish("09:00", date=TUESDAY).book)
+    other, *_ = await run(engine, Wish("09:00", 1, 1, kind=uid(3, 1)).book)
+    return swap(str(row.id), str(other.id))

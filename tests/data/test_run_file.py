@@ -143,6 +143,7 @@ def test_faults_of_a_run_are_named(fields: dict[str, Any], path: str) -> None:
             {"op": "add_overbooking_rule", "start_time": "10:00", "end_time": "09:00"},
             "end_time",
         ),
+        ({"op": {}}, None),
         ({"op": "remove", "entity": "rooms", "id": UNKNOWN}, "id"),
         ({"op": "remove", "entity": "availability", "id": UNKNOWN}, "entity"),
         ({"op": "remove", "entity": "nurses", "id": UNKNOWN}, "entity"),

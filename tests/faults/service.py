@@ -23,7 +23,11 @@ def service(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
     process = subprocess.Popen(
         [*SLOTWRIGHT, *arguments, "--port", str(port)],
         stdout=subprocess.PIPE,
-        env={k: v for k, v in os.environ.items() if k != "DATABASE_URL"} | environment,
+        env={
+            **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+            "SLOTWRIGHT_RATE_LIMITS": "off",
+            **environment,
+        },
     )
     base = f"http://127.0.0.1:{port}"
     try:

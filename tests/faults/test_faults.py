@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,13 @@ async def days_locked(admin: AsyncEngine) -> AsyncIterator[None]:
         yield
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)  # between two looks
+
+
 async def until_ready(client: httpx.AsyncClient) -> None:
     deadline = time.monotonic() + 20
     while (await client.get("/readyz")).status_code != 200:
@@ -88,18 +95,15 @@ async def test_the_database_restarts_under_the_service(database: EmbeddedPostgre
                 answers.append(await client.post("/bookings", json=body))
 
         booking = asyncio.create_task(keep_booking())
-        while len(answers) < 5:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(answers) >= 5)
         database.stop()
-        while answers[-1].status_code != 503:
-            await asyncio.sleep(0.01)
+        await until(lambda: answers[-1].status_code == 503)
         assert (await client.get("/readyz")).status_code == 503
         assert (await client.get("/healthz")).status_code == 200
         database.start()
         await until_ready(client)
         seen = len(answers)
-        while len(answers) < seen + 5:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(answers) >= seen + 5)
         going = False
         await booking
         assert [a.text for a in answers if not is_clean(a)] == []
@@ -115,8 +119,7 @@ async def test_an_embedded_server_that_is_killed_is_started_again(tmp_path: Path
             first = await client.post("/bookings", json=order(MONDAY, "09:00"))
             server = postmaster_of(tmp_path)
             os.kill(server, signal.SIGKILL)
-            while postmaster_of(tmp_path) == server:
-                await asyncio.sleep(0.05)
+            await until(lambda: postmaster_of(tmp_path) != server)
             await until_ready(client)
             assert [row["id"] for row in (await client.get("/bookings")).json()] == [
                 first.json()["id"]
@@ -132,8 +135,7 @@ async def test_a_service_that_joined_takes_the_database_over(tmp_path: Path) -> 
             async with httpx.AsyncClient(base_url=other, timeout=30) as client:
                 server = postmaster_of(tmp_path)
                 owner.kill()
-                while postmaster_of(tmp_path) in (server, None):
-                    await asyncio.sleep(0.05)
+                await until(lambda: postmaster_of(tmp_path) not in (server, None))
                 await until_ready(client)
                 answer = await client.post("/bookings", json=order(MONDAY, "09:00"))
                 assert answer.status_code == 201
@@ -253,6 +255,7 @@ async def test_sigterm_lets_requests_under_way_end(
                 )
                 await lock_waits(admin)
                 process.send_signal(signal.SIGTERM)
+                await asyncio.sleep(1)  # as long as the request still takes, not a wait
             assert (await waiting).status_code == 201
             ended = await asyncio.to_thread(process.wait, 60)  # and not for ever
             assert ended in (0, -signal.SIGTERM)

@@ -561,6 +561,8 @@ class TestNarrowed:
         assert judge(one, replace(request, room_id=self.LASER.id)).reasons == ("ROOM_INACTIVE",)
         none = replace(one, rooms=tuple(replace(room, active=False) for room in one.rooms))
         assert judge(none, request).reasons == ("ROOM_INACTIVE",)
+        away = replace(one, rooms=(replace(ROOM, active=False), self.LASER), availability=())
+        assert judge(away, request).reasons == ("OUTSIDE_PROVIDER_HOURS",)
         assert self.listed(request, none) == []
 
 

@@ -76,6 +76,24 @@ def test_gap(start: int, expected: Fraction) -> None:
     assert slot_at(clinic(booked(630)), start).parts.gap == expected
 
 
+@pytest.mark.parametrize(
+    ("buffers", "at", "start"),
+    [
+        ({"buffer_after": 60}, 600, 615),  # 30 minutes before noon, and 10 after the booking
+        ({"buffer_before": 60}, 660, 630),  # 30 minutes after nine, and 15 before the booking
+    ],
+)
+def test_gap_beside_a_booking_shorter_than_the_buffer(
+    buffers: dict[str, int], at: int, start: int
+) -> None:
+    visit = replace(VISIT, duration_minutes=15, **buffers)
+    short = replace(VISIT, id=uid(3, 1), duration_minutes=5)
+    two = replace(clinic(), appointment_types=(visit, short)).with_bookings(
+        [replace(booked(at), appointment_type_id=short.id)]
+    )
+    assert slot_at(two, start).parts.gap == Fraction(1, 2)
+
+
 def test_gap_is_nothing_where_a_booking_is_met() -> None:
     rule = OverbookingRule(uid(4, 0), max_overlap=1, max_per_day=1)
     slot = slot_at(clinic(booked(TEN), rules=(rule,)), TEN + 15)

@@ -44,6 +44,21 @@ def test_merge_and_cut_are_union_and_difference(
     assert all(start < end for start, end in cut(merged, cuts))
 
 
+@pytest.mark.parametrize(
+    ("hole", "left"),
+    [
+        ((10, 20), []),
+        ((10, 14), [(14, 20)]),
+        ((14, 20), [(10, 14)]),
+        ((12, 14), [(10, 12), (14, 20)]),
+        ((0, 10), [(10, 20)]),
+        ((20, 30), [(10, 20)]),
+    ],
+)
+def test_a_cut_leaves_no_empty_piece(hole: tuple[int, int], left: list[tuple[int, int]]) -> None:
+    assert cut([(10, 20)], [hole]) == left
+
+
 @pytest.mark.parametrize(("text", "minute"), [("00:00", 0), ("09:30", 570), ("24:00", 1440)])
 def test_times_of_day(text: str, minute: int) -> None:
     assert parse_time(text) == minute

@@ -1,0 +1,161 @@
+"""What is around every request: its id, its end, its bounds, its entry in log and figures.
+
+A pure ASGI middleware: it costs microseconds and streams stay streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+from fastapi import HTTPException, Response
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import errors, metrics
+
+SECONDS = 30.0
+"""How long a request may take, unless its route says otherwise."""
+MAX_BODY = 2 * 1024 * 1024
+"""The largest body in bytes, unless its route says otherwise."""
+REQUEST_ID = "x-request-id"
+UNMATCHED = "(none)"
+"""The route of a request that no route answers, and any method but the usual."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+_DOCS_POLICY = _PAGE_POLICY.replace(
+    "'self'", "'self' https://cdn.jsdelivr.net https://fastapi.tiangolo.com", 4
+)
+"""The pages at ``/docs`` load their scripts from elsewhere."""
+_ALWAYS: Final = (
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+)
+
+log = structlog.get_logger("api.request")
+
+
+class Envelope:
+    """Wraps `app`; routes find what they may change in ``request.state``.
+
+    ``headers`` are added to the answer; ``deadline`` is an :class:`asyncio.Timeout`; ``max_body``
+    is counted in bytes.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        call = _Call(scope, receive, send)
+        with structlog.contextvars.bound_contextvars(request_id=call.request_id):
+            try:
+                await self._answer(call)
+            finally:
+                call.account()
+
+    async def _answer(self, call: _Call) -> None:
+        answer: Response
+        try:
+            async with asyncio.timeout(SECONDS) as deadline:
+                call.state["deadline"] = deadline
+                await self._app(call.scope, call.receive, call.send)
+        except TimeoutError as error:
+            if not deadline.expired():
+                answer = errors.unexpected(error)
+            else:
+                log.warning("request_timeout")
+                answer = errors.busy()
+        except Exception as error:
+            answer = errors.unexpected(error)
+        else:
+            return
+        if call.status is None:
+            await answer(call.scope, call.receive, call.send)
+
+
+class _Call:
+    """One request under way."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive, self._send = receive, send
+        self._began = time.perf_counter()
+        given = Headers(scope=scope)
+        sent_id = given.get(REQUEST_ID, "")
+        self.request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else uuid4().hex
+        declared = given.get("content-length", "")
+        self._declared = int(declared) if declared.isdecimal() else 0
+        self._received = 0
+        self.status: int | None = None
+        self.state: dict[str, Any] = scope.setdefault("state", {})
+        self.state.update(headers={}, max_body=MAX_BODY)
+
+    async def receive(self) -> Message:
+        """Receive, within the bounds.
+
+        Raises
+        ------
+        HTTPException
+            413, when there is more.
+        """
+        limit = self.state["max_body"]
+        if self._declared <= limit:
+            message = await self._receive()
+            self._received += len(message.get("body", b""))
+            if self._received <= limit:
+                return message
+        raise HTTPException(413, f"The body has more than {limit} bytes.")
+
+    async def send(self, message: Message) -> None:
+        """Send, with the headers that every answer has."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            present = Headers(raw=message.get("headers", []))
+            added = [(REQUEST_ID, self.request_id), *self.state["headers"].items(), *_ALWAYS]
+            if "cache-control" not in present:
+                added.append(("cache-control", "no-store"))
+            if "content-security-policy" not in present:
+                added.append(("content-security-policy", self._policy(present)))
+            raw = [(name.lower().encode(), value.encode()) for name, value in added]
+            message = {**message, "headers": [*message.get("headers", []), *raw]}
+        await self._send(message)
+
+    def _policy(self, headers: Headers) -> str:
+        if not headers.get("content-type", "").startswith("text/html"):
+            return _API_POLICY
+        return _DOCS_POLICY if self.scope["path"].startswith("/docs") else _PAGE_POLICY
+
+    def account(self) -> None:
+        """Write the request into the log and the figures: nothing that its sender could choose."""
+        seconds = time.perf_counter() - self._began
+        route = getattr(self.scope.get("route"), "path", UNMATCHED)
+        method = self.scope["method"] if self.scope["method"] in _METHODS else UNMATCHED
+        status = self.status or 499  # it went away unanswered
+        caller = self.state.get("caller")
+        metrics.REQUESTS.labels(method, route, str(status)).observe(seconds)
+        log.info(
+            "request",
+            method=method,
+            route=route,
+            status=status,
+            ms=round(seconds * 1000, 2),
+            caller=None if caller is None else caller.name,
+        )

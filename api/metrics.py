@@ -1,0 +1,108 @@
+"""What the service measures, as Prometheus reads it at ``/metrics``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from fastapi import APIRouter, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from sqlalchemy import QueuePool
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.access import allow
+from api.context import ContextDependency
+from solver.slots import SlotPage
+
+SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""Where several processes of one service put their figures together; the library's variable."""
+
+REQUESTS = Histogram(
+    "slotwright_request_seconds",
+    "Seconds from a request to the end of its answer, by route and status",
+    ["method", "route", "status"],
+)
+CANDIDATES = Histogram(
+    "slotwright_slot_candidates",
+    "Candidates of a slot query: before and after the interval masks",
+    ["stage"],
+    buckets=(0, 1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7),
+)
+SOLVES = Histogram(
+    "slotwright_solve_seconds",
+    "Seconds of masks and solver for one slot query",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+BOOKINGS = Counter(
+    "slotwright_bookings",
+    "Placements asked for: won, or refused for a reason",
+    ["outcome"],
+)
+POOL = Gauge(
+    "slotwright_pool_connections",
+    "Database connections of the service, in use and open",
+    ["state"],
+    multiprocess_mode="livesum",
+)
+JOBS = Counter("slotwright_job_runs", "Runs of background jobs", ["job", "outcome"])
+
+WON = "won"
+
+router = APIRouter(tags=["health"])
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="The service's figures, in Prometheus's text format",
+    dependencies=[allow("viewer")],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(context: ContextDependency) -> Response:
+    """Tell what has been measured since the service began."""
+    see_pool(context.engine)
+    registry = REGISTRY
+    if SHARED_DIRECTORY in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def see_pool(engine: AsyncEngine) -> None:
+    """Measure how many connections there are."""
+    pool = engine.pool
+    if isinstance(pool, QueuePool):
+        POOL.labels("in_use").set(pool.checkedout())
+        POOL.labels("open").set(pool.checkedin() + pool.checkedout())
+
+
+def slots_found(page: SlotPage) -> None:
+    """Count the candidates of one slot query and those that the masks passed."""
+    CANDIDATES.labels("before").observe(page.candidates)
+    CANDIDATES.labels("after").observe(page.total)
+
+
+def booking_won() -> None:
+    """Count a placement that was won."""
+    BOOKINGS.labels(WON).inc()
+
+
+def booking_refused(reasons: Iterable[str]) -> None:
+    """Count a placement that was refused, once for each reason."""
+    for reason in reasons:
+        BOOKINGS.labels(reason).inc()
+
+
+def job_ran(job: str, outcome: str) -> None:
+    """Count a run of a background job; `outcome` is ``done``, ``skipped`` or ``failed``."""
+    JOBS.labels(job, outcome).inc()

@@ -1,0 +1,137 @@
+"""API keys: made, revoked, and looked up by their hash."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
+from uuid import uuid4
+
+from pydantic import AfterValidator, StringConstraints
+from sqlalchemy import Table, func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from data import audit
+from data.errors import AlreadyExistsError, NotFoundError
+from models.keys import ApiKey
+
+type Role = Literal["viewer", "scheduler", "manager", "admin"]
+
+
+def _is_free(name: str) -> str:
+    if name in (audit.ANONYMOUS, audit.OPERATOR) or name.startswith("oidc:"):
+        raise ValueError("this name stands for others in the audit log")
+    return name
+
+
+type Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[\w.@:+-]([\w.@:+ -]{0,98}[\w.@:+-])?$"),
+    AfterValidator(_is_free),
+]
+"""A key's name: letters, digits, spaces and some signs."""
+
+ROLES: tuple[Role, ...] = get_args(Role.__value__)
+"""Each may do what the ones before it may."""
+MARK = "slotwright_"
+"""What every key begins with, so that a leaked one is recognised."""
+SECRET_BYTES = 32
+
+_table = ApiKey.__table__
+assert isinstance(_table, Table)
+API_KEYS = _table
+_C = API_KEYS.c
+_SHOWN = (_C.id, _C.name, _C.role, _C.created_at, _C.revoked_at)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """A key as everyone may see it."""
+
+    id: str
+    name: str
+    role: Role
+    created_at: dt.datetime
+    revoked_at: dt.datetime | None
+
+    @classmethod
+    def of(cls, row: Any) -> KnownKey:
+        """Return the key of one row."""
+        return cls(str(row.id), row.name, row.role, row.created_at, row.revoked_at)
+
+
+def hash_of(secret: str) -> bytes:
+    """Return what is kept of a key; its 256 random bits need no slow hash and no salt."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+async def create(
+    connection: AsyncConnection, role: Role, name: str | None, actor: str
+) -> tuple[KnownKey, str]:
+    """Make a key; the key itself is returned this once and kept nowhere.
+
+    Raises
+    ------
+    AlreadyExistsError
+        When a key, revoked or not, has this name: the audit log tells callers apart by it.
+    """
+    key, secret = uuid4(), MARK + secrets.token_urlsafe(SECRET_BYTES)
+    written = await connection.execute(
+        upsert(API_KEYS)
+        .values(id=key, name=name or f"{role}-{str(key)[:8]}", role=role, key_hash=hash_of(secret))
+        .on_conflict_do_nothing(index_elements=[_C.name])
+        .returning(*_SHOWN)
+    )
+    row = written.one_or_none()
+    if row is None:
+        raise AlreadyExistsError(f"There is a key named {name} already; choose another name.")
+    known = KnownKey.of(row)
+    await audit.record(
+        connection,
+        actor,
+        "create",
+        "api_key",
+        key=known.id,
+        after={"name": known.name, "role": known.role},
+    )
+    return known, secret
+
+
+async def revoke(connection: AsyncConnection, key: str, actor: str) -> KnownKey:
+    """Make a key worthless; one that is so already stays as it is.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no key with this id.
+    """
+    present = await connection.execute(select(*_SHOWN).where(_C.id == key).with_for_update())
+    before = present.one_or_none()
+    if before is None:
+        raise NotFoundError(f"There is no key {key}.")
+    if before.revoked_at is not None:
+        return KnownKey.of(before)
+    revoked = await connection.execute(
+        update(API_KEYS).where(_C.id == key).values(revoked_at=func.now()).returning(*_SHOWN)
+    )
+    known = KnownKey.of(revoked.one())
+    await audit.record(connection, actor, "revoke", "api_key", key=known.id)
+    return known
+
+
+async def every(engine: AsyncEngine) -> Sequence[KnownKey]:
+    """Return all keys ever made, oldest first."""
+    async with engine.connect() as connection:
+        rows = await connection.execute(select(*_SHOWN).order_by(_C.created_at, _C.id))
+        return [KnownKey.of(row) for row in rows]
+
+
+async def by_hash(engine: AsyncEngine) -> dict[bytes, KnownKey]:
+    """Return all keys ever made by what is kept of them."""
+    async with engine.connect() as connection:
+        rows = await connection.execute(select(*_SHOWN, _C.key_hash))
+        return {row.key_hash: KnownKey.of(row) for row in rows}
