@@ -15,6 +15,7 @@ PAGES = (
     ("/console/", "Day board"),
     ("/console/find", "Find a slot"),
     ("/console/what-if", "What if"),
+    ("/console/clinic", "Clinic"),
 )
 PRIMARY = "#0b5c7a"
 

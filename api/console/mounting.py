@@ -33,6 +33,7 @@ def mount(app: FastAPI) -> None:
 
     from api.console import (
         board,
+        clinic_editor,
         frame,
         run_composer,
         run_page,
@@ -49,7 +50,7 @@ def mount(app: FastAPI) -> None:
         return answer
 
     backend = Backend(app)
-    for page in (sign_in, board, slot_finder, run_composer, run_page):
+    for page in (sign_in, board, slot_finder, run_composer, run_page, clinic_editor):
         page.add(backend)
     ui.add_css(frame.stylesheet(), shared=True)
     ui.add_body_html(frame.SHORTCUTS, shared=True)
