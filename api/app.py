@@ -25,12 +25,15 @@ from api import (
     metrics,
     openapi,
     slots,
+    stats,
     what_if,
 )
 from api.callers import Callers
 from api.catalogue import build_routers
 from api.context import Context
 from api.envelope import Envelope
+from api.hub import telling
+from api.jobs import working
 from api.limits import Limits
 from api.oidc import Issuer
 from api.runner import running
@@ -50,13 +53,20 @@ def create_app(settings: Settings) -> FastAPI:
             raise RuntimeError("DATABASE_URL is not set; start the service with slotwright serve")
         engine = create_engine(settings.database_url)
         limits = Limits(settings.redis_url) if settings.rate_limits == "on" else None
-        with told_to_stop() as stopping:
-            callers = Callers(engine, _issuer(settings))
-            app.state.context = Context(
-                settings, engine, Desk(engine), Snapshots(engine), callers, limits, stopping
-            )
-            async with running(settings):
-                yield
+        async with telling(settings, engine) as audience:
+            with told_to_stop() as stopping:
+                app.state.context = Context(
+                    settings,
+                    engine,
+                    Desk(engine, audience),
+                    audience,
+                    Snapshots(engine),
+                    Callers(engine, _issuer(settings)),
+                    limits,
+                    stopping,
+                )
+                async with running(settings), working(settings, engine, audience):
+                    yield
         if limits is not None:
             await limits.close()
         await engine.dispose()
@@ -78,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         *build_routers(),
         what_if.router,
         keys.router,
+        stats.router,
         health.router,
         metrics.router,
     ):

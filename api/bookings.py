@@ -97,6 +97,7 @@ async def swap(body: SwapIn, writer: WriterDependency) -> Response:
             writer.policy,
             accept_overbooked=body.accept_overbooked,
         )
+        writer.tell(a, b)
         return {"a": booking_body(*a), "b": booking_body(*b)}
 
     return await writer.answer(work)

@@ -13,16 +13,18 @@ from api.callers import Callers
 from api.limits import Limits
 from api.settings import Settings
 from data.desk import Desk
+from data.events import Audience
 from data.snapshot import Snapshots
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the service works with: settings, database, booking desk, callers and their limits."""
+    """What the service works with: its settings and database, and what it keeps beside them."""
 
     settings: Settings
     engine: AsyncEngine
     desk: Desk
+    audience: Audience
     snapshots: Snapshots
     callers: Callers
     limits: Limits | None

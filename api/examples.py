@@ -199,7 +199,6 @@ PARAMETERS: dict[str, Any] = {
     "booking_id": BOOKING,
     "hold_id": BOOKING,
     "run_id": RUN,
-    "Idempotency-Key": "0d7b6a8e-1",
     "idempotency-key": "0d7b6a8e-1",
     "preferred_start": "09:00",
     "preferred_end": "12:00",

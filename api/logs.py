@@ -7,6 +7,9 @@ import sys
 
 import structlog
 
+_TALKATIVE = ("apscheduler", "httpx", "httpcore")
+"""Libraries that tell of every call, addresses included."""
+
 
 def configure(level: str) -> None:
     """Send every record of `level` and above to standard error."""
@@ -41,3 +44,5 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel("WARNING")

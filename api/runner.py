@@ -97,7 +97,11 @@ async def _solve(claim: runs.Claim, settings: Settings) -> None:
             await claim.finish(solving.result(), stopped=is_stopped)
     except InvalidRunFileError as error:
         await claim.fail(f"The clinic has changed, and the run does not fit it any more: {error}")
-    except (DBAPIError, asyncio.CancelledError):
+    except asyncio.CancelledError:  # this process ends
+        with suppress(DBAPIError):
+            await claim.give_back()
+        raise
+    except DBAPIError:
         raise
     except Exception as error:
         log.exception("run_failed", run=claim.run_id)

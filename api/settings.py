@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, HttpUrl, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from solver.clinic import InvalidClinicError
@@ -38,7 +38,9 @@ class Settings(BaseSettings):
 
     database_url: str | None = Field(None, validation_alias="DATABASE_URL")
     redis_url: str | None = Field(None, validation_alias="REDIS_URL")
-    hub_url: str | None = None
+    hub_url: HttpUrl | None = None
+    hub_delivery: Literal["direct", "outbox"] = "direct"
+    """Whether the hub's events are sent from memory, or kept until they get through."""
     rate_limits: Literal["on", "off"] = "on"
     trusted_proxies: str = ""
     """Addresses and networks, by commas, whose X-Forwarded-For is believed; none by default."""

@@ -246,6 +246,7 @@ async def apply(
         applied = await plans.apply(
             connection, scenario, patients, policy, accept_overbooked=body.accept_overbooked
         )
+        writer.tell(*(found for _, found in applied.booked), *applied.moved)
         await audit.record(connection, policy.actor, "apply", "what_if_run", key=run_id)
         return {
             "scenario": body.scenario,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Depends, Header, Request, Response
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import errors, metrics
@@ -19,8 +20,8 @@ from api.schemas import booking_body
 from data.bookings import Details, Found, Order, book
 from data.deciding import Place, Policy
 from data.errors import RequestError
+from data.events import run_and_tell
 from data.idempotency import Answer, RepeatableRequest, answer_once
-from data.transaction import run
 
 JSON = "application/json"
 REPLAYED = "Idempotency-Replayed"
@@ -38,6 +39,7 @@ class Writer:
         self._context = context
         self._caller = caller
         self._key = key
+        self._told: list[Row[Any]] = []
 
     @property
     def policy(self) -> Policy:
@@ -73,9 +75,15 @@ class Writer:
         """Write, and answer with the one booking that `work` returns."""
 
         async def body(connection: AsyncConnection) -> Any:
-            return booking_body(*await work(connection, self.policy))
+            found = await work(connection, self.policy)
+            self.tell(found)
+            return booking_body(*found)
 
         return await self.answer(body, status)
+
+    def tell(self, *found: Found) -> None:
+        """Note, within the work of :meth:`answer`, what whoever listens is to be told of."""
+        self._told += [row for row, *_ in found]
 
     async def answer(
         self, work: Callable[[AsyncConnection], Awaitable[Any]], status: int = 200
@@ -86,7 +94,7 @@ class Writer:
             return Answer(status, orjson.dumps(await work(connection)))
 
         if self._key is None:
-            return _response(await run(self._context.engine, once))
+            return _response(await self._run(once))
         path = self._request.url.path.encode()
         body = await self._request.body()
         repeatable = RepeatableRequest.of(self._caller.id, self._key, path, _canonical(body))
@@ -100,10 +108,17 @@ class Writer:
 
             return await answer_once(connection, repeatable, first, _refuse)
 
-        response = _response(await run(self._context.engine, keyed))
+        response = _response(await self._run(keyed))
         if not done_now:
             response.headers[REPLAYED] = "true"
         return response
+
+    async def _run(self, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
+        async def told(connection: AsyncConnection, rows: list[Row[Any]]) -> Answer:
+            self._told = rows
+            return await work(connection)
+
+        return await run_and_tell(self._context.engine, self._context.audience, told)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from data.clinic_file import ClinicFile
 from data.deciding import Place, Policy
 from data.desk import Desk
 from data.engine import POOL_SIZE, create_engine, migrate
+from data.events import Audience
 from data.snapshot import BOOKINGS, PROVIDERS, ROOMS
 from data.transfer import import_file
 from solver.clinic import Clinic
@@ -61,7 +62,7 @@ async def run(url: str, *, rounds: int, count: int) -> dict[str, Any]:
     policy = Policy(now, DEFAULT_WEIGHTS, horizon_days=3650)
     places = asked(clinic)
 
-    desk = Desk(engine)
+    desk = Desk(engine, Audience())
 
     async def bare(place: Place, patient: str) -> None:
         async with engine.begin() as connection:

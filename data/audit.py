@@ -21,6 +21,7 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    null,
     select,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -69,6 +70,7 @@ def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
     """Return `write` to rows of `table`, and an entry about each, as one statement.
 
     Run it with what :func:`about` returns; where it writes one row, with :func:`written`.
+    Rows come with the `status_before` the write.
     """
     row = write.returning(table).cte("written")
     entry = insert(AUDIT_LOG).from_select(
@@ -82,22 +84,25 @@ def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
             as_logged("written"),
         ).select_from(row),
     )
-    return select(row).add_cte(entry.cte("entry"))
+    status_before = bindparam("audit_before", type_=JSONB).op("->>")("status")
+    return select(row, status_before.label("status_before")).add_cte(entry.cte("entry"))
 
 
-def with_entries(write: Insert, table: Table, asked: Any) -> Select[Any]:
+def with_entries(write: Insert | Update, table: Table, asked: Any) -> Select[Any]:
     """Return `write` to rows of `table`, and an entry about each, as one statement.
 
-    `asked` is what the rows are written from; it has their ``id``, an ``actor`` and an ``action``.
+    `asked` is what the rows are written from; it has their ``id``, an ``actor``, an ``action``
+    and, of rows that stood already, ``before`` as of :func:`as_logged`.
     """
     rows = write.returning(table).cte("written")
     entries = insert(AUDIT_LOG).from_select(
-        ["actor", "action", "entity", "entity_id", "after"],
+        ["actor", "action", "entity", "entity_id", "before", "after"],
         select(
             asked.c.actor,
             asked.c.action,
             literal(table.name.removesuffix("s"), Text),
             rows.c.id,
+            asked.c.before if "before" in asked.c else null(),
             as_logged("written"),
         ).select_from(rows.join(asked, asked.c.id == rows.c.id)),
     )

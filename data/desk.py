@@ -13,11 +13,13 @@ import datetime as dt
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.bookings import Found, Order, book, book_together
-from data.transaction import run
+from data.events import Audience, run_and_tell
 
 _log = logging.getLogger(__name__)
 
@@ -28,10 +30,11 @@ type _Waiting = tuple[Order, asyncio.Future[Found]]
 
 
 class Desk:
-    """Takes the orders of one process."""
+    """Takes the orders of one process, and tells `audience` what is booked."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, audience: Audience) -> None:
         self._engine = engine
+        self._audience = audience
         self._queues: defaultdict[dt.date, list[_Waiting]] = defaultdict(list)
         self._at_work: dict[dt.date, asyncio.Task[None]] = {}
 
@@ -61,8 +64,16 @@ class Desk:
     async def _write(self, batch: Sequence[_Waiting]) -> None:
         if len(batch) > 1:
             orders = [order for order, _ in batch]
+
+            async def together(
+                connection: AsyncConnection, told: list[Row[Any]]
+            ) -> list[Found | Exception]:
+                results = await book_together(connection, orders)
+                told += [result[0] for result in results if not isinstance(result, Exception)]
+                return results
+
             try:
-                results = await run(self._engine, lambda c: book_together(c, orders))
+                results = await run_and_tell(self._engine, self._audience, together)
             except Exception:
                 await asyncio.gather(*(self._write_alone(*waiting) for waiting in batch))
                 return
@@ -72,10 +83,13 @@ class Desk:
             await self._write_alone(*batch[0])
 
     async def _write_alone(self, order: Order, answer: asyncio.Future[Found]) -> None:
+        async def alone(connection: AsyncConnection, told: list[Row[Any]]) -> Found:
+            found = await book(connection, order.place, order.details, order.policy)
+            told.append(found[0])
+            return found
+
         try:
-            found = await run(
-                self._engine, lambda c: book(c, order.place, order.details, order.policy)
-            )
+            found = await run_and_tell(self._engine, self._audience, alone)
         except Exception as error:
             _give(answer, error)
         else:

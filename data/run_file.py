@@ -507,7 +507,14 @@ def parse_run_document(document: bytes, *, is_yaml: bool) -> Any:
         When it is neither.
     """
     value = parse_document(document, is_yaml=is_yaml, error=InvalidRunFileError)
-    return orjson.loads(orjson.dumps(value)) if is_yaml else value
+    if not is_yaml:
+        return value
+    try:
+        return orjson.loads(orjson.dumps(value))
+    except TypeError as problem:  # nested too deep, or a key or value that JSON does not have
+        raise InvalidRunFileError(
+            [Fault("document", f"not what JSON can say: {problem}")]
+        ) from None
 
 
 def horizon_of(value: Any, today: dt.date) -> tuple[dt.date, dt.date]:

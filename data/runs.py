@@ -169,6 +169,14 @@ class Claim:
         """Keep why there is no result."""
         await self._end("failed", error=error)
 
+    async def give_back(self) -> None:
+        """Leave the run to whoever comes next; this was no attempt that failed."""
+        await self.connection.execute(
+            update(WHAT_IF_RUNS)
+            .where(*self._mine)
+            .values(status="queued", attempt=self.attempt - 1)
+        )
+
     @property
     def _mine(self) -> tuple[Any, ...]:
         return (_RUNS.id == self.run_id, _RUNS.attempt == self.attempt, _RUNS.status == "running")

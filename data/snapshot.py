@@ -23,6 +23,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    false,
     func,
     or_,
     select,
@@ -33,7 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from models import bookings as book_tables
 from models import clinic as tables
-from models import journal, what_if
+from models import journal, operations, what_if
 from models.base import Base
 from solver.clinic import (
     AppointmentType,
@@ -65,6 +66,7 @@ IDEMPOTENCY_KEYS = _table(journal.IdempotencyKey)
 AUDIT_LOG = _table(journal.AuditEntry)
 WHAT_IF_RUNS = _table(what_if.WhatIfRun)
 WHAT_IF_EVENTS = _table(what_if.WhatIfEvent)
+OUTBOX = _table(operations.OutboxEvent)
 
 HAS_RUN_OUT: ColumnElement[bool] = and_(
     BOOKINGS.c.status == "held", BOOKINGS.c.expires_at <= func.statement_timestamp()
@@ -85,6 +87,8 @@ class Part:
     """Types whose bookings are wanted wherever they are if a cap counts them."""
     patient_refs: Collection[str] = ()
     """Patients whose bookings are wanted wherever they are."""
+    bookings: bool = True
+    """False leaves all bookings out."""
 
 
 WHOLE = Part()
@@ -119,7 +123,7 @@ class Snapshots:
                 row = (await connection.execute(_book_statement(), values)).one()
                 if row.version == version:
                     return clinic.with_bookings(_bookings(row.bookings))
-            row = (await connection.execute(_statement(frozenset(values)), values)).one()
+            row = (await connection.execute(_statement(frozenset(values), True), values)).one()
         clinic = _clinic(row)
         self._kept[first, last] = (row.version, clinic.with_bookings(()))
         return clinic
@@ -149,7 +153,8 @@ async def load_clinic(
         values["capped_type_ids"] = list(part.capped_type_ids)
     if part.patient_refs:
         values["patient_refs"] = list(part.patient_refs)
-    return _clinic((await connection.execute(_statement(frozenset(values)), values)).one())
+    statement = _statement(frozenset(values), part.bookings)
+    return _clinic((await connection.execute(statement, values)).one())
 
 
 def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
@@ -198,7 +203,7 @@ _date = cache(lambda text: None if text is None else dt.date.fromisoformat(text)
 
 
 @cache
-def _statement(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
+def _statement(given: frozenset[str], with_bookings: bool) -> Select[*tuple[Any, ...]]:
     """Return the statement for what is `given`: dates, providers, rooms, a type."""
 
     def is_of(name: str, column: ColumnElement[Any], *, or_unset: bool = False) -> Any:
@@ -219,6 +224,8 @@ def _statement(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
         )
         near = bookings.date.between(bindparam("day_before"), bindparam("day_after"))
     wanted = or_(is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id))
+    if not with_bookings:
+        wanted = false()
     if "capped_type_ids" in given:
         capped = select(TYPES.c.id).where(
             is_of("capped_type_ids", TYPES.c.id), TYPES.c.daily_cap.is_not(None)

@@ -7,10 +7,10 @@ from alembic import context
 from sqlalchemy import Connection
 
 from data.engine import create_engine
-from models import bookings, clinic, journal, keys, what_if
+from models import bookings, clinic, journal, keys, operations, what_if
 from models.base import Base
 
-TABLES = (bookings, clinic, journal, keys, what_if)  # imported so that the metadata knows them
+TABLES = (bookings, clinic, journal, keys, operations, what_if)  # so that the metadata knows them
 
 
 def _run(connection: Connection) -> None:

@@ -16,6 +16,8 @@ from api.app import create_app
 from api.settings import Settings
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine, migrate
+from data.jobs import NO_SHOW_MARKER
+from data.stats import CALCULATOR
 
 settings.register_profile(
     "slotwright",
@@ -60,9 +62,16 @@ async def empty_tables(engine: AsyncEngine) -> None:
             "TRUNCATE audit_log",
             "SET LOCAL session_replication_role = origin",
             f"TRUNCATE {TABLES}, resource_days, idempotency_keys, what_if_runs, what_if_events,"
-            " api_keys",
+            " api_keys, daily_statistics, job_runs, outbox",
         ):
             await connection.execute(text(statement))
+        await connection.execute(  # a service that is started finds no job to do
+            text(
+                "INSERT INTO job_runs"
+                " SELECT unnest(CAST(:jobs AS text[])), now() + interval '1 hour'"
+            ),
+            {"jobs": [NO_SHOW_MARKER, CALCULATOR]},
+        )
         await connection.execute(
             text(
                 "UPDATE clinic SET name = 'Clinic', timezone = 'UTC', grid_minutes = 15,"

@@ -15,7 +15,9 @@ PAGES = (
     ("/console/", "Day board"),
     ("/console/find", "Find a slot"),
     ("/console/what-if", "What if"),
+    ("/console/statistics", "Statistics"),
     ("/console/clinic", "Clinic"),
+    ("/console/benchmarks", "Benchmarks"),
 )
 PRIMARY = "#0b5c7a"
 

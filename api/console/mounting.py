@@ -32,6 +32,7 @@ def mount(app: FastAPI) -> None:
     from nicegui import ui
 
     from api.console import (
+        benchmarks_page,
         board,
         clinic_editor,
         frame,
@@ -39,6 +40,7 @@ def mount(app: FastAPI) -> None:
         run_page,
         sign_in,
         slot_finder,
+        statistics,
     )
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # calls within the process
@@ -50,7 +52,16 @@ def mount(app: FastAPI) -> None:
         return answer
 
     backend = Backend(app)
-    for page in (sign_in, board, slot_finder, run_composer, run_page, clinic_editor):
+    for page in (
+        sign_in,
+        board,
+        slot_finder,
+        run_composer,
+        run_page,
+        clinic_editor,
+        statistics,
+        benchmarks_page,
+    ):
         page.add(backend)
     ui.add_css(frame.stylesheet(), shared=True)
     ui.add_body_html(frame.SHORTCUTS, shared=True)

@@ -135,6 +135,9 @@ def test_check_tells_every_broken_rule(tmp_path: Path, clinic_file: Path) -> Non
         ("SLOTWRIGHT_WIEGHTS", "1 0 0 0"),
         ("SLOTWRIGHT_WEIGHTS", "1 1 1 1"),
         ("SLOTWRIGHT_HORIZON_DAYS", "-1"),
+        ("SLOTWRIGHT_HUB_URL", "hub.example"),
+        ("SLOTWRIGHT_HUB_URL", "ftp://hub.example/"),
+        ("SLOTWRIGHT_HUB_DELIVERY", "pigeon"),
         ("DATABASE_URL", "mysql://x"),
     ],
 )

@@ -1,11 +1,22 @@
 """Several service processes, real proxies and real Redis: one count, and no forged address."""
 
+import contextlib
+import datetime as dt
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from data.embedded import EmbeddedPostgres
-from tests.faults.service import service
+from tests.clinics import coming_monday
+from tests.faults.service import SLOTWRIGHT, service
 from tests.redis_server import redis_server
 
 
@@ -35,3 +46,106 @@ def test_two_services_share_one_count(tmp_path: Path) -> None:
             server.stop()
             found = [client.get(f"{base}/slots") for base in (one, other) for _ in range(30)]
             assert {answer.status_code for answer in found} == {422}
+
+
+def of_a_coming_week(name: str) -> dict[str, Any]:
+    """A file of a benchmark instance that keeps the solver busy, moved by whole weeks."""
+    place = Path(__file__).parents[2] / "benchmarks" / "instances"
+    start = dt.date.fromisoformat(json.loads((place / "l0.run.json").read_text())["start_date"])
+    ahead = coming_monday() - start
+    moved: dict[str, Any] = json.loads(
+        re.sub(
+            r"\b\d{4}-\d\d-\d\d\b",
+            lambda found: (dt.date.fromisoformat(found[0]) + ahead).isoformat(),
+            (place / f"l0.{name}.json").read_text(),
+        )
+    )
+    return moved
+
+
+def test_a_service_told_to_end_leaves_its_run_and_its_streams(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "database", durable=False) as database:
+        with (
+            service("serve", DATABASE_URL=database.url) as (process, base),
+            httpx.Client(base_url=base, timeout=30) as client,
+        ):
+            loaded = client.post("/clinic/import", json=of_a_coming_week("clinic"))
+            assert loaded.status_code == 200
+            run = of_a_coming_week("run") | {"time_limit_seconds": 120}
+            key = client.post("/what-if", json=run).json()["id"]
+            with client.stream("GET", f"/what-if/{key}/events") as stream:
+                lines = stream.iter_lines()
+                assert "event: progress" in next(lines)
+                process.send_signal(signal.SIGTERM)
+                assert all("event: end" not in line for line in lines)
+            process.wait(15)
+        with (
+            service("serve", DATABASE_URL=database.url) as (_, base),
+            httpx.Client(base_url=base, timeout=30) as client,
+        ):
+            client.delete(f"/what-if/{key}")
+            while (body := client.get(f"/what-if/{key}").json())["status"] not in (
+                "done",
+                "stopped",
+            ):
+                assert body["status"] in ("queued", "running")
+            assert len(body["scenarios"][0]["placements"]) > 30
+
+
+def test_beyond_loopback_a_key_is_needed(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "database", durable=False) as database:
+        environment = {**os.environ, "DATABASE_URL": database.url}
+
+        def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [*SLOTWRIGHT, *arguments],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+
+        refused = command("serve", "--host", "0.0.0.0", "--port", "0")
+        assert refused.returncode == 2
+        assert "slotwright keys create --role admin" in refused.stderr
+        made = command("keys", "create", "--role", "admin", "--name", "Desk")
+        key = made.stdout.strip()
+        assert (made.returncode, len(key.split())) == (0, 1)
+        assert command("keys", "create", "--role", "viewer", "--name", "Desk").returncode == 2
+        assert "Desk" in command("keys", "list").stdout
+        assert key not in command("keys", "list").stdout
+        with (
+            service("serve", "--host", "0.0.0.0", DATABASE_URL=database.url) as (_, base),
+            httpx.Client(base_url=base, timeout=30) as client,
+        ):
+            assert client.get("/rooms").status_code == 401
+            headers = {"Authorization": f"Bearer {key}"}
+            [row] = client.get("/keys", headers=headers).json()
+            assert command("keys", "revoke", "nonsense").returncode == 2
+            assert command("keys", "revoke", row["id"]).returncode == 0
+            deadline = time.monotonic() + 10
+            while client.get("/rooms", headers=headers).status_code != 401:
+                assert time.monotonic() < deadline
+
+
+def test_a_real_service_bears_what_is_thrown_at_it(tmp_path: Path) -> None:
+    with (
+        EmbeddedPostgres(tmp_path / "database", durable=False) as database,
+        service("serve", DATABASE_URL=database.url) as (_, base),
+        httpx.Client(base_url=base, timeout=60) as client,
+        contextlib.ExitStack() as stack,
+    ):
+        address = ("127.0.0.1", httpx.URL(base).port or 0)
+        for number in range(500):
+            connection = stack.enter_context(socket.create_connection(address))
+            if number % 2:
+                connection.sendall(b"GET /slots HTTP/1.1\r\nHost: x\r\n")
+        megabyte = b" " * 1024 * 1024
+        for path in ("/bookings", "/clinic/import"):
+            headers = {"Content-Type": "application/json"}
+            huge = client.post(path, content=(megabyte for _ in range(100)), headers=headers)
+            assert (huge.status_code, huge.json()["code"]) == (413, "BODY_TOO_LARGE")
+            deep = client.post(path, content=b"[" * 100_000, headers=headers)
+            assert deep.status_code == 422
+        assert client.get("/readyz").status_code == 200

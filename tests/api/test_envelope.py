@@ -1,0 +1,209 @@
+"""What is around every request: ids, logs, headers, bounds, figures."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
+
+from api import envelope
+from tests.clinics import PROVIDER, TYPE, coming_monday, order, small_clinic
+
+MONDAY = coming_monday()
+SECRET = "Patient-Ada-4711"
+
+
+async def test_the_request_id_comes_back(client: httpx.AsyncClient) -> None:
+    given = await client.get("/healthz", headers={"X-Request-ID": "abc-1"})
+    assert given.headers["x-request-id"] == "abc-1"
+    made = {(await client.get("/healthz")).headers["x-request-id"] for _ in range(3)}
+    assert len(made) == 3
+    for bad in ("with blank", "x" * 129, 'quo"te', ""):
+        answer = await client.get("/healthz", headers={"X-Request-ID": bad})
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+    missing = await client.get("/nowhere", headers={"X-Request-ID": "abc-2"})
+    assert (missing.status_code, missing.headers["x-request-id"]) == (404, "abc-2")
+
+
+async def test_a_line_for_every_request_and_no_patient_in_it(client: httpx.AsyncClient) -> None:
+    with capture_logs() as logged:
+        await client.post("/clinic/import", json=small_clinic())
+        body = order(MONDAY, "09:00", patient_ref=SECRET, notes=SECRET)
+        booked = (await client.post("/bookings", json=body)).json()
+        await client.post("/bookings", json=body)
+        await client.post("/bookings", content=f'{{"{SECRET}": ')
+        await client.get("/bookings", params={"patient_ref": SECRET})
+        await client.get(f"/bookings/{booked['id']}/history", params={"x": SECRET})
+        await client.get(f"/{SECRET}")
+        await client.request(SECRET.upper().replace("-", ""), "/healthz")
+    lines = [entry for entry in logged if entry["event"] == "request"]
+    assert len(lines) == 8
+    assert [(e["method"], e["route"], e["status"]) for e in lines[:2]] == [
+        ("POST", "/clinic/import", 200),
+        ("POST", "/bookings", 201),
+    ]
+    assert lines[5]["route"] == "/bookings/{booking_id}/history"
+    assert all(line["ms"] > 0 for line in lines)
+    assert SECRET.lower() not in repr(logged).lower()
+    assert SECRET.upper().replace("-", "") not in repr(logged)
+
+
+async def test_a_fault_of_ours_tells_nothing_and_logs_no_values(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await client.post("/clinic/import", json=small_clinic())
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("ALTER TABLE bookings ADD CONSTRAINT broken CHECK (patient_ref <> 'Ada-4711')")
+        )
+    try:
+        with capture_logs() as logged:
+            body = order(MONDAY, "09:00", patient_ref="Ada-4711")
+            answer = await client.post("/bookings", json=body, headers={"X-Request-ID": "r"})
+    finally:
+        async with engine.begin() as connection:
+            await connection.execute(text("ALTER TABLE bookings DROP CONSTRAINT broken"))
+    assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL_ERROR")
+    assert answer.headers["x-request-id"] == "r"
+    assert [e["event"] for e in logged] == ["unexpected", "request"]
+    assert logged[0]["error"] == "IntegrityError"
+    assert "Ada-4711" not in answer.text + repr(logged)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/slots", "/nowhere", "/docs", "/openapi.json"])
+async def test_security_headers(client: httpx.AsyncClient, path: str) -> None:
+    headers = (await client.get(path)).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert ("default-src 'none'" in headers["content-security-policy"]) == (path != "/docs")
+    assert headers["cache-control"] == "no-store"
+
+
+def grow(size: int) -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
+        sent = 0
+        while sent < size:
+            yield b" " * 65536
+            sent += 65536
+
+    return chunks()
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        ("/bookings", 2 * 1024 * 1024),
+        ("/clinic/import", 64 * 1024 * 1024),
+        ("/what-if", 64 * 1024 * 1024),
+    ],
+)
+async def test_a_body_that_is_too_large(
+    client: httpx.AsyncClient, path: str, limit: int, declared: bool
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    if declared:  # refused for what it says, before it is read
+        headers["Content-Length"] = str(limit + 1)
+    size = 65536 if declared else limit + 65536
+    answer = await client.post(path, content=grow(size), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "BODY_TOO_LARGE")
+    assert answer.headers["content-type"] == "application/problem+json"
+    if path == "/bookings":
+        fits = await client.post(
+            path, content=b" " * limit, headers=headers | {"Content-Length": str(limit)}
+        )
+        assert fits.status_code == 422
+
+
+@pytest.mark.parametrize("depth", [200, 300, 1000, 5000, 100_000])
+@pytest.mark.parametrize("path", ["/bookings", "/clinic/import", "/what-if", "/providers"])
+async def test_deeply_nested_json(client: httpx.AsyncClient, path: str, depth: int) -> None:
+    for nested in ("[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth):
+        for body in (nested, f'{{"notes": {nested}}}'):
+            for more in ({}, {"Idempotency-Key": "k"}):
+                headers = {"Content-Type": "application/json", **more}
+                answer = await client.post(path, content=body, headers=headers)
+                assert answer.status_code in (400, 422), (answer.status_code, answer.text[:200])
+
+
+@pytest.mark.parametrize("path", ["/clinic/import", "/what-if"])
+@pytest.mark.parametrize("depth", [300, 900])
+async def test_deeply_nested_yaml(client: httpx.AsyncClient, path: str, depth: int) -> None:
+    for body in ("[" * depth + "]" * depth, "- " * depth + "x"):
+        answer = await client.post(path, content=body, headers={"Content-Type": "application/yaml"})
+        assert answer.status_code in (400, 422), (answer.status_code, answer.text[:200])
+
+
+async def test_a_request_that_takes_too_long(
+    client: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.post("/clinic/import", json=small_clinic())
+    await client.post("/bookings", json=order(MONDAY, "09:00"))
+    monkeypatch.setattr(envelope, "SECONDS", 0.3)
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT * FROM resource_days FOR UPDATE"))
+        late = await client.post("/bookings", json=order(MONDAY, "10:00", patient_ref="b"))
+    assert (late.status_code, late.json()["code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+    assert late.headers["retry-after"] == "1"
+    monkeypatch.setattr(envelope, "SECONDS", 0.05)
+    whole = small_clinic(
+        rooms=[{"id": f"00000000-0000-0000-0000-{n:012d}", "name": "R"} for n in range(300)]
+    )
+    loaded = await client.post("/clinic/import", json=whole)  # may take longer than others
+    assert loaded.status_code == 200
+
+
+def figure(page: str, name: str, **labels: str) -> float:
+    for line in page.splitlines():
+        if line.startswith(f"{name}{{") and all(f'{k}="{v}"' in line for k, v in labels.items()):
+            return float(line.rsplit(" ", 1)[1])
+    return 0.0
+
+
+async def test_figures(client: httpx.AsyncClient) -> None:
+    async def page() -> str:
+        return (await client.get("/metrics")).text
+
+    before = await page()
+    await client.post("/clinic/import", json=small_clinic())
+    query = {"date": MONDAY.isoformat(), "appointment_type_id": TYPE}
+    found = (await client.get("/slots", params=query)).json()
+    await client.post("/bookings", json=order(MONDAY, "09:00"))
+    await client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="b"))
+    for _ in range(2):  # the repeat is no second placement
+        keyed = {"Idempotency-Key": "k"}
+        await client.post("/bookings", json=order(MONDAY, "10:00", patient_ref="c"), headers=keyed)
+    await client.post("/holds", json=order(MONDAY, "09:15", patient_ref="d"))
+    after = await page()
+
+    def grown(name: str, **labels: str) -> float:
+        return figure(after, name, **labels) - figure(before, name, **labels)
+
+    assert grown("slotwright_request_seconds_count", route="/slots", status="200") == 1
+    assert grown("slotwright_request_seconds_count", route="/bookings", status="201") == 3
+    assert grown("slotwright_slot_candidates_count", stage="before") == 1
+    assert grown("slotwright_slot_candidates_sum", stage="after") == found["total"]
+    assert grown("slotwright_slot_candidates_sum", stage="before") > found["total"]
+    assert grown("slotwright_bookings_total", outcome="won") == 2
+    assert grown("slotwright_bookings_total", outcome="PROVIDER_BUSY") == 2
+    assert figure(after, "slotwright_pool_connections", state="open") >= 1
+    assert "slotwright_solve_seconds_count" in after
+    assert PROVIDER not in after
+
+
+async def test_a_line_names_its_request_wherever_it_is_written(
+    client: httpx.AsyncClient,
+) -> None:
+    import structlog
+
+    async def seen() -> Any:
+        return structlog.contextvars.get_contextvars()
+
+    await asyncio.gather(*(client.get("/healthz") for _ in range(5)))
+    assert await seen() == {}

@@ -1,0 +1,83 @@
+"""Connections that say nothing, or never finish, on real sockets."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from api.protocol import MAX_HEAD, ImpatientProtocol
+
+
+class Hasty(ImpatientProtocol):
+    head_seconds = 0.5
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+    )
+    await send({"type": "http.response.body", "body": b"hi"})
+
+
+@contextlib.asynccontextmanager
+async def listening(protocol: type[ImpatientProtocol]) -> AsyncIterator[int]:
+    config = uvicorn.Config(hello, port=0, http=protocol, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    serving = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await serving
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nA: "])
+async def test_500_that_never_finish_keep_nobody_waiting(sent: bytes) -> None:
+    async with listening(Hasty) as port:
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(500)]
+        for _, writer in idle:
+            writer.write(sent)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            for _ in range(20):
+                assert (await client.get("/")).text == "hi"
+        ends = await asyncio.gather(*(reader.read() for reader, _ in idle))
+        assert set(ends) == {b""}  # closed, without a word
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_a_dripped_head_is_not_waited_for() -> None:
+    async with listening(Hasty) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\n")
+        end = asyncio.create_task(reader.read())
+        while not end.done():  # each byte in time, the whole never
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"a")
+            await asyncio.sleep(0.05)
+        assert await end == b""
+        writer.close()
+
+
+async def test_a_head_without_end() -> None:
+    async with listening(ImpatientProtocol) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nA: " + b"a" * (MAX_HEAD + 1))
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+
+
+async def test_a_slow_but_whole_head_is_answered_again_and_again() -> None:
+    async with listening(Hasty) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(3):
+            for part in (b"GET / HT", b"TP/1.1\r\nHost: x", b"\r\n\r\n"):
+                writer.write(part)
+                await asyncio.sleep(0.01)
+            assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
+        writer.close()

@@ -1,0 +1,162 @@
+"""Jobs and events where processes are killed, are several, or have the wrong time."""
+
+import asyncio
+import datetime as dt
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import libfaketime
+import orjson
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from data.embedded import EmbeddedPostgres
+from data.engine import create_engine, migrate
+from data.jobs import NO_SHOW_MARKER
+from data.stats import CALCULATOR
+from data.transfer import import_document
+from tests.clinics import booking, coming_monday, order, small_clinic
+from tests.faults.service import service
+from tests.hubs import hangs, hub
+from tests.strategies import uid
+
+MONDAY = coming_monday()
+JOBS = sorted([NO_SHOW_MARKER, CALCULATOR])
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(tmp_path / "database") as server:
+        yield server
+
+
+@pytest.fixture
+async def admin(database: EmbeddedPostgres) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(database.url, pool_size=2)
+    await migrate(engine)
+    yield engine
+    await engine.dispose()
+
+
+async def write(engine: AsyncEngine, statement: str, **values: Any) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(statement), values)
+
+
+async def rows(engine: AsyncEngine, query: str) -> list[tuple[Any, ...]]:
+    async with engine.connect() as connection:
+        return [tuple(row) for row in await connection.execute(text(query))]
+
+
+async def fill(engine: AsyncEngine, *ended_ago: int) -> None:
+    """A clinic with bookings of half an hour that ended some minutes ago."""
+    now = dt.datetime.now(dt.UTC)
+    day = now.date() - dt.timedelta(days=9)
+    starts = [f"{9 + n:02d}:00" for n in range(len(ended_ago))]
+    document = small_clinic(
+        clinic={"name": "C", "timezone": "UTC"},
+        bookings=[booking(n, day, start) for n, start in enumerate(starts)],
+    )
+    await import_document(
+        engine, orjson.dumps(document), is_yaml=False, replace=True, today=now.date()
+    )
+    for number, minutes in enumerate(ended_ago):
+        start = now - dt.timedelta(minutes=minutes + 30)
+        minute = start.hour * 60 + start.minute
+        await write(
+            engine,
+            "UPDATE bookings SET date = :day, start_minute = :start, end_minute = :end"
+            " WHERE id = :key",
+            day=start.date(),
+            start=minute,
+            end=minute + 30,
+            key=uid(5, number),
+        )
+
+
+async def until_done(engine: AsyncEngine) -> None:
+    query = "SELECT job FROM job_runs WHERE hour = date_trunc('hour', now()) ORDER BY job"
+    async with asyncio.timeout(60):
+        while await rows(engine, query) != [(job,) for job in JOBS]:
+            await asyncio.sleep(0.05)  # between two looks
+
+
+async def test_events_outlive_a_service_that_is_killed(
+    database: EmbeddedPostgres, admin: AsyncEngine
+) -> None:
+    environment = {"DATABASE_URL": database.url, "SLOTWRIGHT_HUB_DELIVERY": "outbox"}
+    async with hub(hangs) as hanging:
+        environment["SLOTWRIGHT_HUB_URL"] = hanging.url
+        with service("serve", **environment) as (process, base):
+            async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+                await client.post("/clinic/import", json=small_clinic())
+                booked = [
+                    (await client.post("/bookings", json=order(MONDAY, start, patient_ref=start)))
+                    for start in ("09:00", "10:00", "11:00")
+                ]
+                first = booked[0].json()["id"]
+                await client.post(f"/bookings/{first}/check-in")
+                sent = await hanging.heard(3)
+            os.kill(process.pid, signal.SIGKILL)
+            await asyncio.to_thread(process.wait)
+    await write(admin, "UPDATE outbox SET due_at = now()")  # the pause, over
+    async with hub() as listening:
+        environment["SLOTWRIGHT_HUB_URL"] = listening.url
+        with service("serve", **environment):
+            events = await listening.heard(4)
+            async with asyncio.timeout(20):
+                while await rows(admin, "SELECT 1 FROM outbox"):
+                    await asyncio.sleep(0.05)  # between two looks
+    assert {e["id"] for e in sent} <= {e["id"] for e in events}
+    created = {e["booking_id"] for e in events if e["type"] == "booking.created"}
+    assert created == {answer.json()["id"] for answer in booked}
+    of_first = [e["type"] for e in events if e["booking_id"] == first]
+    assert of_first == ["booking.created", "booking.checked_in"]
+
+
+async def test_many_processes_do_each_hours_work_once(
+    database: EmbeddedPostgres, admin: AsyncEngine
+) -> None:
+    await fill(admin, 60, 90, 120)
+    hour_ago = "date_trunc('hour', now()) - interval '3 hours'"
+    for job in JOBS:
+        await write(admin, f"INSERT INTO job_runs VALUES (:job, {hour_ago})", job=job)
+    with (
+        service("serve", "--workers", "2", DATABASE_URL=database.url),
+        service("serve", DATABASE_URL=database.url),
+    ):
+        await until_done(admin)
+        hours = "SELECT job, count(*) FROM job_runs GROUP BY job ORDER BY job"
+        assert [(job, count) for job, count in await rows(admin, hours) if count < 4] == []
+    assert await rows(admin, "SELECT DISTINCT status, version FROM bookings") == [("no_show", 2)]
+    entries = "SELECT entity_id FROM audit_log WHERE action = 'no_show' ORDER BY entity_id"
+    assert [str(key) for (key,) in await rows(admin, entries)] == [uid(5, n) for n in range(3)]
+    kept = "SELECT sum(no_shows) FROM daily_statistics"
+    assert (await rows(admin, kept))[0][0] in (0, 3)  # whichever job came first
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+async def test_a_process_whose_clock_is_wrong_marks_by_the_databases(
+    database: EmbeddedPostgres, admin: AsyncEngine, hours: int
+) -> None:
+    await fill(admin, 5, 60)
+    library = Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
+    environment = {
+        "DATABASE_URL": database.url,
+        "LD_PRELOAD": str(library),
+        "FAKETIME": f"{hours:+d}h",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with service("serve", **environment) as (_, base):
+        date = parsedate_to_datetime(httpx.get(f"{base}/healthz").headers["date"])
+        is_off_by = date - dt.datetime.now(dt.UTC)
+        assert round(is_off_by / dt.timedelta(hours=1)) == hours
+        await until_done(admin)
+    statuses = await rows(admin, "SELECT status FROM bookings ORDER BY id")
+    assert statuses == [("booked",), ("no_show",)]
