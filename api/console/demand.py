@@ -25,7 +25,7 @@ class DemandError(ValueError):
 
 
 def read_csv(
-    content: bytes, types: Iterable[Mapping[str, Any]], providers: Iterable[Mapping[str, Any]]
+    text: str, types: Iterable[Mapping[str, Any]], providers: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return the table's lines as requests of a run file.
 
@@ -36,10 +36,7 @@ def read_csv(
     DemandError
         At the first line that makes no sense.
     """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DemandError("The file is not UTF-8 text.") from None
+    text = text.removeprefix("\ufeff")
     head = text.partition("\n")[0]
     separator = max(",;\t", key=head.count)
     rows = csv.DictReader(io.StringIO(text), delimiter=separator)

@@ -31,6 +31,15 @@ HOURS = {
     "afternoon": ("Afternoons", {"preferred_start": "13:00", "preferred_end": "17:00"}),
 }
 NUMBERS = {"number": 30, "factor": 1.2, "max_overlap": 1, "max_per_day": 2}
+CSV_FIELD = (
+    '<label class="sw-file">Or from a CSV file <input type="file" accept=".csv,text/csv">'
+    f"<small>Columns: {', '.join(COLUMNS)}</small></label>"
+)
+ON_FILE = """async (event) => {
+  const file = event.target.files[0];
+  event.target.value = "";
+  emit(file.size < 900000 ? await file.text() : "too large");
+}"""
 DENSE = "dense outlined options-dense"
 
 
@@ -127,20 +136,13 @@ class _Composer:
                 self._show_requests()
 
             ui.button("Add requests", on_click=add).props("no-caps outline")
-        ui.upload(
-            label=f"Or a CSV file: {', '.join(COLUMNS)}",
-            auto_upload=True,
-            max_file_size=2_000_000,
-            on_upload=self._uploaded,
-        ).props('accept=".csv,text/csv" flat bordered aria-label="CSV file of requests"').classes(
-            "w-full"
-        )
+        ui.html(CSV_FIELD, sanitize=False).on("change", self._uploaded, js_handler=ON_FILE)
         self._asked = ui.column().classes("w-full gap-1")
 
-    async def _uploaded(self, event: events.UploadEventArguments) -> None:
+    def _uploaded(self, event: events.GenericEventArguments) -> None:
         try:
             self._requests = read_csv(
-                await event.file.read(), self._rows["appointment_types"], self._rows["providers"]
+                event.args, self._rows["appointment_types"], self._rows["providers"]
             )
         except DemandError as error:
             ui.notify(str(error), type="negative", timeout=8000)
@@ -233,9 +235,14 @@ class _ScenarioForm:
                     f'flat round dense aria-label="Leave out scenario {number}"'
                 )
             self._sentences = ui.column().classes("w-full")
-            choice = ui.select(
-                {key: sentence.title for key, sentence in SENTENCES.items()}, label="What changes"
-            ).props(DENSE)
+            choice = (
+                ui.select(
+                    {key: sentence.title for key, sentence in SENTENCES.items()},
+                    label="What changes",
+                )
+                .props(DENSE)
+                .classes("w-72")
+            )
 
             def chosen() -> None:
                 if choice.value is not None:

@@ -181,8 +181,8 @@ def _week(starts: Mapping[tuple[int, int], int]) -> dict[str, Any]:
             {
                 "type": "heatmap",
                 "data": [
-                    [hour - shown.start, day, starts[day, hour]]
-                    for day in range(7)
+                    [hour - shown.start, day - 1, starts.get((day, hour), 0)]
+                    for day in range(1, 8)
                     for hour in shown
                 ],
             }

@@ -10,9 +10,19 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.clinics import coming_monday, order
-from tests.console.conftest import LINN, VEGA, Opener
+from tests.console.conftest import LINN, VEGA, VISIT, Opener
 
 MONDAY = coming_monday()
+PAGES = {
+    "board": (f"/?date={MONDAY}", ".sw-booking"),
+    "rooms": (f"/?date={MONDAY}&by=room", ".sw-booking"),
+    "finder": (f"/find?date={MONDAY}&type={VISIT}", ".sw-slot"),
+    "composer": ("/what-if", "text=Add a scenario"),
+    "clinic": ("/clinic", "[data-row]"),
+    "statistics": ("/statistics", ".sw-table"),
+    "benchmarks": ("/benchmarks", "text=slotwright bench"),
+    "sign-in": ("/sign-in", "input#key"),
+}
 SECONDS = 2_000
 """Within so many milliseconds one browser sees what another did."""
 
@@ -127,11 +137,12 @@ def test_everyone_can_use_it(
     for start, who in (("09:00", VEGA), ("10:00", LINN)):
         book(clinic, start, provider_id=who, patient_ref=f"patient at {start}")
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
-    for path, ready in ((f"/?date={MONDAY}", ".sw-booking"), ("/find", "text=Best first")):
+    for name, (path, ready) in PAGES.items():
         page = open_page(path, **options)
         expect(page.locator(ready).first).to_be_visible()
         wide = page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, f"{path} is wider than the screen"
+        assert wide <= width, f"{name} is wider than the screen"
         results = Axe().run(page)
-        shoot(page, f"{path.strip('/?=').split('?')[0][:4] or 'board'}-{scheme}-{width}")
-        assert results.violations_count == 0, results.generate_report()
+        shoot(page, f"{name}-{scheme}-{width}")
+        assert results.violations_count == 0, f"{name}: {results.generate_report()}"
+        page.context.close()
