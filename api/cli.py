@@ -129,6 +129,27 @@ def what_if(
 
 
 @app.command()
+def bench(
+    suites: Annotated[
+        list[str] | None,
+        typer.Argument(help="slots, http, booking, plan, scale, memory; all if none."),
+    ] = None,
+    report: Annotated[
+        Path, typer.Option(help="The directory of the report.", file_okay=False)
+    ] = Path("benchmark-report"),
+    quick: Annotated[bool, typer.Option(help="Under a minute; wide intervals.")] = False,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="An older benchmarks.json; exit 1 if anything became worse."),
+    ] = None,
+) -> None:
+    """Measure this machine and this version; write an HTML page, JSON and a summary."""
+    from benchmarks import command
+
+    _run(lambda: command.bench(suites or [], report, compare, quick=quick))
+
+
+@app.command()
 def check(
     file: Annotated[
         Path | None, typer.Argument(help="A clinic file; without one, the database.")

@@ -1,26 +1,19 @@
-"""The report of a run: one HTML page that a manager reads, complete in itself.
-
-The charts are Plotly's. Its script is in the page once, compressed, and unpacked by the browser, so
-the page needs no network.
-"""
+"""The report of a run: one HTML page that a manager reads, complete in itself."""
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import gzip
 from collections.abc import Iterator
 from functools import cache
 from html import escape
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
+from jinja2 import Template
 from plotly import graph_objects as go
 from plotly.colors import qualitative
-from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
+from api.pages import chart, sized, template
 from api.tables import REASONS, RUN_FIGURES, STAGES, with_delta
 from solver.clinic import Clinic
 from solver.scenario import AddProvider, AddRoom, Run
@@ -45,26 +38,12 @@ def render(result: dict[str, Any], run: Run, clinic: Clinic) -> str:
         sections=[page.section(scenario) for scenario in result["scenarios"]],
         stages=STAGES,
         reasons=REASONS,
-        plotly=_plotly(),
     )
 
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("api"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["with_delta"] = with_delta
-    return environment.get_template("report.html.j2")
-
-
-@cache
-def _plotly() -> str:
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+    return template("api", "report.html.j2", with_delta=with_delta)
 
 
 class _Page:
@@ -120,7 +99,7 @@ class _Page:
                 for move in scenario["moves"]
             ],
             "charts": [
-                (title, Markup(figure.to_json().replace("<", "\\u003c")))  # noqa: S704 - JSON
+                (title, chart(figure))
                 for title, figure in (
                     ("Utilisation of providers by day", self._heat_map(scenario)),
                     ("The plan", self._gantt(scenario)),
@@ -159,7 +138,7 @@ class _Page:
             )
         )
         figure.update_yaxes(autorange="reversed")
-        return _sized(figure, 90 + ROW_HEIGHT * len(providers))
+        return sized(figure, 90 + ROW_HEIGHT * len(providers))
 
     def _gantt(self, scenario: dict[str, Any]) -> go.Figure:
         """Draw providers as rows, and the days side by side without the nights between them."""
@@ -207,7 +186,7 @@ class _Page:
             autorange="reversed",
         )
         figure.update_layout(barmode="overlay", bargap=0.25, legend={"orientation": "h"})
-        return _sized(figure, 160 + ROW_HEIGHT * len(order))
+        return sized(figure, 160 + ROW_HEIGHT * len(order))
 
     def _standing(self, scenario: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the bookings that were there before and stay."""
@@ -290,15 +269,4 @@ class _Page:
                     col=column,
                 )
             figure.update_xaxes(title_text="seconds", row=1, col=column)
-        return _sized(figure, 320)
-
-
-def _sized(figure: go.Figure, height: int) -> go.Figure:
-    figure.update_layout(
-        height=height,
-        template="plotly_white",
-        margin={"l": 10, "r": 10, "t": 30, "b": 40},
-        font={"family": "system-ui, sans-serif"},
-    )
-    figure.update_yaxes(automargin=True)
-    return figure
+        return sized(figure, 320)

@@ -1,1 +1,1 @@
-"""Benchmark suites; run with ``python -m benchmarks``."""
+"""Benchmark suites and their report; run with ``slotwright bench``."""

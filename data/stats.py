@@ -57,13 +57,13 @@ _CALCULATE = text(
           AND booking.status <> 'held'
           AND NOT (
               booking.status = 'cancelled'
-              AND EXISTS (
-                  SELECT FROM audit_log
-                  WHERE entity = 'booking' AND entity_id = booking.id AND action = 'hold'
-              )
-              AND NOT EXISTS (
-                  SELECT FROM audit_log
-                  WHERE entity = 'booking' AND entity_id = booking.id AND action = 'confirm'
+              AND coalesce(
+                  (
+                      SELECT bool_or(action = 'hold') AND NOT bool_or(action = 'confirm')
+                      FROM audit_log
+                      WHERE entity = 'booking' AND entity_id = booking.id
+                  ),
+                  false
               )
           )
         GROUP BY booking.date, booking.provider_id

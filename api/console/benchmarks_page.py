@@ -21,7 +21,7 @@ def add(backend: Backend) -> None:
     """Add the page, and the report that it leads to."""
 
     def directory() -> Path:
-        return backend.context.settings.data_dir
+        return backend.context.settings.data_dir / "benchmarks"
 
     @ui.page("/benchmarks")
     async def page(request: Request) -> Response | None:
@@ -34,7 +34,7 @@ def add(backend: Backend) -> None:
                 summary = await asyncio.to_thread((directory() / SUMMARY).read_text, "utf-8")
             except OSError:
                 ui.label("There is no report yet. This makes one:")
-                ui.code(f"slotwright bench --report {directory()}", language="bash")
+                ui.label(f"slotwright bench --report {directory()}").classes("font-mono")
                 return None
             ui.link("The whole report", "/benchmarks/report").classes("sw-link")
             ui.markdown(summary).classes("sw-wide")

@@ -1,0 +1,143 @@
+"""Slot queries to a real service on an embedded database: how long, how many, how many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from urllib.parse import urlsplit
+
+from benchmarks.clinics import make_clinic
+from benchmarks.measure import Figure, Meter, Ratio, Suite
+from benchmarks.service import Service, coming_monday, fill, query, service
+from benchmarks.slots import SIZES, requests
+from solver.clinic import Clinic
+
+AT_ONCE = (1, 4, 16)
+WORKERS = (1, 2)
+ONE_BY_ONE = "One query after the other"
+RATES = "Queries a second, 5 × 8"
+LATENCY = "Each query's time, 5 × 8"
+AIMS = {"5 × 8": 30.0, "50 × 100": 50.0, "500 × 1000": 120.0}
+"""Milliseconds that 99 of 100 queries do not exceed on two quiet cores."""
+
+
+def run(meter: Meter) -> Suite:
+    """Return the figures of the suite."""
+    monday = coming_monday()
+    figures: list[Figure] = []
+    url = meter.new_database()
+    for providers, rooms in SIZES[:1] if meter.quick else SIZES:
+        clinic = make_clinic(providers, rooms)
+        fill(url, clinic, monday)
+        paths = [query(request, monday) for request in requests(clinic, 100)]
+        with service(url) as running:
+            count = 60 if meter.quick else 300
+            meter.look(20)
+            samples, _ = asyncio.run(ask(running, paths, at_once=1, count=count + 20))
+            meter.look(20)
+            figures.append(
+                Figure(
+                    ONE_BY_ONE,
+                    f"{providers} × {rooms}",
+                    "ms",
+                    tuple(samples[20:]),
+                    size=providers * rooms,
+                )
+            )
+    figures += _under_load(meter, url, make_clinic(*SIZES[0]))
+    of = {(figure.group, figure.label): figure for figure in figures}
+    ratios = [
+        Ratio(f"HTTP query, p99 in ms, {label}", of[ONE_BY_ONE, label].quantile(0.99), at_most=aim)
+        for label, aim in AIMS.items()
+        if (ONE_BY_ONE, label) in of
+    ]
+    best = {
+        w: max(of[key].median for n in AT_ONCE if (key := (RATES, _label(w, n))) in of)
+        for w in WORKERS
+    }
+    ratios += [
+        Ratio("HTTP queries a second, one process", best[1], at_least=80),
+        Ratio("HTTP queries a second, two processes to one", best[2] / best[1], at_least=1.7),
+    ]
+    return Suite(
+        figures,
+        ratios,
+        notes=[
+            "The client runs on the same cores as the service and its database, so the rate of "
+            "two processes is that of two cores less what the client and the database take."
+        ],
+    )
+
+
+def _label(workers: int, at_once: int) -> str:
+    return f"{workers} {'process' if workers == 1 else 'processes'}, {at_once} at once"
+
+
+def _under_load(meter: Meter, url: str, clinic: Clinic) -> list[Figure]:
+    monday = coming_monday()
+    fill(url, clinic, monday)
+    paths = [query(request, monday) for request in requests(clinic, 100)]
+    seconds, rounds = (0.6, 2) if meter.quick else (1.5, 4)
+    figures = []
+    for workers in WORKERS:
+        with service(url, workers) as running:
+            for at_once in AT_ONCE[1:2] if meter.quick else AT_ONCE:
+                rates: list[float] = []
+                times: list[float] = []
+                asyncio.run(ask(running, paths, at_once=at_once, seconds=seconds / 2))
+                for _ in range(rounds):
+                    meter.look(5)
+                    samples, elapsed = asyncio.run(
+                        ask(running, paths, at_once=at_once, seconds=seconds)
+                    )
+                    rates.append(len(samples) / elapsed)
+                    times += samples
+                label = _label(workers, at_once)
+                figures.append(Figure(RATES, label, "a second", tuple(rates), more_is_better=True))
+                figures.append(Figure(LATENCY, label, "ms", tuple(times), tolerance=None))
+    return figures
+
+
+async def ask(
+    running: Service,
+    paths: list[str],
+    *,
+    at_once: int,
+    count: int | None = None,
+    seconds: float | None = None,
+) -> tuple[list[float], float]:
+    """Ask for the paths over and over, so many at once, `count` times or for `seconds`.
+
+    The client is as plain as can be, for it takes its time from the service's cores.
+
+    Returns
+    -------
+    tuple
+        The milliseconds of each query, and the seconds of all.
+    """
+    address = urlsplit(running.base)
+    turn = itertools.cycle(paths)
+    samples: list[float] = []
+    begin = time.perf_counter()
+    left = itertools.count() if count is None else iter(range(count))
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        for _ in left:
+            start = time.perf_counter()
+            if seconds is not None and start - begin > seconds:
+                break
+            head = f"GET {next(turn)} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n"
+            writer.write(head.encode())
+            status, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
+            length = next(f for f in fields if f.startswith("content-length:"))
+            body = await reader.readexactly(int(length.removeprefix("content-length:")))
+            if " 200 " not in status:
+                raise RuntimeError(f"the service answered {status}: {body.decode()[:200]}")
+            samples.append((time.perf_counter() - start) * 1000)
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(client() for _ in range(at_once)))
+    return samples, time.perf_counter() - begin

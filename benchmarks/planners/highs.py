@@ -1,0 +1,203 @@
+"""The joint model, row for row, as a mixed-integer programme for HiGHS.
+
+Every column, room and order of overbooked placements is there, so the peer is asked for exactly
+what ours is asked for: the greatest sum of priorities. Conditions on literals become rows with the
+smallest constant that suffices. The programme is solved in a process of its own, with SciPy's
+HiGHS and nothing of OR-Tools; the time that it takes to write it down does not count.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from ortools.sat.python import cp_model
+
+from benchmarks.planners.answer import Answer, Moment, answer, plan_of, whole_bound
+from solver.instance import Instance, Put
+from solver.joint import Columns, JointModel
+from solver.problem import Problem
+
+GRACE_SECONDS = 30
+"""How long after its limit the solver may still take to stop."""
+_NUMBER = r"(-?\d[\d.e+-]*|-?inf)"
+_LINE = re.compile(rf"\s{_NUMBER}\s+{_NUMBER}\s+(?:[\d.]+%|inf|Large|-)(?:\s+\d+){{4}}\s+([\d.]+)s")
+
+
+def plan(problem: Problem, limit: float) -> Answer:
+    """Plan with HiGHS."""
+    began = time.perf_counter()
+    instance = Instance(problem)
+    tasks = range(len(instance.tasks))
+    columns = Columns.of(instance, tasks)
+    joint = JointModel(instance, columns, {i: len(instance.tasks[i].members) for i in tasks})
+    joint.model.maximize(joint.expression("priority"))
+    with tempfile.TemporaryDirectory(prefix="slotwright-bench-") as directory:
+        model, solution = Path(directory) / "model.npz", Path(directory) / "solution.npz"
+        _write(joint.model, model)
+        building = time.perf_counter() - began
+        command = [sys.executable, "-m", "benchmarks.planners.highs_process"]
+        begin = time.perf_counter()
+        log = _run([*command, str(model), str(solution), f"{limit}"], limit + GRACE_SECONDS)
+        seconds = time.perf_counter() - begin
+        found = _Found.read(solution)
+    puts = [] if found.values is None else _puts(joint, found.values)
+    return answer(
+        problem,
+        plan_of(instance, puts, seconds=seconds),
+        status="optimal" if found.is_optimal else "feasible" if puts else "nothing found",
+        bound=whole_bound(problem, found.bound),
+        seconds=seconds,
+        building=building,
+        mib=found.mib,
+        history=history(problem, log),
+    )
+
+
+def _run(command: list[str], seconds: float) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        return error.stdout.decode() if isinstance(error.stdout, bytes) else ""
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the solver leaves behind; nothing when it had to be ended."""
+
+    values: NDArray[np.float64] | None = None
+    bound: float = np.inf
+    is_optimal: bool = False
+    mib: float = 0.0
+
+    @classmethod
+    def read(cls, path: Path) -> _Found:
+        if not path.exists():
+            return cls()
+        with np.load(path) as solution:
+            return cls(
+                solution["x"] if solution["x"].size else None,
+                -float(solution["bound"]),
+                bool(solution["is_optimal"]),
+                float(solution["mib"]),
+            )
+
+
+def _puts(joint: JointModel, values: NDArray[np.float64]) -> list[Put]:
+    class Solved:
+        def boolean_value(self, literal: cp_model.IntVar) -> bool:
+            return bool(values[literal.index] > 0.5)
+
+    return joint.puts(cast("cp_model.CpSolver", Solved()))
+
+
+def history(problem: Problem, log: str) -> list[Moment]:
+    """Return the plans and bounds that the solver's log tells of."""
+    moments = []
+    for line in log.splitlines():
+        found = _LINE.search(line)
+        if found:
+            bound, best, seconds = (float(number) for number in found.groups())
+            priority = -best if np.isfinite(best) else None
+            moments.append(Moment(seconds, priority, whole_bound(problem, -bound)))
+    return moments
+
+
+# The programme
+
+
+class _Rows:
+    """Rows of a sparse matrix with their limits."""
+
+    def __init__(self) -> None:
+        self.row: list[int] = []
+        self.column: list[int] = []
+        self.value: list[float] = []
+        self.low: list[float] = []
+        self.high: list[float] = []
+
+    def add(self, columns: Sequence[int], values: Sequence[float], low: float, high: float) -> None:
+        self.row += [len(self.low)] * len(columns)
+        self.column += columns
+        self.value += values
+        self.low.append(low)
+        self.high.append(high)
+
+    def of_literals(self, literals: Sequence[int], low: float, high: float) -> None:
+        """Limit how many literals hold; a negative number is the negation of a variable."""
+        negated = sum(literal < 0 for literal in literals)
+        self.add(
+            [literal if literal >= 0 else -literal - 1 for literal in literals],
+            [1 if literal >= 0 else -1 for literal in literals],
+            low - negated,
+            high - negated,
+        )
+
+
+def _write(model: cp_model.CpModel, path: Path) -> None:
+    """Write a model of linear rows and clauses over Booleans as a programme to be minimised."""
+    proto = model.proto
+    rows = _Rows()
+    for constraint in proto.constraints:
+        conditions = list(constraint.enforcement_literal)
+        if constraint.has_linear():
+            linear = constraint.linear
+            low, high = linear.domain
+            _linear(rows, list(linear.vars), list(linear.coeffs), low, high, conditions)
+        elif constraint.has_at_most_one():
+            rows.of_literals(list(constraint.at_most_one.literals), -np.inf, 1)
+        elif constraint.has_exactly_one():
+            rows.of_literals(list(constraint.exactly_one.literals), 1, 1)
+        elif constraint.has_bool_or():
+            clause = [*constraint.bool_or.literals, *(-c - 1 for c in conditions)]
+            rows.of_literals(clause, 1, np.inf)
+        else:
+            raise NotImplementedError(f"no row for {constraint}")
+    cost = np.zeros(len(proto.variables))
+    cost[list(proto.objective.vars)] = list(proto.objective.coeffs)
+    np.savez(
+        path,
+        cost=cost,
+        row=np.array(rows.row, np.int32),
+        column=np.array(rows.column, np.int32),
+        value=np.array(rows.value),
+        low=np.array(rows.low),
+        high=np.array(rows.high),
+    )
+
+
+def _linear(
+    rows: _Rows,
+    columns: list[int],
+    values: list[float],
+    low: float,
+    high: float,
+    conditions: list[int],
+) -> None:
+    """Add a row over Booleans that holds when all conditions do."""
+    least = sum(value for value in values if value < 0)
+    most = sum(value for value in values if value > 0)
+    spared = [
+        (high, most - high, 1.0) if most > high else None,
+        (-low, -least - -low, -1.0) if least < low else None,
+    ]
+    for limit, slack, sign in (each for each in spared if each is not None):
+        terms, weights, reach = list(columns), [sign * value for value in values], limit
+        for condition in conditions:
+            is_plain = condition >= 0
+            terms.append(condition if is_plain else -condition - 1)
+            weights.append(slack if is_plain else -slack)
+            reach += slack if is_plain else 0
+        rows.add(terms, weights, -np.inf, reach)
