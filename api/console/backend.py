@@ -11,16 +11,20 @@ from typing import Any
 import httpx
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time
+from cachetools import LRUCache
 from fastapi import FastAPI, Request
 from sqlalchemy import text
 
 from api.callers import Caller
 from api.context import Context
 from api.errors import UnauthenticatedError
+from solver.clinic import Clinic
 
 KEY_COOKIE = "slotwright_key"
 MARK_SECONDS = 0.8
 """How long what was read of the database's state serves all open pages."""
+MOST_DRAWINGS = 16
+"""Days as they were drawn last: many browsers show the same one."""
 FALLBACK_LOCALE = Locale("en", "GB")
 
 
@@ -47,6 +51,7 @@ class Backend:
             transport=httpx.ASGITransport(app, raise_app_exceptions=False),
             base_url="http://console",
         )
+        self.drawings: LRUCache[object, tuple[Clinic, str, str]] = LRUCache(MOST_DRAWINGS)
         self._mark = ""
         self._marked_at = float("-inf")
         self._marking = asyncio.Lock()

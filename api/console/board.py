@@ -117,23 +117,24 @@ class _Board:
         if seen == self._drawn:
             return
         self._drawn = seen
-        self._clinic = await self._visit.backend.context.snapshots.load(self._day, self._day)
-        self._draw(now)
-
-    def _draw(self, now: dt.datetime) -> None:
-        assert self._clinic is not None
-        drawing = Drawing(
-            self._clinic,
-            self._day,
-            self._by,
-            now,
-            self._visit.time,
-            self._offered,
-            self._moved_id,
-        )
-        self._grid.set_content(drawing.html())
-        self._legend.set_content(drawing.legend())
+        drawings = self._visit.backend.drawings
+        shared = (*seen, str(self._visit.locale)) if self._moving is None else None
+        drawn = drawings.get(shared)
+        if drawn is None:
+            drawn = await self._draw(now)
+            if shared is not None:
+                drawings[shared] = drawn
+        self._clinic, grid, legend = drawn
+        self._grid.set_content(grid)
+        self._legend.set_content(legend)
         self._title.set_text(self._visit.day(self._day))
+
+    async def _draw(self, now: dt.datetime) -> tuple[Clinic, str, str]:
+        clinic = await self._visit.backend.context.snapshots.load(self._day, self._day)
+        drawing = Drawing(
+            clinic, self._day, self._by, now, self._visit.time, self._offered, self._moved_id
+        )
+        return clinic, drawing.html(), drawing.legend()
 
     async def _show(self, day: dt.date) -> None:
         self._day = day

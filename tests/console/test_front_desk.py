@@ -125,8 +125,7 @@ def test_why_there_is_nothing_and_where_there_is(open_page: Opener) -> None:
     expect(page.locator(".sw-slot").first).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 375)])
 def test_everyone_can_use_it(
     clinic: httpx.Client,
     open_page: Opener,
