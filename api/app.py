@@ -136,4 +136,16 @@ def service() -> FastAPI:
         end_with_parent(os.getppid(), signal.SIGTERM)  # a killed service leaves no worker behind
     settings = read_settings()
     logs.configure(settings.log_level)
-    return create_app(settings)
+    app = create_app(settings)
+    return app if multiprocessing.parent_process() is not None else with_console(app)
+
+
+def with_console(app: FastAPI) -> FastAPI:
+    """Mount the web console on the service of one process.
+
+    A page lives in the process that made it; with several, its next message may reach another.
+    """
+    from api.console.mounting import mount  # takes a while, and only those who serve it wait
+
+    mount(app)
+    return app

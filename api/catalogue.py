@@ -5,9 +5,9 @@ The five routers are alike: list, get, create, change, delete, with the clinic f
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, Field, create_model
 
 from api.access import CallerDependency, allow
 from api.context import ContextDependency
@@ -18,6 +18,15 @@ from data.catalogue import RESOURCES, Edit, Resource
 from data.clinic_file import ClinicRow, Id, Strict
 
 RowId = Annotated[Id, Path()]
+
+
+class EditQuery(Strict):
+    """How to edit."""
+
+    dry_run: bool = Field(False, description="Write nothing; only tell the conflicts.")
+
+
+How = Annotated[EditQuery, Query()]
 
 
 def build_routers() -> list[APIRouter]:
@@ -73,9 +82,13 @@ def _settings_router() -> APIRouter:
         body: changes,  # type: ignore[valid-type]
         context: ContextDependency,
         caller: CallerDependency,
+        how: How,
     ) -> JSONResponse:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
-        return _edited(await catalogue.patch_settings(context.engine, given, actor=caller.name))
+        edit = await catalogue.patch_settings(
+            context.engine, given, actor=caller.name, dry_run=how.dry_run
+        )
+        return _edited(edit)
 
     return router
 
@@ -120,19 +133,21 @@ def _router(resource: Resource) -> APIRouter:
         summary=f"Create {article} {resource.noun}",
         status_code=201,
         response_model=edited,
-        responses=PROBLEMS,
+        responses={200: {"model": edited, "description": "What a dry run found"}, **PROBLEMS},
     )
     async def create(
         body: new,  # type: ignore[valid-type]
         context: ContextDependency,
         caller: CallerDependency,
+        how: How,
     ) -> JSONResponse:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         if given.get("id") is None:
             given.pop("id", None)
-        return _edited(
-            await catalogue.create(context.engine, resource, given, actor=caller.name), 201
+        edit = await catalogue.create(
+            context.engine, resource, given, actor=caller.name, dry_run=how.dry_run
         )
+        return _edited(edit, 200 if how.dry_run else 201)
 
     @router.patch(
         "/{row_id}",
@@ -147,12 +162,14 @@ def _router(resource: Resource) -> APIRouter:
         body: changes,  # type: ignore[valid-type]
         context: ContextDependency,
         caller: CallerDependency,
+        how: How,
     ) -> JSONResponse:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         given.pop("id", None)
-        return _edited(
-            await catalogue.patch(context.engine, resource, row_id, given, actor=caller.name)
+        edit = await catalogue.patch(
+            context.engine, resource, row_id, given, actor=caller.name, dry_run=how.dry_run
         )
+        return _edited(edit)
 
     @router.delete(
         "/{row_id}",
@@ -162,9 +179,11 @@ def _router(resource: Resource) -> APIRouter:
         responses=PROBLEMS,
     )
     async def delete(
-        row_id: RowId, context: ContextDependency, caller: CallerDependency
+        row_id: RowId, context: ContextDependency, caller: CallerDependency, how: How
     ) -> RemovalOut:
-        removal = await catalogue.remove(context.engine, resource, row_id, actor=caller.name)
+        removal = await catalogue.remove(
+            context.engine, resource, row_id, actor=caller.name, dry_run=how.dry_run
+        )
         return RemovalOut(
             id=row_id,
             deleted=removal.deleted,

@@ -14,7 +14,7 @@ from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 from api.pages import chart, sized, template
-from api.tables import RUN_FIGURES, with_delta
+from api.tables import REASONS, RUN_FIGURES, STAGES, with_delta
 from solver.clinic import Clinic
 from solver.scenario import AddProvider, AddRoom, Run
 from solver.timeline import Windows, format_time, parse_time
@@ -22,25 +22,6 @@ from solver.timeline import Windows, format_time, parse_time
 BOOKED_COLOUR = "#c3c8cf"
 MOVED_COLOUR = "#f08c00"
 ROW_HEIGHT = 26
-REASONS = {
-    "TYPE_INACTIVE": "Type not offered",
-    "PROVIDER_NOT_AVAILABLE": "Provider not available",
-    "NO_PROVIDER_WITH_SKILLS": "Nobody has the skills",
-    "NO_ROOM_WITH_EQUIPMENT": "No room has the equipment",
-    "OUTSIDE_ALL_WINDOWS": "Outside all hours",
-    "DAILY_CAP": "Daily cap used up",
-    "PATIENT_BUSY": "Patient is elsewhere",
-    "BLOCKED_BY_BOOKINGS": "Blocked by bookings",
-    "LOST_TO_CONTENTION": "Lost to other requests",
-    "NOT_REACHED_IN_TIME": "Not reached in time",
-}
-STAGES = {
-    "saved": "Displaced bookings saved",
-    "priority": "Priority placed",
-    "moved": "Bookings moved",
-    "distance": "Minutes moved",
-    "score": "Sum of scores",
-}
 
 
 def render(result: dict[str, Any], run: Run, clinic: Clinic) -> str:

@@ -18,7 +18,7 @@ from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import logs
-from api.app import create_app
+from api.app import create_app, with_console
 from api.commands import UsageError
 from api.database import EMBEDDED, open_database, with_engine
 from api.metrics import SHARED_DIRECTORY
@@ -98,7 +98,10 @@ def demo(port: int, data_dir: Path | None) -> int:
         asyncio.run(with_engine(server.url, _seed_demo))
         settings = settings.model_copy(update={"database_url": server.url})
         config = uvicorn.Config(
-            create_app(settings), host="127.0.0.1", port=port, **_uvicorn_options(settings)
+            with_console(create_app(settings)),
+            host="127.0.0.1",
+            port=port,
+            **_uvicorn_options(settings),
         )
         asyncio.run(_serve_and_show(uvicorn.Server(config), console))
     return 0
@@ -123,7 +126,7 @@ async def _serve_and_show(server: uvicorn.Server, console: Console) -> None:
         answer = await client.get("/slots", params=query)
     answer.raise_for_status()
     body = answer.json()
-    console.print(f"[bold]Demo clinic on {base}[/], its API on {base}/docs; Ctrl-C ends it\n")
+    console.print(f"[bold]Console on {base}/console[/], the API on {base}/docs; Ctrl-C ends it\n")
     console.print(f"GET {answer.url}", soft_wrap=True)
     title = f"A check-up on {body['date']}, best in the morning: {body['total']} places"
     console.print(slot_table(body, title, DEMO_ROWS))

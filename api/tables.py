@@ -52,6 +52,29 @@ RUN_FIGURES = (
 )
 """The key figures of a run that a person looks at first."""
 
+REASONS = {
+    "TYPE_INACTIVE": "Type not offered",
+    "PROVIDER_NOT_AVAILABLE": "Provider not available",
+    "NO_PROVIDER_WITH_SKILLS": "Nobody has the skills",
+    "NO_ROOM_WITH_EQUIPMENT": "No room has the equipment",
+    "OUTSIDE_ALL_WINDOWS": "Outside all hours",
+    "DAILY_CAP": "Daily cap used up",
+    "PATIENT_BUSY": "Patient is elsewhere",
+    "BLOCKED_BY_BOOKINGS": "Blocked by bookings",
+    "LOST_TO_CONTENTION": "Lost to other requests",
+    "NOT_REACHED_IN_TIME": "Not reached in time",
+}
+"""Why a request stays unplaced, in a few words."""
+
+STAGES = {
+    "saved": "Displaced bookings saved",
+    "priority": "Priority placed",
+    "moved": "Bookings moved",
+    "distance": "Minutes moved",
+    "score": "Sum of scores",
+}
+"""What the stages of a search count."""
+
 
 def run_table(result: dict[str, Any]) -> Table:
     """Return the key figures of a run's result as a table, a column a scenario."""

@@ -135,9 +135,14 @@ async def get(engine: AsyncEngine, resource: Resource, key: str) -> Strict:
 
 
 async def create(
-    engine: AsyncEngine, resource: Resource, fields: dict[str, Any], *, actor: str = ANONYMOUS
+    engine: AsyncEngine,
+    resource: Resource,
+    fields: dict[str, Any],
+    *,
+    actor: str = ANONYMOUS,
+    dry_run: bool = False,
 ) -> Edit[Strict]:
-    """Create a row, with a new id unless it brings one.
+    """Create a row, with a new id unless it brings one; a dry run only tells the conflicts.
 
     Raises
     ------
@@ -158,7 +163,7 @@ async def create(
         await _log(connection, actor, "create", resource, key, None, row)
         return row
 
-    return await _edit(engine, work)
+    return await _edit(engine, work, dry_run=dry_run)
 
 
 async def patch(
@@ -168,8 +173,9 @@ async def patch(
     changes: dict[str, Any],
     *,
     actor: str = ANONYMOUS,
+    dry_run: bool = False,
 ) -> Edit[Strict]:
-    """Change some fields of a row.
+    """Change some fields of a row; a dry run only tells the conflicts.
 
     Raises
     ------
@@ -190,13 +196,17 @@ async def patch(
         await _log(connection, actor, "patch", resource, key, present, row)
         return row
 
-    return await _edit(engine, work)
+    return await _edit(engine, work, dry_run=dry_run)
 
 
 async def patch_settings(
-    engine: AsyncEngine, changes: dict[str, Any], *, actor: str = ANONYMOUS
+    engine: AsyncEngine,
+    changes: dict[str, Any],
+    *,
+    actor: str = ANONYMOUS,
+    dry_run: bool = False,
 ) -> Edit[Strict]:
-    """Change some of the clinic's settings."""
+    """Change some of the clinic's settings; a dry run only tells the conflicts."""
 
     async def work(connection: AsyncConnection) -> Strict:
         present = from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
@@ -205,13 +215,18 @@ async def patch_settings(
         await _log(connection, actor, "patch", None, None, present, row)
         return row
 
-    return await _edit(engine, work)
+    return await _edit(engine, work, dry_run=dry_run)
 
 
 async def remove(
-    engine: AsyncEngine, resource: Resource, key: str, *, actor: str = ANONYMOUS
+    engine: AsyncEngine,
+    resource: Resource,
+    key: str,
+    *,
+    actor: str = ANONYMOUS,
+    dry_run: bool = False,
 ) -> Removal:
-    """Delete a row, or deactivate it where bookings refer to it.
+    """Delete a row, or deactivate it where bookings refer to it; a dry run only tells.
 
     Raises
     ------
@@ -239,7 +254,7 @@ async def remove(
         )
         return row
 
-    edit = await _edit(engine, work)
+    edit = await _edit(engine, work, dry_run=dry_run)
     return Removal(deleted, edit.conflicts)
 
 
@@ -264,13 +279,15 @@ async def _log(
 
 
 async def _edit(
-    engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Strict]]
+    engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Strict]], *, dry_run: bool
 ) -> Edit[Strict]:
     async def edit(connection: AsyncConnection) -> Edit[Strict]:
         await hold_clinic(connection)
         before = {(v.booking.id, v.rule) for v in await _violations(connection)}
+        attempt = await connection.begin_nested()
         row = await work(connection)
         after = await _violations(connection)
+        await (attempt.rollback() if dry_run else attempt.commit())
         return Edit(row, [v for v in after if (v.booking.id, v.rule) not in before])
 
     return await run(engine, edit)

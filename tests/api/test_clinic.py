@@ -504,3 +504,20 @@ async def test_a_day_of_the_past_has_no_conflicts(client: httpx.AsyncClient) -> 
     await load(client, small_clinic(bookings=[booking(0, past, "09:00")]))
     row = (await client.get("/availability")).json()[0]
     assert (await client.delete(f"/availability/{row['id']}")).json()["conflicts"] == []
+
+
+async def test_a_dry_run_tells_the_conflicts_and_writes_nothing(client: httpx.AsyncClient) -> None:
+    await load(client, small_clinic(bookings=[booking(0, MONDAY, "11:00")]))
+    (hours,) = (await client.get("/availability")).json()
+    before = (await client.get("/clinic/export")).json()
+    path, body = f"/availability/{hours['id']}", {"end_time": "10:00"}
+    foreseen = await client.patch(path, json=body, params={"dry_run": True})
+    assert foreseen.status_code == 200
+    assert [c["rule"] for c in foreseen.json()["conflicts"]] == [2]
+    gone = await client.delete(path, params={"dry_run": True})
+    assert (gone.json()["deleted"], len(gone.json()["conflicts"])) == (True, 1)
+    made = await client.post("/rooms", json={"name": "Room 9"}, params={"dry_run": True})
+    assert (made.status_code, made.json()["conflicts"]) == (200, [])
+    assert (await client.get("/clinic/export")).json() == before
+    edited = await client.patch(path, json=body)
+    assert edited.json() == foreseen.json()

@@ -1,0 +1,171 @@
+"""What pages work with: the service's own interface, called in the process and as the visitor."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date, format_time
+from cachetools import LRUCache
+from fastapi import FastAPI, Request
+from sqlalchemy import text
+
+from api.callers import Caller
+from api.context import Context
+from api.errors import UnauthenticatedError
+from solver.clinic import Clinic
+
+KEY_COOKIE = "slotwright_key"
+MARK_SECONDS = 0.8
+"""How long what was read of the database's state serves all open pages."""
+MOST_DRAWINGS = 16
+"""Days as they were drawn last: many browsers show the same one."""
+FALLBACK_LOCALE = Locale("en", "GB")
+
+
+class RefusedError(Exception):
+    """The service refused a call; the message says why, as the service does."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        super().__init__(problem.get("detail", "The service refused."))
+        self.status = status
+        self.problem = problem
+
+    @property
+    def code(self) -> str:
+        """The problem's stable code."""
+        return str(self.problem.get("code", ""))
+
+
+class Backend:
+    """The service behind the pages of one process."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://console",
+        )
+        self.drawings: LRUCache[object, tuple[Clinic, str, str]] = LRUCache(MOST_DRAWINGS)
+        self._mark = ""
+        self._marked_at = float("-inf")
+        self._marking = asyncio.Lock()
+
+    @property
+    def context(self) -> Context:
+        """What the service's handlers work with."""
+        context: Context = self._app.state.context
+        return context
+
+    async def call(self, method: str, path: str, key: str | None, **options: Any) -> httpx.Response:
+        """Call the service.
+
+        Raises
+        ------
+        RefusedError
+            When it answers with a problem.
+        """
+        headers = options.pop("headers", {}) | ({"Authorization": f"Bearer {key}"} if key else {})
+        answer = await self._client.request(method, path, headers=headers, **options)
+        if answer.is_error:
+            raise RefusedError(answer.status_code, answer.json())
+        return answer
+
+    async def mark(self) -> str:
+        """Return a text that differs once anything has been written to the database since.
+
+        One short query at most every :data:`MARK_SECONDS`, however many pages are open. The
+        numbers of the transactions under way change with every commit, in whatever order they
+        end, so nothing is missed.
+        """
+        async with self._marking:
+            if time.monotonic() - self._marked_at >= MARK_SECONDS:
+                async with self.context.engine.connect() as connection:
+                    query = text("SELECT pg_current_snapshot()::text")
+                    self._mark = str(await connection.scalar(query))
+                self._marked_at = time.monotonic()
+        return self._mark
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One page opened by one browser: who asks, and how it likes its dates written."""
+
+    backend: Backend
+    key: str | None
+    caller: Caller
+    locale: Locale
+
+    @classmethod
+    async def of(cls, backend: Backend, request: Request) -> Visit | None:
+        """Return the visit that a page's request begins; None where it takes a key to read."""
+        key = request.cookies.get(KEY_COOKIE)
+        try:
+            caller = await backend.context.callers.identify(key)
+        except UnauthenticatedError:
+            return None
+        if not caller.may("viewer"):
+            return None
+        return cls(backend, key, caller, _locale(request.headers.get("accept-language", "")))
+
+    async def mark(self) -> str:
+        """Return what :meth:`Backend.mark` does, as long as the visitor may read.
+
+        Raises
+        ------
+        UnauthenticatedError
+            When the key has been revoked meanwhile.
+        """
+        await self.backend.context.callers.identify(self.key)
+        return await self.backend.mark()
+
+    async def get(self, path: str, **params: Any) -> Any:
+        """Return what ``GET path`` answers; parameters that are None are left out."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return (await self.backend.call("GET", path, self.key, params=given)).json()
+
+    async def post(self, path: str, **body: Any) -> Any:
+        """Return what ``POST path`` answers."""
+        return (await self.backend.call("POST", path, self.key, json=body)).json()
+
+    async def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Return the whole answer to a call of another kind."""
+        return await self.backend.call(method, path, self.key, **options)
+
+    def day(self, day: dt.date | str, style: str = "full") -> str:
+        """Write a date as the browser's language does."""
+        if isinstance(day, str):
+            day = dt.date.fromisoformat(day)
+        return format_date(day, style, self.locale)
+
+    def time(self, clock: dt.time | str) -> str:
+        """Write a time of day of the clinic as the browser's language does."""
+        if isinstance(clock, str):
+            if clock == "24:00":
+                return clock
+            clock = dt.time.fromisoformat(clock)
+        return format_time(clock, "short", locale=self.locale)
+
+
+def read_date(text: str | None) -> dt.date | None:
+    """Return the date that a text is; None for any other text."""
+    try:
+        return dt.date.fromisoformat(text or "")
+    except ValueError:
+        return None
+
+
+def _locale(languages: str) -> Locale:
+    """Return the best known of the languages that a browser sends, best first."""
+    for part in languages.split(","):
+        name = part.partition(";")[0].strip()
+        try:
+            return Locale.parse(name, sep="-")
+        except (ValueError, UnknownLocaleError):
+            continue
+    return FALLBACK_LOCALE

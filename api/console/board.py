@@ -1,0 +1,315 @@
+"""The day board: a day at a glance, and what is done to one booking."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from fastapi import Request, Response
+from nicegui import events, ui
+from sqlalchemy import or_
+
+from api.console.backend import Backend, Visit, read_date
+from api.console.day_drawing import STATUS_WORDS, By, Drawing
+from api.console.frame import frame, telling, to_sign_in
+from api.errors import UnauthenticatedError
+from data import bookings
+from data.snapshot import BOOKINGS
+from solver.clinic import Clinic
+
+LOOK_SECONDS = 1.0
+"""How often a page asks whether anything has changed."""
+MOST_FOUND = 20
+OFFERS = 500
+
+ON_CLICK = """(event) => {
+  const hit = event.target.closest("[data-booking], [data-start-time]");
+  if (hit) emit({...hit.dataset});
+}"""
+
+
+def add(backend: Backend) -> None:
+    """Add the page."""
+
+    @ui.page("/")
+    async def page(
+        request: Request, date: str | None = None, by: Literal["provider", "room"] = "provider"
+    ) -> Response | None:
+        visit = await Visit.of(backend, request)
+        if visit is None:
+            return to_sign_in()
+        with frame(visit, "Day board"):
+            board = _Board(visit, by)
+            await board.start(date)
+        return None
+
+
+class _Board:
+    """One open day board."""
+
+    def __init__(self, visit: Visit, by: By) -> None:
+        self._visit = visit
+        self._by: By = by
+        self._day = dt.date.min
+        self._clinic: Clinic | None = None
+        self._drawn: tuple[object, ...] = ()
+        self._moving: dict[str, Any] | None = None
+        self._offered: list[dict[str, Any]] = []
+
+    async def start(self, date: str | None) -> None:
+        """Draw the page."""
+        settings = await self._visit.get("/clinic")
+        self._zone = ZoneInfo(settings["timezone"])
+        self._day = read_date(date) or dt.datetime.now(self._zone).date()
+        with ui.element("div").classes("sw-bar"):
+            ui.button(icon="chevron_left", on_click=lambda: self._go(-1)).props(
+                'flat round dense aria-label="Day before"'
+            )
+            self._title = ui.label().classes("text-xl").props("role=heading aria-level=1")
+            ui.button(icon="chevron_right", on_click=lambda: self._go(1)).props(
+                'flat round dense aria-label="Day after"'
+            )
+            ui.button("Today", on_click=lambda: self._go(0)).props("flat dense no-caps")
+            self._picker = (
+                ui.date_input(on_change=self._picked)
+                .props('dense outlined hide-bottom-space aria-label="Go to date"')
+                .classes("w-40")
+            )
+            ui.toggle(
+                {"provider": "Providers", "room": "Rooms"},
+                value=self._by,
+                on_change=self._turn,
+            ).props('dense no-caps aria-label="Columns"')
+            self._search = (
+                ui.input(placeholder="Patient  ( / )")
+                .props('dense outlined clearable aria-label="Search a patient"')
+                .classes("sw-search w-48")
+                .on("keydown.enter", self._find_patient)
+            )
+        self._banner = ui.element("div").classes("sw-bar").props("role=status")
+        self._grid = (
+            ui.html("", sanitize=False).classes("sw-scroll").props("tabindex=0 role=region")
+        )
+        self._grid.props('aria-label="Appointments of the day"')
+        self._grid.on("click", self._clicked, js_handler=ON_CLICK)
+        self._legend = ui.html("", sanitize=False).classes("sw-legend")
+        ui.keyboard(self._key, ignore=["input", "select", "textarea"], repeating=False)
+        await self._look()
+        ui.timer(LOOK_SECONDS, self._look)
+
+    # What is shown
+
+    @property
+    def _moved_id(self) -> str | None:
+        return None if self._moving is None else str(self._moving["id"])
+
+    async def _look(self) -> None:
+        """Draw the day again if anything that it shows may have changed."""
+        now = dt.datetime.now(dt.UTC)
+        try:
+            mark = await self._visit.mark()
+        except UnauthenticatedError:
+            ui.navigate.to("/sign-in")
+            return
+        minute = now.replace(second=0, microsecond=0)
+        seen = (mark, self._day, self._by, minute, self._moved_id)
+        if seen == self._drawn:
+            return
+        self._drawn = seen
+        drawings = self._visit.backend.drawings
+        shared = (*seen, str(self._visit.locale)) if self._moving is None else None
+        drawn = drawings.get(shared)
+        if drawn is None:
+            drawn = await self._draw(now)
+            if shared is not None:
+                drawings[shared] = drawn
+        self._clinic, grid, legend = drawn
+        self._grid.set_content(grid)
+        self._legend.set_content(legend)
+        self._title.set_text(self._visit.day(self._day))
+
+    async def _draw(self, now: dt.datetime) -> tuple[Clinic, str, str]:
+        clinic = await self._visit.backend.context.snapshots.load(self._day, self._day)
+        drawing = Drawing(
+            clinic, self._day, self._by, now, self._visit.time, self._offered, self._moved_id
+        )
+        return clinic, drawing.html(), drawing.legend()
+
+    async def _show(self, day: dt.date) -> None:
+        self._day = day
+        self._picker.set_value(day.isoformat())
+        ui.navigate.history.replace(f"/console/?date={day}&by={self._by}")
+        await self._offer()
+        await self._look()
+
+    async def _go(self, days: int) -> None:
+        if days:
+            await self._show(self._day + dt.timedelta(days=days))
+        else:
+            await self._show(dt.datetime.now(self._zone).date())
+
+    async def _picked(self, event: events.ValueChangeEventArguments[str | None]) -> None:
+        day = read_date(event.value)
+        if day is not None and day != self._day:
+            await self._show(day)
+
+    async def _turn(self, event: events.ValueChangeEventArguments[By]) -> None:
+        self._by = event.value
+        await self._show(self._day)
+
+    async def _key(self, event: events.KeyEventArguments) -> None:
+        if not event.action.keydown or event.modifiers.ctrl or event.modifiers.alt:
+            return
+        if event.key.arrow_left:
+            await self._go(-1)
+        elif event.key.arrow_right:
+            await self._go(1)
+        elif event.key.escape:
+            await self._stop_moving()
+
+    async def _find_patient(self) -> None:
+        wanted = (self._search.value or "").strip()
+        if not wanted:
+            return
+        since = dt.datetime.now(self._zone).date() - dt.timedelta(days=30)
+        found = await bookings.find(
+            self._visit.backend.context.engine,
+            [
+                BOOKINGS.c.patient_ref.icontains(wanted, autoescape=True),
+                or_(BOOKINGS.c.date >= since, BOOKINGS.c.date == self._day),
+                BOOKINGS.c.status != "cancelled",
+            ],
+        )
+        with ui.dialog(value=True) as dialog, ui.card():
+            ui.label(f"Appointments of “{wanted}”").classes("text-lg")
+            if not found:
+                ui.label("None from 30 days ago on.")
+            for row, _, _ in found[:MOST_FOUND]:
+                start = self._visit.time(f"{row.start_minute // 60:02}:{row.start_minute % 60:02}")
+                words = f"{row.patient_ref}: {self._visit.day(row.date, 'medium')}, {start}"
+
+                async def go(day: dt.date = row.date, key: str = str(row.id)) -> None:
+                    dialog.close()
+                    await self._show(day)
+                    await self._details(key)
+
+                ui.button(words, on_click=go).props("flat no-caps align=left")
+            if len(found) > MOST_FOUND:
+                ui.label(f"and {len(found) - MOST_FOUND} more").classes("sw-quiet")
+
+    # What is done to a booking
+
+    async def _clicked(self, event: events.GenericEventArguments) -> None:
+        if key := event.args.get("booking"):
+            await self._details(key)
+        elif self._moving is not None:
+            await self._move_to(event.args)
+
+    async def _details(self, key: str) -> None:
+        async with telling():
+            booking = await self._visit.get(f"/bookings/{key}")
+            self._show_details(booking)
+
+    def _show_details(self, booking: dict[str, Any]) -> None:
+        clinic = self._clinic
+        assert clinic is not None
+        kind = clinic.type_by_id[booking["appointment_type_id"]]
+        time = self._visit.time
+        facts = {
+            "When": f"{self._visit.day(booking['date'], 'medium')}, "
+            f"{time(booking['start_time'])} – {time(booking['end_time'])}",
+            "Provider": clinic.provider_by_id[booking["provider_id"]].name,
+            "Room": clinic.room_by_id[booking["room_id"]].name,
+            "Status": STATUS_WORDS[booking["status"]]
+            + ", overbooked" * bool(booking["is_overbooked"]),
+            "Notes": booking["notes"],
+        }
+        status = booking["status"]
+        with ui.dialog(value=True) as dialog, ui.card().classes("min-w-72"):
+            dialog.on("hide", dialog.delete)
+            title = f"{booking['patient_ref'] or 'Held'} · {kind.name}"
+            ui.label(title).classes("text-lg").props("role=heading aria-level=2")
+            for name, value in facts.items():
+                if value:
+                    ui.label(f"{name}: {value}")
+            with ui.element("div").classes("sw-bar"):
+
+                def button(words: str, path: str) -> None:
+                    async def do() -> None:
+                        async with telling():
+                            await self._visit.post(
+                                f"/bookings/{booking['id']}/{path}", version=booking["version"]
+                            )
+                            dialog.close()
+                            await self._look_now()
+
+                    ui.button(words, on_click=do).props("no-caps outline")
+
+                may_book = self._visit.caller.may("scheduler")
+                if may_book and status == "booked":
+                    button("Check in", "check-in")
+                if may_book and status == "checked_in":
+                    button("Complete", "complete")
+                if may_book and status in ("booked", "held"):
+
+                    async def move() -> None:
+                        dialog.close()
+                        await self._start_moving(booking)
+
+                    if status == "booked":
+                        ui.button("Reschedule", on_click=move).props("no-caps outline")
+                    button("Cancel appointment" if status == "booked" else "Release", "cancel")
+                ui.button("Close", on_click=dialog.close).props("no-caps flat")
+
+    async def _look_now(self) -> None:
+        self._drawn = ()
+        await self._look()
+
+    async def _start_moving(self, booking: dict[str, Any]) -> None:
+        self._moving = booking
+        await self._offer()
+        await self._look()
+
+    async def _stop_moving(self) -> None:
+        self._moving = None
+        await self._offer()
+        await self._look()
+
+    async def _offer(self) -> None:
+        """Look for the places where the booking that is being moved may go on this day."""
+        self._offered = []
+        self._drawn = ()
+        self._banner.clear()
+        if self._moving is None:
+            return
+        async with telling():
+            found = await self._visit.get(
+                "/slots",
+                date=self._day.isoformat(),
+                appointment_type_id=self._moving["appointment_type_id"],
+                limit=OFFERS,
+            )
+            self._offered = found["slots"]
+        with self._banner:
+            words = f"Pick a new place for {self._moving['patient_ref']}"
+            if not self._offered:
+                words += "; this day has none"
+            ui.label(f"{words}.").classes("text-lg")
+            ui.button("Keep it where it is", on_click=self._stop_moving).props("flat no-caps")
+
+    async def _move_to(self, slot: dict[str, str]) -> None:
+        booking = self._moving
+        assert booking is not None
+        async with telling():
+            await self._visit.post(
+                f"/bookings/{booking['id']}/reschedule",
+                date=self._day.isoformat(),
+                start_time=slot["startTime"],
+                provider_id=slot["providerId"],
+                room_id=slot["roomId"],
+                version=booking["version"],
+                accept_overbooked=slot["overbooked"] == "1",
+            )
+            ui.notify(f"Moved to {self._visit.time(slot['startTime'])}.", type="positive")
+        await self._stop_moving()

@@ -1,0 +1,104 @@
+"""What every page shares: its head, its way around, its looks, and how it tells a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.resources import files
+
+from fastapi.responses import RedirectResponse
+from nicegui import ui
+
+from api.console.backend import RefusedError, Visit
+
+PAGES = (
+    ("/console/", "Day board"),
+    ("/console/find", "Find a slot"),
+    ("/console/what-if", "What if"),
+    ("/console/statistics", "Statistics"),
+    ("/console/clinic", "Clinic"),
+    ("/console/benchmarks", "Benchmarks"),
+)
+PRIMARY = "#0b5c7a"
+
+SIGN_OUT = (
+    '<form method="post" action="/console/sign-out">'
+    '<button type="submit" class="sw-out">Sign out</button></form>'
+)
+SHORTCUTS = """
+<script>
+document.addEventListener("keydown", (event) => {
+  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  if (event.key === "/") {
+    const search = document.querySelector(".sw-search input");
+    if (search) { event.preventDefault(); search.focus(); }
+  }
+});
+</script>
+"""
+
+
+def stylesheet() -> str:
+    """Return the console's own style sheet."""
+    return files("api.console").joinpath("console.css").read_text("utf-8")
+
+
+@contextmanager
+def frame(visit: Visit, title: str) -> Iterator[None]:
+    """Draw a page's head and the links to the others; the block draws the page."""
+    ui.colors(primary=PRIMARY)
+    ui.page_title(f"{title} · Slotwright")
+    dark = ui.dark_mode()
+    dark.auto()
+
+    def turn() -> None:
+        dark.set_value({None: True, True: False, False: None}[dark.value])
+        button.props(f'icon="{_icon(dark.value)}"')
+
+    with ui.header(elevated=False).classes("sw-header"):
+        ui.html(_links(title), sanitize=False, tag="nav").props('aria-label="Pages"')
+        ui.space()
+        button = (
+            ui.button(icon=_icon(None), on_click=turn)
+            .props('flat round dense color=white aria-label="Light or dark"')
+            .tooltip("Light, dark, or as the system")
+        )
+        if visit.key:
+            ui.html(SIGN_OUT, sanitize=False)
+    with ui.column().classes("sw-page"):
+        yield
+
+
+@contextmanager
+def bare() -> Iterator[None]:
+    """Draw a page that leads nowhere else."""
+    ui.colors(primary=PRIMARY)
+    ui.dark_mode().auto()
+    with ui.column().classes("sw-page sw-narrow"):
+        yield
+
+
+def _icon(dark: bool | None) -> str:
+    return {None: "brightness_auto", True: "dark_mode", False: "light_mode"}[dark]
+
+
+def _links(title: str) -> str:
+    return '<span class="sw-brand">Slotwright</span>' + "".join(
+        f'<a href="{path}"' + (' aria-current="page"' if name == title else "") + f">{name}</a>"
+        for path, name in PAGES
+    )
+
+
+@asynccontextmanager
+async def telling() -> AsyncIterator[None]:
+    """Tell the visitor why the service refused what the block asked of it."""
+    try:
+        yield
+    except RefusedError as error:
+        words = [str(error), *error.problem.get("reasons", [])]
+        ui.notify(" ".join(words), type="negative", multi_line=True, timeout=8000)
+
+
+def to_sign_in() -> RedirectResponse:
+    """Lead a visitor without a key to where keys are entered."""
+    return RedirectResponse("/console/sign-in", 303)

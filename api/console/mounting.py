@@ -1,0 +1,76 @@
+"""How the console becomes part of the service.
+
+NiceGUI is imported here and below only, and when the service starts: no other command waits for
+it. It brings every asset it needs, so the console works offline.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from starlette.middleware.base import RequestResponseEndpoint
+
+from api.console.backend import Backend
+
+MOUNT_PATH = "/console"
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""Nothing from elsewhere. NiceGUI's pages compile their templates and handlers in the browser."""
+
+
+def mount(app: FastAPI) -> None:
+    """Mount the console on the service; once in a process, as NiceGUI is one to a process."""
+    os.environ.setdefault("NICEGUI_STORAGE_PATH", str(Path(tempfile.gettempdir()) / "slotwright"))
+    from nicegui import app as console
+    from nicegui import ui
+
+    from api.console import (
+        benchmarks_page,
+        board,
+        clinic_editor,
+        frame,
+        run_composer,
+        run_page,
+        sign_in,
+        slot_finder,
+        statistics,
+    )
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # calls within the process
+
+    @console.middleware("http")
+    async def policy(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        answer = await call_next(request)
+        answer.headers["content-security-policy"] = POLICY
+        return answer
+
+    backend = Backend(app)
+    for page in (
+        sign_in,
+        board,
+        slot_finder,
+        run_composer,
+        run_page,
+        clinic_editor,
+        statistics,
+        benchmarks_page,
+    ):
+        page.add(backend)
+    ui.add_css(frame.stylesheet(), shared=True)
+    ui.add_body_html(frame.SHORTCUTS, shared=True)
+    ui.run_with(
+        app,
+        mount_path=MOUNT_PATH,
+        title="Slotwright",
+        dark=None,
+        language="en-US",
+        binding_refresh_interval=None,
+        show_welcome_message=False,
+    )

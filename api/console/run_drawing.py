@@ -1,0 +1,237 @@
+"""A run in pictures: the search, the use of the providers' time, the plan before and after."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from api.console.day_drawing import hue_of
+from api.tables import RUN_FIGURES, STAGES, with_delta
+from solver.clinic import Clinic
+from solver.timeline import Windows, format_time, parse_time
+
+BEST, BOUND = "#0b7285", "#c92a2a"
+QUIET = "#7a8794"
+"""Readable on light and on dark."""
+DEFAULT_HOURS = (480, 1080)
+
+
+def search_chart(scenario: str, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return ECharts options: the best found and the bound of the last stage told of."""
+    stage = told[-1]["stage"] if told else ""
+    steps = [step for step in told if step["stage"] == stage]
+
+    def line(name: str, key: str, colour: str, kind: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "type": "line",
+            "step": "end",
+            "data": [[step["seconds"], step[key]] for step in steps],
+            "lineStyle": {"color": colour, "type": kind},
+            "itemStyle": {"color": colour},
+            "symbolSize": 4,
+        }
+
+    axis = {"axisLabel": {"color": QUIET}, "nameTextStyle": {"color": QUIET}}
+    return {
+        "title": {
+            "text": f"{scenario}: {STAGES.get(stage, stage)}",
+            "textStyle": {"fontSize": 13, "color": QUIET},
+        },
+        "animation": False,
+        "grid": {"left": 56, "right": 16, "top": 56, "bottom": 34},
+        "legend": {"top": 22, "textStyle": {"color": QUIET}},
+        "tooltip": {"trigger": "axis"},
+        "xAxis": {"type": "value", "name": "s", **axis},
+        "yAxis": {"type": "value", "scale": True, **axis},
+        "series": [
+            line("best found", "incumbent", BEST, "solid"),
+            line("bound", "bound", BOUND, "dotted"),
+        ],
+    }
+
+
+def heat_map(
+    scenario: Mapping[str, Any],
+    names: Mapping[str, str],
+    write_day: Callable[[dt.date], str],
+) -> dict[str, Any]:
+    """Return ECharts options: the share of each provider's open minutes that is used, by day."""
+    days = scenario["kpis"]["provider_utilisation_by_day"]
+    providers = list(dict.fromkeys(key for day in days.values() for key in day))
+    cells = [
+        [column, row, round(100 * used)]
+        for column, day in enumerate(days.values())
+        for row, key in enumerate(providers)
+        if (used := day.get(key)) is not None
+    ]
+    label = {"axisLabel": {"color": QUIET}}
+    return {
+        "animation": False,
+        "grid": {"left": 130, "right": 16, "top": 10, "bottom": 28},
+        "xAxis": {
+            "type": "category",
+            "data": [write_day(dt.date.fromisoformat(day)) for day in days],
+            **label,
+        },
+        "yAxis": {
+            "type": "category",
+            "data": [names.get(key, key) for key in providers],
+            "inverse": True,
+            **label,
+        },
+        "visualMap": {
+            "show": False,
+            "min": 0,
+            "max": 100,
+            "inRange": {"color": ["#e3f0f4", "#0b5c7a"]},
+        },
+        "series": [
+            {
+                "type": "heatmap",
+                "data": cells,
+                "label": {
+                    "show": True,
+                    "formatter": "{@[2]} %",
+                    "textBorderColor": "#fff",
+                    "textBorderWidth": 2,
+                    "color": "#1c2530",
+                },
+            }
+        ],
+    }
+
+
+def figures_table(result: Mapping[str, Any]) -> str:
+    """Return the key figures as a table, a column a scenario, with what each changes."""
+    rows = {row["kpi"]: row for row in result["comparison"]}
+    names = [scenario["name"] for scenario in result["scenarios"]]
+    head = "".join(f'<th scope="col" class="sw-figure">{escape(name)}</th>' for name in names)
+    body = [
+        ("Priority placed", [f"{s['objective']:g}" for s in result["scenarios"]]),
+        ("… of at most", [f"{s['bound']:g}" for s in result["scenarios"]]),
+    ]
+    for key, heading in RUN_FIGURES:
+        values, delta = rows[key]["values"], rows[key]["delta"]
+        body.append((heading, [with_delta(values[n], delta.get(n)) for n in names]))
+    return table(
+        f'<th scope="col"></th>{head}',
+        (
+            f'<th scope="row">{escape(heading)}</th>'
+            + "".join(f'<td class="sw-figure">{escape(cell)}</td>' for cell in cells)
+            for heading, cells in body
+        ),
+    )
+
+
+def table(head: str, rows: Iterable[str]) -> str:
+    """Return a table of cells that are HTML already."""
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<table class="sw-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+@dataclass(frozen=True)
+class Gantt:
+    """Providers as rows, the days of a run side by side without the nights between them."""
+
+    clinic: Clinic
+    names: Mapping[str, str]
+    dates: Sequence[dt.date]
+    write_day: Callable[[dt.date], str]
+    write_time: Callable[[str], str]
+
+    def before(self) -> str:
+        """Return the bookings as they stand."""
+        return self._html(self._standing(frozenset()))
+
+    def after(self, scenario: Mapping[str, Any]) -> str:
+        """Return the bookings and the plan of a scenario."""
+        moved = {move["booking_id"] for move in scenario["moves"]}
+        bars = self._standing(moved)
+        bars += [("sw-moved", "moved", move["to"]) for move in scenario["moves"] if move["to"]]
+        bars += [("", p["request_id"], p) for p in scenario["placements"]]
+        return self._html(bars)
+
+    def _standing(self, without: frozenset[str] | set[str]) -> list[tuple[str, str, Any]]:
+        kinds, dates = self.clinic.type_by_id, frozenset(self.dates)
+        return [
+            (
+                "sw-stands",
+                booking.patient_ref or "",
+                {
+                    "provider_id": booking.provider_id,
+                    "room_id": booking.room_id,
+                    "appointment_type_id": booking.appointment_type_id,
+                    "date": booking.date.isoformat(),
+                    "start_time": format_time(booking.start),
+                    "end_time": format_time(
+                        min(
+                            1440,
+                            booking.start + kinds[booking.appointment_type_id].duration_minutes,
+                        )
+                    ),
+                },
+            )
+            for booking in self.clinic.bookings
+            if booking.is_live and booking.date in dates and booking.id not in without
+        ]
+
+    def _html(self, bars: list[tuple[str, str, Any]]) -> str:
+        first, last = self._hours([bar for _, _, bar in bars])
+        rows: dict[str, list[str]] = defaultdict(list)
+        for provider in self.clinic.providers:
+            if provider.active:
+                rows[provider.id] = []
+        for looks, title, bar in bars:
+            rows[bar["provider_id"]].append(self._bar(looks, title, bar, first, last))
+        days = len(self.dates)
+        head = "".join(f"<span>{escape(self.write_day(day))}</span>" for day in self.dates)
+        lanes = "".join(
+            f'<div class="sw-name">{escape(self.names.get(key, key))}</div>'
+            f'<div class="sw-lane">{"".join(items)}</div>'
+            for key, items in rows.items()
+        )
+        return (
+            f'<div class="sw-gantt" style="--days:{days}"><div></div>'
+            f'<div class="sw-dates">{head}</div>{lanes}</div>'
+        )
+
+    def _bar(self, looks: str, title: str, bar: Mapping[str, Any], first: int, last: int) -> str:
+        start, end = parse_time(bar["start_time"]), parse_time(bar["end_time"])
+        day = (dt.date.fromisoformat(bar["date"]) - self.dates[0]).days
+        length = (last - first) * len(self.dates)
+        left = 100 * (day * (last - first) + start - first) / length
+        kind = bar.get("appointment_type_id")
+        number = self.clinic.appointment_types.index(self.clinic.type_by_id[kind]) if kind else 0
+        words = ", ".join(
+            word
+            for word in (
+                title,
+                self.names.get(kind or "", ""),
+                self.write_time(bar["start_time"]),
+                self.names.get(bar["room_id"], ""),
+                "overbooked" if bar.get("is_overbooked") else "",
+            )
+            if word
+        )
+        return (
+            f'<span class="sw-bar-item {looks}{" sw-is-over" * bool(bar.get("is_overbooked"))}" '
+            f'title="{escape(words, quote=True)}" style="--hue:{hue_of(number)};left:{left:.3f}%;'
+            f'width:{100 * (end - start) / length:.3f}%"></span>'
+        )
+
+    def _hours(self, bars: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+        spans = [
+            span
+            for day in self.dates
+            for windows in Windows.on(self.clinic, day).provider.values()
+            for span in windows
+        ]
+        spans += [(parse_time(bar["start_time"]), parse_time(bar["end_time"])) for bar in bars]
+        if not spans:
+            return DEFAULT_HOURS
+        return min(start for start, _ in spans), max(end for _, end in spans)

@@ -1,0 +1,274 @@
+"""One what-if: watched while it is solved, compared when it is, and carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections import defaultdict
+from html import escape
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+from nicegui import ui
+
+from api.console.backend import Backend, RefusedError, Visit
+from api.console.frame import frame, telling, to_sign_in
+from api.console.run_composer import STATUS_WORDS, TITLE
+from api.console.run_drawing import Gantt, figures_table, heat_map, search_chart, table
+from api.console.run_export import place_in_words, to_csv, to_xlsx
+from api.tables import REASONS
+from data import runs
+from data.run_file import horizon_of, run_of
+from data.snapshot import load_clinic
+from solver.scenario import AddProvider, AddRoom
+
+WATCH_SECONDS = 0.5
+MOST_LISTED = 300
+
+
+def add(backend: Backend) -> None:
+    """Add the page."""
+
+    @ui.page("/what-if/{run_id}")
+    async def page(request: Request, run_id: str) -> Response | None:
+        visit = await Visit.of(backend, request)
+        if visit is None:
+            return to_sign_in()
+        with frame(visit, TITLE):
+            async with telling():
+                await _RunPage(visit, run_id).start()
+        return None
+
+
+class _RunPage:
+    """One open run."""
+
+    def __init__(self, visit: Visit, run_id: str) -> None:
+        self._visit = visit
+        self._run_id = run_id
+        self._seen = 0
+        self._told: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._charts: dict[str, ui.echart] = {}
+
+    async def start(self) -> None:
+        """Draw the page."""
+        run = await self._visit.get(f"/what-if/{self._run_id}")
+        ui.label(run["name"]).classes("text-xl").props("role=heading aria-level=1")
+        self._status = ui.label().props("role=status")
+        if run["status"] in runs.ENDED:
+            await self._show(run)
+            return
+        row = await runs.get(self._visit.backend.context.engine, self._run_id)
+        self._limit = float(row.document.get("time_limit_seconds", 30))
+        with ui.column().classes("w-full") as self._watched:
+            self._bar = ui.linear_progress(0, show_value=False).props(
+                'instant-feedback aria-label="Time used"'
+            )
+            if self._visit.caller.may("manager"):
+                ui.button("Stop and keep the best", icon="stop", on_click=self._stop).props(
+                    "no-caps outline"
+                )
+            self._area = ui.element("div").classes("sw-halves w-full")
+        self._timer = ui.timer(WATCH_SECONDS, self._watch)
+
+    # While it is solved
+
+    async def _watch(self) -> None:
+        engine = self._visit.backend.context.engine
+        status, new = await runs.events(engine, self._run_id, self._seen)
+        changed = set()
+        for self._seen, event in new:
+            self._told[event["scenario"]].append(event)
+            changed.add(event["scenario"])
+        for scenario in changed:
+            self._chart(scenario)
+        used = sum(steps[-1]["seconds"] for steps in self._told.values())
+        self._bar.set_value(min(1.0, used / self._limit))
+        placed = ", ".join(
+            f"{scenario}: {steps[-1]['placed']} placed" for scenario, steps in self._told.items()
+        )
+        self._status.set_text(
+            STATUS_WORDS[status].capitalize() + (f" · {placed}" if placed else "")
+        )
+        if status in runs.ENDED:
+            self._timer.cancel()
+            self._watched.delete()
+            await self._show(await self._visit.get(f"/what-if/{self._run_id}"))
+
+    def _chart(self, scenario: str) -> None:
+        options = search_chart(scenario, self._told[scenario])
+        if scenario in self._charts:
+            chart = self._charts[scenario]
+            chart.options.clear()
+            chart.options.update(options)
+            chart.update()
+            return
+        with self._area:
+            self._charts[scenario] = ui.echart(options).classes("h-64")
+
+    async def _stop(self) -> None:
+        async with telling():
+            await self._visit.send("DELETE", f"/what-if/{self._run_id}")
+
+    # When it has ended
+
+    async def _show(self, run: dict[str, Any]) -> None:
+        words = STATUS_WORDS[run["status"]].capitalize()
+        if "scenarios" not in run:
+            self._status.set_text(f"{words}: {run['error']}")
+            return
+        self._status.set_text(f"{words}, in {run['seconds']:.1f} s")
+        engine = self._visit.backend.context.engine
+        row = await runs.get(engine, self._run_id)
+        asked = run_of(row.document)
+        async with engine.connect() as connection:
+            first, last = horizon_of(row.document, dt.datetime.now(dt.UTC).date())
+            clinic = await load_clinic(connection, first, last)
+        self._names = {
+            **{provider.id: provider.name for provider in clinic.providers},
+            **{room.id: room.name for room in clinic.rooms},
+            **{kind.id: kind.name for kind in clinic.appointment_types},
+        }
+        for change in (c for scenario in asked.scenarios for c in scenario.changes):
+            if isinstance(change, AddProvider):
+                self._names[change.provider.id] = change.provider.name
+            elif isinstance(change, AddRoom):
+                self._names[change.room.id] = change.room.name
+        self._gantt = Gantt(clinic, self._names, asked.dates, self._short_day, self._visit.time)
+        self._export_buttons(run)
+        ui.html(figures_table(run), sanitize=False).classes("sw-wide").props(
+            'tabindex=0 role=region aria-label="Key figures"'
+        )
+        scenarios = {scenario["name"]: scenario for scenario in run["scenarios"]}
+        with ui.tabs().props("align=left no-caps dense") as tabs:
+            for name in scenarios:
+                ui.tab(name)
+        with ui.tab_panels(tabs, value=list(scenarios)[-1]).classes("w-full bg-transparent"):
+            for name, scenario in scenarios.items():
+                with ui.tab_panel(name).classes("p-0"):
+                    self._scenario(scenario)
+
+    def _short_day(self, day: dt.date) -> str:
+        return self._visit.day(day, "EEE d MMM")
+
+    def _scenario(self, scenario: dict[str, Any]) -> None:
+        with ui.column().classes("w-full"):
+            if self._visit.caller.may("manager"):
+                ui.button(
+                    f"Carry out “{scenario['name']}”", on_click=lambda: self._ask_to_apply(scenario)
+                ).props("no-caps")
+            self._heading("How full the providers are")
+            providers = len(scenario["kpis"]["provider_utilisation_by_day"] or ())
+            ui.echart(heat_map(scenario, self._names, self._short_day)).style(
+                f"height:{90 + 26 * max(providers, len(self._gantt.clinic.providers))}px"
+            ).classes("w-full")
+            for title, drawn in (
+                ("Before", self._gantt.before()),
+                ("After", self._gantt.after(scenario)),
+            ):
+                self._heading(title)
+                ui.html(drawn, sanitize=False).classes("sw-wide").props(
+                    f'tabindex=0 role=region aria-label="{title}"'
+                )
+            self._heading(f"Unplaced: {len(scenario['unplaced'])}")
+            if scenario["unplaced"]:
+                self._table(
+                    ("Request", "Reason", "Detail"),
+                    [
+                        [u["request_id"], REASONS.get(u["reason"], u["reason"]), u["detail"]]
+                        for u in scenario["unplaced"][:MOST_LISTED]
+                    ],
+                )
+            if scenario["moves"]:
+                self._heading(f"Moved: {len(scenario['moves'])}")
+                self._table(
+                    ("From", "To"),
+                    [
+                        [
+                            place_in_words(move["from"], self._names),
+                            place_in_words(move["to"], self._names)
+                            if move["to"]
+                            else f"lost: {move.get('detail', '')}",
+                        ]
+                        for move in scenario["moves"][:MOST_LISTED]
+                    ],
+                )
+
+    def _heading(self, words: str) -> None:
+        ui.label(words).classes("text-lg").props("role=heading aria-level=2")
+
+    def _table(self, head: tuple[str, ...], rows: list[list[str]]) -> None:
+        ui.html(
+            table(
+                "".join(f'<th scope="col">{title}</th>' for title in head),
+                ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows),
+            ),
+            sanitize=False,
+        ).classes("sw-wide")
+
+    # Exports
+
+    def _export_buttons(self, run: dict[str, Any]) -> None:
+        stem = "".join(c if c.isalnum() else "-" for c in run["name"].lower())
+
+        def csv() -> None:
+            ui.download.content(to_csv(run, self._names), f"{stem}.csv")
+
+        async def xlsx() -> None:
+            content = await asyncio.to_thread(to_xlsx, run, self._names)
+            ui.download.content(content, f"{stem}.xlsx")
+
+        def json() -> None:
+            ui.download.content(orjson.dumps(run, option=orjson.OPT_INDENT_2), f"{stem}.json")
+
+        async def report() -> None:
+            async with telling():
+                page = await self._visit.send("GET", f"/what-if/{self._run_id}/report")
+                ui.download.content(page.content, f"{stem}.html")
+
+        with ui.element("div").classes("sw-bar"):
+            for words, make in (("CSV", csv), ("XLSX", xlsx), ("JSON", json), ("Report", report)):
+                ui.button(words, icon="download", on_click=make).props("no-caps outline dense")
+
+    # Carrying out
+
+    def _ask_to_apply(self, scenario: dict[str, Any]) -> None:
+        overbooked = sum(p["is_overbooked"] for p in scenario["placements"])
+        with ui.dialog(value=True) as dialog, ui.card():
+            dialog.on("hide", dialog.delete)
+            ui.label(
+                f"Book {len(scenario['placements'])} appointments and move "
+                f"{sum(bool(move['to']) for move in scenario['moves'])}, all or nothing?"
+            ).classes("text-lg")
+            accepted = ui.checkbox(f"{overbooked} of them overbooked") if overbooked else None
+            stale = ui.column()
+
+            async def apply() -> None:
+                try:
+                    applied = await self._visit.post(
+                        f"/what-if/{self._run_id}/apply",
+                        scenario=scenario["name"],
+                        accept_overbooked=accepted is not None and accepted.value,
+                    )
+                except RefusedError as error:
+                    stale.clear()
+                    with stale:
+                        ui.label(str(error)).classes("sw-alert").props("role=alert")
+                        for line in self._what_is_stale(error)[:20]:
+                            ui.label(line)
+                    return
+                dialog.close()
+                words = f"Booked {len(applied['bookings'])}, moved {len(applied['moved'])}."
+                ui.notify(words, type="positive", timeout=8000)
+
+            with ui.element("div").classes("sw-bar"):
+                ui.button("Carry it out", on_click=apply).props("no-caps")
+                ui.button("Not now", on_click=dialog.close).props("no-caps flat")
+
+    @staticmethod
+    def _what_is_stale(error: RefusedError) -> list[str]:
+        return [
+            f"{item.get('request_id') or item.get('booking_id')}: {', '.join(item['reasons'])}"
+            for item in error.problem.get("stale", [])
+        ]

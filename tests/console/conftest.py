@@ -1,0 +1,110 @@
+"""A real service with a clinic of two, and Chromium to look at its console."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.clinics import small_clinic
+from tests.faults.service import service
+from tests.strategies import uid
+
+SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
+VEGA, LINN = uid(1, 0), uid(1, 1)
+VISIT, SCAN = uid(3, 0), uid(3, 1)
+
+
+def clinic_of_two() -> dict[str, Any]:
+    """Dr. Vega sees and scans, Dr. Linn sees; weekdays 9 to 12 and 13 to 16; two rooms."""
+    hours = (("09:00", "12:00"), ("13:00", "16:00"))
+    return small_clinic(
+        providers=[
+            {"id": VEGA, "name": "Dr. Vega", "skills": ["gp", "scan"], "buffer_after": 5},
+            {"id": LINN, "name": "Dr. Linn", "skills": ["gp"]},
+        ],
+        rooms=[
+            {"id": uid(2, 0), "name": "Room 1", "turnover_minutes": 5},
+            {"id": uid(2, 1), "name": "Room 2", "equipment": ["scanner"]},
+        ],
+        appointment_types=[
+            {"id": VISIT, "name": "Visit", "duration_minutes": 30, "required_skills": ["gp"]},
+            {
+                "id": SCAN,
+                "name": "Scan",
+                "duration_minutes": 45,
+                "required_skills": ["scan"],
+                "required_equipment": ["scanner"],
+            },
+        ],
+        availability=[
+            {"provider_id": who, "weekday": day, "start_time": start, "end_time": end}
+            for who in (VEGA, LINN)
+            for day in range(1, 6)
+            for start, end in hours
+        ],
+    )
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    data = str(tmp_path_factory.mktemp("console"))
+    with service("serve", "--data-dir", data) as (_, base):
+        yield base
+
+
+@pytest.fixture(scope="module")  # its event loop must be gone before other tests have theirs
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    assert path, "the console's tests need Chromium: apt-get install chromium"
+    expect.set_options(timeout=10_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def clinic(served: str) -> Iterator[httpx.Client]:
+    """The service with the clinic of two, and no bookings."""
+    with httpx.Client(base_url=served, timeout=30) as client:
+        answer = client.post("/clinic/import?replace=true", json=clinic_of_two())
+        assert answer.status_code == 200, answer.text
+        yield client
+
+
+type Opener = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(chromium: Browser, clinic: httpx.Client) -> Iterator[Opener]:
+    """Open a page of the console in a browser of its own; a script's error fails the test."""
+    errors: list[str] = []
+    contexts = []
+
+    def opened(path: str = "/", **options: Any) -> Page:
+        context = chromium.new_context(locale="en-GB", **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{clinic.base_url}/console{path}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not errors
+
+
+@pytest.fixture
+def shoot() -> Callable[[Page, str], None]:
+    """Keep a picture of a page."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+
+    def keep(page: Page, name: str) -> None:
+        page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+    return keep
