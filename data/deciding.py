@@ -26,10 +26,12 @@ from solver.clinic import (
 )
 from solver.masks import ROOM_BUSY
 from solver.objective import Weights
-from solver.slots import Slot, judge
+from solver.slots import Slot, Verdict, judge, judge_each
 from solver.timeline import DateOutOfRangeError, check_date, provider_busy_span, room_busy_span
 
 WOULD_BE_OVERBOOKED = "WOULD_BE_OVERBOOKED"
+FEWEST_AHEAD = 4
+"""Fewest wishes judged at once, some of them perhaps in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +100,35 @@ class Wish:
         certify: bool = True,
     ) -> Seen:
         """Decide in `clinic`, which holds the rows that matter and only bookings that count."""
-        place = self.place
-        kind, provider, _ = self.rows(clinic, room_id)
-        check_date(clinic.settings, place.date, self.policy.now, self.policy.horizon_days)
-        slot = self._slot(clinic, room_id, refused, certify=certify)
-        seen = Seen(clinic, kind, provider, slot, self.patient_ref)
-        if not self.allow_patient_overlap:
-            refuse_patient_overlap(clinic, self.patient_ref, slot.date, (slot.start, slot.end))
-        return seen
+        request = self.request(clinic, room_id)
+        limit = max(1 + len(refused), self.most_rooms(clinic))
+        weights = self.policy.weights
+        verdict = judge(clinic, request, limit=limit, weights=weights, certify=certify)
+        return self.settle(clinic, verdict, refused)
+
+    def request(self, clinic: Clinic, room_id: str | None) -> SlotRequest:
+        """Return the question that decides on the wish.
+
+        Raises
+        ------
+        NotFoundError, DateOutOfRangeError
+            When there is no such row or date to ask about.
+        """
+        place, policy = self.place, self.policy
+        self.rows(clinic, room_id)
+        check_date(clinic.settings, place.date, policy.now, policy.horizon_days)
+        return SlotRequest(
+            place.appointment_type_id,
+            place.date,
+            policy.now,
+            provider_ids=frozenset({place.provider_id}),
+            room_id=room_id,
+            start=place.start,
+        )
+
+    def most_rooms(self, clinic: Clinic) -> int:
+        """Return how many of the free rooms must be known to choose one."""
+        return 1 if self.room_before is None else max(1, len(clinic.rooms))
 
     def rows(
         self, clinic: Clinic, room_id: str | None
@@ -129,22 +152,17 @@ class Wish:
             raise NotFoundError(f"There is no room {room_id}.")
         return kind, provider, room
 
-    def _slot(
-        self, clinic: Clinic, room_id: str | None, refused: frozenset[str], *, certify: bool
-    ) -> Slot:
-        """Return the best slot at the place asked for, or say why there is none."""
+    def settle(
+        self, clinic: Clinic, verdict: Verdict, refused: frozenset[str] = frozenset()
+    ) -> Seen:
+        """Return the best slot at the place asked for, or say why there is none.
+
+        Raises
+        ------
+        SlotUnavailableError, PatientConflictError
+            When there is none that can be taken.
+        """
         place = self.place
-        request = SlotRequest(
-            place.appointment_type_id,
-            place.date,
-            self.policy.now,
-            provider_ids=frozenset({place.provider_id}),
-            room_id=room_id,
-            start=place.start,
-        )
-        limit = 1 + len(refused) if self.room_before is None else max(1, len(clinic.rooms))
-        weights = self.policy.weights
-        verdict = judge(clinic, request, limit=limit, weights=weights, certify=certify)
         free = [slot for slot in verdict.slots if slot.room.id not in refused]
         if not free:
             reasons = list(verdict.reasons) or [ROOM_BUSY]
@@ -155,7 +173,25 @@ class Wish:
                 "This place could only be overbooked; send accept_overbooked to take it.",
                 reasons=[WOULD_BE_OVERBOOKED],
             )
-        return slot
+        if not self.allow_patient_overlap:
+            refuse_patient_overlap(clinic, self.patient_ref, slot.date, (slot.start, slot.end))
+        kind = clinic.type_by_id[place.appointment_type_id]
+        return Seen(clinic, kind, slot.provider, slot, self.patient_ref)
+
+    def claims(self, clinic: Clinic) -> frozenset[str]:
+        """Return all whose bookings count for the wish, and those that it may be booked with."""
+        place = self.place
+        rooms = [room.id for room in clinic.rooms] if place.room_id is None else [place.room_id]
+        kind = clinic.type_by_id.get(place.appointment_type_id)
+        is_capped = kind is not None and kind.daily_cap is not None
+        return frozenset(
+            [
+                place.provider_id,
+                *rooms,
+                *([place.appointment_type_id] if is_capped else ()),
+                *(() if self.patient_ref is None else [_patient(self.patient_ref)]),
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,18 +299,54 @@ type Outcome = Seen | RequestError | DateOutOfRangeError
 def decide_in_turn(
     clinic: Clinic, wishes: Iterable[Wish], *, certify: bool = True
 ) -> Iterator[Outcome]:
-    """Decide on each wish beside all that were won before it."""
+    """Decide on each wish beside all that were won before it.
+
+    Wishes are judged many at once, and what is found holds up to the first that counts something
+    which one of those before it has just won; from there they are judged again.
+    """
     wishes = list(wishes)
     aside = {key for wish in wishes for key in wish.aside}
     ledger = Ledger(clinic, (b for b in clinic.bookings if b.id not in aside))
+    done, ahead = 0, len(wishes)
+    while done < len(wishes):
+        together = wishes[done : done + ahead]
+        taken: set[str] = set()
+        count = 0
+        for wish, outcome in zip(together, _decide_each(ledger, together, certify), strict=True):
+            if not taken.isdisjoint(wish.claims(clinic)):
+                break
+            yield outcome
+            if isinstance(outcome, Seen):
+                won = outcome.as_booking(f"won {done + count}")
+                ledger.add(won)
+                taken |= _owners(won)
+            count += 1
+        done, ahead = done + count, max(FEWEST_AHEAD, 2 * count)
+
+
+def _decide_each(ledger: Ledger, wishes: Sequence[Wish], certify: bool) -> list[Outcome]:
+    """Decide on each wish as though it were alone."""
+    clinic = ledger.around(wishes)
+    outcomes: dict[int, Outcome] = {}
+    requests: dict[int, SlotRequest] = {}
     for number, wish in enumerate(wishes):
         try:
-            won = wish.decide(ledger.around(wish), room_id=wish.place.room_id, certify=certify)
+            requests[number] = wish.request(clinic, wish.place.room_id)
         except (RequestError, DateOutOfRangeError) as error:
-            yield error
-            continue
-        yield won
-        ledger.add(won.as_booking(f"won {number}"))
+            outcomes[number] = error
+    verdicts = judge_each(
+        clinic,
+        list(requests.values()),
+        limit=max(wish.most_rooms(clinic) for wish in wishes),
+        weights=wishes[0].policy.weights,
+        certify=certify,
+    )
+    for number, verdict in zip(requests, verdicts, strict=True):
+        try:
+            outcomes[number] = wishes[number].settle(clinic, verdict)
+        except RequestError as error:
+            outcomes[number] = error
+    return [outcomes[number] for number in range(len(wishes))]
 
 
 def keys_of(outcomes: Iterable[Outcome]) -> set[DayKey]:
@@ -307,41 +379,59 @@ class Ledger:
 
     def add(self, booking: Booking) -> None:
         """Put one more booking in."""
-        for owner in (
-            booking.provider_id,
-            booking.room_id,
-            booking.appointment_type_id,
-            f"patient {booking.patient_ref}",
-        ):
+        for owner in _owners(booking):
             self._by_owner[owner, booking.date].append(booking)
 
-    def around(self, wish: Wish) -> Clinic:
-        """Return what decides on a wish, and nothing else."""
-        clinic, place = self._clinic, wish.place
-        dates = [place.date + dt.timedelta(days=days) for days in (-1, 0, 1)]
-        rooms = [r for r in clinic.rooms if place.room_id in (None, r.id)]
+    def around(self, wishes: Sequence[Wish]) -> Clinic:
+        """Return what decides on wishes, and nothing else."""
+        clinic = self._clinic
+        providers = {wish.place.provider_id for wish in wishes}
+        named = {wish.place.room_id for wish in wishes}
+        rooms = {room.id for room in clinic.rooms} if None in named else named
+        dates = {
+            wish.place.date + dt.timedelta(days=days) for wish in wishes for days in (-1, 0, 1)
+        }
         owners = (
-            place.provider_id,
-            *(room.id for room in rooms),
-            place.appointment_type_id,
-            f"patient {wish.patient_ref}",
+            *providers,
+            *rooms,
+            *{wish.place.appointment_type_id for wish in wishes},
+            *{_patient(wish.patient_ref) for wish in wishes},
         )
-        found = {b.id: b for owner in owners for date in dates for b in self._by_owner[owner, date]}
+        found = {
+            booking.id: booking
+            for owner in owners
+            for date in dates
+            for booking in self._by_owner.get((owner, date), ())
+        }
         return Clinic(
             clinic.settings,
-            tuple(p for p in clinic.providers if p.id == place.provider_id),
-            tuple(rooms),
+            tuple(p for p in clinic.providers if p.id in providers),
+            tuple(room for room in clinic.rooms if room.id in rooms),
             clinic.appointment_types,
             tuple(
                 row
                 for row in clinic.availability
-                if row.provider_id in (None, place.provider_id)
-                and (row.room_id is None or place.room_id in (None, row.room_id))
+                if (row.provider_id is None or row.provider_id in providers)
+                and (row.room_id is None or row.room_id in rooms)
             ),
             tuple(
                 rule
                 for rule in clinic.overbooking_rules
-                if rule.provider_id in (None, place.provider_id)
+                if rule.provider_id is None or rule.provider_id in providers
             ),
             tuple(found.values()),
         )
+
+
+def _owners(booking: Booking) -> set[str]:
+    """Return the names under which a booking is found."""
+    return {
+        booking.provider_id,
+        booking.room_id,
+        booking.appointment_type_id,
+        _patient(booking.patient_ref),
+    }
+
+
+def _patient(patient_ref: str | None) -> str:
+    return f"patient {patient_ref}"

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from solver.clinic import DAY_MINUTES, AppointmentType, SlotRequest, Span
+from solver.clinic import DAY_MINUTES, AppointmentType, Clinic, SlotRequest, Span
 from solver.timeline import Bools, Day, Ints, clock_changes, first_bookable_minute
 
 TYPE_INACTIVE = "TYPE_INACTIVE"
@@ -147,8 +147,12 @@ def candidate_starts(day: Day, kind: AppointmentType, start: int | None = None) 
     if start is not None:
         fits = start + kind.duration_minutes <= DAY_MINUTES
         return np.array([start] if fits else [], np.int64)
-    last = DAY_MINUTES - kind.duration_minutes
-    return np.arange(0, last + 1, day.clinic.settings.grid_minutes, dtype=np.int64)
+    return np.array(grid_starts(day.clinic, kind), np.int64)
+
+
+def grid_starts(clinic: Clinic, kind: AppointmentType) -> range:
+    """Return the starts on the clinic's grid whose appointment ends within the date."""
+    return range(0, DAY_MINUTES - kind.duration_minutes + 1, clinic.settings.grid_minutes)
 
 
 def build(day: Day, request: SlotRequest) -> Masks:

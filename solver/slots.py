@@ -8,8 +8,12 @@ length of the list and not with the clinic.
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+
+import numpy as np
 
 from solver import masks as masks_module
 from solver.clinic import AppointmentType, Clinic, Provider, Room, SlotRequest
@@ -85,7 +89,7 @@ def find_slots(
     weights
         The weights of the score's parts.
     """
-    query = _Query.of(clinic, request, weights)
+    query = _Query.whole(clinic, request, weights)
     total = query.masks.total()
     slots = tuple(query.certified(limit, rooms)) if total else ()
     kind = query.masks.kind
@@ -129,23 +133,99 @@ def judge(
     weights: Weights = DEFAULT_WEIGHTS,
     certify: bool = True,
 ) -> Verdict:
-    """Judge one start of one provider, in the room that `request` names or in any.
+    """Judge one start of one provider; see :func:`judge_each`."""
+    return judge_each(clinic, [request], limit=limit, weights=weights, certify=certify)[0]
+
+
+def judge_each(
+    clinic: Clinic,
+    requests: Sequence[SlotRequest],
+    *,
+    limit: int = 1,
+    weights: Weights = DEFAULT_WEIGHTS,
+    certify: bool = True,
+) -> list[Verdict]:
+    """Judge for each request one start of one provider, in the room that it names or in any.
 
     The function behind every booking: the same masks and the same model as :func:`find_slots`.
+    Each is judged as though it were alone. Those that differ in the provider, the room and the
+    start only share one set of masks and one solve, so many cost little more than one.
+
     Without `certify` the masks alone judge: a start they refuse is refused for good, since they
     never pass too little, while one they pass is still to be certified.
     """
+    alike: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for number, request in enumerate(requests):
+        alike[_what_masks_share(clinic, request)].append(number)
+    verdicts: dict[int, Verdict] = {}
+    for numbers in alike.values():
+        group = [requests[number] for number in numbers]
+        judged = _judge_together(clinic, group, weights, limit=limit, certify=certify)
+        verdicts.update(zip(numbers, judged, strict=True))
+    return [verdicts[number] for number in range(len(requests))]
+
+
+def _what_masks_share(clinic: Clinic, request: SlotRequest) -> Hashable:
+    """Return what must be equal for one set of masks, whose starts are the grid's or one other."""
+    settings = clinic.settings
+    kind, start = clinic.type_by_id[request.appointment_type_id], request.start
+    assert start is not None
+    is_on_axis = start in masks_module.grid_starts(clinic, kind)
+    return (
+        kind.id,
+        request.date,
+        request.preferred,
+        None if is_on_axis else start,
+        first_bookable_minute(
+            settings.zone, request.date, request.now, settings.min_notice_minutes
+        ),
+    )
+
+
+def _judge_together(
+    clinic: Clinic,
+    requests: Sequence[SlotRequest],
+    weights: Weights,
+    *,
+    limit: int,
+    certify: bool,
+) -> list[Verdict]:
+    """Judge requests that share their masks."""
+    starts = {request.start for request in requests}
+    rooms = {request.room_id for request in requests}
+    query = _Query.of(
+        clinic,
+        replace(requests[0], start=requests[0].start if len(starts) == 1 else None),
+        weights,
+        provider_ids=frozenset(_provider_of(request) for request in requests),
+        room_ids=None if None in rooms else frozenset(room for room in rooms if room is not None),
+    )
+    masks = query.masks
+    if not masks.starts.size:  # the appointment would not end within the date
+        return [Verdict((), (masks_module.OUTSIDE_PROVIDER_HOURS,)) for _ in requests]
+    cells = [query.cell(request) for request in requests]
+    ranked = [query.ranked(*cell) for cell in cells]
+    chosen = query.certified_each(ranked, limit) if certify else [rows[:limit] for rows in ranked]
+    verdicts = []
+    for cell, passed, rows in zip(cells, ranked, chosen, strict=True):
+        if len(rows):
+            verdicts.append(Verdict(tuple(query.slot(row) for row in rows), ()))
+        elif len(passed):
+            verdicts.append(Verdict((), (masks_module.PROVIDER_BUSY,)))
+        else:
+            verdicts.append(Verdict((), tuple(masks.broken(*cell))))
+    return verdicts
+
+
+def _provider_of(request: SlotRequest) -> str:
+    """Return the one provider that a request to be judged names."""
     assert request.provider_ids is not None
-    assert len(request.provider_ids) == 1
-    assert request.start is not None
-    query = _Query.of(clinic, request, weights)
-    if query.masks.total():
-        slots = tuple(query.certified(limit, "all") if certify else query.passed(limit, "all"))
-        return Verdict(slots, () if slots else (masks_module.PROVIDER_BUSY,))
-    if not query.masks.starts.size:  # the appointment would not end within the date
-        return Verdict((), (masks_module.OUTSIDE_PROVIDER_HOURS,))
-    reasons = query.masks.broken(0, None if request.room_id is None else 0, 0)
-    return Verdict((), tuple(reasons))
+    (provider_id,) = request.provider_ids
+    return provider_id
+
+
+type Cell = tuple[int, int | None, int]
+"""Positions of a provider, a room (None: any) and a start."""
 
 
 @dataclass(frozen=True)
@@ -157,13 +237,16 @@ class _Query:
     earliest: int
 
     @classmethod
-    def of(cls, clinic: Clinic, request: SlotRequest, weights: Weights) -> _Query:
-        day = Day.of(
-            clinic,
-            request.date,
-            provider_ids=request.provider_ids,
-            room_ids=None if request.room_id is None else frozenset({request.room_id}),
-        )
+    def of(
+        cls,
+        clinic: Clinic,
+        request: SlotRequest,
+        weights: Weights,
+        *,
+        provider_ids: frozenset[str] | None,
+        room_ids: frozenset[str] | None,
+    ) -> _Query:
+        day = Day.of(clinic, request.date, provider_ids=provider_ids, room_ids=room_ids)
         masks = masks_module.build(day, request)
         settings = clinic.settings
         earliest = first_bookable_minute(
@@ -171,10 +254,57 @@ class _Query:
         )
         return cls(masks, Scores.of(masks, request, weights), earliest)
 
-    def passed(self, limit: int, rooms: Rooms) -> list[Slot]:
-        """Return the first `limit` placements, in order, that the masks pass."""
-        head = next(Ranking(self.masks, self.scores).growing(limit, rooms))
-        return [self.slot(row) for row in head]
+    @classmethod
+    def whole(cls, clinic: Clinic, request: SlotRequest, weights: Weights) -> _Query:
+        """Return the query over all that `request` asks about."""
+        return cls.of(
+            clinic,
+            request,
+            weights,
+            provider_ids=request.provider_ids,
+            room_ids=None if request.room_id is None else frozenset({request.room_id}),
+        )
+
+    def cell(self, request: SlotRequest) -> Cell:
+        """Return the positions of the provider, the room and the start that `request` names."""
+        day = self.masks.day
+        provider = next(i for i, row in enumerate(day.providers) if row.id == _provider_of(request))
+        room = None
+        if request.room_id is not None:
+            room = next(i for i, row in enumerate(day.rooms) if row.id == request.room_id)
+        (start,) = np.flatnonzero(self.masks.starts == request.start).tolist()
+        return provider, room, start
+
+    def ranked(self, provider: int, room: int | None, start: int) -> Ints:
+        """Return what the masks pass in one cell, best room first: rows as of a ranking."""
+        masks, scores = self.masks, self.scores
+        if not masks.provider_free[provider, start]:
+            return np.empty((0, 4), np.int64)
+        rooms = np.flatnonzero(masks.room_free[:, start])
+        if room is not None:
+            rooms = rooms[rooms == room]
+        points = scores.points(scores.at_provider[provider, start], scores.surplus[rooms])
+        order = np.lexsort((rooms, -points))
+        same = np.ones(len(rooms), np.int64)
+        return np.column_stack([points[order], start * same, provider * same, rooms[order]])
+
+    def certified_each(self, ranked: Sequence[Ints], limit: int) -> list[Ints]:
+        """Return of each list of rows the first `limit` that the model certifies."""
+        found = [rows[:0] for rows in ranked]
+        for begin in range(0, max(len(rows) for rows in ranked), limit):
+            fresh = [
+                rows[begin : begin + limit] if len(have) < limit else rows[:0]
+                for rows, have in zip(ranked, found, strict=True)
+            ]
+            if not any(len(rows) for rows in fresh):
+                break
+            feasible = self.model(np.concatenate(fresh), independent=True).certify()
+            ends = np.cumsum([len(rows) for rows in fresh])[:-1]
+            found = [
+                np.concatenate([have, rows[passes]])[:limit]
+                for have, rows, passes in zip(found, fresh, np.split(feasible, ends), strict=True)
+            ]
+        return found
 
     def certified(self, limit: int, rooms: Rooms) -> list[Slot]:
         """Return the first `limit` placements, in order, that the model certifies."""
@@ -226,7 +356,7 @@ def best_slot(
 
     All the placements that survive the masks stand in one model whose objective is the score.
     """
-    query = _Query.of(clinic, request, weights)
+    query = _Query.whole(clinic, request, weights)
     total = query.masks.total()
     if not total:
         return None
@@ -242,7 +372,7 @@ def enumerate_placements(clinic: Clinic, request: SlotRequest) -> set[tuple[str,
     The model alone decides on every provider, room and start of the grid. Slow: this is the
     definition that the fast way is held against.
     """
-    query = _Query.of(clinic, request, DEFAULT_WEIGHTS)
+    query = _Query.whole(clinic, request, DEFAULT_WEIGHTS)
     day = query.masks.day
     every = Candidates.every(day, query.masks.starts)
     found = set()
