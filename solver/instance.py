@@ -187,6 +187,7 @@ class Instance:
         self.tasks = [*self._booking_tasks(lifted), *self._request_tasks()]
         self.unit = self._score_unit()
         self._columns: dict[int, Small] = {}
+        self._kept: dict[Put, tuple[int, Span, Span]] = {}
 
     # Laying out
 
@@ -442,23 +443,34 @@ class Instance:
         """Return the sum of scores, in score units, of placements and existing bookings."""
         total = 0
         at_provider: dict[int, list[tuple[Span, Span | None, bool]]] = defaultdict(list)
+        best = self.units(self.problem.weights.preference)
         for s in self.staying(puts):
             counts = 0 <= s.day < len(self.dates) and s.provider >= 0 and s.room >= 0
             if s.provider >= 0:
                 at_provider[s.provider].append((s.busy, s.window, counts))
             if counts:
-                total += self.units(self.problem.weights.preference)
-                total += self.room_parts[s.kind][s.room]
+                total += best + self.room_parts[s.kind][s.room]
                 total += 0 if s.booking.is_overbooked else self.regular_bonus
         for put in puts:
-            kind = self.tasks[put.task].kind
-            at_provider[put.provider].append((self.busy(put), self.window(put), True))
-            total += int(self.preference(put.task, np.array([put.start]))[0])
-            total += self.room_parts[kind][put.room]
-            total += 0 if put.is_overbooked else self.regular_bonus
+            worth, busy, window = self._alone(put)
+            total += worth
+            at_provider[put.provider].append((busy, window, True))
         for provider, spans in at_provider.items():
             total += self.gap_quarter * _gap_quarters(spans, int(self.shortest[provider]))
         return total
+
+    def _alone(self, put: Put) -> tuple[int, Span, Span]:
+        """Return what a placement scores but for its gap part, its busy span and its window.
+
+        Kept, since one plan has most of its placements in common with the next.
+        """
+        kept = self._kept.get(put)
+        if kept is None:
+            worth = int(self.preference(put.task, np.array([put.start]))[0])
+            worth += self.room_parts[self.tasks[put.task].kind][put.room]
+            worth += 0 if put.is_overbooked else self.regular_bonus
+            kept = self._kept[put] = worth, self.busy(put), self.window(put)
+        return kept
 
     def ordered(self, puts: Iterable[Put]) -> list[Put]:
         """Return placements in an order in which they can be made, each called what it is then.

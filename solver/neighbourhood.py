@@ -8,6 +8,7 @@ side by side, in processes, and their answers put together.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -25,12 +26,15 @@ from solver.problem import Problem
 from solver.timeline import Bools, Ints
 
 KERNEL_FROM = 1500
-"""Blocks of fewer columns are solved whole."""
+"""Blocks of fewer columns are solved whole where the gap part counts."""
+WHOLE_UP_TO = 2500
+"""Columns that could better a block's priorities, and are all tried."""
 ROOMS = 2
 """The most rooms offered at one type and start of a block, beside those that are in use."""
-
-
-WAITING = 5
+ONE_DATE_SHARE = 0.7
+"""The part of the blocks that lie on as few dates as they can: providers who share rooms and can
+take each other's appointments."""
+WAITING = 8
 """The most tasks without a place that a block takes on, for each of its provider-days."""
 
 
@@ -78,25 +82,36 @@ def solve_block(
     columns = _columns_in(instance, sorted(left), block.pairs)
     if not len(columns):
         return Answer(None, is_proved=True, size=(0, 0))
-    if len(columns) > KERNEL_FROM:
-        share = 0.5 if block.with_gap else 0.1
+    most = math.inf
+    if len(columns) > KERNEL_FROM or not block.with_gap:
+        share = 0.5 if block.with_gap else 0.5 / sum(left.values())
         worth = priority_worth(instance, columns, share)
         sifter = Sifter(instance, columns, left, worth, outside)
         start = positions(instance, columns, inside)
-        columns = sifter.run(
+        sifted = sifter.run(
             start,
             time_limit=time_limit / 2,
             first=4,
             per_task=3,
             tolerance=0.02,
             should_stop=watch.should_stop,
-        ).kernel
+        )
+        chosen = sifter.entered
+        if not block.with_gap:
+            have = sum(instance.tasks[put.task].priority for put in inside)
+            most = sifted.bound
+            if most < have + 1 - 1e-6:
+                return Answer(None, is_proved=True, size=(0, 0))
+            chosen = _worth_trying(sifter, sifted.bound, have, start)
+        columns = columns[chosen]
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
     if block.with_gap:
-        most = sum(len(t.members) for t in instance.tasks) + len(instance.fixed)
-        objective = instance.unit * most * joint.expression("priority") + joint.score()
+        total = sum(len(t.members) for t in instance.tasks) + len(instance.fixed)
+        objective = instance.unit * total * joint.expression("priority") + joint.score()
     else:
         objective = joint.expression("priority")
+        if math.isfinite(most):
+            joint.model.add(objective <= math.floor(most + 1e-6))
     joint.hint(inside)
     outcome = joint.maximise(
         objective,
@@ -106,6 +121,20 @@ def solve_block(
         watch=watch,
     )
     return Answer(outcome.puts, outcome.is_proved, joint.size())
+
+
+def _worth_trying(sifter: Sifter, bound: float, have: int, start: Sequence[int]) -> Ints:
+    """Return positions of columns that a plan of more priority than `have` could contain.
+
+    All of them where they are few, else those of the kernel, and `start` in any case
+    (reduced-cost fixing).
+    """
+    if sifter.priced is None:
+        return sifter.entered
+    could = np.flatnonzero(sifter.priced >= have + 1 - bound - 1e-6)
+    if len(could) > WHOLE_UP_TO:
+        could = np.intersect1d(could, sifter.entered)
+    return np.union1d(could, np.array(start, np.int64))
 
 
 def _columns_in(
@@ -145,11 +174,14 @@ class Blocks:
     def __init__(self, instance: Instance, seed: int) -> None:
         self._instance = instance
         self._chance = np.random.default_rng(seed)
-        self.pairs = 4.0
+        self.pairs = 3.5
 
-    def adapt(self, *, is_proved: bool) -> None:
-        """Take larger blocks after one that was solved to the end, smaller ones after others."""
-        self.pairs = min(30.0, self.pairs * 1.08) if is_proved else max(2.0, self.pairs * 0.93)
+    def adapt(self, *, is_proved: bool, is_better: bool) -> None:
+        """Take larger blocks once such as these bring nothing, smaller ones when they are hard."""
+        if not is_proved:
+            self.pairs = max(2.0, self.pairs * 0.93)
+        elif not is_better:
+            self.pairs = min(30.0, self.pairs * 1.04)
 
     def choose(
         self,
@@ -193,7 +225,9 @@ class Blocks:
     def _pairs(self, days: list[int], waiting: dict[int, int]) -> frozenset[tuple[int, int]]:
         instance, chance = self._instance, self._chance
         providers = len(instance.providers)
-        days = days[: max(1, min(len(days), round(self.pairs**0.5)))]
+        wanted = 0.0 if chance.random() < ONE_DATE_SHARE else self.pairs**0.5
+        least = math.ceil(self.pairs / providers)
+        days = days[: max(1, least, min(len(days), round(wanted)))]
         most = max(2, round(self.pairs / len(days)))
         able: set[int] = set()
         around = [i for i in waiting if set(instance.tasks[i].days) & set(days)]

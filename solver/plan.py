@@ -43,7 +43,7 @@ KERNEL_UP_TO = 3_000
 """Columns of a kernel that one model takes in whole."""
 PRIORITY_SHARE = 0.65
 """The part of the time that the priorities may take."""
-WORK_LIMIT = 2.0
+WORK_LIMIT = 1.0
 """For one block, in the solver's deterministic seconds."""
 
 _STAGES: tuple[StageName, ...] = ("saved", "priority", "moved", "distance", "score")
@@ -355,11 +355,13 @@ class _Rounds:
         for future in [f for f in self._solving if f.done()]:
             block, answer = self._solving.pop(future), future.result()
             search.size = max(search.size, answer.size)
-            self._blocks.adapt(is_proved=answer.is_proved)
+            before = search.totals
             if answer.puts is not None:
                 plan = combined(search.instance, search.best, block, answer.puts)
                 if plan is not None:
                     search.take(plan)
+            is_better = search.totals > before
+            self._blocks.adapt(is_proved=answer.is_proved, is_better=is_better)
         if self._bounding is not None and self._bounding.done():
             search.note("priority", self._bounding.result())
             self._bounding = None
