@@ -21,6 +21,9 @@ from api.errors import UnauthenticatedError
 from solver.clinic import Clinic
 
 KEY_COOKIE = "slotwright_key"
+DARK_COOKIE = "slotwright_dark"
+DARK = {None: "auto", True: "yes", False: "no"}
+"""How the cookie says whether pages are dark; None is as the browser prefers."""
 MARK_SECONDS = 0.8
 """How long what was read of the database's state serves all open pages."""
 MOST_DRAWINGS = 16
@@ -100,6 +103,7 @@ class Visit:
     key: str | None
     caller: Caller
     locale: Locale
+    dark: bool | None
 
     @classmethod
     async def of(cls, backend: Backend, request: Request) -> Visit | None:
@@ -111,7 +115,14 @@ class Visit:
             return None
         if not caller.may("viewer"):
             return None
-        return cls(backend, key, caller, _locale(request.headers.get("accept-language", "")))
+        looks = {name: value for value, name in DARK.items()}
+        return cls(
+            backend,
+            key,
+            caller,
+            _locale(request.headers.get("accept-language", "")),
+            looks.get(request.cookies.get(DARK_COOKIE, "auto")),
+        )
 
     async def mark(self) -> str:
         """Return what :meth:`Backend.mark` does, as long as the visitor may read.
@@ -153,11 +164,12 @@ class Visit:
 
 
 def read_date(text: str | None) -> dt.date | None:
-    """Return the date that a text is; None for any other text."""
+    """Return the date that a text is; None for any other text, and for a year half typed."""
     try:
-        return dt.date.fromisoformat(text or "")
+        day = dt.date.fromisoformat(text or "")
     except ValueError:
         return None
+    return day if day.year >= 1000 else None
 
 
 def _locale(languages: str) -> Locale:

@@ -70,17 +70,12 @@ class Drawing:
 
     def legend(self) -> str:
         """Return the types' colours and what the signs mean."""
-        kinds = (
-            f'<span class="sw-swatch" style="--hue:{hue_of(number)}"></span>{escape(kind.name)}'
-            for number, kind in enumerate(self.clinic.appointment_types)
-            if kind.active
-        )
         rest = (
             '<span class="sw-swatch sw-hatched"></span>buffer',
             '<span class="sw-swatch sw-is-held"></span>held',
             '<span class="sw-swatch sw-is-over"></span>overbooked',
         )
-        return "".join(f"<span>{item}</span>" for item in (*kinds, *rest))
+        return type_colours(self.clinic) + "".join(f"<span>{item}</span>" for item in rest)
 
     # Where things are
 
@@ -143,7 +138,8 @@ class Drawing:
             if start < last and end > first
         ]
         parts = [
-            f'<div class="sw-open" style="{self._place(start, end)}"></div>'
+            f'<div class="sw-open" style="{self._place(start, end)};'
+            f'--past:{start % 60 * PIXELS_A_MINUTE:.1f}px"></div>'
             for start, end in windows
         ]
         if self.by == "provider":
@@ -227,6 +223,16 @@ class Drawing:
             return ""
         top = (minute - first) * PIXELS_A_MINUTE
         return f'<div class="sw-now" style="--top:{top:.0f}px" aria-hidden="true"></div>'
+
+
+def type_colours(clinic: Clinic) -> str:
+    """Return the part of a legend that tells the types by their colours."""
+    return "".join(
+        f'<span><span class="sw-swatch" style="--hue:{hue_of(number)}"></span>'
+        f"{escape(kind.name)}</span>"
+        for number, kind in enumerate(clinic.appointment_types)
+        if kind.active
+    )
 
 
 def hue_of(number: int) -> int:
