@@ -6,11 +6,11 @@ import asyncio
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_time
+from babel.dates import format_date, format_time, get_day_names
 from cachetools import LRUCache
 from fastapi import FastAPI, Request
 from sqlalchemy import text
@@ -153,6 +153,11 @@ class Visit:
         if isinstance(day, str):
             day = dt.date.fromisoformat(day)
         return format_date(day, style, self.locale)
+
+    def weekdays(self, width: Literal["wide", "abbreviated"] = "wide") -> dict[int, str]:
+        """Return the weekdays' names in the browser's language, by ISO number."""
+        names = get_day_names(width, locale=self.locale)
+        return {number: names[number - 1] for number in range(1, 8)}
 
     def time(self, clock: dt.time | str) -> str:
         """Write a time of day of the clinic as the browser's language does."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from itertools import pairwise
 from typing import Any, Literal
@@ -78,6 +79,10 @@ class Drawing:
         return type_colours(self.clinic) + "".join(f"<span>{item}</span>" for item in rest)
 
     # Where things are
+
+    @cached_property
+    def _hues(self) -> dict[str, int]:
+        return hues_of(self.clinic)
 
     @property
     def _windows(self) -> dict[str, list[Span]]:
@@ -187,7 +192,7 @@ class Drawing:
         if booking.id == self.marked:
             classes.append("sw-is-marked")
         label = escape(", ".join(words), quote=True)
-        hue = hue_of(self.clinic.appointment_types.index(kind))
+        hue = self._hues[kind.id]
         sign = SIGNS[booking.status]
         return (
             f'{buffers}<button type="button" class="{" ".join(classes)}" '
@@ -227,17 +232,26 @@ class Drawing:
 
 def type_colours(clinic: Clinic) -> str:
     """Return the part of a legend that tells the types by their colours."""
+    hues = hues_of(clinic)
     return "".join(
-        f'<span><span class="sw-swatch" style="--hue:{hue_of(number)}"></span>'
+        f'<span><span class="sw-swatch" style="--hue:{hues[kind.id]}"></span>'
         f"{escape(kind.name)}</span>"
-        for number, kind in enumerate(clinic.appointment_types)
+        for kind in sorted(clinic.appointment_types, key=_by_name)
         if kind.active
     )
 
 
-def hue_of(number: int) -> int:
-    """Return a colour for the type at a position, far from those of its neighbours."""
-    return round(200 + number * GOLDEN_ANGLE) % 360
+def hues_of(clinic: Clinic) -> dict[str, int]:
+    """Return a colour for each type by id, far from those of its neighbours in the alphabet.
+
+    The rows of the database have no order of their own, so by its name a type keeps its colour.
+    """
+    kinds = sorted(clinic.appointment_types, key=_by_name)
+    return {kind.id: round(200 + number * GOLDEN_ANGLE) % 360 for number, kind in enumerate(kinds)}
+
+
+def _by_name(kind: AppointmentType) -> tuple[str, str]:
+    return kind.name.casefold(), kind.id
 
 
 def _lanes(

@@ -22,6 +22,7 @@ PAGES = (
     ("/console/benchmarks", "Benchmarks"),
 )
 PRIMARY = "#0b5c7a"
+DENSE = "dense outlined options-dense"
 
 SIGN_OUT = (
     '<form method="post" action="/console/sign-out">'
