@@ -250,6 +250,7 @@ class Gantt:
         length = (last - first) * len(self.dates)
         left = 100 * (day * (last - first) + start - first) / length
         kind = bar.get("appointment_type_id")
+        hue = self._hues[kind] if kind else 0
         words = ", ".join(
             word
             for word in (
@@ -263,7 +264,7 @@ class Gantt:
         )
         return (
             f'<span class="sw-bar-item {looks}{" sw-is-over" * bool(bar.get("is_overbooked"))}" '
-            f'title="{escape(words, quote=True)}" style="--hue:{self._hues.get(kind, 0)};left:{left:.3f}%;'
+            f'title="{escape(words, quote=True)}" style="--hue:{hue};left:{left:.3f}%;'
             f'width:{100 * (end - start) / length:.3f}%"></span>'
         )
 
