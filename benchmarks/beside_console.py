@@ -45,7 +45,9 @@ def run(meter: Meter) -> Suite:
     paths = [query(request, monday) for request in requests(clinic, 100)]
     rounds, count = (1, 40) if meter.quick else (10, 250)
     with service(url) as running:
-        samples = asyncio.run(_take_turns(meter, running, browser, monday, paths, rounds, count))
+        samples = asyncio.run(
+            take_turns(meter, running, browser, monday, paths, rounds=rounds, count=count)
+        )
     figures = [Figure(ONE_BY_ONE, label, "ms", tuple(samples[label])) for label in (WITHOUT, WITH)]
     without, with_ = (figure.quantile(0.99) for figure in figures)
     halves = [figure.median for figure in figures]
@@ -63,23 +65,35 @@ def run(meter: Meter) -> Suite:
     )
 
 
-async def _take_turns(
+async def take_turns(
     meter: Meter,
     running: Service,
     browser: str,
-    monday: dt.date,
+    day: dt.date,
     paths: list[str],
+    *,
     rounds: int,
     count: int,
+    pages: int = PAGES,
 ) -> dict[str, list[float]]:
-    """Return the milliseconds of the queries of all rounds, with the pages open and without."""
+    """Return the milliseconds of the queries of all rounds, with the pages open and without.
+
+    Parameters
+    ----------
+    browser
+        The path of a Chromium.
+    day
+        What the boards show; it has bookings.
+    rounds, count
+        How many rounds each way, and how many queries in each.
+    """
     samples: dict[str, list[float]] = {WITHOUT: [], WITH: []}
-    board = f"{running.base}/console/?date={monday}"
-    async with _pages(browser) as pages:
+    board = f"{running.base}/console/?date={day}"
+    async with _empty_pages(browser, pages) as opened:
         for number in range(rounds):
             turns = (WITHOUT, WITH) if number % 2 == 0 else (WITH, WITHOUT)
             for label in turns:
-                await _show(pages, board if label == WITH else None)
+                await _show(opened, board if label == WITH else None)
                 await asyncio.sleep(SETTLE_SECONDS)
                 meter.look(5)
                 taken, _ = await ask(running, paths, at_once=1, count=WARM_UP + count)
@@ -88,7 +102,7 @@ async def _take_turns(
 
 
 @asynccontextmanager
-async def _pages(browser: str) -> AsyncIterator[Sequence[Any]]:
+async def _empty_pages(browser: str, count: int) -> AsyncIterator[Sequence[Any]]:
     """Yield empty pages, each in a context of its own."""
     from playwright.async_api import async_playwright
 
@@ -96,7 +110,7 @@ async def _pages(browser: str) -> AsyncIterator[Sequence[Any]]:
         playwright = await held.enter_async_context(async_playwright())
         chromium = await playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         held.push_async_callback(chromium.close)
-        contexts = [await chromium.new_context() for _ in range(PAGES)]
+        contexts = [await chromium.new_context() for _ in range(count)]
         yield [await context.new_page() for context in contexts]
 
 
