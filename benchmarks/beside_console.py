@@ -24,8 +24,8 @@ PAGES = 10
 AT_MOST = 1.2
 """By how much the 99th of 100 queries may take longer with the pages open."""
 WARM_UP = 20
-SETTLE_SECONDS = 2.0
-"""Until pages that were just opened, or left, cost no more than they do from then on."""
+SETTLE_SECONDS = 4.0
+"""Until pages that were just opened, or left and given up, cost no more than from then on."""
 WITHOUT, WITH = "no console page open", f"{PAGES} console pages open"
 
 

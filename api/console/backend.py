@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import httpx
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_time, get_day_names
+from babel.dates import format_date, format_skeleton, format_time, get_day_names
 from cachetools import LRUCache
 from fastapi import FastAPI, Request
 from sqlalchemy import text
@@ -153,6 +153,12 @@ class Visit:
         if isinstance(day, str):
             day = dt.date.fromisoformat(day)
         return format_date(day, style, self.locale)
+
+    def short_day(self, day: dt.date | str, skeleton: Literal["MMMEd", "MMMd"] = "MMMEd") -> str:
+        """Write a date without its year, with or without its weekday."""
+        if isinstance(day, str):
+            day = dt.date.fromisoformat(day)
+        return str(format_skeleton(skeleton, day, locale=self.locale))
 
     def weekdays(self, width: Literal["wide", "abbreviated"] = "wide") -> dict[int, str]:
         """Return the weekdays' names in the browser's language, by ISO number."""

@@ -44,6 +44,7 @@ def search_chart(scenario: str, told: Sequence[Mapping[str, Any]]) -> dict[str, 
     return {
         "title": {
             "text": f"{scenario}: {STAGES.get(stage, stage)}",
+            "left": 0,
             "textStyle": {"fontSize": 13, "color": QUIET, "width": 560, "overflow": "truncate"},
         },
         "animation": False,
@@ -61,16 +62,14 @@ def search_chart(scenario: str, told: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 def heat_map(
     scenario: Mapping[str, Any],
-    names: Mapping[str, str],
+    providers: Mapping[str, str],
     write_day: Callable[[dt.date], str],
 ) -> dict[str, Any]:
     """Return ECharts options: the share of each provider's open minutes that is used, by day.
 
-    `names` has the providers in the order in which they are to stand.
+    `providers` has their names by id, in the order in which they are to stand.
     """
     days = scenario["kpis"]["provider_utilisation_by_day"]
-    known = {key for day in days.values() for key in day}
-    providers = [key for key in names if key in known]
     cells = [
         [column, row, round(100 * used)]
         for column, day in enumerate(days.values())
@@ -88,7 +87,7 @@ def heat_map(
         },
         "yAxis": {
             "type": "category",
-            "data": [names[key] for key in providers],
+            "data": list(providers.values()),
             "inverse": True,
             **label,
         },

@@ -153,21 +153,29 @@ class _RunPage:
                 self._names[change.provider.id] = change.provider.name
             elif isinstance(change, AddRoom):
                 self._names[change.room.id] = change.room.name
-        self._gantt = Gantt(clinic, self._names, asked.dates, self._short_day, self._visit.time)
+        self._gantt = Gantt(
+            clinic, self._names, asked.dates, self._visit.short_day, self._visit.time
+        )
         self._export_buttons(run)
-        self._carried_out = ui.element("div").classes("sw-bar").props("role=status")
+        self._carried_out = ui.element("div").classes("sw-bar")
         ui.html(figures_table(run), sanitize=False).classes("sw-wide").props(
             'tabindex=0 role=region aria-label="Key figures"'
         )
         scenarios = {scenario["name"]: scenario for scenario in run["scenarios"]}
         self._heading("How full the providers are")
+        shown = {
+            key
+            for scenario in scenarios.values()
+            for day in scenario["kpis"]["provider_utilisation_by_day"].values()
+            for key in day
+        }
+        providers = {key: name for key, name in self._names.items() if key in shown}
         with ui.element("div").classes("sw-halves w-full"):
             for name, scenario in scenarios.items():
                 with ui.element("div"):
                     ui.label(name).classes("sw-quiet")
-                    rows = len(self._gantt.clinic.providers) + 1
-                    ui.echart(heat_map(scenario, self._names, self._short_day)).style(
-                        f"height:{50 + 26 * rows}px"
+                    ui.echart(heat_map(scenario, providers, self._visit.short_day)).style(
+                        f"height:{50 + 28 * len(providers)}px"
                     ).classes("w-full")
         with ui.tabs().props("align=left no-caps dense") as tabs:
             for name in scenarios:
@@ -176,9 +184,6 @@ class _RunPage:
             for name, scenario in scenarios.items():
                 with ui.tab_panel(name).classes("p-0"):
                     self._scenario(scenario)
-
-    def _short_day(self, day: dt.date) -> str:
-        return self._visit.day(day, "EEE d MMM")
 
     def _scenario(self, scenario: dict[str, Any]) -> None:
         with ui.column().classes("w-full"):

@@ -151,7 +151,7 @@ class ScenarioForm:
         if value is None:
             return ""
         if name in ("date", "last_date"):
-            return self._visit.day(value, "EEE d MMM")
+            return self._visit.short_day(value)
         if name == "weekday":
             return self._visit.weekdays()[value]
         return self._visit.time(value) if name.endswith("_time") else str(value)

@@ -146,7 +146,7 @@ class _Statistics:
             "tooltip": {"trigger": "axis"},
             "xAxis": {
                 "type": "category",
-                "data": [self._visit.day(day, "d MMM") for day in days],
+                "data": [self._visit.short_day(day, "MMMd") for day in days],
                 **label,
             },
             "yAxis": [

@@ -61,7 +61,9 @@ def test_from_composing_to_carrying_out(
 
     page.get_by_role("button", name="Carry out “Vega out on Tuesday”").click()
     page.get_by_role("button", name="Carry it out").click()
-    expect(page.get_by_text("Booked 6, moved 0.")).to_be_visible()
+    expect(page.get_by_text("Booked 6, moved 0.").first).to_be_visible()
+    page.get_by_role("link", name="See it on the board").click()
+    expect(page.locator(".sw-booking", has_text="Ada")).to_be_visible()
     assert len(clinic.get("/bookings", params={"status": "booked"}).json()) == 7
 
 
