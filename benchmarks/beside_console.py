@@ -75,6 +75,7 @@ async def take_turns(
     rounds: int,
     count: int,
     pages: int = PAGES,
+    settle_seconds: float = SETTLE_SECONDS,
 ) -> dict[str, list[float]]:
     """Return the milliseconds of the queries of all rounds, with the pages open and without.
 
@@ -94,7 +95,7 @@ async def take_turns(
             turns = (WITHOUT, WITH) if number % 2 == 0 else (WITH, WITHOUT)
             for label in turns:
                 await _show(opened, board if label == WITH else None)
-                await asyncio.sleep(SETTLE_SECONDS)
+                await asyncio.sleep(settle_seconds)
                 meter.look(5)
                 taken, _ = await ask(running, paths, at_once=1, count=WARM_UP + count)
                 samples[label] += taken[WARM_UP:]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 from sqlalchemy import make_url
 
 from tests.clinics import small_clinic
@@ -109,24 +109,36 @@ def clinic(served: str) -> Iterator[httpx.Client]:
 type Opener = Callable[..., Page]
 
 
+@pytest.fixture(scope="module")
+def usual(chromium: Browser) -> Iterator[BrowserContext]:
+    """A browser that has been here before: it need not load all the scripts again."""
+    context = chromium.new_context(locale="en-GB")
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def open_page(chromium: Browser, served: str, clinic: httpx.Client) -> Iterator[Opener]:
-    """Open a page of the console in a browser of its own.
+def open_page(
+    chromium: Browser, usual: BrowserContext, served: str, clinic: httpx.Client
+) -> Iterator[Opener]:
+    """Open a page of the console; with options, in a browser of its own.
 
     A script's error fails the test, and so does whatever is asked of any other host.
     """
     errors: list[str] = []
-    contexts = []
+    contexts: list[BrowserContext] = []
 
     def asked(request: Request) -> None:
         if urlsplit(request.url).netloc not in (urlsplit(served).netloc, ""):
             errors.append(f"{request.url} lies elsewhere")
 
     def opened(path: str = "/", **options: Any) -> Page:
-        context = chromium.new_context(**{"locale": "en-GB"} | options)
-        contexts.append(context)
-        context.on("request", asked)
+        context = usual
+        if options:
+            context = chromium.new_context(**{"locale": "en-GB"} | options)
+            contexts.append(context)
         page = context.new_page()
+        page.on("request", asked)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{served}/console{path}")
         return page
@@ -134,6 +146,9 @@ def open_page(chromium: Browser, served: str, clinic: httpx.Client) -> Iterator[
     yield opened
     for context in contexts:
         context.close()
+    for page in usual.pages:
+        page.close()
+    usual.clear_cookies()
     assert not errors
 
 

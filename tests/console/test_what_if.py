@@ -28,7 +28,7 @@ def test_from_composing_to_carrying_out(
 ) -> None:
     booked = clinic.post("/bookings", json=order(MONDAY, "09:00", patient_ref="Ada"))
     assert booked.status_code == 201
-    page = open_page("/what-if", accept_downloads=True)
+    page = open_page("/what-if")
     page.get_by_label("Name").fill("Vega out")
     page.get_by_label("From", exact=True).fill(MONDAY.isoformat())
     page.get_by_label("Days").fill("2")
