@@ -16,6 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+BENCH_REPORT = Path("benchmark-report")
+"""Where ``bench`` writes unless told, and the console looks for the last report."""
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="Where the embedded database lies.", file_okay=False)
@@ -132,11 +134,11 @@ def what_if(
 def bench(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help="slots, http, booking, plan, scale, memory; all if none."),
+        typer.Argument(help="slots, http, console, booking, plan, scale, memory; all if none."),
     ] = None,
     report: Annotated[
         Path, typer.Option(help="The directory of the report.", file_okay=False)
-    ] = Path("benchmark-report"),
+    ] = BENCH_REPORT,
     quick: Annotated[bool, typer.Option(help="Under a minute; wide intervals.")] = False,
     compare: Annotated[
         Path | None,

@@ -23,7 +23,7 @@ from api.commands import UsageError
 from api.database import EMBEDDED, open_database, with_engine
 from api.metrics import SHARED_DIRECTORY
 from api.protocol import ImpatientProtocol
-from api.settings import Settings, read_settings
+from api.settings import PREFIX, Settings, read_settings
 from api.tables import slot_table
 from data import demo as demo_clinic
 from data import keys
@@ -35,6 +35,8 @@ DEMO_ROWS = 10
 
 def serve(host: str, port: int, data_dir: Path | None, workers: int) -> int:
     """Run the service until it is told to stop."""
+    if data_dir is not None:
+        os.environ[f"{PREFIX}DATA_DIR"] = str(data_dir)
     settings = read_settings()
     logs.configure(settings.log_level)
     with open_database(settings, data_dir) as url:
@@ -96,7 +98,7 @@ def demo(port: int, data_dir: Path | None) -> int:
     console = Console()
     with EmbeddedPostgres(directory / EMBEDDED) as server:
         asyncio.run(with_engine(server.url, _seed_demo))
-        settings = settings.model_copy(update={"database_url": server.url})
+        settings = settings.model_copy(update={"database_url": server.url, "data_dir": directory})
         config = uvicorn.Config(
             with_console(create_app(settings)),
             host="127.0.0.1",

@@ -12,13 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import booking, memory, over_http, plan, scale, slots
+from benchmarks import beside_console, booking, memory, over_http, plan, scale, slots
 from benchmarks.measure import Meter, Suite
 from benchmarks.service import Databases
 
 SUITES: dict[str, Callable[[Meter], Suite]] = {
     "slots": slots.run,
     "http": over_http.run,
+    "console": beside_console.run,
     "booking": booking.run,
     "plan": plan.run,
     "scale": scale.run,

@@ -12,12 +12,12 @@ from typing import Any
 
 import anyio.to_thread
 from anyio import CapacityLimiter
-from sqlalchemy import DateTime, Integer, Row, bindparam, cast, extract, func, select, text
+from sqlalchemy import DateTime, Row, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.errors import NotFoundError
-from data.snapshot import BOOKINGS, Part, load_clinic
+from data.snapshot import Part, load_clinic
 from data.transaction import run
 from solver.clinic import Clinic, Provider
 from solver.timeline import Windows
@@ -117,26 +117,6 @@ _CALCULATE = text(
 """One round: count, keep what differs from what is kept (in one order, so that two never wait for
 each other in a circle), and return the figures as counted.
 """
-
-
-async def starts(
-    engine: AsyncEngine, first: dt.date, last: dt.date, provider_ids: Sequence[str] = ()
-) -> dict[tuple[int, int], int]:
-    """Return how many appointments start on each ISO weekday in each hour of the day."""
-    weekday = extract("isodow", BOOKINGS.c.date)
-    hour = BOOKINGS.c.start_minute / 60
-    query = (
-        select(cast(weekday, Integer), cast(func.floor(hour), Integer), func.count())
-        .where(
-            BOOKINGS.c.date.between(first, last), BOOKINGS.c.status.not_in(("cancelled", "held"))
-        )
-        .group_by(text("1, 2"))
-    )
-    if provider_ids:
-        query = query.where(BOOKINGS.c.provider_id.in_(provider_ids))
-    async with engine.connect() as connection:
-        found = await connection.execute(query)
-        return {(day, hour): count for day, hour, count in found}
 
 
 async def calculate(

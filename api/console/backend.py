@@ -6,11 +6,11 @@ import asyncio
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_time
+from babel.dates import format_date, format_skeleton, format_time, get_day_names
 from cachetools import LRUCache
 from fastapi import FastAPI, Request
 from sqlalchemy import text
@@ -21,6 +21,9 @@ from api.errors import UnauthenticatedError
 from solver.clinic import Clinic
 
 KEY_COOKIE = "slotwright_key"
+DARK_COOKIE = "slotwright_dark"
+DARK = {None: "auto", True: "yes", False: "no"}
+"""How the cookie says whether pages are dark; None is as the browser prefers."""
 MARK_SECONDS = 0.8
 """How long what was read of the database's state serves all open pages."""
 MOST_DRAWINGS = 16
@@ -100,6 +103,7 @@ class Visit:
     key: str | None
     caller: Caller
     locale: Locale
+    dark: bool | None
 
     @classmethod
     async def of(cls, backend: Backend, request: Request) -> Visit | None:
@@ -111,7 +115,14 @@ class Visit:
             return None
         if not caller.may("viewer"):
             return None
-        return cls(backend, key, caller, _locale(request.headers.get("accept-language", "")))
+        looks = {name: value for value, name in DARK.items()}
+        return cls(
+            backend,
+            key,
+            caller,
+            _locale(request.headers.get("accept-language", "")),
+            looks.get(request.cookies.get(DARK_COOKIE, "auto")),
+        )
 
     async def mark(self) -> str:
         """Return what :meth:`Backend.mark` does, as long as the visitor may read.
@@ -143,6 +154,17 @@ class Visit:
             day = dt.date.fromisoformat(day)
         return format_date(day, style, self.locale)
 
+    def short_day(self, day: dt.date | str, skeleton: Literal["MMMEd", "MMMd"] = "MMMEd") -> str:
+        """Write a date without its year, with or without its weekday."""
+        if isinstance(day, str):
+            day = dt.date.fromisoformat(day)
+        return str(format_skeleton(skeleton, day, locale=self.locale))
+
+    def weekdays(self, width: Literal["wide", "abbreviated"] = "wide") -> dict[int, str]:
+        """Return the weekdays' names in the browser's language, by ISO number."""
+        names = get_day_names(width, locale=self.locale)
+        return {number: names[number - 1] for number in range(1, 8)}
+
     def time(self, clock: dt.time | str) -> str:
         """Write a time of day of the clinic as the browser's language does."""
         if isinstance(clock, str):
@@ -153,11 +175,12 @@ class Visit:
 
 
 def read_date(text: str | None) -> dt.date | None:
-    """Return the date that a text is; None for any other text."""
+    """Return the date that a text is; None for any other text, and for a year half typed."""
     try:
-        return dt.date.fromisoformat(text or "")
+        day = dt.date.fromisoformat(text or "")
     except ValueError:
         return None
+    return day if day.year >= 1000 else None
 
 
 def _locale(languages: str) -> Locale:

@@ -1,4 +1,4 @@
-"""The last report of ``slotwright bench``, where one was written into the data directory."""
+"""The last report of ``slotwright bench``: of the working directory or of the data directory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from nicegui import app as console
 from nicegui import ui
 
+from api.cli import BENCH_REPORT
 from api.console.backend import Backend, Visit
 from api.console.frame import frame, to_sign_in
 
@@ -20,8 +21,11 @@ SUMMARY, REPORT = "benchmarks.md", "benchmarks.html"
 def add(backend: Backend) -> None:
     """Add the page, and the report that it leads to."""
 
-    def directory() -> Path:
-        return backend.context.settings.data_dir / "benchmarks"
+    def last() -> Path | None:
+        """Return the directory of the newest report."""
+        kept = backend.context.settings.data_dir / "benchmarks"
+        found = [place for place in (BENCH_REPORT, kept) if (place / SUMMARY).is_file()]
+        return max(found, key=lambda place: (place / SUMMARY).stat().st_mtime, default=None)
 
     @ui.page("/benchmarks")
     async def page(request: Request) -> Response | None:
@@ -30,21 +34,24 @@ def add(backend: Backend) -> None:
             return to_sign_in()
         with frame(visit, TITLE):
             ui.label(TITLE).classes("text-xl").props("role=heading aria-level=1")
-            try:
-                summary = await asyncio.to_thread((directory() / SUMMARY).read_text, "utf-8")
-            except OSError:
+            directory = await asyncio.to_thread(last)
+            if directory is None:
+                kept = backend.context.settings.data_dir / "benchmarks"
                 ui.label("There is no report yet. This makes one:")
-                ui.label(f"slotwright bench --report {directory()}").classes("font-mono")
+                ui.label(f"slotwright bench --report {kept}").classes("font-mono")
                 return None
-            ui.link("The whole report", "/benchmarks/report").classes("sw-link")
-            ui.markdown(summary).classes("sw-wide")
+            summary = await asyncio.to_thread((directory / SUMMARY).read_text, "utf-8")
+            ui.link("The whole report, with its charts", "/benchmarks/report").classes("sw-link")
+            ui.markdown(summary.partition("\n")[2]).classes("sw-wide sw-report").props(
+                'tabindex=0 role=region aria-label="Figures"'
+            )
         return None
 
     @console.get("/benchmarks/report")
     async def report(request: Request) -> Response:
         if await Visit.of(backend, request) is None:
             return to_sign_in()
-        path = directory() / REPORT
-        if not await asyncio.to_thread(path.is_file):
+        directory = await asyncio.to_thread(last)
+        if directory is None:
             return Response(status_code=404)
-        return FileResponse(path, media_type="text/html")
+        return FileResponse(directory / REPORT, media_type="text/html")

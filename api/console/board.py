@@ -12,16 +12,20 @@ from sqlalchemy import or_
 
 from api.console.backend import Backend, Visit, read_date
 from api.console.day_drawing import STATUS_WORDS, By, Drawing
-from api.console.frame import frame, telling, to_sign_in
+from api.console.frame import date_field, frame, telling, to_sign_in
+from api.console.new_places import new_places
 from api.errors import UnauthenticatedError
 from data import bookings
 from data.snapshot import BOOKINGS
-from solver.clinic import Clinic
+from solver.clinic import Clinic, SlotRequest
 
 LOOK_SECONDS = 1.0
 """How often a page asks whether anything has changed."""
 MOST_FOUND = 20
-OFFERS = 500
+TO_NOW = """
+const line = document.querySelector(".sw-now"), box = line?.closest(".sw-scroll");
+if (box) box.scrollTop = line.offsetTop - box.clientHeight / 3;
+"""
 
 ON_CLICK = """(event) => {
   const hit = event.target.closest("[data-booking], [data-start-time]");
@@ -63,19 +67,16 @@ class _Board:
         self._zone = ZoneInfo(settings["timezone"])
         self._day = read_date(date) or dt.datetime.now(self._zone).date()
         with ui.element("div").classes("sw-bar"):
-            ui.button(icon="chevron_left", on_click=lambda: self._go(-1)).props(
-                'flat round dense aria-label="Day before"'
-            )
-            self._title = ui.label().classes("text-xl").props("role=heading aria-level=1")
-            ui.button(icon="chevron_right", on_click=lambda: self._go(1)).props(
-                'flat round dense aria-label="Day after"'
-            )
+            with ui.element("div").classes("sw-day-title"):
+                ui.button(icon="chevron_left", on_click=lambda: self._go(-1)).props(
+                    'flat round dense aria-label="Day before" data-key=ArrowLeft'
+                ).tooltip("Day before ( ← )")
+                self._title = ui.label().classes("sw-title").props("role=heading aria-level=1")
+                ui.button(icon="chevron_right", on_click=lambda: self._go(1)).props(
+                    'flat round dense aria-label="Day after" data-key=ArrowRight'
+                ).tooltip("Day after ( → )")
             ui.button("Today", on_click=lambda: self._go(0)).props("flat dense no-caps")
-            self._picker = (
-                ui.date_input(on_change=self._picked)
-                .props('dense outlined hide-bottom-space aria-label="Go to date"')
-                .classes("w-40")
-            )
+            self._picker = date_field("Go to date", self._day).on_value_change(self._picked)
             ui.toggle(
                 {"provider": "Providers", "room": "Rooms"},
                 value=self._by,
@@ -87,6 +88,12 @@ class _Board:
                 .classes("sw-search w-48")
                 .on("keydown.enter", self._find_patient)
             )
+            if self._visit.caller.may("scheduler"):
+                ui.button(
+                    "Find a slot",
+                    icon="add",
+                    on_click=lambda: ui.navigate.to(f"/find?date={self._day}"),
+                ).props("outline no-caps")
         self._banner = ui.element("div").classes("sw-bar").props("role=status")
         self._grid = (
             ui.html("", sanitize=False).classes("sw-scroll").props("tabindex=0 role=region")
@@ -94,8 +101,8 @@ class _Board:
         self._grid.props('aria-label="Appointments of the day"')
         self._grid.on("click", self._clicked, js_handler=ON_CLICK)
         self._legend = ui.html("", sanitize=False).classes("sw-legend")
-        ui.keyboard(self._key, ignore=["input", "select", "textarea"], repeating=False)
         await self._look()
+        ui.run_javascript(TO_NOW)
         ui.timer(LOOK_SECONDS, self._look)
 
     # What is shown
@@ -124,16 +131,17 @@ class _Board:
             drawn = await self._draw(now)
             if shared is not None:
                 drawings[shared] = drawn
+            if self._drawn != seen:  # somebody has gone on to another day meanwhile
+                return
         self._clinic, grid, legend = drawn
         self._grid.set_content(grid)
         self._legend.set_content(legend)
         self._title.set_text(self._visit.day(self._day))
 
     async def _draw(self, now: dt.datetime) -> tuple[Clinic, str, str]:
-        clinic = await self._visit.backend.context.snapshots.load(self._day, self._day)
-        drawing = Drawing(
-            clinic, self._day, self._by, now, self._visit.time, self._offered, self._moved_id
-        )
+        day, by, offered, moved = self._day, self._by, self._offered, self._moved_id
+        clinic = await self._visit.backend.context.snapshots.load(day, day)
+        drawing = Drawing(clinic, day, by, now, self._visit.time, offered, moved)
         return clinic, drawing.html(), drawing.legend()
 
     async def _show(self, day: dt.date) -> None:
@@ -148,6 +156,7 @@ class _Board:
             await self._show(self._day + dt.timedelta(days=days))
         else:
             await self._show(dt.datetime.now(self._zone).date())
+            ui.run_javascript(TO_NOW)
 
     async def _picked(self, event: events.ValueChangeEventArguments[str | None]) -> None:
         day = read_date(event.value)
@@ -157,16 +166,6 @@ class _Board:
     async def _turn(self, event: events.ValueChangeEventArguments[By]) -> None:
         self._by = event.value
         await self._show(self._day)
-
-    async def _key(self, event: events.KeyEventArguments) -> None:
-        if not event.action.keydown or event.modifiers.ctrl or event.modifiers.alt:
-            return
-        if event.key.arrow_left:
-            await self._go(-1)
-        elif event.key.arrow_right:
-            await self._go(1)
-        elif event.key.escape:
-            await self._stop_moving()
 
     async def _find_patient(self) -> None:
         wanted = (self._search.value or "").strip()
@@ -233,7 +232,7 @@ class _Board:
             for name, value in facts.items():
                 if value:
                     ui.label(f"{name}: {value}")
-            with ui.element("div").classes("sw-bar"):
+            with ui.element("div").classes("sw-bar") as actions:
 
                 def button(words: str, path: str) -> None:
                     async def do() -> None:
@@ -246,20 +245,28 @@ class _Board:
 
                     ui.button(words, on_click=do).props("no-caps outline")
 
+                def ask_to_cancel() -> None:
+                    actions.clear()
+                    with actions:
+                        ui.label("Give this place up for good?").classes("sw-alert")
+                        button("Yes, cancel it", "cancel")
+                        ui.button("No", on_click=dialog.close).props("no-caps flat")
+
                 may_book = self._visit.caller.may("scheduler")
                 if may_book and status == "booked":
                     button("Check in", "check-in")
                 if may_book and status == "checked_in":
                     button("Complete", "complete")
-                if may_book and status in ("booked", "held"):
+                if may_book and status == "booked":
 
                     async def move() -> None:
                         dialog.close()
                         await self._start_moving(booking)
 
-                    if status == "booked":
-                        ui.button("Reschedule", on_click=move).props("no-caps outline")
-                    button("Cancel appointment" if status == "booked" else "Release", "cancel")
+                    ui.button("Reschedule", on_click=move).props("no-caps outline")
+                    ui.button("Cancel appointment", on_click=ask_to_cancel).props("no-caps outline")
+                if may_book and status == "held":
+                    button("Release", "cancel")
                 ui.button("Close", on_click=dialog.close).props("no-caps flat")
 
     async def _look_now(self) -> None:
@@ -283,20 +290,31 @@ class _Board:
         self._banner.clear()
         if self._moving is None:
             return
-        async with telling():
-            found = await self._visit.get(
-                "/slots",
-                date=self._day.isoformat(),
-                appointment_type_id=self._moving["appointment_type_id"],
-                limit=OFFERS,
-            )
-            self._offered = found["slots"]
+        asked = moving, day, by = self._moving, self._day, self._by
+        request = SlotRequest(moving["appointment_type_id"], day, dt.datetime.now(dt.UTC))
+        rooms: Literal["best", "all"] = "best" if by == "provider" else "all"
+        found = await new_places(self._visit.backend.context, moving["id"], request, rooms)
+        if asked != (self._moving, self._day, self._by):  # gone on to another day meanwhile
+            return
+        best_last = reversed(found["slots"])  # one to a place on the board, the best
+        places = {(slot[f"{by}_id"], slot["start_time"]): slot for slot in best_last}
+        self._offered = list(places.values())
+        self._drawn = ()
+        self._banner.clear()
         with self._banner:
             words = f"Pick a new place for {self._moving['patient_ref']}"
             if not self._offered:
                 words += "; this day has none"
             ui.label(f"{words}.").classes("text-lg")
-            ui.button("Keep it where it is", on_click=self._stop_moving).props("flat no-caps")
+            following = found["next_available_date"]
+            if following is not None:
+                ui.button(
+                    f"Next: {self._visit.day(following)}",
+                    on_click=lambda: self._show(dt.date.fromisoformat(following)),
+                ).props("no-caps outline")
+            ui.button("Keep it where it is", on_click=self._stop_moving).props(
+                "flat no-caps data-key=Escape"
+            )
 
     async def _move_to(self, slot: dict[str, str]) -> None:
         booking = self._moving
@@ -311,5 +329,6 @@ class _Board:
                 version=booking["version"],
                 accept_overbooked=slot["overbooked"] == "1",
             )
-            ui.notify(f"Moved to {self._visit.time(slot['startTime'])}.", type="positive")
+            when = f"{self._visit.day(self._day)}, {self._visit.time(slot['startTime'])}"
+            ui.notify(f"Moved to {when}.", type="positive")
         await self._stop_moving()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 from fastapi import Request, Response
 from nicegui import events, ui
 
-from api.console.backend import Backend, RefusedError, Visit
-from api.console.frame import frame, telling, to_sign_in
+from api.console.backend import Backend, RefusedError, Visit, read_date
+from api.console.frame import DENSE, date_field, frame, telling, to_sign_in
 from api.console.run_drawing import table
 from data.catalogue import RESOURCES
 from data.clinic_file import ClinicRow, Strict
 
 TITLE = "Clinic"
-DENSE = "dense outlined options-dense"
 MOST_CONFLICTS = 50
 TABS = {
     "providers": "Providers",
@@ -66,7 +64,6 @@ NUMBERS = (
 )
 DATES = ("date", "valid_from", "valid_to")
 TIMES = ("start_time", "end_time")
-WEEKDAYS = {number: f"{dt.date(2024, 1, number):%A}" for number in range(1, 8)}
 
 ON_CLICK = """(event) => {
   const hit = event.target.closest("[data-row]");
@@ -140,20 +137,33 @@ class _Editor:
 
     def _table(self, kind: str) -> str:
         fields = [name for name in RESOURCES[kind].model.model_fields if name != "id"]
-        head = "".join(f'<th scope="col">{escape(_label(name))}</th>' for name in fields)
+        heads = [_label(name) for name in fields]
+        if kind == "availability":  # a row has one owner, or the whole clinic
+            fields = [name for name in fields if name not in OWNERS]
+            heads = ["Whose", *(_label(name) for name in fields)]
+        head = "".join(f'<th scope="col">{escape(words)}</th>' for words in heads)
         rows = (
             "".join(
                 f'<td><button type="button" class="sw-link" data-row="{row["id"]}">{text}</button>'
                 "</td>"
                 if number == 0 and self._may_edit
                 else f"<td>{text}</td>"
-                for number, text in enumerate(
-                    escape(self._shown(name, row[name])) or "–" for name in fields
-                )
+                for number, text in enumerate(self._cells(kind, row, fields))
             )
             for row in sorted(self._rows[kind], key=self._order)
         )
         return table(head, rows)
+
+    def _cells(self, kind: str, row: Row, fields: list[str]) -> list[str]:
+        cells = [self._shown(name, row[name]) for name in fields]
+        if kind == "availability":
+            cells.insert(0, self._whose(row))
+        return [escape(cell) or "–" for cell in cells]
+
+    def _whose(self, row: Row) -> str:
+        return next(
+            (self._shown(name, row[name]) for name in OWNERS if row.get(name)), "The whole clinic"
+        )
 
     def _order(self, row: Row) -> tuple[str, ...]:
         names = [self._shown(name, row[name]) for name in OWNERS if name in row]
@@ -173,7 +183,7 @@ class _Editor:
             case (("start_time" | "end_time"), _):
                 shown = self._visit.time(value)
             case "weekday", _:
-                shown = WEEKDAYS[value]
+                shown = self._visit.weekdays()[value]
             case _, bool():
                 shown = "yes" if value else "no"
             case _, list():
@@ -194,7 +204,7 @@ class _Editor:
             self._form(f"New {resource.noun}", resource.model, {}, "POST", _path(kind), None)
             return
         path = f"{_path(kind)}/{row['id']}"
-        title = row.get("name") or resource.noun.capitalize()
+        title = row.get("name") or f"{TABS[kind]}: {self._whose(row)}"
         self._form(title, resource.model, row, "PATCH", path, path)
 
     def _form(
@@ -302,7 +312,7 @@ class _Editor:
             options = {row["id"]: row["name"] for row in self._rows[OWNERS[name]]}
             field = ui.select(options, label=label, value=value, clearable=True)
         elif name == "weekday":
-            field = ui.select(WEEKDAYS, label=label, value=value, clearable=True)
+            field = ui.select(self._visit.weekdays(), label=label, value=value, clearable=True)
         elif name == "kind":
             field = ui.select(["open", "closed"], label=label, value=value)
         elif name in TAGS:
@@ -312,12 +322,12 @@ class _Editor:
         elif name == "active":
             field = ui.checkbox("Active", value=bool(value))
         elif name in DATES:
-            field = ui.date_input(label, value=value)
+            field = date_field(label, read_date(value))
         elif name in TIMES:
             field = ui.input(label, value=_clock(value)).props("type=time stack-label")
         else:
             field = ui.input(label, value=value)
-        if name != "active":
+        if name != "active" and name not in DATES:
             field.props(f"{DENSE} debounce=300")
         field.on_value_change(look)
         return field

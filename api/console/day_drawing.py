@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from itertools import pairwise
 from typing import Any, Literal
@@ -70,19 +71,18 @@ class Drawing:
 
     def legend(self) -> str:
         """Return the types' colours and what the signs mean."""
-        kinds = (
-            f'<span class="sw-swatch" style="--hue:{hue_of(number)}"></span>{escape(kind.name)}'
-            for number, kind in enumerate(self.clinic.appointment_types)
-            if kind.active
-        )
         rest = (
             '<span class="sw-swatch sw-hatched"></span>buffer',
             '<span class="sw-swatch sw-is-held"></span>held',
             '<span class="sw-swatch sw-is-over"></span>overbooked',
         )
-        return "".join(f"<span>{item}</span>" for item in (*kinds, *rest))
+        return type_colours(self.clinic) + "".join(f"<span>{item}</span>" for item in rest)
 
     # Where things are
+
+    @cached_property
+    def _hues(self) -> dict[str, int]:
+        return hues_of(self.clinic)
 
     @property
     def _windows(self) -> dict[str, list[Span]]:
@@ -143,7 +143,8 @@ class Drawing:
             if start < last and end > first
         ]
         parts = [
-            f'<div class="sw-open" style="{self._place(start, end)}"></div>'
+            f'<div class="sw-open" style="{self._place(start, end)};'
+            f'--past:{start % 60 * PIXELS_A_MINUTE:.1f}px"></div>'
             for start, end in windows
         ]
         if self.by == "provider":
@@ -191,7 +192,7 @@ class Drawing:
         if booking.id == self.marked:
             classes.append("sw-is-marked")
         label = escape(", ".join(words), quote=True)
-        hue = hue_of(self.clinic.appointment_types.index(kind))
+        hue = self._hues[kind.id]
         sign = SIGNS[booking.status]
         return (
             f'{buffers}<button type="button" class="{" ".join(classes)}" '
@@ -229,9 +230,28 @@ class Drawing:
         return f'<div class="sw-now" style="--top:{top:.0f}px" aria-hidden="true"></div>'
 
 
-def hue_of(number: int) -> int:
-    """Return a colour for the type at a position, far from those of its neighbours."""
-    return round(200 + number * GOLDEN_ANGLE) % 360
+def type_colours(clinic: Clinic) -> str:
+    """Return the part of a legend that tells the types by their colours."""
+    hues = hues_of(clinic)
+    return "".join(
+        f'<span><span class="sw-swatch" style="--hue:{hues[kind.id]}"></span>'
+        f"{escape(kind.name)}</span>"
+        for kind in sorted(clinic.appointment_types, key=_by_name)
+        if kind.active
+    )
+
+
+def hues_of(clinic: Clinic) -> dict[str, int]:
+    """Return a colour for each type by id, far from those of its neighbours in the alphabet.
+
+    The rows of the database have no order of their own, so by its name a type keeps its colour.
+    """
+    kinds = sorted(clinic.appointment_types, key=_by_name)
+    return {kind.id: round(200 + number * GOLDEN_ANGLE) % 360 for number, kind in enumerate(kinds)}
+
+
+def _by_name(kind: AppointmentType) -> tuple[str, str]:
+    return kind.name.casefold(), kind.id
 
 
 def _lanes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
@@ -9,7 +10,8 @@ from importlib.resources import files
 from fastapi.responses import RedirectResponse
 from nicegui import ui
 
-from api.console.backend import RefusedError, Visit
+from api.console.backend import DARK, DARK_COOKIE, RefusedError, Visit
+from api.console.words import refusal
 
 PAGES = (
     ("/console/", "Day board"),
@@ -20,6 +22,7 @@ PAGES = (
     ("/console/benchmarks", "Benchmarks"),
 )
 PRIMARY = "#0b5c7a"
+DENSE = "dense outlined options-dense"
 
 SIGN_OUT = (
     '<form method="post" action="/console/sign-out">'
@@ -28,14 +31,19 @@ SIGN_OUT = (
 SHORTCUTS = """
 <script>
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
-  if (event.key === "/") {
-    const search = document.querySelector(".sw-search input");
-    if (search) { event.preventDefault(); search.focus(); }
-  }
+  if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.target.closest("input, textarea, select, [contenteditable], [role=tab]")) return;
+  if (document.querySelector(".q-dialog, .q-menu")) return;
+  const meant = event.key === "/"
+    ? document.querySelector(".sw-search input")
+    : [...document.querySelectorAll("[data-key]")].find((e) => e.dataset.key === event.key);
+  if (!meant) return;
+  event.preventDefault();
+  if (event.key === "/") meant.focus(); else meant.click();
 });
 </script>
 """
+"""``/`` goes to the search; a button with ``data-key`` is that key's, but not below a dialog."""
 
 
 def stylesheet() -> str:
@@ -48,22 +56,23 @@ def frame(visit: Visit, title: str) -> Iterator[None]:
     """Draw a page's head and the links to the others; the block draws the page."""
     ui.colors(primary=PRIMARY)
     ui.page_title(f"{title} · Slotwright")
-    dark = ui.dark_mode()
-    dark.auto()
+    dark = ui.dark_mode(visit.dark)
 
     def turn() -> None:
         dark.set_value({None: True, True: False, False: None}[dark.value])
         button.props(f'icon="{_icon(dark.value)}"')
+        kept = f"{DARK_COOKIE}={DARK[dark.value]}; path=/console; max-age=31536000; samesite=strict"
+        ui.run_javascript(f"document.cookie = {kept!r}")
 
     with ui.header(elevated=False).classes("sw-header"):
         ui.html(_links(title), sanitize=False, tag="nav").props('aria-label="Pages"')
-        ui.space()
         button = (
-            ui.button(icon=_icon(None), on_click=turn)
+            ui.button(icon=_icon(visit.dark), on_click=turn)
             .props('flat round dense color=white aria-label="Light or dark"')
             .tooltip("Light, dark, or as the system")
         )
         if visit.key:
+            ui.label(visit.caller.role or "").classes("sw-who").tooltip(visit.caller.name)
             ui.html(SIGN_OUT, sanitize=False)
     with ui.column().classes("sw-page"):
         yield
@@ -76,6 +85,15 @@ def bare() -> Iterator[None]:
     ui.dark_mode().auto()
     with ui.column().classes("sw-page sw-narrow"):
         yield
+
+
+def date_field(label: str, value: dt.date | None = None) -> ui.input:
+    """Return the browser's own field for a date: it writes dates as its user does."""
+    return (
+        ui.input(label, value=value.isoformat() if value else None)
+        .props("type=date dense outlined stack-label hide-bottom-space")
+        .classes("sw-date")
+    )
 
 
 def _icon(dark: bool | None) -> str:
@@ -95,8 +113,7 @@ async def telling() -> AsyncIterator[None]:
     try:
         yield
     except RefusedError as error:
-        words = [str(error), *error.problem.get("reasons", [])]
-        ui.notify(" ".join(words), type="negative", multi_line=True, timeout=8000)
+        ui.notify(refusal(error), type="negative", multi_line=True, timeout=8000)
 
 
 def to_sign_in() -> RedirectResponse:

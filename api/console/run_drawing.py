@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from typing import Any
 
-from api.console.day_drawing import hue_of
-from api.tables import RUN_FIGURES, STAGES, with_delta
+from api.console.day_drawing import hues_of, type_colours
+from api.tables import REASONS, RUN_FIGURES, STAGES, with_delta
 from solver.clinic import Clinic
 from solver.timeline import Windows, format_time, parse_time
 
 BEST, BOUND = "#0b7285", "#c92a2a"
 QUIET = "#7a8794"
 """Readable on light and on dark."""
+HEAT = ["#eaf4f8", "#6fb3cf"]
+"""From empty to full; dark letters are readable on all of it."""
 DEFAULT_HOURS = (480, 1080)
+SHARES = ("provider_utilisation", "room_utilisation")
 
 
 def search_chart(scenario: str, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -40,11 +44,12 @@ def search_chart(scenario: str, told: Sequence[Mapping[str, Any]]) -> dict[str, 
     return {
         "title": {
             "text": f"{scenario}: {STAGES.get(stage, stage)}",
-            "textStyle": {"fontSize": 13, "color": QUIET},
+            "left": 0,
+            "textStyle": {"fontSize": 13, "color": QUIET, "width": 560, "overflow": "truncate"},
         },
         "animation": False,
-        "grid": {"left": 56, "right": 16, "top": 56, "bottom": 34},
-        "legend": {"top": 22, "textStyle": {"color": QUIET}},
+        "grid": {"left": 56, "right": 24, "top": 58, "bottom": 28},
+        "legend": {"top": 26, "left": 0, "textStyle": {"color": QUIET}},
         "tooltip": {"trigger": "axis"},
         "xAxis": {"type": "value", "name": "s", **axis},
         "yAxis": {"type": "value", "scale": True, **axis},
@@ -57,12 +62,14 @@ def search_chart(scenario: str, told: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 def heat_map(
     scenario: Mapping[str, Any],
-    names: Mapping[str, str],
+    providers: Mapping[str, str],
     write_day: Callable[[dt.date], str],
 ) -> dict[str, Any]:
-    """Return ECharts options: the share of each provider's open minutes that is used, by day."""
+    """Return ECharts options: the share of each provider's open minutes that is used, by day.
+
+    `providers` has their names by id, in the order in which they are to stand.
+    """
     days = scenario["kpis"]["provider_utilisation_by_day"]
-    providers = list(dict.fromkeys(key for day in days.values() for key in day))
     cells = [
         [column, row, round(100 * used)]
         for column, day in enumerate(days.values())
@@ -80,7 +87,7 @@ def heat_map(
         },
         "yAxis": {
             "type": "category",
-            "data": [names.get(key, key) for key in providers],
+            "data": list(providers.values()),
             "inverse": True,
             **label,
         },
@@ -88,19 +95,14 @@ def heat_map(
             "show": False,
             "min": 0,
             "max": 100,
-            "inRange": {"color": ["#e3f0f4", "#0b5c7a"]},
+            "inRange": {"color": HEAT},
         },
         "series": [
             {
                 "type": "heatmap",
                 "data": cells,
-                "label": {
-                    "show": True,
-                    "formatter": "{@[2]} %",
-                    "textBorderColor": "#fff",
-                    "textBorderWidth": 2,
-                    "color": "#1c2530",
-                },
+                "label": {"show": True, "formatter": "{@[2]} %", "color": "#1c2530"},
+                "itemStyle": {"borderWidth": 1, "borderColor": "#fff8"},
             }
         ],
     }
@@ -117,7 +119,8 @@ def figures_table(result: Mapping[str, Any]) -> str:
     ]
     for key, heading in RUN_FIGURES:
         values, delta = rows[key]["values"], rows[key]["delta"]
-        body.append((heading, [with_delta(values[n], delta.get(n)) for n in names]))
+        write = _share_with_delta if key in SHARES else with_delta
+        body.append((heading, [write(values[n], delta.get(n)) for n in names]))
     return table(
         f'<th scope="col"></th>{head}',
         (
@@ -126,6 +129,34 @@ def figures_table(result: Mapping[str, Any]) -> str:
             for heading, cells in body
         ),
     )
+
+
+def _share_with_delta(value: float | None, delta: float | None) -> str:
+    if value is None:
+        return "–"
+    change = round(100 * (delta or 0), 1)
+    return f"{value:.1%}" + (f" ({change:+.1f})" if change else "")
+
+
+def unplaced_in_words(
+    unplaced: Iterable[Mapping[str, Any]], asked: Mapping[str, str]
+) -> list[list[str]]:
+    """Return rows of how many of which request, the reason and the detail.
+
+    Those of one request that share reason and detail are one row.
+
+    Parameters
+    ----------
+    asked
+        What each request of the run is for, in words, by its id.
+    """
+    counted = Counter(
+        (row["request_id"].partition("#")[0], row["reason"], row["detail"]) for row in unplaced
+    )
+    return [
+        [f"{count} × {asked.get(key, key)}", REASONS.get(reason, reason), detail]
+        for (key, reason, detail), count in counted.items()
+    ]
 
 
 def table(head: str, rows: Iterable[str]) -> str:
@@ -143,6 +174,18 @@ class Gantt:
     dates: Sequence[dt.date]
     write_day: Callable[[dt.date], str]
     write_time: Callable[[str], str]
+
+    @cached_property
+    def _hues(self) -> dict[str, int]:
+        return hues_of(self.clinic)
+
+    def legend(self) -> str:
+        """Return the types' colours, and those of what stands and what moves."""
+        rest = "".join(
+            f'<span><span class="sw-swatch sw-bar-item {looks}"></span>{words}</span>'
+            for looks, words in (("sw-stands", "booked already"), ("sw-moved", "moved"))
+        )
+        return type_colours(self.clinic) + rest
 
     def before(self) -> str:
         """Return the bookings as they stand."""
@@ -206,7 +249,7 @@ class Gantt:
         length = (last - first) * len(self.dates)
         left = 100 * (day * (last - first) + start - first) / length
         kind = bar.get("appointment_type_id")
-        number = self.clinic.appointment_types.index(self.clinic.type_by_id[kind]) if kind else 0
+        hue = self._hues[kind] if kind else 0
         words = ", ".join(
             word
             for word in (
@@ -220,7 +263,7 @@ class Gantt:
         )
         return (
             f'<span class="sw-bar-item {looks}{" sw-is-over" * bool(bar.get("is_overbooked"))}" '
-            f'title="{escape(words, quote=True)}" style="--hue:{hue_of(number)};left:{left:.3f}%;'
+            f'title="{escape(words, quote=True)}" style="--hue:{hue};left:{left:.3f}%;'
             f'width:{100 * (end - start) / length:.3f}%"></span>'
         )
 

@@ -15,9 +15,16 @@ from nicegui import ui
 from api.console.backend import Backend, RefusedError, Visit
 from api.console.frame import frame, telling, to_sign_in
 from api.console.run_composer import STATUS_WORDS, TITLE
-from api.console.run_drawing import Gantt, figures_table, heat_map, search_chart, table
+from api.console.run_drawing import (
+    Gantt,
+    figures_table,
+    heat_map,
+    search_chart,
+    table,
+    unplaced_in_words,
+)
 from api.console.run_export import place_in_words, to_csv, to_xlsx
-from api.tables import REASONS
+from api.console.words import reasons_in_words, refusal
 from data import runs
 from data.run_file import horizon_of, run_of
 from data.snapshot import load_clinic
@@ -50,6 +57,7 @@ class _RunPage:
         self._seen = 0
         self._told: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self._charts: dict[str, ui.echart] = {}
+        self._began: dt.datetime | None = None
 
     async def start(self) -> None:
         """Draw the page."""
@@ -83,8 +91,12 @@ class _RunPage:
             changed.add(event["scenario"])
         for scenario in changed:
             self._chart(scenario)
-        used = sum(steps[-1]["seconds"] for steps in self._told.values())
-        self._bar.set_value(min(1.0, used / self._limit))
+        if self._began is None and status == "running":
+            row = await runs.get(engine, self._run_id)
+            self._began = row.started_at
+        if self._began is not None:
+            used = (dt.datetime.now(dt.UTC) - self._began).total_seconds()
+            self._bar.set_value(max(0.0, min(1.0, used / self._limit)))
         placed = ", ".join(
             f"{scenario}: {steps[-1]['placed']} placed" for scenario, steps in self._told.items()
         )
@@ -125,22 +137,46 @@ class _RunPage:
         async with engine.connect() as connection:
             first, last = horizon_of(row.document, dt.datetime.now(dt.UTC).date())
             clinic = await load_clinic(connection, first, last)
+        self._first_day = first
         self._names = {
             **{provider.id: provider.name for provider in clinic.providers},
             **{room.id: room.name for room in clinic.rooms},
             **{kind.id: kind.name for kind in clinic.appointment_types},
+        }
+        self._wishes = {
+            demand.request.id: f"{self._names[demand.request.appointment_type_id]} "
+            f"({demand.request.id})"
+            for demand in asked.demands
         }
         for change in (c for scenario in asked.scenarios for c in scenario.changes):
             if isinstance(change, AddProvider):
                 self._names[change.provider.id] = change.provider.name
             elif isinstance(change, AddRoom):
                 self._names[change.room.id] = change.room.name
-        self._gantt = Gantt(clinic, self._names, asked.dates, self._short_day, self._visit.time)
+        self._gantt = Gantt(
+            clinic, self._names, asked.dates, self._visit.short_day, self._visit.time
+        )
         self._export_buttons(run)
+        self._carried_out = ui.element("div").classes("sw-bar")
         ui.html(figures_table(run), sanitize=False).classes("sw-wide").props(
             'tabindex=0 role=region aria-label="Key figures"'
         )
         scenarios = {scenario["name"]: scenario for scenario in run["scenarios"]}
+        self._heading("How full the providers are")
+        shown = {
+            key
+            for scenario in scenarios.values()
+            for day in scenario["kpis"]["provider_utilisation_by_day"].values()
+            for key in day
+        }
+        providers = {key: name for key, name in self._names.items() if key in shown}
+        with ui.element("div").classes("sw-halves w-full"):
+            for name, scenario in scenarios.items():
+                with ui.element("div"):
+                    ui.label(name).classes("sw-quiet")
+                    ui.echart(heat_map(scenario, providers, self._visit.short_day)).style(
+                        f"height:{50 + 28 * len(providers)}px"
+                    ).classes("w-full")
         with ui.tabs().props("align=left no-caps dense") as tabs:
             for name in scenarios:
                 ui.tab(name)
@@ -149,20 +185,12 @@ class _RunPage:
                 with ui.tab_panel(name).classes("p-0"):
                     self._scenario(scenario)
 
-    def _short_day(self, day: dt.date) -> str:
-        return self._visit.day(day, "EEE d MMM")
-
     def _scenario(self, scenario: dict[str, Any]) -> None:
         with ui.column().classes("w-full"):
             if self._visit.caller.may("manager"):
                 ui.button(
                     f"Carry out “{scenario['name']}”", on_click=lambda: self._ask_to_apply(scenario)
                 ).props("no-caps")
-            self._heading("How full the providers are")
-            providers = len(scenario["kpis"]["provider_utilisation_by_day"] or ())
-            ui.echart(heat_map(scenario, self._names, self._short_day)).style(
-                f"height:{90 + 26 * max(providers, len(self._gantt.clinic.providers))}px"
-            ).classes("w-full")
             for title, drawn in (
                 ("Before", self._gantt.before()),
                 ("After", self._gantt.after(scenario)),
@@ -171,15 +199,11 @@ class _RunPage:
                 ui.html(drawn, sanitize=False).classes("sw-wide").props(
                     f'tabindex=0 role=region aria-label="{title}"'
                 )
+            ui.html(self._gantt.legend(), sanitize=False).classes("sw-legend sw-strong")
             self._heading(f"Unplaced: {len(scenario['unplaced'])}")
             if scenario["unplaced"]:
-                self._table(
-                    ("Request", "Reason", "Detail"),
-                    [
-                        [u["request_id"], REASONS.get(u["reason"], u["reason"]), u["detail"]]
-                        for u in scenario["unplaced"][:MOST_LISTED]
-                    ],
-                )
+                rows = unplaced_in_words(scenario["unplaced"], self._wishes)
+                self._table(("Requests", "Reason", "Detail"), rows[:MOST_LISTED])
             if scenario["moves"]:
                 self._heading(f"Moved: {len(scenario['moves'])}")
                 self._table(
@@ -234,12 +258,13 @@ class _RunPage:
     # Carrying out
 
     def _ask_to_apply(self, scenario: dict[str, Any]) -> None:
-        overbooked = sum(p["is_overbooked"] for p in scenario["placements"])
+        moved = [move["to"] for move in scenario["moves"] if move["to"]]
+        overbooked = sum(bool(p.get("is_overbooked")) for p in scenario["placements"] + moved)
         with ui.dialog(value=True) as dialog, ui.card():
             dialog.on("hide", dialog.delete)
             ui.label(
                 f"Book {len(scenario['placements'])} appointments and move "
-                f"{sum(bool(move['to']) for move in scenario['moves'])}, all or nothing?"
+                f"{len(moved)}, all or nothing?"
             ).classes("text-lg")
             accepted = ui.checkbox(f"{overbooked} of them overbooked") if overbooked else None
             stale = ui.column()
@@ -254,13 +279,16 @@ class _RunPage:
                 except RefusedError as error:
                     stale.clear()
                     with stale:
-                        ui.label(str(error)).classes("sw-alert").props("role=alert")
+                        ui.label(refusal(error)).classes("sw-alert").props("role=alert")
                         for line in self._what_is_stale(error)[:20]:
                             ui.label(line)
                     return
                 dialog.close()
                 words = f"Booked {len(applied['bookings'])}, moved {len(applied['moved'])}."
                 ui.notify(words, type="positive", timeout=8000)
+                with self._carried_out:
+                    ui.label(words)
+                    ui.link("See it on the board", f"/?date={self._first_day}").classes("sw-link")
 
             with ui.element("div").classes("sw-bar"):
                 ui.button("Carry it out", on_click=apply).props("no-caps")
@@ -269,6 +297,7 @@ class _RunPage:
     @staticmethod
     def _what_is_stale(error: RefusedError) -> list[str]:
         return [
-            f"{item.get('request_id') or item.get('booking_id')}: {', '.join(item['reasons'])}"
+            f"{item.get('request_id') or item.get('booking_id')}: "
+            f"{reasons_in_words(item['reasons'])}"
             for item in error.problem.get("stale", [])
         ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from contextlib import suppress
 from html import escape
 from itertools import groupby
-from operator import itemgetter
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,8 @@ from fastapi import Request, Response
 from nicegui import events, ui
 
 from api.console.backend import Backend, RefusedError, Visit, read_date
-from api.console.frame import frame, telling, to_sign_in
+from api.console.frame import date_field, frame, telling, to_sign_in
+from api.console.words import refusal, why_blocked
 
 MOST_SHOWN = 200
 HOLD_MINUTES = 5
@@ -24,22 +25,6 @@ PARTS = (
     ("room", "room no larger than needed", "#b35c00"),
     ("overbook", "not overbooked", "#7048a8"),
 )
-BLOCKED = {
-    "TYPE_INACTIVE": "The appointment type is not offered any more.",
-    "PROVIDER_INACTIVE": "Some providers are no longer active.",
-    "PROVIDER_LACKS_SKILLS": "Some providers do not have the skills it takes.",
-    "ROOM_INACTIVE": "Some rooms are no longer in use.",
-    "ROOM_LACKS_EQUIPMENT": "Some rooms do not have the equipment it takes.",
-    "TOO_SOON": "The time has passed, or is too soon.",
-    "CLOCK_CHANGE": "The clocks change at that time.",
-    "OUTSIDE_PROVIDER_HOURS": "The providers who could do it are not in then.",
-    "OUTSIDE_ROOM_HOURS": "The rooms that would do are closed then.",
-    "ROOM_BUSY": "The rooms that would do are taken.",
-    "TYPE_DAILY_CAP": "The clinic does no more of this type on that day.",
-    "PROVIDER_BUSY": "The providers who could do it have other appointments.",
-    "PROVIDER_DAILY_CAP": "The providers who could do it have all they take in a day.",
-}
-
 ON_CLICK = """(event) => {
   const hit = event.target.closest("[data-number]");
   if (hit) emit(Number(hit.dataset.number));
@@ -71,6 +56,8 @@ class _Finder:
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
         self._slots: list[dict[str, Any]] = []
+        self._asked = 0
+        self._held: str | None = None
         self._weights = visit.backend.context.settings.weights
 
     async def start(self, date: str | None, kind: str | None) -> None:
@@ -80,6 +67,7 @@ class _Finder:
         providers = await self._visit.get("/providers")
         names = {k["id"]: k["name"] for k in kinds if k["active"]}
         today = dt.datetime.now(ZoneInfo(settings["timezone"])).date()
+        ui.context.client.on_delete(self._let_go)
         ui.label("Find a slot").classes("text-xl").props("role=heading aria-level=1")
         with ui.element("div").classes("sw-bar"):
             self._kind = (
@@ -87,11 +75,7 @@ class _Finder:
                 .props("dense outlined options-dense")
                 .classes("w-56")
             )
-            self._date = (
-                ui.date_input("Date", value=(read_date(date) or today).isoformat())
-                .props("dense outlined hide-bottom-space")
-                .classes("w-40")
-            )
+            self._date = date_field("Date", read_date(date) or today)
             self._from = ui.input("Preferred from").props("dense outlined type=time stack-label")
             self._until = ui.input("until").props("dense outlined type=time stack-label")
             self._providers = (
@@ -104,18 +88,17 @@ class _Finder:
                 .props("dense outlined options-dense")
                 .classes("w-56")
             )
-            ui.button("Find", on_click=self._find).props("no-caps")
             self._grouping = ui.toggle(
                 {"rank": "Best first", "provider": "By provider", "time": "By time"},
                 value="rank",
                 on_change=self._draw,
             ).props('dense no-caps aria-label="Order"')
-        for field in (self._kind, self._date, self._providers):
+        for field in (self._kind, self._date, self._from, self._until, self._providers):
             field.on_value_change(self._find)
         self._summary = ui.element("div").props("role=status")
+        self._key = ui.html(self._score_key(), sanitize=False).classes("sw-key sw-quiet")
         self._list = ui.html("", sanitize=False).classes("sw-slots w-full")
         self._list.on("click", self._clicked, js_handler=ON_CLICK)
-        ui.html(self._key(), sanitize=False).classes("sw-key sw-quiet")
         await self._find()
 
     # Finding
@@ -124,8 +107,9 @@ class _Finder:
         day = read_date(self._date.value)
         if self._kind.value is None or day is None:
             return
+        self._asked += 1
+        mine = self._asked
         self._slots = []
-        self._summary.clear()
         async with telling():
             found = await self._visit.get(
                 "/slots",
@@ -136,22 +120,29 @@ class _Finder:
                 preferred_end=self._until.value or None,
                 limit=MOST_SHOWN,
             )
+            if mine != self._asked:  # something else has been asked for meanwhile
+                return
             self._slots = found["slots"]
+            self._summary.clear()
             with self._summary:
                 if self._slots:
-                    words = f"{found['total']} places on {self._visit.day(day)}"
-                    if len(self._slots) < found["total"]:
-                        words += f"; shown are the {len(self._slots)} best, each with its best room"
-                    ui.label(words)
+                    ui.label(self._in_short(day, found["total"]))
                 else:
                     self._explain(day, found)
         self._draw()
 
+    def _in_short(self, day: dt.date, total: int) -> str:
+        shown = len(self._slots)
+        most = "The best " if shown == MOST_SHOWN else ""
+        words = f"{most}{shown} {'time' if shown == 1 else 'times'} on {self._visit.day(day)}"
+        if shown < total:
+            words += f", each in its best room ({total} counting every room)"
+        return words
+
     def _explain(self, day: dt.date, found: Mapping[str, Any]) -> None:
         """Say in words why there is nothing, most frequent first, and where there is something."""
         ui.label(f"Nothing is free on {self._visit.day(day)}.").classes("text-lg")
-        blocked = sorted(found["blocked_by"].items(), key=itemgetter(1), reverse=True)
-        reasons = "".join(f"<li>{escape(BLOCKED.get(code, code))}</li>" for code, _ in blocked)
+        reasons = "".join(f"<li>{escape(why)}</li>" for why in why_blocked(found["blocked_by"]))
         ui.html(f'<ul class="sw-why">{reasons}</ul>', sanitize=False)
         following = found["next_available_date"]
         if following is None:
@@ -163,6 +154,7 @@ class _Finder:
         ).props("no-caps outline")
 
     def _draw(self) -> None:
+        self._key.set_visibility(bool(self._slots))
         grouping: Grouping = self._grouping.value
         numbered = list(enumerate(self._slots))
         if grouping == "rank":
@@ -196,7 +188,7 @@ class _Finder:
             f'<span class="sw-parts" role="img" aria-label="{told}">{bars}</span></button>'
         )
 
-    def _key(self) -> str:
+    def _score_key(self) -> str:
         return "".join(
             f'<span><i style="--colour:{colour}"></i>{words} '
             f"({float(getattr(self._weights, name)):.0%})</span>"
@@ -206,8 +198,10 @@ class _Finder:
     # Holding and booking
 
     async def _clicked(self, event: events.GenericEventArguments) -> None:
+        if self._held is not None or event.args >= len(self._slots):
+            return
         slot = self._slots[event.args]
-        async with telling():
+        try:
             hold = await self._visit.post(
                 "/holds",
                 appointment_type_id=self._kind.value,
@@ -218,12 +212,26 @@ class _Finder:
                 accept_overbooked=slot["is_overbooked"],
                 minutes=HOLD_MINUTES,
             )
-            self._ask_for_patient(slot, hold)
+        except RefusedError as error:  # most likely somebody else was faster
+            ui.notify(refusal(error), type="negative", multi_line=True, timeout=8000)
+            await self._find()
+            return
+        self._held = hold["id"]
+        self._ask_for_patient(slot, hold)
+
+    async def _let_go(self) -> None:
+        """Give a held place back, also when its page is closed or left."""
+        if self._held is None:
+            return
+        held, self._held = self._held, None
+        with suppress(RefusedError):  # run out by itself, or the key is no longer good
+            await self._visit.post(f"/bookings/{held}/cancel")
 
     def _ask_for_patient(self, slot: Mapping[str, Any], hold: Mapping[str, Any]) -> None:
         until = dt.datetime.fromisoformat(hold["expires_at"])
         when = f"{self._visit.day(slot['date'])}, {self._visit.time(slot['start_time'])}"
         with ui.dialog(value=True).props("persistent") as dialog, ui.card().classes("min-w-80"):
+            dialog.on("hide", dialog.delete)
             ui.label(when).classes("text-lg").props("role=heading aria-level=2")
             ui.label(f"{slot['provider_name']}, {slot['room_name']}")
             if slot["is_overbooked"]:
@@ -231,6 +239,9 @@ class _Finder:
             patient = ui.input("Patient").props("outlined autofocus").classes("w-full")
             notes = ui.input("Notes").props("outlined").classes("w-full")
             left = ui.label().classes("sw-quiet").props("role=timer")
+            refused = ui.label().classes("sw-alert max-w-80").props("role=alert")
+            overlap = ui.checkbox("Book it all the same")
+            overlap.set_visibility(False)
 
             def count_down() -> None:
                 seconds = int((until - dt.datetime.now(dt.UTC)).total_seconds())
@@ -238,25 +249,32 @@ class _Finder:
                     left.set_text(f"Held for you for {seconds // 60}:{seconds % 60:02}")
                     return
                 left.set_text("The hold has run out; pick a slot again.")
+                self._held = None
                 book.disable()
-                ticking.deactivate()
+                ticking.cancel()
 
             async def confirm() -> None:
-                async with telling():
+                who = (patient.value or "").strip()
+                if not who:
+                    refused.set_text("Who is it for?")
+                    return
+                try:
                     await self._visit.post(
                         f"/holds/{hold['id']}/confirm",
-                        patient_ref=(patient.value or "").strip() or None,
+                        patient_ref=who,
                         notes=notes.value or None,
+                        allow_patient_overlap=overlap.value,
                     )
-                    ui.notify(f"Booked: {patient.value}, {when}.", type="positive")
-                    await close()
+                except RefusedError as error:
+                    refused.set_text(refusal(error))
+                    overlap.set_visibility(error.code == "PATIENT_CONFLICT")
+                    return
+                self._held = None
+                ui.notify(f"Booked: {who}, {when}.", type="positive")
+                await close()
 
             async def give_up() -> None:
-                try:
-                    await self._visit.post(f"/bookings/{hold['id']}/cancel")
-                except RefusedError as error:  # run out by itself
-                    if error.code != "INVALID_STATE":
-                        raise
+                await self._let_go()
                 await close()
 
             async def close() -> None:

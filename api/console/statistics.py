@@ -9,17 +9,22 @@ from html import escape
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import anyio.to_thread
+import numpy as np
+from anyio import CapacityLimiter
 from fastapi import Request, Response
 from nicegui import ui
+from numpy.typing import NDArray
 
 from api.console.backend import Backend, Visit, read_date
-from api.console.frame import frame, telling, to_sign_in
-from api.console.run_drawing import BEST, BOUND, QUIET, table
-from data import stats
+from api.console.frame import DENSE, date_field, frame, telling, to_sign_in
+from api.console.run_drawing import BEST, BOUND, HEAT, QUIET, table
+from api.console.week_fill import HOURS, week_fill
+from data.snapshot import load_clinic
 
 TITLE = "Statistics"
 DEFAULT_DAYS = 28
-WEEKDAYS = tuple(f"{dt.date(2024, 1, day):%a}" for day in range(1, 8))
+FILL_AT_ONCE = CapacityLimiter(1)
 
 type Figures = Sequence[Mapping[str, Any]]
 
@@ -51,16 +56,19 @@ class _Statistics:
         ui.label(TITLE).classes("text-xl").props("role=heading aria-level=1")
         with ui.element("div").classes("sw-bar"):
             start = today - dt.timedelta(days=DEFAULT_DAYS)
-            self._first = ui.date_input("From", value=start.isoformat())
-            self._last = ui.date_input("To", value=(today + dt.timedelta(days=7)).isoformat())
-            self._providers = ui.select(
-                {p["id"]: p["name"] for p in providers},
-                label="Provider",
-                multiple=True,
-                clearable=True,
+            self._first = date_field("From", start)
+            self._last = date_field("To", today + dt.timedelta(days=7))
+            self._providers = (
+                ui.select(
+                    {p["id"]: p["name"] for p in providers},
+                    label="Provider",
+                    multiple=True,
+                    clearable=True,
+                )
+                .props(f"{DENSE} hide-bottom-space")
+                .classes("w-48")
             )
             for field in (self._first, self._last, self._providers):
-                field.props("dense outlined options-dense hide-bottom-space").classes("w-48")
                 field.on_value_change(self._show)
         self._area = ui.column().classes("w-full")
         await self._show()
@@ -75,21 +83,25 @@ class _Statistics:
                 **{"from": first.isoformat(), "to": last.isoformat()},
                 provider_id=self._providers.value or None,
             )
-            starts = await stats.starts(
-                self._visit.backend.context.engine, first, last, self._providers.value or ()
+            async with self._visit.backend.context.engine.connect() as connection:
+                clinic = await load_clinic(connection, first, last)
+            days = [first + dt.timedelta(days=ahead) for ahead in range((last - first).days + 1)]
+            fill = await anyio.to_thread.run_sync(
+                week_fill, clinic, days, self._providers.value or (), limiter=FILL_AT_ONCE
             )
             self._area.clear()
             with self._area:
-                self._draw(figures, starts)
+                self._draw(figures, fill)
 
-    def _draw(self, figures: Figures, starts: Mapping[tuple[int, int], int]) -> None:
+    def _draw(self, figures: Figures, fill: NDArray[np.float64]) -> None:
+        ui.html(_in_short(figures), sanitize=False).classes("w-full")
         ui.html(self._by_provider(figures), sanitize=False).classes("sw-wide").props(
             'tabindex=0 role=region aria-label="By provider"'
         )
         with ui.element("div").classes("sw-halves w-full"):
             for title, options in (
                 ("Use of the open hours, by day", self._trend(figures)),
-                ("Appointments by weekday and hour", _week(starts)),
+                ("How full the hours of the week are", self._week(fill)),
             ):
                 with ui.column():
                     ui.label(title).classes("text-lg").props("role=heading aria-level=2")
@@ -102,11 +114,13 @@ class _Statistics:
         counts = ("booked", "completed", "cancelled", "no_shows", "overbooked")
         titles = ("Booked", "Completed", "Cancelled", "No-shows", "Overbooked")
         head = '<th scope="col">Provider</th>' + "".join(
-            f'<th scope="col" class="sw-figure">{title}</th>' for title in (*titles, "Use", "Score")
+            f'<th scope="col" class="sw-figure">{title}</th>'
+            for title in (*titles, "No-show rate", "Use", "Score")
         )
 
         def cells(name: str, rows: list[Mapping[str, Any]]) -> str:
             sums = [str(sum(row[count] for row in rows)) for count in counts]
+            sums.append(_rate(rows))
             scores = [row["mean_score"] for row in rows if row["mean_score"] is not None]
             open_days = [row["utilisation"] for row in rows if row["utilisation"]]
             sums.append(f"{_mean(open_days):.0%}" if open_days else "–")
@@ -127,12 +141,12 @@ class _Statistics:
         label = {"axisLabel": {"color": QUIET}}
         return {
             "animation": False,
-            "grid": {"left": 48, "right": 40, "top": 34, "bottom": 28},
-            "legend": {"textStyle": {"color": QUIET}},
+            "grid": {"left": 48, "right": 40, "top": 40, "bottom": 28},
+            "legend": {"top": 0, "textStyle": {"color": QUIET}},
             "tooltip": {"trigger": "axis"},
             "xAxis": {
                 "type": "category",
-                "data": [self._visit.day(day, "d MMM") for day in days],
+                "data": [self._visit.short_day(day, "MMMd") for day in days],
                 **label,
             },
             "yAxis": [
@@ -143,6 +157,7 @@ class _Statistics:
                 {
                     "name": "use, %",
                     "type": "line",
+                    "connectNulls": True,
                     "data": [round(100 * _mean(used[day])) if used[day] else None for day in days],
                     "itemStyle": {"color": BEST},
                 },
@@ -156,35 +171,63 @@ class _Statistics:
             ],
         }
 
+    def _week(self, fill: NDArray[np.float64]) -> dict[str, Any]:
+        hours = [hour for hour in range(HOURS) if not np.isnan(fill[:, hour]).all()]
+        shown = range(min(hours), max(hours) + 1) if hours else range(8, 18)
+        label = {"axisLabel": {"color": QUIET}}
+        cells = [
+            [hour - shown.start, day, round(100 * fill[day, hour])]
+            for day in range(7)
+            for hour in shown
+            if not np.isnan(fill[day, hour])
+        ]
+        times = [self._visit.time(dt.time(hour)) for hour in shown]
+        return {
+            "animation": False,
+            "grid": {"left": 56, "right": 12, "top": 8, "bottom": 28},
+            "xAxis": {"type": "category", "data": times, **label},
+            "yAxis": {
+                "type": "category",
+                "data": list(self._visit.weekdays("abbreviated").values()),
+                "inverse": True,
+                **label,
+            },
+            "visualMap": {"show": False, "min": 0, "max": 100, "inRange": {"color": HEAT}},
+            "series": [
+                {
+                    "type": "heatmap",
+                    "data": cells,
+                    "label": {"show": True, "formatter": "{@[2]} %", "color": "#1c2530"},
+                    "itemStyle": {"borderWidth": 1, "borderColor": "#fff8"},
+                }
+            ],
+        }
+
+
+def _in_short(figures: Figures) -> str:
+    """Return the figures of all together, as a row of tiles."""
+    used = [row["utilisation"] for row in figures if row["utilisation"]]
+    tiles = (
+        ("Appointments", str(_sum(figures, "booked"))),
+        ("Use of the open hours", f"{_mean(used):.0%}" if used else "–"),
+        ("No-show rate", _rate(figures)),
+        ("Cancelled", str(_sum(figures, "cancelled"))),
+        ("Overbooked", str(_sum(figures, "overbooked"))),
+    )
+    return '<dl class="sw-tiles">{}</dl>'.format(
+        "".join(f"<div><dt>{title}</dt><dd>{value}</dd></div>" for title, value in tiles)
+    )
+
+
+def _sum(rows: Figures, name: str) -> int:
+    return sum(row[name] for row in rows)
+
+
+def _rate(rows: Figures) -> str:
+    """Return the no-shows' share of what was booked."""
+    booked = _sum(rows, "booked")
+    return f"{_sum(rows, 'no_shows') / booked:.1%}" if booked else "–"
+
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _week(starts: Mapping[tuple[int, int], int]) -> dict[str, Any]:
-    hours = [hour for _, hour in starts] or [8, 17]
-    shown = range(min(hours), max(hours) + 1)
-    label = {"axisLabel": {"color": QUIET}}
-    return {
-        "animation": False,
-        "grid": {"left": 48, "right": 12, "top": 8, "bottom": 28},
-        "tooltip": {},
-        "xAxis": {"type": "category", "data": [f"{hour}:00" for hour in shown], **label},
-        "yAxis": {"type": "category", "data": WEEKDAYS, "inverse": True, **label},
-        "visualMap": {
-            "show": False,
-            "min": 0,
-            "max": max(starts.values(), default=1),
-            "inRange": {"color": ["#e3f0f4", "#0b5c7a"]},
-        },
-        "series": [
-            {
-                "type": "heatmap",
-                "data": [
-                    [hour - shown.start, day - 1, starts.get((day, hour), 0)]
-                    for day in range(1, 8)
-                    for hour in shown
-                ],
-            }
-        ],
-    }

@@ -1,13 +1,18 @@
 """A real service with a clinic of two, and Chromium to look at its console."""
 
+import asyncio
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from sqlalchemy import make_url
 
 from tests.clinics import small_clinic
 from tests.faults.service import service
@@ -50,9 +55,34 @@ def clinic_of_two() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    data = str(tmp_path_factory.mktemp("console"))
-    with service("serve", "--data-dir", data) as (_, base):
+def console_database(database_url: str) -> str:
+    """A database of its own on the session's server: the service works in it by itself."""
+    at_once(database_url, "CREATE DATABASE console")
+    return make_url(database_url).set(database="console").render_as_string()
+
+
+def at_once(url: str, statement: str) -> None:
+    """Carry out one statement, wherever a browser's event loop may be running."""
+
+    async def execute() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(statement)
+        await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, execute()).result()
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("console")
+
+
+@pytest.fixture(scope="session")
+def served(console_database: str, data_dir: Path) -> Iterator[str]:
+    arguments = ("serve", "--data-dir", str(data_dir))
+    quiet = {"SLOTWRIGHT_LOG_LEVEL": "WARNING"}
+    with service(*arguments, DATABASE_URL=console_database, **quiet) as (_, base):
         yield base
 
 
@@ -79,23 +109,46 @@ def clinic(served: str) -> Iterator[httpx.Client]:
 type Opener = Callable[..., Page]
 
 
+@pytest.fixture(scope="module")
+def usual(chromium: Browser) -> Iterator[BrowserContext]:
+    """A browser that has been here before: it need not load all the scripts again."""
+    context = chromium.new_context(locale="en-GB")
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def open_page(chromium: Browser, clinic: httpx.Client) -> Iterator[Opener]:
-    """Open a page of the console in a browser of its own; a script's error fails the test."""
+def open_page(
+    chromium: Browser, usual: BrowserContext, served: str, clinic: httpx.Client
+) -> Iterator[Opener]:
+    """Open a page of the console; with options, in a browser of its own.
+
+    A script's error fails the test, and so does whatever is asked of any other host.
+    """
     errors: list[str] = []
-    contexts = []
+    contexts: list[BrowserContext] = []
+
+    def asked(request: Request) -> None:
+        if urlsplit(request.url).netloc not in (urlsplit(served).netloc, ""):
+            errors.append(f"{request.url} lies elsewhere")
 
     def opened(path: str = "/", **options: Any) -> Page:
-        context = chromium.new_context(locale="en-GB", **options)
-        contexts.append(context)
+        context = usual
+        if options:
+            context = chromium.new_context(**{"locale": "en-GB"} | options)
+            contexts.append(context)
         page = context.new_page()
+        page.on("request", asked)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{clinic.base_url}/console{path}")
+        page.goto(f"{served}/console{path}")
         return page
 
     yield opened
     for context in contexts:
         context.close()
+    for page in usual.pages:
+        page.close()
+    usual.clear_cookies()
     assert not errors
 
 

@@ -1,28 +1,18 @@
 """What a front desk does all day, in a real browser."""
 
+import datetime as dt
 import re
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.clinics import coming_monday, order
-from tests.console.conftest import LINN, VEGA, VISIT, Opener
+from tests.console.conftest import LINN, SCAN, VEGA, VISIT, Opener
 
 MONDAY = coming_monday()
-PAGES = {
-    "board": (f"/?date={MONDAY}", ".sw-booking"),
-    "rooms": (f"/?date={MONDAY}&by=room", ".sw-booking"),
-    "finder": (f"/find?date={MONDAY}&type={VISIT}", ".sw-slot"),
-    "composer": ("/what-if", "text=Add a scenario"),
-    "clinic": ("/clinic", "[data-row]"),
-    "statistics": ("/statistics", ".sw-table"),
-    "benchmarks": ("/benchmarks", "text=slotwright bench"),
-    "sign-in": ("/sign-in", "input#key"),
-}
 SECONDS = 2_000
 """Within so many milliseconds one browser sees what another did."""
 
@@ -48,11 +38,13 @@ def test_a_patient_is_booked_moved_and_cancelled(
 ) -> None:
     page = open_page(f"/find?date={MONDAY}")
     choose(page, "Type", "Visit")
-    expect(page.get_by_text("places on")).to_contain_text(f"{MONDAY:%A}")
+    expect(page.get_by_text("each in its best room")).to_contain_text(f"{MONDAY:%A}")
     shoot(page, "slot-finder")
     page.locator(".sw-slot", has_text="Dr. Vega").first.click()
     expect(page.get_by_role("timer")).to_contain_text("Held for you")
     (held,) = clinic.get("/bookings", params={"status": "held"}).json()
+    page.get_by_role("button", name="Book", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text("Who is it for?")
     page.get_by_label("Patient").fill("Ada")
     page.get_by_role("button", name="Book", exact=True).click()
     expect(page.get_by_text("Booked: Ada")).to_be_visible()
@@ -70,17 +62,74 @@ def test_a_patient_is_booked_moved_and_cancelled(
 
     booking(page, "Ada").click()
     page.get_by_role("button", name="Cancel appointment").click()
+    page.get_by_role("button", name="Yes, cancel it").click()
     expect(booking(page, "Ada")).to_have_count(0)
     assert clinic.get(f"/bookings/{held['id']}").json()["status"] == "cancelled"
 
 
-def test_a_hold_given_back_is_free(clinic: httpx.Client, open_page: Opener) -> None:
-    page = open_page(f"/find?date={MONDAY}")
-    choose(page, "Type", "Scan")
+def test_a_hold_given_back_or_left_behind_is_free(clinic: httpx.Client, open_page: Opener) -> None:
+    page = open_page(f"/find?date={MONDAY}&type={SCAN}")
     page.locator(".sw-slot").first.click()
     page.get_by_role("button", name="Give it back").click()
     expect(page.get_by_role("timer")).to_have_count(0)
     assert clinic.get("/bookings", params={"status": "held"}).json() == []
+    page.locator(".sw-slot").first.click()
+    expect(page.get_by_role("timer")).to_contain_text("Held for you")
+    page.goto(f"{clinic.base_url}/console/?date={MONDAY}")
+    expect(page.locator(".sw-is-held.sw-booking")).to_have_count(1)
+    expect(page.locator(".sw-is-held.sw-booking")).to_have_count(0)
+
+
+def test_a_place_that_somebody_else_has_taken_says_so(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    page = open_page(f"/find?date={MONDAY}&type={SCAN}")
+    expect(page.locator(".sw-slot").first).to_contain_text("09:00")
+    book(clinic, "09:00", appointment_type_id=SCAN, patient_ref="Ada")
+    page.locator(".sw-slot").first.click()
+    expect(page.get_by_text("the provider has another appointment")).to_be_visible()
+    expect(page.locator(".sw-slot").first).not_to_contain_text("09:00")
+
+
+def test_a_patient_at_two_places_is_asked_about(clinic: httpx.Client, open_page: Opener) -> None:
+    book(clinic, "09:00", provider_id=LINN, patient_ref="Ada")
+    page = open_page(f"/find?date={MONDAY}&type={VISIT}")
+    page.locator(".sw-slot", has_text="Dr. Vega").filter(has_text="09:00").click()
+    page.get_by_label("Patient").fill("Ada")
+    page.get_by_label("Patient").press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("overlap")
+    page.get_by_role("checkbox", name="Book it all the same").click()
+    page.get_by_role("button", name="Book", exact=True).click()
+    expect(page.get_by_text("Booked: Ada")).to_be_visible()
+
+
+@pytest.mark.parametrize("by", ["provider", "room"])
+def test_a_booking_moves_by_less_than_its_length(
+    clinic: httpx.Client, open_page: Opener, by: str
+) -> None:
+    key = book(clinic, "09:00", patient_ref="Ada")["id"]
+    page = open_page(f"/?date={MONDAY}&by={by}")
+    booking(page, "Ada").click()
+    page.get_by_role("button", name="Reschedule").click()
+    page.locator(f'.sw-offer[data-start-time="09:15"][data-provider-id="{VEGA}"]').first.click()
+    expect(booking(page, "Ada")).to_have_attribute("aria-label", re.compile("09:15, Ada"))
+    assert clinic.get(f"/bookings/{key}").json()["start_time"] == "09:15"
+
+
+def test_a_booking_moves_to_the_next_day_with_a_place(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    book(clinic, "09:00", patient_ref="Ada")
+    page = open_page(f"/?date={MONDAY}")
+    booking(page, "Ada").click()
+    page.get_by_role("button", name="Reschedule").click()
+    expect(page.locator(".sw-offer").first).to_be_visible()
+    page.get_by_label("Go to date").fill((MONDAY + dt.timedelta(days=5)).isoformat())
+    expect(page.get_by_text("this day has none")).to_be_visible()
+    page.get_by_role("button", name="Next: Monday").click()
+    expect(page.locator(".sw-offer").first).to_be_visible()
+    page.locator("body").press("Escape")
+    expect(page.locator(".sw-offer")).to_have_count(0)
 
 
 def test_two_browsers_see_each_other(clinic: httpx.Client, open_page: Opener) -> None:
@@ -113,6 +162,11 @@ def test_the_keyboard(clinic: httpx.Client, open_page: Opener) -> None:
     page.get_by_role("button", name="Emmy:").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(f"{MONDAY:%A}")
     expect(page.get_by_text("Provider: Dr. Vega")).to_be_visible()
+    there = page.get_by_role("heading", level=1).inner_text()
+    page.keyboard.press("ArrowRight")  # is not for what lies below a dialog
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_have_text(there)
 
 
 def test_why_there_is_nothing_and_where_there_is(open_page: Opener) -> None:
@@ -123,25 +177,3 @@ def test_why_there_is_nothing_and_where_there_is(open_page: Opener) -> None:
     expect(page.get_by_text("are not in then")).to_be_visible()
     page.get_by_role("button", name="Next: Monday").click()
     expect(page.locator(".sw-slot").first).to_be_visible()
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 375)])
-def test_everyone_can_use_it(
-    clinic: httpx.Client,
-    open_page: Opener,
-    shoot: Callable[[Page, str], None],
-    scheme: str,
-    width: int,
-) -> None:
-    for start, who in (("09:00", VEGA), ("10:00", LINN)):
-        book(clinic, start, provider_id=who, patient_ref=f"patient at {start}")
-    options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
-    for name, (path, ready) in PAGES.items():
-        page = open_page(path, **options)
-        expect(page.locator(ready).first).to_be_visible()
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, f"{name} is wider than the screen"
-        results = Axe().run(page)
-        shoot(page, f"{name}-{scheme}-{width}")
-        assert results.violations_count == 0, f"{name}: {results.generate_report()}"
-        page.context.close()

@@ -28,7 +28,7 @@ def test_from_composing_to_carrying_out(
 ) -> None:
     booked = clinic.post("/bookings", json=order(MONDAY, "09:00", patient_ref="Ada"))
     assert booked.status_code == 201
-    page = open_page("/what-if", accept_downloads=True)
+    page = open_page("/what-if")
     page.get_by_label("Name").fill("Vega out")
     page.get_by_label("From", exact=True).fill(MONDAY.isoformat())
     page.get_by_label("Days").fill("2")
@@ -61,7 +61,9 @@ def test_from_composing_to_carrying_out(
 
     page.get_by_role("button", name="Carry out “Vega out on Tuesday”").click()
     page.get_by_role("button", name="Carry it out").click()
-    expect(page.get_by_text("Booked 6, moved 0.")).to_be_visible()
+    expect(page.get_by_text("Booked 6, moved 0.").first).to_be_visible()
+    page.get_by_role("link", name="See it on the board").click()
+    expect(page.locator(".sw-booking", has_text="Ada")).to_be_visible()
     assert len(clinic.get("/bookings", params={"status": "booked"}).json()) == 7
 
 
