@@ -39,7 +39,7 @@ from benchmarks.slots import requests
 from data.engine import create_engine
 from data.snapshot import Snapshots
 
-CLINICS_OF_MACHINE = (250, 500, 1000, 2000, 4000)
+CLINICS_OF_MACHINE = (125, 250, 500, 1000, 2000, 4000)
 SOLVERS = (8, 12, 16, 24, 32)
 MEASURED = ((5, 8), (16, 30), (50, 100))
 
@@ -58,6 +58,20 @@ def run(meter: Meter) -> Suite:
         Figure("Memory", "a process", "MiB", (times.tenancy.base_mib,), tolerance=0.2),
         Figure(
             "Memory", "one more clinic in it", "MiB", (times.tenancy.clinic_mib,), tolerance=0.3
+        ),
+        Figure(
+            "Cores of an idle clinic",
+            "in its process",
+            "",
+            (times.tenancy.idle_cores,),
+            tolerance=0.5,
+        ),
+        Figure(
+            "Cores of an idle clinic",
+            "in the database",
+            "",
+            (times.tenancy.idle_server_cores,),
+            tolerance=0.5,
         ),
         Figure("Memory", "its connections", "MiB", (times.tenancy.server_mib,), tolerance=0.3),
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api import logs
 from api.app import create_app
 from api.settings import Settings
 
@@ -17,6 +18,7 @@ HERE = ("127.0.0.1", 1)
 @asynccontextmanager
 async def application(url: str) -> AsyncIterator[FastAPI]:
     """Yield the service on a database; there is no limit of rates."""
+    logs.configure("WARNING")
     app = create_app(Settings(DATABASE_URL=url, rate_limits="off"))
     async with app.router.lifespan_context(app):
         yield app

@@ -36,6 +36,7 @@ from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
 from solver.clinic import Clinic
 from solver.plan import solve as plan_here
+from solver.problem import relative_gap
 from solver.scenario import ProviderOut, Scenario
 
 PEERS = ("ours, regular only", "HiGHS", "PyJobShop")
@@ -47,21 +48,22 @@ MEMORY = "Peak memory"
 
 @dataclass(frozen=True)
 class Size:
-    """Instances of one size, their time limit, and what the gap may be by then."""
+    """Instances of one size, their time limit, what the gap may be by then, and who is asked."""
 
     names: tuple[str, ...]
     seconds: float
     gap: float
-    with_peers: bool
+    peers: tuple[str, ...] = ()
 
 
 SIZES = (
-    Size(("s0", "s1", "s2"), 5, 0.0, with_peers=True),
-    Size(("m0",), 15, 0.004, with_peers=True),
-    Size(("l0",), 60, 0.012, with_peers=False),
-    Size(("xl0",), 60, 0.025, with_peers=False),
+    Size(("s0",), 5, 0.0, PEERS),
+    Size(("s1", "s2"), 5, 0.0, ("HiGHS",)),
+    Size(("m0",), 15, 0.004, PEERS),
+    Size(("l0",), 60, 0.012),
+    Size(("xl0",), 60, 0.025),
 )
-QUICK = (Size(("s0",), 5, 0.0, with_peers=True),)
+QUICK = (Size(("s0",), 2, 0.0, ("HiGHS",)),)
 
 
 def run(meter: Meter) -> Suite:
@@ -72,10 +74,9 @@ def run(meter: Meter) -> Suite:
     figures: list[Figure] = []
     ratios: list[Ratio] = []
     for size in QUICK if meter.quick else SIZES:
-        seconds = 2.0 if meter.quick else size.seconds
         for name in size.names:
-            planners = ("greedy", "ours", *(PEERS if size.with_peers else ()))
-            answers = {each: planned(each, name, seconds) for each in planners}
+            planners = ("greedy", "ours", *size.peers)
+            answers = {each: planned(each, name, size.seconds) for each in planners}
             rows += [_row(name, each, answer) for each, answer in answers.items()]
             curves |= _curves(name, answers)
             figures += _figures(name, answers)
@@ -145,15 +146,24 @@ def _row(instance: str, planner: str, answer: Answer | str) -> dict[str, Any]:
 def _curves(
     instance: str, answers: dict[str, Answer | str]
 ) -> dict[str, dict[str, list[list[float]]]]:
-    """Return the lines of an instance's chart: plans and bounds over time."""
+    """Return the lines of an instance's charts: plans and bounds over time, and their gap."""
     lines: dict[str, list[list[float]]] = {}
+    gaps: dict[str, list[list[float]]] = {}
     for planner, answer in answers.items():
         if isinstance(answer, str) or planner == "ours, regular only":
             continue
         lines[planner] = [[m.seconds, m.priority] for m in answer.history if m.priority is not None]
         if planner != "greedy":
             lines[f"{planner}, bound"] = [[m.seconds, m.bound] for m in answer.history]
-    return {f"{instance}: priority placed and proved bound by seconds": lines}
+            gaps[planner] = [
+                [m.seconds, 100 * relative_gap(m.priority, m.bound)]
+                for m in answer.history
+                if m.priority is not None
+            ]
+    return {
+        f"{instance}: priority placed and proved bound by seconds": lines,
+        f"{instance}: gap in per cent by seconds": gaps,
+    }
 
 
 def _figures(instance: str, answers: dict[str, Answer | str]) -> Iterator[Figure]:

@@ -48,6 +48,8 @@ CORES, MEMORY_GIB, EUROS = 8, 32, 100
 PROCESSES, DATABASE_CORES = 6, 2
 FILL = 0.75
 """The share of memory that clinics may take."""
+LEAST = 0.02
+"""The share of a core that is left for answers in any case, so that all come to an end."""
 P99_MS, BUSY = 120.0, 0.7
 """What 99 of 100 queries take in the busiest hour, and how busy the busiest process is, at most."""
 
@@ -128,6 +130,8 @@ class _Process:
 
     providers: Ints
     query_ms: Floats
+    idle: float
+    """The share of its time that goes to what clinics need though nobody asks for anything."""
     busy_ms: float = 0.0
     queries: list[float] = field(default_factory=list)
     bookings: list[float] = field(default_factory=list)
@@ -140,18 +144,22 @@ def machine_hour(times: Times, clinics: int, hour: int, *, seconds: int) -> Hour
     chance = np.random.default_rng([clinics, hour])
     providers = _providers(chance, clinics)
     query_ms = times.of_clinics(providers)
+    tenancy = times.tenancy
     processes = [
-        _Process(providers[chosen], query_ms[chosen]) for chosen in _spread(providers, PROCESSES)
+        _Process(providers[chosen], query_ms[chosen], len(chosen) * tenancy.idle_cores)
+        for chosen in _spread(providers, PROCESSES)
     ]
+    idle = clinics * tenancy.idle_server_cores / DATABASE_CORES
     environment = Environment()
     database = Resource(environment, DATABASE_CORES)
     for process in processes:
-        source = _arrivals(environment, database, process, times, hour, seconds, chance)
+        slowed = times.database_ms / max(1 - idle, LEAST)
+        source = _arrivals(environment, database, process, times, slowed, hour, seconds, chance)
         environment.process(source)
     environment.run()
     queries = np.array([ms for process in processes for ms in process.queries])
     bookings = np.array([ms for process in processes for ms in process.bookings])
-    busy = [process.busy_ms / 1000 / seconds for process in processes]
+    busy = [process.idle + process.busy_ms / 1000 / seconds for process in processes]
     answered = len(queries) + len(bookings)
     p50, p95, p99 = np.quantile(queries, (0.5, 0.95, 0.99)).tolist()
     return Hour(
@@ -162,7 +170,7 @@ def machine_hour(times: Times, clinics: int, hour: int, *, seconds: int) -> Hour
         booking_p99=float(np.quantile(bookings, 0.99)),
         busy=float(np.mean(busy)),
         busiest=max(busy),
-        database=answered * times.database_ms / 1000 / seconds / DATABASE_CORES,
+        database=idle + answered * times.database_ms / 1000 / seconds / DATABASE_CORES,
     )
 
 
@@ -187,6 +195,7 @@ def _arrivals(
     database: Resource,
     process: _Process,
     times: Times,
+    database_ms: float,
     hour: int,
     seconds: int,
     chance: np.random.Generator,
@@ -197,14 +206,15 @@ def _arrivals(
     server = Resource(environment)
     bookings = process.providers.sum() * BOOKINGS_OF_PROVIDER * HOURS[hour] / 100 * seconds / 3600
     number = chance.poisson(bookings * (1 + QUERIES_OF_BOOKING))
-    moments = np.sort(chance.uniform(0, seconds * 1000, number))
-    of = chance.choice(
-        len(process.providers), number, p=process.providers / process.providers.sum()
-    )
-    is_booking = chance.random(number) < 1 / (1 + QUERIES_OF_BOOKING)
+    moments: list[float] = np.sort(chance.uniform(0, seconds * 1000, number)).tolist()
+    weights = process.providers / process.providers.sum()
+    of = chance.choice(len(process.providers), number, p=weights)
+    are_bookings = chance.random(number) < 1 / (1 + QUERIES_OF_BOOKING)
     shape = chance.choice(np.asarray(times.shape), number)
-    needed = np.where(is_booking, times.booking_ms, process.query_ms[of]) * shape
-    in_database = times.database_ms * shape
+    whole = np.where(are_bookings, times.booking_ms, process.query_ms[of])
+    needed: list[float] = (whole * shape).tolist()
+    slowed: list[float] = (whole * shape / max(1 - process.idle, LEAST)).tolist()
+    in_database: list[float] = (database_ms * shape).tolist()
 
     def served(turn: int) -> Generator[Event, Any, None]:
         begin = environment.now
@@ -213,9 +223,9 @@ def _arrivals(
             yield environment.timeout(in_database[turn])
         with server.request() as mine:
             yield mine
-            yield environment.timeout(needed[turn])
+            yield environment.timeout(slowed[turn])
         process.busy_ms += needed[turn]
-        told = process.bookings if is_booking[turn] else process.queries
+        told = process.bookings if are_bookings[turn] else process.queries
         told.append(environment.now - begin)
 
     for turn, moment in enumerate(moments):

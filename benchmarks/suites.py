@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import platform
 import socket
@@ -40,8 +41,8 @@ SUITES: dict[str, Entry] = {
     "memory": Entry(memory.run, 30, 8),
     "table": Entry(table.run, 1500, 60, is_usual=False),
     "table-million": Entry(table.run_million, 400, 400, is_usual=False),
-    "processes": Entry(processes.run, 200, 30, is_usual=False),
-    "fleet": Entry(fleet.run, 150, 30, is_usual=False),
+    "processes": Entry(processes.run, 110, 30, is_usual=False),
+    "fleet": Entry(fleet.run, 150, 45, is_usual=False),
 }
 USUAL = tuple(name for name, entry in SUITES.items() if entry.is_usual)
 PACKAGES = (
@@ -93,8 +94,9 @@ def run(
             "commit": _commit(),
             "versions": _versions(),
             "command": " ".join(["slotwright bench", *suites, *(["--quick"] if quick else [])]),
+            "date": dt.datetime.now(dt.UTC).date().isoformat(),
             "quick": quick,
-            "seeds": "fixed in the suites; instances are files",
+            "seeds": "benchmarks/clinics.json and benchmarks/instances/ of the commit",
             "seconds": round(time.perf_counter() - began, 1),
         },
         "suites": suites,

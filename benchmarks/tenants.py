@@ -2,7 +2,8 @@
 
 A clinic is a database, and a service is an application on one; a process may hold several
 applications. ``python -m benchmarks.tenants URL COUNT PATH`` is a process that holds so many, asks
-each for a path, and tells its peak memory, that of the server's processes, and its connections.
+each for a path, and tells its peak memory, that of the server's processes, its connections, and
+the cores that both need while nobody asks for anything.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,10 @@ import asyncpg
 import orjson
 
 from benchmarks.inside import application, get
-from benchmarks.measure import peak_mib, tree_mib
+from benchmarks.measure import peak_mib, tree_mib, tree_seconds
 
-FEW, MANY = 2, 22
+FEW, MANY = 2, 42
+IDLE_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,17 @@ class Tenancy:
         Of the database server, for each clinic that is connected.
     connections
         That each clinic keeps open.
+    idle_cores, idle_server_cores
+        Of a process and of the server, for a clinic that nobody asks for anything: what looks
+        for runs and for jobs to do.
     """
 
     base_mib: float
     clinic_mib: float
     server_mib: float
     connections: float
+    idle_cores: float
+    idle_server_cores: float
 
 
 def measure(url: str, path: str) -> Tenancy:
@@ -66,12 +74,16 @@ async def _told(url: str, count: int, path: str) -> list[float]:
         for app in apps:
             await get(app, path)
         connection = await asyncpg.connect(url)
-        backend = await connection.fetchval("SELECT pg_backend_pid()")
+        server = _parent(await connection.fetchval("SELECT pg_backend_pid()"))
         open_ones = await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         )
         await connection.close()
-        return [peak_mib(), tree_mib(_parent(backend)), open_ones]
+        before = time.process_time(), tree_seconds(server)
+        await asyncio.sleep(IDLE_SECONDS)
+        after = time.process_time(), tree_seconds(server)
+        idle = [(late - early) / IDLE_SECONDS for early, late in zip(before, after, strict=True)]
+        return [peak_mib(), tree_mib(server), float(open_ones), *idle]
 
 
 def _parent(pid: int) -> int:
