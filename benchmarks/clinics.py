@@ -1,8 +1,8 @@
 """Seeded clinics of any size, booked up to a share of their open time.
 
-``clinics.json`` has the sizes, loads and seeds of those that suites measure, and a digest of each, so
-that a change of what is measured does not go unseen; ``python -m benchmarks.clinics`` writes the
-digests anew.
+``clinics.json`` has the sizes, loads and seeds of those that suites measure, and a digest of each:
+a change of what is measured does not go unseen. ``python -m benchmarks.clinics`` writes the digests
+anew.
 """
 
 from __future__ import annotations

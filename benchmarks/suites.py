@@ -34,9 +34,9 @@ class Entry:
 
 SUITES: dict[str, Entry] = {
     "slots": Entry(slots.run, 45, 8),
-    "http": Entry(over_http.run, 65, 10),
-    "booking": Entry(booking.run, 50, 9),
-    "plan": Entry(plan.run, 310, 15),
+    "http": Entry(over_http.run, 65, 13),
+    "booking": Entry(booking.run, 50, 10),
+    "plan": Entry(plan.run, 310, 12),
     "scale": Entry(scale.run, 35, 6),
     "memory": Entry(memory.run, 30, 8),
     "table": Entry(table.run, 1500, 60, is_usual=False),
