@@ -112,7 +112,10 @@ def simulated(times: Times, figures: Sequence[Figure], *, quick: bool) -> Suite:
                 {"clinics": size, **hour.as_row()} for size, hour in hours.items()
             ],
             "The fleet": [
-                {"of": "clinics of a machine, by time", "is": f"{by_time:,}"},
+                {
+                    "of": "clinics of a machine, by time",
+                    "is": f"{by_time:,}" if fits else f"fewer than {by_time:,}",
+                },
                 {"of": "clinics of a machine, by memory", "is": f"{by_memory:,}"},
                 {"of": "machines that carry them", "is": f"{machines}"},
                 {"of": "machines with spare ones", "is": f"{spare}"},

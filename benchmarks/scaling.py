@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import processes, table
 from benchmarks.report import write
 from benchmarks.suites import run
@@ -34,8 +36,10 @@ def measured(report: dict[str, Any]) -> str:
     words = f"{made['cores']} cores of {made['processor']}, Python {made['python']}"
     commit = (made["commit"] or "")[:12]
     quick = ", a quick run with few repeats" if made["quick"] else ""
+    yard = np.median([ms for suite in suites.values() for ms in suite["yardstick"]])
     lines = [
-        f"On {made['machine']} ({words}), {made['date']}, commit {commit}{quick}:",
+        f"On {made['machine']} ({words}), {made['date']}, commit {commit}{quick}. The yardstick, about "
+        f"two milliseconds on a quiet machine, took {yard:.1f}.",
         "",
         "| figure | of | value | |",
         "| --- | --- | ---: | --- |",
@@ -64,7 +68,8 @@ def put(text: str, block: str) -> str:
 
 def _rows(suites: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for suite in suites.values():
-        for row in suite["figures"]:
+        order = list(dict.fromkeys(row["group"] for row in suite["figures"]))
+        for row in sorted(suite["figures"], key=lambda row: order.index(row["group"])):
             yield row["group"], row["label"], f"{row['median']:.3g}", row["unit"]
             if row["unit"] == "ms" and row["repeats"] > 1:
                 yield "", "99 of 100", f"{row['p99']:.3g}", "ms"

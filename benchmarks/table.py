@@ -39,6 +39,7 @@ from solver.objective import DEFAULT_WEIGHTS
 from solver.timeline import format_time, parse_time
 
 SMALL, MILLION, LARGE, QUICK_LARGE = 10_000, 1_000_000, 10_000_000, 100_000
+ROUNDS, QUICK_ROUNDS = 20, 6
 PROVIDERS = 50
 """As many rooms, and each provider's bookings are in a room of its own."""
 STARTS = tuple(start + 15 * turn for start in (480, 780) for turn in range(10))
@@ -80,15 +81,17 @@ FILL = """
 
 def run(meter: Meter) -> Suite:
     """Return the figures of the suite."""
-    return compare(meter, QUICK_LARGE if meter.quick else LARGE)
+    if meter.quick:
+        return compare(meter, QUICK_LARGE, QUICK_ROUNDS)
+    return compare(meter, LARGE, ROUNDS)
 
 
 def run_million(meter: Meter) -> Suite:
     """Return the figures with a tenth of the rows, for a machine with little time or space."""
-    return compare(meter, MILLION)
+    return compare(meter, MILLION, QUICK_ROUNDS if meter.quick else ROUNDS)
 
 
-def compare(meter: Meter, large: int) -> Suite:
+def compare(meter: Meter, large: int, rounds: int) -> Suite:
     """Return what a query and a booking take with few rows and with `large` many."""
     monday = coming_monday()
     clinic = make_clinic(PROVIDERS, PROVIDERS).with_bookings(())
@@ -102,7 +105,6 @@ def compare(meter: Meter, large: int) -> Suite:
     few, many = tables
     meter.look(20)
     with service(few.url) as first, service(many.url) as second:
-        rounds = 6 if meter.quick else 20
         samples = asyncio.run(_in_turn((first, second), clinic, monday, rounds))
     meter.look(20)
     shown = {table.label: asyncio.run(_plans(table.url, clinic, monday)) for table in tables}

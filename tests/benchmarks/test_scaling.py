@@ -39,7 +39,8 @@ def report() -> dict[str, object]:
 def test_figures_ratios_and_curves_are_shown() -> None:
     text = measured(report())
     assert "2 cores of A processor" in text
-    assert "0123456789ab:" in text
+    assert "commit 0123456789ab. The yardstick" in text
+    assert "took 2.0." in text
     assert f"| {processes.ALONE} | 50 | 100 | ms |" in text
     assert "|  | 99 of 100 | 149 | ms |" in text
     assert "| ratio | large to small | 1.1 | at most 1.3 |" in text
