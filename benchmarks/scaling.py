@@ -38,8 +38,8 @@ def measured(report: dict[str, Any]) -> str:
     quick = ", a quick run with few repeats" if made["quick"] else ""
     yard = np.median([ms for suite in suites.values() for ms in suite["yardstick"]])
     lines = [
-        f"On {made['machine']} ({words}), {made['date']}, commit {commit}{quick}. The yardstick, about "
-        f"two milliseconds on a quiet machine, took {yard:.1f}.",
+        f"On {made['machine']} ({words}), {made['date']}, commit {commit}{quick}. The yardstick, "
+        f"about two milliseconds on a quiet machine, took {yard:.1f}.",
         "",
         "| figure | of | value | |",
         "| --- | --- | ---: | --- |",
