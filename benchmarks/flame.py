@@ -43,9 +43,21 @@ def _profiler(async_mode: Literal["enabled", "disabled"]) -> Profiler | None:
 
 
 def _tree_of(profiler: Profiler) -> dict[str, Any] | None:
+    from pyinstrument.processors import aggregate_repeated_calls
+
     session = profiler.last_session
-    root = None if session is None else session.root_frame()
-    return None if root is None else _tree(root, root.time * SMALLEST)
+    root = None if session is None else aggregate_repeated_calls(session.root_frame(), {})
+    if root is None:
+        return None
+    work = _started_here(root) or root
+    return _tree(work, work.time * SMALLEST)
+
+
+def _started_here(frame: Frame) -> Frame | None:
+    """Return the frame that called the work: what is above it is of whoever wanted to know."""
+    if frame.file_path == __file__:
+        return frame
+    return next((found for child in frame.children if (found := _started_here(child))), None)
 
 
 def _tree(frame: Frame, least: float) -> dict[str, Any]:
