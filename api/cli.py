@@ -134,7 +134,10 @@ def what_if(
 def bench(
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help="slots, http, console, booking, plan, scale, memory; all if none."),
+        typer.Argument(
+            help="slots, http, booking, plan, scale, memory: all if none; "
+            "console, large-plans, table, table-million, processes, fleet: only where named."
+        ),
     ] = None,
     report: Annotated[
         Path, typer.Option(help="The directory of the report.", file_okay=False)

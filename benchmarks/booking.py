@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import numpy as np
 
-from benchmarks import write_path
+from benchmarks import crowd, write_path
 from benchmarks.measure import Figure, Meter, Ratio, Suite
 
 WRITERS = 16
@@ -107,20 +107,26 @@ def run(meter: Meter) -> Suite:
     meter.look(20)
     ways = asyncio.run(_run(url, attempts))
     meter.look(20)
+    rush = crowd.run(meter)
     return Suite(
         figures=[
-            Figure("Bookings a second", name, "a second", tuple(rates), more_is_better=True)
-            for name, rates in path.items()
+            *(
+                Figure("Bookings a second", name, "a second", tuple(rates), more_is_better=True)
+                for name, rates in path.items()
+            ),
+            *rush.figures,
         ],
         ratios=[
             Ratio(
                 "bookings to bare inserts, rate",
                 float(np.median(np.array(path["bookings"]) / np.array(path["bare inserts"]))),
+                at_least=0.5,
             ),
             *(
                 Ratio(f"double bookings, {name}", ways[name]["double bookings"], at_most=0)
                 for name in ("locks + exclude",)
             ),
+            *rush.ratios,
         ],
         notes=[
             "A bare insert is one committed row with all its constraints and nothing looked at; a "
@@ -128,7 +134,8 @@ def run(meter: Meter) -> Suite:
             f"The ways to write are shown under contention: {WRITERS} connections and places of "
             "which most overlap another.",
         ],
-        tables={"Ways to write": [{"way": name, **row} for name, row in ways.items()]},
+        tables={"Ways to write": [{"way": name, **row} for name, row in ways.items()]}
+        | rush.tables,
     )
 
 

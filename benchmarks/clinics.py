@@ -1,11 +1,20 @@
-"""Seeded clinics of any size, booked up to a share of their open time."""
+"""Seeded clinics of any size, booked up to a share of their open time.
+
+``clinics.json`` has the sizes, loads and seeds of those that suites measure, and a digest of each:
+a change of what is measured does not go unseen. ``python -m benchmarks.clinics`` writes the digests
+anew.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import random
+from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+import orjson
 
 from solver.clinic import (
     AppointmentType,
@@ -23,6 +32,7 @@ MONDAY = dt.date(2027, 3, 1)
 SKILLS = ("gp", "derma", "physio", "cardio")
 EQUIPMENT = ("ecg", "ultrasound", "laser", "couch")
 DURATIONS = (15, 20, 30, 30, 45, 45, 60, 90)
+KNOWN = Path(__file__).with_name("clinics.json")
 
 
 def uid(group: int, number: int) -> str:
@@ -167,3 +177,21 @@ def _bookings(
             room_free[room.id] = at + busy
             at += busy
     return bookings
+
+
+def known() -> list[dict[str, Any]]:
+    """Return size, load, seed and digest of each clinic that suites measure."""
+    rows: list[dict[str, Any]] = orjson.loads(KNOWN.read_bytes())
+    return rows
+
+
+def digest(row: dict[str, Any]) -> str:
+    """Return the SHA-256 of the clinic file of a row's size, load and seed."""
+    clinic = make_clinic(row["providers"], row["rooms"], seed=row["seed"], load=row["load"])
+    document = orjson.dumps(as_document(clinic), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(document).hexdigest()
+
+
+if __name__ == "__main__":
+    lines = [orjson.dumps(row | {"sha256": digest(row)}).decode() for row in known()]
+    KNOWN.write_text("[\n  " + ",\n  ".join(lines) + "\n]\n")

@@ -13,16 +13,16 @@ from rich.markdown import Markdown
 from api.commands import UsageError
 from benchmarks.compare import Change, compare
 from benchmarks.report import NAME, summary, write
-from benchmarks.suites import SUITES, run
+from benchmarks.suites import SUITES, USUAL, run
 
 
 def bench(names: list[str], directory: Path, old: Path | None, *, quick: bool) -> int:
-    """Run suites (all if none is named) and write their report; 1 when something became worse."""
+    """Run suites, or all the usual ones, and write their report; 1 when something became worse."""
     unknown = [name for name in names if name not in SUITES]
     if unknown:
         raise UsageError(f"there is no suite '{unknown[0]}'; there are {', '.join(SUITES)}")
     before = None if old is None else _read(old)
-    report = run(names or SUITES, quick=quick, tell=lambda name: typer.echo(f"{name} …", err=True))
+    report = run(names or USUAL, quick=quick, tell=lambda name: typer.echo(f"{name} …", err=True))
     changes: list[Change] | None = None if before is None else compare(before, report)
     write(report, changes, directory)
     Console().print(Markdown(summary(report, changes)))

@@ -27,6 +27,10 @@ MACHINE_UNITS = {"ms": 1, "s": 1, "a second": -1}
 """Units that depend on the machine, and how they go with the time that a yardstick takes."""
 YARDSTICK_EVERY = 20
 """Calls between two looks at the yardstick."""
+BOX_SECONDS = 5.0
+"""What one figure's calls may take, so that a suite keeps its time on a slow machine, too."""
+FEWEST = 12
+"""Calls that are timed in any case, however long they take."""
 TOLERANCE = 0.1
 """By how much two runs of the same code may differ, beyond what their samples tell."""
 
@@ -128,6 +132,8 @@ class Suite:
         By title: lines by name, each a list of points ``[x, y]``.
     profiles
         By title: a call tree, ``{"name", "ms", "children"}``.
+    texts
+        By title: what is shown as it is, line by line.
     """
 
     figures: Sequence[Figure]
@@ -136,6 +142,7 @@ class Suite:
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     curves: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
     def as_json(self, yardstick: Sequence[float]) -> dict[str, Any]:
         """Return all of it, with the milliseconds of the yardstick while it ran."""
@@ -146,6 +153,7 @@ class Suite:
             "tables": self.tables,
             "curves": self.curves,
             "profiles": self.profiles,
+            "texts": self.texts,
             "yardstick": [round(ms, 4) for ms in yardstick],
         }
 
@@ -170,11 +178,24 @@ class Meter:
         """Time the yardstick."""
         self.yardstick += [_timed(_yardstick) for _ in range(times)]
 
-    def times(self, calls: Iterable[Callable[[], object]], warm_up: int = 5) -> tuple[float, ...]:
-        """Return the milliseconds of each call, after a few that do not count."""
-        samples = []
+    def times(
+        self,
+        calls: Iterable[Callable[[], object]],
+        *,
+        warm_up: int = 5,
+        at_most: float = BOX_SECONDS,
+    ) -> tuple[float, ...]:
+        """Return the milliseconds of each call, after a few that do not count.
+
+        On a slow machine there are fewer: it ends after `at_most` seconds, but not before
+        `FEWEST` are timed.
+        """
+        samples: list[float] = []
         gc.collect()
+        begin = time.perf_counter()
         for number, call in enumerate(calls):
+            if len(samples) >= FEWEST and time.perf_counter() - begin > at_most:
+                break
             if number % YARDSTICK_EVERY == 0:
                 self.look(1)
             ms = _timed(call)
@@ -223,7 +244,17 @@ class TreePeak:
 
     def _watch(self) -> None:
         while not self._is_over.wait(0.25):
-            self.mib = max(self.mib, sum(_pss_mib(pid) for pid in _tree(os.getpid())))
+            self.mib = max(self.mib, tree_mib(os.getpid()))
+
+
+def tree_mib(pid: int) -> float:
+    """Return the memory of a process and all that come from it, shared pages counted once."""
+    return sum(_pss_mib(each) for each in _tree(pid))
+
+
+def tree_seconds(pid: int) -> float:
+    """Return the processor time of a process and all that come from it and are still there."""
+    return sum(_cpu_seconds(each) for each in _tree(pid))
 
 
 def _tree(pid: int) -> Iterator[int]:
@@ -232,6 +263,12 @@ def _tree(pid: int) -> Iterator[int]:
         with suppress(OSError):
             for child in path.read_text().split():
                 yield from _tree(int(child))
+
+
+def _cpu_seconds(pid: int) -> float:
+    with suppress(OSError):  # counted in nanoseconds, where /proc/PID/stat counts in hundredths
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+    return 0.0
 
 
 def _pss_mib(pid: int) -> float:

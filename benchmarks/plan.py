@@ -13,7 +13,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,72 +36,88 @@ from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
 from solver.clinic import Clinic
 from solver.plan import solve as plan_here
+from solver.problem import relative_gap
 from solver.scenario import ProviderOut, Scenario
 
 PEERS = ("ours, regular only", "HiGHS", "PyJobShop")
 GRACE_SECONDS = 120
 """Beyond its limit, for a planner to write its model down and to read its plan again."""
+LARGE_GRACE_SECONDS = 900
 PLACED = "Priority placed"
 MEMORY = "Peak memory"
 
 
 @dataclass(frozen=True)
 class Size:
-    """Instances of one size, their time limit, and what the gap may be by then."""
+    """Instances of one size, their time limit, what the gap may be by then, and who is asked."""
 
     names: tuple[str, ...]
     seconds: float
     gap: float
-    with_peers: bool
+    peers: tuple[str, ...] = ()
 
 
 SIZES = (
-    Size(("s0", "s1", "s2"), 5, 0.0, with_peers=True),
-    Size(("m0",), 15, 0.004, with_peers=True),
-    Size(("l0",), 60, 0.012, with_peers=False),
-    Size(("xl0",), 60, 0.025, with_peers=False),
+    Size(("s0",), 5, 0.0, PEERS),
+    Size(("s1", "s2"), 5, 0.0, ("HiGHS",)),
+    Size(("m0",), 15, 0.004, PEERS),
+    Size(("l0",), 60, 0.012),
+    Size(("xl0",), 60, 0.025),
 )
-QUICK = (Size(("s0",), 5, 0.0, with_peers=True),)
+QUICK = (Size(("s0",), 2, 0.0, ("HiGHS",)),)
+LARGE = (Size(("l0",), 60, 0.012, ("HiGHS",)), Size(("xl0",), 60, 0.025, ("HiGHS",)))
+NOTES = (
+    "Seconds are those of the search; what a peer needs to write its model down is told apart and "
+    "does not count against its limit.",
+    "PyJobShop knows no overbooking: it is to be held against ours, regular only.",
+)
 
 
 def run(meter: Meter) -> Suite:
     """Return the figures of the suite."""
-    meter.look(20)
-    rows: list[dict[str, Any]] = []
-    curves: dict[str, dict[str, list[list[float]]]] = {}
-    figures: list[Figure] = []
-    ratios: list[Ratio] = []
-    for size in QUICK if meter.quick else SIZES:
-        seconds = 2.0 if meter.quick else size.seconds
-        for name in size.names:
-            planners = ("greedy", "ours", *(PEERS if size.with_peers else ()))
-            answers = {each: planned(each, name, seconds) for each in planners}
-            rows += [_row(name, each, answer) for each, answer in answers.items()]
-            curves |= _curves(name, answers)
-            figures += _figures(name, answers)
-            ratios += _ratios(name, answers, size.gap)
-        meter.look(20)
-    more = [] if meter.quick else [_side_by_side(6.0), _slots_meanwhile(meter.new_database())]
-    ratios += [ratio for found in more for ratio in found.ratios]
+    found = [_solved(meter, QUICK if meter.quick else SIZES)]
+    if not meter.quick:
+        found += [_side_by_side(6.0), _slots_meanwhile(meter.new_database())]
     tree = None
     if not meter.quick:
         problem = library.load("m0")
         tree = profiled(lambda: plan_here(problem, time_limit=5, workers=1))
     return Suite(
-        [*figures, *(figure for found in more for figure in found.figures)],
-        ratios,
-        notes=[
-            "Seconds are those of the search; what a peer needs to write its model down is told "
-            "apart and does not count against its limit.",
-            "PyJobShop knows no overbooking: it is to be held against ours, regular only.",
-        ],
-        tables={"Plans": rows} | {k: v for found in more for k, v in found.tables.items()},
-        curves=curves,
+        [figure for each in found for figure in each.figures],
+        [ratio for each in found for ratio in each.ratios],
+        notes=NOTES,
+        tables=found[0].tables,
+        curves=found[0].curves,
         profiles={} if tree is None else {"A plan of m0, five seconds in one process": tree},
     )
 
 
-def planned(planner: str, instance: str, seconds: float) -> Answer | str:
+def run_large(meter: Meter) -> Suite:
+    """Return the figures of the sizes whose rows a peer can hardly hold, with that peer."""
+    found = _solved(meter, LARGE[:1] if meter.quick else LARGE, LARGE_GRACE_SECONDS)
+    return replace(found, notes=NOTES)
+
+
+def _solved(meter: Meter, sizes: Sequence[Size], grace: float = GRACE_SECONDS) -> Suite:
+    """Have every planner asked for solve every instance."""
+    meter.look(20)
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, dict[str, list[list[float]]]] = {}
+    figures: list[Figure] = []
+    ratios: list[Ratio] = []
+    for size in sizes:
+        for name in size.names:
+            planners = ("greedy", "ours", *size.peers)
+            answers = {each: planned(each, name, size.seconds, grace) for each in planners}
+            rows += [_row(name, each, answer) for each, answer in answers.items()]
+            curves |= _curves(name, answers)
+            figures += _figures(name, answers)
+            ratios += _ratios(name, answers, size.gap)
+        meter.look(20)
+    return Suite(figures, ratios, tables={"Plans": rows}, curves=curves)
+
+
+def planned(planner: str, instance: str, seconds: float, grace: float) -> Answer | str:
     """Return a planner's answer, or in a few words why there is none."""
     command = [sys.executable, "-m", "benchmarks.planners", planner, instance, f"{seconds}"]
     try:
@@ -109,7 +125,7 @@ def planned(planner: str, instance: str, seconds: float) -> Answer | str:
             command,
             capture_output=True,
             text=True,
-            timeout=seconds + GRACE_SECONDS,
+            timeout=seconds + grace,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -145,15 +161,24 @@ def _row(instance: str, planner: str, answer: Answer | str) -> dict[str, Any]:
 def _curves(
     instance: str, answers: dict[str, Answer | str]
 ) -> dict[str, dict[str, list[list[float]]]]:
-    """Return the lines of an instance's chart: plans and bounds over time."""
+    """Return the lines of an instance's charts: plans and bounds over time, and their gap."""
     lines: dict[str, list[list[float]]] = {}
+    gaps: dict[str, list[list[float]]] = {}
     for planner, answer in answers.items():
         if isinstance(answer, str) or planner == "ours, regular only":
             continue
         lines[planner] = [[m.seconds, m.priority] for m in answer.history if m.priority is not None]
         if planner != "greedy":
             lines[f"{planner}, bound"] = [[m.seconds, m.bound] for m in answer.history]
-    return {f"{instance}: priority placed and proved bound by seconds": lines}
+            gaps[planner] = [
+                [m.seconds, 100 * relative_gap(m.priority, m.bound)]
+                for m in answer.history
+                if m.priority is not None
+            ]
+    return {
+        f"{instance}: priority placed and proved bound by seconds": lines,
+        f"{instance}: gap in per cent by seconds": gaps,
+    }
 
 
 def _figures(instance: str, answers: dict[str, Answer | str]) -> Iterator[Figure]:

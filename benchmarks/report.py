@@ -168,12 +168,14 @@ def _section(name: str, suite: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "seconds": suite["seconds"],
+        "planned": suite.get("planned"),
         "notes": suite["notes"],
         "charts": list(_charts(suite)),
         "tables": [
             *((title, _table(rows)) for title, rows in suite["tables"].items()),
             ("Figures", _figures(suite)),
         ],
+        "texts": suite.get("texts", {}),
     }
 
 
@@ -233,11 +235,11 @@ def _curves(lines: dict[str, list[list[float]]]) -> go.Figure:
             line={"color": colour, "dash": "dot" if is_bound else "solid"},
         )
     values = [abs(point[0]) for points in lines.values() for point in points if point[0]]
-    is_growth = len(values) > 1 and all(v >= 1 for v in values) and max(values) >= 50 * min(values)
-    if is_growth:
+    are_sizes = len(values) > 1 and all(value >= 1 for value in values)
+    if are_sizes and max(values) >= 50 * min(values):
         figure.update_xaxes(type="log")
         figure.update_yaxes(type="log")
-    else:
+    elif not are_sizes:
         figure.update_traces(line={"shape": "hv"})
     return sized(figure, 420)
 

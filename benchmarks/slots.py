@@ -6,7 +6,9 @@ import datetime as dt
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 
+from benchmarks import masks
 from benchmarks.clinics import MONDAY, make_clinic
 from benchmarks.flame import profiled
 from benchmarks.measure import Figure, Meter, Ratio, Suite
@@ -18,10 +20,9 @@ from solver.slots import best_slot, find_slots
 SIZES = ((5, 8), (50, 100), (500, 1000))
 NOW = dt.datetime(2027, 2, 1, tzinfo=dt.UTC)
 LOADS = {"empty": 0.02, "half full": 0.5, "nearly full": 0.9}
+ASKED = {"all providers": False, "one provider": True}
+ROOMS: tuple[Rooms, ...] = ("best", "all")
 BY_SIZE = "One query, 50 best slots"
-BY_LOAD = "One query by load"
-ONE_PROVIDER = "One query, one provider asked"
-ALL_ROOMS = "One query, 50 best slots over all rooms"
 ALL = "One query, up to 5000 slots over all rooms"
 ENDS = "Ways to an answer, 5 × 8"
 
@@ -32,24 +33,12 @@ def run(meter: Meter) -> Suite:
     figures = []
     for providers, rooms in SIZES:
         clinic, label = make_clinic(providers, rooms), f"{providers} × {rooms}"
-        size = providers * rooms
-        whole = queries(clinic, repeats)
-        figures.append(Figure(BY_SIZE, label, "ms", meter.times(whole), size=size))
-        one = queries(clinic, repeats // 2, one_provider=True)
-        figures.append(Figure(ONE_PROVIDER, label, "ms", meter.times(one), size=size))
-        every = queries(clinic, repeats // 2, rooms="all")
-        figures.append(Figure(ALL_ROOMS, label, "ms", meter.times(every), size=size))
+        samples = meter.times(queries(clinic, repeats))
+        figures.append(Figure(BY_SIZE, label, "ms", samples, size=providers * rooms))
     for providers, rooms in SIZES[:1] if meter.quick else SIZES:
         for name, load in LOADS.items():
-            clinic, label = (
-                make_clinic(providers, rooms, load=load),
-                f"{providers} × {rooms}, {name}",
-            )
-            calls = queries(clinic, repeats // 2)
-            figures.append(Figure(BY_LOAD, label, "ms", meter.times(calls)))
-            if rooms == SIZES[0][1]:
-                calls = queries(clinic, max(10, repeats // 10), limit=5000, rooms="all")
-                figures.append(Figure(ALL, label, "ms", meter.times(calls, warm_up=2)))
+            clinic = make_clinic(providers, rooms, load=load)
+            figures += _every_way(meter, clinic, f"{providers} × {rooms}", name)
     small = make_clinic(5, 8)
     best = [partial(best_slot, small, each) for each in requests(small, max(20, repeats // 10))]
     plain = [
@@ -63,16 +52,35 @@ def run(meter: Meter) -> Suite:
     first = of[BY_SIZE, "5 × 8"]
     middle = make_clinic(50, 100)
     tree = profiled(lambda: [call() for call in queries(middle, max(40, repeats // 3))])
+    alone = masks.run(meter)
     return Suite(
-        figures,
+        [*figures, *alone.figures],
         ratios=[
             Ratio("slot query, 50 × 100 to 5 × 8", of[BY_SIZE, "50 × 100"] / first),
             Ratio("slot query, 500 × 1000 to 5 × 8", of[BY_SIZE, "500 × 1000"] / first, at_most=5),
             Ratio("plain reading to ours, 5 × 8", of[ENDS, "every slot, read plainly"] / first),
+            *alone.ratios,
         ],
-        notes=["The plain reading is what the rules' text says, loop by loop, without numpy."],
-        profiles={} if tree is None else {"Slot queries, 50 × 100": tree},
+        notes=[
+            "The plain reading is what the rules' text says, loop by loop, without numpy.",
+            *alone.notes,
+        ],
+        tables=alone.tables,
+        profiles={} if tree is None else {"Slot queries in process, 50 × 100": tree},
     )
+
+
+def _every_way(meter: Meter, clinic: Clinic, size: str, load: str) -> Iterator[Figure]:
+    """Time each way of asking: of all or of one, with the best room or with all."""
+    count = 20 if meter.quick else 50
+    for (asked, one_provider), rooms in product(ASKED.items(), ROOMS):
+        calls = queries(clinic, count, rooms=rooms, one_provider=one_provider)
+        words = "the best room" if rooms == "best" else "all rooms"
+        label = f"{load}, {asked}, {words}"
+        yield Figure(f"One query, {size}", label, "ms", meter.times(calls))
+    if len(clinic.rooms) == SIZES[0][1]:
+        calls = queries(clinic, 20, limit=5000, rooms="all")
+        yield Figure(ALL, f"{size}, {load}", "ms", meter.times(calls, warm_up=2))
 
 
 def requests(clinic: Clinic, count: int, *, one_provider: bool = False) -> Iterator[SlotRequest]:

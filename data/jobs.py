@@ -18,6 +18,7 @@ from sqlalchemy import (
     Row,
     Select,
     Text,
+    any_,
     bindparam,
     cast,
     func,
@@ -121,7 +122,10 @@ def _no_shows() -> Select[Any]:
     )
     write = (
         update(BOOKINGS)
-        .where(columns.id == overdue.c.id, columns.status == "booked")
+        .where(
+            columns.id == any_(func.array(select(overdue.c.id).scalar_subquery())),
+            columns.status == "booked",
+        )
         .values(status="no_show", version=columns.version + 1, updated_at=func.now())
     )
     marked = audit.with_entries(write, BOOKINGS, overdue)

@@ -211,6 +211,8 @@ async def _bring_in(
     actor: str = ANONYMOUS,
 ) -> ImportReport:
     await connection.exec_driver_sql("SET LOCAL statement_timeout = '60s'")
+    # A large clinic is checked, booking by booking, between two statements.
+    await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '60s'")
     before = (await _read(connection)).to_json()
     await connection.execute(update(CLINIC).values(columns_of(file.clinic)))
     removed: dict[str, int] = {}

@@ -94,6 +94,7 @@ class Booking(Base):
             ("room_span", "&&"), name=NO_ROOM_OVERLAP, using="gist", where=text(LIVE)
         ),
         Index("ix_bookings_date", "date"),
+        Index("ix_bookings_date_booked", "date", postgresql_where=text("status = 'booked'")),
         Index("ix_bookings_patient_ref_date", "patient_ref", "date"),
         Index("ix_bookings_appointment_type_id_date", "appointment_type_id", "date"),
     )
