@@ -64,3 +64,11 @@ def wait_until_gone(directory: Path) -> None:
     while servers_of(directory):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def postmaster_of(directory: Path) -> int | None:
+    """The process id in the server's own pid file."""
+    try:
+        return int((directory / "postgres/cluster/postmaster.pid").read_text().split()[0])
+    except (OSError, IndexError, ValueError):
+        return None
