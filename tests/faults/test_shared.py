@@ -50,6 +50,42 @@ def test_two_services_share_one_count(tmp_path: Path) -> None:
             assert {answer.status_code for answer in found} == {422}
 
 
+def workers_of(pid: int) -> list[int]:
+    """The processes that serve for a `serve --workers`."""
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [n for n in children if b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes()]
+
+
+def figures(base: str, name: str) -> float:
+    """The sum of a metric's values, as whichever process answers tells it."""
+    page = httpx.get(f"{base}/metrics", timeout=10).text
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
+
+
+def test_any_of_several_processes_tells_the_figures_of_all(tmp_path: Path) -> None:
+    asked = 'slotwright_request_seconds_count{method="GET",route="/slots"'
+    with (
+        EmbeddedPostgres(tmp_path / "database", durable=False) as database,
+        service("serve", "--workers", "2", DATABASE_URL=database.url) as (process, base),
+    ):
+        for _ in range(40):  # each on a connection of its own, for either process to take
+            assert httpx.get(f"{base}/slots", timeout=10).status_code == 422
+        assert {figures(base, asked) for _ in range(10)} == {40}
+        workers = workers_of(process.pid)
+        assert len(workers) == 2
+        environment = Path(f"/proc/{workers[0]}/environ").read_bytes().split(b"\0")
+        kept = dict(each.partition(b"=")[::2] for each in environment)[b"PROMETHEUS_MULTIPROC_DIR"]
+        [connections] = Path(os.fsdecode(kept)).glob(f"gauge_*_{workers[0]}.db")
+        os.kill(workers[0], signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while connections.exists():
+            assert time.monotonic() < deadline
+            assert figures(base, asked) == 40  # what it counted stays
+        process.terminate()
+        process.wait(30)
+        assert not connections.parent.exists()
+
+
 def of_a_coming_week(name: str) -> dict[str, Any]:
     """A file of a benchmark instance that keeps the solver busy, moved by whole weeks."""
     place = Path(__file__).parents[2] / "benchmarks" / "instances"
