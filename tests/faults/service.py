@@ -15,20 +15,24 @@ SLOTWRIGHT = [sys.executable, "-c", "from api.cli import main; main()"]
 
 
 @contextlib.contextmanager
-def service(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A `serve` or `demo` process that answers, and its address."""
+def service(
+    *arguments: str, log: Path | None = None, **environment: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A `serve` or `demo` process that answers, and its address; `log` is where it logs to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [*SLOTWRIGHT, *arguments, "--port", str(port)],
-        stdout=subprocess.PIPE,
-        env={
-            **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
-            "SLOTWRIGHT_RATE_LIMITS": "off",
-            **environment,
-        },
-    )
+    with contextlib.nullcontext() if log is None else log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*SLOTWRIGHT, *arguments, "--port", str(port)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={
+                **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+                "SLOTWRIGHT_RATE_LIMITS": "off",
+                **environment,
+            },
+        )
     base = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
