@@ -65,7 +65,11 @@ def create_app(settings: Settings) -> FastAPI:
                     limits,
                     stopping,
                 )
-                async with running(settings), working(settings, engine, audience):
+                async with (
+                    metrics.watching(engine),
+                    running(settings),
+                    working(settings, engine, audience),
+                ):
                     yield
         if limits is not None:
             await limits.close()

@@ -22,6 +22,7 @@ from data import keys
 from data.audit import OPERATOR
 from data.clinic_file import InvalidFileError, is_yaml, read_clinic_file
 from data.embedded import EmbeddedPostgresError
+from data.engine import NewerSchemaError
 from data.errors import ImportConflictError, RequestError
 from data.keys import Role
 from data.snapshot import load_clinic
@@ -41,6 +42,7 @@ COMPLAINTS: tuple[type[Exception], ...] = (
     EmbeddedPostgresError,
     InvalidFileError,
     InvalidSettingError,
+    NewerSchemaError,
     OSError,
     RequestError,
     SQLAlchemyError,

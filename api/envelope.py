@@ -22,6 +22,8 @@ SECONDS = 30.0
 """How long a request may take, unless its route says otherwise."""
 MAX_BODY = 2 * 1024 * 1024
 """The largest body in bytes, unless its route says otherwise."""
+LARGE_AT_ONCE = 2
+"""How many larger ones are taken in at the same time, and worked on; others wait, unread."""
 REQUEST_ID = "x-request-id"
 UNMATCHED = "(none)"
 """The route of a request that no route answers, and any method but the usual."""
@@ -58,18 +60,19 @@ class Envelope:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        call = _Call(scope, receive, send)
+        call = _Call(scope, receive, send, self._large)
         with structlog.contextvars.bound_contextvars(request_id=call.request_id):
             try:
                 await self._answer(call)
             finally:
-                call.account()
+                call.end()
 
     async def _answer(self, call: _Call) -> None:
         answer: Response
@@ -94,9 +97,12 @@ class Envelope:
 class _Call:
     """One request under way."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, large: asyncio.Semaphore
+    ) -> None:
         self.scope = scope
         self._receive, self._send = receive, send
+        self._large, self._is_large = large, False
         self._began = time.perf_counter()
         given = Headers(scope=scope)
         sent_id = given.get(REQUEST_ID, "")
@@ -121,6 +127,9 @@ class _Call:
             message = await self._receive()
             self._received += len(message.get("body", b""))
             if self._received <= limit:
+                if self._received > MAX_BODY and not self._is_large:
+                    await self._large.acquire()
+                    self._is_large = True
                 return message
         raise HTTPException(413, f"The body has more than {limit} bytes.")
 
@@ -143,7 +152,13 @@ class _Call:
             return _API_POLICY
         return _DOCS_POLICY if self.scope["path"].startswith("/docs") else _PAGE_POLICY
 
-    def account(self) -> None:
+    def end(self) -> None:
+        """Give back what the request held, and account for it."""
+        if self._is_large:
+            self._large.release()
+        self._account()
+
+    def _account(self) -> None:
         """Write the request into the log and the figures: nothing that its sender could choose."""
         seconds = time.perf_counter() - self._began
         route = getattr(self.scope.get("route"), "path", UNMATCHED)

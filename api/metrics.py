@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import APIRouter, Response
 from prometheus_client import (
@@ -25,6 +28,8 @@ from solver.slots import SlotPage
 
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Where several processes of one service put their figures together; the library's variable."""
+LOOK_SECONDS = 1.0
+"""How often a process looks at its connections, so that any other can tell of them."""
 
 REQUESTS = Histogram(
     "slotwright_request_seconds",
@@ -69,17 +74,42 @@ router = APIRouter(tags=["health"])
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(context: ContextDependency) -> Response:
-    """Tell what has been measured since the service began."""
-    see_pool(context.engine)
+    """Tell what all processes have measured since the service began."""
+    _see_pool(context.engine)
     registry = REGISTRY
-    if SHARED_DIRECTORY in os.environ:
+    if directory := os.environ.get(SHARED_DIRECTORY):
+        _forget_the_dead(Path(directory))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def see_pool(engine: AsyncEngine) -> None:
-    """Measure how many connections there are."""
+def _forget_the_dead(directory: Path) -> None:
+    """Leave out what processes have now that are gone; what they counted stays."""
+    for path in directory.glob("gauge_live*_*.db"):
+        try:
+            os.kill(int(path.stem.rpartition("_")[2]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def watching(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Measure, while the block lasts, how many connections there are."""
+
+    async def watch() -> None:
+        while True:
+            _see_pool(engine)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _see_pool(engine: AsyncEngine) -> None:
     pool = engine.pool
     if isinstance(pool, QueuePool):
         POOL.labels("in_use").set(pool.checkedout())

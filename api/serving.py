@@ -85,7 +85,9 @@ def _shared_figures(workers: int) -> Iterator[None]:
     if workers == 1:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="slotwright-figures-") as directory:
+    memory = Path("/dev/shm")  # noqa: S108 - a page that a full disk has no room for kills a writer
+    home = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="slotwright-figures-", dir=home) as directory:
         os.environ[SHARED_DIRECTORY] = directory
         yield
 

@@ -85,7 +85,8 @@ async def create(
     request: Request, context: ContextDependency, writer: WriterDependency
 ) -> Response:
     """Check the run against the clinic and queue it; the schema is at ``/what-if/schema``."""
-    document = parse_run_document(await request.body(), is_yaml=is_yaml(request))
+    body = await request.body()
+    document = await asyncio.to_thread(parse_run_document, body, is_yaml=is_yaml(request))
     clinic, now = await _clinic(context, document)
     run = await asyncio.to_thread(parse_run, document, clinic, now)
 

@@ -10,6 +10,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -30,6 +31,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.nodes import MappingNode
 
 from solver.clinic import (
     DAY_MINUTES,
@@ -52,7 +55,15 @@ from solver.timeline import format_time, parse_time
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
 MAX_CAP = 100_000
 MAX_VALUES = 2_000_000
-"""In one YAML document, each alias counted as what it stands for."""
+"""In one document, each alias of YAML counted as what it stands for."""
+MAX_OBJECTS = 250_000
+"""In one document: rows, and what is in them."""
+MAX_YAML = 2 * 1024 * 1024
+"""Bytes of a YAML document, which takes a thousand times as long to read as JSON."""
+MAX_FAULTS = 1000
+"""That are named of one document."""
+FIRST_ROWS = 100
+"""Of each list, whose faults are named where the document has too many."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
@@ -421,16 +432,43 @@ def parse_clinic_file(
         With every fault found.
     """
     value = parse_document(document, is_yaml=is_yaml, error=InvalidClinicFileError)
-    faults: dict[str, Fault] = {}
-    try:
-        file = ClinicFile.model_validate(value)
-    except ValidationError as error:
-        faults = {fault.path: fault for fault in faults_of(error)}
-    for fault in _reference_faults(value, known or {}):
+    file, found = validate(ClinicFile, value)
+    faults = {fault.path: fault for fault in found}
+    for fault in islice(_reference_faults(value, known or {}), MAX_FAULTS):
         faults.setdefault(fault.path, fault)
-    if faults:
+    if file is None or faults:
         raise InvalidClinicFileError(list(faults.values()))
     return file
+
+
+def validate[Model: BaseModel](
+    kind: type[Model], value: object, tags: frozenset[str] = frozenset()
+) -> tuple[Model | None, list[Fault]]:
+    """Return a parsed document as `kind`, or else its faults; of too many, its first rows'.
+
+    `tags` are those of :func:`faults_of`.
+    """
+    try:
+        return kind.model_validate(value), []
+    except ValidationError as error:
+        count = error.error_count()
+        if count <= MAX_FAULTS:
+            return None, faults_of(error, tags=tags)
+    named: list[Fault] = []
+    try:
+        kind.model_validate(_beginning(value))
+    except ValidationError as error:
+        named = faults_of(error, tags=tags)[:MAX_FAULTS]
+    return None, [*named, Fault("document", f"has {count} faults, of which not all are named")]
+
+
+def _beginning(value: object, depth: int = 5) -> object:
+    """Return the first rows of every list in a document."""
+    if isinstance(value, dict) and depth:
+        return {key: _beginning(each, depth - 1) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_beginning(each, depth - 1) for each in value[:FIRST_ROWS]] if depth else []
+    return value
 
 
 def json_schema() -> dict[str, Any]:
@@ -467,11 +505,20 @@ def format_path(parts: list[str | int]) -> str:
 
 
 def parse_document(document: bytes, *, is_yaml: bool, error: type[InvalidFileError]) -> object:
-    """Read JSON or YAML; what is neither is raised as `error`, naming line and column."""
+    """Read JSON or YAML; what is neither is raised as `error`, naming line and column.
+
+    So is what would take more memory or time than a clinic has use for.
+    """
     return _parse_yaml(document, error) if is_yaml else _parse_json(document, error)
 
 
 def _parse_json(document: bytes, invalid: type[InvalidFileError]) -> object:
+    # counted before it is parsed: what a few bytes say may take a hundred in memory
+    values = document.count(b",") + document.count(b"[") + document.count(b"{")
+    if values > MAX_VALUES or document.count(b"{") > MAX_OBJECTS:
+        raise invalid(
+            [Fault("document", f"has more than {MAX_VALUES} values or {MAX_OBJECTS} objects")]
+        )
     try:
         return orjson.loads(document)
     except orjson.JSONDecodeError as error:
@@ -481,8 +528,12 @@ def _parse_json(document: bytes, invalid: type[InvalidFileError]) -> object:
 
 
 def _parse_yaml(document: bytes, invalid: type[InvalidFileError]) -> object:
+    if len(document) > MAX_YAML:
+        raise invalid([Fault("document", f"more than {MAX_YAML} bytes are taken as JSON only")])
     try:
-        value = YAML(typ="safe", pure=True).load(document.decode())
+        reader = YAML(typ="safe", pure=True)
+        reader.Constructor = _Constructor
+        value = reader.load(document.decode())
         _require_bounded(value)
         orjson.dumps(value)  # what JSON cannot say, no field takes
     except Exception as error:  # scalars that cannot be built raise whatever building raised
@@ -491,6 +542,16 @@ def _parse_yaml(document: bytes, invalid: type[InvalidFileError]) -> object:
         problem = getattr(error, "problem", None) or "cannot be read"
         raise invalid([Fault(place, f"not YAML: {problem}")]) from None
     return value
+
+
+class _Constructor(SafeConstructor):
+    """Builds what YAML 1.2 knows, and so no merge keys: each can double what it merges."""
+
+    def flatten_mapping(self, node: MappingNode) -> None:
+        """Refuse a mapping with a merge key."""
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise ConstructorError(None, None, "merge keys (<<) are not taken", key.start_mark)
 
 
 def _require_bounded(value: object) -> None:

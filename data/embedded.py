@@ -38,6 +38,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.01
 WATCH_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 8.0
+"""Between two tries to start a server that does not come up, on a full disk say."""
 LONGEST_SOCKET_PATH = 80
 """Socket paths are limited to about 100 bytes; a longer directory is reached by a short link."""
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")
@@ -198,16 +200,32 @@ class EmbeddedPostgres:
 
     def _watch(self) -> None:
         """Start a server again that died, and take one over whose owner did."""
-        while not self._is_over.wait(WATCH_SECONDS):
+        pause = WATCH_SECONDS
+        while not self._is_over.wait(pause):
             with self._changing:
                 is_running = self._process is not None and self._process.poll() is None
                 if is_running or not self._is_wanted or not self._become_owner():
-                    continue
-                _log.warning("the embedded PostgreSQL is gone; starting it again")
-                try:
-                    self._start_own()
-                except (EmbeddedPostgresError, OSError) as error:
-                    _log.warning("the embedded PostgreSQL does not start: %s", error)
+                    pause = WATCH_SECONDS
+                else:
+                    pause = self._start_again(pause)
+
+    def _start_again(self, pause: float) -> float:
+        """Try to start the server; return the pause before the next look, twice `pause` if in vain.
+
+        One warning tells that it is gone, one why it does not start, and one that it is back.
+        """
+        is_first = pause == WATCH_SECONDS
+        if is_first:
+            _log.warning("the embedded PostgreSQL is gone; starting it again")
+        try:
+            self._start_own()
+        except (EmbeddedPostgresError, OSError) as error:
+            if is_first:
+                _log.warning("the embedded PostgreSQL does not start, it is tried on: %s", error)
+            return min(2 * pause, LONGEST_PAUSE_SECONDS)
+        if not is_first:
+            _log.warning("the embedded PostgreSQL is back")
+        return WATCH_SECONDS
 
     # Starting
 

@@ -6,6 +6,7 @@ from importlib.resources import as_file, files
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -15,6 +16,10 @@ POOL_TIMEOUT_SECONDS = 5
 LOCK_TIMEOUT = "4s"
 STATEMENT_TIMEOUT = "10s"
 IDLE_IN_TRANSACTION_TIMEOUT = "5s"
+
+
+class NewerSchemaError(RuntimeError):
+    """The schema is not one that this version knows."""
 
 
 def create_engine(url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
@@ -44,7 +49,13 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
 
 
 async def migrate(engine: AsyncEngine) -> None:
-    """Bring the schema to the newest version; several processes at once do it one by one."""
+    """Bring the schema to the newest version; several processes at once do it one by one.
+
+    Raises
+    ------
+    NewerSchemaError
+        When a newer version has been at work on the database.
+    """
     async with engine.begin() as connection:
         await connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
         await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
@@ -57,4 +68,10 @@ def _upgrade(connection: Connection) -> None:
         config = Config()
         config.set_main_option("script_location", str(scripts))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise NewerSchemaError(
+                "the database's schema is that of a newer version; run that one, or restore a "
+                "dump from before it"
+            ) from error

@@ -46,9 +46,9 @@ from data.clinic_file import (
     StartTime,
     Strict,
     Weekday,
-    faults_of,
     is_yaml,
     parse_document,
+    validate,
 )
 from solver.clinic import DAY_MINUTES, Clinic, InvalidClinicError, OverbookingRule, Provider, Room
 from solver.problem import MAX_DAYS, MAX_PRIORITY, MAX_REQUESTS, Request
@@ -539,11 +539,10 @@ def parse_run(value: object, clinic: Clinic, now: dt.datetime) -> Run:
     InvalidRunFileError
         With every fault found, also those that only show when the changes are applied to `clinic`.
     """
-    try:
-        file = RunFile.model_validate(value)
-    except ValidationError as error:
-        raise InvalidRunFileError(faults_of(error, tags=_OPS)) from None
-    found = [*_own_faults(file)]
+    file, found = validate(RunFile, value, _OPS)
+    if file is None:
+        raise InvalidRunFileError(found)
+    found += _own_faults(file)
     if not found:
         run = file.to_run()
         found += [Fault(error.field, error.message) for error in faults(clinic, run, now)]

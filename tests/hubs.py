@@ -46,6 +46,7 @@ class TestHub:
     """A server that notes the events that it is sent, and answers as it is told to."""
 
     __test__ = False
+    server: asyncio.Server
 
     def __init__(self, answer: Answerer) -> None:
         self.answer = answer
@@ -92,7 +93,7 @@ class TestHub:
 async def hub(answer: Answerer = OK, port: int = 0) -> AsyncIterator[TestHub]:
     """A hub on a port of its own, or on the one given."""
     served = TestHub(answer)
-    server = await asyncio.start_server(served.serve, "127.0.0.1", port)
+    server = served.server = await asyncio.start_server(served.serve, "127.0.0.1", port)
     served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/events"
     try:
         yield served

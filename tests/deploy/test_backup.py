@@ -41,7 +41,7 @@ class Database:
     def __init__(self, root: Path) -> None:
         self.cluster, self.backups, self.programs = root / "data", root / "backups", root / "lib"
         shutil.copytree(DEPLOY / "postgres", self.programs)
-        for directory in (self.cluster, self.backups, self.backups / "wal"):
+        for directory in (self.cluster, self.backups, self.backups / "wal", self.backups / "dump"):
             directory.mkdir()
         user = _User.of_this_process()
         self._as = (
@@ -149,3 +149,23 @@ def test_back_to_a_moment_between_two_writes(database: Database) -> None:
     database.run("restore-point", base)
     with database.running():  # all that was archived: the history that was left is not followed
         assert "kept" in database.sql("SELECT string_agg(entry, ' ') FROM book")
+
+
+def test_a_dump_comes_back_whole_or_not_at_all(database: Database) -> None:
+    with database.running():
+        database.run("createdb", "slotwright")
+        in_it = ["psql", "-v", "ON_ERROR_STOP=1", "-d", "slotwright", "-Atc"]
+        database.run(*in_it, "CREATE TABLE book (entry text); INSERT INTO book VALUES ('kept')")
+        dump = Path(database.run("backup-dump", "before"))
+        assert dump == database.backups / "dump" / "before.dump"
+        database.run(*in_it, "INSERT INTO book VALUES ('lost')")
+        broken = dump.with_name("broken.dump")
+        broken.write_bytes(dump.read_bytes()[:-20])
+        with pytest.raises(AssertionError, match="pg_restore: error"):
+            database.run("restore-dump", str(broken))
+        entries = "SELECT string_agg(entry, ' ') FROM book"
+        assert database.run(*in_it, entries) == "kept lost"
+        for _ in range(2):
+            database.run("restore-dump", str(dump))
+            assert database.run(*in_it, entries) == "kept"
+        assert list(dump.parent.glob("*.part")) == []

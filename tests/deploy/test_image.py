@@ -119,7 +119,7 @@ def test_the_service_on_a_read_only_file_system(image: Path) -> None:
     )
     healthy = [image / "slotwright" / "bin" / "python", "-c", check]
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while (
             subprocess.run(healthy, env=environment, capture_output=True, check=False).returncode
             != 0

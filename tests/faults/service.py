@@ -15,23 +15,27 @@ SLOTWRIGHT = [sys.executable, "-c", "from api.cli import main; main()"]
 
 
 @contextlib.contextmanager
-def service(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A `serve` or `demo` process that answers, and its address."""
+def service(
+    *arguments: str, log: Path | None = None, **environment: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A `serve` or `demo` process that answers, and its address; `log` is where it logs to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [*SLOTWRIGHT, *arguments, "--port", str(port)],
-        stdout=subprocess.PIPE,
-        env={
-            **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
-            "SLOTWRIGHT_RATE_LIMITS": "off",
-            **environment,
-        },
-    )
+    with contextlib.nullcontext() if log is None else log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*SLOTWRIGHT, *arguments, "--port", str(port)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={
+                **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+                "SLOTWRIGHT_RATE_LIMITS": "off",
+                **environment,
+            },
+        )
     base = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not is_ready(base):
             assert process.poll() is None
             assert time.monotonic() < deadline
@@ -64,3 +68,11 @@ def wait_until_gone(directory: Path) -> None:
     while servers_of(directory):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def postmaster_of(directory: Path) -> int | None:
+    """The process id in the server's own pid file."""
+    try:
+        return int((directory / "postgres/cluster/postmaster.pid").read_text().split()[0])
+    except (OSError, IndexError, ValueError):
+        return None

@@ -20,7 +20,7 @@ from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
 from tests.clinics import PROVIDER, TYPE, coming_monday, order, small_clinic
 from tests.crossing import left_open
-from tests.faults.service import service
+from tests.faults.service import postmaster_of, service
 
 MONDAY = coming_monday()
 STARTS = [f"{hour:02d}:{minute:02d}" for hour in range(8, 18) for minute in (0, 15, 30, 45)]
@@ -133,14 +133,6 @@ async def test_a_service_that_joined_takes_the_database_over(tmp_path: Path) -> 
                 await until_ready(client)
                 answer = await client.post("/bookings", json=order(MONDAY, "09:00"))
                 assert answer.status_code == 201
-
-
-def postmaster_of(directory: Path) -> int | None:
-    """The process id in the server's own pid file."""
-    try:
-        return int((directory / "postgres/cluster/postmaster.pid").read_text().split()[0])
-    except (OSError, IndexError, ValueError):
-        return None
 
 
 async def test_a_backend_killed_in_a_query(database: EmbeddedPostgres, admin: AsyncEngine) -> None:

@@ -23,7 +23,7 @@ from data.stats import CALCULATOR
 from data.transfer import import_document
 from tests.clinics import booking, coming_monday, order, small_clinic
 from tests.faults.service import service
-from tests.hubs import hangs, hub
+from tests.hubs import drips, hangs, hub, says
 from tests.strategies import uid
 
 MONDAY = coming_monday()
@@ -112,6 +112,53 @@ async def test_events_outlive_a_service_that_is_killed(
     assert created == {answer.json()["id"] for answer in booked}
     of_first = [e["type"] for e in events if e["booking_id"] == first]
     assert of_first == ["booking.created", "booking.checked_in"]
+
+
+async def test_a_service_serves_whatever_its_hub_does(
+    database: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+
+    async def failures(number: int) -> list[dict[str, Any]]:
+        async with asyncio.timeout(60):
+            while True:
+                lines = [orjson.loads(line) for line in log.read_bytes().split(b"\n")[:-1]]
+                found = [line for line in lines if line["event"] == "hub_failed"]
+                if len(found) >= number:
+                    return found
+                await asyncio.sleep(0.05)  # between two looks
+
+    async with hub() as other, hub() as misbehaving:
+        redirects = says(f"307 Elsewhere\r\nLocation: {other.url}")
+        kinds = [hangs, drips, says("500 Broken"), redirects]
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            await kinds[len(misbehaving.bodies) - 1](writer)
+
+        misbehaving.answer = answer
+        environment = {"DATABASE_URL": database.url, "SLOTWRIGHT_HUB_URL": misbehaving.url}
+        with service("serve", log=log, **environment) as (_, base):
+            async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+                await client.post("/clinic/import", json=small_clinic())
+
+                async def book(start: str, day: dt.date = MONDAY) -> None:
+                    body = order(day, start, patient_ref=start)
+                    assert (await client.post("/bookings", json=body)).status_code == 201
+
+                for number, start in enumerate(["09:00", "09:45", "10:30", "11:15"], start=1):
+                    await book(start)
+                    await misbehaving.heard(number)
+                seen = await failures(4)
+                misbehaving.server.close()
+                await book("09:00", MONDAY + dt.timedelta(days=7))
+                seen = await failures(5)
+    reasons = ["ConnectError", "TimeoutError", "TimeoutError", "status 307", "status 500"]
+    assert sorted(line["reason"] for line in seen) == reasons
+    sent = {event["id"] for event in misbehaving.events}
+    assert len(sent) == 4
+    assert sent < {line["event_id"] for line in seen}
+    assert {line["level"] for line in seen} == {"warning"}
+    assert other.bodies == []
 
 
 async def test_many_processes_do_each_hours_work_once(
