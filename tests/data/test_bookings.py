@@ -325,6 +325,17 @@ async def test_a_room_found_taken_is_let_go_before_the_next_is_tried(engine: Asy
     assert str(row.room_id) == uid(2, 1)
 
 
+async def test_a_room_that_is_gone_by_then_is_not_insisted_on(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+
+    async def remove(connection: AsyncConnection) -> None:
+        await hold_clinic(connection)
+        await connection.execute(text("DELETE FROM rooms WHERE id = :key"), {"key": uid(2, 0)})
+
+    row, *_ = await behind(engine, remove, Wish("09:00", room=None).book)
+    assert str(row.room_id) == uid(2, 1)
+
+
 # One booking, changed by two
 
 

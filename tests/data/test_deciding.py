@@ -111,7 +111,7 @@ def test_many_at_once_are_decided_as_one_after_another(case: tuple[Clinic, list[
     for number, (wish, outcome) in enumerate(zip(wanted, outcomes, strict=True)):
         expected: Seen | Exception
         try:
-            expected = wish.decide(clinic.with_bookings(book), room_id=wish.place.room_id)
+            expected = wish.decide(clinic.with_bookings(book))
         except (RequestError, DateOutOfRangeError) as error:
             expected = error
         else:
@@ -169,7 +169,7 @@ def wish(start: int, room: int | None = None, patient: str | None = "Bo", **chan
 
 
 def decide(wanted: Wish, clinic: Clinic | None = None, **changes: Any) -> Seen:
-    return wanted.decide(clinic or open_clinic(), room_id=wanted.place.room_id, **changes)
+    return wanted.decide(clinic or open_clinic(), **changes)
 
 
 def test_without_a_room_the_best_is_taken_or_the_one_before_or_one_that_is_not_refused() -> None:
