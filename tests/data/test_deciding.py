@@ -3,6 +3,7 @@
 import datetime as dt
 from dataclasses import replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -283,7 +284,8 @@ SUNDAY = MONDAY - dt.timedelta(days=1)
         (600, [MONDAY], [MONDAY]),
         (1410, [MONDAY, TUESDAY], [MONDAY, TUESDAY]),
         (1400, [MONDAY, TUESDAY], [MONDAY]),  # the room is free again at midnight
-        (1390, [MONDAY], [MONDAY]),
+        (1390, [MONDAY, TUESDAY], [MONDAY]),  # the provider a minute later
+        (1380, [MONDAY], [MONDAY]),
         (0, [SUNDAY, MONDAY], [MONDAY]),
         (10, [SUNDAY, MONDAY], [MONDAY]),
         (20, [MONDAY], [MONDAY]),
@@ -295,7 +297,7 @@ def test_the_days_to_lock_are_those_that_are_touched(
     clinic = open_clinic(
         grid_minutes=10,
         providers=(
-            Provider(uid(1, 0), "P0", buffer_before=20, buffer_after=20),
+            Provider(uid(1, 0), "P0", buffer_before=20, buffer_after=21),
             Provider(uid(1, 1), "P1"),
         ),
         rooms=(Room(uid(2, 0), "R0", turnover_minutes=10),),
@@ -319,3 +321,40 @@ def test_a_place_is_won_beside_those_won_before_it_alone() -> None:
     assert [isinstance(each, Seen) for each in outcomes] == [True, False, False]
     reasons = [o.extra["reasons"] for o in outcomes if isinstance(o, SlotUnavailableError)]
     assert reasons == [["ROOM_BUSY", "PROVIDER_BUSY"], ["PROVIDER_BUSY"]]
+
+
+def capped(clinic: Clinic) -> Clinic:
+    kind, *others = clinic.appointment_types
+    return replace(clinic, appointment_types=(replace(kind, daily_cap=1), *others))
+
+
+def one_room(clinic: Clinic) -> Clinic:
+    return replace(clinic, rooms=clinic.rooms[:1], bookings=())
+
+
+@pytest.mark.parametrize(
+    ("second", "clinic", "told"),
+    [
+        (wish(555, 1), open_clinic(), ["PROVIDER_BUSY"]),
+        (wish(555, 0, provider_id=uid(1, 1)), open_clinic(), ["ROOM_BUSY"]),
+        (wish(555, provider_id=uid(1, 1)), one_room(open_clinic()), ["ROOM_BUSY"]),
+        (wish(720, 1, provider_id=uid(1, 1)), capped(open_clinic()), ["TYPE_DAILY_CAP"]),
+        (wish(555, 1, "Cy", provider_id=uid(1, 1)), open_clinic(), "won 0"),
+    ],
+)
+def test_what_the_one_before_has_just_won_counts(second: Wish, clinic: Clinic, told: Any) -> None:
+    first = wish(540, 0, "Cy")
+    assert isinstance(decide(second, clinic), Seen)
+    won, lost = decide_in_turn(clinic, [first, second])
+    assert isinstance(won, Seen)
+    assert isinstance(lost, RequestError)
+    assert list(lost.extra.values()) == [told]
+
+
+def test_each_has_its_own_moment() -> None:
+    """At half past midnight a place at a quarter past is gone."""
+    later = replace(POLICY, now=dt.datetime(2027, 3, 1, 0, 30, tzinfo=ZoneInfo("Europe/Berlin")))
+    pair = [wish(15, 0), replace(wish(15, 1, provider_id=uid(1, 1)), policy=later)]
+    for one, other in (pair, pair[::-1]):
+        outcomes = list(decide_in_turn(open_clinic(), [one, other]))
+        assert [isinstance(o, Seen) for o in outcomes] == [one is pair[0], other is pair[0]]
