@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data import bookings, catalogue
+from data import bookings, catalogue, deciding
 from data.audit import history
 from data.bookings import Details, Found, Order
 from data.catalogue import RESOURCES
@@ -30,6 +30,7 @@ from data.snapshot import BOOKINGS
 from data.transaction import DayKey, hold_clinic, lock_days, run
 from data.transfer import ImportReport, import_document
 from solver.checker import Violation
+from solver.clinic import Room
 from solver.objective import DEFAULT_WEIGHTS
 from solver.timeline import parse_time
 from tests.clinics import TYPE, booking, coming_monday, small_clinic
@@ -338,6 +339,16 @@ async def test_a_room_that_is_gone_by_then_is_not_insisted_on(engine: AsyncEngin
 
     row, *_ = await behind(engine, remove, Wish("09:00", room=None).book)
     assert str(row.room_id) == uid(2, 1)
+
+
+async def test_a_look_is_for_the_rooms_that_may_be_taken(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+    wish = deciding.Wish(Wish("09:00", room=None).place, POLICY, None, False)
+    async with engine.connect() as connection:
+        anywhere = await wish.look(connection)
+        there = await wish.look(connection, room=Room(uid(2, 1), "R1"))
+        elsewhere = await wish.look(connection, refused=frozenset({uid(2, 0)}))
+    assert [look.slot.room.name for look in (anywhere, there, elsewhere)] == ["R0", "R1", "R1"]
 
 
 # One booking, changed by two
