@@ -251,9 +251,9 @@ def test_a_refusal_says_why_and_what_to_do(wanted: Wish, told: str, extra: dict[
 )
 def test_a_patient_is_in_one_place_from_the_start_to_the_end(start: int, conflicts: bool) -> None:
     clinic = open_clinic(grid_minutes=5)
-    outcome, *_ = decide_in_turn(clinic, [wish(start, patient="Ada")])
+    outcome, *_ = decide_in_turn(clinic, [wish(start, 0, "Ada")])
     assert isinstance(outcome, Seen) is not conflicts
-    (seen,) = decide_in_turn(clinic, [wish(start, patient="Ada", aside=frozenset({uid(5, 0)}))])
+    (seen,) = decide_in_turn(clinic, [wish(start, 0, "Ada", aside=frozenset({uid(5, 0)}))])
     assert isinstance(seen, Seen)
 
 
@@ -344,11 +344,26 @@ def one_room(clinic: Clinic) -> Clinic:
 )
 def test_what_the_one_before_has_just_won_counts(second: Wish, clinic: Clinic, told: Any) -> None:
     first = wish(540, 0, "Cy")
+    between = wish(1200, 0, "Dee", provider_id=uid(1, 1), appointment_type_id=uid(3, 1))
     assert isinstance(decide(second, clinic), Seen)
-    won, lost = decide_in_turn(clinic, [first, second])
-    assert isinstance(won, Seen)
-    assert isinstance(lost, RequestError)
-    assert list(lost.extra.values()) == [told]
+    for wanted in ([first, second], [first, between, second]):
+        *won, lost = decide_in_turn(clinic, wanted)
+        assert all(isinstance(each, Seen) for each in won)
+        assert isinstance(lost, RequestError)
+        assert list(lost.extra.values()) == [told]
+
+
+@pytest.mark.parametrize(
+    ("before", "start"), [((SUNDAY, 1410), 0), ((TUESDAY, 0), 1410), ((MONDAY, 600), 630)]
+)
+def test_what_stands_on_the_days_beside_counts(before: tuple[dt.date, int], start: int) -> None:
+    standing = Booking(uid(5, 1), uid(1, 0), uid(2, 1), uid(3, 0), *before)
+    late = tuple(Availability(0, 1440, uid(1, 0), weekday=day) for day in (7, 1, 2))
+    providers = (Provider(uid(1, 0), "P0", buffer_after=15), Provider(uid(1, 1), "P1"))
+    clinic = open_clinic(providers=providers, availability=late, bookings=(standing,))
+    (outcome,) = decide_in_turn(clinic, [wish(start, 0)])
+    assert isinstance(outcome, SlotUnavailableError)
+    assert outcome.extra == {"reasons": ["PROVIDER_BUSY"]}
 
 
 def test_each_has_its_own_moment() -> None:

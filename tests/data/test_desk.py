@@ -125,6 +125,24 @@ async def test_orders_that_come_meanwhile_go_together_into_the_next_transaction(
     assert await sizes(engine) == [1, 1, 3]
 
 
+async def test_more_than_one_transaction_holds_wait_their_turn(
+    engine: AsyncEngine, desk: Desk, listener: Listener
+) -> None:
+    async with left_open(engine) as other:
+        await lock_days(other, [("provider", PROVIDER, MONDAY)])
+        early = [asyncio.create_task(desk.book(order(30 * n))) for n in range(LARGEST + 2)]
+        await until_stuck(engine, early[0])
+        late = [asyncio.create_task(desk.book(order(30 * n))) for n in range(LARGEST, LARGEST + 4)]
+        await asyncio.sleep(0)  # they have joined the queue
+    rows = [row for row, *_ in await asyncio.gather(*early)]
+    lost, lost_too, *last = await asyncio.gather(*late, return_exceptions=True)
+    assert isinstance(lost, SlotUnavailableError)
+    assert isinstance(lost_too, SlotUnavailableError)
+    ids = [row.id for row in (*rows, *(each[0] for each in last if isinstance(each, tuple)))]
+    assert listener.after == [ids[:LARGEST], ids[LARGEST:]]
+    assert len(ids) == LARGEST + 4
+
+
 async def test_who_has_gone_keeps_nobody_waiting(engine: AsyncEngine, desk: Desk) -> None:
     async with left_open(engine) as other:
         await lock_days(other, [("provider", PROVIDER, MONDAY)])
