@@ -373,3 +373,16 @@ def test_each_has_its_own_moment() -> None:
     for one, other in (pair, pair[::-1]):
         outcomes = list(decide_in_turn(open_clinic(), [one, other]))
         assert [isinstance(o, Seen) for o in outcomes] == [one is pair[0], other is pair[0]]
+
+
+def test_the_hours_of_rooms_and_the_rules_of_providers_count() -> None:
+    closed = Availability(540, 600, room_id=uid(2, 0), weekday=1, kind="closed")
+    opened = Availability(0, 1440, uid(1, 0), weekday=1)
+    (outcome,) = decide_in_turn(open_clinic(availability=(opened, closed)), [wish(570, 0)])
+    assert isinstance(outcome, SlotUnavailableError)
+    for provider in (None, uid(1, 0), uid(1, 1)):
+        rule = OverbookingRule(uid(4, 0), provider_id=provider, max_per_day=1)
+        clinic = open_clinic(overbooking_rules=(rule,))
+        beside_ada = wish(615, 0, provider_id=uid(1, 1), accept_overbooked=True)
+        (outcome,) = decide_in_turn(clinic, [beside_ada])
+        assert isinstance(outcome, Seen) is (provider != uid(1, 0))
