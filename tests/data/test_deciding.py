@@ -335,6 +335,7 @@ def one_room(clinic: Clinic) -> Clinic:
 @pytest.mark.parametrize(
     ("second", "clinic", "told"),
     [
+        (wish(555, 0), open_clinic(), ["ROOM_BUSY", "PROVIDER_BUSY"]),
         (wish(555, 1), open_clinic(), ["PROVIDER_BUSY"]),
         (wish(555, 0, provider_id=uid(1, 1)), open_clinic(), ["ROOM_BUSY"]),
         (wish(555, provider_id=uid(1, 1)), one_room(open_clinic()), ["ROOM_BUSY"]),
@@ -344,7 +345,9 @@ def one_room(clinic: Clinic) -> Clinic:
 )
 def test_what_the_one_before_has_just_won_counts(second: Wish, clinic: Clinic, told: Any) -> None:
     first = wish(540, 0, "Cy")
-    between = wish(1200, 0, "Dee", provider_id=uid(1, 1), appointment_type_id=uid(3, 1))
+    between = wish(
+        1200, len(clinic.rooms) - 1, "Dee", provider_id=uid(1, 1), appointment_type_id=uid(3, 1)
+    )
     assert isinstance(decide(second, clinic), Seen)
     for wanted in ([first, second], [first, between, second]):
         *won, lost = decide_in_turn(clinic, wanted)
