@@ -732,6 +732,29 @@ async def test_holds_that_ran_out_are_released_where_they_are_in_the_way(
     assert released == {keys["provider"], keys["room"]}
 
 
+@pytest.mark.parametrize("action", ["reschedule", "swap"])
+async def test_a_booking_moves_to_where_a_hold_ran_out(engine: AsyncEngine, action: str) -> None:
+    await bring_in(engine, clinic(appointment_types={"duration_minutes": 60}))
+    short = uid(3, 1)
+    a, *_ = await run(engine, Wish("11:00", patient="Ada").book)
+    b, *_ = await run(engine, Wish("09:00", 1, 1, patient="Bo", kind=short).book)
+    there = Wish("09:30", 1, 1, kind=short)
+    hold, *_ = await run(engine, there.hold)
+    moved = swap(str(a.id), str(b.id)) if action == "swap" else reschedule(str(b.id), "09:30")
+    if action == "swap":
+        assert not await is_possible(engine, moved)
+    async with engine.begin() as connection:
+        over = text("UPDATE bookings SET expires_at = now() WHERE id = :key")
+        await connection.execute(over, {"key": hold.id})
+    await run(engine, moved)
+    row, *_ = await bookings.get(engine, str(hold.id))
+    assert (row.status, row.expires_at) == ("cancelled", None)
+    assert await entries(engine, str(hold.id)) == [
+        ("anonymous", "hold", None, ("held", 1)),
+        ("expiry", "expire", None, ("cancelled", 2)),
+    ]
+
+
 async def test_orders_together_find_places_of_holds_that_ran_out(engine: AsyncEngine) -> None:
     await bring_in(engine, clinic())
     for wish in (Wish("09:00"), Wish("10:00", 1, 1)):
