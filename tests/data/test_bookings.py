@@ -422,6 +422,15 @@ async def test_two_moves_of_one_booking_leave_it_where_the_last_one_put_it(
     assert (after.version, after.start_minute) == (3, parse_time("11:00"))
 
 
+async def test_a_change_of_one_booking_keeps_no_other_waiting(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+    a, *_ = await run(engine, Wish("09:00").book)
+    b, *_ = await run(engine, Wish("14:00").book)
+    async with left_open(engine) as connection:
+        await move(str(a.id), "cancel")(connection)
+        await run(engine, move(str(b.id), "cancel"))
+
+
 # Edits of the clinic
 
 
