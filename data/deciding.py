@@ -79,7 +79,7 @@ class Wish:
         beside: tuple[Booking, ...] = (),
         certify: bool = False,
     ) -> Seen:
-        """Read the rows and decide as the book stands, in `room` if given.
+        """Read the rows and decide as the book stands, with no room but `room` if given.
 
         Rooms `refused` are left out; bookings `beside` count as though they were there. Without
         `certify` only the masks decide: what they refuse is refused for good.
@@ -88,25 +88,19 @@ class Wish:
         if self.aside or beside:
             standing = (b for b in clinic.bookings if b.id not in self.aside)
             clinic = clinic.with_bookings([*standing, *beside])
-        room_id = self.place.room_id if room is None else room.id
-        return self.decide(clinic, room_id=room_id, refused=refused, certify=certify)
+        return self.decide(clinic, refused=refused, certify=certify)
 
     def decide(
-        self,
-        clinic: Clinic,
-        *,
-        room_id: str | None,
-        refused: frozenset[str] = frozenset(),
-        certify: bool = True,
+        self, clinic: Clinic, *, refused: frozenset[str] = frozenset(), certify: bool = True
     ) -> Seen:
         """Decide in `clinic`, which holds the rows that matter and only bookings that count."""
-        request = self.request(clinic, room_id)
+        request = self.request(clinic)
         limit = max(1 + len(refused), self.most_rooms(clinic))
         weights = self.policy.weights
         verdict = judge(clinic, request, limit=limit, weights=weights, certify=certify)
         return self.settle(clinic, verdict, refused)
 
-    def request(self, clinic: Clinic, room_id: str | None) -> SlotRequest:
+    def request(self, clinic: Clinic) -> SlotRequest:
         """Return the question that decides on the wish.
 
         Raises
@@ -115,14 +109,14 @@ class Wish:
             When there is no such row or date to ask about.
         """
         place, policy = self.place, self.policy
-        self.rows(clinic, room_id)
+        self.rows(clinic)
         check_date(clinic.settings, place.date, policy.now, policy.horizon_days)
         return SlotRequest(
             place.appointment_type_id,
             place.date,
             policy.now,
             provider_ids=frozenset({place.provider_id}),
-            room_id=room_id,
+            room_id=place.room_id,
             start=place.start,
         )
 
@@ -130,9 +124,7 @@ class Wish:
         """Return how many of the free rooms must be known to choose one."""
         return 1 if self.room_before is None else max(1, len(clinic.rooms))
 
-    def rows(
-        self, clinic: Clinic, room_id: str | None
-    ) -> tuple[AppointmentType, Provider, Room | None]:
+    def rows(self, clinic: Clinic) -> tuple[AppointmentType, Provider, Room | None]:
         """Return the rows that the wish names.
 
         Raises
@@ -143,13 +135,13 @@ class Wish:
         place = self.place
         kind = clinic.type_by_id.get(place.appointment_type_id)
         provider = clinic.provider_by_id.get(place.provider_id)
-        room = None if room_id is None else clinic.room_by_id.get(room_id)
+        room = None if place.room_id is None else clinic.room_by_id.get(place.room_id)
         if kind is None:
             raise NotFoundError(f"There is no appointment type {place.appointment_type_id}.")
         if provider is None:
             raise NotFoundError(f"There is no provider {place.provider_id}.")
-        if room is None and room_id is not None:
-            raise NotFoundError(f"There is no room {room_id}.")
+        if room is None and place.room_id is not None:
+            raise NotFoundError(f"There is no room {place.room_id}.")
         return kind, provider, room
 
     def settle(
@@ -331,7 +323,7 @@ def _decide_each(ledger: Ledger, wishes: Sequence[Wish], certify: bool) -> list[
     requests: dict[int, SlotRequest] = {}
     for number, wish in enumerate(wishes):
         try:
-            requests[number] = wish.request(clinic, wish.place.room_id)
+            requests[number] = wish.request(clinic)
         except (RequestError, DateOutOfRangeError) as error:
             outcomes[number] = error
     verdicts = judge_each(
@@ -361,7 +353,7 @@ def foresee_keys(clinic: Clinic, wishes: Sequence[Wish]) -> set[DayKey]:
     keys: set[DayKey] = set()
     for wish in wishes:
         with suppress(NotFoundError):
-            kind, provider, room = wish.rows(clinic, wish.place.room_id)
+            kind, provider, room = wish.rows(clinic)
             assert room is not None
             place = wish.place
             keys |= _keys(kind, provider, room, (place.date, place.start), wish.patient_ref)

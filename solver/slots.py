@@ -141,9 +141,9 @@ def judge_each(
     clinic: Clinic,
     requests: Sequence[SlotRequest],
     *,
-    limit: int = 1,
-    weights: Weights = DEFAULT_WEIGHTS,
-    certify: bool = True,
+    limit: int,
+    weights: Weights,
+    certify: bool,
 ) -> list[Verdict]:
     """Judge for each request one start of one provider, in the room that it names or in any.
 

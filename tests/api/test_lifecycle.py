@@ -201,6 +201,7 @@ async def test_a_swap_leaves_no_patient_in_two_places(client: httpx.AsyncClient)
     b = await booked(client, "09:30", patient_ref="a", appointment_type_id=long["id"], **there)
     status, refused = await do(client, "/bookings/swap", a=a["id"], b=b["id"])
     assert (status, refused["code"]) == (409, "PATIENT_CONFLICT")
+    assert refused["booking_id"] == a["id"]
 
 
 # States

@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -12,23 +12,28 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data import bookings, catalogue
-from data.bookings import Details, Found
+from data import bookings, catalogue, deciding
+from data.audit import history
+from data.bookings import Details, Found, Order
 from data.catalogue import RESOURCES
 from data.deciding import Place, Policy
 from data.errors import (
+    InvalidFieldError,
     InvalidStateError,
+    NotFoundError,
     PatientConflictError,
     RequestError,
     SlotUnavailableError,
     StaleVersionError,
 )
+from data.snapshot import BOOKINGS
 from data.transaction import DayKey, hold_clinic, lock_days, run
 from data.transfer import ImportReport, import_document
 from solver.checker import Violation
+from solver.clinic import Room
 from solver.objective import DEFAULT_WEIGHTS
 from solver.timeline import parse_time
-from tests.clinics import TYPE, coming_monday, small_clinic
+from tests.clinics import TYPE, booking, coming_monday, small_clinic
 from tests.crossing import left_open, until_stuck
 from tests.strategies import uid
 
@@ -325,6 +330,27 @@ async def test_a_room_found_taken_is_let_go_before_the_next_is_tried(engine: Asy
     assert str(row.room_id) == uid(2, 1)
 
 
+async def test_a_room_that_is_gone_by_then_is_not_insisted_on(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+
+    async def remove(connection: AsyncConnection) -> None:
+        await hold_clinic(connection)
+        await connection.execute(text("DELETE FROM rooms WHERE id = :key"), {"key": uid(2, 0)})
+
+    row, *_ = await behind(engine, remove, Wish("09:00", room=None).book)
+    assert str(row.room_id) == uid(2, 1)
+
+
+async def test_a_look_is_for_the_rooms_that_may_be_taken(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+    wish = deciding.Wish(Wish("09:00", room=None).place, POLICY, None, False)
+    async with engine.connect() as connection:
+        anywhere = await wish.look(connection)
+        there = await wish.look(connection, room=Room(uid(2, 1), "R1"))
+        elsewhere = await wish.look(connection, refused=frozenset({uid(2, 0)}))
+    assert [look.slot.room.name for look in (anywhere, there, elsewhere)] == ["R0", "R1", "R1"]
+
+
 # One booking, changed by two
 
 
@@ -394,6 +420,15 @@ async def test_two_moves_of_one_booking_leave_it_where_the_last_one_put_it(
     key = str(row.id)
     after, *_ = await behind(engine, reschedule(key, "10:00"), reschedule(key, "11:00"))
     assert (after.version, after.start_minute) == (3, parse_time("11:00"))
+
+
+async def test_a_change_of_one_booking_keeps_no_other_waiting(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+    a, *_ = await run(engine, Wish("09:00").book)
+    b, *_ = await run(engine, Wish("14:00").book)
+    async with left_open(engine) as connection:
+        await move(str(a.id), "cancel")(connection)
+        await run(engine, move(str(b.id), "cancel"))
 
 
 # Edits of the clinic
@@ -467,3 +502,289 @@ async def something_to(engine: AsyncEngine, action: str) -> Work:
     row, *_ = await run(engine, Wish("09:00", date=TUESDAY).book)
     other, *_ = await run(engine, Wish("09:00", 1, 1, kind=uid(3, 1)).book)
     return swap(str(row.id), str(other.id))
+
+
+# What is written, what is said
+
+
+EVE = replace(POLICY, actor="Eve")
+
+
+async def entries(engine: AsyncEngine, key: str) -> list[tuple[Any, ...]]:
+    """Actor and action of each entry about a booking; its status and version before and after."""
+
+    def state(row: dict[str, Any] | None) -> tuple[Any, ...] | None:
+        return row and (row["status"], row["version"])
+
+    return [
+        (entry["actor"], entry["action"], state(entry["before"]), state(entry["after"]))
+        for entry in await history(engine, "booking", key)
+    ]
+
+
+def by_eve(function: Callable[..., Awaitable[Any]], *given: Any, **named: Any) -> Work:
+    return lambda connection: function(connection, *given, EVE, **named)
+
+
+async def test_each_write_tells_who_did_what(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+    place, other = Wish("09:00").place, Wish("11:00", 1, 1, TUESDAY).place
+    details = Details("Ada", "first visit")
+
+    async def hold(connection: AsyncConnection) -> Found:
+        return await bookings.hold(connection, place, details, EVE, 7)
+
+    held, zone, minutes = await run(engine, hold)
+    assert (held.status, held.patient_ref, held.notes) == ("held", "Ada", "first visit")
+    assert (zone, minutes) == ("Europe/Berlin", 30)
+    life = held.expires_at - held.created_at
+    assert abs(life - dt.timedelta(minutes=7)) < dt.timedelta(seconds=5)
+    key = str(held.id)
+    found = await run(engine, by_eve(bookings.confirm, key, Details()))
+    assert (found[0].patient_ref, found[0].notes, found[1:]) == ("Ada", "first visit", (zone, 30))
+    assert found[0].expires_at is None
+    moved = await run(
+        engine,
+        by_eve(bookings.reschedule, key, other, version=2, allow_patient_overlap=False),
+    )
+    where = ("provider_id", "room_id", "date", "start_minute", "end_minute", "status", "version")
+    assert [getattr(moved[0], name) for name in where] == [
+        UUID(uid(1, 1)),
+        UUID(uid(2, 1)),
+        TUESDAY,
+        660,
+        690,
+        "booked",
+        3,
+    ]
+    assert moved[1:] == (zone, 30)
+    second, *_ = await run(engine, by_eve(bookings.book, place, Details("Bo")))
+    swapped = await run(engine, by_eve(bookings.swap, key, str(second.id), accept_overbooked=False))
+    assert [(str(row.id), row.date, z, m) for row, z, m in swapped] == [
+        (key, MONDAY, zone, 30),
+        (str(second.id), TUESDAY, zone, 30),
+    ]
+    assert [row.patient_ref for row, *_ in swapped] == ["Ada", "Bo"]
+    for action, status in (("check_in", "checked_in"), ("complete", "completed")):
+        row, *rest = await run(engine, by_eve(bookings.move, key, action))
+        assert (row.status, rest) == (status, [zone, 30])
+    await run(engine, by_eve(bookings.move, str(second.id), "cancel"))
+    assert await entries(engine, key) == [
+        ("Eve", "hold", None, ("held", 1)),
+        ("Eve", "confirm", ("held", 1), ("booked", 2)),
+        ("Eve", "reschedule", ("booked", 2), ("booked", 3)),
+        ("Eve", "swap", ("booked", 3), ("booked", 4)),
+        ("Eve", "check_in", ("booked", 4), ("checked_in", 5)),
+        ("Eve", "complete", ("checked_in", 5), ("completed", 6)),
+    ]
+    assert await entries(engine, str(second.id)) == [
+        ("Eve", "book", None, ("booked", 1)),
+        ("Eve", "swap", ("booked", 1), ("booked", 2)),
+        ("Eve", "cancel", ("booked", 2), ("cancelled", 3)),
+    ]
+
+
+async def test_who_confirms_may_say_more(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+
+    async def hold(connection: AsyncConnection) -> Found:
+        return await bookings.hold(connection, Wish("09:00").place, Details(None, "old"), EVE, 5)
+
+    row, *_ = await run(engine, hold)
+    with pytest.raises(InvalidFieldError) as lacking:
+        await run(engine, by_eve(bookings.confirm, str(row.id), Details()))
+    assert str(lacking.value) == "patient_ref: is needed, since the hold has none"
+    row, *_ = await run(engine, by_eve(bookings.confirm, str(row.id), Details("Cy", "new")))
+    assert (row.patient_ref, row.notes) == ("Cy", "new")
+
+
+async def test_a_patient_may_be_in_two_places_if_someone_says_so(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+    await run(engine, Wish("09:00", patient="Ada").book)
+    place = Wish("09:15", 1, 1).place
+    allowed = Details("Ada", allow_patient_overlap=True)
+    assert not await is_possible(engine, by_eve(bookings.book, place, Details("Ada")))
+    assert await is_possible(engine, by_eve(bookings.book, place, allowed))
+    row, *_ = await run(engine, Wish("09:15", 1, 1).hold)
+    key = str(row.id)
+    assert not await is_possible(engine, by_eve(bookings.confirm, key, Details("Ada")))
+    await run(engine, by_eve(bookings.confirm, key, allowed))
+    for start, allow, is_free in (
+        ("08:45", False, False),
+        ("08:45", True, True),
+        ("09:30", False, True),
+    ):
+        there = Place("", "", MONDAY, parse_time(start))
+        work = by_eve(bookings.reschedule, key, there, version=None, allow_patient_overlap=allow)
+        assert await is_possible(engine, work) is is_free
+
+
+@pytest.mark.parametrize(
+    ("before", "work", "told"),
+    [
+        ("held", lambda a: reschedule(a, "10:00"), "held cannot be rescheduled"),
+        ("held", lambda a: swap(a, uid(5, 0)), "held cannot be swapped"),
+        ("held", lambda a: move(a, "check_in"), "held cannot be checked in"),
+        ("held", lambda a: move(a, "complete"), "held cannot be completed"),
+        ("booked", confirm, "booked cannot be confirmed"),
+        ("checked_in", lambda a: reschedule(a, "10:00"), "checked in cannot be rescheduled"),
+        ("cancelled", lambda a: move(a, "cancel"), "cancelled cannot be cancelled"),
+        ("no_show", lambda a: move(a, "cancel"), "no show cannot be cancelled"),
+    ],
+)
+async def test_a_state_that_does_not_allow_a_move_is_named(
+    engine: AsyncEngine, before: str, work: Callable[[str], Work], told: str
+) -> None:
+    rows = [booking(0, MONDAY, "14:00", provider_id=uid(1, 1), room_id=uid(2, 1))]
+    await bring_in(engine, clinic(bookings=rows))
+    row, *_ = await run(engine, Wish("09:00").hold if before == "held" else Wish("09:00").book)
+    if before not in ("held", "booked"):
+        async with engine.begin() as connection:
+            await connection.execute(
+                text("UPDATE bookings SET status = :status WHERE id = :key"),
+                {"status": before, "key": row.id},
+            )
+    with pytest.raises(InvalidStateError) as refused:
+        await run(engine, work(str(row.id)))
+    assert refused.value.detail == f"A booking that is {told}."
+    assert refused.value.extra == {"booking_status": before}
+
+
+async def test_what_a_stale_caller_is_told(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+    row, *_ = await run(engine, Wish("09:00").book)
+    key = str(row.id)
+    await run(engine, reschedule(key, "10:00", 1))
+    for stale in (1, 3):
+        for work in (reschedule(key, "11:00", stale), move(key, "cancel", stale)):
+            with pytest.raises(StaleVersionError) as refused:
+                await run(engine, work)
+            assert refused.value.detail == "The booking is at version 2 by now."
+            assert refused.value.extra == {"version": 2}
+    assert await is_possible(engine, move(key, "cancel", 2))
+
+
+async def test_bookings_that_are_not_there_and_the_order_of_those_that_are(
+    engine: AsyncEngine,
+) -> None:
+    await bring_in(engine, clinic())
+    for work in (
+        reschedule(uid(5, 9), "10:00"),
+        swap(uid(5, 8), uid(5, 9)),
+        move(uid(5, 9), "cancel"),
+        confirm(uid(5, 9)),
+        lambda _: bookings.get(engine, uid(5, 9)),
+    ):
+        with pytest.raises(NotFoundError, match=f"There is no booking {uid(5, 8)[:-1]}[89]."):
+            await run(engine, work)
+    with pytest.raises(InvalidFieldError) as same:
+        await run(engine, swap(uid(5, 9), uid(5, 9)))
+    assert str(same.value) == "b: must name another booking than a"
+    made = [
+        Wish("11:00", date=TUESDAY),
+        Wish("11:00"),
+        Wish("09:00"),
+        Wish("09:00", 1, 1),
+        Wish("10:00", date=TUESDAY),
+    ]
+    rows = [(await run(engine, wish.book))[0] for wish in made]
+    found = await bookings.find(engine, [])
+    assert [row.id for row, *_ in found] == [
+        row.id for row in sorted(rows, key=lambda row: (row.date, row.start_minute, row.id))
+    ]
+    assert {tuple(rest) for _, *rest in found} == {("Europe/Berlin", 30)}
+    on_tuesday = await bookings.find(engine, [BOOKINGS.c.date == TUESDAY])
+    assert [row.start_minute for row, *_ in on_tuesday] == [600, 660]
+    assert (await bookings.get(engine, str(rows[1].id)))[0].id == rows[1].id
+
+
+async def test_a_place_is_moved_as_its_caller_says_and_else_stays(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+    row, *_ = await run(engine, Wish("09:00", 1, 2).book)
+    key = str(row.id)
+
+    async def moved(start: str, **to: Any) -> tuple[int, int]:
+        place = replace(Place("", "", MONDAY, parse_time(start)), **to)
+        row, *_ = await run(
+            engine,
+            by_eve(bookings.reschedule, key, place, version=None, allow_patient_overlap=False),
+        )
+        return row.provider_id.int % 2**64, row.room_id.int % 2**64
+
+    assert await moved("09:15") == (1, 2)
+    assert await moved("09:15", provider_id=uid(1, 0)) == (0, 2)
+    assert await moved("09:30", room_id=uid(2, 1)) == (0, 1)
+    await run(engine, Wish("11:00", 1, 1).book)
+    assert await moved("11:00") == (0, 0)  # its room is taken there
+    for gone in ({"provider_id": uid(1, 9)}, {"room_id": uid(2, 9)}):
+        with pytest.raises(NotFoundError):
+            await moved("12:00", **gone)
+
+
+async def test_holds_that_ran_out_are_released_where_they_are_in_the_way(
+    engine: AsyncEngine,
+) -> None:
+    await bring_in(engine, clinic())
+    wishes = {
+        "provider": Wish("09:00", 0, 1),
+        "room": Wish("10:00", 1, 0),
+        "other": Wish("09:00", 1, 2),
+        "day": Wish("09:00", date=TUESDAY),
+    }
+    keys = {name: (await run(engine, wish.hold))[0].id for name, wish in wishes.items()}
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE bookings SET expires_at = now()"))
+    await run(engine, Wish("09:00").book)
+    query = text("SELECT id FROM bookings WHERE status = 'cancelled'")
+    async with engine.connect() as connection:
+        released = set((await connection.execute(query)).scalars())
+    assert released == {keys["provider"], keys["room"]}
+
+
+@pytest.mark.parametrize("action", ["reschedule", "swap"])
+async def test_a_booking_moves_to_where_a_hold_ran_out(engine: AsyncEngine, action: str) -> None:
+    await bring_in(engine, clinic(appointment_types={"duration_minutes": 60}))
+    short = uid(3, 1)
+    a, *_ = await run(engine, Wish("11:00", patient="Ada").book)
+    b, *_ = await run(engine, Wish("09:00", 1, 1, patient="Bo", kind=short).book)
+    there = Wish("09:30", 1, 1, kind=short)
+    hold, *_ = await run(engine, there.hold)
+    moved = swap(str(a.id), str(b.id)) if action == "swap" else reschedule(str(b.id), "09:30")
+    if action == "swap":
+        assert not await is_possible(engine, moved)
+    async with engine.begin() as connection:
+        over = text("UPDATE bookings SET expires_at = now() WHERE id = :key")
+        await connection.execute(over, {"key": hold.id})
+    await run(engine, moved)
+    row, *_ = await bookings.get(engine, str(hold.id))
+    assert (row.status, row.expires_at) == ("cancelled", None)
+    assert await entries(engine, str(hold.id)) == [
+        ("anonymous", "hold", None, ("held", 1)),
+        ("expiry", "expire", None, ("cancelled", 2)),
+    ]
+
+
+async def test_orders_together_find_places_of_holds_that_ran_out(engine: AsyncEngine) -> None:
+    await bring_in(engine, clinic())
+    for wish in (Wish("09:00"), Wish("10:00", 1, 1)):
+        await run(engine, wish.hold)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE bookings SET expires_at = now()"))
+    orders = [
+        Order(wish.place, Details("Ada", "note"), EVE)
+        for wish in (Wish("09:00"), Wish("12:00", 9), Wish("10:00", 1, 1), Wish("09:15"))
+    ]
+    first, unknown, second, late = await run(
+        engine, lambda connection: bookings.book_together(connection, orders)
+    )
+    assert isinstance(unknown, NotFoundError)
+    assert isinstance(late, PatientConflictError | SlotUnavailableError)
+    for found, start in ((first, 540), (second, 600)):
+        assert not isinstance(found, Exception)
+        row, *rest = found
+        assert (row.start_minute, row.patient_ref, row.notes) == (start, "Ada", "note")
+        assert (row.status, row.expires_at, rest) == ("booked", None, ["Europe/Berlin", 30])
+        assert await entries(engine, str(row.id)) == [("Eve", "book", None, ("booked", 1))]
+    (only,) = await run(engine, lambda connection: bookings.book_together(connection, orders[1:2]))
+    assert isinstance(only, NotFoundError)
+    assert len(await bookings.find(engine, [BOOKINGS.c.status == "booked"])) == 2

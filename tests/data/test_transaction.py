@@ -126,8 +126,9 @@ async def test_what_was_seen_and_keeps_changing_is_given_up(engine: AsyncEngine)
         attempts += 1
         raise ChangedMeanwhileError
 
-    with pytest.raises(BusyError):
+    with pytest.raises(BusyError) as refused:
         await run(engine, work)
+    assert refused.value.detail == "The database is busy; please repeat the request."
     assert attempts == 4
 
 
@@ -170,6 +171,7 @@ async def test_a_lock_is_not_waited_for_for_long(engine: AsyncEngine, hurried: A
         with pytest.raises(BusyError) as refused:
             await run(hurried, lambda connection: lock_days(connection, [key]))
         assert state_of(refused.value) == "55P03"
+        assert refused.value.detail == "The database is busy; please repeat the request."
     await run(hurried, lambda connection: lock_days(connection, [key]))
 
 
