@@ -41,7 +41,7 @@ def expected_slots(found: list[Found], clinic: Clinic, kind: str) -> list[dict[s
 
 
 @given(clinics())
-@settings(max_examples=40)
+@settings(max_examples=25)
 async def test_slots_over_http_are_what_the_checker_reads(
     client: httpx.AsyncClient, engine: AsyncEngine, clinic: Clinic
 ) -> None:

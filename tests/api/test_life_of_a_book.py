@@ -376,4 +376,4 @@ def server() -> Iterator[None]:
 
 @pytest.mark.usefixtures("server")
 class TestBook(BookMachine.TestCase):
-    settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+    settings = settings(max_examples=20, stateful_step_count=30, deadline=None)

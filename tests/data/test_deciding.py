@@ -103,7 +103,7 @@ def wishes(draw: st.DrawFn, clinic: Clinic, policy: Policy) -> Wish:
 
 
 @given(clinics_with_wishes())
-@examples(300)
+@examples(200)
 def test_many_at_once_are_decided_as_one_after_another(case: tuple[Clinic, list[Wish]]) -> None:
     clinic, wanted = case
     outcomes = list(decide_in_turn(clinic, wanted))

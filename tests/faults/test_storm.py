@@ -255,27 +255,3 @@ async def test_a_storm_breaks_no_rule(tmp_path: Path) -> None:
     assert "deadlock" not in server_log
     assert any(refusal.code == "SLOT_UNAVAILABLE" for refusal in log.refusals)
     assert undue(log, file.to_clinic(dt.datetime.now(dt.UTC)).with_bookings(())) == []
-
-
-async def test_two_hundred_at_once_for_one_slot(tmp_path: Path) -> None:
-    with service("serve", "--data-dir", str(tmp_path)) as (_, base):
-        limits = httpx.Limits(max_connections=200)
-        async with httpx.AsyncClient(base_url=base, timeout=30, limits=limits) as client:
-            assert (await client.post("/clinic/import", json=clinic())).status_code == 200
-            order = {
-                "appointment_type_id": uid(3, 0),
-                "provider_id": uid(1, 1),
-                "date": MONDAY.isoformat(),
-                "start_time": "09:00",
-            }
-            answers = await asyncio.gather(
-                *(
-                    client.post("/bookings", json={**order, "patient_ref": f"p{n}"})
-                    for n in range(200)
-                )
-            )
-    statuses = [answer.status_code for answer in answers]
-    assert statuses.count(201) == 1
-    assert {a.json()["code"] for a in answers if a.status_code == 409} == {"SLOT_UNAVAILABLE"}
-    assert set(statuses) <= {201, 409, 503}
-    assert all("retry-after" in a.headers for a in answers if a.status_code == 503)
