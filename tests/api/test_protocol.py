@@ -45,10 +45,17 @@ async def test_500_that_never_finish_keep_nobody_waiting(sent: bytes) -> None:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             for _ in range(20):
                 assert (await client.get("/")).text == "hi"
-        ends = await asyncio.gather(*(reader.read() for reader, _ in idle))
+        ends = await asyncio.gather(*(_end(reader) for reader, _ in idle))
         assert set(ends) == {b""}  # closed, without a word
         for _, writer in idle:
             writer.close()
+
+
+async def _end(reader: asyncio.StreamReader) -> bytes:
+    """Return what is left to read; a connection that is closed before its bytes are is reset."""
+    with contextlib.suppress(ConnectionResetError):
+        return await reader.read()
+    return b""
 
 
 async def test_a_dripped_head_is_not_waited_for() -> None:
