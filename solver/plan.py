@@ -41,7 +41,7 @@ CLOSED_UP_TO = 5_000
 """Columns with which one model may settle the priorities."""
 KERNEL_UP_TO = 3_000
 """Columns of a kernel that one model takes in whole."""
-PRIORITY_SHARE = 0.65
+PRIORITY_SHARE = 0.8
 """The part of the time that the priorities may take."""
 WORK_LIMIT = 1.0
 """For one block, in the solver's deterministic seconds."""
