@@ -57,7 +57,11 @@ LOCK = """
     ORDER BY kind, no FOR UPDATE
 """
 LOST = (asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError)
-RERUN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+RERUN = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.OutOfMemoryError,  # SERIALIZABLE's room for conflicts is full: "run fewer at a time"
+)
 ATTEMPTS = 4
 
 type Place = tuple[int, int, int, int, int]

@@ -29,6 +29,7 @@ from sqlalchemy import (
     column,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -68,6 +69,7 @@ from data.snapshot import (
     TYPES,
 )
 from data.transaction import ChangedMeanwhileError, lock_days
+from solver.clinic import Clinic
 from solver.slots import Slot
 
 type Found = tuple[Row[Any], str, int]
@@ -129,7 +131,7 @@ async def _take(
 ) -> Found:
     wish = Wish(place, policy, details.patient_ref, details.allow_patient_overlap)
     won = await _win(connection, wish)
-    await _release_holds_that_ran_out(connection, won)
+    await _release_holds_that_ran_out(connection, won.clinic, [won.slot])
     action = "book" if hold_minutes is None else "hold"
     (found,) = await insert_won(connection, [Won(won, details, policy, action, hold_minutes)])
     return found
@@ -176,8 +178,7 @@ async def book_together(
         for order, outcome in zip(orders, outcomes, strict=True)
         if isinstance(outcome, Seen)
     ]
-    for each in won:
-        await _release_holds_that_ran_out(connection, each.seen)
+    await _release_holds_that_ran_out(connection, clinic, [each.seen.slot for each in won])
     written = iter(await insert_won(connection, won))
     return [next(written) if isinstance(o, Seen) else o for o in outcomes]
 
@@ -401,7 +402,7 @@ async def reschedule(
     )
     won = await _win(connection, wish)
     before = await _lock_unchanged(connection, seen)
-    await _release_holds_that_ran_out(connection, won)
+    await _release_holds_that_ran_out(connection, won.clinic, [won.slot])
     return await move_won(connection, before, won, policy, "reschedule")
 
 
@@ -447,7 +448,7 @@ async def swap(
     if not won[a].keys() | won[b].keys() <= locked:  # a buffer or a cap has just been edited
         raise ChangedMeanwhileError
     for seen_by_one in won.values():
-        await _release_holds_that_ran_out(connection, seen_by_one)
+        await _release_holds_that_ran_out(connection, seen_by_one.clinic, [seen_by_one.slot])
     await step_aside(connection, [a, b])
     after = {key: await move_won(connection, before[key], won[key], policy, "swap") for key in won}
     return after[a], after[b]
@@ -521,13 +522,17 @@ async def _lock_and_look_again(connection: AsyncConnection, wish: Wish, seen: Se
     return won
 
 
-async def _release_holds_that_ran_out(connection: AsyncConnection, won: Seen) -> None:
-    """Cancel the holds in the way of a place that is won."""
-    if all(booking.is_live for booking in won.clinic.bookings):
+async def _release_holds_that_ran_out(
+    connection: AsyncConnection, clinic: Clinic, won: Sequence[Slot]
+) -> None:
+    """Cancel the holds in the way of places that are won, if any is among what was read."""
+    if all(booking.is_live for booking in clinic.bookings):
         return
-    slot = won.slot
-    here = (BOOKINGS.c.provider_id == slot.provider.id) | (BOOKINGS.c.room_id == slot.room.id)
-    await write_off_holds(connection, BOOKINGS.c.date == slot.date, here)
+    here = or_(
+        BOOKINGS.c.provider_id.in_({slot.provider.id for slot in won}),
+        BOOKINGS.c.room_id.in_({slot.room.id for slot in won}),
+    )
+    await write_off_holds(connection, BOOKINGS.c.date.in_({slot.date for slot in won}), here)
 
 
 # Changing the state

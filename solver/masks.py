@@ -68,6 +68,8 @@ class Masks:
         meaningful where `regular` or `overbooked` holds and `meets` does not.
     meets
         [P, S] number of live bookings whose provider busy span the placement's own meets.
+    earliest
+        The first minute of the date that is still bookable.
     rules
         Each rule's mask, in the order in which exclusions are told.
     """
@@ -82,6 +84,7 @@ class Masks:
     idle_before: Ints
     idle_after: Ints
     meets: Ints
+    earliest: int
     rules: tuple[RuleMask, ...]
 
     @cached_property
@@ -147,7 +150,8 @@ def candidate_starts(day: Day, kind: AppointmentType, start: int | None = None) 
     if start is not None:
         fits = start + kind.duration_minutes <= DAY_MINUTES
         return np.array([start] if fits else [], np.int64)
-    return np.array(grid_starts(day.clinic, kind), np.int64)
+    grid = grid_starts(day.clinic, kind)
+    return np.arange(grid.start, grid.stop, grid.step, dtype=np.int64)
 
 
 def grid_starts(clinic: Clinic, kind: AppointmentType) -> range:
@@ -255,6 +259,7 @@ def build(day: Day, request: SlotRequest) -> Masks:
         idle_before=idle_before,
         idle_after=idle_after,
         meets=meets,
+        earliest=earliest,
         rules=rules,
     )
 

@@ -15,6 +15,13 @@ type Rooms = Literal["best", "all"]
 """``best``: of each provider and start the room that ranks first; ``all``: every room."""
 
 
+def in_order(scores: Scores, start: Ints, provider: Ints, room: Ints) -> Ints:
+    """Return placements as rows (points, start, provider, room), best first; positions, not ids."""
+    points = scores.points(scores.at_provider[provider, start], scores.surplus[room])
+    order = np.lexsort((room, provider, start, -points))
+    return np.column_stack([points, start, provider, room])[order]
+
+
 class Ranking:
     """Ranks what the masks pass.
 
@@ -80,14 +87,10 @@ class Ranking:
         while True:
             pairs = self._first_pairs(pair_count)
             pair, room = np.nonzero(self._rooms[:, pairs[:, 1]].T)
-            start, provider = pairs[pair, 1], pairs[pair, 2]
-            points = self._scores.points(
-                self._scores.at_provider[provider, start], self._scores.surplus[room]
-            )
-            order = np.lexsort((room, provider, start, -points))[:count]
-            rows = np.column_stack([points, start, provider, room])[order]
+            every = in_order(self._scores, pairs[pair, 1], pairs[pair, 2], room)
+            rows = every[:count]
             if pair_count >= len(self._key):
-                return rows, len(points) <= count
+                return rows, len(every) <= count
             if len(rows) == count and self._ranks_before_rest(rows[-1], pair_count):
                 return rows, False
             pair_count *= 2

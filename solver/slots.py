@@ -19,7 +19,7 @@ from solver import masks as masks_module
 from solver.clinic import AppointmentType, Clinic, Provider, Room, SlotRequest
 from solver.masks import Masks
 from solver.objective import DEFAULT_WEIGHTS, POINTS, ScoreParts, Scores, Weights
-from solver.ranking import Ranking, Rooms
+from solver.ranking import Ranking, Rooms, in_order
 from solver.rules import Candidates, PlacementModel
 from solver.timeline import Day, Ints, first_bookable_minute
 
@@ -234,7 +234,6 @@ class _Query:
 
     masks: Masks
     scores: Scores
-    earliest: int
 
     @classmethod
     def of(
@@ -248,11 +247,7 @@ class _Query:
     ) -> _Query:
         day = Day.of(clinic, request.date, provider_ids=provider_ids, room_ids=room_ids)
         masks = masks_module.build(day, request)
-        settings = clinic.settings
-        earliest = first_bookable_minute(
-            settings.zone, request.date, request.now, settings.min_notice_minutes
-        )
-        return cls(masks, Scores.of(masks, request, weights), earliest)
+        return cls(masks, Scores.of(masks, request, weights))
 
     @classmethod
     def whole(cls, clinic: Clinic, request: SlotRequest, weights: Weights) -> _Query:
@@ -277,16 +272,12 @@ class _Query:
 
     def ranked(self, provider: int, room: int | None, start: int) -> Ints:
         """Return what the masks pass in one cell, best room first: rows as of a ranking."""
-        masks, scores = self.masks, self.scores
-        if not masks.provider_free[provider, start]:
-            return np.empty((0, 4), np.int64)
-        rooms = np.flatnonzero(masks.room_free[:, start])
+        free = self.masks.room_free[:, start] & self.masks.provider_free[provider, start]
+        rooms = np.flatnonzero(free)
         if room is not None:
             rooms = rooms[rooms == room]
-        points = scores.points(scores.at_provider[provider, start], scores.surplus[rooms])
-        order = np.lexsort((rooms, -points))
-        same = np.ones(len(rooms), np.int64)
-        return np.column_stack([points[order], start * same, provider * same, rooms[order]])
+        same = np.ones_like(rooms)
+        return in_order(self.scores, start * same, provider * same, rooms)
 
     def certified_each(self, ranked: Sequence[Ints], limit: int) -> list[Ints]:
         """Return of each list of rows the first `limit` that the model certifies."""
@@ -328,7 +319,7 @@ class _Query:
             self.masks.day,
             self.masks.kind,
             Candidates(provider, room, self.masks.starts[start], is_overbooked),
-            earliest=self.earliest,
+            earliest=self.masks.earliest,
             independent=independent,
         )
 
@@ -380,7 +371,7 @@ def enumerate_placements(clinic: Clinic, request: SlotRequest) -> set[tuple[str,
         candidates = every[every.provider == provider]
         if not len(candidates):
             continue
-        model = PlacementModel(day, query.masks.kind, candidates, earliest=query.earliest)
+        model = PlacementModel(day, query.masks.kind, candidates, earliest=query.masks.earliest)
         feasible = candidates[model.enumerate()]
         for room, start, is_overbooked in zip(
             feasible.room.tolist(),
