@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio.to_thread
 import orjson
@@ -13,11 +13,12 @@ from fastapi import APIRouter, Query, Response
 
 from api import metrics
 from api.access import allow
-from api.context import ContextDependency
+from api.context import Context, ContextDependency
 from api.errors import Problem
 from api.schemas import SlotQuery, SlotsOut, slots_body
 from data.errors import NotFoundError
-from solver.clinic import Clinic
+from solver.clinic import Clinic, SlotRequest
+from solver.ranking import Rooms
 from solver.slots import LOOK_AHEAD_DAYS, SlotPage, find_slots, next_available_date
 from solver.timeline import check_date
 
@@ -37,37 +38,54 @@ SOLVES_AT_ONCE = CapacityLimiter(os.cpu_count() or 1)
 )
 async def get_slots(query: Annotated[SlotQuery, Query()], context: ContextDependency) -> Response:
     """Compute the slots from the rows as they are now; nothing of the answer is stored."""
-    now = dt.datetime.now(dt.UTC)
+    request = query.to_request(dt.datetime.now(dt.UTC))
     clinic = await context.snapshots.load(query.date, query.date)
     _check_known(clinic, query)
-    horizon = context.settings.horizon_days
-    check_date(clinic.settings, query.date, now, horizon)
-    request = query.to_request(now)
+    body = await answer(context, clinic, request, limit=query.limit, rooms=query.rooms)
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+async def answer(
+    context: Context,
+    clinic: Clinic,
+    request: SlotRequest,
+    *,
+    limit: int,
+    rooms: Rooms,
+    without: str | None = None,
+) -> dict[str, Any]:
+    """Return the body of the answer in `clinic`, as if the booking `without` were not there.
+
+    Raises
+    ------
+    DateOutOfRangeError
+        When the date is past or beyond the horizon.
+    """
+    horizon, weights = context.settings.horizon_days, context.settings.weights
+    check_date(clinic.settings, request.date, request.now, horizon)
 
     def solve() -> SlotPage:
         with metrics.SOLVES.time():
-            return find_slots(
-                clinic,
-                request,
-                limit=query.limit,
-                rooms=query.rooms,
-                weights=context.settings.weights,
-            )
+            standing = _without(clinic, without)
+            return find_slots(standing, request, limit=limit, rooms=rooms, weights=weights)
 
     page = await anyio.to_thread.run_sync(solve, limiter=SOLVES_AT_ONCE)
     metrics.slots_found(page)
     following = None
     if not page.slots:
-        last = now.astimezone(clinic.settings.zone).date() + dt.timedelta(days=horizon)
-        until = min(query.date + dt.timedelta(days=LOOK_AHEAD_DAYS), last)
-        ahead = await context.snapshots.load(query.date, until)
+        last = request.now.astimezone(clinic.settings.zone).date() + dt.timedelta(days=horizon)
+        until = min(request.date + dt.timedelta(days=LOOK_AHEAD_DAYS), last)
+        ahead = _without(await context.snapshots.load(request.date, until), without)
         following = await anyio.to_thread.run_sync(
             lambda: next_available_date(ahead, request, last=last), limiter=SOLVES_AT_ONCE
         )
-    return Response(
-        orjson.dumps(slots_body(page, clinic.settings.zone, following)),
-        media_type="application/json",
-    )
+    return slots_body(page, clinic.settings.zone, following)
+
+
+def _without(clinic: Clinic, booking_id: str | None) -> Clinic:
+    if booking_id is None:
+        return clinic
+    return clinic.with_bookings(b for b in clinic.bookings if b.id != booking_id)
 
 
 def _check_known(clinic: Clinic, query: SlotQuery) -> None:

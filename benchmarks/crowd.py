@@ -13,7 +13,7 @@ import orjson
 from benchmarks.client import Connection, connected
 from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Ratio, Suite
-from benchmarks.service import Service, coming_monday, fill, query, service
+from benchmarks.service import Service, coming_monday, fill, first_order, query, service
 from benchmarks.slots import requests
 
 PEOPLE = 200
@@ -75,9 +75,8 @@ async def _rounds(running: Service, path: str, count: int) -> list[list[Answer]]
         rounds = []
         for number in range(count + 1):
             found = orjson.loads(await crowd[0].expect(200, "GET", path))
-            slot = next(slot for slot in found["slots"] if not slot["is_overbooked"])
-            wanted = {name: slot[name] for name in ("provider_id", "date", "start_time")}
-            wanted["appointment_type_id"] = found["appointment_type_id"]
+            wanted = first_order(found)
+            assert wanted is not None
             orders = [wanted | {"patient_ref": f"patient {number}-{i}"} for i in range(PEOPLE)]
             rounds.append(await asyncio.gather(*map(_ask, crowd, orders)))
         return rounds[1:]  # the first opens the service's own connections

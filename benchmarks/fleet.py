@@ -16,7 +16,7 @@ from benchmarks.client import connected
 from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Suite
 from benchmarks.over_http import ask
-from benchmarks.service import Service, coming_monday, fill, query, service
+from benchmarks.service import Service, coming_monday, fill, first_order, query, service
 from benchmarks.simulation import (
     BOOKINGS_OF_PROVIDER,
     CLINICS,
@@ -191,11 +191,9 @@ async def _booking_ms(running: Service, paths: Sequence[str]) -> float:
     async with connected(running.base) as connection:
         for path in paths[:30]:
             found = orjson.loads(await connection.expect(200, "GET", path))
-            slot = next((slot for slot in found["slots"] if not slot["is_overbooked"]), None)
-            if slot is None:
+            order = first_order(found)
+            if order is None:
                 continue
-            order = {name: slot[name] for name in ("provider_id", "date", "start_time")}
-            order |= {"appointment_type_id": found["appointment_type_id"]}
             order |= {"patient_ref": f"patient of the fleet {next(names)}"}
             begin = time.perf_counter()
             await connection.expect(201, "POST", "/bookings", order)

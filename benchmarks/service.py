@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import asyncpg
@@ -140,3 +140,12 @@ def query(request: SlotRequest, monday: dt.date) -> str:
             "preferred_end": format_time(closes),
         }
     )
+
+
+def first_order(found: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the booking to ask for of the best regular slot of an answer, if it has one."""
+    slot = next((slot for slot in found["slots"] if not slot["is_overbooked"]), None)
+    if slot is None:
+        return None
+    wanted = {name: slot[name] for name in ("provider_id", "date", "start_time")}
+    return wanted | {"appointment_type_id": found["appointment_type_id"]}

@@ -10,14 +10,16 @@ from fastapi import Request, Response
 from nicegui import events, ui
 from sqlalchemy import or_
 
+from api import slots
 from api.console.backend import Backend, Visit, read_date
 from api.console.day_drawing import STATUS_WORDS, By, Drawing
 from api.console.frame import date_field, frame, telling, to_sign_in
-from api.console.new_places import new_places
 from api.errors import UnauthenticatedError
+from api.schemas import MAX_LIMIT
 from data import bookings
 from data.snapshot import BOOKINGS
 from solver.clinic import Clinic, SlotRequest
+from solver.timeline import DateOutOfRangeError, format_time
 
 LOOK_SECONDS = 1.0
 """How often a page asks whether anything has changed."""
@@ -185,7 +187,7 @@ class _Board:
             if not found:
                 ui.label("None from 30 days ago on.")
             for row, _, _ in found[:MOST_FOUND]:
-                start = self._visit.time(f"{row.start_minute // 60:02}:{row.start_minute % 60:02}")
+                start = self._visit.time(format_time(row.start_minute))
                 words = f"{row.patient_ref}: {self._visit.day(row.date, 'medium')}, {start}"
 
                 async def go(day: dt.date = row.date, key: str = str(row.id)) -> None:
@@ -293,7 +295,14 @@ class _Board:
         asked = moving, day, by = self._moving, self._day, self._by
         request = SlotRequest(moving["appointment_type_id"], day, dt.datetime.now(dt.UTC))
         rooms: Literal["best", "all"] = "best" if by == "provider" else "all"
-        found = await new_places(self._visit.backend.context, moving["id"], request, rooms)
+        context = self._visit.backend.context
+        clinic = await context.snapshots.load(day, day)
+        try:
+            found = await slots.answer(
+                context, clinic, request, limit=MAX_LIMIT, rooms=rooms, without=moving["id"]
+            )
+        except DateOutOfRangeError:
+            found = {"slots": [], "next_available_date": None}
         if asked != (self._moving, self._day, self._by):  # gone on to another day meanwhile
             return
         best_last = reversed(found["slots"])  # one to a place on the board, the best
