@@ -12,7 +12,7 @@ from nicegui import ui
 
 from api.cli import BENCH_REPORT
 from api.console.backend import Backend, Visit
-from api.console.frame import frame, to_sign_in
+from api.console.frame import show, to_sign_in
 
 TITLE = "Benchmarks"
 SUMMARY, REPORT = "benchmarks.md", "benchmarks.html"
@@ -21,31 +21,30 @@ SUMMARY, REPORT = "benchmarks.md", "benchmarks.html"
 def add(backend: Backend) -> None:
     """Add the page, and the report that it leads to."""
 
+    def kept() -> Path:
+        return backend.context.settings.data_dir / "benchmarks"
+
     def last() -> Path | None:
         """Return the directory of the newest report."""
-        kept = backend.context.settings.data_dir / "benchmarks"
-        found = [place for place in (BENCH_REPORT, kept) if (place / SUMMARY).is_file()]
+        found = [place for place in (BENCH_REPORT, kept()) if (place / SUMMARY).is_file()]
         return max(found, key=lambda place: (place / SUMMARY).stat().st_mtime, default=None)
+
+    async def draw(_: Visit) -> None:
+        ui.label(TITLE).classes("text-xl").props("role=heading aria-level=1")
+        directory = await asyncio.to_thread(last)
+        if directory is None:
+            ui.label("There is no report yet. This makes one:")
+            ui.label(f"slotwright bench --report {kept()}").classes("font-mono")
+            return
+        summary = await asyncio.to_thread((directory / SUMMARY).read_text, "utf-8")
+        ui.link("The whole report, with its charts", "/benchmarks/report").classes("sw-link")
+        ui.markdown(summary.partition("\n")[2]).classes("sw-wide sw-report").props(
+            'tabindex=0 role=region aria-label="Figures"'
+        )
 
     @ui.page("/benchmarks")
     async def page(request: Request) -> Response | None:
-        visit = await Visit.of(backend, request)
-        if visit is None:
-            return to_sign_in()
-        with frame(visit, TITLE):
-            ui.label(TITLE).classes("text-xl").props("role=heading aria-level=1")
-            directory = await asyncio.to_thread(last)
-            if directory is None:
-                kept = backend.context.settings.data_dir / "benchmarks"
-                ui.label("There is no report yet. This makes one:")
-                ui.label(f"slotwright bench --report {kept}").classes("font-mono")
-                return None
-            summary = await asyncio.to_thread((directory / SUMMARY).read_text, "utf-8")
-            ui.link("The whole report, with its charts", "/benchmarks/report").classes("sw-link")
-            ui.markdown(summary.partition("\n")[2]).classes("sw-wide sw-report").props(
-                'tabindex=0 role=region aria-label="Figures"'
-            )
-        return None
+        return await show(backend, request, TITLE, draw)
 
     @console.get("/benchmarks/report")
     async def report(request: Request) -> Response:

@@ -13,7 +13,7 @@ from sqlalchemy import or_
 from api import slots
 from api.console.backend import Backend, Visit, read_date
 from api.console.day_drawing import STATUS_WORDS, By, Drawing
-from api.console.frame import date_field, frame, telling, to_sign_in
+from api.console.frame import date_field, show, telling
 from api.errors import UnauthenticatedError
 from api.schemas import MAX_LIMIT
 from data import bookings
@@ -42,13 +42,9 @@ def add(backend: Backend) -> None:
     async def page(
         request: Request, date: str | None = None, by: Literal["provider", "room"] = "provider"
     ) -> Response | None:
-        visit = await Visit.of(backend, request)
-        if visit is None:
-            return to_sign_in()
-        with frame(visit, "Day board"):
-            board = _Board(visit, by)
-            await board.start(date)
-        return None
+        return await show(
+            backend, request, "Day board", lambda visit: _Board(visit, by).start(date)
+        )
 
 
 class _Board:

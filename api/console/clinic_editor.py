@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from nicegui import events, ui
 
 from api.console.backend import Backend, RefusedError, Visit, read_date
-from api.console.frame import DENSE, date_field, frame, telling, to_sign_in
+from api.console.frame import DENSE, date_field, show, telling
 from api.console.run_drawing import table
 from data.catalogue import RESOURCES
 from data.clinic_file import ClinicRow, Strict
@@ -78,12 +78,7 @@ def add(backend: Backend) -> None:
 
     @ui.page("/clinic")
     async def page(request: Request) -> Response | None:
-        visit = await Visit.of(backend, request)
-        if visit is None:
-            return to_sign_in()
-        with frame(visit, TITLE):
-            await _Editor(visit).start()
-        return None
+        return await show(backend, request, TITLE, lambda visit: _Editor(visit).start())
 
 
 class _Editor:

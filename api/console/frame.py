@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 
+from fastapi import Request
 from fastapi.responses import RedirectResponse
 from nicegui import ui
 
-from api.console.backend import DARK, DARK_COOKIE, RefusedError, Visit
+from api.console.backend import DARK, DARK_COOKIE, Backend, RefusedError, Visit
 from api.console.words import refusal
 
 PAGES = (
@@ -51,8 +52,23 @@ def stylesheet() -> str:
     return files("api.console").joinpath("console.css").read_text("utf-8")
 
 
+async def show(
+    backend: Backend,
+    request: Request,
+    title: str,
+    draw: Callable[[Visit], Awaitable[None]],
+) -> RedirectResponse | None:
+    """Show a page that `draw` draws to a visitor who may see it; lead others to the sign-in."""
+    visit = await Visit.of(backend, request)
+    if visit is None:
+        return to_sign_in()
+    with _frame(visit, title):
+        await draw(visit)
+    return None
+
+
 @contextmanager
-def frame(visit: Visit, title: str) -> Iterator[None]:
+def _frame(visit: Visit, title: str) -> Iterator[None]:
     """Draw a page's head and the links to the others; the block draws the page."""
     ui.colors(primary=PRIMARY)
     ui.page_title(f"{title} · Slotwright")

@@ -23,7 +23,7 @@ from api.console.demand import (
     example_csv,
     read_csv,
 )
-from api.console.frame import DENSE, date_field, frame, telling, to_sign_in
+from api.console.frame import DENSE, date_field, show, telling
 from api.console.scenario_form import ScenarioForm
 
 TITLE = "What if"
@@ -58,12 +58,7 @@ def add(backend: Backend) -> None:
 
     @ui.page("/what-if")
     async def page(request: Request) -> Response | None:
-        visit = await Visit.of(backend, request)
-        if visit is None:
-            return to_sign_in()
-        with frame(visit, TITLE):
-            await _Composer(visit).start()
-        return None
+        return await show(backend, request, TITLE, lambda visit: _Composer(visit).start())
 
 
 class _Composer:

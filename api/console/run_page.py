@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from nicegui import ui
 
 from api.console.backend import Backend, RefusedError, Visit
-from api.console.frame import frame, telling, to_sign_in
+from api.console.frame import show, telling
 from api.console.run_composer import STATUS_WORDS, TITLE
 from api.console.run_drawing import (
     Gantt,
@@ -39,13 +39,11 @@ def add(backend: Backend) -> None:
 
     @ui.page("/what-if/{run_id}")
     async def page(request: Request, run_id: str) -> Response | None:
-        visit = await Visit.of(backend, request)
-        if visit is None:
-            return to_sign_in()
-        with frame(visit, TITLE):
+        async def draw(visit: Visit) -> None:
             async with telling():
                 await _RunPage(visit, run_id).start()
-        return None
+
+        return await show(backend, request, TITLE, draw)
 
 
 class _RunPage:

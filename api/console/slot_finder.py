@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from nicegui import events, ui
 
 from api.console.backend import Backend, RefusedError, Visit, read_date
-from api.console.frame import date_field, frame, telling, to_sign_in
+from api.console.frame import date_field, show, telling
 from api.console.words import refusal, why_blocked
 
 MOST_SHOWN = 200
@@ -42,12 +42,9 @@ def add(backend: Backend) -> None:
         date: str | None = None,
         type: str | None = None,  # noqa: A002
     ) -> Response | None:
-        visit = await Visit.of(backend, request)
-        if visit is None:
-            return to_sign_in()
-        with frame(visit, "Find a slot"):
-            await _Finder(visit).start(date, type)
-        return None
+        return await show(
+            backend, request, "Find a slot", lambda visit: _Finder(visit).start(date, type)
+        )
 
 
 class _Finder:

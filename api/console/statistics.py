@@ -17,7 +17,7 @@ from nicegui import ui
 from numpy.typing import NDArray
 
 from api.console.backend import Backend, Visit, read_date
-from api.console.frame import DENSE, date_field, frame, telling, to_sign_in
+from api.console.frame import DENSE, date_field, show, telling
 from api.console.run_drawing import BEST, BOUND, HEAT, QUIET, table
 from api.console.week_fill import HOURS, week_fill
 from data.snapshot import load_clinic
@@ -34,12 +34,7 @@ def add(backend: Backend) -> None:
 
     @ui.page("/statistics")
     async def page(request: Request) -> Response | None:
-        visit = await Visit.of(backend, request)
-        if visit is None:
-            return to_sign_in()
-        with frame(visit, TITLE):
-            await _Statistics(visit).start()
-        return None
+        return await show(backend, request, TITLE, lambda visit: _Statistics(visit).start())
 
 
 class _Statistics:
