@@ -50,7 +50,7 @@ SUITES: dict[str, Entry] = {
     "plan": Entry(plan.run, 310, 12),
     "scale": Entry(scale.run, 35, 6),
     "memory": Entry(memory.run, 30, 8),
-    "console": Entry(beside_console.run, 180, 60, is_usual=False),
+    "console": Entry(beside_console.run, 270, 60, is_usual=False),
     "large-plans": Entry(plan.run_large, 700, 300, is_usual=False),
     "table": Entry(table.run, 1500, 60, is_usual=False),
     "table-million": Entry(table.run_million, 400, 400, is_usual=False),

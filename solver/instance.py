@@ -366,6 +366,11 @@ class Instance:
         return scaled.numerator
 
     @cached_property
+    def most_score(self) -> int:
+        """What the scores of no plan exceed, in score units."""
+        return self.unit * (sum(len(t.members) for t in self.tasks) + len(self.fixed))
+
+    @cached_property
     def gap_quarter(self) -> int:
         """A quarter of the gap part, weighted, in score units."""
         return self.units(self.problem.weights.gap / 4)

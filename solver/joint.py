@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,6 +29,8 @@ from solver.gaps import Derived, Gaps, Literal, Spot, Values, meet
 from solver.instance import Instance, Put, Small, Standing
 from solver.timeline import Bools, Ints
 
+NO_ROOM = -1
+"""In the place of the room of a placement that has yet to be given one."""
 _FAR = 10**7
 """More minutes than any horizon has; keeps owners apart on one axis."""
 
@@ -46,6 +48,26 @@ class Columns:
 
     def __getitem__(self, chosen: Ints | Bools) -> Columns:
         return Columns(self.task[chosen], self.site[chosen], self.is_overbooked[chosen])
+
+    @classmethod
+    def at(cls, instance: Instance, puts: Sequence[Put]) -> Columns:
+        """The columns that placements are."""
+        site = []
+        for put in puts:
+            kind = instance.kinds[instance.tasks[put.task].kind]
+            s = int(np.searchsorted(kind.starts, put.start))
+            site.append(int(np.ravel_multi_index((put.provider, put.day, s), kind.shape)))
+        return cls(
+            np.array([put.task for put in puts], np.int64),
+            np.array(site, np.int64),
+            np.array([put.is_overbooked for put in puts], np.bool_),
+        )
+
+    @property
+    def keys(self) -> list[tuple[int, int, bool]]:
+        """What tells columns apart."""
+        parts = self.task.tolist(), self.site.tolist(), self.is_overbooked.tolist()
+        return list(zip(*parts, strict=True))
 
     @classmethod
     def of(
@@ -223,6 +245,10 @@ class JointModel:
         The most rooms to offer at each type and start; those of `keep` are always offered.
     keep
         The placements to start from.
+    roomless
+        Kinds whose rooms are not chosen here, for which the model is a relaxation: their
+        placements come out with :data:`NO_ROOM`. Rooms that are not scarce make the linear
+        relaxation many times larger and rule out next to nothing.
     """
 
     def __init__(
@@ -234,11 +260,13 @@ class JointModel:
         *,
         rooms: int | None = None,
         keep: Sequence[Put] = (),
+        roomless: Collection[int] = (),
     ) -> None:
         self.model = cp_model.CpModel()
         self._instance = instance
         self._left = left
         self._rooms = rooms
+        self._roomless = list(roomless)
         self._kept_rooms = {(instance.tasks[p.task].kind, p.day, p.start, p.room) for p in keep}
         self._stay: dict[int, Literal] = {}
         self._derived: list[Derived] = []
@@ -372,7 +400,9 @@ class JointModel:
         self._y_room: list[int] = []
         self._y_column: list[int] = []
         self._y_of_key: dict[int, range] = {}
-        for key, members in _grouped(self._room_key):
+        in_rooms = np.flatnonzero(~np.isin(self._at.kind, self._roomless))
+        for key, of_key in _grouped(self._room_key[in_rooms]):
+            members = in_rooms[of_key]
             first = len(self._y)
             for room in self._rooms_for(self.columns, self._at, int(members[0]), key):
                 self._y.append(new(""))
@@ -801,17 +831,7 @@ class JointModel:
         """Start from placements: every literal gets a value."""
         values: Values = {}
         instance = self._instance
-        where = {
-            key: c
-            for c, key in enumerate(
-                zip(
-                    self.columns.task.tolist(),
-                    self.columns.site.tolist(),
-                    self.columns.is_overbooked.tolist(),
-                    strict=True,
-                )
-            )
-        }
+        where = {key: c for c, key in enumerate(self.columns.keys)}
         for literal in (*self._x, *self._y, *self._stay.values()):
             values[literal.index] = 0
         moved = {put.task for put in puts}
@@ -822,15 +842,12 @@ class JointModel:
         for over in overs.values():
             for u in over.ordinals:
                 values[u.index] = 0
-        for put in puts:
-            kind = instance.kinds[instance.tasks[put.task].kind]
-            position = int(np.searchsorted(kind.starts, put.start))
-            site = int(np.ravel_multi_index((put.provider, put.day, position), kind.shape))
-            c = where.get((put.task, site, put.is_overbooked))
+        for put, key in zip(puts, Columns.at(instance, puts).keys, strict=True):
+            c = where.get(key)
             if c is None:
                 continue
             values[self._x[c].index] = 1
-            for y in self._y_of_key[int(self._room_key[c])]:
+            for y in self._y_of_key.get(int(self._room_key[c]), ()):
                 if self._y_room[y] == put.room:
                     values[self._y[y].index] = 1
             if c in overs:
@@ -901,13 +918,29 @@ class JointModel:
             Put(
                 int(self.columns.task[c]),
                 int(self._at.provider[c]),
-                rooms[int(self._room_key[c])].pop(),
+                rooms[key].pop() if (key := int(self._room_key[c])) in rooms else NO_ROOM,
                 int(self._at.day[c]),
                 int(self._at.start[c]),
                 bool(self.columns.is_overbooked[c]),
             )
             for c in chosen
         ]
+
+
+def given_rooms(
+    instance: Instance,
+    puts: Sequence[Put],
+    left: Mapping[int, int],
+    outside: Sequence[Put],
+    time_limit: float,
+) -> list[Put]:
+    """Return placements with rooms: all of them, or those of the most priority that find one.
+
+    Providers and starts stay as they are; all else is as for :class:`JointModel`.
+    """
+    joint = JointModel(instance, Columns.at(instance, puts), left, outside)
+    objective = instance.most_score * joint.expression("priority") + joint.score(with_gap=False)
+    return joint.maximise(objective, time_limit=time_limit).puts or []
 
 
 def _grouped(key: Ints) -> Iterator[tuple[int, Ints]]:

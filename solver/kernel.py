@@ -223,12 +223,15 @@ class Sifter:
         first: int = 8,
         per_task: int = 6,
         tolerance: float = 0.0,
+        stall: float = 0.0,
         should_stop: Callable[[], bool] | None = None,
     ) -> Sifted:
         """Sift until nothing prices in, `tolerance` is met, or time is up.
 
         `start` are positions of columns to begin with, beside the `first` best of each task;
-        `per_task` come in a round at most.
+        `per_task` come in a round at most. With a `stall`, it also ends when two rounds have not
+        bettered the value by that share: the columns worth having are there long before the
+        duals prove it.
         """
         began = time.perf_counter()
         self._cut_minutes: dict[int, set[int]] = {}
@@ -237,7 +240,7 @@ class Sifter:
         self._add(start)
         self._add(self._best_of_each(self._worth + noise, first).tolist())
         bound = np.inf
-        value = 0.0
+        values = [0.0, 0.0]
         is_complete = False
         while True:
             left = time_limit - (time.perf_counter() - began)
@@ -246,19 +249,21 @@ class Sifter:
             self._lp.SetTimeLimit(max(1, int(left * 1000)))
             if self._lp.Solve() != pywraplp.Solver.OPTIMAL:
                 break
-            value = self._objective.Value()
+            values.append(self._objective.Value())
             priced, worth = self._price()
             if worth < bound:
                 bound, self.priced = worth, priced
             best = self._best_of_each(priced, per_task)
             new = [c for c in best[priced[best] > _TOLERANCE].tolist() if c not in self._variables]
             cuts = self._cut() if len(new) < len(self._tasks) // 4 + 1 else 0
-            if not cuts and (not new or bound - value <= tolerance):
+            has_stalled = values[-1] - values[-3] < stall * values[-1]
+            is_near = bound - values[-1] <= tolerance or has_stalled
+            if not cuts and (not new or is_near):
                 is_complete = not new
                 break
             self._add(new)
         kernel = self.entered = np.array(sorted(self._variables), np.int64)
-        return Sifted(self._columns[kernel], value, float(bound), is_complete)
+        return Sifted(self._columns[kernel], values[-1], float(bound), is_complete)
 
     def _best_of_each(self, worth: Floats, most: int) -> Ints:
         """Positions of the columns of the greatest `worth`, at most so many of each task."""
@@ -386,11 +391,13 @@ class Market:
                 )
             )
         most = max((r.max_per_day for r in instance.clinic.overbooking_rules), default=0)
-        standing = np.zeros((providers, days))
+        standing = np.zeros((2, providers, days))
         for s in instance.fixed:
-            if s.provider >= 0 and 0 <= s.day < days and s.booking.is_overbooked:
-                standing[s.provider, s.day] += 1
-        self._overbooked = np.maximum(0, most - standing).ravel()
+            if s.provider >= 0 and 0 <= s.day < days:
+                standing[int(s.booking.is_overbooked), s.provider, s.day] += 1
+        caps = np.array([1e9 if p.daily_cap is None else p.daily_cap for p in instance.providers])
+        self._regular = np.maximum(0, caps[:, None] - standing[0]).ravel()
+        self._overbooked = np.maximum(0, most - standing[1]).ravel()
         self._length = np.array(
             [(kinds[k].before + kinds[k].after)[self._provider] for k in self._kinds]
         )
@@ -426,7 +433,8 @@ class Market:
         earned = np.zeros((moments, self._pairs))
         chosen = np.full((moments, self._pairs), -1, np.int64)
         for moment in range(1, moments):
-            gain = np.where(self._ends[moment], earned[self._begins[moment], every] + prices, -1.0)
+            gain = earned[self._begins[moment], every] + prices
+            gain[~self._ends[moment]] = -np.inf
             top = gain.argmax(axis=0)
             gained = gain[top, every]
             better = gained > earned[moment - 1]
@@ -443,48 +451,73 @@ class Market:
             at[pair] = self._begins[moment, row, pair]
         return float(earned[-1].sum()), sold
 
-    def _balance(self, prices: Floats, extra: Floats, blur: float) -> tuple[float, Floats, Floats]:
-        """Return the bound, and by how much supply exceeds demand: regular, and overbooked."""
-        bound, excess = self._sell(prices)
-        bound += float(extra @ self._overbooked)
+    def _balance(self, at: _Prices, blur: float) -> tuple[float, _Prices]:
+        """Return the bound, and by how much supply exceeds demand wherever there is a price."""
+        bound, sold = self._sell(at.kinds - at.regular)
+        bound += float(at.regular @ self._regular + at.overbooked @ self._overbooked)
+        regular = self._regular - sold.sum(axis=0)
         over = self._overbooked.copy()
         for row, demand in enumerate(self._demands):
-            saved, wanted = demand.at(np.concatenate([prices[row], extra]), blur)
+            saved, wanted = demand.at(np.concatenate([at.kinds[row], at.overbooked]), blur)
             bound += saved
-            excess[row] -= wanted[: self._pairs]
+            sold[row] -= wanted[: self._pairs]
             over -= wanted[self._pairs :]
-        return bound, excess, over
+        return bound, _Prices(np.vstack([sold, regular, over]))
 
     def bound(
         self, *, time_limit: float, should_stop: Callable[[], bool], rounds: int = 400
     ) -> float:
         """Return the best bound that so many rounds, or the time, find."""
         began = time.perf_counter()
-        best, prices, extra = np.inf, self._length * 0.0, np.zeros(self._pairs)
+        best, prices = np.inf, _Prices(np.zeros((len(self._length) + 2, self._pairs)))
         for rate in np.linspace(0.0, 0.2, 21):
-            value, *_ = self._balance(self._length * rate, np.full(self._pairs, 15 * rate), 0.1)
+            over = np.full(self._pairs, 15 * rate)
+            at = _Prices(np.vstack([self._length * rate, np.zeros(self._pairs), over]))
+            value, _ = self._balance(at, 0.1)
             if value < best:
-                best, prices = value, self._length * rate
-                extra = np.full(self._pairs, 15 * rate)
-        drift: Floats = np.zeros((len(prices) + 1, self._pairs))
-        scale: Floats = np.zeros(drift.shape)
+                best, prices = value, at
+        drift: Floats = np.zeros(prices.all.shape)
+        scale: Floats = np.zeros(prices.all.shape)
         for number in range(1, rounds + 1):
             elapsed = time.perf_counter() - began
             if elapsed > time_limit or should_stop():
                 break
             done = max(number / rounds, elapsed / time_limit)
             blur = 0.3 * (0.02 / 0.3) ** done
-            value, excess, over = self._balance(prices, extra, blur)
+            value, slope = self._balance(prices, blur)
             best = min(best, value)
-            slope = np.vstack([excess, over])
-            drift = 0.8 * drift + 0.2 * slope
-            scale = 0.95 * scale + 0.05 * slope**2
+            drift = 0.8 * drift + 0.2 * slope.all
+            scale = 0.95 * scale + 0.05 * slope.all**2
             step = 0.3 * (0.005 / 0.3) ** done
             move = step * (drift / (1 - 0.8**number))
             move /= np.sqrt(scale / (1 - 0.95**number)) + 1e-3
-            prices = np.maximum(0.0, prices - move[:-1])
-            extra = np.maximum(0.0, extra - move[-1])
+            prices = _Prices(np.maximum(0.0, prices.all - move))
         return float(best)
+
+
+@dataclass(frozen=True)
+class _Prices:
+    """What is paid at each provider's date, or what is left there: [kinds + 2, pairs].
+
+    A row for a placement of each kind, one for each regular one as such (there is a cap on their
+    number), and one for each overbooked one.
+    """
+
+    all: Floats
+
+    @property
+    def kinds(self) -> Floats:
+        return self.all[:-2]
+
+    @property
+    def regular(self) -> Floats:
+        regular: Floats = self.all[-2]
+        return regular
+
+    @property
+    def overbooked(self) -> Floats:
+        overbooked: Floats = self.all[-1]
+        return overbooked
 
 
 @dataclass(frozen=True)

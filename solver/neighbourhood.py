@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -20,17 +21,24 @@ import numpy as np
 
 from solver.gaps import meet
 from solver.instance import Instance, Put
-from solver.joint import Columns, JointModel, Outcome, Watch
+from solver.joint import NO_ROOM, Columns, JointModel, Watch, given_rooms
 from solver.kernel import Floats, Market, Sifter, priority_worth
 from solver.problem import Problem
 from solver.timeline import Bools, Ints
 
 KERNEL_FROM = 1500
 """Blocks of fewer columns are solved whole where the gap part counts."""
-WHOLE_UP_TO = 2500
-"""Columns that could better a block's priorities, and are all tried."""
+KERNEL_UP_TO = 2500
+"""Columns of a kernel that are tried together: the solver's time grows much faster than they do."""
+STALL = 0.001
+"""A block's relaxation is near enough once two rounds better it by less than this share."""
 ROOMS = 2
 """The most rooms offered at one type and start of a block, beside those that are in use."""
+PAIRS, PAIRS_WITH_GAP = 10.0, 3.5
+"""Provider-days of the first blocks, where only the priorities count and where the gap part does,
+which is far harder."""
+WORK_LIMIT, WORK_LIMIT_WITH_GAP = 3.0, 1.0
+"""For one block, in the solver's deterministic seconds."""
 ONE_DATE_SHARE = 0.7
 """The part of the blocks that lie on as few dates as they can: providers who share rooms and can
 take each other's appointments."""
@@ -49,9 +57,11 @@ class Block:
     waiting
         Tasks that could be placed there, and how many of each.
     with_gap
-        Whether the gap part of the score counts, or only what is linear in the placements.
+        Whether the gap part of the score counts, or only the priorities.
     work_limit
         In the solver's deterministic seconds.
+    roomless
+        Kinds whose rooms are looked for afterwards, where only the priorities count.
     """
 
     pairs: frozenset[tuple[int, int]]
@@ -59,15 +69,32 @@ class Block:
     with_gap: bool
     work_limit: float
     seed: int
+    roomless: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What solving a block brought: its placements, or None when nothing better was found."""
+    """What a solve brought.
+
+    Attributes
+    ----------
+    puts
+        The placements; None when nothing better was found.
+    bound
+        Proven, of all that was asked about.
+    is_proved
+        Whether the model was solved to its end.
+    short
+        Kinds for which rooms ran short: some of what was chosen found none.
+    size
+        Variables and constraints.
+    """
 
     puts: list[Put] | None
     is_proved: bool
-    size: tuple[int, int]
+    bound: float = math.inf
+    short: frozenset[int] = frozenset()
+    size: tuple[int, int] = (0, 0)
 
 
 def solve_block(
@@ -81,60 +108,111 @@ def solve_block(
         left[put.task] += 1
     columns = _columns_in(instance, sorted(left), block.pairs)
     if not len(columns):
-        return Answer(None, is_proved=True, size=(0, 0))
+        return Answer(None, is_proved=True)
+    began = time.perf_counter()
     most = math.inf
     if len(columns) > KERNEL_FROM or not block.with_gap:
         share = 0.5 if block.with_gap else 0.5 / sum(left.values())
         worth = priority_worth(instance, columns, share)
         sifter = Sifter(instance, columns, left, worth, outside)
         start = positions(instance, columns, inside)
-        sifted = sifter.run(
+        most = sifter.run(
             start,
             time_limit=time_limit / 2,
             first=4,
             per_task=3,
             tolerance=0.02,
+            stall=STALL,
             should_stop=watch.should_stop,
-        )
+        ).bound
         chosen = sifter.entered
         if not block.with_gap:
             have = sum(instance.tasks[put.task].priority for put in inside)
-            most = sifted.bound
-            if most < have + 1 - 1e-6:
-                return Answer(None, is_proved=True, size=(0, 0))
-            chosen = _worth_trying(sifter, sifted.bound, have, start)
+            if sifter.priced is None or most < have + 1 - 1e-6:
+                return Answer(None, is_proved=sifter.priced is not None)
+            chosen = _worth_trying(sifter, most, have, start)
         columns = columns[chosen]
+    if not block.with_gap:
+        return best_priority(
+            instance,
+            watch,
+            columns,
+            left,
+            outside,
+            inside,
+            roomless=block.roomless,
+            most=most,
+            time_limit=time_limit - (time.perf_counter() - began),
+            work_limit=block.work_limit,
+            seed=block.seed,
+        )
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
-    if block.with_gap:
-        total = sum(len(t.members) for t in instance.tasks) + len(instance.fixed)
-        objective = instance.unit * total * joint.expression("priority") + joint.score()
-    else:
-        objective = joint.expression("priority")
-        if math.isfinite(most):
-            joint.model.add(objective <= math.floor(most + 1e-6))
     joint.hint(inside)
     outcome = joint.maximise(
-        objective,
-        time_limit=time_limit,
+        instance.most_score * joint.expression("priority") + joint.score(),
+        time_limit=time_limit - (time.perf_counter() - began),
         seed=block.seed,
         work_limit=block.work_limit,
         watch=watch,
     )
-    return Answer(outcome.puts, outcome.is_proved, joint.size())
+    return Answer(outcome.puts, outcome.is_proved, size=joint.size())
+
+
+def best_priority(
+    instance: Instance,
+    watch: Watch,
+    columns: Columns,
+    left: Mapping[int, int],
+    outside: Sequence[Put],
+    inside: Sequence[Put],
+    *,
+    roomless: Collection[int],
+    time_limit: float,
+    most: float = math.inf,
+    work_limit: float | None = None,
+    seed: int = 0,
+) -> Answer:
+    """Look for the placements of the most priority among some columns, starting from `inside`.
+
+    Two steps: where and when, with the rooms of all kinds but the `roomless`; then the rooms. What
+    finds none is left out, and its kind told of.
+    """
+    began = time.perf_counter()
+    joint = JointModel(instance, columns, left, outside, keep=inside, roomless=roomless)
+    objective = joint.expression("priority")
+    if math.isfinite(most):
+        joint.model.add(objective <= math.floor(most + 1e-6))
+    joint.hint(inside)
+    outcome = joint.maximise(
+        objective, time_limit=time_limit, seed=seed, work_limit=work_limit, watch=watch
+    )
+    if outcome.puts is None:
+        return Answer(None, outcome.is_proved, outcome.bound, size=joint.size())
+    puts = outcome.puts
+    if any(put.room == NO_ROOM for put in puts):
+        time_left = max(1.0, time_limit - (time.perf_counter() - began))
+        puts = given_rooms(instance, puts, left, outside, time_left)
+    lost = Counter(p.task for p in outcome.puts) - Counter(p.task for p in puts)
+    short = frozenset(instance.tasks[i].kind for i in lost)
+    return Answer(puts, outcome.is_proved, outcome.bound, short, joint.size())
 
 
 def _worth_trying(sifter: Sifter, bound: float, have: int, start: Sequence[int]) -> Ints:
     """Return positions of columns that a plan of more priority than `have` could contain.
 
-    All of them where they are few, else those of the kernel, and `start` in any case
-    (reduced-cost fixing).
+    All of them where they are few (reduced-cost fixing), else the best of the kernel, and `start`
+    in any case.
     """
-    if sifter.priced is None:
-        return sifter.entered
+    assert sifter.priced is not None
     could = np.flatnonzero(sifter.priced >= have + 1 - bound - 1e-6)
-    if len(could) > WHOLE_UP_TO:
-        could = np.intersect1d(could, sifter.entered)
+    if len(could) > KERNEL_UP_TO:
+        could = best_of(sifter.entered, sifter.priced)
     return np.union1d(could, np.array(start, np.int64))
+
+
+def best_of(kernel: Ints, priced: Floats) -> Ints:
+    """Return the columns of a kernel that lose least by coming in, :data:`KERNEL_UP_TO` of them."""
+    return kernel[np.argsort(-priced[kernel], kind="stable")[:KERNEL_UP_TO]]
 
 
 def _columns_in(
@@ -154,18 +232,10 @@ def _columns_in(
 
 def positions(instance: Instance, columns: Columns, puts: Sequence[Put]) -> list[int]:
     """Return where `puts` are among the columns, for those that are."""
-    wanted = set()
-    for put in puts:
-        kind = instance.kinds[instance.tasks[put.task].kind]
-        s = int(np.searchsorted(kind.starts, put.start))
-        site = int(np.ravel_multi_index((put.provider, put.day, s), kind.shape))
-        wanted.add((put.task, site, put.is_overbooked))
+    wanted = set(Columns.at(instance, puts).keys)
     of_task = np.flatnonzero(np.isin(columns.task, [put.task for put in puts]))
-    return [
-        c
-        for c in of_task.tolist()
-        if (int(columns.task[c]), int(columns.site[c]), bool(columns.is_overbooked[c])) in wanted
-    ]
+    found = zip(of_task.tolist(), columns[of_task].keys, strict=True)
+    return [c for c, key in found if key in wanted]
 
 
 class Blocks:
@@ -174,14 +244,22 @@ class Blocks:
     def __init__(self, instance: Instance, seed: int) -> None:
         self._instance = instance
         self._chance = np.random.default_rng(seed)
-        self.pairs = 3.5
+        self._size = {False: PAIRS, True: PAIRS_WITH_GAP}
+        scarce = max(3, len(instance.providers) // 4)
+        served_by = [int(k.room_free.any(axis=(1, 2)).sum()) for k in instance.kinds]
+        self.roomless = frozenset(k for k, rooms in enumerate(served_by) if rooms > scarce)
 
-    def adapt(self, *, is_proved: bool, is_better: bool) -> None:
-        """Take larger blocks once such as these bring nothing, smaller ones when they are hard."""
-        if not is_proved:
-            self.pairs = max(2.0, self.pairs * 0.93)
+    def learn(self, block: Block, answer: Answer, *, is_better: bool) -> None:
+        """Take larger blocks once such as these bring nothing, smaller ones when they are hard.
+
+        Kinds for which rooms ran short are given rooms in the model from then on.
+        """
+        self.roomless -= answer.short
+        size = self._size[block.with_gap]
+        if not answer.is_proved:
+            self._size[block.with_gap] = max(2.0, size * 0.93)
         elif not is_better:
-            self.pairs = min(30.0, self.pairs * 1.04)
+            self._size[block.with_gap] = min(30.0, size * 1.04)
 
     def choose(
         self,
@@ -189,7 +267,6 @@ class Blocks:
         running: Iterable[Block],
         *,
         with_gap: bool,
-        work_limit: float,
     ) -> Block:
         """Return a block that shares neither task nor, where it can, a date with those running.
 
@@ -203,7 +280,7 @@ class Blocks:
         waiting = {i: n for i, n in self._waiting(puts).items() if i not in taken}
         days: list[int] = chance.permutation(len(instance.dates)).tolist()
         free = [d for d in days if all(d != day for _, day in busy)]
-        pairs = self._pairs(free or days, waiting) - busy
+        pairs = self._pairs(free or days, waiting, self._size[with_gap]) - busy
         fits = [i for i in waiting if self._could(i, pairs)]
         weight = {i: instance.tasks[i].priority * chance.random() ** 0.3 for i in fits}
         fits.sort(key=lambda i: -weight[i])
@@ -211,8 +288,9 @@ class Blocks:
             pairs,
             tuple((i, waiting[i]) for i in fits[: WAITING * len(pairs)]),
             with_gap,
-            work_limit,
+            WORK_LIMIT_WITH_GAP if with_gap else WORK_LIMIT,
             int(chance.integers(1 << 30)),
+            self.roomless,
         )
 
     def _waiting(self, puts: Sequence[Put]) -> dict[int, int]:
@@ -222,13 +300,15 @@ class Blocks:
                 left[put.task] -= 1
         return {i: n for i, n in left.items() if n and len(self._instance.columns(i))}
 
-    def _pairs(self, days: list[int], waiting: dict[int, int]) -> frozenset[tuple[int, int]]:
+    def _pairs(
+        self, days: list[int], waiting: dict[int, int], size: float
+    ) -> frozenset[tuple[int, int]]:
         instance, chance = self._instance, self._chance
         providers = len(instance.providers)
-        wanted = 0.0 if chance.random() < ONE_DATE_SHARE else self.pairs**0.5
-        least = math.ceil(self.pairs / providers)
+        wanted = 0.0 if chance.random() < ONE_DATE_SHARE else size**0.5
+        least = math.ceil(size / providers)
         days = days[: max(1, least, min(len(days), round(wanted)))]
-        most = max(2, round(self.pairs / len(days)))
+        most = max(2, round(size / len(days)))
         able: set[int] = set()
         around = [i for i in waiting if set(instance.tasks[i].days) & set(days)]
         if around:
@@ -338,11 +418,12 @@ class Relaxed:
     def columns(
         self, instance: Instance, puts: Sequence[Put], *, only_kernel: bool = False
     ) -> Columns:
-        """Return the columns that could matter, or the kernel's, and those of `puts`."""
+        """Return the columns that could matter, or the kernel's best, and those of `puts`."""
+        assert self.priced is not None
         every = Columns.of(instance, range(len(instance.tasks)))
         keep = np.zeros(len(every), np.bool_)
         if only_kernel:
-            keep[self.kernel] = True
+            keep[best_of(self.kernel, self.priced)] = True
         else:
             keep = self._could_matter(instance.totals(puts).priority)
         keep[positions(instance, every, puts)] = True
@@ -355,19 +436,26 @@ def close(
     relaxed: Relaxed,
     puts: Sequence[Put],
     time_limit: float,
+    roomless: frozenset[int],
     only_kernel: bool = False,
-) -> tuple[Outcome, tuple[int, int]]:
+) -> Answer:
     """Look for more priority than `puts` have among all columns that could have a part in it.
 
     A column whose reduced worth is so low that no plan with it can be better is left out
     (reduced-cost fixing), so when nothing is found nothing is there. That is not so of the kernel
     alone, which is smaller.
     """
-    left = {i: len(t.members) for i, t in enumerate(instance.tasks)}
-    joint = JointModel(instance, relaxed.columns(instance, puts, only_kernel=only_kernel), left)
-    joint.hint(puts)
-    outcome = joint.maximise(joint.expression("priority"), time_limit=time_limit, watch=watch)
-    return outcome, joint.size()
+    return best_priority(
+        instance,
+        watch,
+        relaxed.columns(instance, puts, only_kernel=only_kernel),
+        {i: len(t.members) for i, t in enumerate(instance.tasks)},
+        (),
+        puts,
+        roomless=roomless,
+        most=relaxed.bound,
+        time_limit=time_limit,
+    )
 
 
 # Processes

@@ -18,7 +18,7 @@ from typing import Any
 
 from solver.greedy import greedy_puts
 from solver.instance import Instance, Put
-from solver.joint import Columns, JointModel, Outcome, Watch
+from solver.joint import Columns, JointModel, Watch
 from solver.neighbourhood import (
     Answer,
     Block,
@@ -39,12 +39,8 @@ SIFTED_UP_TO = 200_000
 """Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
 CLOSED_UP_TO = 5_000
 """Columns with which one model may settle the priorities."""
-KERNEL_UP_TO = 3_000
-"""Columns of a kernel that one model takes in whole."""
 PRIORITY_SHARE = 0.8
 """The part of the time that the priorities may take."""
-WORK_LIMIT = 1.0
-"""For one block, in the solver's deterministic seconds."""
 
 _STAGES: tuple[StageName, ...] = ("saved", "priority", "moved", "distance", "score")
 
@@ -261,10 +257,11 @@ class _Rounds:
         self._solving: dict[Future[Answer], Block] = {}
         self._bounding: Future[float] | None = None
         self._relaxing: Future[Relaxed] | None = None
-        self._closing: Future[tuple[Outcome, tuple[int, int]]] | None = None
+        self._closing: Future[Answer] | None = None
         self._relaxed: Relaxed | None = None
-        self._closed_at = -1
-        self._kernel_is_tried = False
+        self._closed_at: tuple[int, frozenset[int]] | None = None
+        self._is_bounded = False
+        self._kernel_is_tried_with: frozenset[int] | None = None
         self._is_closing_all = False
 
     def run(self) -> None:
@@ -307,47 +304,54 @@ class _Rounds:
             if self._relaxed is None and self._relaxing is None:
                 self._relaxing = team.submit(relax, left / 2)
                 return
-        elif self._closed_at < 0:
-            self._closed_at = 0
+        elif not self._is_bounded:
+            self._is_bounded = True
             self._bounding = team.submit(bound, left / 4)
             return
-        if self._could_try_kernel():
-            assert self._relaxed is not None
-            self._kernel_is_tried = True
-            self._is_closing_all = False
-            self._closing = team.submit(close, self._relaxed, search.best, left * 0.5, True)
-            return
         if self._could_close():
-            self._is_closing_all = True
-            self._closed_at = search.totals.priority
-            assert self._relaxed is not None
-            self._closing = team.submit(close, self._relaxed, search.best, left * 0.6, False)
+            self._send_to_close(left * 0.6, only_kernel=False)
+            return
+        if self._could_try_kernel():
+            self._send_to_close(left * 0.5, only_kernel=True)
             return
         block = self._blocks.choose(
             search.best,
             self._solving.values(),
             with_gap=self._is_about_score(),
-            work_limit=WORK_LIMIT,
         )
         self._solving[team.submit(solve_block, search.best, block, min(left, 10.0))] = block
+
+    def _send_to_close(self, time_limit: float, *, only_kernel: bool) -> None:
+        assert self._relaxed is not None
+        roomless = self._blocks.roomless
+        if only_kernel:
+            self._kernel_is_tried_with = roomless
+        else:
+            self._closed_at = self._search.totals.priority, roomless
+        self._is_closing_all = not only_kernel
+        self._closing = self._team.submit(
+            close, self._relaxed, self._search.best, time_limit, roomless, only_kernel
+        )
 
     def _could_try_kernel(self) -> bool:
         return (
             self._relaxed is not None
-            and not self._kernel_is_tried
+            and self._relaxed.priced is not None
+            and self._closing is None
+            and self._kernel_is_tried_with != self._blocks.roomless
             and not self._is_about_score()
-            and len(self._relaxed.kernel) <= KERNEL_UP_TO
         )
 
     def _could_close(self) -> bool:
         """Whether so few columns could still matter that one model may settle the priorities."""
         search, relaxed = self._search, self._relaxed
+        now = search.totals.priority, self._blocks.roomless
         return (
             relaxed is not None
             and self._closing is None
             and not self._is_about_score()
-            and search.totals.priority > self._closed_at
-            and relaxed.count(search.totals.priority) <= CLOSED_UP_TO
+            and now != self._closed_at
+            and 0 < relaxed.count(search.totals.priority) <= CLOSED_UP_TO
         )
 
     def _receive(self) -> None:
@@ -361,7 +365,7 @@ class _Rounds:
                 if plan is not None:
                     search.take(plan)
             is_better = search.totals > before
-            self._blocks.adapt(is_proved=answer.is_proved, is_better=is_better)
+            self._blocks.learn(block, answer, is_better=is_better)
         if self._bounding is not None and self._bounding.done():
             search.note("priority", self._bounding.result())
             self._bounding = None
@@ -369,10 +373,11 @@ class _Rounds:
             self._relaxed, self._relaxing = self._relaxing.result(), None
             search.note("priority", self._relaxed.bound)
         if self._closing is not None and self._closing.done():
-            outcome, size = self._closing.result()
+            answer = self._closing.result()
             self._closing = None
-            search.size = max(search.size, size)
-            if outcome.puts is not None:
-                search.take(outcome.puts)
-            if self._is_closing_all:
-                search.note("priority", max(outcome.bound, self._closed_at))
+            search.size = max(search.size, answer.size)
+            self._blocks.roomless -= answer.short
+            if answer.puts is not None:
+                search.take(answer.puts)
+            if self._is_closing_all and self._closed_at is not None:
+                search.note("priority", max(answer.bound, self._closed_at[0]))
