@@ -309,7 +309,9 @@ class JointModel:
         of_patient = patients[columns.task]
         for patient, (start, end) in self._patients_outside():
             keep &= ~((of_patient == patient) & (at.at < end) & (at.end > start))
-        self._free_rooms = self._rooms_left(days)
+        taken = [(put.room, instance.room_busy(put)) for put in self._outside]
+        taken += [(s.room, s.room_busy) for s in self._standing[len(instance.fixed) :]]
+        self._free_rooms = rooms_left(instance, days, taken)
         self._room_key = self._keys(columns, at)
         for key, members in _grouped(self._room_key):
             if not self._rooms_for(columns, at, int(members[0]), key):
@@ -345,32 +347,6 @@ class JointModel:
                 own = (at.provider == task.own.provider) & (at.at == task.own.at)
                 key[(columns.task == i) & own] = -1 - i
         return key
-
-    def _rooms_left(self, days: Iterable[int]) -> dict[tuple[int, int], Bools]:
-        """[R, S] by kind and day, where a room is free of all that stands."""
-        instance = self._instance
-        room = [put.room for put in self._outside]
-        spans = [instance.room_busy(put) for put in self._outside]
-        for s in self._standing[len(instance.fixed) :]:
-            room.append(s.room)
-            spans.append(s.room_busy)
-        start, end = np.array(spans, np.int64).reshape(-1, 2).T
-        rooms = np.array(room, np.int64)
-        free = {}
-        for day in days:
-            midnight = day * DAY_MINUTES
-            near = (end > midnight - DAY_MINUTES) & (start < midnight + 2 * DAY_MINUTES)
-            for number, kind in enumerate(instance.kinds):
-                steps = np.zeros((len(instance.rooms), len(kind.starts) + 1), np.int64)
-                first = start[near] - midnight - kind.room_after[rooms[near]]
-                last = end[near] - midnight + kind.row.buffer_before
-                first = np.searchsorted(kind.starts, first, "right")
-                last = np.searchsorted(kind.starts, last, "left")
-                np.add.at(steps, (rooms[near], first), 1)
-                np.add.at(steps, (rooms[near], np.maximum(first, last)), -1)
-                taken = np.cumsum(steps, axis=1)[:, :-1] > 0
-                free[number, day] = kind.room_free[:, day] & ~taken
-        return free
 
     def _rooms_for(self, columns: Columns, at: Layout, column: int, key: int) -> list[int]:
         """Return the rooms offered to the columns of a key, of which `column` is one."""
@@ -925,6 +901,31 @@ class JointModel:
             )
             for c in chosen
         ]
+
+
+def rooms_left(
+    instance: Instance, days: Iterable[int], taken: Sequence[tuple[int, Span]]
+) -> dict[tuple[int, int], Bools]:
+    """[R, S] by kind and day, where a room is free of what stands for good and of what is taken.
+
+    `taken` are rooms and absolute busy spans.
+    """
+    start, end = np.array([span for _, span in taken], np.int64).reshape(-1, 2).T
+    rooms = np.array([room for room, _ in taken], np.int64)
+    free = {}
+    for day in days:
+        midnight = day * DAY_MINUTES
+        near = (end > midnight - DAY_MINUTES) & (start < midnight + 2 * DAY_MINUTES)
+        for number, kind in enumerate(instance.kinds):
+            steps = np.zeros((len(instance.rooms), len(kind.starts) + 1), np.int64)
+            first = start[near] - midnight - kind.room_after[rooms[near]]
+            last = end[near] - midnight + kind.row.buffer_before
+            first = np.searchsorted(kind.starts, first, "right")
+            last = np.searchsorted(kind.starts, last, "left")
+            np.add.at(steps, (rooms[near], first), 1)
+            np.add.at(steps, (rooms[near], np.maximum(first, last)), -1)
+            free[number, day] = kind.room_free[:, day] & ~(np.cumsum(steps, axis=1)[:, :-1] > 0)
+    return free
 
 
 def given_rooms(

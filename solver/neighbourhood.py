@@ -25,6 +25,7 @@ from solver.joint import NO_ROOM, Columns, JointModel, Watch, given_rooms
 from solver.kernel import Floats, Market, Sifter, priority_worth
 from solver.problem import Problem
 from solver.timeline import Bools, Ints
+from solver.timing import retimed
 
 KERNEL_FROM = 1500
 """Blocks of fewer columns are solved whole where the gap part counts."""
@@ -158,6 +159,14 @@ def solve_block(
     return Answer(outcome.puts, outcome.is_proved, size=joint.size())
 
 
+def retime_block(instance: Instance, watch: Watch, puts: Sequence[Put], block: Block) -> Answer:
+    """Better the starts of a block that is all of some dates, who sees whom there being settled."""
+    for day in sorted({day for _, day in block.pairs}):
+        puts = retimed(instance, puts, day, watch.should_stop)
+    inside = [p for p in puts if (p.provider, p.day) in block.pairs]
+    return Answer(inside, is_proved=True)
+
+
 def best_priority(
     instance: Instance,
     watch: Watch,
@@ -260,6 +269,11 @@ class Blocks:
             self._size[block.with_gap] = max(2.0, size * 0.93)
         elif not is_better:
             self._size[block.with_gap] = min(30.0, size * 1.04)
+
+    def date(self, day: int) -> Block:
+        """Return all of a date, as it stands."""
+        pairs = frozenset((p, day) for p in range(len(self._instance.providers)))
+        return Block(pairs, (), with_gap=True, work_limit=0.0, seed=0)
 
     def choose(
         self,

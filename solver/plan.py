@@ -29,6 +29,7 @@ from solver.neighbourhood import (
     close,
     combined,
     relax,
+    retime_block,
     solve_block,
 )
 from solver.problem import Plan, PlanStatus, Problem, Progress, StageName
@@ -263,6 +264,7 @@ class _Rounds:
         self._is_bounded = False
         self._kernel_is_tried_with: frozenset[int] | None = None
         self._is_closing_all = False
+        self._untimed = list(range(len(search.instance.dates)))
 
     def run(self) -> None:
         """Keep every worker busy until time is up, or everything is proved."""
@@ -313,6 +315,10 @@ class _Rounds:
             return
         if self._could_try_kernel():
             self._send_to_close(left * 0.5, only_kernel=True)
+            return
+        if self._is_about_score() and self._untimed:
+            block = self._blocks.date(self._untimed.pop())
+            self._solving[team.submit(retime_block, search.best, block)] = block
             return
         block = self._blocks.choose(
             search.best,
