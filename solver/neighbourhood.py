@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
+from typing import Literal
 
 import numpy as np
 
@@ -35,16 +36,35 @@ STALL = 0.001
 """A block's relaxation is near enough once two rounds better it by less than this share."""
 ROOMS = 2
 """The most rooms offered at one type and start of a block, beside those that are in use."""
-PAIRS, PAIRS_WITH_GAP = 10.0, 3.5
-"""Provider-days of the first blocks, where only the priorities count and where the gap part does,
-which is far harder."""
-WORK_LIMIT, WORK_LIMIT_WITH_GAP = 3.0, 1.0
-"""For one block, in the solver's deterministic seconds."""
 ONE_DATE_SHARE = 0.7
 """The part of the blocks that lie on as few dates as they can: providers who share rooms and can
 take each other's appointments."""
 WAITING = 8
 """The most tasks without a place that a block takes on, for each of its provider-days."""
+
+
+type Aim = Literal["priority", "preference", "timing", "score"]
+"""What a block is solved for.
+
+``priority``: to place what is worth most. ``preference``: the parts of the score that are linear in
+the placements, all but the gap part. ``timing``: the best starts, who sees whom being settled.
+``score``: all of the score, which takes the smallest blocks.
+"""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """The provider-days of the first blocks, and the solver's deterministic seconds for each."""
+
+    pairs: float
+    work_limit: float
+
+
+EFFORTS: dict[Aim, Effort] = {
+    "priority": Effort(10.0, 3.0),
+    "preference": Effort(5.0, 0.3),
+    "score": Effort(3.5, 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -57,20 +77,15 @@ class Block:
         The providers and days.
     waiting
         Tasks that could be placed there, and how many of each.
-    with_gap
-        Whether the gap part of the score counts, or only the priorities.
-    work_limit
-        In the solver's deterministic seconds.
     roomless
-        Kinds whose rooms are looked for afterwards, where only the priorities count.
+        Kinds whose rooms are looked for afterwards, where the gap part does not count.
     """
 
+    aim: Aim
     pairs: frozenset[tuple[int, int]]
     waiting: tuple[tuple[int, int], ...]
-    with_gap: bool
-    work_limit: float
     seed: int
-    roomless: frozenset[int] = frozenset()
+    roomless: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,10 @@ def solve_block(
     instance: Instance, watch: Watch, puts: Sequence[Put], block: Block, time_limit: float
 ) -> Answer:
     """Solve a block, everything outside it standing as in `puts`."""
+    if block.aim == "timing":
+        for day in sorted({day for _, day in block.pairs}):
+            puts = retimed(instance, puts, day, watch.should_stop)
+        return Answer([p for p in puts if (p.provider, p.day) in block.pairs], is_proved=True)
     inside = [p for p in puts if (p.provider, p.day) in block.pairs]
     outside = [p for p in puts if (p.provider, p.day) not in block.pairs]
     left: dict[int, int] = defaultdict(int, block.waiting)
@@ -112,12 +131,12 @@ def solve_block(
         return Answer(None, is_proved=True)
     began = time.perf_counter()
     most = math.inf
-    if len(columns) > KERNEL_FROM or not block.with_gap:
-        share = 0.5 if block.with_gap else 0.5 / sum(left.values())
+    if len(columns) > KERNEL_FROM or block.aim == "priority":
+        share = 0.5 / sum(left.values()) if block.aim == "priority" else 0.5
         worth = priority_worth(instance, columns, share)
         sifter = Sifter(instance, columns, left, worth, outside)
         start = positions(instance, columns, inside)
-        most = sifter.run(
+        bound = sifter.run(
             start,
             time_limit=time_limit / 2,
             first=4,
@@ -126,48 +145,44 @@ def solve_block(
             stall=STALL,
             should_stop=watch.should_stop,
         ).bound
-        chosen = sifter.entered
-        if not block.with_gap:
-            have = sum(instance.tasks[put.task].priority for put in inside)
-            if sifter.priced is None or most < have + 1 - 1e-6:
-                return Answer(None, is_proved=sifter.priced is not None)
-            chosen = _worth_trying(sifter, most, have, start)
-        columns = columns[chosen]
-    if not block.with_gap:
-        return best_priority(
+        if sifter.priced is None:
+            return Answer(None, is_proved=False)
+        have = -math.inf
+        if block.aim == "priority":
+            most, have = bound, sum(instance.tasks[put.task].priority for put in inside)
+            if most < have + 1 - 1e-6:
+                return Answer(None, is_proved=True)
+        columns = columns[_worth_trying(sifter, bound, have, start)]
+    time_left = time_limit - (time.perf_counter() - began)
+    effort = EFFORTS[block.aim].work_limit
+    if block.aim != "score":
+        return best_without_gaps(
             instance,
             watch,
             columns,
             left,
             outside,
             inside,
+            with_preference=block.aim == "preference",
             roomless=block.roomless,
             most=most,
-            time_limit=time_limit - (time.perf_counter() - began),
-            work_limit=block.work_limit,
+            time_limit=time_left,
+            work_limit=effort,
             seed=block.seed,
         )
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
     joint.hint(inside)
     outcome = joint.maximise(
         instance.most_score * joint.expression("priority") + joint.score(),
-        time_limit=time_limit - (time.perf_counter() - began),
+        time_limit=time_left,
         seed=block.seed,
-        work_limit=block.work_limit,
+        work_limit=effort,
         watch=watch,
     )
     return Answer(outcome.puts, outcome.is_proved, size=joint.size())
 
 
-def retime_block(instance: Instance, watch: Watch, puts: Sequence[Put], block: Block) -> Answer:
-    """Better the starts of a block that is all of some dates, who sees whom there being settled."""
-    for day in sorted({day for _, day in block.pairs}):
-        puts = retimed(instance, puts, day, watch.should_stop)
-    inside = [p for p in puts if (p.provider, p.day) in block.pairs]
-    return Answer(inside, is_proved=True)
-
-
-def best_priority(
+def best_without_gaps(
     instance: Instance,
     watch: Watch,
     columns: Columns,
@@ -175,6 +190,7 @@ def best_priority(
     outside: Sequence[Put],
     inside: Sequence[Put],
     *,
+    with_preference: bool = False,
     roomless: Collection[int],
     time_limit: float,
     most: float = math.inf,
@@ -183,30 +199,36 @@ def best_priority(
 ) -> Answer:
     """Look for the placements of the most priority among some columns, starting from `inside`.
 
-    Two steps: where and when, with the rooms of all kinds but the `roomless`; then the rooms. What
-    finds none is left out, and its kind told of.
+    Among those of the same priority, `with_preference`, for those that score most but for gaps. The
+    bound is of the priority alone. Two steps: where and when, with the rooms of all kinds but the
+    `roomless`; then the rooms. What finds none is left out, and its kind told of.
     """
     began = time.perf_counter()
     joint = JointModel(instance, columns, left, outside, keep=inside, roomless=roomless)
     objective = joint.expression("priority")
     if math.isfinite(most):
         joint.model.add(objective <= math.floor(most + 1e-6))
+    unit = 1
+    if with_preference:
+        unit = instance.most_score
+        objective = unit * objective + joint.score(with_gap=False)
     joint.hint(inside)
     outcome = joint.maximise(
         objective, time_limit=time_limit, seed=seed, work_limit=work_limit, watch=watch
     )
+    bound = outcome.bound // unit
     if outcome.puts is None:
-        return Answer(None, outcome.is_proved, outcome.bound, size=joint.size())
+        return Answer(None, outcome.is_proved, bound, size=joint.size())
     puts = outcome.puts
     if any(put.room == NO_ROOM for put in puts):
         time_left = max(1.0, time_limit - (time.perf_counter() - began))
         puts = given_rooms(instance, puts, left, outside, time_left)
     lost = Counter(p.task for p in outcome.puts) - Counter(p.task for p in puts)
     short = frozenset(instance.tasks[i].kind for i in lost)
-    return Answer(puts, outcome.is_proved, outcome.bound, short, joint.size())
+    return Answer(puts, outcome.is_proved, bound, short, joint.size())
 
 
-def _worth_trying(sifter: Sifter, bound: float, have: int, start: Sequence[int]) -> Ints:
+def _worth_trying(sifter: Sifter, bound: float, have: float, start: Sequence[int]) -> Ints:
     """Return positions of columns that a plan of more priority than `have` could contain.
 
     All of them where they are few (reduced-cost fixing), else the best of the kernel, and `start`
@@ -253,10 +275,29 @@ class Blocks:
     def __init__(self, instance: Instance, seed: int) -> None:
         self._instance = instance
         self._chance = np.random.default_rng(seed)
-        self._size = {False: PAIRS, True: PAIRS_WITH_GAP}
+        self._size = {aim: effort.pairs for aim, effort in EFFORTS.items()}
+        self._sweep = self._lay_out_sweep()
         scarce = max(3, len(instance.providers) // 4)
         served_by = [int(k.room_free.any(axis=(1, 2)).sum()) for k in instance.kinds]
         self.roomless = frozenset(k for k, rooms in enumerate(served_by) if rooms > scarce)
+
+    def _lay_out_sweep(self) -> list[tuple[Aim, frozenset[tuple[int, int]]]]:
+        """Return what is done once, last first, before blocks are solved for all of the score.
+
+        All provider-days in groups for the preference, dates in turns; then each date's timing.
+        """
+        providers = len(self._instance.providers)
+        days = range(len(self._instance.dates))
+        size = round(EFFORTS["preference"].pairs)
+        groups: list[tuple[int, int, list[int]]] = []
+        for day in days:
+            order = self._chance.permutation(providers).tolist()
+            groups += [(k, day, order[k : k + size]) for k in range(0, providers, size)]
+        sweep: list[tuple[Aim, frozenset[tuple[int, int]]]] = [
+            ("preference", frozenset((p, day) for p in group)) for _, day, group in sorted(groups)
+        ]
+        sweep += [("timing", frozenset((p, day) for p in range(providers))) for day in days]
+        return sweep[::-1]
 
     def learn(self, block: Block, answer: Answer, *, is_better: bool) -> None:
         """Take larger blocks once such as these bring nothing, smaller ones when they are hard.
@@ -264,24 +305,12 @@ class Blocks:
         Kinds for which rooms ran short are given rooms in the model from then on.
         """
         self.roomless -= answer.short
-        size = self._size[block.with_gap]
         if not answer.is_proved:
-            self._size[block.with_gap] = max(2.0, size * 0.93)
-        elif not is_better:
-            self._size[block.with_gap] = min(30.0, size * 1.04)
+            self._size[block.aim] = max(2.0, self._size[block.aim] * 0.93)
+        elif not is_better and block.aim in self._size:
+            self._size[block.aim] = min(30.0, self._size[block.aim] * 1.04)
 
-    def date(self, day: int) -> Block:
-        """Return all of a date, as it stands."""
-        pairs = frozenset((p, day) for p in range(len(self._instance.providers)))
-        return Block(pairs, (), with_gap=True, work_limit=0.0, seed=0)
-
-    def choose(
-        self,
-        puts: Sequence[Put],
-        running: Iterable[Block],
-        *,
-        with_gap: bool,
-    ) -> Block:
+    def choose(self, puts: Sequence[Put], running: Iterable[Block], *, for_score: bool) -> Block:
         """Return a block that shares neither task nor, where it can, a date with those running.
 
         Blocks of different dates have no room, patient or cap in common; others may clash.
@@ -292,17 +321,20 @@ class Blocks:
         taken = {task for block in running for task, _ in block.waiting}
         taken |= {p.task for p in puts if (p.provider, p.day) in busy}
         waiting = {i: n for i, n in self._waiting(puts).items() if i not in taken}
-        days: list[int] = chance.permutation(len(instance.dates)).tolist()
-        free = [d for d in days if all(d != day for _, day in busy)]
-        pairs = self._pairs(free or days, waiting, self._size[with_gap]) - busy
+        if for_score and self._sweep:
+            aim, pairs = self._sweep.pop()
+        else:
+            aim = "score" if for_score else "priority"
+            days: list[int] = chance.permutation(len(instance.dates)).tolist()
+            free = [d for d in days if all(d != day for _, day in busy)]
+            pairs = self._pairs(free or days, waiting, self._size[aim]) - busy
         fits = [i for i in waiting if self._could(i, pairs)]
         weight = {i: instance.tasks[i].priority * chance.random() ** 0.3 for i in fits}
         fits.sort(key=lambda i: -weight[i])
         return Block(
+            aim,
             pairs,
             tuple((i, waiting[i]) for i in fits[: WAITING * len(pairs)]),
-            with_gap,
-            WORK_LIMIT_WITH_GAP if with_gap else WORK_LIMIT,
             int(chance.integers(1 << 30)),
             self.roomless,
         )
@@ -459,7 +491,7 @@ def close(
     (reduced-cost fixing), so when nothing is found nothing is there. That is not so of the kernel
     alone, which is smaller.
     """
-    return best_priority(
+    return best_without_gaps(
         instance,
         watch,
         relaxed.columns(instance, puts, only_kernel=only_kernel),

@@ -29,7 +29,6 @@ from solver.neighbourhood import (
     close,
     combined,
     relax,
-    retime_block,
     solve_block,
 )
 from solver.problem import Plan, PlanStatus, Problem, Progress, StageName
@@ -40,7 +39,7 @@ SIFTED_UP_TO = 200_000
 """Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
 CLOSED_UP_TO = 5_000
 """Columns with which one model may settle the priorities."""
-PRIORITY_SHARE = 0.8
+PRIORITY_SHARE = 0.75
 """The part of the time that the priorities may take."""
 
 _STAGES: tuple[StageName, ...] = ("saved", "priority", "moved", "distance", "score")
@@ -264,7 +263,6 @@ class _Rounds:
         self._is_bounded = False
         self._kernel_is_tried_with: frozenset[int] | None = None
         self._is_closing_all = False
-        self._untimed = list(range(len(search.instance.dates)))
 
     def run(self) -> None:
         """Keep every worker busy until time is up, or everything is proved."""
@@ -316,14 +314,8 @@ class _Rounds:
         if self._could_try_kernel():
             self._send_to_close(left * 0.5, only_kernel=True)
             return
-        if self._is_about_score() and self._untimed:
-            block = self._blocks.date(self._untimed.pop())
-            self._solving[team.submit(retime_block, search.best, block)] = block
-            return
         block = self._blocks.choose(
-            search.best,
-            self._solving.values(),
-            with_gap=self._is_about_score(),
+            search.best, self._solving.values(), for_score=self._is_about_score()
         )
         self._solving[team.submit(solve_block, search.best, block, min(left, 10.0))] = block
 
