@@ -44,6 +44,51 @@ def test_fixing_by_reduced_worth_loses_no_better_plan() -> None:
         instance = Instance(problem)
         best = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
         relaxed = relax(instance, UNWATCHED, 60)
-        outcome, _ = close(instance, UNWATCHED, relaxed, [], 60)
-        assert outcome.puts is not None
-        assert instance.totals(outcome.puts).priority == best
+        answer = close(instance, UNWATCHED, relaxed, [], 60, frozenset())
+        assert answer.puts is not None
+        assert instance.totals(answer.puts).priority == best
+
+
+def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told() -> None:
+    kept = lost = 0
+    for seed in range(200):
+        problem = tiny_problem(seed)
+        if problem.movable or not problem.requests:
+            continue
+        instance = Instance(problem)
+        best = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
+        relaxed = relax(instance, UNWATCHED, 60)
+        roomless = frozenset(range(len(instance.kinds)))
+        answer = close(instance, UNWATCHED, relaxed, [], 60, roomless)
+        assert answer.puts is not None
+        reached = instance.totals(answer.puts).priority
+        assert reached <= best <= answer.bound
+        assert answer.short or reached == best == answer.bound
+        kept, lost = kept + (not answer.short), lost + bool(answer.short)
+        without = roomless - answer.short
+        if without == frozenset():
+            again = close(instance, UNWATCHED, relaxed, [], 60, without)
+            assert again.puts is not None
+            assert instance.totals(again.puts).priority == best
+    assert kept > 20
+    assert lost > 3
+
+
+@pytest.mark.parametrize("batch", range(4))
+def test_the_rounds_bound_and_reach_the_best_priority(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("solver.plan.EXACT_UP_TO", -1)
+    proved = tried = 0
+    for seed in range(batch * 25, batch * 25 + 25):
+        problem = tiny_problem(seed)
+        if problem.movable or not problem.requests:
+            continue
+        with monkeypatch.context() as exactly:
+            exactly.setattr("solver.plan.EXACT_UP_TO", 10**6)
+            best = solve(problem, time_limit=60, workers=1).stages[0].objective
+        stage = solve(problem, time_limit=0.4, workers=1).stages[0]
+        assert stage.objective <= best <= stage.bound, seed
+        proved += stage.is_proved
+        tried += 1
+    assert proved > tried / 2
