@@ -233,7 +233,7 @@ def _side_by_side(seconds: float) -> Suite:
     return Suite(
         figures=[],
         ratios=[
-            Ratio("five scenarios of m0 to one, time", together / alone, at_most=3.2),
+            Ratio("five scenarios of m0 to one, time", together / alone, at_most=3),
             Ratio(
                 "the baseline among five to alone, priority",
                 among["objective"] / first["objective"],

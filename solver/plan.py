@@ -37,7 +37,7 @@ EXACT_UP_TO = 3000
 """Columns that one model takes in whole."""
 SIFTED_UP_TO = 200_000
 """Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
-CLOSED_UP_TO = 5_000
+CLOSED_UP_TO = 8_000
 """Columns with which one model may settle the priorities."""
 PRIORITY_SHARE = 0.75
 """The part of the time that the priorities may take."""
@@ -257,23 +257,23 @@ class _Rounds:
         self._solving: dict[Future[Answer], Block] = {}
         self._bounding: Future[float] | None = None
         self._relaxing: Future[Relaxed] | None = None
-        self._closing: Future[Answer] | None = None
+        self._closing: dict[Future[Answer], int | None] = {}
         self._relaxed: Relaxed | None = None
         self._closed_at: tuple[int, frozenset[int]] | None = None
         self._is_bounded = False
         self._kernel_is_tried_with: frozenset[int] | None = None
-        self._is_closing_all = False
 
     def run(self) -> None:
         """Keep every worker busy until time is up, or everything is proved."""
         search = self._search
         try:
             while not search.over() and search.totals != search.bounds:
-                while self._free() and not search.over():
-                    self._send()
+                while self._free() and not search.over() and self._send():
+                    pass
                 running: list[Future[Any]] = [
                     *self._solving,
-                    *(f for f in (self._bounding, self._relaxing, self._closing) if f is not None),
+                    *self._closing,
+                    *(f for f in (self._bounding, self._relaxing) if f is not None),
                 ]
                 wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
                 self._receive()
@@ -293,49 +293,55 @@ class _Rounds:
         return is_late or search.totals.priority == search.bounds.priority
 
     def _free(self) -> int:
-        others = (self._bounding, self._relaxing, self._closing)
-        return self._team.workers - len(self._solving) - sum(f is not None for f in others)
+        busy = len(self._solving) + len(self._closing)
+        busy += (self._bounding is not None) + (self._relaxing is not None)
+        return self._team.workers - busy
 
-    def _send(self) -> None:
-        """Give a free worker the job that promises most."""
+    def _send(self) -> bool:
+        """Give a free worker the job that promises most, if there is one."""
         search, team = self._search, self._team
         left = search.limit - search.seconds
-        if self._columns <= SIFTED_UP_TO:
-            if self._relaxed is None and self._relaxing is None:
-                self._relaxing = team.submit(relax, left / 2)
-                return
-        elif not self._is_bounded:
+        if self._columns > SIFTED_UP_TO and not self._is_bounded:
             self._is_bounded = True
             self._bounding = team.submit(bound, left / 4)
-            return
-        if self._could_close():
-            self._send_to_close(left * 0.6, only_kernel=False)
-            return
-        if self._could_try_kernel():
-            self._send_to_close(left * 0.5, only_kernel=True)
-            return
-        block = self._blocks.choose(
-            search.best, self._solving.values(), for_score=self._is_about_score()
-        )
-        self._solving[team.submit(solve_block, search.best, block, min(left, 10.0))] = block
+        elif self._columns <= SIFTED_UP_TO and self._relaxed is None and self._relaxing is None:
+            self._relaxing = team.submit(relax, left / 2)
+        elif self._could_close():
+            self._send_to_close(left, only_kernel=False)
+        elif self._could_try_kernel():
+            self._send_to_close(left / 2, only_kernel=True)
+        else:
+            block = self._blocks.choose(
+                search.best, self._solving.values(), for_score=self._is_about_score()
+            )
+            if not block.pairs:
+                return False
+            job = team.submit(solve_block, search.best, block, min(left, 10.0))
+            self._solving[job] = block
+        return True
 
     def _send_to_close(self, time_limit: float, *, only_kernel: bool) -> None:
+        """Have the columns that could matter solved as one model, or the kernel's best.
+
+        Only the former, once solved, bounds what there is; it says what was to be bettered then.
+        """
         assert self._relaxed is not None
-        roomless = self._blocks.roomless
-        if only_kernel:
+        search, roomless = self._search, self._blocks.roomless
+        reached = None if only_kernel else search.totals.priority
+        if reached is None:
             self._kernel_is_tried_with = roomless
         else:
-            self._closed_at = self._search.totals.priority, roomless
-        self._is_closing_all = not only_kernel
-        self._closing = self._team.submit(
-            close, self._relaxed, self._search.best, time_limit, roomless, only_kernel
+            self._closed_at = reached, roomless
+        job = self._team.submit(
+            close, self._relaxed, search.best, time_limit, roomless, only_kernel
         )
+        self._closing[job] = reached
 
     def _could_try_kernel(self) -> bool:
         return (
             self._relaxed is not None
             and self._relaxed.priced is not None
-            and self._closing is None
+            and None not in self._closing.values()
             and self._kernel_is_tried_with != self._blocks.roomless
             and not self._is_about_score()
         )
@@ -346,7 +352,7 @@ class _Rounds:
         now = search.totals.priority, self._blocks.roomless
         return (
             relaxed is not None
-            and self._closing is None
+            and all(reached is None for reached in self._closing.values())
             and not self._is_about_score()
             and now != self._closed_at
             and 0 < relaxed.count(search.totals.priority) <= CLOSED_UP_TO
@@ -370,12 +376,11 @@ class _Rounds:
         if self._relaxing is not None and self._relaxing.done():
             self._relaxed, self._relaxing = self._relaxing.result(), None
             search.note("priority", self._relaxed.bound)
-        if self._closing is not None and self._closing.done():
-            answer = self._closing.result()
-            self._closing = None
+        for future in [f for f in self._closing if f.done()]:
+            reached, answer = self._closing.pop(future), future.result()
             search.size = max(search.size, answer.size)
             self._blocks.roomless -= answer.short
             if answer.puts is not None:
                 search.take(answer.puts)
-            if self._is_closing_all and self._closed_at is not None:
-                search.note("priority", max(answer.bound, self._closed_at[0]))
+            if reached is not None:
+                search.note("priority", max(answer.bound, reached))
