@@ -2,8 +2,9 @@
 
 A block is a few providers on a few dates. All that is placed there is lifted, requests that found
 no place are added, the linear relaxation of the block is sifted to a kernel, and CP-SAT solves the
-kernel from the incumbent, rooms and all. Blocks that share no provider, date or task can be solved
-side by side, in processes, and their answers put together.
+kernel from the incumbent. Only types that run short of rooms have them in the model; all other
+placements get theirs afterwards. Blocks that share no provider, date or task can be solved side by
+side, in processes, and their answers put together.
 """
 
 from __future__ import annotations
