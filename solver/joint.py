@@ -131,7 +131,10 @@ class Layout:
 
 
 class Outcome(NamedTuple):
-    """What a solve brought: the placements, if any, the proven bound, whether that is the end."""
+    """What a solve brought: the placements, if any, the proven bound, whether that is the end.
+
+    Without placements, the bound tells whether there are none (minus infinity) or none was found.
+    """
 
     puts: list[Put] | None
     bound: float
@@ -866,6 +869,8 @@ class JointModel:
         if work_limit is not None:
             parameters.max_deterministic_time = work_limit
         status = watched(solver, self.model, watch)
+        if status == cp_model.INFEASIBLE:
+            return Outcome(None, -math.inf, is_proved=True)
         if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
             return Outcome(None, math.inf, is_proved=False)
         return Outcome(

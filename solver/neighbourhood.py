@@ -194,12 +194,14 @@ def best_without_gaps(
     with_preference: bool = False,
     roomless: Collection[int],
     time_limit: float,
+    least: float = -math.inf,
     most: float = math.inf,
     work_limit: float | None = None,
     seed: int = 0,
 ) -> Answer:
     """Look for the placements of the most priority among some columns, starting from `inside`.
 
+    Only a priority from `least` to `most` is looked for, the latter being known to hold.
     Among those of the same priority, `with_preference`, for those that score most but for gaps. The
     bound is of the priority alone. Two steps: where and when, with the rooms of all kinds but the
     `roomless`; then the rooms. What finds none is left out, and its kind told of.
@@ -209,6 +211,8 @@ def best_without_gaps(
     objective = joint.expression("priority")
     if math.isfinite(most):
         joint.model.add(objective <= math.floor(most + 1e-6))
+    if math.isfinite(least):
+        joint.model.add(objective >= math.ceil(least))
     unit = 1
     if with_preference:
         unit = instance.most_score
@@ -217,7 +221,7 @@ def best_without_gaps(
     outcome = joint.maximise(
         objective, time_limit=time_limit, seed=seed, work_limit=work_limit, watch=watch
     )
-    bound = outcome.bound // unit
+    bound = outcome.bound // unit if math.isfinite(outcome.bound) else outcome.bound
     if outcome.puts is None:
         return Answer(None, outcome.is_proved, bound, size=joint.size())
     puts = outcome.puts
@@ -462,17 +466,18 @@ class Relaxed:
         could: Bools = self.priced >= value + 1 - self.bound - 1e-6
         return could
 
-    def columns(
-        self, instance: Instance, puts: Sequence[Put], *, only_kernel: bool = False
-    ) -> Columns:
-        """Return the columns that could matter, or the kernel's best, and those of `puts`."""
+    def columns(self, instance: Instance, puts: Sequence[Put], reached: int | None) -> Columns:
+        """Return the columns that could better what was reached, and those of `puts`.
+
+        With nothing given, the best of the kernel in the place of the former.
+        """
         assert self.priced is not None
         every = Columns.of(instance, range(len(instance.tasks)))
         keep = np.zeros(len(every), np.bool_)
-        if only_kernel:
+        if reached is None:
             keep[best_of(self.kernel, self.priced)] = True
         else:
-            keep = self._could_matter(instance.totals(puts).priority)
+            keep = self._could_matter(reached)
         keep[positions(instance, every, puts)] = True
         return every[keep]
 
@@ -484,22 +489,26 @@ def close(
     puts: Sequence[Put],
     time_limit: float,
     roomless: frozenset[int],
-    only_kernel: bool = False,
+    reached: int | None,
 ) -> Answer:
-    """Look for more priority than `puts` have among all columns that could have a part in it.
+    """Look for more priority than was `reached` among all columns that could have a part in it.
 
     A column whose reduced worth is so low that no plan with it can be better is left out
-    (reduced-cost fixing), so when nothing is found nothing is there. That is not so of the kernel
-    alone, which is smaller.
+    (reduced-cost fixing), so when nothing is found nothing is there, whether or not `puts` have as
+    much as was asked to be bettered (a destructive bound). That is not so of the kernel's best,
+    which are looked through when nothing is given.
     """
+    have = instance.totals(puts).priority
+    columns = relaxed.columns(instance, puts, reached)
     return best_without_gaps(
         instance,
         watch,
-        relaxed.columns(instance, puts, only_kernel=only_kernel),
+        columns,
         {i: len(t.members) for i, t in enumerate(instance.tasks)},
         (),
         puts,
         roomless=roomless,
+        least=reached + 1 if reached is not None and reached > have else -math.inf,
         most=relaxed.bound,
         time_limit=time_limit,
     )
@@ -550,6 +559,8 @@ class Team:
                 initializer=_begin,
                 initargs=(instance.problem, self._stop),
             )
+            for _ in range(self.workers):  # they begin at once, not when they are first needed
+                self._pool.submit(int)
 
     def submit[*A, T](self, job: Callable[[Instance, Watch, *A], T], *args: *A) -> Future[T]:
         """Have a job done; without other processes it is done when this returns."""

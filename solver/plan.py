@@ -37,6 +37,8 @@ EXACT_UP_TO = 3000
 """Columns that one model takes in whole."""
 SIFTED_UP_TO = 200_000
 """Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
+RELAXED_HERE_UP_TO = 15_000
+"""Columns whose relaxation takes no longer than other processes take to begin."""
 CLOSED_UP_TO = 8_000
 """Columns with which one model may settle the priorities."""
 PRIORITY_SHARE = 0.75
@@ -267,6 +269,10 @@ class _Rounds:
         """Keep every worker busy until time is up, or everything is proved."""
         search = self._search
         try:
+            if self._columns <= RELAXED_HERE_UP_TO:
+                watch = Watch(search.over, self._tell)
+                self._relaxed = relax(search.instance, watch, search.limit / 2)
+                search.note("priority", self._relaxed.bound)
             while not search.over() and search.totals != search.bounds:
                 while self._free() and not search.over() and self._send():
                     pass
@@ -306,10 +312,12 @@ class _Rounds:
             self._bounding = team.submit(bound, left / 4)
         elif self._columns <= SIFTED_UP_TO and self._relaxed is None and self._relaxing is None:
             self._relaxing = team.submit(relax, left / 2)
-        elif self._could_close():
-            self._send_to_close(left, only_kernel=False)
+        elif (target := self._to_better()) is not None:
+            self._closed_at = target, self._blocks.roomless
+            self._send_to_close(left, target)
         elif self._could_try_kernel():
-            self._send_to_close(left / 2, only_kernel=True)
+            self._kernel_is_tried_with = self._blocks.roomless
+            self._send_to_close(left / 2, None)
         else:
             block = self._blocks.choose(
                 search.best, self._solving.values(), for_score=self._is_about_score()
@@ -320,22 +328,12 @@ class _Rounds:
             self._solving[job] = block
         return True
 
-    def _send_to_close(self, time_limit: float, *, only_kernel: bool) -> None:
-        """Have the columns that could matter solved as one model, or the kernel's best.
-
-        Only the former, once solved, bounds what there is; it says what was to be bettered then.
-        """
+    def _send_to_close(self, time_limit: float, target: int | None) -> None:
         assert self._relaxed is not None
-        search, roomless = self._search, self._blocks.roomless
-        reached = None if only_kernel else search.totals.priority
-        if reached is None:
-            self._kernel_is_tried_with = roomless
-        else:
-            self._closed_at = reached, roomless
         job = self._team.submit(
-            close, self._relaxed, search.best, time_limit, roomless, only_kernel
+            close, self._relaxed, self._search.best, time_limit, self._blocks.roomless, target
         )
-        self._closing[job] = reached
+        self._closing[job] = target
 
     def _could_try_kernel(self) -> bool:
         return (
@@ -346,17 +344,21 @@ class _Rounds:
             and not self._is_about_score()
         )
 
-    def _could_close(self) -> bool:
-        """Whether so few columns could still matter that one model may settle the priorities."""
+    def _to_better(self) -> int | None:
+        """Return a priority of which one model may settle whether there is more.
+
+        That takes that few columns could have a part in more. It is what has been reached, or else
+        one less than the bound.
+        """
         search, relaxed = self._search, self._relaxed
-        now = search.totals.priority, self._blocks.roomless
-        return (
-            relaxed is not None
-            and all(reached is None for reached in self._closing.values())
-            and not self._is_about_score()
-            and now != self._closed_at
-            and 0 < relaxed.count(search.totals.priority) <= CLOSED_UP_TO
-        )
+        if relaxed is None or self._is_about_score() or set(self._closing.values()) - {None}:
+            return None
+        for target in (search.totals.priority, search.bounds.priority - 1):
+            if (target, self._blocks.roomless) == self._closed_at:
+                return None
+            if 0 < relaxed.count(target) <= CLOSED_UP_TO:
+                return target
+        return None
 
     def _receive(self) -> None:
         search = self._search
@@ -377,10 +379,10 @@ class _Rounds:
             self._relaxed, self._relaxing = self._relaxing.result(), None
             search.note("priority", self._relaxed.bound)
         for future in [f for f in self._closing if f.done()]:
-            reached, answer = self._closing.pop(future), future.result()
+            target, answer = self._closing.pop(future), future.result()
             search.size = max(search.size, answer.size)
             self._blocks.roomless -= answer.short
             if answer.puts is not None:
                 search.take(answer.puts)
-            if reached is not None:
-                search.note("priority", max(answer.bound, reached))
+            if target is not None:
+                search.note("priority", max(answer.bound, target))

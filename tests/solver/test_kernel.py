@@ -44,9 +44,15 @@ def test_fixing_by_reduced_worth_loses_no_better_plan() -> None:
         instance = Instance(problem)
         best = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
         relaxed = relax(instance, UNWATCHED, 60)
-        answer = close(instance, UNWATCHED, relaxed, [], 60, frozenset())
+        answer = close(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0)
         assert answer.puts is not None
         assert instance.totals(answer.puts).priority == best
+        above = close(instance, UNWATCHED, relaxed, answer.puts, 60, frozenset(), int(best))
+        assert above.puts is None or instance.totals(above.puts).priority == best
+        assert above.bound <= best
+        beyond = close(instance, UNWATCHED, relaxed, [], 60, frozenset(), int(best) + 1)
+        assert beyond.puts is None
+        assert beyond.bound < best
 
 
 def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told() -> None:
@@ -59,7 +65,7 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
         best = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
         relaxed = relax(instance, UNWATCHED, 60)
         roomless = frozenset(range(len(instance.kinds)))
-        answer = close(instance, UNWATCHED, relaxed, [], 60, roomless)
+        answer = close(instance, UNWATCHED, relaxed, [], 60, roomless, 0)
         assert answer.puts is not None
         reached = instance.totals(answer.puts).priority
         assert reached <= best <= answer.bound
@@ -67,7 +73,7 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
         kept, lost = kept + (not answer.short), lost + bool(answer.short)
         without = roomless - answer.short
         if without == frozenset():
-            again = close(instance, UNWATCHED, relaxed, [], 60, without)
+            again = close(instance, UNWATCHED, relaxed, [], 60, without, 0)
             assert again.puts is not None
             assert instance.totals(again.puts).priority == best
     assert kept > 20
