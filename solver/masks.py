@@ -9,15 +9,15 @@ CP-SAT model of :mod:`solver.rules`, which decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from solver.clinic import DAY_MINUTES, AppointmentType, Clinic, SlotRequest, Span
-from solver.timeline import Bools, Day, Ints, clock_changes, first_bookable_minute
+from solver.clinic import DAY_MINUTES, AppointmentType, Clinic, SlotRequest
+from solver.timeline import Bools, Day, Edges, Ints, clock_changes, first_bookable_minute
 
 TYPE_INACTIVE = "TYPE_INACTIVE"
 OFF_GRID = "OFF_GRID"
@@ -33,8 +33,6 @@ ROOM_BUSY = "ROOM_BUSY"
 TYPE_DAILY_CAP = "TYPE_DAILY_CAP"
 PROVIDER_BUSY = "PROVIDER_BUSY"
 PROVIDER_DAILY_CAP = "PROVIDER_DAILY_CAP"
-
-_NO_CAP = 2**31
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,14 @@ class Masks:
         [P, S] where an overbooking rule would cover a placement, whether or not it needs one.
     room_free
         [R, S] where the room may take the placement.
-    idle_before, idle_after
-        [P, S] minutes between the provider busy span and its neighbour or the window's edge;
-        meaningful where `regular` or `overbooked` holds and `meets` does not.
     meets
         [P, S] number of live bookings whose provider busy span the placement's own meets.
     earliest
         The first minute of the date that is still bookable.
     rules
         Each rule's mask, in the order in which exclusions are told.
+    around
+        What is before and after a placement.
     """
 
     day: Day
@@ -81,11 +78,19 @@ class Masks:
     overbooked: Bools
     allowed: Bools
     room_free: Bools
-    idle_before: Ints
-    idle_after: Ints
     meets: Ints
     earliest: int
     rules: tuple[RuleMask, ...]
+    around: _Around
+
+    @cached_property
+    def idle(self) -> tuple[Ints, Ints]:
+        """[P, S], [P, S] minutes between a provider busy span and what is before and after it.
+
+        That is its neighbour or the window's edge; meaningful where `regular` or `overbooked` holds
+        and `meets` does not.
+        """
+        return self.around.idle()
 
     @cached_property
     def provider_free(self) -> Bools:
@@ -168,9 +173,9 @@ def build(day: Day, request: SlotRequest) -> Masks:
     axis = _StartAxis(starts)
     providers, rooms, book = day.providers, day.rooms, day.book
 
-    before = np.array([max(kind.buffer_before, p.buffer_before) for p in providers], np.int64)
-    after = np.array([max(kind.buffer_after, p.buffer_after) for p in providers], np.int64)
-    turnover = np.array([max(kind.buffer_after, r.turnover_minutes) for r in rooms], np.int64)
+    before = np.maximum(kind.buffer_before, day.buffers[0])
+    after = np.maximum(kind.buffer_after, day.buffers[1])
+    turnover = np.maximum(kind.buffer_after, day.turnover)
 
     skilled = _flags(kind.required_skills <= p.skills for p in providers)
     equipped = _flags(kind.required_equipment <= r.equipment for r in rooms)
@@ -182,14 +187,12 @@ def build(day: Day, request: SlotRequest) -> Masks:
     for from_, to in clock_changes(settings.zone, request.date):
         steady &= (starts + duration <= from_) | (starts >= to)
 
-    provider_open = axis.windows(day.provider_windows, duration)
-    room_open = axis.windows(day.room_windows, duration)
+    provider_open = axis.windows(day.provider_edges, duration)
+    room_open = axis.windows(day.room_edges, duration)
 
     in_room = np.flatnonzero(book.room >= 0)
     room_owner = book.room[in_room]
-    room_busy = axis.meetings(
-        len(rooms),
-        room_owner,
+    in_the_rooms = axis.between(
         book.room_busy[0][in_room] - duration - turnover[room_owner],
         book.room_busy[1][in_room] + kind.buffer_before,
     )
@@ -197,20 +200,25 @@ def build(day: Day, request: SlotRequest) -> Masks:
     of_provider = np.flatnonzero(book.provider >= 0)
     owner = book.provider[of_provider]
     busy_start, busy_end = book.provider_busy[0][of_provider], book.provider_busy[1][of_provider]
-    meets = axis.meetings(
-        len(providers), owner, busy_start - duration - after[owner], busy_end + before[owner]
+    met = axis.between(busy_start - duration - after[owner], busy_end + before[owner])
+    begun = book.start[of_provider]
+
+    windows, meets, begin_there, room_windows, room_busy = axis.counts(
+        (len(providers), provider_open.owner, provider_open.first, provider_open.last),
+        (len(providers), owner, *met),
+        (len(providers), owner, axis.at_or_after(begun), axis.at_or_before(begun)),
+        (len(rooms), room_open.owner, room_open.first, room_open.last),
+        (len(rooms), room_owner, *in_the_rooms),
     )
 
     todays = book.on_date[of_provider]
     overbooked_before = book.is_overbooked[of_provider]
     regular_count = np.bincount(owner[todays & ~overbooked_before], minlength=len(providers))
     overbooked_count = np.bincount(owner[todays & overbooked_before], minlength=len(providers))
-    caps = np.array([_NO_CAP if p.daily_cap is None else p.daily_cap for p in providers], np.int64)
-    under_cap = regular_count < caps
+    under_cap = regular_count < day.daily_caps
     regular = (meets == 0) & under_cap[:, None]
 
-    same_start = axis.exact(len(providers), owner, book.start[of_provider])
-    allowed = _allowances(day, kind, starts, meets, overbooked_count) & ~same_start
+    allowed = _allowances(day, kind, starts, meets, overbooked_count) & (begin_there == 0)
     overbooked = allowed & ~regular
 
     of_type = clinic.appointment_types.index(kind)
@@ -220,14 +228,14 @@ def build(day: Day, request: SlotRequest) -> Masks:
     rules = (
         RuleMask(TYPE_INACTIVE, provider=every & kind.active),
         RuleMask(OFF_GRID, provider=(starts % settings.grid_minutes == 0)[None, :]),
-        RuleMask(PROVIDER_INACTIVE, provider=_flags(p.active for p in providers)[:, None]),
+        RuleMask(PROVIDER_INACTIVE, provider=day.active[0][:, None]),
         RuleMask(PROVIDER_LACKS_SKILLS, provider=skilled[:, None]),
-        RuleMask(ROOM_INACTIVE, room=_flags(r.active for r in rooms)[:, None]),
+        RuleMask(ROOM_INACTIVE, room=day.active[1][:, None]),
         RuleMask(ROOM_LACKS_EQUIPMENT, room=equipped[:, None]),
         RuleMask(TOO_SOON, provider=(starts >= earliest)[None, :]),
         RuleMask(CLOCK_CHANGE, provider=steady[None, :]),
-        RuleMask(OUTSIDE_PROVIDER_HOURS, provider=provider_open.inside),
-        RuleMask(OUTSIDE_ROOM_HOURS, room=room_open.inside),
+        RuleMask(OUTSIDE_PROVIDER_HOURS, provider=windows > 0),
+        RuleMask(OUTSIDE_ROOM_HOURS, room=room_windows > 0),
         RuleMask(ROOM_BUSY, room=room_busy == 0),
         RuleMask(
             TYPE_DAILY_CAP,
@@ -245,9 +253,6 @@ def build(day: Day, request: SlotRequest) -> Masks:
         if rule.room is not None:
             room_free &= rule.room
 
-    idle_before, idle_after = _idle(
-        axis, provider_open, owner, (busy_start, busy_end), duration, (before, after)
-    )
     return Masks(
         day=day,
         kind=kind,
@@ -256,11 +261,12 @@ def build(day: Day, request: SlotRequest) -> Masks:
         overbooked=overbooked & open_to_provider,
         allowed=allowed & open_to_provider,
         room_free=room_free,
-        idle_before=idle_before,
-        idle_after=idle_after,
         meets=meets,
         earliest=earliest,
         rules=rules,
+        around=_Around(
+            axis, provider_open, owner, (busy_start, busy_end), duration, (before, after)
+        ),
     )
 
 
@@ -296,9 +302,8 @@ def _allowances(
 
 @dataclass(frozen=True)
 class _Open:
-    """Windows over the starts: where one holds the appointment, and which."""
+    """Windows that can hold the appointment, each of shape [n], and their first and last starts."""
 
-    inside: Bools
     owner: Ints
     first: Ints
     last: Ints
@@ -321,68 +326,78 @@ class _StartAxis:
         """Return the position of the last start <= `minute`, at least -1."""
         return np.minimum(np.maximum((minute - self.origin) // self.step, -1), self.size - 1)
 
-    def count(self, rows: int, owner: Ints, first: Ints, last: Ints) -> Ints:
-        """[rows, S] how many of the ranges ``first..last`` (positions, inclusive) hold a start."""
-        keep = first <= last
+    def counts(self, *groups: tuple[int, Ints, Ints, Ints]) -> list[Ints]:
+        """[rows, S] of each group, how many of its ranges hold a start.
+
+        A group is how many rows there are, and for each range its row, its first and its last
+        position; ranges that end before they begin are empty.
+        """
         width = self.size + 1
-        flat = np.bincount(owner[keep] * width + first[keep], minlength=rows * width)
-        flat = flat - np.bincount(owner[keep] * width + last[keep] + 1, minlength=rows * width)
-        steps = flat.reshape(rows, width)[:, : self.size]
-        return np.cumsum(steps, axis=1, dtype=np.int64)
+        above = np.cumsum([0] + [rows for rows, *_ in groups])
+        rows, first, last = (
+            np.concatenate(parts)
+            for parts in zip(
+                *((owner + n, a, b) for n, (_, owner, a, b) in zip(above, groups, strict=False)),
+                strict=True,
+            )
+        )
+        keep = first <= last
+        flat = rows[keep] * width
+        steps = np.bincount(flat + first[keep], minlength=above[-1] * width)
+        steps -= np.bincount(flat + last[keep] + 1, minlength=above[-1] * width)
+        sums = np.cumsum(steps.reshape(-1, width)[:, : self.size], axis=1, dtype=np.int64)
+        return np.split(sums, above[1:-1])
 
-    def meetings(self, rows: int, owner: Ints, after: Ints, before: Ints) -> Ints:
-        """[rows, S] how many of the open intervals ``(after, before)`` hold a start."""
-        return self.count(rows, owner, self.at_or_after(after + 1), self.at_or_before(before - 1))
+    def between(self, after: Ints, before: Ints) -> tuple[Ints, Ints]:
+        """Return the first and the last position in the open intervals ``(after, before)``."""
+        return self.at_or_after(after + 1), self.at_or_before(before - 1)
 
-    def exact(self, rows: int, owner: Ints, minute: Ints) -> Bools:
-        """[rows, S] where one of the `minute` values is a start."""
-        return self.count(rows, owner, self.at_or_after(minute), self.at_or_before(minute)) > 0
-
-    def windows(self, windows: Sequence[Sequence[Span]], duration: int) -> _Open:
-        """Place each resource's windows on the axis."""
-        owner = np.repeat(np.arange(len(windows)), [len(spans) for spans in windows])
-        edges = np.array([span for spans in windows for span in spans], np.int64).reshape(-1, 2)
-        opens, closes = edges[:, 0], edges[:, 1]
-        first, last = self.at_or_after(opens), self.at_or_before(closes - duration)
+    def windows(self, edges: Edges, duration: int) -> _Open:
+        """Place windows on the axis."""
+        first, last = self.at_or_after(edges.opens), self.at_or_before(edges.closes - duration)
         fits = first <= last
-        owner, first, last = owner[fits], first[fits], last[fits]
-        inside = self.count(len(windows), owner, first, last) > 0
-        return _Open(inside, owner, first, last, (opens[fits], closes[fits]))
+        edges_that_fit = edges.opens[fits], edges.closes[fits]
+        return _Open(edges.owner[fits], first[fits], last[fits], edges_that_fit)
 
 
-def _idle(
-    axis: _StartAxis,
-    windows: _Open,
-    owner: Ints,
-    busy: tuple[Ints, Ints],
-    duration: int,
-    buffers: tuple[Ints, Ints],
-) -> tuple[Ints, Ints]:
-    """[P, S] idle minutes before and after the provider busy span, each at least 0.
+@dataclass(frozen=True)
+class _Around:
+    """The windows and the provider busy spans that a placement may be next to."""
 
-    A window's edge or a busy span's end is written at the first start that has it behind, and
-    carried on to the later starts by a running maximum; the other side is its mirror image.
-    """
-    before, after = buffers
-    shape = (len(before), axis.size)
-    if not axis.size:
-        return np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    starts = axis.origin + axis.step * np.arange(axis.size)
+    axis: _StartAxis
+    windows: _Open
+    owner: Ints
+    busy: tuple[Ints, Ints]
+    duration: int
+    buffers: tuple[Ints, Ints]
 
-    behind = np.full(shape, -DAY_MINUTES, np.int64)
-    np.maximum.at(behind, (windows.owner, windows.first), windows.edges[0])
-    position = axis.at_or_after(busy[1] + before[owner])
-    seen = position < axis.size
-    np.maximum.at(behind, (owner[seen], position[seen]), busy[1][seen])
-    behind = np.maximum.accumulate(behind, axis=1)
+    def idle(self) -> tuple[Ints, Ints]:
+        """[P, S] idle minutes before and after the provider busy span, each at least 0.
 
-    ahead = np.full(shape, 2 * DAY_MINUTES, np.int64)
-    np.minimum.at(ahead, (windows.owner, windows.last), windows.edges[1])
-    position = axis.at_or_before(busy[0] - duration - after[owner])
-    seen = position >= 0
-    np.minimum.at(ahead, (owner[seen], position[seen]), busy[0][seen])
-    ahead = np.minimum.accumulate(ahead[:, ::-1], axis=1)[:, ::-1]
+        A window's edge or a busy span's end is written at the first start that has it behind, and
+        carried on to the later starts by a running maximum; the other side is its mirror image.
+        """
+        axis, windows, owner, busy = self.axis, self.windows, self.owner, self.busy
+        before, after = self.buffers
+        shape = (len(before), axis.size)
+        if not axis.size:
+            return np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        starts = axis.origin + axis.step * np.arange(axis.size)
 
-    idle_before = np.maximum(starts - before[:, None] - behind, 0)
-    idle_after = np.maximum(ahead - (starts + duration + after[:, None]), 0)
-    return idle_before, idle_after
+        behind = np.full(shape, -DAY_MINUTES, np.int64)
+        np.maximum.at(behind, (windows.owner, windows.first), windows.edges[0])
+        position = axis.at_or_after(busy[1] + before[owner])
+        seen = position < axis.size
+        np.maximum.at(behind, (owner[seen], position[seen]), busy[1][seen])
+        behind = np.maximum.accumulate(behind, axis=1)
+
+        ahead = np.full(shape, 2 * DAY_MINUTES, np.int64)
+        np.minimum.at(ahead, (windows.owner, windows.last), windows.edges[1])
+        position = axis.at_or_before(busy[0] - self.duration - after[owner])
+        seen = position >= 0
+        np.minimum.at(ahead, (owner[seen], position[seen]), busy[0][seen])
+        ahead = np.minimum.accumulate(ahead[:, ::-1], axis=1)[:, ::-1]
+
+        idle_before = np.maximum(starts - before[:, None] - behind, 0)
+        idle_after = np.maximum(ahead - (starts + self.duration + after[:, None]), 0)
+        return idle_before, idle_after

@@ -132,8 +132,7 @@ class Scores:
             gap_quarters=np.where(
                 masks.meets > 0,
                 0,
-                side_quarters(masks.idle_before, shortest[:, None])
-                + side_quarters(masks.idle_after, shortest[:, None]),
+                sum(side_quarters(idle, shortest[:, None]) for idle in masks.idle),
             ),
             surplus=np.array(
                 [room_surplus(masks.kind, room) for room in masks.day.rooms], np.int64

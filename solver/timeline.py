@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 from zoneinfo import ZoneInfo
 
@@ -31,6 +32,8 @@ type Ints = NDArray[np.int64]
 type Bools = NDArray[np.bool_]
 
 ALL_DAY: Span = (0, DAY_MINUTES)
+NO_CAP = 2**31
+"""More bookings than any date has."""
 
 
 class DateOutOfRangeError(ValueError):
@@ -227,6 +230,22 @@ class Book:
 
 
 @dataclass(frozen=True)
+class Edges:
+    """Windows of several resources, one after the other, each of shape [n]."""
+
+    owner: Ints
+    opens: Ints
+    closes: Ints
+
+    @classmethod
+    def of(cls, windows: Sequence[Sequence[Span]]) -> Edges:
+        """Lay out each resource's windows."""
+        owner = np.repeat(np.arange(len(windows)), [len(spans) for spans in windows])
+        edges = np.array([span for spans in windows for span in spans], np.int64).reshape(-1, 2)
+        return cls(owner, edges[:, 0], edges[:, 1])
+
+
+@dataclass(frozen=True)
 class Day:
     """One date of a clinic, with the providers and rooms in question, each sorted by id."""
 
@@ -269,6 +288,43 @@ class Day:
             tuple(windows.provider[p.id] for p in providers),
             tuple(windows.room[r.id] for r in rooms),
             _book(clinic, day, providers, rooms),
+        )
+
+    @cached_property
+    def provider_edges(self) -> Edges:
+        """The providers' windows."""
+        return Edges.of(self.provider_windows)
+
+    @cached_property
+    def room_edges(self) -> Edges:
+        """The rooms' windows."""
+        return Edges.of(self.room_windows)
+
+    @cached_property
+    def buffers(self) -> tuple[Ints, Ints]:
+        """[P], [P] the providers' own buffers, before and after."""
+        return (
+            np.array([p.buffer_before for p in self.providers], np.int64),
+            np.array([p.buffer_after for p in self.providers], np.int64),
+        )
+
+    @cached_property
+    def turnover(self) -> Ints:
+        """[R] the rooms' own turnover."""
+        return np.array([r.turnover_minutes for r in self.rooms], np.int64)
+
+    @cached_property
+    def daily_caps(self) -> Ints:
+        """[P] the providers' caps, with none a number that no date reaches."""
+        caps = [NO_CAP if p.daily_cap is None else p.daily_cap for p in self.providers]
+        return np.array(caps, np.int64)
+
+    @cached_property
+    def active(self) -> tuple[Bools, Bools]:
+        """[P], [R] which providers and rooms are active."""
+        return (
+            np.array([p.active for p in self.providers], np.bool_),
+            np.array([r.active for r in self.rooms], np.bool_),
         )
 
 
