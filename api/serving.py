@@ -18,7 +18,7 @@ from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import logs
-from api.app import create_app, with_console
+from api.app import create_app, spare_the_collector, with_console
 from api.commands import UsageError
 from api.database import EMBEDDED, open_database, with_engine
 from api.metrics import SHARED_DIRECTORY
@@ -107,6 +107,7 @@ def demo(port: int, data_dir: Path | None) -> int:
             port=port,
             **_uvicorn_options(settings),
         )
+        spare_the_collector()
         asyncio.run(_serve_and_show(uvicorn.Server(config), console))
     return 0
 
