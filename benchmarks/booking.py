@@ -103,10 +103,10 @@ WAYS: dict[str, tuple[str, Way]] = {
 
 def run(meter: Meter) -> Suite:
     """Return the figures of the suite."""
-    attempts = 600 if meter.quick else 3000
+    attempts = 300 if meter.quick else 3000
     meter.look(20)
     url = meter.new_database()
-    rounds, count = (3, 100) if meter.quick else (10, 200)
+    rounds, count = (2, 80) if meter.quick else (10, 200)
     path = asyncio.run(write_path.run(url, rounds=rounds, count=count))
     meter.look(20)
     ways = asyncio.run(_run(url, attempts))
