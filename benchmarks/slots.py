@@ -51,9 +51,7 @@ def run(meter: Meter) -> Suite:
     of = {(figure.group, figure.label): figure.median for figure in figures}
     first = of[BY_SIZE, "5 × 8"]
     middle = make_clinic(50, 100)
-    tree = None
-    if not meter.quick:
-        tree = profiled(lambda: [call() for call in queries(middle, repeats // 3)])
+    tree = profiled(lambda: [call() for call in queries(middle, max(20, repeats // 3))])
     alone = masks.run(meter)
     return Suite(
         [*figures, *alone.figures],

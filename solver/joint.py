@@ -859,6 +859,7 @@ class JointModel:
         self.model.maximize(objective)
         solver = cp_model.CpSolver()
         parameters = solver.parameters
+        parameters.catch_sigint_signal = False  # its handler ends a process that has threads
         parameters.num_workers = 1
         parameters.linearization_level = 2
         parameters.random_seed = seed

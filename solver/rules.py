@@ -444,6 +444,7 @@ class _ProviderFacts:
 def _solver() -> cp_model.CpSolver:
     """Return a solver set up for models this small, where preparing costs more than solving."""
     solver = cp_model.CpSolver()
+    solver.parameters.catch_sigint_signal = False  # whoever runs the process handles signals
     parameters = solver.parameters
     parameters.num_workers = 1
     parameters.cp_model_presolve = False
