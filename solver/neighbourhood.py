@@ -240,10 +240,16 @@ def _worth_trying(sifter: Sifter, bound: float, have: float, start: Sequence[int
     in any case.
     """
     assert sifter.priced is not None
-    could = np.flatnonzero(sifter.priced >= have + 1 - bound - 1e-6)
+    could = np.flatnonzero(_could_better(sifter.priced, bound, have))
     if len(could) > KERNEL_UP_TO:
         could = best_of(sifter.entered, sifter.priced)
     return np.union1d(could, np.array(start, np.int64))
+
+
+def _could_better(priced: Floats, bound: float, value: float) -> Bools:
+    """[n] whether a column could be in a plan of more than `value` (reduced-cost fixing)."""
+    could: Bools = priced >= value + 1 - bound - 1e-6
+    return could
 
 
 def best_of(kernel: Ints, priced: Floats) -> Ints:
@@ -304,12 +310,13 @@ class Blocks:
         sweep += [("timing", frozenset((p, day) for p in range(providers))) for day in days]
         return sweep[::-1]
 
-    def learn(self, block: Block, answer: Answer, *, is_better: bool) -> None:
-        """Take larger blocks once such as these bring nothing, smaller ones when they are hard.
+    def note_short(self, kinds: frozenset[int]) -> None:
+        """Give kinds for which rooms ran short their rooms in the model from now on."""
+        self.roomless -= kinds
 
-        Kinds for which rooms ran short are given rooms in the model from then on.
-        """
-        self.roomless -= answer.short
+    def learn(self, block: Block, answer: Answer, *, is_better: bool) -> None:
+        """Take larger blocks once such as these bring nothing, smaller ones when they are hard."""
+        self.note_short(answer.short)
         if not answer.is_proved:
             self._size[block.aim] = max(2.0, self._size[block.aim] * 0.93)
         elif not is_better and block.aim in self._size:
@@ -463,8 +470,7 @@ class Relaxed:
 
     def _could_matter(self, value: int) -> Bools:
         assert self.priced is not None
-        could: Bools = self.priced >= value + 1 - self.bound - 1e-6
-        return could
+        return _could_better(self.priced, self.bound, value)
 
     def columns(self, instance: Instance, puts: Sequence[Put], reached: int | None) -> Columns:
         """Return the columns that could better what was reached, and those of `puts`.

@@ -381,7 +381,7 @@ class _Rounds:
         for future in [f for f in self._closing if f.done()]:
             target, answer = self._closing.pop(future), future.result()
             search.size = max(search.size, answer.size)
-            self._blocks.roomless -= answer.short
+            self._blocks.note_short(answer.short)
             if answer.puts is not None:
                 search.take(answer.puts)
             if target is not None:

@@ -3,7 +3,7 @@
 Who sees whom on a date is settled, and everything at other providers stays. For one order of a
 provider's appointments the best starts are found exactly, as what the score gains from a start
 depends on the start before alone (the timing problem; Vidal, Crainic, Gendreau & Prins 2015). The
-order is bettered by moving one appointment at a time to another place in it.
+order is bettered by moving one appointment at a time to another place in it, and by exchanging two.
 
 It takes milliseconds where the joint model takes a second, so it comes first: the model then finds
 what needs several providers, or other requests.

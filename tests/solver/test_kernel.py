@@ -1,26 +1,34 @@
 """The bounds of the relaxation: never below what some plan reaches, and near it."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from solver.instance import Instance
 from solver.joint import Watch
 from solver.kernel import Market
-from solver.neighbourhood import close, relax
+from solver.neighbourhood import Relaxed, close, relax
 from solver.plan import solve
 from tests.tiny import busy_problem, tiny_problem
 
 UNWATCHED = Watch(lambda: False, lambda _value, _bound: None)
 
 
-def test_no_plan_exceeds_a_bound() -> None:
-    tried = 0
-    for seed in range(60):
+def relaxed_problems(seeds: range) -> Iterator[tuple[Instance, float, Relaxed]]:
+    """Small problems of requests alone: each with its best priority and its relaxation."""
+    for seed in seeds:
         problem = tiny_problem(seed)
         if problem.movable or not problem.requests:
             continue
         instance = Instance(problem)
-        reached = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
-        assert relax(instance, UNWATCHED, 60).bound >= reached - 1e-6
+        best = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
+        yield instance, best, relax(instance, UNWATCHED, 60)
+
+
+def test_no_plan_exceeds_a_bound() -> None:
+    tried = 0
+    for instance, reached, relaxed in relaxed_problems(range(60)):
+        assert relaxed.bound >= reached - 1e-6
         if any(kind.regular.any() for kind in instance.kinds):
             market = Market(instance).bound(time_limit=60, should_stop=lambda: False, rounds=30)
             assert market >= reached - 1e-6
@@ -37,13 +45,7 @@ def test_the_market_comes_near_the_sifted_relaxation(seed: int) -> None:
 
 
 def test_fixing_by_reduced_worth_loses_no_better_plan() -> None:
-    for seed in range(60):
-        problem = tiny_problem(seed)
-        if problem.movable or not problem.requests:
-            continue
-        instance = Instance(problem)
-        best = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
-        relaxed = relax(instance, UNWATCHED, 60)
+    for instance, best, relaxed in relaxed_problems(range(60)):
         answer = close(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0)
         assert answer.puts is not None
         assert instance.totals(answer.puts).priority == best
@@ -57,13 +59,7 @@ def test_fixing_by_reduced_worth_loses_no_better_plan() -> None:
 
 def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told() -> None:
     kept = lost = 0
-    for seed in range(120):
-        problem = tiny_problem(seed)
-        if problem.movable or not problem.requests:
-            continue
-        instance = Instance(problem)
-        best = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
-        relaxed = relax(instance, UNWATCHED, 60)
+    for instance, best, relaxed in relaxed_problems(range(120)):
         roomless = frozenset(range(len(instance.kinds)))
         answer = close(instance, UNWATCHED, relaxed, [], 60, roomless, 0)
         assert answer.puts is not None
