@@ -312,6 +312,10 @@ class Instance:
 
     # Tasks and their sites
 
+    def windows(self, provider: int, day: int) -> list[Span]:
+        """Return a provider's open windows on a date, in minutes of it."""
+        return self._windows[day][provider]
+
     def columns(self, task: int) -> Small:
         """[n] sites, positions in the kind's raveled table, where the task may be placed."""
         if task not in self._columns:

@@ -63,6 +63,32 @@ class Columns:
             np.array([put.is_overbooked for put in puts], np.bool_),
         )
 
+    @classmethod
+    def inside(
+        cls, instance: Instance, tasks: Iterable[int], pairs: Iterable[tuple[int, int]]
+    ) -> Columns:
+        """The columns of some tasks at some providers' dates."""
+        tasks, pairs = list(tasks), list(pairs)
+        chosen = {}
+        for number in {instance.tasks[i].kind for i in tasks}:
+            mask = np.zeros(instance.kinds[number].shape, np.bool_)
+            for provider, day in pairs:
+                mask[provider, day] = True
+            chosen[number] = mask.ravel()
+        return cls.of(
+            instance, tasks, lambda i, sites: sites[chosen[instance.tasks[i].kind][sites]]
+        )
+
+    def joined(self, other: Columns) -> Columns:
+        """Return these and those of another that are not among them."""
+        mine = set(self.keys)
+        new = other[np.array([key not in mine for key in other.keys], np.bool_)]
+        return Columns(
+            np.concatenate([self.task, new.task]),
+            np.concatenate([self.site, new.site]),
+            np.concatenate([self.is_overbooked, new.is_overbooked]),
+        )
+
     @property
     def keys(self) -> list[tuple[int, int, bool]]:
         """What tells columns apart."""

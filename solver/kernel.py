@@ -7,8 +7,7 @@ a task, prices all of them against the duals, adds the best, and ends when none 
 values give a valid bound in every round: the rows' worth plus what the best column of each task
 would still add. The columns that ever came in are the *kernel*.
 
-Rooms enter as cuts: at one moment, the tasks whose types need rooms of a family are at most as
-many as the family has free rooms (Hall's condition). Where a cut is broken it is added.
+Rooms enter as cuts, of :mod:`solver.families`. Where a cut is broken it is added.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from ortools.linear_solver import pywraplp
 
 from solver.clinic import DAY_MINUTES
+from solver.families import Families
 from solver.instance import Instance, Put, Task
 from solver.joint import Columns, Layout
 from solver.timeline import Bools, Ints
@@ -103,42 +102,13 @@ class Sifter:
         self._kind_day = self._at.kind * self._days + self._at.day
 
     def _lay_out_rooms(self) -> None:
-        """Families of rooms that serve some kinds and no others, and how many are free when."""
-        instance = self._instance
+        instance, minutes = self._instance, self._days * DAY_MINUTES
+        taken = [(s.room, s.room_busy) for s in self._standing if s.room >= 0]
+        taken += [(put.room, instance.room_busy(put)) for put in self._outside]
         kinds = np.unique(self._at.kind).tolist()
-        serving = {
-            k: frozenset(np.flatnonzero(instance.kinds[k].room_free.any((1, 2)))) for k in kinds
-        }
-        distinct = sorted(set(serving.values()), key=sorted)
-        families: set[frozenset[np.int64]] = set()
-        for size in range(1, min(len(distinct), 6) + 1):
-            families |= {frozenset().union(*some) for some in combinations(distinct, size)}
-        self._families = sorted(families, key=sorted)
-        self._in_family = np.array(
-            [
-                [k in serving and serving[k] <= f for k in range(len(instance.kinds))]
-                for f in self._families
-            ],
-            np.bool_,
-        ).reshape(len(self._families), len(instance.kinds))
-        minutes = self._days * DAY_MINUTES
-        free = np.zeros((len(self._families), minutes + 1), np.int64)
-        spans = [(s.room, s.room_busy) for s in self._standing if s.room >= 0]
-        spans += [(put.room, instance.room_busy(put)) for put in self._outside]
-        taken = np.zeros((len(instance.rooms), minutes + 1), np.int64)
-        for room, (start, end) in spans:
-            if end > 0 and start < minutes:
-                taken[room, max(0, start)] += 1
-                taken[room, min(minutes, end)] -= 1
-        busy = np.cumsum(taken, axis=1) > 0
-        for f, family in enumerate(self._families):
-            rooms = np.array(sorted(family), np.int64)
-            free[f] = len(rooms) - busy[rooms].sum(axis=0)
-        self._free = free
-        least = np.array([int(k.room_after.min(initial=0)) for k in instance.kinds])
-        before = np.array([k.row.buffer_before for k in instance.kinds])
-        self._room_from = np.clip(self._at.at - before[self._at.kind], 0, minutes)
-        self._room_to = np.clip(self._at.at + least[self._at.kind], 0, minutes)
+        families = self._families = Families(instance, kinds, taken)
+        self._room_from = np.clip(self._at.at - families.before[self._at.kind], 0, minutes)
+        self._room_to = np.clip(self._at.at + families.after[self._at.kind], 0, minutes)
 
     def _limit(self, key: tuple[int, ...]) -> float:
         instance = self._instance
@@ -171,7 +141,7 @@ class Sifter:
                 )
                 return float(max(0, cap - standing))
             case _:
-                return float(max(0, self._free[key[1], key[2]]))
+                return float(max(0, self._families.free[key[1], key[2]]))
 
     def _row(self, key: tuple[int, ...]) -> pywraplp.Constraint:
         row = self._rows.get(key)
@@ -208,7 +178,7 @@ class Sifter:
         return [
             (family, minute)
             for family, minutes in self._cut_minutes.items()
-            if self._in_family[family, kind]
+            if self._families.holds[family, kind]
             for minute in minutes
             if start <= minute < end
         ]
@@ -307,7 +277,7 @@ class Sifter:
         cost += np.where(is_over, overbooked[self._pair], regular[self._pair])
         for family in np.flatnonzero(rooms.any(axis=1)).tolist():
             along = np.cumsum(rooms[family])
-            of_family = self._in_family[family][self._at.kind]
+            of_family = self._families.holds[family][self._at.kind]
             cost += np.where(of_family, along[self._room_to] - along[self._room_from], 0.0)
         priced = self._worth - cost
         best = np.zeros(len(self._tasks))
@@ -322,10 +292,10 @@ class Sifter:
         added = 0
         for family in range(len(self._families)):
             load = np.zeros(self._days * DAY_MINUTES + 1)
-            member = self._in_family[family][self._at.kind[used]]
+            member = self._families.holds[family][self._at.kind[used]]
             np.add.at(load, self._room_from[used[member]], share[member])
             np.add.at(load, self._room_to[used[member]], -share[member])
-            over = np.cumsum(load) - np.maximum(0, self._free[family])
+            over = np.cumsum(load) - np.maximum(0, self._families.free[family])
             for hour in np.unique(np.flatnonzero(over > 1e-4) // 60).tolist():
                 minute = hour * 60 + int(over[hour * 60 : hour * 60 + 60].argmax())
                 if minute in self._cut_minutes.setdefault(family, set()):
@@ -335,7 +305,7 @@ class Sifter:
                 added += 1
                 for c, variable in self._variables.items():
                     if (
-                        self._in_family[family, self._at.kind[c]]
+                        self._families.holds[family, self._at.kind[c]]
                         and self._room_from[c] <= minute < self._room_to[c]
                     ):
                         row.SetCoefficient(variable, 1)

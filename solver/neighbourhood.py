@@ -22,34 +22,44 @@ from typing import Literal
 import numpy as np
 
 from solver.gaps import meet
-from solver.instance import Instance, Put
+from solver.instance import Instance, Put, Totals
 from solver.joint import NO_ROOM, Columns, JointModel, Watch, given_rooms
 from solver.kernel import Floats, Market, Sifter, priority_worth
+from solver.prices import Prices, price
 from solver.problem import Problem
 from solver.timeline import Bools, Ints
 from solver.timing import retimed
 
-KERNEL_FROM = 1500
-"""Blocks of fewer columns are solved whole where the gap part counts."""
 KERNEL_UP_TO = 2500
 """Columns of a kernel that are tried together: the solver's time grows much faster than they do."""
+SCORED_UP_TO = 1000
+"""Columns that are tried together where the gap part counts."""
 STALL = 0.001
 """A block's relaxation is near enough once two rounds better it by less than this share."""
-ROOMS = 2
+ROOMS = 4
 """The most rooms offered at one type and start of a block, beside those that are in use."""
 ONE_DATE_SHARE = 0.7
 """The part of the blocks that lie on as few dates as they can: providers who share rooms and can
 take each other's appointments."""
+ALL_DATES_SHARE = 0.5
+"""The part of the blocks for the score that take all dates of a working week."""
+WIDEST = 4.0
+"""How many times as many columns as at first are tried for the score, when those bring nothing."""
+ROOMS_SECONDS = 0.5
+"""What finding other rooms for a block's answer may take."""
+STALE_ROUNDS = 2
+STALE_SHARE = 0.0005
+"""It is the score's turn when blocks that went over all provider-days so often have bettered the
+priority by no more than this share."""
 WAITING = 8
 """The most tasks without a place that a block takes on, for each of its provider-days."""
 
 
-type Aim = Literal["priority", "preference", "timing", "score"]
+type Aim = Literal["priority", "timing", "score"]
 """What a block is solved for.
 
-``priority``: to place what is worth most. ``preference``: the parts of the score that are linear in
-the placements, all but the gap part. ``timing``: the best starts, who sees whom being settled.
-``score``: all of the score, which takes the smallest blocks.
+``priority``: to place what is worth most. ``timing``: the best starts, who sees whom being settled.
+``score``: all of the score, among the columns that lose least at the prices of requests.
 """
 
 
@@ -63,8 +73,7 @@ class Effort:
 
 EFFORTS: dict[Aim, Effort] = {
     "priority": Effort(10.0, 3.0),
-    "preference": Effort(5.0, 0.3),
-    "score": Effort(3.5, 1.0),
+    "score": Effort(12.0, 1.2),
 }
 
 
@@ -80,6 +89,10 @@ class Block:
         Tasks that could be placed there, and how many of each.
     roomless
         Kinds whose rooms are looked for afterwards, where the gap part does not count.
+    prices
+        Of requests at these provider-days, where the gap part counts.
+    width
+        How many times as many columns as usual are tried then.
     """
 
     aim: Aim
@@ -87,6 +100,8 @@ class Block:
     waiting: tuple[tuple[int, int], ...]
     seed: int
     roomless: frozenset[int]
+    prices: Prices | None = None
+    width: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -127,57 +142,67 @@ def solve_block(
     left: dict[int, int] = defaultdict(int, block.waiting)
     for put in inside:
         left[put.task] += 1
-    columns = _columns_in(instance, sorted(left), block.pairs)
+    if block.prices is not None:
+        return _solve_for_score(instance, watch, block, left, inside, outside, time_limit)
+    columns = Columns.inside(instance, sorted(left), block.pairs)
     if not len(columns):
         return Answer(None, is_proved=True)
     began = time.perf_counter()
-    most = math.inf
-    if len(columns) > KERNEL_FROM or block.aim == "priority":
-        share = 0.5 / sum(left.values()) if block.aim == "priority" else 0.5
-        worth = priority_worth(instance, columns, share)
-        sifter = Sifter(instance, columns, left, worth, outside)
-        start = positions(instance, columns, inside)
-        bound = sifter.run(
-            start,
-            time_limit=time_limit / 2,
-            first=4,
-            per_task=3,
-            tolerance=0.02,
-            stall=STALL,
-            should_stop=watch.should_stop,
-        ).bound
-        if sifter.priced is None:
-            return Answer(None, is_proved=False)
-        have = -math.inf
-        if block.aim == "priority":
-            most, have = bound, sum(instance.tasks[put.task].priority for put in inside)
-            if most < have + 1 - 1e-6:
-                return Answer(None, is_proved=True)
-        columns = columns[_worth_trying(sifter, bound, have, start)]
-    time_left = time_limit - (time.perf_counter() - began)
-    effort = EFFORTS[block.aim].work_limit
-    if block.aim != "score":
-        return best_without_gaps(
-            instance,
-            watch,
-            columns,
-            left,
-            outside,
-            inside,
-            with_preference=block.aim == "preference",
-            roomless=block.roomless,
-            most=most,
-            time_limit=time_left,
-            work_limit=effort,
-            seed=block.seed,
-        )
+    worth = priority_worth(instance, columns, 0.5 / sum(left.values()))
+    sifter = Sifter(instance, columns, left, worth, outside)
+    start = positions(instance, columns, inside)
+    most = sifter.run(
+        start,
+        time_limit=time_limit / 2,
+        first=4,
+        per_task=3,
+        tolerance=0.02,
+        stall=STALL,
+        should_stop=watch.should_stop,
+    ).bound
+    if sifter.priced is None:
+        return Answer(None, is_proved=False)
+    have = sum(instance.tasks[put.task].priority for put in inside)
+    if most < have + 1 - 1e-6:
+        return Answer(None, is_proved=True)
+    return best_without_gaps(
+        instance,
+        watch,
+        columns[_worth_trying(sifter, most, have, start)],
+        left,
+        outside,
+        inside,
+        roomless=block.roomless,
+        most=most,
+        time_limit=time_limit - (time.perf_counter() - began),
+        work_limit=EFFORTS[block.aim].work_limit,
+        seed=block.seed,
+    )
+
+
+def _solve_for_score(
+    instance: Instance,
+    watch: Watch,
+    block: Block,
+    left: Mapping[int, int],
+    inside: Sequence[Put],
+    outside: Sequence[Put],
+    time_limit: float,
+) -> Answer:
+    assert block.prices is not None
+    columns = block.prices.columns(
+        instance, sorted(left), block.pairs, round(block.width * SCORED_UP_TO)
+    )
+    columns = columns.joined(Columns.at(instance, inside))
+    if not len(columns):
+        return Answer(None, is_proved=True)
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
     joint.hint(inside)
     outcome = joint.maximise(
         instance.most_score * joint.expression("priority") + joint.score(),
-        time_limit=time_left,
+        time_limit=time_limit,
         seed=block.seed,
-        work_limit=effort,
+        work_limit=block.width * EFFORTS[block.aim].work_limit,
         watch=watch,
     )
     return Answer(outcome.puts, outcome.is_proved, size=joint.size())
@@ -191,7 +216,6 @@ def best_without_gaps(
     outside: Sequence[Put],
     inside: Sequence[Put],
     *,
-    with_preference: bool = False,
     roomless: Collection[int],
     time_limit: float,
     least: float = -math.inf,
@@ -201,10 +225,9 @@ def best_without_gaps(
 ) -> Answer:
     """Look for the placements of the most priority among some columns, starting from `inside`.
 
-    Only a priority from `least` to `most` is looked for, the latter being known to hold.
-    Among those of the same priority, `with_preference`, for those that score most but for gaps. The
-    bound is of the priority alone. Two steps: where and when, with the rooms of all kinds but the
-    `roomless`; then the rooms. What finds none is left out, and its kind told of.
+    Only a priority from `least` to `most` is looked for, the latter being known to hold. Two steps:
+    where and when, with the rooms of all kinds but the `roomless`; then the rooms. What finds none
+    is left out, and its kind told of.
     """
     began = time.perf_counter()
     joint = JointModel(instance, columns, left, outside, keep=inside, roomless=roomless)
@@ -213,24 +236,19 @@ def best_without_gaps(
         joint.model.add(objective <= math.floor(most + 1e-6))
     if math.isfinite(least):
         joint.model.add(objective >= math.ceil(least))
-    unit = 1
-    if with_preference:
-        unit = instance.most_score
-        objective = unit * objective + joint.score(with_gap=False)
     joint.hint(inside)
     outcome = joint.maximise(
         objective, time_limit=time_limit, seed=seed, work_limit=work_limit, watch=watch
     )
-    bound = outcome.bound // unit if math.isfinite(outcome.bound) else outcome.bound
     if outcome.puts is None:
-        return Answer(None, outcome.is_proved, bound, size=joint.size())
+        return Answer(None, outcome.is_proved, outcome.bound, size=joint.size())
     puts = outcome.puts
     if any(put.room == NO_ROOM for put in puts):
         time_left = max(1.0, time_limit - (time.perf_counter() - began))
         puts = given_rooms(instance, puts, left, outside, time_left)
     lost = Counter(p.task for p in outcome.puts) - Counter(p.task for p in puts)
     short = frozenset(instance.tasks[i].kind for i in lost)
-    return Answer(puts, outcome.is_proved, bound, short, joint.size())
+    return Answer(puts, outcome.is_proved, outcome.bound, short, joint.size())
 
 
 def _worth_trying(sifter: Sifter, bound: float, have: float, start: Sequence[int]) -> Ints:
@@ -257,21 +275,6 @@ def best_of(kernel: Ints, priced: Floats) -> Ints:
     return kernel[np.argsort(-priced[kernel], kind="stable")[:KERNEL_UP_TO]]
 
 
-def _columns_in(
-    instance: Instance, tasks: Iterable[int], pairs: frozenset[tuple[int, int]]
-) -> Columns:
-    """The columns of some tasks at the provider-days of a block."""
-    inside = {}
-    for number in {instance.tasks[i].kind for i in tasks}:
-        mask = np.zeros(instance.kinds[number].shape, np.bool_)
-        for provider, day in pairs:
-            mask[provider, day] = True
-        inside[number] = mask.ravel()
-    return Columns.of(
-        instance, tasks, lambda i, sites: sites[inside[instance.tasks[i].kind][sites]]
-    )
-
-
 def positions(instance: Instance, columns: Columns, puts: Sequence[Put]) -> list[int]:
     """Return where `puts` are among the columns, for those that are."""
     wanted = set(Columns.at(instance, puts).keys)
@@ -287,42 +290,59 @@ class Blocks:
         self._instance = instance
         self._chance = np.random.default_rng(seed)
         self._size = {aim: effort.pairs for aim, effort in EFFORTS.items()}
-        self._sweep = self._lay_out_sweep()
+        self._gains: list[tuple[int, int]] = []
+        self._reached = 0
+        self._width = 1.0
+        self._settled: set[frozenset[tuple[int, int]]] = set()
+        self._untimed = list(range(len(instance.dates)))
         scarce = max(3, len(instance.providers) // 4)
         served_by = [int(k.room_free.any(axis=(1, 2)).sum()) for k in instance.kinds]
         self.roomless = frozenset(k for k, rooms in enumerate(served_by) if rooms > scarce)
 
-    def _lay_out_sweep(self) -> list[tuple[Aim, frozenset[tuple[int, int]]]]:
-        """Return what is done once, last first, before blocks are solved for all of the score.
+    @property
+    def is_stale(self) -> bool:
+        """Whether blocks for the priority hardly better it any more."""
+        covered = gained = 0
+        for pairs, gain in reversed(self._gains):
+            covered, gained = covered + pairs, gained + gain
+            if covered >= STALE_ROUNDS * len(self._instance.providers) * len(self._instance.dates):
+                return gained <= STALE_SHARE * self._reached
+        return False
 
-        All provider-days in groups for the preference, dates in turns; then each date's timing.
-        """
-        providers = len(self._instance.providers)
-        days = range(len(self._instance.dates))
-        size = round(EFFORTS["preference"].pairs)
-        groups: list[tuple[int, int, list[int]]] = []
-        for day in days:
-            order = self._chance.permutation(providers).tolist()
-            groups += [(k, day, order[k : k + size]) for k in range(0, providers, size)]
-        sweep: list[tuple[Aim, frozenset[tuple[int, int]]]] = [
-            ("preference", frozenset((p, day) for p in group)) for _, day, group in sorted(groups)
-        ]
-        sweep += [("timing", frozenset((p, day) for p in range(providers))) for day in days]
-        return sweep[::-1]
+    @property
+    def has_untimed(self) -> bool:
+        """Whether there are dates whose starts have yet to be bettered."""
+        return bool(self._untimed)
 
     def note_short(self, kinds: frozenset[int]) -> None:
         """Give kinds for which rooms ran short their rooms in the model from now on."""
         self.roomless -= kinds
 
-    def learn(self, block: Block, answer: Answer, *, is_better: bool) -> None:
+    def learn(self, block: Block, answer: Answer, before: Totals, after: Totals) -> None:
         """Take larger blocks once such as these bring nothing, smaller ones when they are hard."""
         self.note_short(answer.short)
+        is_better = after > before
+        if block.aim == "priority":
+            self._gains.append((len(block.pairs), after.priority - before.priority))
+            self._reached = after.priority
+        if block.aim == "score":
+            if is_better:
+                self._settled.clear()
+            elif answer.is_proved:
+                self._settled.add(block.pairs)
         if not answer.is_proved:
             self._size[block.aim] = max(2.0, self._size[block.aim] * 0.93)
         elif not is_better and block.aim in self._size:
             self._size[block.aim] = min(30.0, self._size[block.aim] * 1.04)
 
-    def choose(self, puts: Sequence[Put], running: Iterable[Block], *, for_score: bool) -> Block:
+    def choose(
+        self,
+        puts: Sequence[Put],
+        running: Iterable[Block],
+        prices: Prices | None,
+        *,
+        for_score: bool,
+    ) -> Block:
         """Return a block that shares neither task nor, where it can, a date with those running.
 
         Blocks of different dates have no room, patient or cap in common; others may clash.
@@ -333,11 +353,14 @@ class Blocks:
         taken = {task for block in running for task, _ in block.waiting}
         taken |= {p.task for p in puts if (p.provider, p.day) in busy}
         waiting = {i: n for i, n in self._waiting(puts).items() if i not in taken}
-        if for_score and self._sweep:
-            aim, pairs = self._sweep.pop()
+        aim: Aim = "score" if for_score else "priority"
+        days: list[int] = chance.permutation(len(instance.dates)).tolist()
+        if for_score and self._untimed:
+            aim, day = "timing", self._untimed.pop()
+            pairs = frozenset((p, day) for p in range(len(instance.providers)))
+        elif for_score:
+            pairs = self._across(days, busy)
         else:
-            aim = "score" if for_score else "priority"
-            days: list[int] = chance.permutation(len(instance.dates)).tolist()
             free = [d for d in days if all(d != day for _, day in busy)]
             pairs = self._pairs(free or days, waiting, self._size[aim]) - busy
         fits = [i for i in waiting if self._could(i, pairs)]
@@ -349,7 +372,39 @@ class Blocks:
             tuple((i, waiting[i]) for i in fits[: WAITING * len(pairs)]),
             int(chance.integers(1 << 30)),
             self.roomless,
+            prices.at(pairs) if prices is not None and aim == "score" else None,
+            self._width,
         )
+
+    def _across(
+        self, days: Sequence[int], busy: Collection[tuple[int, int]]
+    ) -> frozenset[tuple[int, int]]:
+        """Return dates of some providers that are not busy, up to five of each.
+
+        Who sees whom when is settled across a week. What was gone over in vain is passed over;
+        where there is nothing else, more columns are tried. Half of the clinic is left to others.
+        """
+        chance = self._chance
+        half = (len(self._instance.providers) + 1) // 2
+        for _ in range(10):
+            order = chance.permutation(days).tolist()
+            most = 5 if chance.random() < ALL_DATES_SHARE else int(chance.integers(1, 6))
+            order = order[:most]
+            free = [
+                p
+                for p in chance.permutation(len(self._instance.providers)).tolist()
+                if all((p, d) not in busy for d in order)
+            ]
+            size = self._size["score"] * (0.5 + chance.random())
+            count = max(1, round(size / len(order)))
+            if len(order) == len(days):
+                count = min(half, count)
+            pairs = frozenset((p, d) for p in free[:count] for d in order)
+            if pairs not in self._settled:
+                return pairs
+        self._settled.clear()
+        self._width = min(WIDEST, self._width * 1.5)
+        return pairs
 
     def _waiting(self, puts: Sequence[Put]) -> dict[int, int]:
         left = {i: len(t.members) for i, t in enumerate(self._instance.tasks) if t.own is None}
@@ -395,7 +450,8 @@ def combined(
 ) -> list[Put] | None:
     """Put a block's answer in the place of what was there; None when it clashes with the rest.
 
-    What stands outside the block may have changed while the block was being solved.
+    What stands outside the block may have changed while the block was being solved; then the
+    answer is given other rooms, if it can be.
     """
     outside = [p for p in puts if (p.provider, p.day) not in block.pairs]
     days = {day for _, day in block.pairs}
@@ -414,8 +470,10 @@ def combined(
     standing: dict[tuple[int, int], int] = defaultdict(int)
     for s in instance.fixed:
         standing[s.kind, s.day] += 1
+    left: dict[int, int] = defaultdict(int)
     for put in new:
         task = instance.tasks[put.task]
+        left[put.task] += 1
         placed[put.task] += 1
         of_kind[task.kind, put.day] += 1
         cap = instance.kinds[task.kind].row.daily_cap
@@ -425,7 +483,6 @@ def combined(
                 cap is not None
                 and of_kind[task.kind, put.day] > max(0, cap - standing[task.kind, put.day])
             )
-            or any(meet(instance.room_busy(put), instance.room_busy(o)) for o in by_room[put.room])
             or (
                 task.patient is not None
                 and any(
@@ -435,12 +492,23 @@ def combined(
             )
         ):
             return None
+    if any(
+        meet(instance.room_busy(put), instance.room_busy(o))
+        for put in new
+        for o in by_room[put.room]
+    ):
+        new = given_rooms(instance, new, left, outside, ROOMS_SECONDS)
     return [*outside, *new]
 
 
 def bound(instance: Instance, watch: Watch, time_limit: float) -> float:
     """Bound the priorities of a problem that is too large to be sifted."""
     return Market(instance).bound(time_limit=time_limit, should_stop=watch.should_stop)
+
+
+def priced(instance: Instance, watch: Watch, priority: int, time_limit: float) -> Prices:
+    """Price the requests of the whole problem, for plans of at least some priority."""
+    return price(instance, priority, time_limit, watch.should_stop)
 
 
 def relax(instance: Instance, watch: Watch, time_limit: float) -> Relaxed:

@@ -28,9 +28,11 @@ from solver.neighbourhood import (
     bound,
     close,
     combined,
+    priced,
     relax,
     solve_block,
 )
+from solver.prices import Prices
 from solver.problem import Plan, PlanStatus, Problem, Progress, StageName
 
 EXACT_UP_TO = 3000
@@ -41,7 +43,7 @@ RELAXED_HERE_UP_TO = 15_000
 """Columns whose relaxation takes no longer than other processes take to begin."""
 CLOSED_UP_TO = 8_000
 """Columns with which one model may settle the priorities."""
-PRIORITY_SHARE = 0.75
+PRIORITY_SHARE = 0.65
 """The part of the time that the priorities may take."""
 
 _STAGES: tuple[StageName, ...] = ("saved", "priority", "moved", "distance", "score")
@@ -259,6 +261,8 @@ class _Rounds:
         self._solving: dict[Future[Answer], Block] = {}
         self._bounding: Future[float] | None = None
         self._relaxing: Future[Relaxed] | None = None
+        self._pricing: Future[Prices] | None = None
+        self._prices: Prices | None = None
         self._closing: dict[Future[Answer], int | None] = {}
         self._relaxed: Relaxed | None = None
         self._closed_at: tuple[int, frozenset[int]] | None = None
@@ -279,7 +283,7 @@ class _Rounds:
                 running: list[Future[Any]] = [
                     *self._solving,
                     *self._closing,
-                    *(f for f in (self._bounding, self._relaxing) if f is not None),
+                    *(f for f in (self._bounding, self._relaxing, self._pricing) if f is not None),
                 ]
                 wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
                 self._receive()
@@ -294,13 +298,16 @@ class _Rounds:
         search.tell(name, getattr(search.totals, name), getattr(search.bounds, name))
 
     def _is_about_score(self) -> bool:
+        return self._is_late() or self._blocks.is_stale
+
+    def _is_late(self) -> bool:
         search = self._search
-        is_late = search.seconds > PRIORITY_SHARE * search.limit
-        return is_late or search.totals.priority == search.bounds.priority
+        is_proved = search.totals.priority == search.bounds.priority
+        return is_proved or search.seconds > PRIORITY_SHARE * search.limit
 
     def _free(self) -> int:
         busy = len(self._solving) + len(self._closing)
-        busy += (self._bounding is not None) + (self._relaxing is not None)
+        busy += sum(f is not None for f in (self._bounding, self._relaxing, self._pricing))
         return self._team.workers - busy
 
     def _send(self) -> bool:
@@ -318,9 +325,14 @@ class _Rounds:
         elif self._could_try_kernel():
             self._kernel_is_tried_with = self._blocks.roomless
             self._send_to_close(left / 2, None)
+        elif self._prices is None and self._pricing is None:
+            self._pricing = team.submit(priced, search.totals.priority, left / 3)
         else:
+            about_score = self._is_about_score()
+            if about_score and not self._prices and not self._blocks.has_untimed:
+                return False
             block = self._blocks.choose(
-                search.best, self._solving.values(), for_score=self._is_about_score()
+                search.best, self._solving.values(), self._prices, for_score=about_score
             )
             if not block.pairs:
                 return False
@@ -341,7 +353,7 @@ class _Rounds:
             and self._relaxed.priced is not None
             and None not in self._closing.values()
             and self._kernel_is_tried_with != self._blocks.roomless
-            and not self._is_about_score()
+            and not self._is_late()
         )
 
     def _to_better(self) -> int | None:
@@ -351,7 +363,7 @@ class _Rounds:
         one less than the bound.
         """
         search, relaxed = self._search, self._relaxed
-        if relaxed is None or self._is_about_score() or set(self._closing.values()) - {None}:
+        if relaxed is None or self._is_late() or set(self._closing.values()) - {None}:
             return None
         for target in (search.totals.priority, search.bounds.priority - 1):
             if (target, self._blocks.roomless) == self._closed_at:
@@ -370,14 +382,18 @@ class _Rounds:
                 plan = combined(search.instance, search.best, block, answer.puts)
                 if plan is not None:
                     search.take(plan)
-            is_better = search.totals > before
-            self._blocks.learn(block, answer, is_better=is_better)
+            self._blocks.learn(block, answer, before, search.totals)
         if self._bounding is not None and self._bounding.done():
             search.note("priority", self._bounding.result())
             self._bounding = None
         if self._relaxing is not None and self._relaxing.done():
             self._relaxed, self._relaxing = self._relaxing.result(), None
             search.note("priority", self._relaxed.bound)
+        if self._pricing is not None and self._pricing.done():
+            self._prices, self._pricing = self._pricing.result(), None
+        if self._prices is not None:
+            bound = self._prices.bound(search.totals.priority) * search.instance.unit
+            search.note("score", bound)
         for future in [f for f in self._closing if f.done()]:
             target, answer = self._closing.pop(future), future.result()
             search.size = max(search.size, answer.size)

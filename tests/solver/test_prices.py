@@ -1,0 +1,70 @@
+"""Prices of requests: what they prove holds, and what they recommend is worth having."""
+
+from benchmarks.instances import library
+from solver.instance import Instance, Put
+from solver.joint import Columns
+from solver.neighbourhood import positions
+from solver.plan import solve
+from solver.prices import price
+from tests.brute_force import BruteForce, TooManyPlansError
+from tests.tiny import busy_problem, tiny_problem
+
+
+def test_no_legal_plan_scores_more_than_the_bound() -> None:
+    checked = 0
+    for seed in range(160):
+        problem = tiny_problem(seed)
+        if problem.movable:
+            continue
+        try:
+            best = BruteForce(problem, most=1000).run()
+        except TooManyPlansError:
+            continue
+        prices = price(Instance(problem), best[1], time_limit=0.05)
+        assert prices.bound(best[1]) >= float(best[4]) - 1e-6, seed
+        checked += 1
+    assert checked > 50
+
+
+def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
+    """The bound is near, and what loses least is what a good plan is made of."""
+    problem = library.load("s0")
+    instance = Instance(problem)
+    plan = solve(problem, time_limit=6, workers=1)
+    stages = {stage.name: stage for stage in plan.stages}
+    priority, reached = (int(stages["priority"].objective), float(stages["score"].objective))
+    easy = instance.easy_bounds().score / instance.unit
+
+    prices = price(instance, priority, time_limit=30)
+    assert reached <= prices.bound(priority) < reached + 0.5 * (easy - reached)
+
+    pairs = [(p, 0) for p in range(len(instance.providers))]
+    tasks = range(len(instance.tasks))
+    every = Columns.of(instance, tasks)
+    few = prices.columns(instance, tasks, pairs, len(every) // 10)
+    assert len(few) == len(every) // 10
+    member = {id_: i for i, task in enumerate(instance.tasks) for id_ in task.members}
+    puts = [
+        Put(
+            member[p.id],
+            instance.provider_at[p.provider_id],
+            instance.room_at[p.room_id],
+            0,
+            p.start,
+            p.is_overbooked,
+        )
+        for p in plan.placements
+    ]
+    assert len(positions(instance, few, puts)) > len(puts) / 2
+
+
+def test_some_provider_days_are_enough_to_choose_there() -> None:
+    instance = Instance(busy_problem(2))
+    prices = price(instance, 0, time_limit=30)
+    pairs = {(0, 0), (2, 1)}
+    tasks = range(0, len(instance.tasks), 2)
+    whole = prices.columns(instance, tasks, pairs, 300)
+    part = prices.at(pairs).columns(instance, tasks, pairs, 300)
+    assert whole.keys == part.keys
+    chosen = Columns.at(instance, [])
+    assert len(prices.columns(instance, [], pairs, 300)) == len(chosen) == 0
