@@ -16,12 +16,14 @@ import httpx
 import uvicorn
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
+from uvicorn.supervisors import Multiprocess
 
 from api import logs
 from api.app import create_app, spare_the_collector, with_console
 from api.commands import UsageError
 from api.database import EMBEDDED, open_database, with_engine
 from api.metrics import SHARED_DIRECTORY
+from api.ports import DEALS_OUT, own_socket
 from api.protocol import ImpatientProtocol
 from api.settings import PREFIX, Settings, read_settings
 from api.tables import slot_table
@@ -44,15 +46,21 @@ def serve(host: str, port: int, data_dir: Path | None, workers: int) -> int:
         _refuse_strangers(host, settings, url)
         os.environ["DATABASE_URL"] = url  # the workers read it, too
         with _shared_figures(workers):
-            uvicorn.run(
-                "api.app:service",
-                factory=True,
-                host=host,
-                port=port,
-                workers=workers,
-                **_uvicorn_options(settings),
-            )
+            _run("api.app:service", host, port, workers, factory=True, **_uvicorn_options(settings))
     return 0
+
+
+def _run(app: str, host: str, port: int, workers: int, **options: Any) -> None:
+    if workers == 1 or not DEALS_OUT:
+        uvicorn.run(app, host=host, port=port, workers=workers, **options)
+        return
+    try:
+        own = own_socket(host, port)
+    except OSError as error:
+        raise UsageError(f"--host {host} --port {port}: {error.strerror or error}") from error
+    with own:
+        config = uvicorn.Config(app, host=host, port=port, workers=workers, **options)
+        Multiprocess(config, sockets=[own]).run()
 
 
 def _refuse_strangers(host: str, settings: Settings, url: str) -> None:

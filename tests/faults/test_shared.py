@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,58 @@ def test_any_of_several_processes_tells_the_figures_of_all(tmp_path: Path) -> No
         process.terminate()
         process.wait(30)
         assert not connections.parent.exists()
+
+
+def sockets_of(pid: int) -> int:
+    links = (f.readlink() for f in Path(f"/proc/{pid}/fd").iterdir())
+    return sum(str(link).startswith("socket:") for link in links)
+
+
+def listening(port: int) -> int:
+    """How many sockets listen on a port of this machine."""
+    rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(row.split()[1].endswith(f":{port:04X}") and row.split()[3] == "0A" for row in rows)
+
+
+def test_processes_share_the_connections_that_come_at_once(tmp_path: Path) -> None:
+    with (
+        EmbeddedPostgres(tmp_path / "database", durable=False) as database,
+        service("serve", "--workers", "2", DATABASE_URL=database.url) as (process, base),
+    ):
+        port = int(base.rpartition(":")[2])
+        deadline = time.monotonic() + 60
+        while listening(port) < 2:
+            assert time.monotonic() < deadline
+        workers = workers_of(process.pid)
+        before = [sockets_of(pid) for pid in workers]
+        with ExitStack() as opened:
+            made = [
+                opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+                for _ in range(64)
+            ]
+            for each in made:
+                each.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert all(each.recv(100).startswith(b"HTTP/1.1 200") for each in made)
+            more = [sockets_of(pid) - n for pid, n in zip(workers, before, strict=True)]
+        assert min(more) > 64 / 8, more
+
+
+def test_a_port_that_is_taken_is_told_of(tmp_path: Path) -> None:
+    with (
+        EmbeddedPostgres(tmp_path / "database", durable=False) as database,
+        service("serve", DATABASE_URL=database.url) as (_, base),
+    ):
+        port = base.rpartition(":")[2]
+        done = subprocess.run(
+            [*SLOTWRIGHT, "serve", "--port", port, "--workers", "2"],
+            env={**os.environ, "DATABASE_URL": database.url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert f"--port {port}: Address already in use" in " ".join(done.stderr.split())
 
 
 def of_a_coming_week(name: str) -> dict[str, Any]:
