@@ -148,6 +148,7 @@ def _row(instance: str, planner: str, answer: Answer | str) -> dict[str, Any]:
         "gap %": round(100 * answer.gap, 2),
         "best known": library.best_known()[instance]["priority"]["objective"],
         "score": answer.score,
+        "mean score": answer.mean,
         "placed": answer.placed,
         "seconds": round(answer.seconds, 1),
         "to the first": None if answer.first is None else round(answer.first, 2),
@@ -204,6 +205,9 @@ def _ratios(instance: str, answers: dict[str, Answer | str], gap: float) -> Iter
             value = mine.priority / theirs.priority if theirs.priority else math.inf
             if math.isfinite(value):
                 yield Ratio(f"{instance}: priority, {words}", value, at_least=1)
+    greedy = answers.get("greedy")
+    if isinstance(greedy, Answer) and greedy.mean:
+        yield Ratio(f"{instance}: mean score, ours to greedy", ours.mean / greedy.mean, at_least=1)
     faults = sum(len(a.faults) for a in answers.values() if isinstance(a, Answer))
     yield Ratio(f"{instance}: faults found by the reader", faults, at_most=0)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from solver.instance import Instance, Put
-from solver.plan_checker import read_plan
+from solver.plan_checker import Parts, read_plan
 from solver.problem import Plan, Problem
 
 
@@ -28,6 +28,8 @@ class Answer:
     ----------
     priority, bound, score
         Of the plan, and proved; `bound` is at most all that is asked for.
+    mean
+        The mean score of what is placed; 0 where nothing is.
     seconds
         Of the search, without what the peer needs to write its model down.
     building
@@ -46,6 +48,7 @@ class Answer:
     priority: float
     bound: float
     score: float
+    mean: float
     placed: int
     seconds: float
     building: float
@@ -97,6 +100,7 @@ def answer(
         priority=priority,
         bound=bound,
         score=round(reached["score"], 2),
+        mean=_mean(problem, reading.parts),
         placed=len(plan.placements),
         seconds=round(seconds, 3),
         building=round(building, 3),
@@ -106,6 +110,13 @@ def answer(
         faults=tuple(f"{v.id} {v.detail}" for v in reading.violations),
         history=tuple(told),
     )
+
+
+def _mean(problem: Problem, parts: Mapping[str, Parts]) -> float:
+    weights = problem.weights
+    shares = (weights.preference, weights.gap, weights.room, weights.overbook)
+    scores = [sum(w * x for w, x in zip(shares, each, strict=True)) for each in parts.values()]
+    return round(float(sum(scores)) / len(scores), 4) if scores else 0.0
 
 
 def plan_of(instance: Instance, puts: Sequence[Put], *, seconds: float) -> Plan:
