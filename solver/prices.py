@@ -166,19 +166,28 @@ class _Demand:
                     self.shut[d].append((row, shut))
         self.rows = {key: np.array(rows, np.int64) for key, rows in at.items()}
         self.shape = starts, providers, days
+        self._named = [self._by_provider(day) for day in range(days)]
+
+    def _by_provider(self, day: int) -> tuple[Ints, Ints, Ints]:
+        """Return who is asked for by name on a date, by whom, and where each one's part begins."""
+        asked = [(p, rows) for (p, d), rows in self.rows.items() if d == day and p >= 0]
+        sizes = [len(rows) for _, rows in asked]
+        return (
+            np.array([p for p, _ in asked], np.int64),
+            np.concatenate([np.empty(0, np.int64), *(rows for _, rows in asked)]),
+            np.cumsum([0, *sizes[:-1]]),
+        )
 
     def at(self, prices: Floats) -> Floats:
         """[S, P, D] what the best task is worth."""
         best = np.full(self.shape, _NOT)
-        for d in range(self.shape[2]):
+        for d, (providers, rows, begins) in enumerate(self._named):
             left = self.left(d, prices)
-            for (provider, day), rows in self.rows.items():
-                if day == d and provider < 0:
-                    best[:, :, d] = left[rows].max(axis=0)[:, None]
-            for (provider, day), rows in self.rows.items():
-                if day == d and provider >= 0:
-                    here = best[:, provider, d]
-                    np.maximum(here, left[rows].max(axis=0), out=here)
+            if (-1, d) in self.rows:
+                best[:, :, d] = left[self.rows[-1, d]].max(axis=0)[:, None]
+            if len(providers):
+                asked = np.maximum.reduceat(left[rows], begins, axis=0)
+                best[:, providers, d] = np.maximum(best[:, providers, d], asked.T)
         return best
 
     def left(self, day: int, prices: Floats) -> Floats:

@@ -79,15 +79,16 @@ class Backend:
             raise RefusedError(answer.status_code, answer.json())
         return answer
 
-    async def mark(self) -> str:
+    async def mark(self, *, now: bool = False) -> str:
         """Return a text that differs once anything has been written to the database since.
 
-        One short query at most every :data:`MARK_SECONDS`, however many pages are open. The
+        One short query at most every :data:`MARK_SECONDS`, however many pages are open, and one
+        when it has to be as things are `now`: for a page that opens, or has changed something. The
         numbers of the transactions under way change with every commit, in whatever order they
         end, so nothing is missed.
         """
         async with self._marking:
-            if time.monotonic() - self._marked_at >= MARK_SECONDS:
+            if now or time.monotonic() - self._marked_at >= MARK_SECONDS:
                 async with self.context.engine.connect() as connection:
                     query = text("SELECT pg_current_snapshot()::text")
                     self._mark = str(await connection.scalar(query))
@@ -124,7 +125,7 @@ class Visit:
             looks.get(request.cookies.get(DARK_COOKIE, "auto")),
         )
 
-    async def mark(self) -> str:
+    async def mark(self, *, now: bool = False) -> str:
         """Return what :meth:`Backend.mark` does, as long as the visitor may read.
 
         Raises
@@ -133,7 +134,7 @@ class Visit:
             When the key has been revoked meanwhile.
         """
         await self.backend.context.callers.identify(self.key)
-        return await self.backend.mark()
+        return await self.backend.mark(now=now)
 
     async def get(self, path: str, **params: Any) -> Any:
         """Return what ``GET path`` answers; parameters that are None are left out."""

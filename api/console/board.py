@@ -99,7 +99,7 @@ class _Board:
         self._grid.props('aria-label="Appointments of the day"')
         self._grid.on("click", self._clicked, js_handler=ON_CLICK)
         self._legend = ui.html("", sanitize=False).classes("sw-legend")
-        await self._look()
+        await self._look_now()
         ui.run_javascript(TO_NOW)
         ui.timer(LOOK_SECONDS, self._look)
 
@@ -109,11 +109,11 @@ class _Board:
     def _moved_id(self) -> str | None:
         return None if self._moving is None else str(self._moving["id"])
 
-    async def _look(self) -> None:
+    async def _look(self, *, at_once: bool = False) -> None:
         """Draw the day again if anything that it shows may have changed."""
         now = dt.datetime.now(dt.UTC)
         try:
-            mark = await self._visit.mark()
+            mark = await self._visit.mark(now=at_once)
         except UnauthenticatedError:
             ui.navigate.to("/sign-in")
             return
@@ -269,7 +269,7 @@ class _Board:
 
     async def _look_now(self) -> None:
         self._drawn = ()
-        await self._look()
+        await self._look(at_once=True)
 
     async def _start_moving(self, booking: dict[str, Any]) -> None:
         self._moving = booking
