@@ -354,9 +354,8 @@ class _Pricing:
             at = np.maximum(0.0, at + step * direction)
         return self._prices(kept, best)
 
-    def _worths(self, at: Floats) -> list[Floats]:
+    def _worths(self, split: _Split) -> list[Floats]:
         """By kind: [S, N] what the best task is worth there, prices paid."""
-        split = self._split(at)
         return [
             (demand.at(split.tasks[demand.tasks]) - split.places[k][:, None, :]).reshape(
                 -1, self._schedules.count
@@ -395,7 +394,8 @@ class _Pricing:
 
     def _demand(self, at: Floats) -> tuple[float, Floats]:
         """Return the bound, and by how much demand exceeds what there is at each price."""
-        split, worths = self._split(at), self._worths(at)
+        split = self._split(at)
+        worths = self._worths(split)
         found = self._schedules.best([w - split.regular for w in worths])
         best, kinds, starts = self._over(worths, self._lifts)
         some = np.flatnonzero((best > 0) & (self._over_limit > 0))
@@ -405,7 +405,7 @@ class _Pricing:
         tasks, pairs = len(self._counts), self._schedules.count
         places: dict[tuple[int, int], list[tuple[int, int, float]]] = defaultdict(list)
         for n, k, moment in found.starts:
-            start = int(self._start_of(k, n, moment))
+            start = self._start_of(k, n, moment)
             places[k, n % self._days].append((n // self._days, start, 1.0))
             used[tasks + n] += 1
             used[tasks + pairs + k * self._days + n % self._days] += 1
@@ -429,7 +429,8 @@ class _Pricing:
         return int(np.searchsorted(table.starts, minute))
 
     def _prices(self, at: Floats, bound: float) -> Prices:
-        split, worths = self._split(at), self._worths(at)
+        split = self._split(at)
+        worths = self._worths(split)
         left = [w - split.regular for w in worths]
         there = self._schedules.best(left)
         back = self._mirrored.best(left)
