@@ -1,7 +1,8 @@
 """A port on which several processes listen, each with a socket of its own.
 
 Processes that share one socket do not share the connections: whichever wakes first takes all that
-wait. With a socket for each, the kernel deals them out (SO_REUSEPORT, Linux 3.9).
+wait. With a socket for each, the kernel deals them out (SO_REUSEPORT, Linux 3.9). What was dealt to
+a process that is killed is reset, also when it had not been taken yet: a client asks again.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ import datetime as dt
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -78,7 +79,10 @@ def test_any_of_several_processes_tells_the_figures_of_all(tmp_path: Path) -> No
         environment = Path(f"/proc/{workers[0]}/environ").read_bytes().split(b"\0")
         kept = dict(each.partition(b"=")[::2] for each in environment)[b"PROMETHEUS_MULTIPROC_DIR"]
         [connections] = Path(os.fsdecode(kept)).glob(f"gauge_*_{workers[0]}.db")
+        gone = os.pidfd_open(workers[0])
         os.kill(workers[0], signal.SIGKILL)
+        assert select.select([gone], [], [], 20)[0]  # until then it is dealt connections
+        os.close(gone)
         deadline = time.monotonic() + 20
         while connections.exists():
             assert time.monotonic() < deadline
