@@ -832,6 +832,13 @@ class JointModel:
 
     # Solving
 
+    def fix(self, puts: Sequence[Put]) -> None:
+        """Let only plans through that contain these placements; their rooms may change."""
+        fixed = set(Columns.at(self._instance, puts).keys)
+        for literal, key in zip(self._x, self.columns.keys, strict=True):
+            if key in fixed:
+                self.model.add(literal == 1)
+
     def hint(self, puts: Sequence[Put]) -> None:
         """Start from placements: every literal gets a value."""
         values: Values = {}

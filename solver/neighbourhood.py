@@ -32,8 +32,11 @@ from solver.timing import retimed
 
 KERNEL_UP_TO = 2500
 """Columns of a kernel that are tried together: the solver's time grows much faster than they do."""
-SCORED_UP_TO = 1000
-"""Columns that are tried together where the gap part counts."""
+SCORED_AT_FIRST, SCORED_UP_TO = 1000, 6000
+"""Columns that are tried together where the gap part counts; more once such blocks are easy."""
+LIFTED_SHARE = 0.45
+"""The part of a block's placements that is lifted there: so much is left to each column's chance
+that trying more of each request brings more than trying more requests."""
 STALL = 0.001
 """A block's relaxation is near enough once two rounds better it by less than this share."""
 ROOMS = 4
@@ -43,8 +46,6 @@ ONE_DATE_SHARE = 0.7
 take each other's appointments."""
 ALL_DATES_SHARE = 0.5
 """The part of the blocks for the score that take all dates of a working week."""
-WIDEST = 4.0
-"""How many times as many columns as at first are tried for the score, when those bring nothing."""
 ROOMS_SECONDS = 0.5
 """What finding other rooms for a block's answer may take."""
 STALE_ROUNDS = 2
@@ -65,7 +66,7 @@ type Aim = Literal["priority", "timing", "score"]
 
 @dataclass(frozen=True)
 class Effort:
-    """The provider-days of the first blocks, and the solver's deterministic seconds for each."""
+    """The provider-days of a block, at first, and the solver's deterministic seconds for each."""
 
     pairs: float
     work_limit: float
@@ -91,8 +92,8 @@ class Block:
         Kinds whose rooms are looked for afterwards, where the gap part does not count.
     prices
         Of requests at these provider-days, where the gap part counts.
-    width
-        How many times as many columns as usual are tried then.
+    most
+        Columns that are tried then.
     """
 
     aim: Aim
@@ -101,7 +102,7 @@ class Block:
     seed: int
     roomless: frozenset[int]
     prices: Prices | None = None
-    width: float = 1.0
+    most: int = SCORED_AT_FIRST
 
 
 @dataclass(frozen=True)
@@ -189,20 +190,26 @@ def _solve_for_score(
     outside: Sequence[Put],
     time_limit: float,
 ) -> Answer:
+    """Lift some of what is placed, by chance, and look for the best score."""
     assert block.prices is not None
-    columns = block.prices.columns(
-        instance, sorted(left), block.pairs, round(block.width * SCORED_UP_TO)
-    )
+    chance = np.random.default_rng(block.seed)
+    is_kept = chance.random(len(inside)) >= LIFTED_SHARE
+    kept = [put for put, stays in zip(inside, is_kept, strict=True) if stays]
+    places = Counter(put.task for put in kept)
+    free = sorted(task for task, count in left.items() if count > places[task])
+    columns = block.prices.columns(instance, free, block.pairs, block.most, kept)
     columns = columns.joined(Columns.at(instance, inside))
     if not len(columns):
         return Answer(None, is_proved=True)
     joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
+    joint.fix(kept)
+    objective = instance.most_score * joint.expression("priority") + joint.score()
     joint.hint(inside)
     outcome = joint.maximise(
-        instance.most_score * joint.expression("priority") + joint.score(),
+        objective,
         time_limit=time_limit,
         seed=block.seed,
-        work_limit=block.width * EFFORTS[block.aim].work_limit,
+        work_limit=EFFORTS[block.aim].work_limit,
         watch=watch,
     )
     return Answer(outcome.puts, outcome.is_proved, size=joint.size())
@@ -289,11 +296,11 @@ class Blocks:
     def __init__(self, instance: Instance, seed: int) -> None:
         self._instance = instance
         self._chance = np.random.default_rng(seed)
-        self._size = {aim: effort.pairs for aim, effort in EFFORTS.items()}
+        self._size = EFFORTS["priority"].pairs
         self._gains: list[tuple[int, int]] = []
         self._reached = 0
-        self._width = 1.0
-        self._settled: set[frozenset[tuple[int, int]]] = set()
+        self._most = float(SCORED_AT_FIRST)
+        self._is_little = len(instance.providers) * len(instance.dates) <= EFFORTS["score"].pairs
         self._untimed = list(range(len(instance.dates)))
         scarce = max(3, len(instance.providers) // 4)
         served_by = [int(k.room_free.any(axis=(1, 2)).sum()) for k in instance.kinds]
@@ -319,21 +326,20 @@ class Blocks:
         self.roomless -= kinds
 
     def learn(self, block: Block, answer: Answer, before: Totals, after: Totals) -> None:
-        """Take larger blocks once such as these bring nothing, smaller ones when they are hard."""
+        """Take larger blocks once such as these bring nothing, smaller ones when they are hard.
+
+        Those for the score keep their provider-days and take more columns or fewer.
+        """
         self.note_short(answer.short)
         is_better = after > before
         if block.aim == "priority":
             self._gains.append((len(block.pairs), after.priority - before.priority))
             self._reached = after.priority
-        if block.aim == "score":
-            if is_better:
-                self._settled.clear()
-            elif answer.is_proved:
-                self._settled.add(block.pairs)
-        if not answer.is_proved:
-            self._size[block.aim] = max(2.0, self._size[block.aim] * 0.93)
-        elif not is_better and block.aim in self._size:
-            self._size[block.aim] = min(30.0, self._size[block.aim] * 1.04)
+        factor = 0.93 if not answer.is_proved else 1.0 if is_better else 1.04
+        if block.aim == "priority":
+            self._size = min(30.0, max(2.0, self._size * factor))
+        elif block.aim == "score":
+            self._most = min(SCORED_UP_TO, max(SCORED_AT_FIRST / 4, self._most * factor))
 
     def choose(
         self,
@@ -345,10 +351,12 @@ class Blocks:
     ) -> Block:
         """Return a block that shares neither task nor, where it can, a date with those running.
 
-        Blocks of different dates have no room, patient or cap in common; others may clash.
+        Blocks of different dates have no room, patient or cap in common; others may clash. Where
+        all of the clinic is little, every block for the score is all of it: whoever is first with
+        something better wins.
         """
         instance, chance = self._instance, self._chance
-        running = list(running)
+        running = [] if for_score and self._is_little else list(running)
         busy = {pair for block in running for pair in block.pairs}
         taken = {task for block in running for task, _ in block.waiting}
         taken |= {p.task for p in puts if (p.provider, p.day) in busy}
@@ -362,7 +370,7 @@ class Blocks:
             pairs = self._across(days, busy)
         else:
             free = [d for d in days if all(d != day for _, day in busy)]
-            pairs = self._pairs(free or days, waiting, self._size[aim]) - busy
+            pairs = self._pairs(free or days, waiting, self._size) - busy
         fits = [i for i in waiting if self._could(i, pairs)]
         weight = {i: instance.tasks[i].priority * chance.random() ** 0.3 for i in fits}
         fits.sort(key=lambda i: -weight[i])
@@ -373,7 +381,7 @@ class Blocks:
             int(chance.integers(1 << 30)),
             self.roomless,
             prices.at(pairs) if prices is not None and aim == "score" else None,
-            self._width,
+            round(self._most),
         )
 
     def _across(
@@ -381,30 +389,23 @@ class Blocks:
     ) -> frozenset[tuple[int, int]]:
         """Return dates of some providers that are not busy, up to five of each.
 
-        Who sees whom when is settled across a week. What was gone over in vain is passed over;
-        where there is nothing else, more columns are tried. Half of the clinic is left to others.
+        Who sees whom when is settled across a week. Half of the clinic is left to others.
         """
-        chance = self._chance
-        half = (len(self._instance.providers) + 1) // 2
-        for _ in range(10):
-            order = chance.permutation(days).tolist()
-            most = 5 if chance.random() < ALL_DATES_SHARE else int(chance.integers(1, 6))
-            order = order[:most]
-            free = [
-                p
-                for p in chance.permutation(len(self._instance.providers)).tolist()
-                if all((p, d) not in busy for d in order)
-            ]
-            size = self._size["score"] * (0.5 + chance.random())
-            count = max(1, round(size / len(order)))
-            if len(order) == len(days):
-                count = min(half, count)
-            pairs = frozenset((p, d) for p in free[:count] for d in order)
-            if pairs not in self._settled:
-                return pairs
-        self._settled.clear()
-        self._width = min(WIDEST, self._width * 1.5)
-        return pairs
+        chance, providers = self._chance, range(len(self._instance.providers))
+        if self._is_little:
+            return frozenset((p, d) for p in providers for d in days)
+        order = chance.permutation(days).tolist()
+        most = 5 if chance.random() < ALL_DATES_SHARE else int(chance.integers(1, 6))
+        order = order[:most]
+        free = [
+            p
+            for p in chance.permutation(providers).tolist()
+            if all((p, d) not in busy for d in order)
+        ]
+        count = max(1, round(EFFORTS["score"].pairs / len(order)))
+        if len(order) == len(days):
+            count = min((len(providers) + 1) // 2, count)
+        return frozenset((p, d) for p in free[:count] for d in order)
 
     def _waiting(self, puts: Sequence[Put]) -> dict[int, int]:
         left = {i: len(t.members) for i, t in enumerate(self._instance.tasks) if t.own is None}
