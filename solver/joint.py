@@ -79,6 +79,17 @@ class Columns:
             instance, tasks, lambda i, sites: sites[chosen[instance.tasks[i].kind][sites]]
         )
 
+    def clear_of(self, instance: Instance, puts: Sequence[Put]) -> Columns:
+        """Return those that could stand beside placements: a regular one meets no regular one."""
+        at = Layout.of(instance, self)
+        meets = np.zeros(len(self), np.bool_)
+        for put in puts:
+            if not put.is_overbooked:
+                start, end = instance.busy(put)
+                of_provider = at.provider == put.provider
+                meets |= of_provider & (at.busy_start < end) & (at.busy_end > start)
+        return self[~meets | self.is_overbooked]
+
     def joined(self, other: Columns) -> Columns:
         """Return these and those of another that are not among them."""
         mine = set(self.keys)

@@ -1,10 +1,11 @@
 """Large-neighbourhood search (Shaw 1998) over blocks of provider-days.
 
-A block is a few providers on a few dates. All that is placed there is lifted, requests that found
-no place are added, the linear relaxation of the block is sifted to a kernel, and CP-SAT solves the
-kernel from the incumbent. Only types that run short of rooms have them in the model; all other
-placements get theirs afterwards. Blocks that share no provider, date or task can be solved side by
-side, in processes, and their answers put together.
+A block is a few providers on a few dates. What is placed there is lifted, all or a part of it, and
+requests that found no place are added. What could be placed is narrowed to a kernel, by sifting the
+block's linear relaxation or by prices; CP-SAT solves it from the incumbent. For the priority, only
+types that run short of rooms have them in the model; all other placements get theirs afterwards.
+Blocks that share no provider, date or task can be solved side by side, in processes, and their
+answers put together.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ KERNEL_UP_TO = 2500
 SCORED_AT_FIRST, SCORED_UP_TO = 1000, 6000
 """Columns that are tried together where the gap part counts; more once such blocks are easy."""
 LIFTED_SHARE = 0.45
-"""The part of a block's placements that is lifted there: so much is left to each column's chance
-that trying more of each request brings more than trying more requests."""
+"""The part of a large block's placements that is lifted. Few requests with many columns each bring
+more than many with few: all for the score, every other block for the priority is such."""
 STALL = 0.001
 """A block's relaxation is near enough once two rounds better it by less than this share."""
 ROOMS = 4
@@ -48,10 +49,10 @@ ALL_DATES_SHARE = 0.5
 """The part of the blocks for the score that take all dates of a working week."""
 ROOMS_SECONDS = 0.5
 """What finding other rooms for a block's answer may take."""
-STALE_ROUNDS = 2
+STALE_ROUNDS, STALE_BLOCKS = 2, 20
 STALE_SHARE = 0.0005
-"""It is the score's turn when blocks that went over all provider-days so often have bettered the
-priority by no more than this share."""
+"""It is the score's turn when so many blocks, which went over all provider-days so often, have
+bettered the priority by no more than this share."""
 WAITING = 8
 """The most tasks without a place that a block takes on, for each of its provider-days."""
 
@@ -90,6 +91,8 @@ class Block:
         Tasks that could be placed there, and how many of each.
     roomless
         Kinds whose rooms are looked for afterwards, where the gap part does not count.
+    lifted
+        The part of what is placed there that is lifted, by chance; the rest stays.
     prices
         Of requests at these provider-days, where the gap part counts.
     most
@@ -101,6 +104,7 @@ class Block:
     waiting: tuple[tuple[int, int], ...]
     seed: int
     roomless: frozenset[int]
+    lifted: float = 1.0
     prices: Prices | None = None
     most: int = SCORED_AT_FIRST
 
@@ -143,11 +147,20 @@ def solve_block(
     left: dict[int, int] = defaultdict(int, block.waiting)
     for put in inside:
         left[put.task] += 1
+    is_kept = np.random.default_rng(block.seed).random(len(inside)) >= block.lifted
+    kept = [put for put, stays in zip(inside, is_kept, strict=True) if stays]
+    stay = Counter(put.task for put in kept)
+    free = sorted(task for task, count in left.items() if count > stay[task])
+    columns = Columns.inside(instance, free, block.pairs).clear_of(instance, kept)
     if block.prices is not None:
-        return _solve_for_score(instance, watch, block, left, inside, outside, time_limit)
-    columns = Columns.inside(instance, sorted(left), block.pairs)
+        columns = block.prices.best(instance, columns, block.most)
+    columns = columns.joined(Columns.at(instance, inside))
     if not len(columns):
         return Answer(None, is_proved=True)
+    if block.aim == "score":
+        joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
+        joint.fix(kept)
+        return _solve_for_score(instance, watch, block, joint, inside, time_limit)
     began = time.perf_counter()
     worth = priority_worth(instance, columns, 0.5 / sum(left.values()))
     sifter = Sifter(instance, columns, left, worth, outside)
@@ -185,24 +198,10 @@ def _solve_for_score(
     instance: Instance,
     watch: Watch,
     block: Block,
-    left: Mapping[int, int],
+    joint: JointModel,
     inside: Sequence[Put],
-    outside: Sequence[Put],
     time_limit: float,
 ) -> Answer:
-    """Lift some of what is placed, by chance, and look for the best score."""
-    assert block.prices is not None
-    chance = np.random.default_rng(block.seed)
-    is_kept = chance.random(len(inside)) >= LIFTED_SHARE
-    kept = [put for put, stays in zip(inside, is_kept, strict=True) if stays]
-    places = Counter(put.task for put in kept)
-    free = sorted(task for task, count in left.items() if count > places[task])
-    columns = block.prices.columns(instance, free, block.pairs, block.most, kept)
-    columns = columns.joined(Columns.at(instance, inside))
-    if not len(columns):
-        return Answer(None, is_proved=True)
-    joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
-    joint.fix(kept)
     objective = instance.most_score * joint.expression("priority") + joint.score()
     joint.hint(inside)
     outcome = joint.maximise(
@@ -297,7 +296,7 @@ class Blocks:
         self._instance = instance
         self._chance = np.random.default_rng(seed)
         self._size = EFFORTS["priority"].pairs
-        self._gains: list[tuple[int, int]] = []
+        self._gains: list[tuple[float, int]] = []
         self._reached = 0
         self._most = float(SCORED_AT_FIRST)
         self._is_little = len(instance.providers) * len(instance.dates) <= EFFORTS["score"].pairs
@@ -309,10 +308,11 @@ class Blocks:
     @property
     def is_stale(self) -> bool:
         """Whether blocks for the priority hardly better it any more."""
-        covered = gained = 0
-        for pairs, gain in reversed(self._gains):
+        everything = len(self._instance.providers) * len(self._instance.dates)
+        covered, gained = 0.0, 0
+        for blocks, (pairs, gain) in enumerate(reversed(self._gains), 1):
             covered, gained = covered + pairs, gained + gain
-            if covered >= STALE_ROUNDS * len(self._instance.providers) * len(self._instance.dates):
+            if covered >= STALE_ROUNDS * everything and blocks >= STALE_BLOCKS:
                 return gained <= STALE_SHARE * self._reached
         return False
 
@@ -333,7 +333,7 @@ class Blocks:
         self.note_short(answer.short)
         is_better = after > before
         if block.aim == "priority":
-            self._gains.append((len(block.pairs), after.priority - before.priority))
+            self._gains.append((block.lifted * len(block.pairs), after.priority - before.priority))
             self._reached = after.priority
         factor = 0.93 if not answer.is_proved else 1.0 if is_better else 1.04
         if block.aim == "priority":
@@ -363,6 +363,7 @@ class Blocks:
         waiting = {i: n for i, n in self._waiting(puts).items() if i not in taken}
         aim: Aim = "score" if for_score else "priority"
         days: list[int] = chance.permutation(len(instance.dates)).tolist()
+        lifted = LIFTED_SHARE if for_score or chance.random() < 0.5 else 1.0
         if for_score and self._untimed:
             aim, day = "timing", self._untimed.pop()
             pairs = frozenset((p, day) for p in range(len(instance.providers)))
@@ -370,7 +371,7 @@ class Blocks:
             pairs = self._across(days, busy)
         else:
             free = [d for d in days if all(d != day for _, day in busy)]
-            pairs = self._pairs(free or days, waiting, self._size) - busy
+            pairs = self._pairs(free or days, waiting, self._size / lifted) - busy
         fits = [i for i in waiting if self._could(i, pairs)]
         weight = {i: instance.tasks[i].priority * chance.random() ** 0.3 for i in fits}
         fits.sort(key=lambda i: -weight[i])
@@ -380,6 +381,7 @@ class Blocks:
             tuple((i, waiting[i]) for i in fits[: WAITING * len(pairs)]),
             int(chance.integers(1 << 30)),
             self.roomless,
+            lifted,
             prices.at(pairs) if prices is not None and aim == "score" else None,
             round(self._most),
         )

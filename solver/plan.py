@@ -45,6 +45,9 @@ CLOSED_UP_TO = 8_000
 """Columns with which one model may settle the priorities."""
 PRIORITY_SHARE = 0.65
 """The part of the time that the priorities may take."""
+PRICED_AFTER_SHARE = 0.25
+"""The part of the time after which requests are priced, so that it is done when the score's turn
+comes."""
 
 _STAGES: tuple[StageName, ...] = ("saved", "priority", "moved", "distance", "score")
 
@@ -325,7 +328,7 @@ class _Rounds:
         elif self._could_try_kernel():
             self._kernel_is_tried_with = self._blocks.roomless
             self._send_to_close(left / 2, None)
-        elif self._prices is None and self._pricing is None:
+        elif self._could_price():
             self._pricing = team.submit(priced, search.totals.priority, left / 3)
         else:
             about_score = self._is_about_score()
@@ -355,6 +358,11 @@ class _Rounds:
             and self._kernel_is_tried_with != self._blocks.roomless
             and not self._is_late()
         )
+
+    def _could_price(self) -> bool:
+        search = self._search
+        is_time = self._is_about_score() or search.seconds > PRICED_AFTER_SHARE * search.limit
+        return is_time and self._prices is None and self._pricing is None
 
     def _to_better(self) -> int | None:
         """Return a priority of which one model may settle whether there is more.

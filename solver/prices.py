@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solver.families import Families
-from solver.instance import Instance, Put
+from solver.instance import Instance
 from solver.joint import Columns, Layout
 from solver.schedules import Floats, Schedules
 from solver.timeline import Bools, Ints
@@ -78,24 +78,10 @@ class Prices:
         over = {pair: self.over[pair] for pair in pairs}
         return replace(self, losses=losses, over=over)
 
-    def columns(
-        self,
-        instance: Instance,
-        tasks: Iterable[int],
-        pairs: Iterable[tuple[int, int]],
-        most: int,
-        kept: Sequence[Put] = (),
-    ) -> Columns:
-        """Return columns of some tasks at some provider-days: the `most` that lose least.
-
-        Regular ones that meet a regular placement that is `kept` are not among them.
-        """
-        pairs = sorted(pairs)
-        columns = Columns.inside(instance, tasks, pairs)
-        columns = columns[
-            _clear(instance, Layout.of(instance, columns), kept) | columns.is_overbooked
-        ]
+    def best(self, instance: Instance, columns: Columns, most: int) -> Columns:
+        """Return the columns that lose least, `most` of them."""
         at = Layout.of(instance, columns)
+        pairs = sorted({*zip(at.provider.tolist(), at.day.tolist(), strict=True)})
         row = np.zeros((len(instance.providers), len(instance.dates)), np.int64)
         for number, pair in enumerate(pairs):
             row[pair] = number
@@ -132,17 +118,6 @@ def price(
         Seconds.
     """
     return _Pricing(instance, priority).run(time_limit, should_stop)
-
-
-def _clear(instance: Instance, at: Layout, kept: Sequence[Put]) -> Bools:
-    """[n] whether a column meets none of the regular ones that are kept."""
-    clear = np.ones(len(at.kind), np.bool_)
-    for put in kept:
-        if not put.is_overbooked:
-            start, end = instance.busy(put)
-            of_provider = at.provider == put.provider
-            clear &= ~(of_provider & (at.busy_start < end) & (at.busy_end > start))
-    return clear
 
 
 def _worth(instance: Instance, task: int) -> Floats:

@@ -38,10 +38,8 @@ def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
     prices = price(instance, priority, time_limit=30)
     assert reached <= prices.bound(priority) < reached + 0.5 * (easy - reached)
 
-    pairs = [(p, 0) for p in range(len(instance.providers))]
-    tasks = range(len(instance.tasks))
-    every = Columns.of(instance, tasks)
-    few = prices.columns(instance, tasks, pairs, len(every) // 10)
+    every = Columns.of(instance, range(len(instance.tasks)))
+    few = prices.best(instance, every, len(every) // 10)
     assert len(few) == len(every) // 10
     member = {id_: i for i, task in enumerate(instance.tasks) for id_ in task.members}
     puts = [
@@ -62,9 +60,9 @@ def test_some_provider_days_are_enough_to_choose_there() -> None:
     instance = Instance(busy_problem(2))
     prices = price(instance, 0, time_limit=30)
     pairs = {(0, 0), (2, 1)}
-    tasks = range(0, len(instance.tasks), 2)
-    whole = prices.columns(instance, tasks, pairs, 300)
-    part = prices.at(pairs).columns(instance, tasks, pairs, 300)
+    columns = Columns.inside(instance, range(0, len(instance.tasks), 2), pairs)
+    assert len(columns) > 300
+    whole = prices.best(instance, columns, 300)
+    part = prices.at(pairs).best(instance, columns, 300)
     assert whole.keys == part.keys
-    chosen = Columns.at(instance, [])
-    assert len(prices.columns(instance, [], pairs, 300)) == len(chosen) == 0
+    assert len(prices.best(instance, Columns.at(instance, []), 300)) == 0
