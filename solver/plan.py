@@ -43,9 +43,11 @@ RELAXED_HERE_UP_TO = 15_000
 """Columns whose relaxation takes no longer than other processes take to begin."""
 CLOSED_UP_TO = 8_000
 """Columns with which one model may settle the priorities."""
-PRIORITY_SHARE = 0.65
-"""The part of the time that the priorities may take."""
-PRICED_AFTER_SHARE = 0.25
+PRIORITY_SHARE = 0.5
+"""The part of the time that is the priorities' alone; the score's blocks better them little."""
+CLOSED_UNTIL_SHARE = 0.65
+"""The part of the time after which no model is begun that could settle the priorities."""
+PRICED_AFTER_SHARE = 0.2
 """The part of the time after which requests are priced, so that it is done when the score's turn
 comes."""
 
@@ -301,12 +303,12 @@ class _Rounds:
         search.tell(name, getattr(search.totals, name), getattr(search.bounds, name))
 
     def _is_about_score(self) -> bool:
-        return self._is_late() or self._blocks.is_stale
+        return self._is_late(PRIORITY_SHARE) or self._blocks.is_stale
 
-    def _is_late(self) -> bool:
+    def _is_late(self, share: float) -> bool:
         search = self._search
         is_proved = search.totals.priority == search.bounds.priority
-        return is_proved or search.seconds > PRIORITY_SHARE * search.limit
+        return is_proved or search.seconds > share * search.limit
 
     def _free(self) -> int:
         busy = len(self._solving) + len(self._closing)
@@ -319,7 +321,7 @@ class _Rounds:
         left = search.limit - search.seconds
         if self._columns > SIFTED_UP_TO and not self._is_bounded:
             self._is_bounded = True
-            self._bounding = team.submit(bound, left / 4)
+            self._bounding = team.submit(bound, left / 8)
         elif self._columns <= SIFTED_UP_TO and self._relaxed is None and self._relaxing is None:
             self._relaxing = team.submit(relax, left / 2)
         elif (target := self._to_better()) is not None:
@@ -356,7 +358,7 @@ class _Rounds:
             and self._relaxed.priced is not None
             and None not in self._closing.values()
             and self._kernel_is_tried_with != self._blocks.roomless
-            and not self._is_late()
+            and not self._is_late(CLOSED_UNTIL_SHARE)
         )
 
     def _could_price(self) -> bool:
@@ -371,7 +373,8 @@ class _Rounds:
         one less than the bound.
         """
         search, relaxed = self._search, self._relaxed
-        if relaxed is None or self._is_late() or set(self._closing.values()) - {None}:
+        is_closing = bool(set(self._closing.values()) - {None})
+        if relaxed is None or is_closing or self._is_late(CLOSED_UNTIL_SHARE):
             return None
         for target in (search.totals.priority, search.bounds.priority - 1):
             if (target, self._blocks.roomless) == self._closed_at:

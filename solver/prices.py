@@ -219,6 +219,11 @@ class _Pricing:
         quarter = instance.gap_quarter / instance.unit
         self._schedules = Schedules.of(instance, quarter)
         self._mirrored = self._schedules.mirrored()
+        moments = self._schedules.moments
+        self._start_at: list[list[list[int]]] = [
+            np.searchsorted(k.starts, moments + k.before[:, None]).tolist() for k in instance.kinds
+        ]
+        """By kind: [P, M] the position of the start from which somebody is busy at a moment."""
         self._demands = [_Demand(instance, k) for k in range(len(instance.kinds))]
         self._bonus = instance.regular_bonus / instance.unit
         self._counts = np.array([len(t.members) for t in instance.tasks], np.float64)
@@ -402,10 +407,10 @@ class _Pricing:
         tasks, pairs = len(self._counts), self._schedules.count
         places: dict[tuple[int, int], list[tuple[int, int, float]]] = defaultdict(list)
         for n, k, moment in found.starts:
-            start = self._start_of(k, n, moment)
-            places[k, n % self._days].append((n // self._days, start, 1.0))
+            provider, day = divmod(n, self._days)
+            places[k, day].append((provider, self._start_at[k][provider][moment], 1.0))
             used[tasks + n] += 1
-            used[tasks + pairs + k * self._days + n % self._days] += 1
+            used[tasks + pairs + k * self._days + day] += 1
         for n in some.tolist():
             k, d = int(kinds[n]), n % self._days
             places[k, d].append((n // self._days, int(starts[n]), float(self._over_limit[n])))
@@ -419,11 +424,6 @@ class _Pricing:
         used[len(used) - len(rooms) - 1 : -1] = rooms
         used[-1] = -float(self._priorities @ used[:tasks])
         return bound, used - self._limits
-
-    def _start_of(self, kind: int, pair: int, moment: int) -> int:
-        table = self._instance.kinds[kind]
-        minute = int(self._schedules.moments[moment]) + int(table.before[pair // self._days])
-        return int(np.searchsorted(table.starts, minute))
 
     def _prices(self, at: Floats, bound: float) -> Prices:
         split = self._split(at)
