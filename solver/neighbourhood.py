@@ -33,8 +33,9 @@ from solver.timing import retimed
 
 KERNEL_UP_TO = 2500
 """Columns of a kernel that are tried together: the solver's time grows much faster than they do."""
-SCORED_AT_FIRST, SCORED_UP_TO = 1000, 6000
-"""Columns that are tried together where the gap part counts; more once such blocks are easy."""
+SCORED_AT_FIRST, SCORED_FROM, SCORED_TO = 80.0, 20.0, 500.0
+"""Columns of each provider-day that are tried together where the gap part counts: more once such
+blocks are easy, fewer when they are hard."""
 LIFTED_SHARE = 0.45
 """The part of a large block's placements that is lifted. Few requests with many columns each bring
 more than many with few: all for the score, every other block for the priority is such."""
@@ -106,7 +107,7 @@ class Block:
     roomless: frozenset[int]
     lifted: float = 1.0
     prices: Prices | None = None
-    most: int = SCORED_AT_FIRST
+    most: int = 0
 
 
 @dataclass(frozen=True)
@@ -298,7 +299,7 @@ class Blocks:
         self._size = EFFORTS["priority"].pairs
         self._gains: list[tuple[float, int]] = []
         self._reached = 0
-        self._most = float(SCORED_AT_FIRST)
+        self._most = SCORED_AT_FIRST
         self._is_little = len(instance.providers) * len(instance.dates) <= EFFORTS["score"].pairs
         self._untimed = list(range(len(instance.dates)))
         scarce = max(3, len(instance.providers) // 4)
@@ -339,7 +340,7 @@ class Blocks:
         if block.aim == "priority":
             self._size = min(30.0, max(2.0, self._size * factor))
         elif block.aim == "score":
-            self._most = min(SCORED_UP_TO, max(SCORED_AT_FIRST / 4, self._most * factor))
+            self._most = min(SCORED_TO, max(SCORED_FROM, self._most * factor))
 
     def choose(
         self,
@@ -383,7 +384,7 @@ class Blocks:
             self.roomless,
             lifted,
             prices.at(pairs) if prices is not None and aim == "score" else None,
-            round(self._most),
+            round(self._most * len(pairs)),
         )
 
     def _across(
