@@ -1,0 +1,74 @@
+"""Blocks of a plan, of which a part is lifted: the rest stays, and the whole gets no worse."""
+
+from typing import cast
+
+import pytest
+
+from benchmarks.instances import library
+from solver.greedy import greedy_puts
+from solver.instance import Instance
+from solver.joint import Columns, Layout, Watch
+from solver.neighbourhood import Aim, Block, combined, solve_block
+from solver.plan_checker import read_plan
+from solver.prices import price
+
+WATCH = Watch(lambda: False, lambda _value, _bound: None)
+
+
+def test_what_is_clear_of_placements_meets_no_regular_one_of_them() -> None:
+    instance = Instance(library.load("s0"))
+    puts = greedy_puts(instance)
+    assert any(p.is_overbooked for p in puts)
+    columns = Columns.of(instance, range(len(instance.tasks)))
+    at = Layout.of(instance, columns)
+    regular = [(p.provider, *instance.busy(p)) for p in puts if not p.is_overbooked]
+    expected = [
+        key
+        for key, over, provider, start, end in zip(
+            columns.keys,
+            columns.is_overbooked.tolist(),
+            at.provider.tolist(),
+            at.busy_start.tolist(),
+            at.busy_end.tolist(),
+            strict=True,
+        )
+        if over or not any(p == provider and s < end and start < e for p, s, e in regular)
+    ]
+    assert 0 < len(expected) < len(columns)
+    assert columns.clear_of(instance, puts).keys == expected
+    assert columns.clear_of(instance, []).keys == columns.keys
+
+
+@pytest.mark.parametrize("aim", ["priority", "score"])
+@pytest.mark.parametrize("lifted", [0.0, 0.5, 1.0])
+def test_what_is_not_lifted_stays(aim: str, lifted: float) -> None:
+    problem = library.load("s0")
+    instance = Instance(problem)
+    puts = instance.ordered(greedy_puts(instance))
+    before = instance.totals(puts)
+    pairs = frozenset((p, 0) for p in range(len(instance.providers)))
+    prices = price(instance, before.priority, time_limit=1) if aim == "score" else None
+    placed = {p.task for p in puts}
+    waiting = tuple((i, 1) for i in range(len(instance.tasks)) if i not in placed)
+    block = Block(cast("Aim", aim), pairs, waiting, 7, frozenset(), lifted, prices, 400)
+
+    answer = solve_block(instance, WATCH, puts, block, 20)
+    if answer.puts is None:
+        assert aim == "priority"
+        assert lifted < 1
+        return
+    plan = combined(instance, puts, block, answer.puts)
+    assert plan is not None
+    plan = instance.ordered(plan)
+    after = instance.totals(plan)
+    assert after >= before
+    where = {(p.task, p.provider, p.start) for p in plan}
+    stayed = sum((p.task, p.provider, p.start) in where for p in puts)
+    if aim == "score" and lifted == 0:
+        assert stayed == len(puts)
+    if lifted == 1:
+        assert stayed < len(puts)
+        assert after > before
+    bounds = instance.easy_bounds()
+    told = instance.plan(plan, status="feasible", bounds=bounds, seconds=0, size=(0, 0))
+    assert not read_plan(problem, told).violations
