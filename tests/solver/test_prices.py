@@ -30,7 +30,7 @@ def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
     """The bound is near, and what loses least is what a good plan is made of."""
     problem = library.load("s0")
     instance = Instance(problem)
-    plan = solve(problem, time_limit=6, workers=1)
+    plan = solve(problem, time_limit=15, workers=1)
     stages = {stage.name: stage for stage in plan.stages}
     priority, reached = (int(stages["priority"].objective), float(stages["score"].objective))
     easy = instance.easy_bounds().score / instance.unit
