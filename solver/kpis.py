@@ -40,14 +40,15 @@ def figures(problem: Problem, plan: Plan, reading: PlanReading) -> dict[str, Any
         "placed_by_type": {kind: by_type[kind] for kind in kinds},
         "unplaced": len(problem.requests) - len(placed),
         "overbooked": sum(p.is_overbooked for p in plan.placements),
-        **_scores(problem, reading),
+        **mean_scores(problem, reading),
         **_time(problem, reading.standing),
         "moved": len(plan.moves),
         "lost": len(plan.lost),
     }
 
 
-def _scores(problem: Problem, reading: PlanReading) -> dict[str, Any]:
+def mean_scores(problem: Problem, reading: PlanReading) -> dict[str, Any]:
+    """Return the mean score of what a plan places and the means of its parts; None without any."""
     if not reading.parts:
         return {"mean_score": None, "mean_score_parts": dict.fromkeys(PARTS)}
     weights = [getattr(problem.weights, part) for part in PARTS]

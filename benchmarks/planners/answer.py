@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from solver.instance import Instance, Put
-from solver.plan_checker import Parts, read_plan
+from solver.kpis import mean_scores
+from solver.plan_checker import read_plan
 from solver.problem import Plan, Problem
 
 
@@ -100,7 +101,7 @@ def answer(
         priority=priority,
         bound=bound,
         score=round(reached["score"], 2),
-        mean=_mean(problem, reading.parts),
+        mean=round(float(mean_scores(problem, reading)["mean_score"] or 0), 4),
         placed=len(plan.placements),
         seconds=round(seconds, 3),
         building=round(building, 3),
@@ -110,13 +111,6 @@ def answer(
         faults=tuple(f"{v.id} {v.detail}" for v in reading.violations),
         history=tuple(told),
     )
-
-
-def _mean(problem: Problem, parts: Mapping[str, Parts]) -> float:
-    weights = problem.weights
-    shares = (weights.preference, weights.gap, weights.room, weights.overbook)
-    scores = [sum(w * x for w, x in zip(shares, each, strict=True)) for each in parts.values()]
-    return round(float(sum(scores)) / len(scores), 4) if scores else 0.0
 
 
 def plan_of(instance: Instance, puts: Sequence[Put], *, seconds: float) -> Plan:
