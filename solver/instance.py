@@ -465,7 +465,7 @@ class Instance:
             total += worth
             at_provider[put.provider].append((busy, window, True))
         for provider, spans in at_provider.items():
-            total += self.gap_quarter * _gap_quarters(spans, int(self.shortest[provider]))
+            total += self.gap_quarter * gap_quarters(spans, int(self.shortest[provider]))
         return total
 
     def _alone(self, put: Put) -> tuple[int, Span, Span]:
@@ -606,7 +606,7 @@ class Instance:
         return moves, placements
 
 
-def _gap_quarters(spans: list[tuple[Span, Span | None, bool]], shortest: int) -> int:
+def gap_quarters(spans: list[tuple[Span, Span | None, bool]], shortest: int) -> int:
     """Sum up the gap parts, in quarters, of those of one provider's spans that count."""
     starts = sorted(span[0] for span, _, _ in spans)
     ends = sorted(span[1] for span, _, _ in spans)

@@ -26,7 +26,7 @@ from ortools.sat.python import cp_model
 
 from solver.clinic import DAY_MINUTES, Span
 from solver.gaps import Derived, Gaps, Literal, Spot, Values, meet
-from solver.instance import Instance, Put, Small, Standing
+from solver.instance import Instance, Put, Small, Standing, gap_quarters
 from solver.timeline import Bools, Ints
 
 NO_ROOM = -1
@@ -816,7 +816,12 @@ class JointModel:
         for provider, new in self._new_spots().items():
             spots[provider] += new
         for provider, present in spots.items():
-            gaps = Gaps(self.model, present, int(self._instance.shortest[provider]))
+            shortest = int(self._instance.shortest[provider])
+            if not any(spot.literals for spot in present):
+                spans = [(spot.busy, spot.window, spot.counts) for spot in present]
+                sure += gap_quarters(spans, shortest)
+                continue
+            gaps = Gaps(self.model, present, shortest)
             sure += gaps.sure
             terms += gaps.terms
             self._derived += gaps.derived
@@ -845,10 +850,17 @@ class JointModel:
 
     def fix(self, puts: Sequence[Put]) -> None:
         """Let only plans through that contain these placements; their rooms may change."""
-        fixed = set(Columns.at(self._instance, puts).keys)
-        for literal, key in zip(self._x, self.columns.keys, strict=True):
-            if key in fixed:
-                self.model.add(literal == 1)
+        for literal in self._literals_of(puts):
+            self.model.add(literal == 1)
+
+    def kept(self, puts: Sequence[Put]) -> cp_model.LinearExpr:
+        """Return how many of these placements stay, in whatever room."""
+        return cp_model.LinearExpr.sum(self._literals_of(puts))
+
+    def _literals_of(self, puts: Sequence[Put]) -> list[Literal]:
+        keys = set(Columns.at(self._instance, puts).keys)
+        own = zip(self._x, self.columns.keys, strict=True)
+        return [literal for literal, key in own if key in keys]
 
     def hint(self, puts: Sequence[Put]) -> None:
         """Start from placements: every literal gets a value."""

@@ -21,6 +21,7 @@ from multiprocessing.synchronize import Event
 from typing import Literal
 
 import numpy as np
+from ortools.sat.python import cp_model
 
 from solver.gaps import meet
 from solver.instance import Instance, Put, Totals
@@ -39,6 +40,10 @@ blocks are easy, fewer when they are hard."""
 LIFTED_SHARE = 0.45
 """The part of a large block's placements that is lifted. Few requests with many columns each bring
 more than many with few: all for the score, every other block for the priority is such."""
+STAY_SHARE = 0.5
+"""What it counts for that a placement stays when a block has bettered the priority, in gap parts."""
+TIDY_WORK, TIDY_SECONDS = 0.8, 2.0
+"""The solver's deterministic seconds, and seconds, for bettering the score then."""
 STALL = 0.001
 """A block's relaxation is near enough once two rounds better it by less than this share."""
 ROOMS = 4
@@ -177,7 +182,7 @@ def solve_block(
     ).bound
     if sifter.priced is None:
         return Answer(None, is_proved=False)
-    have = sum(instance.tasks[put.task].priority for put in inside)
+    have = _priority(instance, inside)
     if most < have + 1 - 1e-6:
         return Answer(None, is_proved=True)
     return best_without_gaps(
@@ -249,6 +254,10 @@ def best_without_gaps(
     )
     if outcome.puts is None:
         return Answer(None, outcome.is_proved, outcome.bound, size=joint.size())
+    if work_limit is not None and _priority(instance, outcome.puts) > _priority(instance, inside):
+        outcome = outcome._replace(
+            puts=_tidied(instance, joint, objective, outcome.puts, inside, watch, seed)
+        )
     puts = outcome.puts
     if any(put.room == NO_ROOM for put in puts):
         time_left = max(1.0, time_limit - (time.perf_counter() - began))
@@ -256,6 +265,37 @@ def best_without_gaps(
     lost = Counter(p.task for p in outcome.puts) - Counter(p.task for p in puts)
     short = frozenset(instance.tasks[i].kind for i in lost)
     return Answer(puts, outcome.is_proved, outcome.bound, short, joint.size())
+
+
+def _priority(instance: Instance, puts: Sequence[Put]) -> int:
+    return sum(instance.tasks[put.task].priority for put in puts)
+
+
+def _tidied(
+    instance: Instance,
+    joint: JointModel,
+    objective: cp_model.LinearExpr,
+    puts: list[Put],
+    inside: Sequence[Put],
+    watch: Watch,
+    seed: int,
+) -> list[Put]:
+    """Return placements of as much priority that score more, or leave more of `inside` as it was.
+
+    What has been placed well by its gap part would be scattered otherwise, as nothing in the
+    priority speaks for one start or another.
+    """
+    joint.model.add(objective >= _priority(instance, puts))
+    joint.hint(puts)
+    stay = round(STAY_SHARE * 4 * instance.gap_quarter)
+    outcome = joint.maximise(
+        joint.score(with_gap=False) + stay * joint.kept(inside),
+        time_limit=TIDY_SECONDS,
+        seed=seed,
+        work_limit=TIDY_WORK,
+        watch=watch,
+    )
+    return puts if outcome.puts is None else outcome.puts
 
 
 def _worth_trying(sifter: Sifter, bound: float, have: float, start: Sequence[int]) -> Ints:

@@ -79,7 +79,10 @@ class Prices:
         return replace(self, losses=losses, over=over)
 
     def best(self, instance: Instance, columns: Columns, most: int) -> Columns:
-        """Return the columns that lose least, `most` of them."""
+        """Return the columns that lose least, `most` of them.
+
+        An overbooked one is taken to cost what it meets all of its gap part.
+        """
         at = Layout.of(instance, columns)
         pairs = sorted({*zip(at.provider.tolist(), at.day.tolist(), strict=True)})
         row = np.zeros((len(instance.providers), len(instance.dates)), np.int64)
@@ -95,7 +98,7 @@ class Prices:
             of_kind = at.kind == k
             loss[of_kind] = table[of_pair[of_kind], at.position[of_kind]]
         over = np.array([self.over[pair] for pair in pairs])[of_pair]
-        over += instance.regular_bonus / instance.unit
+        over += (instance.regular_bonus + 4 * instance.gap_quarter) / instance.unit
         loss = np.where(columns.is_overbooked, over, loss) - worth
         return columns[np.sort(np.argsort(loss, kind="stable")[:most])]
 
