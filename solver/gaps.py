@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from ortools.sat.python import cp_model
 
 from solver.clinic import Span
@@ -59,6 +60,7 @@ class Gaps:
         self.terms: list[tuple[Literal, int]] = []
         self.derived: list[Derived] = []
         self._spots = spots
+        self._start, self._end = np.array([spot.busy for spot in spots]).reshape(-1, 2).T
         self._clean = [self._unmet(spot) for spot in spots]
         for side in (0, 1):
             self._side(side)
@@ -75,8 +77,9 @@ class Gaps:
         if not spot.counts:
             return (), False
         threats: list[Literal] = []
-        for other in self._spots:
-            if other is spot or not meet(other.busy, spot.busy):
+        meets = (self._start < spot.busy[1]) & (self._end > spot.busy[0])
+        for other in (self._spots[i] for i in np.flatnonzero(meets).tolist()):
+            if other is spot:
                 continue
             if spot.is_new and not spot.is_overbooked and not other.is_overbooked:
                 continue

@@ -160,7 +160,7 @@ class Board:
         if task.own is not None:
             worth = -abs(day * DAY_MINUTES + kind.starts[s] - task.own.at)
         else:
-            worth = instance.preference(number, kind.starts[s])
+            worth = instance.preference(number)[s]
             if not is_overbooked:
                 worth += instance.gap_quarter * self._gap(sheet, sites, provider)
         chosen = int(worth.argmax())

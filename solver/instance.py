@@ -187,6 +187,7 @@ class Instance:
         self.tasks = [*self._booking_tasks(lifted), *self._request_tasks()]
         self.unit = self._score_unit()
         self._columns: dict[int, Small] = {}
+        self._preferences: dict[tuple[int, Span | None], Ints] = {}
         self._kept: dict[Put, tuple[int, Span, Span]] = {}
 
     # Laying out
@@ -356,12 +357,17 @@ class Instance:
                 spans[s.booking.patient_ref, s.day].append((start, end))
         return spans
 
-    def preference(self, task: int, starts: Ints) -> Ints:
-        """[n] the weighted preference part of the task at `starts`, in score units."""
+    def preference(self, task: int) -> Ints:
+        """[S] the weighted preference part of the task by its kind's starts, in score units."""
         t = self.tasks[task]
-        decay = self.clinic.settings.preference_decay_minutes
-        away = preference_distance(t.preferred, self.kinds[t.kind].row.duration_minutes, starts)
-        return self.units(self.problem.weights.preference / decay) * np.maximum(0, decay - away)
+        known = self._preferences.get((t.kind, t.preferred))
+        if known is None:
+            kind, decay = self.kinds[t.kind], self.clinic.settings.preference_decay_minutes
+            away = preference_distance(t.preferred, kind.row.duration_minutes, kind.starts)
+            unit = self.units(self.problem.weights.preference / decay)
+            known = unit * np.maximum(0, decay - away)
+            self._preferences[t.kind, t.preferred] = known
+        return known
 
     def units(self, score: Fraction) -> int:
         """Return a score, or a share of one, in score units."""
@@ -475,8 +481,9 @@ class Instance:
         """
         kept = self._kept.get(put)
         if kept is None:
-            worth = int(self.preference(put.task, np.array([put.start]))[0])
-            worth += self.room_parts[self.tasks[put.task].kind][put.room]
+            number = self.tasks[put.task].kind
+            s = int(np.searchsorted(self.kinds[number].starts, put.start))
+            worth = int(self.preference(put.task)[s]) + self.room_parts[number][put.room]
             worth += 0 if put.is_overbooked else self.regular_bonus
             kept = self._kept[put] = worth, self.busy(put), self.window(put)
         return kept

@@ -334,9 +334,10 @@ class JointModel:
         instance = self._instance
         at = Layout.of(instance, columns)
         keep = np.ones(len(columns), np.bool_)
-        spans = [(put.provider, instance.busy(put)) for put in self._outside]
+        providers = set(at.provider.tolist())
+        spans = [(p.provider, instance.busy(p)) for p in self._outside if p.provider in providers]
+        new = len(spans)
         spans += [(s.provider, s.busy) for s in self._standing[len(instance.fixed) :]]
-        new = len(self._outside)
         days = set(at.day.tolist())
         near = {d + ahead for d in days for ahead in (-1, 0, 1)}
         for i, (provider, (start, end)) in enumerate(spans):
@@ -353,7 +354,7 @@ class JointModel:
         taken += [(s.room, s.room_busy) for s in self._standing[len(instance.fixed) :]]
         self._free_rooms = rooms_left(instance, days, taken)
         self._room_key = self._keys(columns, at)
-        for key, members in _grouped(self._room_key):
+        for key, members in grouped(self._room_key):
             if not self._rooms_for(columns, at, int(members[0]), key):
                 keep[members] = False
         self.columns = columns[keep]
@@ -417,7 +418,7 @@ class JointModel:
         self._y_column: list[int] = []
         self._y_of_key: dict[int, range] = {}
         in_rooms = np.flatnonzero(~np.isin(self._at.kind, self._roomless))
-        for key, of_key in _grouped(self._room_key[in_rooms]):
+        for key, of_key in grouped(self._room_key[in_rooms]):
             members = in_rooms[of_key]
             first = len(self._y)
             for room in self._rooms_for(self.columns, self._at, int(members[0]), key):
@@ -431,7 +432,7 @@ class JointModel:
 
     def _each_placed_once(self) -> None:
         """A task is placed as often as it stands for requests; a booking moves or stays."""
-        columns_of = dict(_grouped(self.columns.task))
+        columns_of = dict(grouped(self.columns.task))
         for i, count in self._left.items():
             literals = [self._x[c] for c in columns_of.get(i, ())]
             if i in self._stay:
@@ -503,7 +504,7 @@ class JointModel:
         over = np.flatnonzero(self.columns.is_overbooked)
         is_move = np.array([self._is_move(c) for c in over.tolist()], np.bool_)
         site = (self._at.kind[over] * 2 + is_move) * _FAR + self.columns.site[over]
-        for _, members in _grouped(site):
+        for _, members in grouped(site):
             c = int(over[members[0]])
             by_day[int(self._at.provider[c]), int(self._at.day[c])].append(
                 _Over(
@@ -764,12 +765,15 @@ class JointModel:
         return cp_model.LinearExpr.weighted_sum(self._x, worth)
 
     def score(self, *, with_gap: bool = True) -> cp_model.LinearExpr:
-        """Return the sum of scores in score units, placed and existing; adds what it needs."""
+        """Return the sum of scores in score units, placed and existing; adds what it needs.
+
+        What stands outside does not count, but for gap parts of it that depend on what is chosen.
+        """
         instance = self._instance
         literals: list[Literal] = list(self._x)
         worth = np.zeros(len(self._x), np.int64)
-        for i, members in _grouped(self.columns.task):
-            worth[members] += instance.preference(i, self._at.start[members])
+        for i, members in grouped(self.columns.task):
+            worth[members] += instance.preference(i)[self._at.position[members]]
         worth[~self.columns.is_overbooked] += instance.regular_bonus
         shares = worth.tolist()
         literals += self._y
@@ -800,21 +804,24 @@ class JointModel:
     # The gap part
 
     def _gap_terms(self) -> tuple[int, list[tuple[Literal, int]]]:
-        """Return the sure quarters and, per literal, the quarters it is worth."""
+        """Return the sure quarters and, per literal, the quarters it is worth.
+
+        Sure ones of what stands outside count where there is something to choose beside it.
+        """
         sure = 0
         terms: list[tuple[Literal, int]] = []
-        spots: dict[int, list[Spot]] = defaultdict(list)
+        spots: dict[int, list[Spot]] = defaultdict(list, self._new_spots())
+        chosen_at = set(spots)
         for s in self._standing:
             if s.provider >= 0:
                 spots[s.provider].append(self._spot_of(s, ()))
         for i, literal in self._stay.items():
             spots[self._own(i).provider].append(self._spot_of(self._own(i), (literal,)))
         for put in self._outside:
-            window = self._instance.window(put)
-            busy = self._instance.busy(put)
-            spots[put.provider].append(Spot(busy, window, (), put.is_overbooked, True, True))
-        for provider, new in self._new_spots().items():
-            spots[provider] += new
+            if put.provider in chosen_at:
+                window = self._instance.window(put)
+                busy = self._instance.busy(put)
+                spots[put.provider].append(Spot(busy, window, (), put.is_overbooked, True, True))
         for provider, present in spots.items():
             shortest = int(self._instance.shortest[provider])
             if not any(spot.literals for spot in present):
@@ -1006,7 +1013,7 @@ def given_rooms(
     return joint.maximise(objective, time_limit=time_limit).puts or []
 
 
-def _grouped(key: Ints) -> Iterator[tuple[int, Ints]]:
+def grouped(key: Ints) -> Iterator[tuple[int, Ints]]:
     """Yield each value of `key` with the positions that have it."""
     order = np.argsort(key, kind="stable")
     if len(order):
@@ -1015,5 +1022,5 @@ def _grouped(key: Ints) -> Iterator[tuple[int, Ints]]:
 
 
 def _grouped_pairs(first: Ints, second: Ints) -> Iterator[tuple[tuple[int, int], Ints]]:
-    for key, members in _grouped(first * _FAR + second):
+    for key, members in grouped(first * _FAR + second):
         yield divmod(key, _FAR), members

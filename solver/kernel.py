@@ -23,7 +23,7 @@ from ortools.linear_solver import pywraplp
 from solver.clinic import DAY_MINUTES
 from solver.families import Families
 from solver.instance import Instance, Put, Task
-from solver.joint import Columns, Layout
+from solver.joint import Columns, Layout, grouped
 from solver.timeline import Bools, Ints
 
 type Floats = NDArray[np.float64]
@@ -316,11 +316,8 @@ def priority_worth(instance: Instance, columns: Columns, share: float) -> Floats
     """[n] the priority of each column, and `share` of a point for the best preference."""
     worth = np.array([t.priority for t in instance.tasks], np.float64)[columns.task]
     at = Layout.of(instance, columns)
-    order = np.argsort(columns.task, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(columns.task[order])) + 1):
-        if len(members):
-            task = int(columns.task[members[0]])
-            worth[members] += share * instance.preference(task, at.start[members]) / instance.unit
+    for task, members in grouped(columns.task):
+        worth[members] += share * instance.preference(task)[at.position[members]] / instance.unit
     return worth
 
 

@@ -34,14 +34,14 @@ from solver.timing import retimed
 
 KERNEL_UP_TO = 2500
 """Columns of a kernel that are tried together: the solver's time grows much faster than they do."""
-SCORED_AT_FIRST, SCORED_FROM, SCORED_TO = 80.0, 20.0, 500.0
+SCORED_AT_FIRST, SCORED_FROM, SCORED_TO = 60.0, 20.0, 500.0
 """Columns of each provider-day that are tried together where the gap part counts: more once such
 blocks are easy, fewer when they are hard."""
-LIFTED_SHARE = 0.45
+LIFTED_SHARE = 0.6
 """The part of a large block's placements that is lifted. Few requests with many columns each bring
 more than many with few: all for the score, every other block for the priority is such."""
 STAY_SHARE = 0.5
-"""What it counts for that a placement stays when a block has bettered the priority, in gap parts."""
+"""What it counts for, in gap parts, that a placement stays when a block betters the priority."""
 TIDY_WORK, TIDY_SECONDS = 0.8, 2.0
 """The solver's deterministic seconds, and seconds, for bettering the score then."""
 STALL = 0.001

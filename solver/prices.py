@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from solver.families import Families
 from solver.instance import Instance
-from solver.joint import Columns, Layout
+from solver.joint import Columns, Layout, grouped
 from solver.schedules import Floats, Schedules
 from solver.timeline import Bools, Ints
 
@@ -90,12 +90,10 @@ class Prices:
             row[pair] = number
         of_pair = row[at.provider, at.day]
         worth, loss = np.zeros(len(columns)), np.zeros(len(columns))
-        for i in np.unique(columns.task).tolist():
-            of_task = columns.task == i
+        for i, of_task in grouped(columns.task):
             worth[of_task] = _worth(instance, i)[at.position[of_task]] - self.task[i]
-        for k in np.unique(at.kind).tolist():
+        for k, of_kind in grouped(at.kind):
             table = np.array([self.losses[k][pair] for pair in pairs])
-            of_kind = at.kind == k
             loss[of_kind] = table[of_pair[of_kind], at.position[of_kind]]
         over = np.array([self.over[pair] for pair in pairs])[of_pair]
         over += (instance.regular_bonus + 4 * instance.gap_quarter) / instance.unit
@@ -126,7 +124,7 @@ def price(
 def _worth(instance: Instance, task: int) -> Floats:
     """[S] what a task scores by its start, but for the gap part, in the best room, as regular."""
     number = instance.tasks[task].kind
-    score = instance.preference(task, instance.kinds[number].starts)
+    score = instance.preference(task)
     return (score + max(instance.room_parts[number]) + instance.regular_bonus) / instance.unit
 
 

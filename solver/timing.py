@@ -213,7 +213,7 @@ class _Date:
             could &= (kind.starts >= end) | (kind.starts + kind.row.duration_minutes <= start)
         chosen = np.flatnonzero(could)
         parts = np.array(instance.room_parts[task.kind], np.int64)
-        worth = instance.preference(put.task, kind.starts[chosen])
+        worth = instance.preference(put.task)[chosen]
         worth = worth + np.where(rooms[:, chosen], parts[:, None], 0).max(axis=0, initial=0)
         return _Stop(
             put=put,
