@@ -42,7 +42,7 @@ LIFTED_SHARE = 0.6
 more than many with few: all for the score, every other block for the priority is such."""
 STAY_SHARE = 0.5
 """What it counts for, in gap parts, that a placement stays when a block betters the priority."""
-TIDY_WORK, TIDY_SECONDS = 0.8, 2.0
+TIDY_WORK, TIDY_SECONDS = 0.3, 2.0
 """The solver's deterministic seconds, and seconds, for bettering the score then."""
 STALL = 0.001
 """A block's relaxation is near enough once two rounds better it by less than this share."""
@@ -239,7 +239,8 @@ def best_without_gaps(
 
     Only a priority from `least` to `most` is looked for, the latter being known to hold. Two steps:
     where and when, with the rooms of all kinds but the `roomless`; then the rooms. What finds none
-    is left out, and its kind told of.
+    is left out, and its kind told of. With a `work_limit`, as blocks have it, what betters the
+    priority is tidied up between the two.
     """
     began = time.perf_counter()
     joint = JointModel(instance, columns, left, outside, keep=inside, roomless=roomless)
@@ -254,15 +255,14 @@ def best_without_gaps(
     )
     if outcome.puts is None:
         return Answer(None, outcome.is_proved, outcome.bound, size=joint.size())
-    if work_limit is not None and _priority(instance, outcome.puts) > _priority(instance, inside):
-        outcome = outcome._replace(
-            puts=_tidied(instance, joint, objective, outcome.puts, inside, watch, seed)
-        )
-    puts = outcome.puts
+    chosen = outcome.puts
+    if work_limit is not None and _priority(instance, chosen) > _priority(instance, inside):
+        chosen = _tidied(instance, joint, objective, chosen, inside, watch, seed)
+    puts = chosen
     if any(put.room == NO_ROOM for put in puts):
         time_left = max(1.0, time_limit - (time.perf_counter() - began))
         puts = given_rooms(instance, puts, left, outside, time_left)
-    lost = Counter(p.task for p in outcome.puts) - Counter(p.task for p in puts)
+    lost = Counter(p.task for p in chosen) - Counter(p.task for p in puts)
     short = frozenset(instance.tasks[i].kind for i in lost)
     return Answer(puts, outcome.is_proved, outcome.bound, short, joint.size())
 
