@@ -166,20 +166,21 @@ class _Demand:
         self.shape = starts, providers, days
         self._named = [self._by_provider(day) for day in range(days)]
 
-    def _by_provider(self, day: int) -> tuple[Ints, Ints, Ints]:
-        """Return who is asked for by name on a date, by whom, and where each one's part begins."""
+    def _by_provider(self, day: int) -> _Named:
         asked = [(p, rows) for (p, d), rows in self.rows.items() if d == day and p >= 0]
+        providers = np.array([p for p, _ in asked], np.int64)
         sizes = [len(rows) for _, rows in asked]
-        return (
-            np.array([p for p, _ in asked], np.int64),
-            np.concatenate([np.empty(0, np.int64), *(rows for _, rows in asked)]),
-            np.cumsum([0, *sizes[:-1]]),
+        return _Named(
+            providers,
+            rows=np.concatenate([np.empty(0, np.int64), *(rows for _, rows in asked)]),
+            begins=np.cumsum([0, *sizes[:-1]]),
+            owner=np.repeat(providers, sizes),
         )
 
     def at(self, prices: Floats) -> Floats:
         """[S, P, D] what the best task is worth."""
         best = np.full(self.shape, _NOT)
-        for d, (providers, rows, begins) in enumerate(self._named):
+        for d, (providers, rows, begins, _) in enumerate(self._named):
             left = self.left(d, prices)
             if (-1, d) in self.rows:
                 best[:, :, d] = left[self.rows[-1, d]].max(axis=0)[:, None]
@@ -195,11 +196,43 @@ class _Demand:
             left[row, shut] = _NOT
         return left
 
-    def choice(self, left: Floats, provider: int, day: int, start: int) -> int:
-        """Return the position of the task that is worth most at a place."""
-        rows = [self.rows[key] for key in ((-1, day), (provider, day)) if key in self.rows]
-        could = np.concatenate(rows)
-        return int(could[left[could, start].argmax()])
+    def choice(self, left: Floats, day: int, providers: Ints, starts: Ints) -> Ints:
+        """[n] the position of the task that is worth most at each place."""
+        chosen, value = np.zeros(len(starts), np.int64), np.full(len(starts), -np.inf)
+        if (-1, day) in self.rows:
+            anybody = self.rows[-1, day]
+            chosen = anybody[left[anybody].argmax(axis=0)[starts]]
+            value = left[chosen, starts]
+        named = self._named[day]
+        if len(named.rows):
+            is_own = named.owner[:, None] == providers[None, :]
+            own = np.where(is_own, left[np.ix_(named.rows, starts)], -np.inf)
+            top = own.argmax(axis=0)
+            better = own[top, np.arange(len(starts))] > value
+            chosen = np.where(better, named.rows[top], chosen)
+        return chosen
+
+
+class _Named(NamedTuple):
+    """Who is asked for by name on a date, by whom, and where each one's part begins.
+
+    `owner` is the provider that each of the `rows` asks for.
+    """
+
+    providers: Ints
+    rows: Ints
+    begins: Ints
+    owner: Ints
+
+
+class _Places(NamedTuple):
+    """Where something is placed, each of shape [n], and how many times."""
+
+    kind: Ints
+    provider: Ints
+    day: Ints
+    start: Ints
+    times: Floats
 
 
 class _Split(NamedTuple):
@@ -221,10 +254,10 @@ class _Pricing:
         self._schedules = Schedules.of(instance, quarter)
         self._mirrored = self._schedules.mirrored()
         moments = self._schedules.moments
-        self._start_at: list[list[list[int]]] = [
-            np.searchsorted(k.starts, moments + k.before[:, None]).tolist() for k in instance.kinds
-        ]
-        """By kind: [P, M] the position of the start from which somebody is busy at a moment."""
+        self._start_at = np.array(
+            [np.searchsorted(k.starts, moments + k.before[:, None]) for k in instance.kinds]
+        )
+        """[kinds, P, M] the position of the start from which somebody is busy at a moment."""
         self._demands = [_Demand(instance, k) for k in range(len(instance.kinds))]
         self._bonus = instance.regular_bonus / instance.unit
         self._counts = np.array([len(t.members) for t in instance.tasks], np.float64)
@@ -301,16 +334,13 @@ class _Pricing:
             )
         ]
 
-    def _room_use(
-        self, places: Mapping[tuple[int, int], Sequence[tuple[int, int, float]]]
-    ) -> Floats:
+    def _room_use(self, places: _Places) -> Floats:
         """How much of each family of rooms is used at each step."""
         steps = np.zeros((len(self._instance.kinds), self._days, self._room_shape[2] + 1))
-        for (k, d), here in places.items():
-            starts = np.array([start for _, start, _ in here])
-            times = np.array([times for *_, times in here])
-            np.add.at(steps[k, d], self._room_from[k][starts], times)
-            np.add.at(steps[k, d], self._room_to[k][starts], -times)
+        for k, of_kind in grouped(places.kind):
+            day, start, times = places.day[of_kind], places.start[of_kind], places.times[of_kind]
+            np.add.at(steps[k], (day, self._room_from[k][start]), times)
+            np.add.at(steps[k], (day, self._room_to[k][start]), -times)
         use = np.cumsum(steps, axis=2)[:, :, :-1]
         return np.tensordot(self._families.astype(np.float64), use, axes=1).ravel()
 
@@ -406,21 +436,24 @@ class _Pricing:
         bound += float(best[some] @ self._over_limit[some])
         used = np.zeros(len(at))
         tasks, pairs = len(self._counts), self._schedules.count
-        places: dict[tuple[int, int], list[tuple[int, int, float]]] = defaultdict(list)
-        for n, k, moment in found.starts:
-            provider, day = divmod(n, self._days)
-            places[k, day].append((provider, self._start_at[k][provider][moment], 1.0))
-            used[tasks + n] += 1
-            used[tasks + pairs + k * self._days + day] += 1
-        for n in some.tolist():
-            k, d = int(kinds[n]), n % self._days
-            places[k, d].append((n // self._days, int(starts[n]), float(self._over_limit[n])))
-            used[tasks + pairs + k * self._days + d] += self._over_limit[n]
-        for (k, d), here in places.items():
+        pair, kind, moment = found.starts.T
+        np.add.at(used, tasks + pair, 1)
+        regular = self._start_at[kind, pair // self._days, moment]
+        places = _Places(
+            kind=np.concatenate([kind, kinds[some]]),
+            provider=np.concatenate([pair, some]) // self._days,
+            day=np.concatenate([pair, some]) % self._days,
+            start=np.concatenate([regular, starts[some]]),
+            times=np.concatenate([np.ones(len(kind)), self._over_limit[some]]),
+        )
+        number = places.kind * self._days + places.day
+        np.add.at(used, tasks + pairs + number, places.times)
+        for of_kind_and_day, here in grouped(number):
+            k, d = divmod(of_kind_and_day, self._days)
             demand = self._demands[k]
             left = demand.left(d, split.tasks[demand.tasks])
-            for provider, start, times in here:
-                used[demand.tasks[demand.choice(left, provider, d, start)]] += times
+            chosen = demand.choice(left, d, places.provider[here], places.start[here])
+            np.add.at(used, demand.tasks[chosen], places.times[here])
         rooms = self._room_use(places)
         used[len(used) - len(rooms) - 1 : -1] = rooms
         used[-1] = -float(self._priorities @ used[:tasks])

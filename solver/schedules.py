@@ -12,7 +12,7 @@ A task may be in a path more than once: what comes out bounds what schedules can
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,13 +46,13 @@ class Found:
     value
         [N] what it is worth, with the gap parts of bookings that stand.
     starts
-        The (provider-day, kind, moment) of each placement on it.
+        [placements, 3] provider-day, kind and moment of each placement on them.
     arrival
         [M, N] the most a path can have gained when a placement begins, its own left side included.
     """
 
     value: Floats
-    starts: list[tuple[int, int, int]]
+    starts: Ints
     arrival: Floats
 
 
@@ -113,6 +113,7 @@ class Schedules:
         self.moments = np.unique(np.concatenate(used))
         self._events = self._lay_out_events(windows, stays)
         self.at, self._end, self._begin_here = self._lay_out_starts(begins, lengths, may)
+        self._layers = _layers(lengths)
 
     @classmethod
     def of(cls, instance: Instance, quarter: float) -> Schedules:
@@ -186,17 +187,17 @@ class Schedules:
 
     def _lay_out_starts(
         self, begins: Sequence[Ints], lengths: Sequence[Ints], may: Sequence[Bools]
-    ) -> tuple[list[Ints], list[Ints], list[list[int]]]:
-        """By kind: [S, N] the moments of starts, and [M, N] those of ends; kinds by moment."""
-        at, ends = [], []
-        here: list[list[int]] = [[] for _ in self.moments]
+    ) -> tuple[list[Ints], Ints, Bools]:
+        """By kind: [S, N] the moments of starts; [M, kinds, N] those of ends; [M] where one is."""
+        at = []
         last = len(self.moments) - 1
+        ends = np.zeros((len(self.moments), len(lengths), self.count), np.int64)
+        here = np.zeros(len(self.moments), np.bool_)
         for k, (begin, length, open_) in enumerate(zip(begins, lengths, may, strict=True)):
             at.append(np.minimum(np.searchsorted(self.moments, begin), last))
             end = np.searchsorted(self.moments, self.moments[:, None] + length[None, :])
-            ends.append(np.minimum(end, last))
-            for m in np.unique(at[-1][open_]).tolist():
-                here[m].append(k)
+            ends[:, k] = np.minimum(end, last)
+            here[at[-1][open_]] = True
         return at, ends, here
 
     # The programme
@@ -204,12 +205,10 @@ class Schedules:
     def best(self, worth: Sequence[Floats]) -> Found:
         """Return the best paths when a placement is `worth` so much; by kind: [S, N]."""
         moments, count = len(self.moments), self.count
-        gains = []
+        gains = np.full((moments, len(worth), count), _NEVER)
         for k, values in enumerate(worth):
-            gain = np.full((moments, count), _NEVER)
             where = self._open[k]
-            gain[self.at[k][where], where[1]] = values[where]
-            gains.append(gain)
+            gains[self.at[k][where], k, where[1]] = values[where]
         state = _State(self.moments, self._shortest, self._quarter, self._is_loose)
         for m in range(moments):
             state.come_to(m)
@@ -219,16 +218,15 @@ class Schedules:
                     state.close(m, n)
                 elif what == 1:
                     state.opened[n] = value
-            kinds = self._begin_here[m]
-            if kinds or any(what == 2 for what, *_ in events):
+            if self._begin_here[m] or any(what == 2 for what, *_ in events):
                 state.arrive(m)
-            for k in kinds:
-                state.depart(m, k, gains[k][m], self._end[k][m])
+            for layer in self._layers if self._begin_here[m] else ():
+                state.depart(m, layer, gains[m, layer], self._end[m, layer])
             for what, n, value, counts in events:
                 if what == 2:
                     state.stay(m, n, value, counts=counts)
             state.rest_outside(m)
-        return Found(state.outside, list(state.paths()), state.arrival)
+        return Found(state.outside, state.paths(), state.arrival)
 
 
 class _State:
@@ -303,12 +301,17 @@ class _State:
         self.arrival[m], self._from[m] = best, came
         self._bare, self._bare_from = bare, bare_from
 
-    def depart(self, m: int, kind: int, gain: Floats, end: Ints) -> None:
-        """Let a kind begin here, where that is the best that could end then."""
+    def depart(self, m: int, kinds: Ints, gain: Floats, end: Ints) -> None:
+        """Let kinds begin here, where that is the best that could end then.
+
+        No two of them end at the same moment; `gain` and `end` are of shape [kinds, N].
+        """
         value = self.arrival[m] + gain
-        better = np.flatnonzero(value > np.maximum(self._ended[end, self._every], _NEVER / 2))
-        self._ended[end[better], better] = value[better]
-        self._how[end[better], better] = kind * len(self._minutes) + m
+        better = value > np.maximum(self._ended[end, self._every], _NEVER / 2)
+        row, n = np.nonzero(better)
+        at = end[row, n]
+        self._ended[at, n] = value[row, n]
+        self._how[at, n] = kinds[row] * len(self._minutes) + m
 
     def stay(self, m: int, n: int, end: int, *, counts: bool) -> None:
         """Every path goes through what stays; one that meets another has no gap part."""
@@ -347,22 +350,36 @@ class _State:
         better &= self._ended[m] > _NEVER / 2
         self.outside[better], self._outside_at[better] = value[better], m
 
-    def paths(self) -> Iterator[tuple[int, int, int]]:
-        """Yield the placements of the best paths, by provider-day, the last first."""
+    def paths(self) -> Ints:
+        """[placements, 3] provider-day, kind and moment, all last ones first."""
         size = len(self._minutes)
-        for n in range(len(self._every)):
-            at = int(self._outside_at[n])
-            while at >= 0:
-                how = int(self._how[at, n])
-                start = -2 - how if how < 0 else how % size
-                if how >= 0:
-                    yield n, how // size, start
-                at = int(self._from[start, n])
+        found = [np.empty((0, 3), np.int64)]
+        pair = np.flatnonzero(self._outside_at >= 0)
+        at = self._outside_at[pair]
+        while len(pair):
+            how = self._how[at, pair]
+            start = np.where(how < 0, -2 - how, how % size)
+            found.append(np.stack([pair, how // size, start], axis=1)[how >= 0])
+            at = self._from[start, pair]
+            pair, at = pair[at >= 0], at[at >= 0]
+        return np.concatenate(found)
 
 
 def _better(value: Floats, at: Ints, other: Floats, other_at: Ints) -> tuple[Floats, Ints]:
     better = other > value
     return np.where(better, other, value), np.where(better, other_at, at)
+
+
+def _layers(lengths: Sequence[Ints]) -> list[Ints]:
+    """Kinds in sets of which no two are of the same length at any provider-day."""
+    layers: list[list[int]] = []
+    for k, length in enumerate(lengths):
+        fits = (layer for layer in layers if all((lengths[j] != length).all() for j in layer))
+        layer = next(fits, None)
+        if layer is None:
+            layers.append(layer := [])
+        layer.append(k)
+    return [np.array(layer, np.int64) for layer in layers]
 
 
 def _are_close(windows: Sequence[Span], before: int, after: int) -> bool:
