@@ -40,6 +40,8 @@ blocks are easy, fewer when they are hard."""
 LIFTED_SHARE = 0.6
 """The part of a large block's placements that is lifted. Few requests with many columns each bring
 more than many with few: all for the score, every other block for the priority is such."""
+LIFTED_FROM, LIFTED_TO = 0.3, 0.8
+"""It is between these for the score: what one share leaves as it is, another may find."""
 STAY_SHARE = 0.5
 """What it counts for, in gap parts, that a placement stays when a block betters the priority."""
 TIDY_WORK, TIDY_SECONDS = 0.3, 2.0
@@ -404,7 +406,9 @@ class Blocks:
         waiting = {i: n for i, n in self._waiting(puts).items() if i not in taken}
         aim: Aim = "score" if for_score else "priority"
         days: list[int] = chance.permutation(len(instance.dates)).tolist()
-        lifted = LIFTED_SHARE if for_score or chance.random() < 0.5 else 1.0
+        lifted = LIFTED_SHARE if chance.random() < 0.5 else 1.0
+        if for_score:
+            lifted = float(chance.uniform(LIFTED_FROM, LIFTED_TO))
         if for_score and self._untimed:
             aim, day = "timing", self._untimed.pop()
             pairs = frozenset((p, day) for p in range(len(instance.providers)))

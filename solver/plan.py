@@ -43,11 +43,11 @@ RELAXED_HERE_UP_TO = 15_000
 """Columns whose relaxation takes no longer than other processes take to begin."""
 CLOSED_UP_TO = 8_000
 """Columns with which one model may settle the priorities."""
-PRIORITY_SHARE = 0.42
+PRIORITY_SHARE = 0.44
 """The part of the time that is the priorities' alone; the score's blocks better them little."""
 CLOSED_UNTIL_SHARE = 0.65
 """The part of the time after which no model is begun that could settle the priorities."""
-PRICED_AFTER_SHARE = 0.15
+PRICED_AFTER_SHARE = 0.12
 """The part of the time after which requests are priced, so that it is done when the score's turn
 comes."""
 
