@@ -44,7 +44,10 @@ def test_calls_in_turn_are_put_together() -> None:
     assert found[:2] == ["profiled", "work"]
     assert found.count("one") == found.count("other") == 1
     (child,) = tree["children"]
-    assert sum(each["ms"] for each in child["children"]) <= child["ms"] <= tree["ms"]
+    inside = child["children"]
+    rounding = 0.01 * len(inside)
+    assert sum(each["ms"] for each in inside) <= child["ms"] + rounding
+    assert child["ms"] <= tree["ms"]
 
 
 def test_what_is_waited_for_counts() -> None:
