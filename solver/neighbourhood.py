@@ -38,10 +38,10 @@ SCORED_AT_FIRST, SCORED_FROM, SCORED_TO = 60.0, 20.0, 500.0
 """Columns of each provider-day that are tried together where the gap part counts: more once such
 blocks are easy, fewer when they are hard."""
 LIFTED_SHARE = 0.6
-"""The part of a large block's placements that is lifted. Few requests with many columns each bring
-more than many with few: all for the score, every other block for the priority is such."""
+"""The part of the placements that every other block for the priority lifts. Few requests with many
+columns each bring more than many with few."""
 LIFTED_FROM, LIFTED_TO = 0.3, 0.8
-"""It is between these for the score: what one share leaves as it is, another may find."""
+"""All blocks for the score are such, with a part between these: what one leaves, another finds."""
 STAY_SHARE = 0.5
 """What it counts for, in gap parts, that a placement stays when a block betters the priority."""
 TIDY_WORK, TIDY_SECONDS = 0.3, 2.0

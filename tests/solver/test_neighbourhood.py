@@ -1,12 +1,14 @@
 """Blocks of a plan, of which a part is lifted: the rest stays, and the whole gets no worse."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
 
 from benchmarks.instances import library
+from solver import neighbourhood
 from solver.greedy import greedy_puts
-from solver.instance import Instance
+from solver.instance import Instance, Put
 from solver.joint import Columns, Layout, Watch
 from solver.neighbourhood import Aim, Block, combined, solve_block
 from solver.plan_checker import read_plan
@@ -72,3 +74,26 @@ def test_what_is_not_lifted_stays(aim: str, lifted: float) -> None:
     bounds = instance.easy_bounds()
     told = instance.plan(plan, status="feasible", bounds=bounds, seconds=0, size=(0, 0))
     assert not read_plan(problem, told).violations
+
+
+def test_a_block_that_betters_the_priority_tidies_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = Instance(library.load("m0"))
+    puts = instance.ordered(greedy_puts(instance))
+    pairs = frozenset((p, 0) for p in range(len(instance.providers)))
+    placed = {p.task for p in puts}
+    waiting = tuple((i, 1) for i in range(len(instance.tasks)) if i not in placed)
+    block = Block("priority", pairs, waiting, 7, frozenset())
+
+    def stayed(plan: Sequence[Put]) -> int:
+        return len({p._replace(room=0) for p in puts} & {p._replace(room=0) for p in plan})
+
+    tidy = solve_block(instance, WATCH, puts, block, 20).puts
+    with monkeypatch.context() as patched:
+        patched.setattr(neighbourhood, "TIDY_SECONDS", 0.0)
+        scattered = solve_block(instance, WATCH, puts, block, 20).puts
+    assert tidy is not None
+    assert scattered is not None
+    inside = [p for p in puts if (p.provider, p.day) in pairs]
+    priorities = [instance.totals(plan).priority for plan in (inside, scattered, tidy)]
+    assert priorities[0] < priorities[1] == priorities[2]
+    assert stayed(scattered) < stayed(tidy)
