@@ -811,12 +811,12 @@ class JointModel:
         sure = 0
         terms: list[tuple[Literal, int]] = []
         spots: dict[int, list[Spot]] = defaultdict(list, self._new_spots())
+        for i, literal in self._stay.items():
+            spots[self._own(i).provider].append(self._spot_of(self._own(i), (literal,)))
         chosen_at = set(spots)
         for s in self._standing:
             if s.provider >= 0:
                 spots[s.provider].append(self._spot_of(s, ()))
-        for i, literal in self._stay.items():
-            spots[self._own(i).provider].append(self._spot_of(self._own(i), (literal,)))
         for put in self._outside:
             if put.provider in chosen_at:
                 window = self._instance.window(put)
@@ -824,7 +824,7 @@ class JointModel:
                 spots[put.provider].append(Spot(busy, window, (), put.is_overbooked, True, True))
         for provider, present in spots.items():
             shortest = int(self._instance.shortest[provider])
-            if not any(spot.literals for spot in present):
+            if provider not in chosen_at:
                 spans = [(spot.busy, spot.window, spot.counts) for spot in present]
                 sure += gap_quarters(spans, shortest)
                 continue

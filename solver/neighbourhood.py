@@ -261,9 +261,9 @@ def best_without_gaps(
     if work_limit is not None and _priority(instance, chosen) > _priority(instance, inside):
         chosen = _tidied(instance, joint, objective, chosen, inside, watch, seed)
     puts = chosen
-    if any(put.room == NO_ROOM for put in puts):
+    if any(put.room == NO_ROOM for put in chosen):
         time_left = max(1.0, time_limit - (time.perf_counter() - began))
-        puts = given_rooms(instance, puts, left, outside, time_left)
+        puts = given_rooms(instance, chosen, left, outside, time_left)
     lost = Counter(p.task for p in chosen) - Counter(p.task for p in puts)
     short = frozenset(instance.tasks[i].kind for i in lost)
     return Answer(puts, outcome.is_proved, outcome.bound, short, joint.size())
