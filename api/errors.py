@@ -31,6 +31,7 @@ from data.errors import (
     StaleVersionError,
 )
 from data.run_file import InvalidRunFileError
+from data.transaction import is_busy
 from solver.timeline import DateOutOfRangeError
 
 MEDIA_TYPE = "application/problem+json"
@@ -209,7 +210,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(DBAPIError)
     async def database_error(_: Request, error: DBAPIError) -> Response:
         state = getattr(error.orig, "sqlstate", None)
-        if error.connection_invalidated or state is None or state[:2] in ("08", "53", "55", "57"):
+        if state is None or is_busy(error):
             log.warning("busy", error=type(error).__name__, sqlstate=state)
             return busy()
         return unexpected(error)

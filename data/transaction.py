@@ -31,15 +31,14 @@ CONSTRAINT_REASONS = {
 }
 
 _RERUN = {"40001", "40P01"}  # serialization failure, deadlock
-_BUSY = {
-    "53300",  # too many connections
-    "55P03",  # lock not available
-    "57014",  # query cancelled: the statement's time is up
-    "57P01",  # the server shuts down
-    "57P02",  # the server crashed
-    "57P03",  # the server starts up
+_BUSY = (
+    "08",  # the connection ended, also while it was being made
+    "53",  # too many connections, no memory or disk left
+    "55",  # lock not available
+    "57",  # the statement's time is up, the server shuts down, crashed or starts up
     "25P03",  # idle in transaction for too long
-}
+)
+"""What SQLSTATEs begin with where the same request may succeed later."""
 
 
 class ChangedMeanwhileError(Exception):
@@ -71,11 +70,17 @@ async def run[Result](
             state = getattr(error.orig, "sqlstate", None)
             if state in _RERUN and attempt < ATTEMPTS:
                 await asyncio.sleep(random.uniform(0, 0.02) * attempt)  # noqa: S311
-            elif state in _RERUN or state in _BUSY or error.connection_invalidated:
+            elif state in _RERUN or is_busy(error):
                 raise BusyError("The database is busy; please repeat the request.") from error
             else:
                 raise
     raise AssertionError
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """Return whether the database is away or overloaded, and nothing is wrong with the request."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return error.connection_invalidated or state.startswith(_BUSY)
 
 
 def refusal_of(error: IntegrityError) -> Exception:

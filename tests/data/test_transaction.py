@@ -280,6 +280,19 @@ async def test_no_connection_left(engine: AsyncEngine, database_url: str) -> Non
         await connection.execute(text("DROP ROLE crowded"))
 
 
+async def test_a_connection_that_ends_while_it_is_made(tmp_path: Path) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    engine = create_engine(f"postgresql://postgres@/postgres?host={tmp_path}")
+    async with await asyncio.start_unix_server(hang_up, tmp_path / ".s.PGSQL.5432"):
+        with pytest.raises(BusyError) as refused:
+            await run(engine, one)
+    assert state_of(refused.value) == "08003"
+    await engine.dispose()
+
+
 async def test_a_server_that_crashes_and_one_that_shuts_down(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path, durable=False) as server:
         engine = create_engine(server.url)
