@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import defaultdict
+from contextlib import ExitStack
 from typing import Any
+
+import numpy as np
 
 from benchmarks.client import connected
 from benchmarks.clinics import make_clinic
@@ -28,30 +32,12 @@ MEDIAN_AIMS = {"5 × 8": 15.0}
 
 def run(meter: Meter) -> Suite:
     """Return the figures of the suite."""
-    monday = coming_monday()
-    figures: list[Figure] = []
-    url = meter.new_database()
-    for providers, rooms in SIZES[:1] if meter.quick else SIZES:
-        clinic = make_clinic(providers, rooms)
-        fill(url, clinic, monday)
-        paths = [query(request, monday) for request in requests(clinic, 100)]
-        with service(url) as running:
-            count = 60 if meter.quick else 200
-            meter.look(20)
-            samples, _ = asyncio.run(ask(running, paths, at_once=1, count=count + 20))
-            meter.look(20)
-            figures.append(
-                Figure(
-                    ONE_BY_ONE,
-                    f"{providers} × {rooms}",
-                    "ms",
-                    tuple(samples[20:]),
-                    size=providers * rooms,
-                )
-            )
+    figures = _one_by_one(meter)
     small = make_clinic(*SIZES[0])
-    paths = [query(request, monday) for request in requests(small, 100)]
-    figures += _under_load(meter, url, small)
+    url = meter.new_database()
+    fill(url, small, coming_monday())
+    paths = _paths(small)
+    figures += _under_load(meter, url, paths)
     of = {(figure.group, figure.label): figure for figure in figures}
     ratios = [
         Ratio(f"HTTP query, p99 in ms, {label}", of[ONE_BY_ONE, label].quantile(0.99), at_most=aim)
@@ -103,29 +89,67 @@ def _label(workers: int, at_once: int) -> str:
     return f"{workers} {'process' if workers == 1 else 'processes'}, {at_once} at once"
 
 
-def _under_load(meter: Meter, url: str, clinic: Clinic) -> list[Figure]:
-    monday = coming_monday()
-    fill(url, clinic, monday)
-    paths = [query(request, monday) for request in requests(clinic, 100)]
+def _paths(clinic: Clinic) -> list[str]:
+    """Return a hundred queries to a clinic."""
+    return [query(request, coming_monday()) for request in requests(clinic, 100)]
+
+
+def _one_by_one(meter: Meter) -> list[Figure]:
+    """Return the times of queries to clinics of all sizes, a few to each in turn.
+
+    What slows the machine for a while slows them all, so that it is not taken for growth.
+    """
+    sizes = SIZES[:1] if meter.quick else SIZES
+    rounds, in_a_row = (3, 20) if meter.quick else (10, 20)
+    samples: list[list[float]] = [[] for _ in sizes]
+    with ExitStack() as held:
+        asked = []
+        for size in sizes:
+            clinic, url = make_clinic(*size), meter.new_database()
+            fill(url, clinic, coming_monday())
+            asked.append((held.enter_context(service(url)), _paths(clinic)))
+        for running, paths in asked:
+            asyncio.run(ask(running, paths, at_once=1, count=in_a_row))
+        for number in range(rounds):
+            for (running, paths), times in zip(asked, samples, strict=True):
+                meter.look(3)
+                few = np.roll(paths, -number * in_a_row)[:in_a_row].tolist()
+                times.extend(asyncio.run(ask(running, few, at_once=1, count=in_a_row))[0])
+    return [
+        Figure(ONE_BY_ONE, f"{providers} × {rooms}", "ms", tuple(times), size=providers * rooms)
+        for (providers, rooms), times in zip(sizes, samples, strict=True)
+    ]
+
+
+def _under_load(meter: Meter, url: str, paths: list[str]) -> list[Figure]:
+    """Return the rates of one process and of two, and each query's time, in turn."""
     seconds, rounds = (0.6, 2) if meter.quick else (1.0, 5)
-    figures = []
-    for workers in WORKERS[:1] if meter.quick else WORKERS:
-        with service(url, workers) as running:
-            for at_once in AT_ONCE[1:2] if meter.quick else AT_ONCE:
-                rates: list[float] = []
-                times: list[float] = []
-                asyncio.run(ask(running, paths, at_once=at_once, seconds=seconds / 2))
-                for _ in range(rounds):
+    rates: dict[tuple[int, int], list[float]] = defaultdict(list)
+    times: dict[tuple[int, int], list[float]] = defaultdict(list)
+    with ExitStack() as held:
+        running = {
+            workers: held.enter_context(service(url, workers))
+            for workers in (WORKERS[:1] if meter.quick else WORKERS)
+        }
+        for at_once in AT_ONCE[1:2] if meter.quick else AT_ONCE:
+            for each in running.values():
+                asyncio.run(ask(each, paths, at_once=at_once, seconds=seconds / 2))
+            for _ in range(rounds):
+                for workers, each in running.items():
                     meter.look(5)
                     samples, elapsed = asyncio.run(
-                        ask(running, paths, at_once=at_once, seconds=seconds)
+                        ask(each, paths, at_once=at_once, seconds=seconds)
                     )
-                    rates.append(len(samples) / elapsed)
-                    times += samples
-                label = _label(workers, at_once)
-                figures.append(Figure(RATES, label, "a second", tuple(rates), more_is_better=True))
-                figures.append(Figure(LATENCY, label, "ms", tuple(times), tolerance=None))
-    return figures
+                    rates[workers, at_once].append(len(samples) / elapsed)
+                    times[workers, at_once] += samples
+    return [
+        figure
+        for key in sorted(rates)
+        for figure in (
+            Figure(RATES, _label(*key), "a second", tuple(rates[key]), more_is_better=True),
+            Figure(LATENCY, _label(*key), "ms", tuple(times[key]), tolerance=None),
+        )
+    ]
 
 
 async def ask(

@@ -49,12 +49,21 @@ MEMORY = "Peak memory"
 
 @dataclass(frozen=True)
 class Size:
-    """Instances of one size, their time limit, what the gap may be by then, and who is asked."""
+    """Instances of one size, and who is asked to plan them in how much time.
+
+    Attributes
+    ----------
+    gap
+        What it may be by then.
+    proved
+        Seconds until nothing better may be possible, if that is asked for.
+    """
 
     names: tuple[str, ...]
     seconds: float
     gap: float
     peers: tuple[str, ...] = ()
+    proved: float | None = None
 
 
 SIZES = (
@@ -112,7 +121,7 @@ def _solved(meter: Meter, sizes: Sequence[Size], grace: float = GRACE_SECONDS) -
             rows += [_row(name, each, answer) for each, answer in answers.items()]
             curves |= _curves(name, answers)
             figures += _figures(name, answers)
-            ratios += _ratios(name, answers, size.gap)
+            ratios += _ratios(name, answers, size)
         meter.look(20)
     return Suite(figures, ratios, tables={"Plans": rows}, curves=curves)
 
@@ -153,6 +162,7 @@ def _row(instance: str, planner: str, answer: Answer | str) -> dict[str, Any]:
         "seconds": round(answer.seconds, 1),
         "to the first": None if answer.first is None else round(answer.first, 2),
         "to within 1 %": None if answer.near is None else round(answer.near, 2),
+        "to the proof": None if answer.proved is None else round(answer.proved, 2),
         "building": round(answer.building, 1),
         "MiB": round(answer.mib),
         "faults": len(answer.faults),
@@ -189,11 +199,13 @@ def _figures(instance: str, answers: dict[str, Answer | str]) -> Iterator[Figure
         yield Figure(MEMORY, instance, "MiB", (ours.mib,), tolerance=0.2)
 
 
-def _ratios(instance: str, answers: dict[str, Answer | str], gap: float) -> Iterator[Ratio]:
+def _ratios(instance: str, answers: dict[str, Answer | str], size: Size) -> Iterator[Ratio]:
     ours = answers["ours"]
     if isinstance(ours, str):
         return
-    yield Ratio(f"{instance}: gap of ours", ours.gap, at_most=gap)
+    yield Ratio(f"{instance}: gap of ours", ours.gap, at_most=size.gap)
+    if size.proved is not None and ours.proved is not None:
+        yield Ratio(f"{instance}: seconds to the proof of ours", ours.proved, at_most=size.proved)
     against = {
         "greedy": ("ours to greedy", ours),
         "HiGHS": ("ours to HiGHS", ours),

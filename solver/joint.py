@@ -86,8 +86,7 @@ class Columns:
         for put in puts:
             if not put.is_overbooked:
                 start, end = instance.busy(put)
-                of_provider = at.provider == put.provider
-                meets |= of_provider & (at.busy_start < end) & (at.busy_end > start)
+                meets |= at.keeping(put.provider, start, end)
         return self[~meets | self.is_overbooked]
 
     def joined(self, other: Columns) -> Columns:
@@ -166,6 +165,13 @@ class Layout:
             )
         return cls(kinds, *fields)
 
+    def keeping(self, provider: int, start: int, end: int) -> Bools:
+        """[n] whether a column keeps a provider busy at some time between two minutes."""
+        keeping: Bools = (
+            (self.provider == provider) & (self.busy_start < end) & (self.busy_end > start)
+        )
+        return keeping
+
 
 class Outcome(NamedTuple):
     """What a solve brought: the placements, if any, the proven bound, whether that is the end.
@@ -187,7 +193,7 @@ class Watch:
     """
 
     should_stop: Callable[[], bool]
-    tell: Callable[[float, float], None]
+    tell: Callable[[float, float], None] = lambda _objective, _bound: None
 
 
 class _Incumbents(cp_model.CpSolverSolutionCallback):
@@ -342,7 +348,7 @@ class JointModel:
         near = {d + ahead for d in days for ahead in (-1, 0, 1)}
         for i, (provider, (start, end)) in enumerate(spans):
             if start // DAY_MINUTES in near or (end - 1) // DAY_MINUTES in near:
-                meets = (at.provider == provider) & (at.busy_start < end) & (at.busy_end > start)
+                meets = at.keeping(provider, start, end)
                 keep &= ~(meets & (~columns.is_overbooked | (i < new)))
         for s in self._standing[len(instance.fixed) :]:
             keep &= ~((at.provider == s.provider) & (at.at == s.at))

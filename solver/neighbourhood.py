@@ -15,7 +15,7 @@ import multiprocessing
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from typing import Literal
@@ -406,9 +406,10 @@ class Blocks:
         waiting = {i: n for i, n in self._waiting(puts).items() if i not in taken}
         aim: Aim = "score" if for_score else "priority"
         days: list[int] = chance.permutation(len(instance.dates)).tolist()
-        lifted = LIFTED_SHARE if chance.random() < 0.5 else 1.0
         if for_score:
             lifted = float(chance.uniform(LIFTED_FROM, LIFTED_TO))
+        else:
+            lifted = LIFTED_SHARE if chance.random() < 0.5 else 1.0
         if for_score and self._untimed:
             aim, day = "timing", self._untimed.pop()
             pairs = frozenset((p, day) for p in range(len(instance.providers)))
@@ -441,9 +442,8 @@ class Blocks:
         chance, providers = self._chance, range(len(self._instance.providers))
         if self._is_little:
             return frozenset((p, d) for p in providers for d in days)
-        order = chance.permutation(days).tolist()
         most = 5 if chance.random() < ALL_DATES_SHARE else int(chance.integers(1, 6))
-        order = order[:most]
+        order = days[:most]
         free = [
             p
             for p in chance.permutation(providers).tolist()
@@ -649,7 +649,7 @@ def _begin(problem: Problem, stop: Event) -> None:
 def _run[*A, T](job: Callable[[Instance, Watch, *A], T], args: tuple[*A]) -> T:
     assert _process is not None
     instance, stop = _process
-    return job(instance, Watch(stop.is_set, lambda _value, _bound: None), *args)
+    return job(instance, Watch(stop.is_set), *args)
 
 
 def _context() -> multiprocessing.context.BaseContext:
@@ -672,6 +672,8 @@ class Team:
         self._watch = watch
         self.workers = max(1, workers)
         self._pool: ProcessPoolExecutor | None = None
+        self._beginning: list[Future[int]] = []
+        self._here = ThreadPoolExecutor(1)
         if self.workers > 1:
             context = _context()
             self._stop = context.Event()
@@ -681,8 +683,8 @@ class Team:
                 initializer=_begin,
                 initargs=(instance.problem, self._stop),
             )
-            for _ in range(self.workers):  # they begin at once, not when they are first needed
-                self._pool.submit(int)
+            # They begin at once, not when they are first needed.
+            self._beginning = [self._pool.submit(int) for _ in range(self.workers)]
 
     def submit[*A, T](self, job: Callable[[Instance, Watch, *A], T], *args: *A) -> Future[T]:
         """Have a job done; without other processes it is done when this returns."""
@@ -692,8 +694,18 @@ class Team:
         done.set_result(job(self._instance, self._watch, *args))
         return done
 
+    def submit_early[*A, T](self, job: Callable[[Instance, Watch, *A], T], *args: *A) -> Future[T]:
+        """Have a job done that cannot wait for the processes, which take a second to begin.
+
+        Until they have, a thread of this process does it.
+        """
+        if all(future.done() for future in self._beginning):
+            return self.submit(job, *args)
+        return self._here.submit(job, self._instance, Watch(self._stop.is_set), *args)
+
     def end(self) -> None:
         """Stop whatever runs and let the processes go."""
         if self._pool is not None:
             self._stop.set()
+            self._here.shutdown(wait=True)
             self._pool.shutdown(wait=True, cancel_futures=True)

@@ -151,8 +151,9 @@ class _Search:
             best = max(best, getattr(self.totals, name))
             self.bounds = self.bounds._replace(**{name: best})
 
-    def tell(self, name: StageName, value: float, bound: float) -> None:
-        if self._on_progress is None or self.seconds - self._told < 0.5:
+    def tell(self, name: StageName, value: float, bound: float, *, at_once: bool = False) -> None:
+        is_early = self.seconds - self._told < 0.5 and not at_once
+        if self._on_progress is None or is_early:
             return
         self._told = self.seconds
         unit = self.instance.unit if name == "score" else 1
@@ -272,6 +273,7 @@ class _Rounds:
         self._relaxed: Relaxed | None = None
         self._closed_at: tuple[int, frozenset[int]] | None = None
         self._is_bounded = False
+        self._proof_is_told = False
         self._kernel_is_tried_with: frozenset[int] | None = None
 
     def run(self) -> None:
@@ -300,15 +302,22 @@ class _Rounds:
         """Tell how far the whole is; what a block has reached says little."""
         search = self._search
         name: StageName = "score" if self._is_about_score() else "priority"
-        search.tell(name, getattr(search.totals, name), getattr(search.bounds, name))
+        is_news = self._is_proved() and not self._proof_is_told
+        if is_news:
+            name, self._proof_is_told = "priority", True
+        search.tell(
+            name, getattr(search.totals, name), getattr(search.bounds, name), at_once=is_news
+        )
 
     def _is_about_score(self) -> bool:
         return self._is_late(PRIORITY_SHARE) or self._blocks.is_stale
 
+    def _is_proved(self) -> bool:
+        return self._search.totals.priority == self._search.bounds.priority
+
     def _is_late(self, share: float) -> bool:
         search = self._search
-        is_proved = search.totals.priority == search.bounds.priority
-        return is_proved or search.seconds > share * search.limit
+        return self._is_proved() or search.seconds > share * search.limit
 
     def _free(self) -> int:
         busy = len(self._solving) + len(self._closing)
@@ -347,7 +356,7 @@ class _Rounds:
 
     def _send_to_close(self, time_limit: float, target: int | None) -> None:
         assert self._relaxed is not None
-        job = self._team.submit(
+        job = self._team.submit_early(
             close, self._relaxed, self._search.best, time_limit, self._blocks.roomless, target
         )
         self._closing[job] = target

@@ -74,6 +74,12 @@ class Answer:
         """The share of the bound that is not placed."""
         return (self.bound - self.priority) / self.bound if self.bound else 0.0
 
+    @property
+    def proved(self) -> float | None:
+        """Seconds until no more priority was proved to be possible, if it was."""
+        ends = (m.seconds for m in self.history if m.priority is not None and m.priority >= m.bound)
+        return next(ends, None)
+
 
 def answer(
     problem: Problem,

@@ -21,7 +21,7 @@ from solver.prices import price
 from solver.problem import Problem, Request
 from tests.strategies import BEFORE, MONDAY, uid
 
-UNWATCHED = Watch(lambda: False, lambda _value, _bound: None)
+UNWATCHED = Watch(lambda: False)
 
 
 def two_with_one_laser() -> Problem:

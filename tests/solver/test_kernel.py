@@ -11,7 +11,7 @@ from solver.neighbourhood import Relaxed, close, relax
 from solver.plan import solve
 from tests.tiny import busy_problem, tiny_problem
 
-UNWATCHED = Watch(lambda: False, lambda _value, _bound: None)
+UNWATCHED = Watch(lambda: False)
 
 
 def relaxed_problems(seeds: range) -> Iterator[tuple[Instance, float, Relaxed]]:

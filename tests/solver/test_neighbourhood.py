@@ -14,7 +14,7 @@ from solver.neighbourhood import Aim, Block, combined, solve_block
 from solver.plan_checker import read_plan
 from solver.prices import price
 
-WATCH = Watch(lambda: False, lambda _value, _bound: None)
+WATCH = Watch(lambda: False)
 
 
 def test_what_is_clear_of_placements_meets_no_regular_one_of_them() -> None:
