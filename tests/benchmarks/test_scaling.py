@@ -7,6 +7,17 @@ from benchmarks.measure import Figure, Ratio, Suite
 from benchmarks.scaling import BEGIN, END, GUIDE, measured, put
 
 
+def statement(size: str) -> dict[str, object]:
+    return {
+        "of": "query",
+        "table": size,
+        "statement": 1,
+        "ms": 1.2345,
+        "pages": 7,
+        "reads bookings by": "an index",
+    }
+
+
 def report() -> dict[str, object]:
     def line(group: str, unit: str) -> list[Figure]:
         return [
@@ -21,6 +32,8 @@ def report() -> dict[str, object]:
         "table": Suite(
             line(table.QUERY, "ms") + line(table.BOOKING, "ms"),
             [Ratio("large to small", 1.1, at_most=1.3)],
+            tables={"The statements": [statement("10"), statement("1,000")]},
+            texts={"query, 10": "SELECT 1 \n\nResult", "query, 1,000": "SELECT 2 \n\nResult"},
         ),
         "fleet": Suite([], tables={"The fleet": [{"of": "machines", "is": "20"}]}),
     }
@@ -48,6 +61,9 @@ def test_figures_ratios_and_curves_are_shown() -> None:
     assert text.count("```mermaid") == 4
     assert 'x-axis ["5", "50"]' in text
     assert "line [10, 100]" in text
+    assert "| query | 1 | 1,000 | 1.23 | 7 | an index |" in text
+    assert "<summary>query, 1,000</summary>\n\n```text\nSELECT 2\n\nResult\n```" in text
+    assert "SELECT 1" not in text
 
 
 def test_what_is_between_the_marks_is_replaced() -> None:
