@@ -15,7 +15,7 @@ import multiprocessing
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from typing import Literal
@@ -664,7 +664,8 @@ def _context() -> multiprocessing.context.BaseContext:
 class Team:
     """Processes that each know the problem and do jobs on it; with one worker, this one does.
 
-    A job is a function of the instance, and of what else it is given.
+    A job is a function of the instance, and of what else it is given. Processes take a second to
+    begin; until they have, threads of this one do the jobs.
     """
 
     def __init__(self, instance: Instance, workers: int, watch: Watch) -> None:
@@ -672,8 +673,6 @@ class Team:
         self._watch = watch
         self.workers = max(1, workers)
         self._pool: ProcessPoolExecutor | None = None
-        self._beginning: list[Future[int]] = []
-        self._here = ThreadPoolExecutor(1)
         if self.workers > 1:
             context = _context()
             self._stop = context.Event()
@@ -683,29 +682,26 @@ class Team:
                 initializer=_begin,
                 initargs=(instance.problem, self._stop),
             )
-            # They begin at once, not when they are first needed.
-            self._beginning = [self._pool.submit(int) for _ in range(self.workers)]
+            self._threads = ThreadPoolExecutor(1 + self.workers)
+            self._beginning = self._threads.submit(self._begin_processes, self._pool)
+
+    def _begin_processes(self, pool: ProcessPoolExecutor) -> None:
+        """Have all begin at once; the first to be asked for waits for what they are forked from."""
+        wait([pool.submit(int) for _ in range(self.workers)])
 
     def submit[*A, T](self, job: Callable[[Instance, Watch, *A], T], *args: *A) -> Future[T]:
         """Have a job done; without other processes it is done when this returns."""
-        if self._pool is not None:
-            return self._pool.submit(_run, job, args)
-        done: Future[T] = Future()
-        done.set_result(job(self._instance, self._watch, *args))
-        return done
-
-    def submit_early[*A, T](self, job: Callable[[Instance, Watch, *A], T], *args: *A) -> Future[T]:
-        """Have a job done that cannot wait for the processes, which take a second to begin.
-
-        Until they have, a thread of this process does it.
-        """
-        if all(future.done() for future in self._beginning):
-            return self.submit(job, *args)
-        return self._here.submit(job, self._instance, Watch(self._stop.is_set), *args)
+        if self._pool is None:
+            done: Future[T] = Future()
+            done.set_result(job(self._instance, self._watch, *args))
+            return done
+        if not self._beginning.done():
+            return self._threads.submit(job, self._instance, Watch(self._stop.is_set), *args)
+        return self._pool.submit(_run, job, args)
 
     def end(self) -> None:
         """Stop whatever runs and let the processes go."""
         if self._pool is not None:
             self._stop.set()
-            self._here.shutdown(wait=True)
+            self._threads.shutdown(wait=True)
             self._pool.shutdown(wait=True, cancel_futures=True)

@@ -39,8 +39,6 @@ EXACT_UP_TO = 3000
 """Columns that one model takes in whole."""
 SIFTED_UP_TO = 200_000
 """Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
-RELAXED_HERE_UP_TO = 15_000
-"""Columns whose relaxation takes no longer than other processes take to begin."""
 CLOSED_UP_TO = 8_000
 """Columns with which one model may settle the priorities."""
 PRIORITY_SHARE = 0.44
@@ -280,10 +278,6 @@ class _Rounds:
         """Keep every worker busy until time is up, or everything is proved."""
         search = self._search
         try:
-            if self._columns <= RELAXED_HERE_UP_TO:
-                watch = Watch(search.over, self._tell)
-                self._relaxed = relax(search.instance, watch, search.limit / 2)
-                search.note("priority", self._relaxed.bound)
             while not search.over() and search.totals != search.bounds:
                 while self._free() and not search.over() and self._send():
                     pass
@@ -356,7 +350,7 @@ class _Rounds:
 
     def _send_to_close(self, time_limit: float, target: int | None) -> None:
         assert self._relaxed is not None
-        job = self._team.submit_early(
+        job = self._team.submit(
             close, self._relaxed, self._search.best, time_limit, self._blocks.roomless, target
         )
         self._closing[job] = target
