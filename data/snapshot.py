@@ -97,20 +97,35 @@ KEPT_RANGES = 32
 """Ranges of dates whose rows are kept at once."""
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A clinic as it was read, with its version and the text that its bookings came as."""
+
+    version: int
+    book: str
+    clinic: Clinic
+
+    def now(self, book: str) -> Clinic:
+        """Return the clinic with the book that this text is, and keep that."""
+        if book != self.book:
+            self.clinic = self.clinic.with_bookings(_bookings(book))
+            self.book = book
+        return self.clinic
+
+
 class Snapshots:
-    """Clinics as slot queries see them: the rows kept, the bookings read each time.
+    """Clinics as slot queries see them: the rows kept, the book read each time.
 
     What is kept of a clinic holds while its version in the database does, which any change of its
     rows, by whomever, counts up in the same transaction. The version is read with the bookings, in
-    one statement, so nothing is ever answered from rows that are not the newest. After a minute
-    all is read again in any case.
+    one statement, so nothing is ever answered from rows that are not the newest; bookings that come
+    as the text they came as before are not parsed again. After a minute all is read again in any
+    case.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._kept: TTLCache[tuple[dt.date, dt.date], tuple[int, Clinic]] = TTLCache(
-            KEPT_RANGES, KEPT_SECONDS
-        )
+        self._kept: TTLCache[tuple[dt.date, dt.date], _Kept] = TTLCache(KEPT_RANGES, KEPT_SECONDS)
 
     async def load(self, first: dt.date, last: dt.date) -> Clinic:
         """Read the clinic with the bookings that matter on `first` to `last`, at one moment."""
@@ -118,13 +133,12 @@ class Snapshots:
         values = _dates(first, last)
         async with self._engine.connect() as connection:
             if kept is not None:
-                version, clinic = kept
                 row = (await connection.execute(_book_statement(), values)).one()
-                if row.version == version:
-                    return clinic.with_bookings(_bookings(row.bookings))
+                if row.version == kept.version:
+                    return kept.now(row.bookings)
             row = (await connection.execute(_statement(frozenset(values), True), values)).one()
         clinic = _clinic(row)
-        self._kept[first, last] = (row.version, clinic.with_bookings(()))
+        self._kept[first, last] = _Kept(row.version, row.bookings, clinic)
         return clinic
 
 

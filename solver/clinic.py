@@ -281,7 +281,8 @@ class Booking:
     is_overbooked: bool = False
 
     def __post_init__(self) -> None:
-        _require(0 <= self.start < DAY_MINUTES, "start_time", "must be 00:00 to 23:59")
+        if not 0 <= self.start < DAY_MINUTES:  # not by _require: a book has thousands
+            raise InvalidClinicError("start_time", "must be 00:00 to 23:59")
 
     @property
     def is_live(self) -> bool:
@@ -374,10 +375,16 @@ class Clinic:
         """
         return {}
 
+    @cached_property
+    def remembered_of_book(self) -> dict[object, Any]:
+        """What has been worked out from the rows and the bookings, likewise; never shared."""
+        return {}
+
     def with_bookings(self, bookings: Iterable[Booking]) -> Clinic:
         """Return the same clinic with another book; what is known of its rows is kept."""
         assert self.remembered is not None  # so that both have the same
         other = copy(self)
+        vars(other).pop("remembered_of_book", None)
         object.__setattr__(other, "bookings", tuple(bookings))
         other._check_bookings()  # noqa: SLF001 - one of us
         return other

@@ -266,7 +266,25 @@ class Day:
         provider_ids: frozenset[str] | None = None,
         room_ids: frozenset[str] | None = None,
     ) -> Day:
-        """Lay out `day`; with ids given, only those providers and rooms are in question."""
+        """Lay out `day`; with ids given, only those providers and rooms are in question.
+
+        A whole day is laid out once for a clinic and its book.
+        """
+        if provider_ids is not None or room_ids is not None:
+            return cls._lay_out(clinic, day, provider_ids, room_ids)
+        known = clinic.remembered_of_book.get((cls, day))
+        if known is None:
+            known = clinic.remembered_of_book[cls, day] = cls._lay_out(clinic, day, None, None)
+        return known
+
+    @classmethod
+    def _lay_out(
+        cls,
+        clinic: Clinic,
+        day: dt.date,
+        provider_ids: frozenset[str] | None,
+        room_ids: frozenset[str] | None,
+    ) -> Day:
         providers = tuple(
             sorted(
                 (p for p in clinic.providers if provider_ids is None or p.id in provider_ids),

@@ -43,6 +43,7 @@ async def test_a_change_made_behind_the_service_shows_at_once(
     again = await snapshots.load(MONDAY, MONDAY)
     assert again == before
     assert again.providers is before.providers  # kept, not read again
+    assert again.bookings is before.bookings  # read again, and the same
     async with engine.begin() as connection:
         await connection.execute(text(CHANGES[table]))
     after = await snapshots.load(MONDAY, MONDAY)
