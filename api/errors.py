@@ -210,7 +210,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(DBAPIError)
     async def database_error(_: Request, error: DBAPIError) -> Response:
         state = getattr(error.orig, "sqlstate", None)
-        if state is None or is_busy(error):
+        if is_busy(error):
             log.warning("busy", error=type(error).__name__, sqlstate=state)
             return busy()
         return unexpected(error)

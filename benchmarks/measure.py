@@ -97,7 +97,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A relation of two figures of one run, which holds on any machine; with an aim, if any."""
+    """What is held against an aim, if there is one.
+
+    Most are relations of two figures of one run, which hold on any machine; a few are times and
+    rates that are asked for on two quiet cores.
+    """
 
     name: str
     value: float

@@ -93,7 +93,7 @@ def _statements(suite: dict[str, Any]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
     yield ""
     for title, text in suite["texts"].items():
-        if title.endswith(rows[-1]["table"]):
+        if rows and title.endswith(rows[-1]["table"]):
             lines = (line.rstrip() for line in text.splitlines())
             yield from (f"<details><summary>{title}</summary>", "", "```text", *lines, "```", "")
             yield from ("</details>", "")

@@ -126,7 +126,7 @@ def compare(meter: Meter, large: int, rounds: int) -> Suite:
                 for group, words in ((QUERY, "slot query"), (BOOKING, "booking"))
             ),
             Ratio(
-                f"pages that a statement reads, most, {many.label} to {few.label}",
+                f"pages that a statement of either reads, most, {many.label} to {few.label}",
                 max(
                     plan.pages / before.pages
                     for before, plan in zip(shown[few.label], shown[many.label], strict=True)

@@ -32,11 +32,15 @@ CONSTRAINT_REASONS = {
 
 _RERUN = {"40001", "40P01"}  # serialization failure, deadlock
 _BUSY = (
-    "08",  # the connection ended, also while it was being made
+    "08",  # the connection ended, also while it was being made, or a pooler has none to give
     "53",  # too many connections, no memory or disk left
-    "55",  # lock not available
-    "57",  # the statement's time is up, the server shuts down, crashed or starts up
+    "55P03",  # lock not available
+    "57014",  # query cancelled: the statement's time is up
+    "57P01",  # the server shuts down
+    "57P02",  # the server crashed
+    "57P03",  # the server starts up
     "25P03",  # idle in transaction for too long
+    "57P05",  # idle for too long
 )
 """What SQLSTATEs begin with where the same request may succeed later."""
 

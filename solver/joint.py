@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -215,7 +215,7 @@ def watched(solver: cp_model.CpSolver, model: cp_model.CpModel, watch: Watch | N
     """Solve; the solver works beside the caller's thread, which stays with `watch`.
 
     A stop that is asked for before the search has begun is forgotten by the solver, so it is
-    asked for again until the search ends.
+    asked for again until the search ends. What `watch` raises ends the search, too.
     """
     if watch is None:
         return int(solver.solve(model))
@@ -223,14 +223,16 @@ def watched(solver: cp_model.CpSolver, model: cp_model.CpModel, watch: Watch | N
     solver.best_bound_callback = incumbents.on_bound
     with ThreadPoolExecutor(1) as beside:
         solving = beside.submit(solver.solve, model, incumbents)
-        while True:
-            try:
-                return int(solving.result(timeout=0.1))
-            except TimeoutError:
+        try:
+            while not wait([solving], timeout=0.1).done:
                 if watch.should_stop():
                     solver.stop_search()
                 if incumbents.latest is not None:
                     watch.tell(*incumbents.latest)
+        finally:
+            while not wait([solving], timeout=0.1).done:
+                solver.stop_search()
+        return int(solving.result())
 
 
 class _Over(NamedTuple):
@@ -1009,14 +1011,16 @@ def given_rooms(
     left: Mapping[int, int],
     outside: Sequence[Put],
     time_limit: float,
-) -> list[Put]:
+    watch: Watch | None = None,
+) -> list[Put] | None:
     """Return placements with rooms: all of them, or those of the most priority that find one.
 
-    Providers and starts stay as they are; all else is as for :class:`JointModel`.
+    Providers and starts stay as they are; all else is as for :class:`JointModel`. None when there
+    was no time to find any.
     """
     joint = JointModel(instance, Columns.at(instance, puts), left, outside)
     objective = instance.most_score * joint.expression("priority") + joint.score(with_gap=False)
-    return joint.maximise(objective, time_limit=time_limit).puts or []
+    return joint.maximise(objective, time_limit=time_limit, watch=watch).puts
 
 
 def grouped(key: Ints) -> Iterator[tuple[int, Ints]]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -263,7 +265,10 @@ def best_without_gaps(
     puts = chosen
     if any(put.room == NO_ROOM for put in chosen):
         time_left = max(1.0, time_limit - (time.perf_counter() - began))
-        puts = given_rooms(instance, chosen, left, outside, time_left)
+        found = given_rooms(instance, chosen, left, outside, time_left, watch)
+        if found is None:
+            return Answer(None, is_proved=False, bound=outcome.bound, size=joint.size())
+        puts = found
     lost = Counter(p.task for p in chosen) - Counter(p.task for p in puts)
     short = frozenset(instance.tasks[i].kind for i in lost)
     return Answer(puts, outcome.is_proved, outcome.bound, short, joint.size())
@@ -545,7 +550,10 @@ def combined(
         for put in new
         for o in by_room[put.room]
     ):
-        new = given_rooms(instance, new, left, outside, ROOMS_SECONDS)
+        found = given_rooms(instance, new, left, outside, ROOMS_SECONDS)
+        if found is None:
+            return None
+        new = found
     return [*outside, *new]
 
 
@@ -643,7 +651,16 @@ _process: tuple[Instance, Event] | None = None
 
 def _begin(problem: Problem, stop: Event) -> None:
     global _process  # noqa: PLW0603
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _process = Instance(problem), stop
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that asked for it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run[*A, T](job: Callable[[Instance, Watch, *A], T], args: tuple[*A]) -> T:
@@ -652,7 +669,10 @@ def _run[*A, T](job: Callable[[Instance, Watch, *A], T], args: tuple[*A]) -> T:
     return job(instance, Watch(stop.is_set), *args)
 
 
-def _context() -> multiprocessing.context.BaseContext:
+type _Context = multiprocessing.context.ForkServerContext | multiprocessing.context.SpawnContext
+
+
+def _context() -> _Context:
     """Processes forked from a server that has imported what they need, where there is such."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -664,8 +684,8 @@ def _context() -> multiprocessing.context.BaseContext:
 class Team:
     """Processes that each know the problem and do jobs on it; with one worker, this one does.
 
-    A job is a function of the instance, and of what else it is given. Processes take a second to
-    begin; until they have, threads of this one do the jobs.
+    A job is a function of the instance, and of what else it is given. Processes take a second or
+    more to begin; until they have, threads of this one do the jobs.
     """
 
     def __init__(self, instance: Instance, workers: int, watch: Watch) -> None:
@@ -683,11 +703,15 @@ class Team:
                 initargs=(instance.problem, self._stop),
             )
             self._threads = ThreadPoolExecutor(1 + self.workers)
-            self._beginning = self._threads.submit(self._begin_processes, self._pool)
+            self._beginning = self._threads.submit(self._begin_processes, context, self._pool)
 
-    def _begin_processes(self, pool: ProcessPoolExecutor) -> None:
-        """Have all begin at once; the first to be asked for waits for what they are forked from."""
-        wait([pool.submit(int) for _ in range(self.workers)])
+    def _begin_processes(self, context: _Context, pool: ProcessPoolExecutor) -> None:
+        """Have all begin at once, once there is what they are forked from, which takes longest."""
+        first = context.Process(target=int)
+        first.start()
+        first.join()
+        if not self._stop.is_set():
+            wait([pool.submit(int) for _ in range(self.workers)])
 
     def submit[*A, T](self, job: Callable[[Instance, Watch, *A], T], *args: *A) -> Future[T]:
         """Have a job done; without other processes it is done when this returns."""
@@ -700,8 +724,9 @@ class Team:
         return self._pool.submit(_run, job, args)
 
     def end(self) -> None:
-        """Stop whatever runs and let the processes go."""
+        """Stop whatever runs and let the processes go; none that has yet to begin is waited for."""
         if self._pool is not None:
+            has_begun = self._beginning.done()
             self._stop.set()
-            self._threads.shutdown(wait=True)
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._threads.submit(self._pool.shutdown, cancel_futures=True)
+            self._threads.shutdown(wait=has_begun)

@@ -72,7 +72,7 @@ def solve(
     seed
         Of the random choices. A solve that ends by proof gives the same plan for the same seed.
     workers
-        Processes that may be busy at once; with 1 everything happens in this one.
+        Jobs that may be done at once, in as many processes; with 1 everything happens in this one.
     on_progress
         Called in this thread, about every half second.
     should_stop
@@ -193,6 +193,8 @@ class _Search:
                 self.take(outcome.puts)
                 if radius is None:
                     self.note(name, outcome.bound)
+                    now = getattr(self.totals, name), getattr(self.bounds, name)
+                    self.tell(name, *now, at_once=True)
             joint.model.add(objective >= getattr(self.totals, name))
 
     # Bookings that may move
