@@ -492,7 +492,8 @@ class Instance:
         """Return placements in an order in which they can be made, each called what it is then.
 
         Moves go before placements and regular ones before overbooked ones; overbooked ones keep
-        their order. One that meets nothing at its turn, under the cap, is regular after all.
+        their order. One that meets nothing at its turn, under the cap, is regular after all; since
+        it meets none that are made before it, they meet no more when it goes first.
         """
         puts = list(puts)
         standing = self.staying(puts)
@@ -502,29 +503,17 @@ class Instance:
             spans[s.provider].append(s.busy)
             regulars[s.provider, s.day] += not s.booking.is_overbooked
         order: list[Put] = []
-
-        def make(put: Put) -> None:
-            order.append(put)
-            spans[put.provider].append(self.busy(put))
-            regulars[put.provider, put.day] += not put.is_overbooked
-
         for is_move in (True, False):
             phase = [p for p in puts if (self.tasks[p.task].own is not None) == is_move]
-            phase.sort(key=lambda p: p.is_overbooked)
-            late = []
-            for put in phase:
-                if put.is_overbooked and not is_move:
-                    late.append(put)
-                else:
-                    make(put)
-            while late:
-                promoted = next((p for p in late if self._is_regular(p, spans, regulars)), None)
-                if promoted is None:
-                    break
-                late.remove(promoted)
-                make(promoted._replace(is_overbooked=False))
-            for put in late:
-                make(put)
+            late: list[Put] = []
+            for asked in sorted(phase, key=lambda p: p.is_overbooked):
+                is_late = asked.is_overbooked and not is_move
+                is_late = is_late and not self._is_regular(asked, spans, regulars)
+                put = asked if is_move else asked._replace(is_overbooked=is_late)
+                (late if is_late else order).append(put)
+                spans[put.provider].append(self.busy(put))
+                regulars[put.provider, put.day] += not put.is_overbooked
+            order += late
         return order
 
     def _is_regular(

@@ -397,6 +397,8 @@ class Market:
     def _sell(self, prices: Floats) -> tuple[float, Floats]:
         """Return what all providers' dates earn at most, and [kinds, pairs] what they sell."""
         moments, every = len(self._ends), np.arange(self._pairs)
+        if not moments:  # nothing can be regular anywhere
+            return 0.0, np.zeros(prices.shape)
         earned = np.zeros((moments, self._pairs))
         chosen = np.full((moments, self._pairs), -1, np.int64)
         for moment in range(1, moments):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
-from solver.clinic import Booking, Clinic, Span
+from solver.clinic import DAY_MINUTES, Booking, Clinic, Span
 from solver.objective import POINTS, ScoreParts, round_half_up, shortest_durations
 from solver.plan_checker import PlanReading
 from solver.problem import Plan, Problem
@@ -115,7 +115,7 @@ type _ByDay = dict[tuple[str, dt.date], list[Span]]
 def _spans(clinic: Clinic, standing: Iterable[Booking]) -> tuple[_ByDay, _ByDay, _ByDay]:
     """Return, by owner and date: busy spans of providers, those of rooms, and appointments.
 
-    They are merged and count in minutes of the booking's date.
+    They are merged and count in minutes of a date; what crosses midnight is split between two.
     """
     of_providers: _ByDay = defaultdict(list)
     of_rooms: _ByDay = defaultdict(list)
@@ -123,15 +123,26 @@ def _spans(clinic: Clinic, standing: Iterable[Booking]) -> tuple[_ByDay, _ByDay,
     for b in standing:
         kind = clinic.type_by_id[b.appointment_type_id]
         if provider := clinic.provider_by_id.get(b.provider_id):
-            of_providers[provider.id, b.date].append(provider_busy_span(provider, kind, b.start))
+            for day, span in _split(b.date, provider_busy_span(provider, kind, b.start)):
+                of_providers[provider.id, day].append(span)
             appointments[provider.id, b.date].append((b.start, b.start + kind.duration_minutes))
         if room := clinic.room_by_id.get(b.room_id):
-            of_rooms[room.id, b.date].append(room_busy_span(room, kind, b.start))
+            for day, span in _split(b.date, room_busy_span(room, kind, b.start)):
+                of_rooms[room.id, day].append(span)
     first, second, third = (
         {key: merge(spans) for key, spans in found.items()}
         for found in (of_providers, of_rooms, appointments)
     )
     return first, second, third
+
+
+def _split(date: dt.date, span: Span) -> Iterator[tuple[dt.date, Span]]:
+    """Yield the parts of a span of a date that lie on it and on the dates beside it."""
+    for ahead in (-1, 0, 1):
+        start, end = (minute - ahead * DAY_MINUTES for minute in span)
+        part = max(start, 0), min(end, DAY_MINUTES)
+        if part[0] < part[1]:
+            yield date + dt.timedelta(days=ahead), part
 
 
 def _minutes(spans: Iterable[Span]) -> int:

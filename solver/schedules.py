@@ -246,10 +246,11 @@ class _State:
         self._most = np.full((moments, count), _NEVER)
         self._most_at = np.zeros((moments, count), np.int64)
         """[M, N] the best end up to each moment, and its moment."""
-        self._idle_from = np.searchsorted(
-            self._minutes, self._minutes[:, None] - self._shortest[None, :], "right"
+        self._idle_from = np.minimum(
+            np.searchsorted(minutes, minutes[:, None] - shortest[None, :], "right"),
+            np.arange(moments)[:, None],
         )
-        """[M, N] how many moments lie at least the shortest appointment back."""
+        """[M, N] how many earlier moments lie at least the shortest appointment back."""
         self.outside = np.zeros(count)
         self._outside_at = np.full(count, -1, np.int64)
         self.opened = np.full(count, _SHUT)

@@ -43,7 +43,12 @@ class PlanRejectedError(RuntimeError):
     def __init__(self, scenario: str, violations: tuple[PlanViolation, ...]) -> None:
         told = "; ".join(f"{v.id} {v.detail}" for v in violations[:5])
         super().__init__(f"the plan of '{scenario}' is not legal: {told}")
+        self.scenario = scenario
         self.violations = violations
+
+    def __reduce__(self) -> tuple[type[PlanRejectedError], tuple[object, ...]]:
+        """Come whole out of another process."""
+        return type(self), (self.scenario, self.violations)
 
 
 def solve_run(
