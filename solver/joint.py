@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -65,9 +66,13 @@ class Columns:
 
     @classmethod
     def inside(
-        cls, instance: Instance, tasks: Iterable[int], pairs: Iterable[tuple[int, int]]
+        cls,
+        instance: Instance,
+        tasks: Iterable[int],
+        pairs: Iterable[tuple[int, int]],
+        narrow: Callable[[int, Small], Small] = lambda _task, sites: sites,
     ) -> Columns:
-        """The columns of some tasks at some providers' dates."""
+        """The columns of some tasks at some providers' dates; see :meth:`of`."""
         tasks, pairs = list(tasks), list(pairs)
         chosen = {}
         for number in {instance.tasks[i].kind for i in tasks}:
@@ -76,7 +81,9 @@ class Columns:
                 mask[provider, day] = True
             chosen[number] = mask.ravel()
         return cls.of(
-            instance, tasks, lambda i, sites: sites[chosen[instance.tasks[i].kind][sites]]
+            instance,
+            tasks,
+            lambda i, sites: narrow(i, sites[chosen[instance.tasks[i].kind][sites]]),
         )
 
     def clear_of(self, instance: Instance, puts: Sequence[Put]) -> Columns:
@@ -421,6 +428,8 @@ class JointModel:
         for i in self._left:
             if self._instance.tasks[i].stays_if_not_moved:
                 self._stay[i] = new("")
+                if self._is_taken(self._own(i)):
+                    self.model.add(self._stay[i] == 0)
         self._y: list[Literal] = []
         self._y_room: list[int] = []
         self._y_column: list[int] = []
@@ -437,6 +446,28 @@ class JointModel:
             here = [self._x[c] for c in members]
             there = self._y[first:]
             self.model.add(cp_model.LinearExpr.sum(here) == cp_model.LinearExpr.sum(there))
+
+    def _is_taken(self, own: Standing) -> bool:
+        """Whether the place that a booking has left has since been given to what stands outside."""
+        instance = self._instance
+        length = instance.kinds[own.kind].row.duration_minutes
+        for put in self._outside:
+            patient = instance.tasks[put.task].patient
+            if (
+                (put.room == own.room and meet(instance.room_busy(put), own.room_busy))
+                or (
+                    put.provider == own.provider
+                    and not put.is_overbooked
+                    and meet(instance.busy(put), own.busy)
+                )
+                or (
+                    patient is not None
+                    and patient == own.booking.patient_ref
+                    and meet(instance.appointment(put), (own.at, own.at + length))
+                )
+            ):
+                return True
+        return False
 
     def _each_placed_once(self) -> None:
         """A task is placed as often as it stands for requests; a booking moves or stays."""
@@ -510,7 +541,7 @@ class JointModel:
         by_day: dict[tuple[int, int], list[_Over]] = defaultdict(list)
         self._overs = by_day
         over = np.flatnonzero(self.columns.is_overbooked)
-        is_move = np.array([self._is_move(c) for c in over.tolist()], np.bool_)
+        is_move = self._moves[over]
         site = (self._at.kind[over] * 2 + is_move) * _FAR + self.columns.site[over]
         for _, members in grouped(site):
             c = int(over[members[0]])
@@ -530,6 +561,7 @@ class JointModel:
             moves = [o for o in present if o.is_move]
             self._in_order(provider, day, moves, [])
             self._in_order(provider, day, [o for o in present if not o.is_move], moves)
+            self._regular_clear_of(moves, self._regular_columns(provider, is_move=False))
 
     def _patient_in_one_place(self) -> None:
         """Appointments of one patient never overlap, but for bookings that both stay."""
@@ -556,8 +588,11 @@ class JointModel:
         assert own is not None
         return own
 
-    def _is_move(self, column: int) -> bool:
-        return self._instance.tasks[int(self.columns.task[column])].own is not None
+    @cached_property
+    def _moves(self) -> Bools:
+        """[n] whether a column is a booking's."""
+        is_move = np.array([task.own is not None for task in self._instance.tasks], np.bool_)
+        return is_move[self.columns.task]
 
     def _busy(self, column: int) -> Span:
         return int(self._at.busy_start[column]), int(self._at.busy_end[column])
@@ -632,7 +667,7 @@ class JointModel:
         """Give the overbooked ones of a phase ordinals, each covered at its turn.
 
         `earlier` are the overbooked moves when placements are at stake: those count against all
-        of these, and regular placements keep clear of them.
+        of these.
         """
         instance, model = self._instance, self.model
         if not present:
@@ -697,15 +732,15 @@ class JointModel:
         for over in present:
             here = cp_model.LinearExpr.sum([self._x[c] for c in over.columns])
             model.add(here == cp_model.LinearExpr.sum(over.ordinals))
-        self._regular_clear_of(earlier, regular)
 
     def _regular_columns(self, provider: int, *, is_move: bool) -> Ints:
         """Positions of the regular columns that are made before a phase's overbooked ones."""
-        here = np.flatnonzero((self._at.provider == provider) & ~self.columns.is_overbooked)
-        return np.array([c for c in here.tolist() if not is_move or self._is_move(c)], np.int64)
+        here = (self._at.provider == provider) & ~self.columns.is_overbooked
+        return np.flatnonzero(here & self._moves if is_move else here)
 
     def _regular_clear_of(self, moves: Sequence[_Over], regular: Ints) -> None:
-        placements = np.array([c for c in regular.tolist() if not self._is_move(c)], np.int64)
+        """Keep regular placements clear of overbooked moves, which are made before them."""
+        placements = regular[~self._moves[regular]]
         for move in moves:
             start, end = self._at.busy_start[placements], self._at.busy_end[placements]
             for c in placements[(start < move.busy[1]) & (end > move.busy[0])]:

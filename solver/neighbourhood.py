@@ -423,7 +423,7 @@ class Blocks:
         else:
             free = [d for d in days if all(d != day for _, day in busy)]
             pairs = self._pairs(free or days, waiting, self._size / lifted) - busy
-        fits = [i for i in waiting if self._could(i, pairs)]
+        fits = [i for i in waiting if could_be_at(instance, i, pairs)]
         weight = {i: instance.tasks[i].priority * chance.random() ** 0.3 for i in fits}
         fits.sort(key=lambda i: -weight[i])
         return Block(
@@ -487,15 +487,17 @@ class Blocks:
         chosen = (first + rest)[:most]
         return frozenset((p, d) for p in chosen for d in days)
 
-    def _could(self, number: int, pairs: frozenset[tuple[int, int]]) -> bool:
-        task = self._instance.tasks[number]
-        kind = self._instance.kinds[task.kind]
-        return any(
-            d in task.days
-            and task.provider in (-1, p)
-            and bool((kind.regular[p, d] | kind.allowed[p, d]).any())
-            for p, d in pairs
-        )
+
+def could_be_at(instance: Instance, number: int, pairs: Iterable[tuple[int, int]]) -> bool:
+    """Return whether a task could be placed at some of these providers' dates."""
+    task = instance.tasks[number]
+    kind = instance.kinds[task.kind]
+    return any(
+        d in task.days
+        and task.provider in (-1, p)
+        and bool((kind.regular[p, d] | kind.allowed[p, d]).any())
+        for p, d in pairs
+    )
 
 
 def combined(

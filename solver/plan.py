@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from solver.exchange import Exchange
 from solver.greedy import greedy_puts
 from solver.instance import Instance, Put
 from solver.joint import Columns, JointModel, Watch
@@ -37,6 +38,10 @@ from solver.problem import Plan, PlanStatus, Problem, Progress, StageName
 
 EXACT_UP_TO = 3000
 """Columns that one model takes in whole."""
+WHOLE_UP_TO = 10_000
+"""Columns that one model takes in whole where bookings may move, within some minutes at least."""
+EXCHANGES = 30
+"""Blocks in a row that bring nothing before bookings may move further."""
 SIFTED_UP_TO = 200_000
 """Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
 CLOSED_UP_TO = 8_000
@@ -173,10 +178,10 @@ class _Search:
         bounds hold for such moves only, so that they are not noted.
         """
         instance = self.instance
-        tasks = range(len(instance.tasks))
-        left = {i: len(instance.tasks[i].members) for i in tasks}
-        columns = Columns.of(instance, tasks, partial(instance.within, radius))
-        joint = JointModel(instance, columns, left)
+        if self.over():
+            return
+        left = {i: len(task.members) for i, task in enumerate(instance.tasks)}
+        joint = JointModel(instance, self._columns(radius), left)
         for name in _STAGES:
             if self.over():
                 return
@@ -197,6 +202,11 @@ class _Search:
                     self.tell(name, *now, at_once=True)
             joint.model.add(objective >= getattr(self.totals, name))
 
+    def _columns(self, radius: int | None = None) -> Columns:
+        """Return all columns, those of bookings that need not move within `radius` minutes."""
+        instance = self.instance
+        return Columns.of(instance, range(len(instance.tasks)), partial(instance.within, radius))
+
     # Bookings that may move
 
     def _replan(self) -> None:
@@ -206,13 +216,14 @@ class _Search:
         plan moves fewer, and none that moves as few moves others.
         """
         problem = self.instance.problem
-        kept = replace(problem, movable=problem.movable & problem.displaced)
-        search = _Search(
-            kept, self.limit / 2, self.seed, self.workers, self._on_progress, self._stop_asked
+        search = self._part(
+            replace(problem, movable=problem.movable & problem.displaced), self.limit / 2
         )
-        columns = sum(len(search.instance.columns(i)) for i in range(len(search.instance.tasks)))
-        if columns <= EXACT_UP_TO or any(t.is_displaced for t in search.instance.tasks):
+        columns = len(search._columns())  # noqa: SLF001 - one of us
+        if columns <= (WHOLE_UP_TO if problem.displaced else EXACT_UP_TO):
             search.solve_exactly()
+        elif problem.displaced:
+            search._displaced_first()  # noqa: SLF001
         else:
             _Rounds(search, columns).run()
         self.size = search.size
@@ -223,7 +234,60 @@ class _Search:
             return
         self.bounds = easy._replace(moved=0, distance=0)
         for radius in (30, 120, None):
-            self.solve_exactly(radius)
+            if len(self._columns(radius)) <= WHOLE_UP_TO:
+                self.solve_exactly(radius)
+            else:
+                self._exchange(radius)
+
+    def _part(self, problem: Problem, limit: float) -> _Search:
+        """Return a search for the plan of a part of the problem."""
+        return _Search(problem, limit, self.seed, self.workers, self._on_progress, self._stop_asked)
+
+    def _displaced_first(self) -> None:
+        """Save what is displaced as though nothing were asked for; then place the requests."""
+        problem = self.instance.problem
+        first = self._part(replace(problem, requests=()), self.limit / 3)
+        first.solve_exactly()
+        self.take(self._as_own(first))
+        self.note("saved", first.bounds.saved)
+        moves = {move.id: move for move in first.plan().moves}
+        book = [
+            booking
+            if (move := moves.get(booking.id)) is None
+            else replace(
+                booking,
+                provider_id=move.provider_id,
+                room_id=move.room_id,
+                date=move.date,
+                start=move.start,
+                is_overbooked=move.is_overbooked,
+            )
+            for booking in problem.clinic.bookings
+            if booking.id in moves or booking.id not in problem.displaced
+        ]
+        then = self._part(
+            replace(
+                problem,
+                clinic=problem.clinic.with_bookings(book),
+                movable=frozenset(),
+                displaced=frozenset(),
+            ),
+            self.limit - self.seconds,
+        )
+        then.run()
+        self.size = max(first.size, then.size)
+        self.take([*self._as_own(first), *self._as_own(then)])
+
+    def _exchange(self, radius: int | None) -> None:
+        """Let bookings move block by block, until many in a row bring nothing."""
+        exchange = Exchange(self.instance, radius, self.seed)
+        watch, in_vain = Watch(self.over), 0
+        while in_vain < EXCHANGES and not self.over():
+            if self.totals[:2] == self.bounds[:2]:
+                return
+            puts = exchange.better(self.best, watch, self.limit - self.seconds)
+            in_vain = 0 if puts is not None and self.take(puts) else in_vain + 1
+            self.tell("priority", self.totals.priority, self.bounds.priority)
 
     def _stop_asked(self) -> bool:
         if self._should_stop is not None and self._should_stop():

@@ -96,6 +96,23 @@ def test_a_row_that_is_not_active_is_never_open() -> None:
     assert kpis["overtime_minutes"] == 30
 
 
+def test_busy_minutes_that_cross_midnight_are_of_both_dates() -> None:
+    late = [
+        {"provider_id": VEGA, "weekday": 1, "start_time": "22:00", "end_time": "24:00"},
+        {"provider_id": VEGA, "weekday": 2, "start_time": "00:00", "end_time": "01:00"},
+    ]
+    rows = [{**row, "kind": "open"} for row in late]
+    clinic = clinic_of_two(
+        providers=[{**PROVIDERS[0], "buffer_after": 15}, *PROVIDERS[1:]],
+        availability=rows,
+        bookings=[booked(0, "23:30")],
+    )
+    kpis = told(changed(clinic, requests=[]), a_plan())
+    by_day = kpis["provider_utilisation_by_day"]
+    assert by_day["2027-03-01"][VEGA] == 0.25  # 30 of 120
+    assert by_day["2027-03-02"][VEGA] == 0.25  # 15 of 60
+
+
 def test_moves_are_counted_at_their_new_places() -> None:
     out = {"op": "provider_out", "provider_id": VEGA, "date": "2027-03-01"}
     clinic = clinic_of_two(bookings=[booked(0, "09:00"), booked(1, "10:00")])

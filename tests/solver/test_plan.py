@@ -4,11 +4,21 @@ from dataclasses import replace
 
 import pytest
 
+import solver.plan
+from solver.clinic import (
+    AppointmentType,
+    Availability,
+    Clinic,
+    ClinicSettings,
+    OverbookingRule,
+    Provider,
+    Room,
+)
 from solver.greedy import greedy
 from solver.plan import solve
-from solver.problem import Plan, Progress, Request
+from solver.problem import Plan, Problem, Progress, Request
 from tests.brute_force import BruteForce, TooManyPlansError, Value
-from tests.strategies import MONDAY
+from tests.strategies import BEFORE, MONDAY, uid
 from tests.tiny import busy_problem, tiny_problem
 
 BATCH = 20
@@ -62,6 +72,53 @@ def test_what_is_not_solved_whole_is_legal_and_no_worse_than_greedy(workers: int
     priorities = [p.objective for p in told_so_far if p.stage == "priority"]
     assert priorities == sorted(priorities)
     assert all(progress.bound >= progress.objective for progress in told_so_far)
+
+
+@pytest.mark.parametrize("batch", range(4))
+def test_bookings_that_move_block_by_block(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solver.plan, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(solver.plan, "WHOLE_UP_TO", 0)
+    solved = 0
+    for seed in range(batch * BATCH, (batch + 1) * BATCH):
+        problem = tiny_problem(seed)
+        every = BruteForce(problem, most=1000)
+        try:
+            best = every.run()
+        except TooManyPlansError:
+            continue
+        if problem.movable:
+            plan = solve(problem, time_limit=1, seed=seed, workers=1)
+            assert told(greedy(problem)) <= told(plan) == every.value_of(plan) <= best, seed
+            bounds = {stage.name: stage.bound for stage in plan.stages}
+            assert bounds.get("saved", 0) >= best[0]
+            assert bounds["priority"] >= best[1] or told(plan)[0] < best[0]
+            solved += told(plan)[:2] == best[:2]
+    assert solved > BATCH / 5
+
+
+def test_an_overbooked_placement_keeps_its_turn() -> None:
+    rule = OverbookingRule(uid(4, 0), appointment_type_id=uid(3, 0), max_overlap=1, max_per_day=2)
+    clinic = Clinic(
+        ClinicSettings("Two turns", "Europe/Berlin", grid_minutes=30),
+        (Provider(uid(1, 0), "P", buffer_after=15),),
+        (Room(uid(2, 0), "R0"), Room(uid(2, 1), "R1")),
+        (
+            AppointmentType(uid(3, 0), "T0", duration_minutes=60),
+            AppointmentType(uid(3, 1), "T1", duration_minutes=30),
+        ),
+        (Availability(540, 660, provider_id=uid(1, 0), date=MONDAY),),
+        (rule,),
+    )
+    asked = (
+        Request("a#1", uid(3, 0)),
+        Request("a#2", uid(3, 0)),
+        Request("b", uid(3, 1), preferred=(630, 720)),
+    )
+    problem = Problem(clinic, MONDAY, 1, asked, BEFORE)
+    plan = solve(problem, time_limit=60, workers=1)
+    every = BruteForce(problem)
+    assert every.value_of(plan) == told(plan) == every.run()
+    assert [p.is_overbooked for p in plan.placements] == [False, True, True]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

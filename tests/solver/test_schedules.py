@@ -1,12 +1,14 @@
 """The best schedules of provider-days: worth what they say, and none is worth more."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from solver.clinic import Span
+from solver.clinic import Availability, Provider, Span
 from solver.instance import Instance
 from solver.schedules import Floats, Schedules
-from tests.strategies import BEFORE, MONDAY
+from tests.strategies import BEFORE, MONDAY, uid
 from tests.tiny import busy_problem, tiny_problem
 
 QUARTER = 0.0875
@@ -93,7 +95,16 @@ class Reading:
 def problems() -> list[Instance]:
     tiny = [tiny_problem(seed) for seed in range(120)]
     made = [p for p in tiny if not p.movable]
-    return [Instance(p) for p in (*made, busy_problem(1), busy_problem(2))]
+    busy = busy_problem(1)
+    idle = Provider(uid(1, 9), "Takes nothing", skills=frozenset())
+    hours = Availability(480, 720, provider_id=idle.id, weekday=1)
+    with_one_idle = replace(
+        busy.clinic,
+        providers=(*busy.clinic.providers, idle),
+        availability=(*busy.clinic.availability, hours),
+    )
+    made += [busy, replace(busy, clinic=with_one_idle), busy_problem(2)]
+    return [Instance(p) for p in made]
 
 
 @pytest.mark.parametrize("seed", range(3))

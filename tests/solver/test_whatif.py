@@ -1,9 +1,11 @@
 """A run answered whole: the result as it is published."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+from solver.plan_checker import PlanViolation
 from solver.problem import Progress
-from solver.whatif import solve_run
+from solver.whatif import PlanRejectedError, solve_run
 from tests.runs import (
     EQUIPPED,
     LINN,
@@ -118,6 +120,13 @@ def test_scenarios_side_by_side_give_the_same_result() -> None:
         assert without_times(
             solve_run(run, clinic, BEFORE, executor=threads, workers=1)
         ) == without_times(here)
+
+
+def test_what_the_reader_finds_is_told_across_processes() -> None:
+    violation = PlanViolation("r1", "breaks rule 7")
+    error = pickle.loads(pickle.dumps(PlanRejectedError("baseline", (violation,))))
+    assert str(error) == "the plan of 'baseline' is not legal: r1 breaks rule 7"
+    assert error.violations == (violation,)
 
 
 def test_a_run_of_nothing_is_answered() -> None:
