@@ -42,8 +42,12 @@ blocks are easy, fewer when they are hard."""
 LIFTED_SHARE = 0.6
 """The part of the placements that every other block for the priority lifts. Few requests with many
 columns each bring more than many with few."""
-LIFTED_FROM, LIFTED_TO = 0.3, 0.8
+LIFTED_FROM, LIFTED_TO = 0.2, 0.6
 """All blocks for the score are such, with a part between these: what one leaves, another finds."""
+LOST = 3.0
+"""How much likelier a placement is lifted for each score that its date loses by it."""
+LEAST_LOST = 0.02
+"""What a provider-day is taken to lose in any case, so that each has its turn."""
 STAY_SHARE = 0.5
 """What it counts for, in gap parts, that a placement stays when a block betters the priority."""
 TIDY_WORK, TIDY_SECONDS = 0.3, 2.0
@@ -102,7 +106,8 @@ class Block:
     roomless
         Kinds whose rooms are looked for afterwards, where the gap part does not count.
     lifted
-        The part of what is placed there that is lifted, by chance; the rest stays.
+        The part of what is placed there that is lifted, by chance, and, where there are prices,
+        more of what loses by its place; the rest stays.
     prices
         Of requests at these provider-days, where the gap part counts.
     most
@@ -157,7 +162,11 @@ def solve_block(
     left: dict[int, int] = defaultdict(int, block.waiting)
     for put in inside:
         left[put.task] += 1
-    is_kept = np.random.default_rng(block.seed).random(len(inside)) >= block.lifted
+    draw = np.random.default_rng(block.seed).random(len(inside))
+    if block.prices is not None and inside:
+        lost = block.prices.lost(instance, Columns.at(instance, inside))
+        draw -= LOST * np.maximum(lost, 0)
+    is_kept = draw >= block.lifted
     kept = [put for put, stays in zip(inside, is_kept, strict=True) if stays]
     stay = Counter(put.task for put in kept)
     free = sorted(task for task, count in left.items() if count > stay[task])
@@ -347,6 +356,7 @@ class Blocks:
         self._gains: list[tuple[float, int]] = []
         self._reached = 0
         self._most = SCORED_AT_FIRST
+        self._lost: dict[Put, float] = {}
         self._is_little = len(instance.providers) * len(instance.dates) <= EFFORTS["score"].pairs
         self._untimed = list(range(len(instance.dates)))
         scarce = max(3, len(instance.providers) // 4)
@@ -419,7 +429,7 @@ class Blocks:
             aim, day = "timing", self._untimed.pop()
             pairs = frozenset((p, day) for p in range(len(instance.providers)))
         elif for_score:
-            pairs = self._across(days, busy)
+            pairs = self._across(days, busy, self._losses(puts, prices))
         else:
             free = [d for d in days if all(d != day for _, day in busy)]
             pairs = self._pairs(free or days, waiting, self._size / lifted) - busy
@@ -437,21 +447,38 @@ class Blocks:
             round(self._most * len(pairs)),
         )
 
+    def _losses(self, puts: Sequence[Put], prices: Prices | None) -> Floats:
+        """[P, D] the most that a provider's date loses by one of its placements."""
+        instance = self._instance
+        losses = np.full((len(instance.providers), len(instance.dates)), LEAST_LOST)
+        if prices is None:
+            return losses
+        new = [put for put in puts if put not in self._lost]
+        if new:
+            lost = prices.lost(instance, Columns.at(instance, new)).tolist()
+            self._lost.update(zip(new, lost, strict=True))
+        for put in puts:
+            at = put.provider, put.day
+            losses[at] = max(losses[at], self._lost[put])
+        return losses
+
     def _across(
-        self, days: Sequence[int], busy: Collection[tuple[int, int]]
+        self, days: Sequence[int], busy: Collection[tuple[int, int]], losses: Floats
     ) -> frozenset[tuple[int, int]]:
         """Return dates of some providers that are not busy, up to five of each.
 
-        Who sees whom when is settled across a week. Half of the clinic is left to others.
+        Who sees whom when is settled across a week. Half of the clinic is left to others. Those who
+        lose more are likelier to be chosen, without repeats (Efraimidis & Spirakis 2006).
         """
         chance, providers = self._chance, range(len(self._instance.providers))
         if self._is_little:
             return frozenset((p, d) for p in providers for d in days)
         most = 5 if chance.random() < ALL_DATES_SHARE else int(chance.integers(1, 6))
         order = days[:most]
+        turn = chance.random(len(providers)) ** (1 / losses[:, order].mean(axis=1))
         free = [
             p
-            for p in chance.permutation(providers).tolist()
+            for p in np.argsort(-turn, kind="stable").tolist()
             if all((p, d) not in busy for d in order)
         ]
         count = max(1, round(EFFORTS["score"].pairs / len(order)))

@@ -79,7 +79,12 @@ class Prices:
         return replace(self, losses=losses, over=over)
 
     def best(self, instance: Instance, columns: Columns, most: int) -> Columns:
-        """Return the columns that lose least, `most` of them.
+        """Return the columns that lose least, `most` of them."""
+        lost = self.lost(instance, columns)
+        return columns[np.sort(np.argsort(lost, kind="stable")[:most])]
+
+    def lost(self, instance: Instance, columns: Columns) -> Floats:
+        """[n] what a date loses with each column, beside its best schedule.
 
         An overbooked one is taken to cost what it meets all of its gap part.
         """
@@ -97,8 +102,7 @@ class Prices:
             loss[of_kind] = table[of_pair[of_kind], at.position[of_kind]]
         over = np.array([self.over[pair] for pair in pairs])[of_pair]
         over += (instance.regular_bonus + 4 * instance.gap_quarter) / instance.unit
-        loss = np.where(columns.is_overbooked, over, loss) - worth
-        return columns[np.sort(np.argsort(loss, kind="stable")[:most])]
+        return np.where(columns.is_overbooked, over, loss) - worth
 
 
 def price(
