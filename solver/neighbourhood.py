@@ -109,9 +109,9 @@ class Block:
         The part of what is placed there that is lifted, by chance, and, where there are prices,
         more of what loses by its place; the rest stays.
     prices
-        Of requests at these provider-days, where the gap part counts.
+        Of requests at these provider-days, once there are any.
     most
-        Columns that are tried then.
+        Columns that are tried where the gap part counts.
     """
 
     aim: Aim
@@ -171,7 +171,7 @@ def solve_block(
     stay = Counter(put.task for put in kept)
     free = sorted(task for task, count in left.items() if count > stay[task])
     columns = Columns.inside(instance, free, block.pairs).clear_of(instance, kept)
-    if block.prices is not None:
+    if block.prices is not None and block.aim == "score":
         columns = block.prices.best(instance, columns, block.most)
     columns = columns.joined(Columns.at(instance, inside))
     if not len(columns):
@@ -443,7 +443,7 @@ class Blocks:
             int(chance.integers(1 << 30)),
             self.roomless,
             lifted,
-            prices.at(pairs) if prices is not None and aim == "score" else None,
+            prices.at(pairs) if prices is not None and aim != "timing" else None,
             round(self._most * len(pairs)),
         )
 

@@ -46,13 +46,12 @@ SIFTED_UP_TO = 200_000
 """Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
 CLOSED_UP_TO = 8_000
 """Columns with which one model may settle the priorities."""
-PRIORITY_SHARE = 0.44
+PRIORITY_SHARE = 0.5
 """The part of the time that is the priorities' alone; the score's blocks better them little."""
 CLOSED_UNTIL_SHARE = 0.65
 """The part of the time after which no model is begun that could settle the priorities."""
-PRICED_AFTER_SHARE = 0.12
-"""The part of the time after which requests are priced, so that it is done when the score's turn
-comes."""
+PRICED_AFTER_SHARE = 0.04
+"""The part of the time after which requests are priced: prices tell blocks where to begin."""
 
 _STAGES: tuple[StageName, ...] = ("saved", "priority", "moved", "distance", "score")
 
