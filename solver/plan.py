@@ -40,6 +40,9 @@ EXACT_UP_TO = 3000
 """Columns that one model takes in whole."""
 WHOLE_UP_TO = 10_000
 """Columns that one model takes in whole where bookings may move, within some minutes at least."""
+PROVED_UP_TO, PROVED_A_SECOND = 60_000, 3_000
+"""Columns that one model takes in whole at the end, to prove what blocks have found, if there is
+time for so many."""
 EXCHANGES = 30
 """Blocks in a row that bring nothing before bookings may move further."""
 SIFTED_UP_TO = 200_000
@@ -233,10 +236,14 @@ class _Search:
             return
         self.bounds = easy._replace(moved=0, distance=0)
         for radius in (30, 120, None):
-            if len(self._columns(radius)) <= WHOLE_UP_TO:
+            columns = len(self._columns(radius))
+            if columns <= WHOLE_UP_TO:
                 self.solve_exactly(radius)
             else:
                 self._exchange(radius)
+        time_left = self.limit - self.seconds
+        if WHOLE_UP_TO < columns <= min(PROVED_UP_TO, PROVED_A_SECOND * time_left):
+            self.solve_exactly()
 
     def _part(self, problem: Problem, limit: float) -> _Search:
         """Return a search for the plan of a part of the problem."""
