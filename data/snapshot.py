@@ -124,7 +124,8 @@ class Snapshots:
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        # One statement sees one moment by itself; a transaction would be two more round trips.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._kept: TTLCache[tuple[dt.date, dt.date], _Kept] = TTLCache(KEPT_RANGES, KEPT_SECONDS)
 
     async def load(self, first: dt.date, last: dt.date) -> Clinic:
