@@ -111,4 +111,4 @@ def _calls(clinic: Clinic, count: int) -> dict[str, list[Callable[[], object]]]:
 
 
 def _laid_out(clinic: Clinic, request: SlotRequest) -> masks.Masks:
-    return masks.build(Day.of(clinic, request.date), request)
+    return masks.build(Day.of(clinic.with_bookings(clinic.bookings), request.date), request)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from sqlalchemy import text
+
 from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Suite
 from benchmarks.service import coming_monday, fill
@@ -24,6 +26,10 @@ from solver.timeline import Day
 
 SIZES = ((5, 8), (16, 30), (50, 100), (160, 300), (500, 1000))
 LIMIT = 50
+CHANGE = """
+    UPDATE bookings SET patient_ref = 'patient ' || gen_random_uuid()
+    WHERE id = (SELECT max(id::text)::uuid FROM bookings WHERE status <> 'cancelled')
+"""
 BEND = 0.5
 """Growth as a power of the number of providers from which a curve counts as bent."""
 
@@ -41,12 +47,13 @@ def run(meter: Meter) -> Suite:
         clinic = make_clinic(providers, rooms)
         fill(url, clinic, monday)
         meter.look(10)
-        first, again = asyncio.run(_loads(url, 30 if meter.quick else 60))
+        first, changed, again = asyncio.run(_loads(url, 30 if meter.quick else 60))
         label = f"{providers} × {rooms}"
         size = float(providers)
         figures += [
             Figure("snapshot, all rows", label, "ms", tuple(first), size=size),
-            Figure("snapshot, rows kept", label, "ms", tuple(again), size=size),
+            Figure("snapshot, rows kept", label, "ms", tuple(changed), size=size),
+            Figure("snapshot, book unchanged", label, "ms", tuple(again), size=size),
         ]
     groups: dict[str, list[Figure]] = {}
     for figure in figures:
@@ -81,8 +88,9 @@ def _parts(meter: Meter, clinic: Clinic, label: str, repeats: int) -> Iterator[F
 
 
 def _timed(clinic: Clinic, request: SlotRequest) -> Iterator[tuple[str, float]]:
+    anew, whole = (clinic.with_bookings(clinic.bookings) for _ in range(2))
     moments = [time.perf_counter()]
-    day = Day.of(clinic, request.date)
+    day = Day.of(anew, request.date)
     moments.append(time.perf_counter())
     passed = masks.build(day, request)
     moments.append(time.perf_counter())
@@ -90,7 +98,7 @@ def _timed(clinic: Clinic, request: SlotRequest) -> Iterator[tuple[str, float]]:
     moments.append(time.perf_counter())
     next(ranking.growing(LIMIT, "best"))
     moments.append(time.perf_counter())
-    find_slots(clinic, request, limit=LIMIT)
+    find_slots(whole, request, limit=LIMIT)
     moments.append(time.perf_counter())
     spent = [1000 * (after - before) for before, after in pairwise(moments)]
     yield from zip(("laying out", "masks", "scores", "ranking"), spent, strict=False)
@@ -98,22 +106,27 @@ def _timed(clinic: Clinic, request: SlotRequest) -> Iterator[tuple[str, float]]:
     yield "whole query", spent[-1]
 
 
-async def _loads(url: str, repeats: int) -> tuple[list[float], list[float]]:
-    """Return the milliseconds of reading all rows, and of reading the book beside kept rows."""
+async def _loads(url: str, repeats: int) -> tuple[list[float], list[float], list[float]]:
+    """Return the milliseconds of reading all rows, and of the book alone, changed and not."""
     engine = create_engine(url)
     monday = coming_monday()
-    first, again = [], []
+    first: list[float] = []
+    changed: list[float] = []
+    again: list[float] = []
     for _ in range(max(5, repeats // 6) + 1):
         begin = time.perf_counter()
         snapshots = Snapshots(engine)
         await snapshots.load(monday, monday)
         first.append(1000 * (time.perf_counter() - begin))
     for _ in range(repeats):
-        begin = time.perf_counter()
-        await snapshots.load(monday, monday)
-        again.append(1000 * (time.perf_counter() - begin))
+        async with engine.begin() as connection:
+            await connection.execute(text(CHANGE))
+        for samples in (changed, again):
+            begin = time.perf_counter()
+            await snapshots.load(monday, monday)
+            samples.append(1000 * (time.perf_counter() - begin))
     await engine.dispose()
-    return first[1:], again
+    return first[1:], changed, again
 
 
 def _growth(name: str, figures: Sequence[Figure]) -> dict[str, Any]:
