@@ -18,7 +18,7 @@ from ortools.sat.python import cp_model
 from solver.clinic import DAY_MINUTES
 from solver.instance import Instance, Put
 from solver.joint import Columns, JointModel, Watch
-from solver.neighbourhood import could_be_at
+from solver.neighbourhood import could_be_at, waiting_in
 
 PROVIDERS_FROM, PROVIDERS_TO = 1, 3
 """Providers of a block, on one date or, when any distance is allowed, on two."""
@@ -57,7 +57,7 @@ class Exchange:
         as it can, and then scores as much.
         """
         instance = self._instance
-        waiting = self._waiting(puts)
+        waiting = waiting_in(instance, puts)
         pairs = self._pairs(waiting)
         left, kept = self._lifted(puts, pairs)
         fits = [i for i in waiting if could_be_at(instance, i, pairs)]
@@ -70,14 +70,14 @@ class Exchange:
         columns = columns.clear_of(instance, kept).joined(Columns.at(instance, inside))
         joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
         joint.fix(kept)
-        best, before = inside, self._reached(inside)
+        best, before = inside, instance.counted(inside)
         for minor, major in (("priority", "saved"), ("distance", "moved")):
             objective = joint.expression(minor) + self._weight * joint.expression(major)
             best = self._best(joint, objective, best, watch, time_limit)
-            now = self._reached(best)
-            if now == before and not now["moved"]:
+            now = instance.counted(best)
+            if now == before and not now.moved:
                 return None
-            joint.model.add(objective >= now[minor] + self._weight * now[major])
+            joint.model.add(objective >= getattr(now, minor) + self._weight * getattr(now, major))
         if now == before:
             return None
         return [*outside, *self._best(joint, joint.score(), best, watch, time_limit)]
@@ -106,27 +106,6 @@ class Exchange:
         tasks = self._instance.tasks
         minutes = len(self._instance.dates) * DAY_MINUTES * len(tasks)
         return 1 + max(minutes, sum(t.priority * len(t.members) for t in tasks))
-
-    def _reached(self, puts: Sequence[Put]) -> dict[str, int]:
-        """Return what placements are worth to the stages before the score."""
-        tasks = [self._instance.tasks[put.task] for put in puts]
-        return {
-            "saved": sum(t.is_displaced for t in tasks),
-            "priority": sum(t.priority for t in tasks),
-            "moved": -sum(t.own is not None for t in tasks),
-            "distance": -sum(self._instance.distance(p.task, p.day, p.start) for p in puts),
-        }
-
-    def _waiting(self, puts: Sequence[Put]) -> dict[int, int]:
-        """Return tasks that wait for a place, displaced bookings too, and how many of each."""
-        placed = Counter(put.task for put in puts)
-        return {
-            i: len(t.members) - placed[i]
-            for i, t in enumerate(self._instance.tasks)
-            if not t.stays_if_not_moved
-            and len(t.members) > placed[i]
-            and len(self._instance.columns(i))
-        }
 
     def _pairs(self, waiting: Collection[int]) -> Pairs:
         """Return providers and dates around one that waits, displaced ones more likely."""

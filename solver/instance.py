@@ -445,6 +445,10 @@ class Instance:
 
     def totals(self, puts: Sequence[Put]) -> Totals:
         """Work out what the finished plan is worth."""
+        return self.counted(puts)._replace(score=self.score(puts))
+
+    def counted(self, puts: Iterable[Put]) -> Totals:
+        """Work out what placements are worth to the stages before the score."""
         saved = priority = moved = distance = 0
         for put in puts:
             task = self.tasks[put.task]
@@ -452,7 +456,7 @@ class Instance:
             saved += task.is_displaced
             moved += task.own is not None
             distance += self.distance(put.task, put.day, put.start)
-        return Totals(saved, priority, -moved, -distance, self.score(puts))
+        return Totals(saved, priority, -moved, -distance, 0)
 
     def score(self, puts: Sequence[Put]) -> int:
         """Return the sum of scores, in score units, of placements and existing bookings."""

@@ -418,7 +418,7 @@ class Blocks:
         busy = {pair for block in running for pair in block.pairs}
         taken = {task for block in running for task, _ in block.waiting}
         taken |= {p.task for p in puts if (p.provider, p.day) in busy}
-        waiting = {i: n for i, n in self._waiting(puts).items() if i not in taken}
+        waiting = {i: n for i, n in waiting_in(instance, puts).items() if i not in taken}
         aim: Aim = "score" if for_score else "priority"
         days: list[int] = chance.permutation(len(instance.dates)).tolist()
         if for_score:
@@ -486,13 +486,6 @@ class Blocks:
             count = min((len(providers) + 1) // 2, count)
         return frozenset((p, d) for p in free[:count] for d in order)
 
-    def _waiting(self, puts: Sequence[Put]) -> dict[int, int]:
-        left = {i: len(t.members) for i, t in enumerate(self._instance.tasks) if t.own is None}
-        for put in puts:
-            if put.task in left:
-                left[put.task] -= 1
-        return {i: n for i, n in left.items() if n and len(self._instance.columns(i))}
-
     def _pairs(
         self, days: list[int], waiting: dict[int, int], size: float
     ) -> frozenset[tuple[int, int]]:
@@ -513,6 +506,18 @@ class Blocks:
         rest = [p for p in chance.permutation(providers).tolist() if p not in first]
         chosen = (first + rest)[:most]
         return frozenset((p, d) for p in chosen for d in days)
+
+
+def waiting_in(instance: Instance, puts: Iterable[Put]) -> dict[int, int]:
+    """Return tasks that wait for a place, displaced bookings too, and how many of each."""
+    placed = Counter(put.task for put in puts)
+    return {
+        i: len(task.members) - placed[i]
+        for i, task in enumerate(instance.tasks)
+        if not task.stays_if_not_moved
+        and len(task.members) > placed[i]
+        and len(instance.columns(i))
+    }
 
 
 def could_be_at(instance: Instance, number: int, pairs: Iterable[tuple[int, int]]) -> bool:

@@ -1,5 +1,6 @@
 """The planner against every legal plan there is, and its manners."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -36,9 +37,8 @@ def told(plan: Plan) -> Value:
     )
 
 
-@pytest.mark.parametrize("batch", range(12))
-def test_every_stage_is_as_good_as_the_best_of_all_legal_plans(batch: int) -> None:
-    solved = 0
+def small_enough(batch: int) -> Iterator[tuple[int, Problem, BruteForce, Value]]:
+    """Yield the seeds of a batch whose every plan can be gone through, and the best of each."""
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
         problem = tiny_problem(seed)
         every = BruteForce(problem, most=1000)
@@ -46,6 +46,13 @@ def test_every_stage_is_as_good_as_the_best_of_all_legal_plans(batch: int) -> No
             best = every.run()
         except TooManyPlansError:
             continue
+        yield seed, problem, every, best
+
+
+@pytest.mark.parametrize("batch", range(12))
+def test_every_stage_is_as_good_as_the_best_of_all_legal_plans(batch: int) -> None:
+    solved = 0
+    for seed, problem, every, best in small_enough(batch):
         plan = solve(problem, time_limit=60, workers=1)
         assert every.value_of(plan) == told(plan) == best, seed
         assert plan.status in {"optimal", "infeasible"}
@@ -79,13 +86,7 @@ def test_bookings_that_move_block_by_block(batch: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(solver.plan, "EXACT_UP_TO", 0)
     monkeypatch.setattr(solver.plan, "WHOLE_UP_TO", 0)
     solved = 0
-    for seed in range(batch * BATCH, (batch + 1) * BATCH):
-        problem = tiny_problem(seed)
-        every = BruteForce(problem, most=1000)
-        try:
-            best = every.run()
-        except TooManyPlansError:
-            continue
+    for seed, problem, every, best in small_enough(batch):
         if problem.movable:
             plan = solve(problem, time_limit=1, seed=seed, workers=1)
             assert told(greedy(problem)) <= told(plan) == every.value_of(plan) <= best, seed
