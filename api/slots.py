@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -24,8 +23,11 @@ from solver.timeline import check_date
 
 router = APIRouter(tags=["slots"])
 
-SOLVES_AT_ONCE = CapacityLimiter(os.cpu_count() or 1)
-"""Solving is computing: more at once than cores would only slow each other down."""
+SOLVES_AT_ONCE = CapacityLimiter(1)
+"""Solving is computing, and one process computes one thing at a time: two at once answer no more
+queries and take more of the cores that other processes have a use for."""
+LOOKS_AHEAD_AT_ONCE = CapacityLimiter(1)
+"""Looking through many dates takes long; those who ask about one do not wait for it."""
 
 
 @router.get(
@@ -77,7 +79,7 @@ async def answer(
         until = min(request.date + dt.timedelta(days=LOOK_AHEAD_DAYS), last)
         ahead = _without(await context.snapshots.load(request.date, until), without)
         following = await anyio.to_thread.run_sync(
-            lambda: next_available_date(ahead, request, last=last), limiter=SOLVES_AT_ONCE
+            lambda: next_available_date(ahead, request, last=last), limiter=LOOKS_AHEAD_AT_ONCE
         )
     return slots_body(page, clinic.settings.zone, following)
 

@@ -253,6 +253,20 @@ async def test_connections_that_died_while_idle_cost_nobody_a_request(
         await pooled.dispose()
 
 
+async def test_a_connection_is_tried_in_one_round_trip(database_url: str) -> None:
+    pooled = create_engine(database_url, pool_size=1)
+    sent: list[str] = []
+    try:
+        async with pooled.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        driver.add_query_logger(lambda record: sent.append(record.query))
+        assert await run(pooled, one) == 1
+    finally:
+        await pooled.dispose()
+    assert sent == [";", "BEGIN;", "COMMIT;"]
+
+
 async def test_a_transaction_whose_connection_is_cut(engine: AsyncEngine) -> None:
     key: DayKey = ("room", "a", DAY)
     cut = text(
