@@ -956,11 +956,13 @@ class JointModel:
         seed: int = 0,
         work_limit: float | None = None,
         watch: Watch | None = None,
+        for_bound: bool = False,
     ) -> Outcome:
         """Look for the placements of the greatest `objective`.
 
         One worker with a strong linear relaxation; the same seed gives the same search, cut off
-        at the same point when `work_limit`, in the solver's deterministic seconds, ends it.
+        at the same point when `work_limit`, in the solver's deterministic seconds, ends it. Where
+        it is not to be ended by proof, a search `for_bound` goes where the bound is highest.
         """
         self.model.maximize(objective)
         solver = cp_model.CpSolver()
@@ -969,6 +971,7 @@ class JointModel:
         parameters.num_workers = 1
         parameters.linearization_level = 2
         parameters.random_seed = seed
+        parameters.optimize_with_lb_tree_search = for_bound
         parameters.cp_model_probing_level = 0
         parameters.symmetry_level = 0
         parameters.max_presolve_iterations = 1

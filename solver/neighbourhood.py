@@ -678,6 +678,31 @@ def close(
     )
 
 
+def bound_score(
+    instance: Instance,
+    watch: Watch,
+    relaxed: Relaxed,
+    puts: Sequence[Put],
+    time_limit: float,
+) -> Answer:
+    """Bound the score of all plans with the priority of `puts`, which none exceeds.
+
+    One model of all columns that could have a part in such a plan, with their rooms and gap parts,
+    searched for its bound: blocks find better plans sooner than it does.
+    """
+    begin, priority = time.perf_counter(), instance.totals(puts).priority
+    columns = relaxed.columns(instance, puts, priority - 1)
+    left = {i: len(t.members) for i, t in enumerate(instance.tasks)}
+    joint = JointModel(instance, columns, left)
+    joint.model.add(joint.expression("priority") >= priority)
+    score = joint.score()
+    joint.hint(puts)
+    outcome = joint.maximise(
+        score, time_limit=time_limit - (time.perf_counter() - begin), watch=watch, for_bound=True
+    )
+    return Answer(outcome.puts, outcome.is_proved, outcome.bound, size=joint.size())
+
+
 # Processes
 
 _process: tuple[Instance, Event] | None = None

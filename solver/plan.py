@@ -27,6 +27,7 @@ from solver.neighbourhood import (
     Relaxed,
     Team,
     bound,
+    bound_score,
     close,
     combined,
     priced,
@@ -49,6 +50,11 @@ SIFTED_UP_TO = 200_000
 """Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
 CLOSED_UP_TO = 8_000
 """Columns with which one model may settle the priorities."""
+SCORE_BOUNDED_UP_TO = 12_000
+"""Columns of the plans of the greatest priority whose score one model may bound."""
+SCORE_BOUNDED_AFTER_SHARE, SCORE_BOUNDED_SECONDS, SCORE_BOUNDED_SHARE = 0.5, 10.0, 0.9
+"""The part of the time after which it does, the least that is then left, and what it has of that:
+until then, blocks have all processes."""
 PRIORITY_SHARE = 0.5
 """The part of the time that is the priorities' alone; the score's blocks better them little."""
 CLOSED_UNTIL_SHARE = 0.65
@@ -341,6 +347,8 @@ class _Rounds:
         self._prices: Prices | None = None
         self._closing: dict[Future[Answer], int | None] = {}
         self._relaxed: Relaxed | None = None
+        self._bounding_score: Future[Answer] | None = None
+        self._score_is_bounded = False
         self._closed_at: tuple[int, frozenset[int]] | None = None
         self._is_bounded = False
         self._proof_is_told = False
@@ -356,7 +364,7 @@ class _Rounds:
                 running: list[Future[Any]] = [
                     *self._solving,
                     *self._closing,
-                    *(f for f in (self._bounding, self._relaxing, self._pricing) if f is not None),
+                    *self._others(),
                 ]
                 wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
                 self._receive()
@@ -386,9 +394,13 @@ class _Rounds:
         return self._is_proved() or search.seconds > share * search.limit
 
     def _free(self) -> int:
-        busy = len(self._solving) + len(self._closing)
-        busy += sum(f is not None for f in (self._bounding, self._relaxing, self._pricing))
+        busy = len(self._solving) + len(self._closing) + len(self._others())
         return self._team.workers - busy
+
+    def _others(self) -> list[Future[Any]]:
+        """Return what is under way of which there is one at most."""
+        each = (self._bounding, self._relaxing, self._pricing, self._bounding_score)
+        return [future for future in each if future is not None]
 
     def _send(self) -> bool:
         """Give a free worker the job that promises most, if there is one."""
@@ -407,6 +419,12 @@ class _Rounds:
             self._send_to_close(left / 2, None)
         elif self._could_price():
             self._pricing = team.submit(priced, search.totals.priority, left / 3)
+        elif self._could_bound_score(left):
+            assert self._relaxed is not None
+            self._score_is_bounded = True
+            self._bounding_score = team.submit(
+                bound_score, self._relaxed, search.best, SCORE_BOUNDED_SHARE * left
+            )
         else:
             about_score = self._is_about_score()
             if about_score and not self._prices and not self._blocks.has_untimed:
@@ -440,6 +458,19 @@ class _Rounds:
         search = self._search
         is_time = self._is_about_score() or search.seconds > PRICED_AFTER_SHARE * search.limit
         return is_time and self._prices is None and self._pricing is None
+
+    def _could_bound_score(self, left: float) -> bool:
+        relaxed, reached = self._relaxed, self._search.totals.priority
+        return (
+            self._team.workers > 1
+            and self._prices is not None
+            and relaxed is not None
+            and not self._score_is_bounded
+            and self._is_proved()
+            and self._search.seconds > SCORE_BOUNDED_AFTER_SHARE * self._search.limit
+            and left >= SCORE_BOUNDED_SECONDS
+            and 0 < relaxed.count(reached - 1) <= SCORE_BOUNDED_UP_TO
+        )
 
     def _to_better(self) -> int | None:
         """Return a priority of which one model may settle whether there is more.
@@ -480,6 +511,12 @@ class _Rounds:
         if self._prices is not None:
             bound = self._prices.bound(search.totals.priority) * search.instance.unit
             search.note("score", bound)
+        if self._bounding_score is not None and self._bounding_score.done():
+            answer, self._bounding_score = self._bounding_score.result(), None
+            search.size = max(search.size, answer.size)
+            search.note("score", answer.bound)
+            if answer.puts is not None:
+                search.take(answer.puts)
         for future in [f for f in self._closing if f.done()]:
             target, answer = self._closing.pop(future), future.result()
             search.size = max(search.size, answer.size)

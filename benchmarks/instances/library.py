@@ -64,10 +64,17 @@ def improve(rows: Iterable[dict[str, Any]]) -> None:
             continue
         priority, score = known[row["instance"]]["priority"], known[row["instance"]]["score"]
         if row["priority"] > (priority["objective"] or 0):
-            priority["objective"], score["objective"] = row["priority"], None
-        if row["priority"] == priority["objective"]:
+            priority["objective"] = row["priority"]
+            score |= {"objective": None, "bound": None}
+        if row["priority"] == priority["objective"] and row["score bound"] is not None:
             score["objective"] = max(score["objective"] or 0, row["score"])
+            score["bound"] = min(score["bound"] or row["score bound"], row["score bound"])
         priority["bound"] = min(priority["bound"] or row["bound"], row["bound"])
+    keep(known)
+
+
+def keep(known: dict[str, Any]) -> None:
+    """Write what is known of the instances."""
     lines = [f' "{name}": {orjson.dumps(value).decode()}' for name, value in known.items()]
     text = "{\n" + ",\n".join(lines) + "\n}\n"
     (FOLDER / "best.json").write_text(text, encoding="utf-8")

@@ -29,6 +29,8 @@ class Answer:
     ----------
     priority, bound, score
         Of the plan, and proved; `bound` is at most all that is asked for.
+    score_bound
+        What the score of no plan of at least this priority exceeds, where that is known.
     mean
         The mean score of what is placed; 0 where nothing is.
     seconds
@@ -49,6 +51,7 @@ class Answer:
     priority: float
     bound: float
     score: float
+    score_bound: float | None
     mean: float
     placed: int
     seconds: float
@@ -89,6 +92,7 @@ def answer(
     bound: float,
     seconds: float,
     mib: float,
+    score_bound: float | None = None,
     building: float = 0.0,
     history: Sequence[Moment] = (),
 ) -> Answer:
@@ -106,7 +110,8 @@ def answer(
         status=status,
         priority=priority,
         bound=bound,
-        score=round(reached["score"], 2),
+        score=round(reached["score"], 4),
+        score_bound=None if score_bound is None else round(score_bound, 4),
         mean=round(float(mean_scores(problem, reading)["mean_score"] or 0), 4),
         placed=len(plan.placements),
         seconds=round(seconds, 3),

@@ -41,26 +41,70 @@ def plan(problem: Problem, limit: float) -> Answer:
     columns = Columns.of(instance, tasks)
     joint = JointModel(instance, columns, {i: len(instance.tasks[i].members) for i in tasks})
     joint.model.maximize(joint.expression("priority"))
-    with tempfile.TemporaryDirectory(prefix="slotwright-bench-") as directory:
-        model, solution = Path(directory) / "model.npz", Path(directory) / "solution.npz"
-        _write(joint.model, model)
-        building = time.perf_counter() - began
-        command = [sys.executable, "-m", "benchmarks.planners.highs_process"]
-        begin = time.perf_counter()
-        log = _run([*command, str(model), str(solution), f"{limit}"], limit + GRACE_SECONDS)
-        seconds = time.perf_counter() - begin
-        found = _Found.read(solution)
-    puts = [] if found.values is None else _puts(joint, found.values)
+    building = time.perf_counter() - began
+    found = maximised(joint, limit)
+    puts = found.puts or []
     return answer(
         problem,
-        plan_of(instance, puts, seconds=seconds),
-        status="optimal" if found.is_optimal else "feasible" if puts else "nothing found",
+        plan_of(instance, puts, seconds=found.seconds),
+        status="optimal" if found.is_settled else "feasible" if puts else "nothing found",
         bound=whole_bound(problem, found.bound),
-        seconds=seconds,
-        building=building,
+        seconds=found.seconds,
+        building=building + found.building,
         mib=found.mib,
-        history=history(problem, log),
+        history=history(problem, found.log),
     )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the solver made of a model; nothing when it had to be ended.
+
+    Attributes
+    ----------
+    puts
+        The best placements; None where there are none.
+    bound
+        What no placements exceed; minus infinity where there are none at all.
+    is_settled
+        Whether nothing is left to be found.
+    seconds, building, mib
+        Of the search, of writing the model down, and the search's peak memory.
+    log
+        What the solver told meanwhile.
+    """
+
+    puts: list[Put] | None
+    bound: float
+    is_settled: bool
+    seconds: float
+    building: float
+    mib: float
+    log: str
+
+
+def maximised(joint: JointModel, limit: float) -> Found:
+    """Give the solver a model and its objective for `limit` seconds."""
+    with tempfile.TemporaryDirectory(prefix="slotwright-bench-") as directory:
+        model, solution = Path(directory) / "model.npz", Path(directory) / "solution.npz"
+        began = time.perf_counter()
+        _write(joint.model, model)
+        begin = time.perf_counter()
+        command = [sys.executable, "-m", "benchmarks.planners.highs_process"]
+        log = _run([*command, str(model), str(solution), f"{limit}"], limit + GRACE_SECONDS)
+        times = time.perf_counter() - begin, begin - began
+        if not solution.exists():
+            return Found(None, np.inf, False, *times, 0.0, log)
+        with np.load(solution) as told:
+            values, bound = told["x"], -float(told["bound"]) - joint.model.proto.objective.offset
+            return Found(
+                _puts(joint, values) if values.size else None,
+                -np.inf if told["is_infeasible"] else bound,
+                bool(told["is_optimal"] or told["is_infeasible"]),
+                *times,
+                float(told["mib"]),
+                log,
+            )
 
 
 def _run(command: list[str], seconds: float) -> str:
@@ -71,28 +115,6 @@ def _run(command: list[str], seconds: float) -> str:
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
     return done.stdout
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What the solver leaves behind; nothing when it had to be ended."""
-
-    values: NDArray[np.float64] | None = None
-    bound: float = np.inf
-    is_optimal: bool = False
-    mib: float = 0.0
-
-    @classmethod
-    def read(cls, path: Path) -> _Found:
-        if not path.exists():
-            return cls()
-        with np.load(path) as solution:
-            return cls(
-                solution["x"] if solution["x"].size else None,
-                -float(solution["bound"]),
-                bool(solution["is_optimal"]),
-                float(solution["mib"]),
-            )
 
 
 def _puts(joint: JointModel, values: NDArray[np.float64]) -> list[Put]:

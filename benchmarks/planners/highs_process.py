@@ -32,6 +32,7 @@ def main(model: str, solution: str, seconds: float) -> None:
         x=np.empty(0) if result.x is None else result.x,
         bound=-np.inf if bound is None else bound,
         is_optimal=result.status == 0,
+        is_infeasible=result.status == 2,
         mib=peak_mib(),
     )
 

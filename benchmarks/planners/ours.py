@@ -32,7 +32,8 @@ def plan(problem: Problem, limit: float) -> Answer:
 
     with TreePeak() as peak:
         plan = solve(problem, time_limit=limit, workers=WORKERS, on_progress=watch)
-    return _answer(problem, plan, peak.mib, history)
+    score = next(stage for stage in plan.stages if stage.name == "score")
+    return _answer(problem, plan, peak.mib, history, float(score.bound))
 
 
 def plan_regularly(problem: Problem, limit: float) -> Answer:
@@ -40,7 +41,13 @@ def plan_regularly(problem: Problem, limit: float) -> Answer:
     return plan(replace(problem, allow_overbooking=False), limit)
 
 
-def _answer(problem: Problem, plan: Plan, mib: float, history: Sequence[Moment] = ()) -> Answer:
+def _answer(
+    problem: Problem,
+    plan: Plan,
+    mib: float,
+    history: Sequence[Moment] = (),
+    score_bound: float | None = None,
+) -> Answer:
     return answer(
         problem,
         plan,
@@ -48,6 +55,7 @@ def _answer(problem: Problem, plan: Plan, mib: float, history: Sequence[Moment] 
         bound=_bound(problem, plan),
         seconds=plan.seconds,
         mib=mib,
+        score_bound=score_bound,
         history=history,
     )
 

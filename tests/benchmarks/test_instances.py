@@ -1,12 +1,17 @@
 """The instances on disk are what the generator makes, and what they claim to be."""
 
+from fractions import Fraction
+
 import pytest
 
+from benchmarks.instances import proof
 from benchmarks.instances.generate import SIZES
 from benchmarks.instances.library import NAMES, best_known, generated, load
 from solver.checker import Checker
 from solver.greedy import greedy
+from solver.plan import solve
 from solver.plan_checker import read_plan
+from tests.tiny import tiny_problem
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,3 +45,24 @@ def test_what_is_known_of_every_instance_fits_together() -> None:
             assert objective is None or objective <= bound, name
         asked = sum(request.priority for request in load(name).requests)
         assert 0 < stages["priority"]["objective"] < asked
+
+
+def test_what_has_been_proved_of_small_instances_holds_for_what_is_solved_whole() -> None:
+    tried = 0
+    for seed in range(8):
+        problem = tiny_problem(seed)
+        if problem.movable or not problem.requests:
+            continue
+        plan = solve(problem, time_limit=60, workers=1)
+        stages = {stage.name: stage.objective for stage in plan.stages}
+        priority, score = int(stages["priority"]), stages["score"]
+        if not priority:
+            continue
+        less = float(score) - 0.01
+        assert proof.best_score(problem, priority, less, 60) == (score, score)
+        assert proof.best_score(problem, priority, float(score), 60) == (None, score)
+        mean = proof.mean_of(problem, plan)
+        assert proof.has_mean(problem, priority, mean, 60)
+        assert proof.has_mean(problem, priority, Fraction(101, 100), 60) is False
+        tried += 1
+    assert tried > 2

@@ -7,7 +7,7 @@ import pytest
 from solver.instance import Instance
 from solver.joint import Watch
 from solver.kernel import Market
-from solver.neighbourhood import Relaxed, close, relax
+from solver.neighbourhood import Relaxed, bound_score, close, relax
 from solver.plan import solve
 from tests.tiny import busy_problem, tiny_problem
 
@@ -55,6 +55,19 @@ def test_fixing_by_reduced_worth_loses_no_better_plan() -> None:
         beyond = close(instance, UNWATCHED, relaxed, [], 60, frozenset(), int(best) + 1)
         assert beyond.puts is None
         assert beyond.bound < best
+
+
+def test_one_model_of_what_the_best_could_hold_bounds_their_score() -> None:
+    for instance, best, relaxed in relaxed_problems(range(60)):
+        puts = close(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0).puts
+        assert puts is not None
+        answer = bound_score(instance, UNWATCHED, relaxed, puts, 60)
+        assert answer.is_proved
+        assert answer.puts is not None
+        totals = instance.totals(instance.ordered(answer.puts))
+        score = solve(instance.problem, time_limit=60, workers=1).stages[-1].objective
+        assert (totals.priority, totals.score) == (best, score * instance.unit)
+        assert answer.bound == pytest.approx(totals.score)
 
 
 def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told() -> None:

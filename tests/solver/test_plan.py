@@ -97,6 +97,21 @@ def test_bookings_that_move_block_by_block(batch: int, monkeypatch: pytest.Monke
     assert solved > BATCH / 5
 
 
+def test_what_is_not_solved_whole_may_still_be_proved_to_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(solver.plan, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(solver.plan, "SCORE_BOUNDED_AFTER_SHARE", 0)
+    proved = 0
+    for seed, problem, every, best in small_enough(0):
+        if problem.requests and not problem.movable and best[1] and proved < 3:
+            plan = solve(problem, time_limit=60, workers=2)
+            assert plan.status == "optimal"
+            assert told(plan) == every.value_of(plan) == best, seed
+            proved += 1
+    assert proved == 3
+
+
 def test_an_overbooked_placement_keeps_its_turn() -> None:
     rule = OverbookingRule(uid(4, 0), appointment_type_id=uid(3, 0), max_overlap=1, max_per_day=2)
     clinic = Clinic(

@@ -1,0 +1,112 @@
+"""What a small instance has in it: ``python -m benchmarks.instances.proof INSTANCE SECONDS``.
+
+All columns that could have a part in a plan of the greatest priority, with their rooms and gap
+parts, are given to HiGHS, which settles the best score of such plans and whether one of them has a
+mean score as high as the greedy plan's. What comes out goes into ``best.json``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from fractions import Fraction
+
+from ortools.sat.python import cp_model
+
+from benchmarks.instances import library
+from benchmarks.planners.answer import plan_of
+from benchmarks.planners.highs import maximised
+from solver.greedy import greedy
+from solver.instance import Instance, Standing
+from solver.joint import JointModel, Watch
+from solver.neighbourhood import relax
+from solver.plan_checker import read_plan
+from solver.problem import Plan, Problem
+
+SIFTING_SECONDS = 60
+
+
+class PlacedAlone(JointModel):
+    """The joint model, in whose score only that counts which is placed."""
+
+    def _counts(self, s: Standing) -> bool:  # noqa: ARG002
+        return False
+
+    def placed(self) -> cp_model.LinearExpr:
+        """Return how many are placed."""
+        return cp_model.LinearExpr.sum(self._x)
+
+
+def of_best_priority[Model: JointModel](
+    model: type[Model], instance: Instance, priority: int
+) -> Model:
+    """Return a model whose plans are all those with the greatest priority, `priority`."""
+    relaxed = relax(instance, Watch(lambda: False), SIFTING_SECONDS)
+    columns = relaxed.columns(instance, [], priority - 1)
+    joint = model(instance, columns, {i: len(t.members) for i, t in enumerate(instance.tasks)})
+    joint.model.add(joint.expression("priority") >= priority)
+    return joint
+
+
+def best_score(
+    problem: Problem, priority: int, known: float | None, limit: float
+) -> tuple[Fraction | None, Fraction]:
+    """Return a score better than is `known`, or None, and what no score exceeds.
+
+    Of plans with the greatest priority, within `limit` seconds.
+    """
+    instance = Instance(problem)
+    joint = of_best_priority(JointModel, instance, priority)
+    score, least = joint.score(), 0 if known is None else round(known * instance.unit)
+    joint.model.add(score >= least + 1)
+    joint.model.maximize(score)
+    found = maximised(joint, limit)
+    better = None
+    if found.puts is not None:
+        reading = read_plan(problem, plan_of(instance, found.puts, seconds=found.seconds))
+        assert not reading.violations
+        assert reading.objectives["priority"] == priority
+        better = reading.objectives["score"]
+    most = least if math.isinf(found.bound) and found.is_settled else math.floor(found.bound + 1e-6)
+    return better, max(Fraction(most, instance.unit), better or Fraction(0))
+
+
+def has_mean(problem: Problem, priority: int, mean: Fraction, limit: float) -> bool | None:
+    """Return whether a plan with the greatest priority has such a mean score; None if unsure."""
+    instance = Instance(problem)
+    joint = of_best_priority(PlacedAlone, instance, priority)
+    wanted = mean * instance.unit
+    surplus = joint.score() * wanted.denominator - joint.placed() * wanted.numerator
+    joint.model.add(surplus >= 0)
+    joint.model.maximize(surplus)
+    found = maximised(joint, limit)
+    if found.puts is not None:
+        return True
+    return False if found.is_settled else None
+
+
+def mean_of(problem: Problem, plan: Plan) -> Fraction:
+    """Return the exact mean score of a plan's placements."""
+    weights = problem.weights
+    each = (weights.preference, weights.gap, weights.room, weights.overbook)
+    parts = read_plan(problem, plan).parts.values()
+    scores = (sum((w * p for w, p in zip(each, of, strict=True)), Fraction(0)) for of in parts)
+    return sum(scores, Fraction(0)) / len(parts)
+
+
+def main(name: str, seconds: float) -> None:
+    """Settle what can be settled of an instance, and keep it."""
+    problem, known = library.load(name), library.best_known()
+    priority, score = int(known[name]["priority"]["objective"]), known[name]["score"]
+    better, bound = best_score(problem, priority, score["objective"], seconds)
+    score["objective"] = score["objective"] if better is None else round(float(better), 4)
+    score["bound"] = min(score["bound"] or math.inf, round(float(bound), 4))
+    mean = mean_of(problem, greedy(problem))
+    is_possible = has_mean(problem, priority, mean, seconds)
+    known[name]["mean"] = {"greedy": round(float(mean), 4), "is_possible": is_possible}
+    library.keep(known)
+    print(known[name])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))
