@@ -15,9 +15,9 @@ from typing import Any
 
 from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Ratio, Suite
-from benchmarks.over_http import ONE_BY_ONE, ask
-from benchmarks.service import Service, coming_monday, fill, query, service
-from benchmarks.slots import SIZES, requests
+from benchmarks.over_http import ONE_BY_ONE, ask, queries_to
+from benchmarks.service import Service, coming_monday, fill, service
+from benchmarks.slots import SIZES
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAGES = 10
@@ -42,7 +42,7 @@ def run(meter: Meter) -> Suite:
     clinic = make_clinic(*SIZES[0])
     url = meter.new_database()
     fill(url, clinic, monday)
-    paths = [query(request, monday) for request in requests(clinic, 100)]
+    paths = queries_to(clinic, monday)
     rounds, count = (1, 40) if meter.quick else (10, 250)
     with service(url) as running:
         samples = asyncio.run(

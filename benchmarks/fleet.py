@@ -15,7 +15,7 @@ from benchmarks import tenants
 from benchmarks.client import connected
 from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Suite
-from benchmarks.over_http import ask
+from benchmarks.over_http import ask, queries_to
 from benchmarks.service import Service, coming_monday, fill, first_order, query, service
 from benchmarks.simulation import (
     BOOKINGS_OF_PROVIDER,
@@ -160,7 +160,7 @@ def measured(meter: Meter) -> Times:
     for providers, rooms in MEASURED[:2] if meter.quick else MEASURED:
         clinic = make_clinic(providers, rooms)
         fill(url, clinic, monday)
-        paths = [query(request, monday) for request in requests(clinic, 100)]
+        paths = queries_to(clinic, monday)
         with service(url) as running:
             asyncio.run(ask(running, paths, at_once=8, seconds=seconds))
             meter.look(5)

@@ -11,9 +11,9 @@ import sys
 
 from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Ratio, Suite, peak_mib
-from benchmarks.over_http import ask
-from benchmarks.service import coming_monday, fill, query, service
-from benchmarks.slots import SIZES, queries, requests
+from benchmarks.over_http import ask, queries_to
+from benchmarks.service import coming_monday, fill, service
+from benchmarks.slots import SIZES, queries
 
 QUERIES = 20
 TOLERANCE = 0.15
@@ -51,7 +51,7 @@ def _of_service(url: str, providers: int, rooms: int) -> float:
     """Return the peak memory of a service with one process after some queries."""
     clinic, monday = make_clinic(providers, rooms), coming_monday()
     fill(url, clinic, monday)
-    paths = [query(request, monday) for request in requests(clinic, QUERIES)]
+    paths = queries_to(clinic, monday, QUERIES)
     with service(url) as running:
         asyncio.run(ask(running, paths, at_once=4, count=QUERIES * 3))
         return peak_mib(running.pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import itertools
 import time
 from collections import defaultdict
@@ -33,10 +34,10 @@ MEDIAN_AIMS = {"5 × 8": 15.0}
 def run(meter: Meter) -> Suite:
     """Return the figures of the suite."""
     figures = _one_by_one(meter)
-    small = make_clinic(*SIZES[0])
+    small, monday = make_clinic(*SIZES[0]), coming_monday()
     url = meter.new_database()
-    fill(url, small, coming_monday())
-    paths = _paths(small)
+    fill(url, small, monday)
+    paths = queries_to(small, monday)
     figures += _under_load(meter, url, paths)
     of = {(figure.group, figure.label): figure for figure in figures}
     ratios = [
@@ -89,9 +90,9 @@ def _label(workers: int, at_once: int) -> str:
     return f"{workers} {'process' if workers == 1 else 'processes'}, {at_once} at once"
 
 
-def _paths(clinic: Clinic) -> list[str]:
-    """Return a hundred queries to a clinic."""
-    return [query(request, coming_monday()) for request in requests(clinic, 100)]
+def queries_to(clinic: Clinic, monday: dt.date, count: int = 100) -> list[str]:
+    """Return the paths of so many queries to a clinic, seeded."""
+    return [query(request, monday) for request in requests(clinic, count)]
 
 
 def _one_by_one(meter: Meter) -> list[Figure]:
@@ -99,15 +100,15 @@ def _one_by_one(meter: Meter) -> list[Figure]:
 
     What slows the machine for a while slows them all, so that it is not taken for growth.
     """
-    sizes = SIZES[:1] if meter.quick else SIZES
+    sizes, monday = SIZES[:1] if meter.quick else SIZES, coming_monday()
     rounds, in_a_row = (3, 20) if meter.quick else (10, 20)
     samples: list[list[float]] = [[] for _ in sizes]
     with ExitStack() as held:
         asked = []
         for size in sizes:
             clinic, url = make_clinic(*size), meter.new_database()
-            fill(url, clinic, coming_monday())
-            asked.append((held.enter_context(service(url)), _paths(clinic)))
+            fill(url, clinic, monday)
+            asked.append((held.enter_context(service(url)), queries_to(clinic, monday)))
         for running, paths in asked:
             asyncio.run(ask(running, paths, at_once=1, count=in_a_row))
         for number in range(rounds):

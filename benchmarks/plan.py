@@ -30,10 +30,9 @@ from benchmarks.clinics import make_clinic
 from benchmarks.flame import profiled
 from benchmarks.instances import library
 from benchmarks.measure import Figure, Meter, Ratio, Suite
-from benchmarks.over_http import ask
+from benchmarks.over_http import ask, queries_to
 from benchmarks.planners.answer import Answer
-from benchmarks.service import Service, coming_monday, fill, query, service
-from benchmarks.slots import requests
+from benchmarks.service import Service, coming_monday, fill, service
 from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
 from solver.clinic import Clinic
@@ -269,7 +268,7 @@ def _slots_meanwhile(url: str) -> Suite:
     monday = coming_monday()
     clinic = make_clinic(5, 8)
     count = 400
-    paths = [query(request, monday) for request in requests(clinic, 100)]
+    paths = queries_to(clinic, monday)
     fill(url, clinic, monday)
     with service(url) as running:
         asyncio.run(ask(running, paths, at_once=1, count=50))

@@ -6,10 +6,9 @@ import asyncio
 
 from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Ratio, Suite
-from benchmarks.over_http import ask
+from benchmarks.over_http import ask, queries_to
 from benchmarks.scale import SIZES
-from benchmarks.service import Service, coming_monday, fill, query, service
-from benchmarks.slots import requests
+from benchmarks.service import Service, coming_monday, fill, service
 
 PROCESSES = (1, 2, 3, 4)
 AT_ONCE = 8
@@ -25,7 +24,7 @@ def run(meter: Meter) -> Suite:
     for providers, rooms in SIZES[::2] if meter.quick else SIZES:
         clinic, label = make_clinic(providers, rooms), f"{providers} × {rooms}"
         fill(url, clinic, monday)
-        paths = [query(request, monday) for request in requests(clinic, 100)]
+        paths = queries_to(clinic, monday)
         with service(url) as running:
             alone, _ = asyncio.run(ask(running, paths, at_once=1, count=30 if meter.quick else 120))
             rates = _rates(meter, running, paths)
@@ -36,7 +35,7 @@ def run(meter: Meter) -> Suite:
         ]
     clinic = make_clinic(*SIZES[0])
     fill(url, clinic, monday)
-    paths = [query(request, monday) for request in requests(clinic, 100)]
+    paths = queries_to(clinic, monday)
     for count in PROCESSES[:2] if meter.quick else PROCESSES:
         with service(url, count) as running:
             rates = _rates(meter, running, paths)
