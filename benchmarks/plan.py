@@ -65,7 +65,7 @@ SIZES = (
     Size(("l0",), 60, 0.012),
     Size(("xl0",), 60, 0.025),
 )
-QUICK = (Size(("s0",), 4, 0.0),)
+QUICK = (Size(("s0",), 5, 0.0),)
 LARGE = (Size(("l0",), 60, 0.012, ("HiGHS",)), Size(("xl0",), 60, 0.025, ("HiGHS",)))
 NOTES = (
     "Seconds are those of the search; what a peer needs to write its model down is told apart and "

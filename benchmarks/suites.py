@@ -44,12 +44,12 @@ class Entry:
 
 
 SUITES: dict[str, Entry] = {
-    "slots": Entry(slots.run, 45, 8),
-    "http": Entry(over_http.run, 65, 13),
-    "booking": Entry(booking.run, 50, 10),
-    "plan": Entry(plan.run, 310, 12),
-    "scale": Entry(scale.run, 35, 6),
-    "memory": Entry(memory.run, 30, 8),
+    "slots": Entry(slots.run, 30, 6),
+    "http": Entry(over_http.run, 95, 15),
+    "booking": Entry(booking.run, 25, 8),
+    "plan": Entry(plan.run, 315, 9),
+    "scale": Entry(scale.run, 12, 2),
+    "memory": Entry(memory.run, 35, 10),
     "console": Entry(beside_console.run, 270, 60, is_usual=False),
     "large-plans": Entry(plan.run_large, 700, 300, is_usual=False),
     "table": Entry(table.run, 1500, 60, is_usual=False),
