@@ -49,7 +49,7 @@ def test_what_is_not_lifted_stays(aim: str, lifted: float) -> None:
     puts = instance.ordered(greedy_puts(instance))
     before = instance.totals(puts)
     pairs = frozenset((p, 0) for p in range(len(instance.providers)))
-    prices = price(instance, before.priority, time_limit=1) if aim == "score" else None
+    prices = price(instance, before.priority, time_limit=60) if aim == "score" else None
     placed = {p.task for p in puts}
     waiting = tuple((i, 1) for i in range(len(instance.tasks)) if i not in placed)
     block = Block(cast("Aim", aim), pairs, waiting, 7, frozenset(), lifted, prices, 400)
@@ -68,10 +68,11 @@ def test_what_is_not_lifted_stays(aim: str, lifted: float) -> None:
     stayed = sum((p.task, p.provider, p.start) in where for p in puts)
     if prices is not None and lifted == 0:
         lost = prices.lost(instance, Columns.at(instance, puts))
-        assert any(lost <= 0)
-        assert any(lost > 0)
-        for put, of_put in zip(puts, lost.tolist(), strict=True):
-            if of_put <= 0:  # those that lose by their place are lifted in any case
+        nothing = lost < 1e-6
+        assert any(nothing)
+        assert any(~nothing)
+        for put, loses_nothing in zip(puts, nothing.tolist(), strict=True):
+            if loses_nothing:  # those that lose by their place are lifted in any case
                 assert (put.task, put.provider, put.start) in where
     if lifted == 1:
         assert stayed < len(puts)
