@@ -46,7 +46,7 @@ class Entry:
 SUITES: dict[str, Entry] = {
     "slots": Entry(slots.run, 30, 6),
     "http": Entry(over_http.run, 95, 15),
-    "booking": Entry(booking.run, 25, 8),
+    "booking": Entry(booking.run, 25, 10),
     "plan": Entry(plan.run, 315, 9),
     "scale": Entry(scale.run, 12, 2),
     "memory": Entry(memory.run, 35, 10),
