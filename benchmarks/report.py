@@ -75,7 +75,9 @@ def page(report: dict[str, Any], changes: Sequence[Change] | None) -> str:
 def summary(report: dict[str, Any], changes: Sequence[Change] | None) -> str:
     """Return a short summary in Markdown: ratios first, then each figure on this machine."""
     made = report["made"]
-    parts = ["# Benchmarks\n", "## Ratios\n", _ratios(report).as_markdown()]
+    parts = ["# Benchmarks\n"]
+    if (ratios := _ratios(report)).rows:
+        parts += ["## Ratios\n", ratios.as_markdown()]
     if changes is not None:
         notable = [change for change in changes if change.verdict != "same"]
         parts.append("## Compared\n")

@@ -50,8 +50,8 @@ def of_best_priority[Model: JointModel](
 
 def best_score(
     problem: Problem, priority: int, known: float | None, limit: float
-) -> tuple[Fraction | None, Fraction]:
-    """Return a score better than is `known`, or None, and what no score exceeds.
+) -> tuple[Fraction | None, Fraction | None]:
+    """Return a score better than is `known`, and what no score exceeds; None for what is not found.
 
     Of plans with the greatest priority, within `limit` seconds.
     """
@@ -67,8 +67,11 @@ def best_score(
         assert not reading.violations
         assert reading.objectives["priority"] == priority
         better = reading.objectives["score"]
-    most = least if math.isinf(found.bound) and found.is_settled else math.floor(found.bound + 1e-6)
-    return better, max(Fraction(most, instance.unit), better or Fraction(0))
+    if found.puts is None and found.is_settled:
+        return None, Fraction(least, instance.unit)
+    if not math.isfinite(found.bound):
+        return better, None
+    return better, Fraction(max(least, math.floor(found.bound + 1e-6)), instance.unit)
 
 
 def has_mean(problem: Problem, priority: int, mean: Fraction, limit: float) -> bool | None:
@@ -100,10 +103,12 @@ def main(name: str, seconds: float) -> None:
     priority, score = int(known[name]["priority"]["objective"]), known[name]["score"]
     better, bound = best_score(problem, priority, score["objective"], seconds)
     score["objective"] = score["objective"] if better is None else round(float(better), 4)
-    score["bound"] = min(score["bound"] or math.inf, round(float(bound), 4))
+    if bound is not None:
+        score["bound"] = min(score["bound"] or math.inf, round(float(bound), 4))
     mean = mean_of(problem, greedy(problem))
     is_possible = has_mean(problem, priority, mean, seconds)
-    known[name]["mean"] = {"greedy": round(float(mean), 4), "is_possible": is_possible}
+    if is_possible is not None:
+        known[name]["mean"] = {"greedy": round(float(mean), 4), "is_possible": is_possible}
     library.keep(known)
     print(known[name])
 

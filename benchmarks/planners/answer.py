@@ -101,7 +101,7 @@ def answer(
     reached = {name: float(value) for name, value in reading.objectives.items()}
     priority = reached["priority"]
     last = Moment(seconds, priority if plan.placements else None, bound)
-    told = sorted({*history, last}, key=lambda moment: moment.seconds)
+    told = sorted({*history, last}, key=lambda moment: (moment.seconds, moment.priority or 0))
     first = next((m.seconds for m in told if m.priority is not None), None)
     near = next(
         (m.seconds for m in told if m.priority is not None and m.priority >= 0.99 * priority), None

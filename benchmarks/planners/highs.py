@@ -93,13 +93,17 @@ def maximised(joint: JointModel, limit: float) -> Found:
         command = [sys.executable, "-m", "benchmarks.planners.highs_process"]
         log = _run([*command, str(model), str(solution), f"{limit}"], limit + GRACE_SECONDS)
         times = time.perf_counter() - begin, begin - began
+        # What was proved is in the log alone where nothing was found.
+        proved = [float(line[1]) for text in log.splitlines() if (line := _LINE.search(text))]
+        constant = joint.model.proto.objective.offset
         if not solution.exists():
-            return Found(None, np.inf, False, *times, 0.0, log)
+            return Found(None, -min(proved[-1:] or [-np.inf]) - constant, False, *times, 0.0, log)
         with np.load(solution) as told:
-            values, bound = told["x"], -float(told["bound"]) - joint.model.proto.objective.offset
+            values, bound = told["x"], float(told["bound"])
+            bound = bound if np.isfinite(bound) or not proved else proved[-1]
             return Found(
                 _puts(joint, values) if values.size else None,
-                -np.inf if told["is_infeasible"] else bound,
+                -np.inf if told["is_infeasible"] else -bound - constant,
                 bool(told["is_optimal"] or told["is_infeasible"]),
                 *times,
                 float(told["mib"]),
@@ -132,7 +136,7 @@ def history(problem: Problem, log: str) -> list[Moment]:
         found = _LINE.search(line)
         if found:
             bound, best, seconds = (float(number) for number in found.groups())
-            priority = -best if np.isfinite(best) else None
+            priority = -best if np.isfinite(best) and best else None
             moments.append(Moment(seconds, priority, whole_bound(problem, -bound)))
     return moments
 
