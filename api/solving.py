@@ -93,6 +93,7 @@ class Exchange:
         self._key = secrets.token_bytes(32)
         self._listener = Listener((host, 0), authkey=self._key)
         self._connections: list[Connection] = []
+        self._listening: list[threading.Thread] = []
         self._changing = threading.Lock()
         self._is_stopped = False
         self._is_over = False
@@ -115,7 +116,9 @@ class Exchange:
         self._listener.close()
         with self._changing:
             for connection in self._connections:
-                connection.close()
+                _hang_up(connection)
+        for listening in self._listening:
+            listening.join()
 
     @property
     def line(self) -> Line:
@@ -140,13 +143,23 @@ class Exchange:
                 self._connections.append(connection)
                 if self._is_stopped:
                     _tell_to_stop(connection)
-            threading.Thread(target=self._listen, args=(connection,), daemon=True).start()
+            listening = threading.Thread(target=self._listen, args=(connection,), daemon=True)
+            listening.start()
+            self._listening.append(listening)
 
     def _listen(self, connection: Connection) -> None:
         with suppress(OSError, EOFError):
             while True:
                 scenario, progress = orjson.loads(connection.recv_bytes())
                 self._told(scenario, Progress(**progress))
+        with self._changing:
+            connection.close()
+
+
+def _hang_up(connection: Connection) -> None:
+    """End a connection, so that who reads it closes it: closed meanwhile, it would not be read."""
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _tell_to_stop(connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """Scenarios solved in processes here and on a real cluster, with a line back."""
 
 import datetime as dt
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -87,6 +88,17 @@ def test_a_line_carries_progress_and_a_stop() -> None:
         exchange.stop()
         while not line.is_stopped():
             assert time.monotonic() < deadline
+
+
+def test_an_exchange_that_is_over_leaves_no_thread_and_no_error() -> None:
+    before, failed = set(threading.enumerate()), []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(threading, "excepthook", failed.append)
+        for _ in range(50):
+            with Exchange(lambda *_: None) as exchange:
+                exchange.line.tell("baseline", Progress(0, "priority", 0, 0, 0))
+    assert not failed
+    assert set(threading.enumerate()) <= before
 
 
 def test_who_cannot_call_back_stops() -> None:
