@@ -148,12 +148,14 @@ class Exchange:
             self._listening.append(listening)
 
     def _listen(self, connection: Connection) -> None:
-        with suppress(OSError, EOFError):
-            while True:
-                scenario, progress = orjson.loads(connection.recv_bytes())
-                self._told(scenario, Progress(**progress))
-        with self._changing:
-            connection.close()
+        try:
+            with suppress(OSError, EOFError):
+                while True:
+                    scenario, progress = orjson.loads(connection.recv_bytes())
+                    self._told(scenario, Progress(**progress))
+        finally:
+            with self._changing:
+                connection.close()
 
 
 def _hang_up(connection: Connection) -> None:

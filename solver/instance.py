@@ -347,6 +347,11 @@ class Instance:
         return sites[np.abs(day * DAY_MINUTES + kind.starts[s] - t.own.at) <= radius]
 
     @cached_property
+    def asked(self) -> dict[int, int]:
+        """How many each task stands for."""
+        return {i: len(task.members) for i, task in enumerate(self.tasks)}
+
+    @cached_property
     def _patient_spans(self) -> Mapping[tuple[str | None, int], list[Span]]:
         """Appointments of patients that stay whatever happens, in minutes of their day."""
         spans: dict[tuple[str | None, int], list[Span]] = defaultdict(list)

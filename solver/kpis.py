@@ -51,15 +51,23 @@ def mean_scores(problem: Problem, reading: PlanReading) -> dict[str, Any]:
     """Return the mean score of what a plan places and the means of its parts; None without any."""
     if not reading.parts:
         return {"mean_score": None, "mean_score_parts": dict.fromkeys(PARTS)}
-    weights = [getattr(problem.weights, part) for part in PARTS]
-    count = len(reading.parts)
-    means = [sum(parts) / count for parts in zip(*reading.parts.values(), strict=True)]
+    means = _mean_parts(reading)
     return {
-        "mean_score": decimal(
-            sum((w * m for w, m in zip(weights, means, strict=True)), Fraction(0))
-        ),
-        "mean_score_parts": {name: decimal(mean) for name, mean in zip(PARTS, means, strict=True)},
+        "mean_score": decimal(mean_score(problem, reading)),
+        "mean_score_parts": {name: decimal(mean) for name, mean in means.items()},
     }
+
+
+def mean_score(problem: Problem, reading: PlanReading) -> Fraction:
+    """Return the exact mean score of what a plan places, which is something."""
+    means = _mean_parts(reading).items()
+    return sum((getattr(problem.weights, part) * mean for part, mean in means), Fraction(0))
+
+
+def _mean_parts(reading: PlanReading) -> dict[str, Fraction]:
+    columns = zip(*reading.parts.values(), strict=True)
+    means = (sum(parts, Fraction(0)) / len(reading.parts) for parts in columns)
+    return dict(zip(PARTS, means, strict=True))
 
 
 def _time(problem: Problem, standing: Iterable[Booking]) -> dict[str, Any]:

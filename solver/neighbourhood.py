@@ -603,11 +603,9 @@ def priced(instance: Instance, watch: Watch, priority: int, time_limit: float) -
 
 def relax(instance: Instance, watch: Watch, time_limit: float) -> Relaxed:
     """Sift the relaxation of the whole problem for the priorities."""
-    tasks = range(len(instance.tasks))
-    columns = Columns.of(instance, tasks)
-    left = {i: len(instance.tasks[i].members) for i in tasks}
-    share = 0.5 / max(1, sum(left.values()))
-    sifter = Sifter(instance, columns, left, priority_worth(instance, columns, share))
+    columns = Columns.of(instance, range(len(instance.tasks)))
+    share = 0.5 / max(1, sum(instance.asked.values()))
+    sifter = Sifter(instance, columns, instance.asked, priority_worth(instance, columns, share))
     sifted = sifter.run(
         [], time_limit=time_limit, first=10, per_task=4, should_stop=watch.should_stop
     )
@@ -668,7 +666,7 @@ def close(
         instance,
         watch,
         columns,
-        {i: len(t.members) for i, t in enumerate(instance.tasks)},
+        instance.asked,
         (),
         puts,
         roomless=roomless,
@@ -676,6 +674,23 @@ def close(
         most=relaxed.bound,
         time_limit=time_limit,
     )
+
+
+def of_priority[Model: JointModel](
+    model: type[Model],
+    instance: Instance,
+    relaxed: Relaxed,
+    puts: Sequence[Put],
+    priority: int,
+) -> Model:
+    """Return a model of all plans with at least some priority.
+
+    It has the columns that could have a part in one, and those of `puts`, with all their rooms.
+    """
+    columns = relaxed.columns(instance, puts, priority - 1)
+    joint = model(instance, columns, instance.asked)
+    joint.model.add(joint.expression("priority") >= priority)
+    return joint
 
 
 def bound_score(
@@ -691,10 +706,7 @@ def bound_score(
     searched for its bound: blocks find better plans sooner than it does.
     """
     begin, priority = time.perf_counter(), instance.totals(puts).priority
-    columns = relaxed.columns(instance, puts, priority - 1)
-    left = {i: len(t.members) for i, t in enumerate(instance.tasks)}
-    joint = JointModel(instance, columns, left)
-    joint.model.add(joint.expression("priority") >= priority)
+    joint = of_priority(JointModel, instance, relaxed, puts, priority)
     score = joint.score()
     joint.hint(puts)
     outcome = joint.maximise(

@@ -188,8 +188,7 @@ class _Search:
         instance = self.instance
         if self.over():
             return
-        left = {i: len(task.members) for i, task in enumerate(instance.tasks)}
-        joint = JointModel(instance, self._columns(radius), left)
+        joint = JointModel(instance, self._columns(radius), instance.asked)
         for name in _STAGES:
             if self.over():
                 return

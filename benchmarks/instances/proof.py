@@ -19,9 +19,10 @@ from benchmarks.planners.highs import maximised
 from solver.greedy import greedy
 from solver.instance import Instance, Standing
 from solver.joint import JointModel, Watch
-from solver.neighbourhood import relax
+from solver.kpis import mean_score
+from solver.neighbourhood import of_priority, relax
 from solver.plan_checker import read_plan
-from solver.problem import Plan, Problem
+from solver.problem import Problem
 
 SIFTING_SECONDS = 60
 
@@ -37,15 +38,9 @@ class PlacedAlone(JointModel):
         return cp_model.LinearExpr.sum(self._x)
 
 
-def of_best_priority[Model: JointModel](
-    model: type[Model], instance: Instance, priority: int
-) -> Model:
-    """Return a model whose plans are all those with the greatest priority, `priority`."""
+def _best_plans[Model: JointModel](model: type[Model], instance: Instance, priority: int) -> Model:
     relaxed = relax(instance, Watch(lambda: False), SIFTING_SECONDS)
-    columns = relaxed.columns(instance, [], priority - 1)
-    joint = model(instance, columns, {i: len(t.members) for i, t in enumerate(instance.tasks)})
-    joint.model.add(joint.expression("priority") >= priority)
-    return joint
+    return of_priority(model, instance, relaxed, [], priority)
 
 
 def best_score(
@@ -56,7 +51,7 @@ def best_score(
     Of plans with the greatest priority, within `limit` seconds.
     """
     instance = Instance(problem)
-    joint = of_best_priority(JointModel, instance, priority)
+    joint = _best_plans(JointModel, instance, priority)
     score, least = joint.score(), 0 if known is None else round(known * instance.unit)
     joint.model.add(score >= least + 1)
     joint.model.maximize(score)
@@ -77,7 +72,7 @@ def best_score(
 def has_mean(problem: Problem, priority: int, mean: Fraction, limit: float) -> bool | None:
     """Return whether a plan with the greatest priority has such a mean score; None if unsure."""
     instance = Instance(problem)
-    joint = of_best_priority(PlacedAlone, instance, priority)
+    joint = _best_plans(PlacedAlone, instance, priority)
     wanted = mean * instance.unit
     surplus = joint.score() * wanted.denominator - joint.placed() * wanted.numerator
     joint.model.add(surplus >= 0)
@@ -88,15 +83,6 @@ def has_mean(problem: Problem, priority: int, mean: Fraction, limit: float) -> b
     return False if found.is_settled else None
 
 
-def mean_of(problem: Problem, plan: Plan) -> Fraction:
-    """Return the exact mean score of a plan's placements."""
-    weights = problem.weights
-    each = (weights.preference, weights.gap, weights.room, weights.overbook)
-    parts = read_plan(problem, plan).parts.values()
-    scores = (sum((w * p for w, p in zip(each, of, strict=True)), Fraction(0)) for of in parts)
-    return sum(scores, Fraction(0)) / len(parts)
-
-
 def main(name: str, seconds: float) -> None:
     """Settle what can be settled of an instance, and keep it."""
     problem, known = library.load(name), library.best_known()
@@ -105,7 +91,7 @@ def main(name: str, seconds: float) -> None:
     score["objective"] = score["objective"] if better is None else round(float(better), 4)
     if bound is not None:
         score["bound"] = min(score["bound"] or math.inf, round(float(bound), 4))
-    mean = mean_of(problem, greedy(problem))
+    mean = mean_score(problem, read_plan(problem, greedy(problem)))
     is_possible = has_mean(problem, priority, mean, seconds)
     if is_possible is not None:
         known[name]["mean"] = {"greedy": round(float(mean), 4), "is_possible": is_possible}

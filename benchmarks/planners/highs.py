@@ -37,9 +37,8 @@ def plan(problem: Problem, limit: float) -> Answer:
     """Plan with HiGHS."""
     began = time.perf_counter()
     instance = Instance(problem)
-    tasks = range(len(instance.tasks))
-    columns = Columns.of(instance, tasks)
-    joint = JointModel(instance, columns, {i: len(instance.tasks[i].members) for i in tasks})
+    columns = Columns.of(instance, range(len(instance.tasks)))
+    joint = JointModel(instance, columns, instance.asked)
     joint.model.maximize(joint.expression("priority"))
     building = time.perf_counter() - began
     found = maximised(joint, limit)
@@ -93,17 +92,17 @@ def maximised(joint: JointModel, limit: float) -> Found:
         command = [sys.executable, "-m", "benchmarks.planners.highs_process"]
         log = _run([*command, str(model), str(solution), f"{limit}"], limit + GRACE_SECONDS)
         times = time.perf_counter() - begin, begin - began
-        # What was proved is in the log alone where nothing was found.
+        # Where nothing was found, what was proved is in the log alone.
         proved = [float(line[1]) for text in log.splitlines() if (line := _LINE.search(text))]
-        constant = joint.model.proto.objective.offset
+        lowest, constant = [-np.inf, *proved][-1], joint.model.proto.objective.offset
         if not solution.exists():
-            return Found(None, -min(proved[-1:] or [-np.inf]) - constant, False, *times, 0.0, log)
+            return Found(None, -lowest - constant, False, *times, 0.0, log)
         with np.load(solution) as told:
             values, bound = told["x"], float(told["bound"])
-            bound = bound if np.isfinite(bound) or not proved else proved[-1]
+            lowest = bound if np.isfinite(bound) else lowest
             return Found(
                 _puts(joint, values) if values.size else None,
-                -np.inf if told["is_infeasible"] else -bound - constant,
+                -np.inf if told["is_infeasible"] else -lowest - constant,
                 bool(told["is_optimal"] or told["is_infeasible"]),
                 *times,
                 float(told["mib"]),

@@ -9,6 +9,7 @@ from benchmarks.instances.generate import SIZES
 from benchmarks.instances.library import NAMES, best_known, generated, load
 from solver.checker import Checker
 from solver.greedy import greedy
+from solver.kpis import mean_score
 from solver.plan import solve
 from solver.plan_checker import read_plan
 from tests.tiny import tiny_problem
@@ -61,7 +62,7 @@ def test_what_has_been_proved_of_small_instances_holds_for_what_is_solved_whole(
         less = float(score) - 0.01
         assert proof.best_score(problem, priority, less, 60) == (score, score)
         assert proof.best_score(problem, priority, float(score), 60) == (None, score)
-        mean = proof.mean_of(problem, plan)
+        mean = mean_score(problem, read_plan(problem, plan))
         assert proof.has_mean(problem, priority, mean, 60)
         assert proof.has_mean(problem, priority, Fraction(101, 100), 60) is False
         tried += 1
