@@ -59,6 +59,9 @@ class Database:
             "BACKUPS": str(self.backups),
         }
         self.root = root
+        self.closed = root / "closed"
+        """Where programs are run: a directory of another user, as an administrator's home is."""
+        self.closed.mkdir(mode=0o700)
 
     def run(self, program: str, *arguments: str) -> str:
         """Run one of PostgreSQL's programs or ours to its end."""
@@ -66,6 +69,7 @@ class Database:
         done = subprocess.run(
             [ours if ours.exists() else program, *arguments],
             env=self._environment,
+            cwd=self.closed,
             capture_output=True,
             text=True,
             check=False,
