@@ -151,19 +151,7 @@ async def create(
     InvalidFieldError
         When it refers to a row that is not there.
     """
-    row = _validated(resource.model, {"id": str(uuid4()), **fields})
-
-    async def work(connection: AsyncConnection) -> Strict:
-        await _check_references(connection, row)
-        key = columns_of(row)["id"]
-        taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
-        if taken.scalar_one():
-            raise AlreadyExistsError(f"{resource.noun.capitalize()} {key} exists already.")
-        await connection.execute(insert(resource.table).values(columns_of(row)))
-        await _log(connection, actor, "create", resource, key, None, row)
-        return row
-
-    return await _edit(engine, work, dry_run=dry_run)
+    return await _edit(engine, lambda c: create_row(c, resource, fields, actor), dry_run=dry_run)
 
 
 async def patch(
@@ -184,19 +172,9 @@ async def patch(
     InvalidFieldError
         When the row as changed would not be valid.
     """
-
-    async def work(connection: AsyncConnection) -> Strict:
-        present = await _get(connection, resource, key)
-        row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, "id": key})
-        await _check_references(connection, row)
-        await connection.execute(
-            update(resource.table).where(resource.table.c.id == key).values(columns_of(row))
-        )
-        await shrink_guards(connection)
-        await _log(connection, actor, "patch", resource, key, present, row)
-        return row
-
-    return await _edit(engine, work, dry_run=dry_run)
+    return await _edit(
+        engine, lambda c: patch_row(c, resource, key, changes, actor), dry_run=dry_run
+    )
 
 
 async def patch_settings(
@@ -207,15 +185,7 @@ async def patch_settings(
     dry_run: bool = False,
 ) -> Edit[Strict]:
     """Change some of the clinic's settings; a dry run only tells the conflicts."""
-
-    async def work(connection: AsyncConnection) -> Strict:
-        present = from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
-        row = _validated(ClinicRow, {**present.model_dump(mode="json"), **changes})
-        await connection.execute(update(CLINIC).values(columns_of(row)))
-        await _log(connection, actor, "patch", None, None, present, row)
-        return row
-
-    return await _edit(engine, work, dry_run=dry_run)
+    return await _edit(engine, lambda c: patch_clinic_row(c, changes, actor), dry_run=dry_run)
 
 
 async def remove(
@@ -237,25 +207,76 @@ async def remove(
 
     async def work(connection: AsyncConnection) -> Strict:
         nonlocal deleted
-        row = await _get(connection, resource, key)
-        if resource.booking_column is not None:
-            column = BOOKINGS.c[resource.booking_column]
-            used = await connection.execute(select(exists().where(column == key)))
-            deleted = not used.scalar_one()
-        if deleted:
-            await connection.execute(delete(resource.table).where(resource.table.c.id == key))
-        else:
-            await connection.execute(
-                update(resource.table).where(resource.table.c.id == key).values(active=False)
-            )
-        after = None if deleted else row.model_copy(update={"active": False})
-        await _log(
-            connection, actor, "delete" if deleted else "deactivate", resource, key, row, after
-        )
+        row, deleted = await remove_row(connection, resource, key, actor)
         return row
 
     edit = await _edit(engine, work, dry_run=dry_run)
     return Removal(deleted, edit.conflicts)
+
+
+# One edit on a connection whose transaction holds the clinic
+
+
+async def create_row(
+    connection: AsyncConnection, resource: Resource, fields: dict[str, Any], actor: str
+) -> Strict:
+    """Write a new row; see :func:`create`."""
+    row = _validated(resource.model, {"id": str(uuid4()), **fields})
+    await _check_references(connection, row)
+    key = columns_of(row)["id"]
+    taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
+    if taken.scalar_one():
+        raise AlreadyExistsError(f"{resource.noun.capitalize()} {key} exists already.")
+    await connection.execute(insert(resource.table).values(columns_of(row)))
+    await _log(connection, actor, "create", resource, key, None, row)
+    return row
+
+
+async def patch_row(
+    connection: AsyncConnection, resource: Resource, key: str, changes: dict[str, Any], actor: str
+) -> Strict:
+    """Write some fields of a row; see :func:`patch`."""
+    present = await _get(connection, resource, key)
+    row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, "id": key})
+    await _check_references(connection, row)
+    await connection.execute(
+        update(resource.table).where(resource.table.c.id == key).values(columns_of(row))
+    )
+    await shrink_guards(connection)
+    await _log(connection, actor, "patch", resource, key, present, row)
+    return row
+
+
+async def patch_clinic_row(
+    connection: AsyncConnection, changes: dict[str, Any], actor: str
+) -> Strict:
+    """Write some of the clinic's settings; see :func:`patch_settings`."""
+    present = from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
+    row = _validated(ClinicRow, {**present.model_dump(mode="json"), **changes})
+    await connection.execute(update(CLINIC).values(columns_of(row)))
+    await _log(connection, actor, "patch", None, None, present, row)
+    return row
+
+
+async def remove_row(
+    connection: AsyncConnection, resource: Resource, key: str, actor: str
+) -> tuple[Strict, bool]:
+    """Delete or deactivate a row; return it as it was, and whether it is deleted."""
+    row = await _get(connection, resource, key)
+    deleted = True
+    if resource.booking_column is not None:
+        column = BOOKINGS.c[resource.booking_column]
+        used = await connection.execute(select(exists().where(column == key)))
+        deleted = not used.scalar_one()
+    if deleted:
+        await connection.execute(delete(resource.table).where(resource.table.c.id == key))
+    else:
+        await connection.execute(
+            update(resource.table).where(resource.table.c.id == key).values(active=False)
+        )
+    after = None if deleted else row.model_copy(update={"active": False})
+    await _log(connection, actor, "delete" if deleted else "deactivate", resource, key, row, after)
+    return row, deleted
 
 
 async def _log(
