@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import httpx
 from babel import Locale, UnknownLocaleError
@@ -17,7 +17,8 @@ from sqlalchemy import text
 
 from api.callers import Caller
 from api.context import Context
-from api.errors import UnauthenticatedError
+from api.errors import STATUS_OF, ForbiddenError, UnauthenticatedError
+from data.keys import Role
 from solver.clinic import Clinic
 
 KEY_COOKIE = "slotwright_key"
@@ -38,6 +39,11 @@ class RefusedError(Exception):
         super().__init__(problem.get("detail", "The service refused."))
         self.status = status
         self.problem = problem
+
+    @classmethod
+    def of(cls, error: UnauthenticatedError | ForbiddenError) -> Self:
+        """Return what a call would have been refused with."""
+        return cls(STATUS_OF[type(error)], {"code": error.code, "detail": error.detail})
 
     @property
     def code(self) -> str:
@@ -125,15 +131,35 @@ class Visit:
             looks.get(request.cookies.get(DARK_COOKIE, "auto")),
         )
 
+    async def service(self, role: Role = "viewer") -> Context:
+        """Return what the service works with, once more to a visitor who has at least `role`.
+
+        A handler that reads the database itself gets to it this way, each time it is called: the
+        key may have been revoked since the page was opened.
+
+        Raises
+        ------
+        RefusedError
+            401 when the key is no longer good, 403 when its role is too low.
+        """
+        context = self.backend.context
+        try:
+            caller = await context.callers.identify(self.key)
+        except UnauthenticatedError as error:
+            raise RefusedError.of(error) from None
+        if not caller.may(role):
+            raise RefusedError.of(ForbiddenError(f"This takes the role {role}."))
+        return context
+
     async def mark(self, *, now: bool = False) -> str:
         """Return what :meth:`Backend.mark` does, as long as the visitor may read.
 
         Raises
         ------
-        UnauthenticatedError
-            When the key has been revoked meanwhile.
+        RefusedError
+            See :meth:`service`.
         """
-        await self.backend.context.callers.identify(self.key)
+        await self.service()
         return await self.backend.mark(now=now)
 
     async def get(self, path: str, **params: Any) -> Any:

@@ -14,7 +14,6 @@ from api import slots
 from api.console.backend import Backend, Visit, read_date
 from api.console.day_drawing import STATUS_WORDS, By, Drawing
 from api.console.frame import date_field, show, telling
-from api.errors import UnauthenticatedError
 from api.schemas import MAX_LIMIT
 from data import bookings
 from data.snapshot import BOOKINGS
@@ -112,11 +111,10 @@ class _Board:
     async def _look(self, *, at_once: bool = False) -> None:
         """Draw the day again if anything that it shows may have changed."""
         now = dt.datetime.now(dt.UTC)
-        try:
-            mark = await self._visit.mark(now=at_once)
-        except UnauthenticatedError:
-            ui.navigate.to("/sign-in")
-            return
+        async with telling():
+            await self._draw_if_changed(now, await self._visit.mark(now=at_once))
+
+    async def _draw_if_changed(self, now: dt.datetime, mark: str) -> None:
         minute = now.replace(second=0, microsecond=0)
         seen = (mark, self._day, self._by, minute, self._moved_id)
         if seen == self._drawn:
@@ -169,15 +167,21 @@ class _Board:
         wanted = (self._search.value or "").strip()
         if not wanted:
             return
+        async with telling():
+            self._show_found(wanted, await self._appointments_of(wanted))
+
+    async def _appointments_of(self, wanted: str) -> list[bookings.Found]:
         since = dt.datetime.now(self._zone).date() - dt.timedelta(days=30)
-        found = await bookings.find(
-            self._visit.backend.context.engine,
+        return await bookings.find(
+            (await self._visit.service()).engine,
             [
                 BOOKINGS.c.patient_ref.icontains(wanted, autoescape=True),
                 or_(BOOKINGS.c.date >= since, BOOKINGS.c.date == self._day),
                 BOOKINGS.c.status != "cancelled",
             ],
         )
+
+    def _show_found(self, wanted: str, found: list[bookings.Found]) -> None:
         with ui.dialog(value=True) as dialog, ui.card():
             ui.label(f"Appointments of “{wanted}”").classes("text-lg")
             if not found:
@@ -291,7 +295,7 @@ class _Board:
         asked = moving, day, by = self._moving, self._day, self._by
         request = SlotRequest(moving["appointment_type_id"], day, dt.datetime.now(dt.UTC))
         rooms: Literal["best", "all"] = "best" if by == "provider" else "all"
-        context = self._visit.backend.context
+        context = await self._visit.service()
         clinic = await context.snapshots.load(day, day)
         try:
             found = await slots.answer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 from importlib.resources import files
 
 from fastapi import Request
@@ -125,10 +126,16 @@ def _links(title: str) -> str:
 
 @asynccontextmanager
 async def telling() -> AsyncIterator[None]:
-    """Tell the visitor why the service refused what the block asked of it."""
+    """Tell the visitor why the service refused what the block asked of it.
+
+    Whoever has no key any more is led to where keys are entered.
+    """
     try:
         yield
     except RefusedError as error:
+        if error.status == HTTPStatus.UNAUTHORIZED:
+            ui.navigate.to("/sign-in")
+            return
         ui.notify(refusal(error), type="negative", multi_line=True, timeout=8000)
 
 

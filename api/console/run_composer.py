@@ -92,6 +92,9 @@ class _Composer:
         today = dt.datetime.now(self._zone).date()
         if self._visit.caller.may("manager"):
             self._compose(today)
+        else:
+            ui.label(TITLE).classes("text-xl").props("role=heading aria-level=1")
+            ui.label("Asking is for managers; what they have asked and found can be read here.")
         await self._list_runs()
 
     def _compose(self, today: dt.date) -> None:
@@ -152,11 +155,12 @@ class _Composer:
                 if start is None or not total.value:
                     return
                 before = start - dt.timedelta(days=USUAL_DAYS), start - dt.timedelta(days=1)
-                mix = await booked_mix(self._visit.backend.context.engine, *before)
-                if mix:
-                    self._add(as_usual(mix, int(total.value)), 1)
-                else:
-                    ui.notify("Nothing is booked in the four weeks before.", type="warning")
+                async with telling():
+                    engine = (await self._visit.service("manager")).engine
+                    if mix := await booked_mix(engine, *before):
+                        self._add(as_usual(mix, int(total.value)), 1)
+                    else:
+                        ui.notify("Nothing is booked in the four weeks before.", type="warning")
 
             ui.button("Add a usual mix", on_click=add_usual).props("no-caps outline")
             ui.label("of types and times, as booked in the four weeks before").classes("sw-quiet")
@@ -275,9 +279,11 @@ class _Composer:
 
     async def _list_runs(self) -> None:
         runs = await self._visit.get("/what-if")
-        if not runs:
+        if not runs and self._visit.caller.may("manager"):
             return
         ui.label("Asked before").classes("text-lg").props("role=heading aria-level=2")
+        if not runs:
+            ui.label("Nothing so far.").classes("sw-quiet")
         for run in runs:
             at = dt.datetime.fromisoformat(run["created_at"]).astimezone(self._zone)
             when = f"{self._visit.day(at.date(), 'medium')}, {self._visit.time(at.time())}"

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from fastapi import Request, Response
 from nicegui import ui
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.console.backend import Backend, RefusedError, Visit
 from api.console.frame import show, telling
@@ -65,7 +66,7 @@ class _RunPage:
         if run["status"] in runs.ENDED:
             await self._show(run)
             return
-        row = await runs.get(self._visit.backend.context.engine, self._run_id)
+        row = await runs.get((await self._visit.service()).engine, self._run_id)
         self._limit = float(row.document.get("time_limit_seconds", 30))
         with ui.column().classes("w-full") as self._watched:
             self._bar = ui.linear_progress(0, show_value=False).props(
@@ -81,7 +82,10 @@ class _RunPage:
     # While it is solved
 
     async def _watch(self) -> None:
-        engine = self._visit.backend.context.engine
+        async with telling():
+            await self._look((await self._visit.service()).engine)
+
+    async def _look(self, engine: AsyncEngine) -> None:
         status, new = await runs.events(engine, self._run_id, self._seen)
         changed = set()
         for self._seen, event in new:
@@ -129,7 +133,7 @@ class _RunPage:
             self._status.set_text(f"{words}: {run['error']}")
             return
         self._status.set_text(f"{words}, in {run['seconds']:.1f} s")
-        engine = self._visit.backend.context.engine
+        engine = (await self._visit.service()).engine
         row = await runs.get(engine, self._run_id)
         asked = run_of(row.document)
         async with engine.connect() as connection:

@@ -78,7 +78,7 @@ class _Statistics:
                 **{"from": first.isoformat(), "to": last.isoformat()},
                 provider_id=self._providers.value or None,
             )
-            async with self._visit.backend.context.engine.connect() as connection:
+            async with (await self._visit.service()).engine.connect() as connection:
                 clinic = await load_clinic(connection, first, last)
             days = [first + dt.timedelta(days=ahead) for ahead in range((last - first).days + 1)]
             fill = await anyio.to_thread.run_sync(

@@ -53,3 +53,36 @@ def test_a_key_opens_what_its_role_may_see(keys: dict[str, str], open_page: Open
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     cookies = page.context.cookies()
     assert not [cookie for cookie in cookies if cookie["name"] == "slotwright_key"]
+
+
+def test_a_key_that_was_revoked_opens_nothing_more(
+    keys: dict[str, str], clinic: httpx.Client, open_page: Opener
+) -> None:
+    """The page is still there and its browser sends what it likes: each handler asks for the key.
+
+    What the browser does with what comes back is up to it; this one ignores that it is led away.
+    """
+    page = open_page("/sign-in", viewport={"width": 1280, "height": 800})
+    page.get_by_label("API key").fill(keys["viewer"])
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator(".sw-day")).to_be_visible()
+    received: list[str] = []
+    page.on(
+        "websocket",
+        lambda socket: socket.on("framereceived", lambda frame: received.append(str(frame))),
+    )
+    page.reload()
+    expect(page.locator(".sw-day")).to_be_visible()
+    admin = {"Authorization": f"Bearer {keys['admin']}"}
+    (viewer,) = [k for k in clinic.get("/keys", headers=admin).json() if k["role"] == "viewer"]
+    assert clinic.delete(f"/keys/{viewer['id']}", headers=admin).status_code == 200
+    page.route("**/sign-in", lambda route: route.fulfill(status=204))  # stays where it is
+    with page.expect_request("**/sign-in"):
+        received.clear()
+        page.get_by_label("Search a patient").fill("ada")
+    for _ in range(3):
+        with page.expect_request("**/sign-in"):
+            page.get_by_label("Search a patient").press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert received
+    assert not [frame for frame in received if "Ada" in frame]
