@@ -52,7 +52,11 @@ class StatsOut(BaseModel):
     no_shows: int
     no_show_rate: float = Field(description="No-shows / booked; 0 with none booked.")
     overbooked: int
-    utilisation: float = Field(description="Appointments' minutes / open minutes; 0 if closed.")
+    open_minutes: int = Field(description="Minutes in which the provider is in.")
+    busy_minutes: int = Field(
+        description="Open minutes that appointments take; one that two share counts once."
+    )
+    utilisation: float = Field(description="busy_minutes / open_minutes; 0 if closed.")
     mean_score: float | None
 
 
@@ -83,6 +87,8 @@ def _body(row: Row[Any]) -> dict[str, Any]:
         "no_shows": row.no_shows,
         "no_show_rate": _share(row.no_shows, row.booked),
         "overbooked": row.overbooked,
+        "open_minutes": row.open_minutes,
+        "busy_minutes": row.busy_minutes,
         "utilisation": _share(row.busy_minutes, row.open_minutes),
         "mean_score": None if row.mean_score is None else float(row.mean_score),
     }

@@ -117,8 +117,7 @@ class _Statistics:
             sums = [str(sum(row[count] for row in rows)) for count in counts]
             sums.append(_rate(rows))
             scores = [row["mean_score"] for row in rows if row["mean_score"] is not None]
-            open_days = [row["utilisation"] for row in rows if row["utilisation"]]
-            sums.append(f"{_mean(open_days):.0%}" if open_days else "–")
+            sums.append(_use(rows))
             sums.append(f"{_mean(scores):.2f}" if scores else "–")
             figures = "".join(f'<td class="sw-figure">{value}</td>' for value in sums)
             return f'<th scope="row">{escape(name)}</th>{figures}'
@@ -126,13 +125,10 @@ class _Statistics:
         return table(head, (cells(*each) for each in sorted(grouped.items())))
 
     def _trend(self, figures: Figures) -> dict[str, Any]:
-        used: defaultdict[str, list[float]] = defaultdict(list)
-        missed: defaultdict[str, list[int]] = defaultdict(list)
+        by_day: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row in figures:
-            if row["utilisation"]:
-                used[row["date"]].append(row["utilisation"])
-            missed[row["date"]].append(row["no_shows"])
-        days = sorted(missed)
+            by_day[row["date"]].append(row)
+        days = sorted(by_day)
         label = {"axisLabel": {"color": QUIET}}
         return {
             "animation": False,
@@ -153,14 +149,17 @@ class _Statistics:
                     "name": "use, %",
                     "type": "line",
                     "connectNulls": True,
-                    "data": [round(100 * _mean(used[day])) if used[day] else None for day in days],
+                    "data": [
+                        None if share is None else round(100 * share)
+                        for share in (use_of_open_hours(by_day[day]) for day in days)
+                    ],
                     "itemStyle": {"color": BEST},
                 },
                 {
                     "name": "no-shows",
                     "type": "bar",
                     "yAxisIndex": 1,
-                    "data": [sum(missed[day]) for day in days],
+                    "data": [_sum(by_day[day], "no_shows") for day in days],
                     "itemStyle": {"color": BOUND},
                 },
             ],
@@ -201,10 +200,9 @@ class _Statistics:
 
 def _in_short(figures: Figures) -> str:
     """Return the figures of all together, as a row of tiles."""
-    used = [row["utilisation"] for row in figures if row["utilisation"]]
     tiles = (
         ("Appointments", str(_sum(figures, "booked"))),
-        ("Use of the open hours", f"{_mean(used):.0%}" if used else "–"),
+        ("Use of the open hours", _use(figures)),
         ("No-show rate", _rate(figures)),
         ("Cancelled", str(_sum(figures, "cancelled"))),
         ("Overbooked", str(_sum(figures, "overbooked"))),
@@ -212,6 +210,21 @@ def _in_short(figures: Figures) -> str:
     return '<dl class="sw-tiles">{}</dl>'.format(
         "".join(f"<div><dt>{title}</dt><dd>{value}</dd></div>" for title, value in tiles)
     )
+
+
+def use_of_open_hours(rows: Figures) -> float | None:
+    """Return the share of the open minutes that appointments take; None where nobody is in.
+
+    Minutes over minutes: an open day with nothing booked counts as one, and a short day for less
+    than a long one.
+    """
+    open_minutes = _sum(rows, "open_minutes")
+    return _sum(rows, "busy_minutes") / open_minutes if open_minutes else None
+
+
+def _use(rows: Figures) -> str:
+    share = use_of_open_hours(rows)
+    return "–" if share is None else f"{share:.0%}"
 
 
 def _sum(rows: Figures, name: str) -> int:

@@ -32,6 +32,8 @@ NOTHING = {
     "no_shows": 0,
     "no_show_rate": 0.0,
     "overbooked": 0,
+    "open_minutes": 0,
+    "busy_minutes": 0,
     "utilisation": 0.0,
     "mean_score": None,
 }
@@ -79,6 +81,8 @@ def plain_count(clinic: Clinic, day: dt.date, provider_id: str) -> dict[str, Any
         "no_shows": by_status["no_show"],
         "no_show_rate": share(by_status["no_show"], len(live)),
         "overbooked": sum(b.is_overbooked for b in live),
+        "open_minutes": len(is_open),
+        "busy_minutes": len(busy & is_open),
         "utilisation": share(len(busy & is_open), len(is_open)),
         "mean_score": None,
     }
@@ -116,6 +120,7 @@ async def test_a_booking_counts_at_once(client: httpx.AsyncClient) -> None:
             "provider_id": PROVIDER,
             "provider_name": "Dr. Vega",
             **NOTHING,
+            "open_minutes": 180,
         }
     ]
     first = (await client.post("/bookings", json=order(MONDAY, "09:00"))).json()
@@ -152,7 +157,9 @@ async def test_a_hold_counts_only_once_it_is_confirmed(client: httpx.AsyncClient
         for start in ("09:00", "09:30", "10:00")
     ]
     await client.post(f"/bookings/{keys[0]}/cancel")
-    assert {**NOTHING}.items() <= (await stats_of(client, MONDAY, MONDAY))[0].items()
+    assert {**NOTHING, "open_minutes": 180}.items() <= (await stats_of(client, MONDAY, MONDAY))[
+        0
+    ].items()
     for key in keys[1:]:
         assert (await client.post(f"/holds/{key}/confirm")).status_code == 200
     await client.post(f"/bookings/{keys[1]}/cancel")

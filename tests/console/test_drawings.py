@@ -8,6 +8,7 @@ import numpy as np
 
 from api.console.day_drawing import By, Drawing, hues_of
 from api.console.run_drawing import unplaced_in_words
+from api.console.statistics import use_of_open_hours
 from api.console.week_fill import week_fill
 from data.clinic_file import ClinicFile
 from solver.clinic import Clinic
@@ -91,6 +92,15 @@ def test_how_full_the_hours_of_the_week_are() -> None:
     assert np.isnan(both[1]).all(), "no Tuesday was looked at"
     assert week_fill(clinic, [MONDAY], [VEGA])[0, 9] == 45 / 60
     assert week_fill(clinic, [MONDAY], [LINN])[0, 9] == 0
+
+
+def test_use_is_minutes_over_minutes() -> None:
+    full = {"open_minutes": 360, "busy_minutes": 180}
+    empty = {"open_minutes": 180, "busy_minutes": 0}
+    closed = {"open_minutes": 0, "busy_minutes": 0}
+    assert use_of_open_hours([full, empty, closed]) == 180 / 540, "an empty open day counts"
+    assert use_of_open_hours([empty]) == 0
+    assert use_of_open_hours([closed]) is None
 
 
 def test_what_is_unplaced_for_one_reason_is_one_row() -> None:
