@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from data.clinic_file import Fault, InvalidClinicFileError, InvalidFileError, format_path
+from data.clinic_file import Fault, InvalidFileError, format_path
 from data.errors import (
     AlreadyExistsError,
     BusyError,
@@ -30,7 +30,6 @@ from data.errors import (
     SlotUnavailableError,
     StaleVersionError,
 )
-from data.run_file import InvalidRunFileError
 from data.transaction import is_busy
 from solver.timeline import DateOutOfRangeError
 
@@ -138,10 +137,8 @@ def refusal(error: Exception) -> Response | None:
     match error:
         case InvalidFieldError():
             return _invalid([Fault(error.field, error.message)])
-        case InvalidClinicFileError():
-            return _invalid(error.faults, "INVALID_CLINIC_FILE")
-        case InvalidRunFileError():
-            return _invalid(error.faults)
+        case InvalidFileError():
+            return _invalid(error.faults, error.code)
         case DateOutOfRangeError():
             return _invalid([Fault("date", str(error))], "DATE_OUT_OF_RANGE")
         case RequestError() if type(error) in STATUS_OF:

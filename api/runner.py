@@ -77,7 +77,8 @@ async def _solve(claim: runs.Claim, settings: Settings, ending: asyncio.Event) -
     told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     try:
         clinic = await load_clinic(claim.connection, *horizon_of(claim.document, now.date()))
-        run = await asyncio.to_thread(parse_run, claim.document, clinic, now)
+        horizon = settings.horizon_days
+        run = await asyncio.to_thread(parse_run, claim.document, clinic, now, horizon)
         host = host_for(settings.solver_address)
         with Exchange(lambda *step: told.put(_event(*step)), host) as exchange:
             thread = ThreadPoolExecutor(1)  # lives as long as the processes that it starts

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from solver.clinic import InvalidClinicError
 from solver.objective import DEFAULT_WEIGHTS, Weights
+from solver.timeline import HORIZON_DAYS
 
 PREFIX = "SLOTWRIGHT_"
 BARE = ("DATABASE_URL", "REDIS_URL")
@@ -49,7 +50,7 @@ class Settings(BaseSettings):
     oidc_audience: str | None = None
     oidc_role_claim: Annotated[str, Field(min_length=1)] = "roles"
     no_show_grace_minutes: Annotated[int, Field(ge=0, le=1440)] = 30
-    horizon_days: Annotated[int, Field(ge=0, le=3650)] = 365
+    horizon_days: Annotated[int, Field(ge=0, le=3650)] = HORIZON_DAYS
     weights: Annotated[Weights, NoDecode] = DEFAULT_WEIGHTS
     data_dir: Path = Field(default_factory=default_data_dir)
     solver_address: str | None = None

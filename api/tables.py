@@ -58,6 +58,8 @@ REASONS = {
     "NO_PROVIDER_WITH_SKILLS": "Nobody has the skills",
     "NO_ROOM_WITH_EQUIPMENT": "No room has the equipment",
     "OUTSIDE_ALL_WINDOWS": "Outside all hours",
+    "TOO_SOON": "Too soon to be booked",
+    "CLOCK_CHANGE": "In a clock change",
     "DAILY_CAP": "Daily cap used up",
     "PATIENT_BUSY": "Patient is elsewhere",
     "BLOCKED_BY_BOOKINGS": "Blocked by bookings",

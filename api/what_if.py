@@ -88,7 +88,8 @@ async def create(
     body = await request.body()
     document = await asyncio.to_thread(parse_run_document, body, is_yaml=is_yaml(request))
     clinic, now = await _clinic(context, document)
-    run = await asyncio.to_thread(parse_run, document, clinic, now)
+    horizon = context.settings.horizon_days
+    run = await asyncio.to_thread(parse_run, document, clinic, now, horizon)
 
     async def submit(connection: AsyncConnection) -> Any:
         actor = writer.policy.actor

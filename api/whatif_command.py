@@ -34,7 +34,7 @@ def what_if(
     file = read_clinic_file(clinic_path)
     moment = read_moment(now, file.clinic.to_solver().zone)
     clinic = file.to_clinic(moment)
-    run = read_run_file(run_path, clinic, moment)
+    run = read_run_file(run_path, clinic, moment, settings.horizon_days)
 
     bars = _Bars(run)
     try:

@@ -80,6 +80,7 @@ class InvalidFileError(ValueError):
     """A file that cannot be taken; carries every fault."""
 
     kind = "file"
+    code = "VALIDATION_ERROR"
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults))
@@ -90,6 +91,7 @@ class InvalidClinicFileError(InvalidFileError):
     """A clinic file that cannot be taken."""
 
     kind = "clinic file"
+    code = "INVALID_CLINIC_FILE"
 
 
 # The values fields hold

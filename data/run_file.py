@@ -68,11 +68,13 @@ from solver.scenario import (
     ProviderOut,
     Remove,
     Run,
+    RunDateError,
     ScaleDemand,
     Scenario,
     SetField,
     faults,
 )
+from solver.timeline import HORIZON_DAYS
 
 SCHEMA_ID = "https://slotwright.dev/schema/run.json"
 
@@ -81,6 +83,12 @@ class InvalidRunFileError(InvalidFileError):
     """A run file that cannot be taken."""
 
     kind = "run file"
+
+
+class InvalidRunDatesError(InvalidRunFileError):
+    """A run file in which nothing is wrong but its dates, which cannot be booked."""
+
+    code = "DATE_OUT_OF_RANGE"
 
 
 def _request_id(value: str) -> str:
@@ -472,8 +480,12 @@ class RunFile(Strict):
 # Reading
 
 
-def read_run_file(path: Path, clinic: Clinic, now: dt.datetime) -> Run:
+def read_run_file(
+    path: Path, clinic: Clinic, now: dt.datetime, horizon_days: int = HORIZON_DAYS
+) -> Run:
     """Read a run file, JSON or YAML by its name, that asks something of `clinic`.
+
+    `horizon_days` is how far ahead of today its last date may lie.
 
     Raises
     ------
@@ -482,11 +494,16 @@ def read_run_file(path: Path, clinic: Clinic, now: dt.datetime) -> Run:
     OSError
         When the file cannot be read.
     """
-    return parse_run_file(path.read_bytes(), clinic, now, is_yaml=is_yaml(path))
+    return parse_run_file(path.read_bytes(), clinic, now, horizon_days, is_yaml=is_yaml(path))
 
 
 def parse_run_file(
-    document: bytes, clinic: Clinic, now: dt.datetime, *, is_yaml: bool = False
+    document: bytes,
+    clinic: Clinic,
+    now: dt.datetime,
+    horizon_days: int = HORIZON_DAYS,
+    *,
+    is_yaml: bool = False,
 ) -> Run:
     """Read a document, JSON or YAML.
 
@@ -495,7 +512,7 @@ def parse_run_file(
     InvalidRunFileError
         With every fault found.
     """
-    return parse_run(parse_run_document(document, is_yaml=is_yaml), clinic, now)
+    return parse_run(parse_run_document(document, is_yaml=is_yaml), clinic, now, horizon_days)
 
 
 def parse_run_document(document: bytes, *, is_yaml: bool) -> Any:
@@ -531,11 +548,16 @@ def run_of(value: object) -> Run:
     return RunFile.model_validate(value).to_run()
 
 
-def parse_run(value: object, clinic: Clinic, now: dt.datetime) -> Run:
+def parse_run(
+    value: object, clinic: Clinic, now: dt.datetime, horizon_days: int = HORIZON_DAYS
+) -> Run:
     """Read a run from a parsed document.
 
     Raises
     ------
+    InvalidRunDatesError
+        When it lies in the past, or reaches further ahead than `horizon_days`, and is sound
+        otherwise.
     InvalidRunFileError
         With every fault found, also those that only show when the changes are applied to `clinic`.
     """
@@ -543,12 +565,15 @@ def parse_run(value: object, clinic: Clinic, now: dt.datetime) -> Run:
     if file is None:
         raise InvalidRunFileError(found)
     found += _own_faults(file)
-    if not found:
-        run = file.to_run()
-        found += [Fault(error.field, error.message) for error in faults(clinic, run, now)]
     if found:
         raise InvalidRunFileError(found)
-    return run
+    run = file.to_run()
+    unfit = faults(clinic, run, now, horizon_days)
+    if not unfit:
+        return run
+    is_about_dates = all(isinstance(error, RunDateError) for error in unfit)
+    refusal = InvalidRunDatesError if is_about_dates else InvalidRunFileError
+    raise refusal([Fault(error.field, error.message) for error in unfit])
 
 
 def json_schema() -> dict[str, Any]:

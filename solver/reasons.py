@@ -23,6 +23,8 @@ PROVIDER_NOT_AVAILABLE = "PROVIDER_NOT_AVAILABLE"
 NO_PROVIDER_WITH_SKILLS = "NO_PROVIDER_WITH_SKILLS"
 NO_ROOM_WITH_EQUIPMENT = "NO_ROOM_WITH_EQUIPMENT"
 OUTSIDE_ALL_WINDOWS = "OUTSIDE_ALL_WINDOWS"
+TOO_SOON = masks_module.TOO_SOON
+CLOCK_CHANGE = masks_module.CLOCK_CHANGE
 DAILY_CAP = "DAILY_CAP"
 PATIENT_BUSY = "PATIENT_BUSY"
 BLOCKED_BY_BOOKINGS = "BLOCKED_BY_BOOKINGS"
@@ -36,10 +38,8 @@ _OF_ROWS = (
     masks_module.ROOM_INACTIVE,
     masks_module.ROOM_LACKS_EQUIPMENT,
 )
-_OF_TIME = (
+_OF_HOURS = (
     masks_module.OFF_GRID,
-    masks_module.TOO_SOON,
-    masks_module.CLOCK_CHANGE,
     masks_module.OUTSIDE_PROVIDER_HOURS,
     masks_module.OUTSIDE_ROOM_HOURS,
 )
@@ -84,8 +84,9 @@ class Explainer:
         reason = self._rows(request, kind)
         if reason is not None:
             return reason
-        if not any(_survive(m, (*_OF_ROWS, *_OF_TIME)) for m in self._before.masks(request, dates)):
-            return Reason(OUTSIDE_ALL_WINDOWS, self._outside(request, kind, dates))
+        reason = self._times(request, kind, dates)
+        if reason is not None:
+            return reason
         if not self._before.has_place(request, dates):
             return self._blocked(request, kind, dates)
         if place := self._after.first_place(request, dates):
@@ -124,6 +125,35 @@ class Explainer:
                 NO_ROOM_WITH_EQUIPMENT, f"No active room has what {kind.name} needs: {needs}."
             )
         return None
+
+    def _times(
+        self, request: Request, kind: AppointmentType, dates: list[dt.date]
+    ) -> Reason | None:
+        """Return why no time will do, whatever is booked: the hours, the notice or the clock."""
+        masks = self._before.masks(request, dates)
+
+        def some(*codes: str) -> bool:
+            return any(_survive(m, (*_OF_ROWS, *_OF_HOURS, *codes)) for m in masks)
+
+        if some(TOO_SOON, CLOCK_CHANGE):
+            return None
+        if not some():
+            return Reason(OUTSIDE_ALL_WINDOWS, self._outside(request, kind, dates))
+        if some(CLOCK_CHANGE):
+            return Reason(TOO_SOON, self._too_soon(kind, dates))
+        return Reason(
+            CLOCK_CHANGE,
+            f"Wherever {kind.name} would lie in the open hours of {_dates(dates)}, the clock is "
+            "put forward or back meanwhile.",
+        )
+
+    def _too_soon(self, kind: AppointmentType, dates: list[dt.date]) -> str:
+        notice = self._problem.clinic.settings.min_notice_minutes
+        told = f", {notice} minutes before the start" if notice else ""
+        return (
+            f"The open hours of {_dates(dates)} in which {kind.name} would fit begin too soon to "
+            f"be booked{told}."
+        )
 
     def _outside(self, request: Request, kind: AppointmentType, dates: list[dt.date]) -> str:
         if not dates:

@@ -26,7 +26,7 @@ from solver.clinic import (
 )
 from solver.objective import DEFAULT_WEIGHTS, Weights
 from solver.problem import MAX_DAYS, MAX_REQUESTS, Problem, Request
-from solver.timeline import instant
+from solver.timeline import HORIZON_DAYS, DateOutOfRangeError, check_date, instant
 
 MAX_SCENARIOS = 50
 MAX_TIME_LIMIT_SECONDS = 3600
@@ -226,14 +226,24 @@ class Run:
         return tuple(self.start_date + dt.timedelta(days=ahead) for ahead in range(self.days))
 
 
-def faults(clinic: Clinic, run: Run, now: dt.datetime) -> list[InvalidClinicError]:
-    """Return everything in `run` that does not fit `clinic`, each with its path in the run."""
-    found = []
-    today = now.astimezone(clinic.settings.zone).date()
-    if run.start_date < today:
-        found.append(
-            InvalidClinicError("start_date", f"{run.start_date} is in the past; today is {today}")
-        )
+class RunDateError(InvalidClinicError):
+    """A run has a date that cannot be booked: in the past, or beyond the horizon."""
+
+
+def faults(
+    clinic: Clinic, run: Run, now: dt.datetime, horizon_days: int = HORIZON_DAYS
+) -> list[InvalidClinicError]:
+    """Return everything in `run` that does not fit `clinic`, each with its path in the run.
+
+    `horizon_days` is how far ahead of today the last date of a run may lie.
+    """
+    found: list[InvalidClinicError] = []
+    for name, date in (("start_date", run.dates[0]), ("days", run.dates[-1])):
+        try:
+            check_date(clinic.settings, date, now, horizon_days)
+        except DateOutOfRangeError as error:
+            found.append(RunDateError(name, str(error)))
+            break
     found += _request_faults(clinic, run)
     if not found:
         for position, scenario in enumerate(run.scenarios):
@@ -299,7 +309,7 @@ def _movable(clinic: Clinic, run: Run, now: dt.datetime) -> list[Booking]:
     return [
         b
         for b in clinic.bookings
-        if b.status in ("held", "booked")
+        if b.status == "booked"
         and b.date in dates
         and instant(clinic.settings.zone, b.date, b.start) >= now
     ]

@@ -34,6 +34,8 @@ type Bools = NDArray[np.bool_]
 ALL_DAY: Span = (0, DAY_MINUTES)
 NO_CAP = 2**31
 """More bookings than any date has."""
+HORIZON_DAYS = 365
+"""How far ahead bookings are taken where no setting says otherwise."""
 
 
 class DateOutOfRangeError(ValueError):

@@ -144,7 +144,7 @@ class _Told:
     def __init__(self, problem: Problem, plan: Plan, reading: PlanReading) -> None:
         self._problem, self._plan, self._reading = problem, plan, reading
         self._bookings = {b.id: b for b in problem.clinic.bookings}
-        self._kinds = {r.id: r.appointment_type_id for r in problem.requests}
+        self._requests = {r.id: r for r in problem.requests}
         self._explainer = Explainer(
             problem, reading.standing, frozenset(p.id for p in plan.placements)
         )
@@ -168,7 +168,8 @@ class _Told:
         }
 
     def _placement(self, placement: Placement) -> dict[str, Any]:
-        kind = self._kinds[placement.id]
+        request = self._requests[placement.id]
+        kind = request.appointment_type_id
         parts = self._reading.parts[placement.id]
         weights = self._problem.weights
         score = sum(
@@ -177,7 +178,7 @@ class _Told:
         )
         return {
             "request_id": placement.id,
-            "appointment_type_id": kind,
+            **_whose(request),
             **self._place(placement, kind),
             "score": decimal(score),
             "score_parts": {name: decimal(part) for name, part in zip(PARTS, parts, strict=True)},
@@ -199,13 +200,15 @@ class _Told:
         for request in self._problem.requests:
             if request.id not in placed:
                 reason = self._explainer.explain(request)
-                yield {"request_id": request.id, **_reason(reason)}
+                yield {"request_id": request.id, **_whose(request), **_reason(reason)}
 
     def _move(self, move: Placement) -> dict[str, Any]:
         before = self._bookings[move.id]
         kind = before.appointment_type_id
         return {
             "booking_id": move.id,
+            "patient_ref": before.patient_ref,
+            "appointment_type_id": kind,
             "from": self._place(before, kind),
             "to": self._place(move, kind) | {"is_overbooked": move.is_overbooked},
         }
@@ -216,10 +219,18 @@ class _Told:
         wish = Request(key, kind, patient_ref=before.patient_ref)
         return {
             "booking_id": key,
+            "patient_ref": before.patient_ref,
+            "appointment_type_id": kind,
             "from": self._place(before, kind),
             "to": None,
             **_reason(self._explainer.explain(wish)),
         }
+
+
+def _whose(request: Request) -> dict[str, str]:
+    """Return who asks for what; without a reference to a patient, only what."""
+    whose = {} if request.patient_ref is None else {"patient_ref": request.patient_ref}
+    return {"appointment_type_id": request.appointment_type_id, **whose}
 
 
 def _reason(reason: Reason) -> dict[str, str]:

@@ -248,6 +248,20 @@ async def test_what_there_is_not(client: httpx.AsyncClient) -> None:
     assert (await client.post("/what-if", content=b"{")).status_code == 422
 
 
+async def test_a_run_that_can_never_be_booked_is_refused(client: httpx.AsyncClient) -> None:
+    await load(client, small_clinic())
+    today = dt.datetime.now(dt.UTC).date()
+    for date, told in (
+        (today - dt.timedelta(days=9), "past"),
+        (today + dt.timedelta(days=500), "far"),
+    ):
+        answer = await client.post("/what-if", json=run_of([{"id": "r"}], start_date=f"{date}"))
+        body = answer.json()
+        assert (answer.status_code, body["code"]) == (422, "DATE_OUT_OF_RANGE")
+        assert body["errors"][0]["field"] == "start_date"
+        assert told in body["errors"][0]["message"]
+
+
 async def test_a_yaml_run(client: httpx.AsyncClient) -> None:
     await load(client, small_clinic())
     text = (

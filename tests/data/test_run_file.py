@@ -7,7 +7,13 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from data.run_file import InvalidRunFileError, json_schema, parse_run, parse_run_file
+from data.run_file import (
+    InvalidRunDatesError,
+    InvalidRunFileError,
+    json_schema,
+    parse_run,
+    parse_run_file,
+)
 from tests.runs import PLAIN, SCAN, VEGA, VISIT, a_run, asked, clinic_of_two, run_document
 from tests.strategies import BEFORE, MONDAY, uid
 
@@ -219,6 +225,20 @@ def test_today_is_the_clinics() -> None:
     late = dt.datetime(2027, 3, 1, 23, 30, tzinfo=dt.UTC)  # Tuesday in Berlin
     with pytest.raises(InvalidRunFileError):
         parse_run(run_document(), clinic_of_two(), late)
+
+
+def test_a_run_beyond_the_horizon_is_refused_as_one_in_the_past_is() -> None:
+    clinic, week = clinic_of_two(), {"start_date": "2027-03-02", "days": 7}
+    last = dt.date(2027, 3, 8) - BEFORE.date()
+    assert parse_run(run_document(**week), clinic, BEFORE, last.days)
+    with pytest.raises(InvalidRunDatesError, match="days: 2027-03-08 is too far ahead"):
+        parse_run(run_document(**week), clinic, BEFORE, last.days - 1)
+    with pytest.raises(InvalidRunDatesError, match="start_date: 2027-03-02 is too far ahead"):
+        parse_run(run_document(**week), clinic, BEFORE, 1)
+    with pytest.raises(InvalidRunDatesError, match="start_date: 2027-01-01 is in the past"):
+        parse_run(run_document(start_date="2027-01-01"), clinic, BEFORE)
+    with pytest.raises(InvalidRunDatesError):
+        parse_run(run_document(start_date="2029-01-01"), clinic, BEFORE)
 
 
 def test_the_schema_takes_what_the_reader_takes() -> None:

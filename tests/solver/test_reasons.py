@@ -82,6 +82,12 @@ def set_(entity: str, key: str, field: str, value: object) -> dict[str, object]:
             "240 minutes",
         ),
         ([], {"dates": ["2027-03-09"]}, reasons.OUTSIDE_ALL_WINDOWS, "None of its dates"),
+        (
+            [{"op": "set", "entity": "clinic", "field": "min_notice_minutes", "value": 99_999}],
+            {"dates": ["2027-03-01"]},
+            reasons.TOO_SOON,
+            "99999 minutes before",
+        ),
     ],
 )
 def test_reasons_in_the_rows_and_hours(
@@ -122,6 +128,17 @@ def test_reasons_in_the_book() -> None:
     reason = explain(changed(short, requests=[asked("r1", **wish)]))
     assert reason.code == reasons.PATIENT_BUSY
     assert "P has another booking" in reason.detail
+
+
+def test_what_falls_into_a_clock_change_is_told_as_such() -> None:
+    hours = [{"provider_id": VEGA, "weekday": 7, "start_time": "02:00", "end_time": "03:00"}]
+    clinic = clinic_of_two(availability=hours)
+    run = {"start_date": "2027-03-28", "days": 1}
+    reason = explain(changed(clinic, requests=[asked("r1")], **run))
+    assert (reason.code, "the clock" in reason.detail) == (reasons.CLOCK_CHANGE, True)
+    # A week earlier the same hours will do.
+    earlier = changed(clinic, requests=[asked("r1")], start_date="2027-03-21", days=1)
+    assert explain(earlier).code == reasons.NOT_REACHED_IN_TIME
 
 
 def test_contention_is_named() -> None:

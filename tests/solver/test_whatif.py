@@ -24,9 +24,10 @@ OUT = {"op": "provider_out", "provider_id": VEGA, "date": "2027-03-01"}
 
 
 def test_the_result_of_a_run() -> None:
-    clinic = clinic_of_two(bookings=[booked(0, "09:00"), booked(1, "14:00")])
+    clinic = clinic_of_two(bookings=[booked(0, "09:00", patient_ref="Anna"), booked(1, "14:00")])
+    only = {"dates": ["2027-03-01"], "provider_id": VEGA, "patient_ref": "Berta"}
     requests = [
-        asked("r1", priority=9, dates=["2027-03-01"], provider_id=VEGA, preferred_start="10:00"),
+        asked("r1", priority=9, preferred_start="10:00", **only),
         asked("r2", priority=2, count=2),
     ]
     run = a_run(clinic, OUT, requests=requests, existing="movable")
@@ -52,10 +53,13 @@ def test_the_result_of_a_run() -> None:
     parts = first["score_parts"]
     weighted = 0.4 * parts["preference"] + 0.35 * parts["gap"] + 0.15 + 0.1
     assert first["score"] == round(weighted, 4)
-    assert set(first) == {
-        *("request_id", "appointment_type_id", "provider_id", "room_id", "date"),
-        *("start_time", "end_time", "score", "score_parts", "is_overbooked"),
+    whose = {"request_id", "appointment_type_id", "patient_ref"}
+    assert set(first) - whose == {
+        *("provider_id", "room_id", "date", "start_time", "end_time"),
+        *("score", "score_parts", "is_overbooked"),
     }
+    assert first["patient_ref"] == "Berta"
+    assert all("patient_ref" not in p for p in baseline["placements"] if p is not first)
     assert set(first["score_parts"]) == {"preference", "gap", "room", "overbook"}
     assert (first["appointment_type_id"], first["provider_id"]) == (VISIT, VEGA)
 
@@ -63,6 +67,8 @@ def test_the_result_of_a_run() -> None:
     assert out["moves"] == [
         {
             "booking_id": uid(5, 0),
+            "patient_ref": "Anna",
+            "appointment_type_id": VISIT,
             "from": {
                 "provider_id": VEGA,
                 "room_id": PLAIN,
@@ -80,9 +86,9 @@ def test_the_result_of_a_run() -> None:
             },
         }
     ]
-    assert [(u["request_id"], u["reason"]) for u in out["unplaced"]] == [
-        ("r1", "OUTSIDE_ALL_WINDOWS")
-    ]
+    (unplaced,) = out["unplaced"]
+    assert (unplaced["request_id"], unplaced["reason"]) == ("r1", "OUTSIDE_ALL_WINDOWS")
+    assert (unplaced["patient_ref"], unplaced["appointment_type_id"]) == ("Berta", VISIT)
     assert out["model"]["variables"] > 0
     placed = next(row for row in result["comparison"] if row["kpi"] == "placed")
     assert placed == {
@@ -94,7 +100,7 @@ def test_the_result_of_a_run() -> None:
 
 
 def test_what_cannot_be_saved_is_told_with_its_reason() -> None:
-    clinic = clinic_of_two(bookings=[booked(0, "09:00")])
+    clinic = clinic_of_two(bookings=[booked(0, "09:00", patient_ref="Anna")])
     everybody = [
         {"op": "provider_out", "provider_id": who, "date": day}
         for who in (VEGA, LINN)
@@ -108,6 +114,7 @@ def test_what_cannot_be_saved_is_told_with_its_reason() -> None:
         None,
         "OUTSIDE_ALL_WINDOWS",
     )
+    assert (lost["patient_ref"], lost["appointment_type_id"]) == ("Anna", VISIT)
     assert out["status"] == "infeasible"
     assert out["kpis"]["lost"] == 1
 
