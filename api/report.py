@@ -22,6 +22,8 @@ from solver.timeline import Windows, format_time, parse_time
 BOOKED_COLOUR = "#c3c8cf"
 MOVED_COLOUR = "#f08c00"
 ROW_HEIGHT = 26
+NO_LONGER_THERE = "no longer there"
+"""Stands for the name of a row that is gone, in a run that kept no clinic."""
 
 
 def render(result: dict[str, Any], run: Run, clinic: Clinic) -> str:
@@ -79,7 +81,7 @@ class _Page:
             if group == "placed_by_priority":
                 headings[key] = f"Placed of priority {member}"
             elif group == "placed_by_type":
-                headings[key] = f"Placed: {self._names.get(member, member)}"
+                headings[key] = f"Placed: {self._name(member)}"
         for key, heading in headings.items():
             values, delta = rows[key]["values"], rows[key]["delta"]
             yield heading, [with_delta(values[name], delta.get(name)) for name in values]
@@ -113,7 +115,7 @@ class _Page:
         return f"{place['date']} {place['start_time']}–{place['end_time']}, {who}, {room}"
 
     def _name(self, key: str) -> str:
-        return self._names.get(key, key)
+        return self._names.get(key, NO_LONGER_THERE)
 
     def _label(self, key: str) -> str:
         """Return a name for a chart, whose texts know some mark-up."""
@@ -148,7 +150,8 @@ class _Page:
             bars["Moved"] = (MOVED_COLOUR, moved)
         for placement in scenario["placements"]:
             kind = placement["appointment_type_id"]
-            own = bars.setdefault(self._label(kind), (self._colours[kind], []))
+            colour = self._colours.get(kind, BOOKED_COLOUR)
+            own = bars.setdefault(self._label(kind), (colour, []))
             own[1].append(placement)
         figure = go.Figure()
         for name, (colour, placed) in bars.items():
@@ -169,7 +172,8 @@ class _Page:
                 hoverinfo="text",
             )
         rows = list(dict.fromkeys(p["provider_id"] for _, placed in bars.values() for p in placed))
-        order = sorted(rows, key=list(self._names).index)
+        places = {key: place for place, key in enumerate(self._names)}
+        order = sorted(rows, key=lambda key: places.get(key, len(places)))
         length = self._last_minute - self._first_minute
         middles = [length * (i + 0.5) for i in range(self._run.days)]
         figure.update_xaxes(

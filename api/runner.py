@@ -107,7 +107,7 @@ async def _solve(claim: runs.Claim, settings: Settings, ending: asyncio.Event) -
                 await claim.give_back()
                 return
             await _report(claim, told)
-            await claim.finish(solving.result(), stopped=is_stopped)
+            await claim.finish(solving.result(), clinic, stopped=is_stopped)
     except InvalidRunFileError as error:
         await claim.fail(f"The clinic has changed, and the run does not fit it any more: {error}")
     except DBAPIError:

@@ -36,6 +36,15 @@ POLL_SECONDS = 0.3
 """How often a stream looks for what is new."""
 
 
+class AppliedRun(BaseModel):
+    """Which scenario was carried out, when, by whom, and whether its clinic changes were, too."""
+
+    scenario: str
+    at: dt.datetime
+    by: str
+    apply_changes: bool
+
+
 class RunState(BaseModel):
     """A run and how far it is."""
 
@@ -48,6 +57,7 @@ class RunState(BaseModel):
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    applied: AppliedRun | None = Field(description="When it was carried out last; null if never")
 
 
 class ApplyIn(Strict):
@@ -205,7 +215,9 @@ async def report(run_id: RunId, context: ContextDependency) -> Response:
 
     row = await runs.get(context.engine, run_id)
     result = runs.result_of(row)
-    clinic, _ = await _clinic(context, row.document)
+    clinic = await runs.clinic_of(context.engine, run_id)
+    if clinic is None:  # of before clinics were kept: as it is now
+        clinic, _ = await _clinic(context, row.document)
     page = await asyncio.to_thread(render, result, run_of(row.document), clinic)
     return HTMLResponse(page)
 
@@ -260,6 +272,7 @@ def _state(row: Row[Any]) -> dict[str, Any]:
         "created_at": row.created_at,
         "started_at": row.started_at,
         "finished_at": row.finished_at,
+        "applied": row.applied,
     }
 
 

@@ -8,6 +8,7 @@ run only the later one writes.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,11 +16,26 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
-from sqlalchemy import Row, Text, cast, func, insert, literal, select, text, update
+from pydantic import TypeAdapter
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Text,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.errors import InvalidStateError, NotFoundError
 from data.snapshot import WHAT_IF_EVENTS, WHAT_IF_RUNS
+from solver.clinic import Clinic
 
 MAX_ATTEMPTS = 3
 """A run that was lost this often is given up: it may be what kills its solvers."""
@@ -36,7 +52,9 @@ _SHOWN: tuple[Any, ...] = (
     _RUNS.created_at,
     _RUNS.started_at,
     _RUNS.finished_at,
+    _RUNS.applied,
 )
+_CLINIC = TypeAdapter(Clinic)
 
 
 async def submit(
@@ -104,19 +122,49 @@ async def events(
 async def request_stop(connection: AsyncConnection, run_id: str) -> Row[Any]:
     """Ask a run to end with the best found; one that has ended stays as it is.
 
-    A run that nobody has taken up yet is still solved for a moment: the greedy plan is kept.
+    A run that nobody has taken up yet ends at once, without a result.
     """
+    is_queued = _RUNS.status == "queued"
     row = (
         await connection.execute(
             update(WHAT_IF_RUNS)
             .where(_RUNS.id == run_id)
-            .values(stop_requested=True)
+            .values(
+                stop_requested=True,
+                status=case((is_queued, "stopped"), else_=_RUNS.status),
+                finished_at=case((is_queued, func.now()), else_=_RUNS.finished_at),
+            )
             .returning(*_SHOWN)
         )
     ).one_or_none()
     if row is None:
         raise NotFoundError(f"There is no run {run_id}.")
     return row
+
+
+async def clinic_of(engine: AsyncEngine, run_id: str) -> Clinic | None:
+    """Return the clinic that a run was solved for; None where it was not kept."""
+    query = select(cast(_RUNS.clinic, Text)).where(_RUNS.id == run_id)
+    async with engine.connect() as connection:
+        kept = await connection.scalar(query)
+    return None if kept is None else await asyncio.to_thread(_CLINIC.validate_json, kept)
+
+
+async def carried_out(
+    connection: AsyncConnection, run_id: str, scenario: str, actor: str, *, apply_changes: bool
+) -> None:
+    """Note that the plan of a scenario was carried out now, in the transaction that does it."""
+    applied = func.json_build_object(
+        "scenario",
+        cast(scenario, Text),
+        "at",
+        func.now(),
+        "by",
+        cast(actor, Text),
+        "apply_changes",
+        apply_changes,
+    )
+    await connection.execute(update(WHAT_IF_RUNS).where(_RUNS.id == run_id).values(applied=applied))
 
 
 def result_of(row: Row[Any]) -> dict[str, Any]:
@@ -161,9 +209,16 @@ class Claim:
         asked = await self.connection.scalar(select(_RUNS.stop_requested).where(*self._mine))
         return asked is None or bool(asked)
 
-    async def finish(self, result: Mapping[str, Any], *, stopped: bool) -> None:
-        """Keep the result."""
-        await self._end("stopped" if stopped else "done", result=result)
+    async def finish(self, result: Mapping[str, Any], clinic: Clinic, *, stopped: bool) -> None:
+        """Keep the result, and the clinic that it is for."""
+
+        def written() -> tuple[str, str]:
+            return orjson.dumps(result).decode(), _CLINIC.dump_json(clinic).decode()
+
+        told, kept = await asyncio.to_thread(written)  # both may be large
+        await self._end(
+            "stopped" if stopped else "done", result=_as_json(told), clinic=_as_json(kept)
+        )
 
     async def fail(self, error: str) -> None:
         """Keep why there is no result."""
@@ -187,6 +242,10 @@ class Claim:
             .where(*self._mine)
             .values(status=status, finished_at=func.now(), **values)
         )
+
+
+def _as_json(document: str) -> ColumnElement[Any]:
+    return cast(literal(document, Text), JSON)
 
 
 @asynccontextmanager

@@ -23,9 +23,19 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base
 
+RESULT_FITS_STATUS = (
+    "CASE status WHEN 'done' THEN result IS NOT NULL WHEN 'stopped' THEN true"
+    " ELSE result IS NULL END"
+)
+"""One that was stopped before it began has none."""
+
 
 class WhatIfRun(Base):
     """One run as it was asked for, and what became of it.
+
+    `clinic` is the clinic and its book as the run was solved for: what its report needs, whatever
+    becomes of the rows. `applied` says which scenario was carried out last, when and by whom.
+
 
     `attempt` counts how often a solver took it up; whoever writes about a run names the attempt,
     so a solver that has lost it to another writes nothing.
@@ -36,7 +46,7 @@ class WhatIfRun(Base):
         CheckConstraint(
             "status IN ('queued', 'running', 'done', 'stopped', 'failed')", name="status"
         ),
-        CheckConstraint("(status IN ('done', 'stopped')) = (result IS NOT NULL)", name="result"),
+        CheckConstraint(RESULT_FITS_STATUS, name="result"),
         Index(
             "ix_what_if_runs_waiting",
             "created_at",
@@ -51,6 +61,8 @@ class WhatIfRun(Base):
     attempt: Mapped[int] = mapped_column(server_default=text("0"))
     stop_requested: Mapped[bool] = mapped_column(server_default=text("false"))
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    clinic: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    applied: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error: Mapped[str | None] = mapped_column(Text)
     actor: Mapped[str] = mapped_column(Text)
     created_at: Mapped[dt.datetime] = mapped_column(

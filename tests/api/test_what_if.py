@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.test_bookings import load
 from tests.clinics import PROVIDER, ROOM, TYPE, booking, coming_monday, order, small_clinic
@@ -189,8 +191,35 @@ async def test_a_stopped_run_keeps_the_best_found(client: httpx.AsyncClient) -> 
     assert answer.status_code == 200
     body = await ended(client, key)
     assert body["status"] in ("stopped", "done")
-    assert len(body["scenarios"][0]["placements"]) == 6
+    if body["started_at"] is not None:
+        assert len(body["scenarios"][0]["placements"]) == 6
     assert (await client.delete(f"/what-if/{key}")).json()["status"] == body["status"]
+
+
+async def test_a_report_outlives_the_clinic_that_it_is_about(client: httpx.AsyncClient) -> None:
+    await load(client, small_clinic(bookings=[booking(0, MONDAY, "09:00")]))
+    key, _ = await solved(client, run_of([{"id": "r"}]))
+    before = (await client.get(f"/what-if/{key}/report")).text
+    other = {"clinic": {"name": "Another", "timezone": "Europe/Berlin"}}
+    answer = await client.post("/clinic/import?replace=true", json=other)
+    assert answer.status_code == 200
+    after = await client.get(f"/what-if/{key}/report")
+    assert after.status_code == 200
+    assert after.text == before
+
+
+async def test_a_report_of_a_run_that_kept_no_clinic(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await load(client, small_clinic())
+    key, _ = await solved(client, run_of([{"id": "r"}]))
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE what_if_runs SET clinic = NULL"))
+    other = {"clinic": {"name": "Another", "timezone": "Europe/Berlin"}}
+    await client.post("/clinic/import?replace=true", json=other)
+    page = await client.get(f"/what-if/{key}/report")
+    assert page.status_code == 200
+    assert "no longer there" in page.text
 
 
 @pytest.mark.parametrize(
