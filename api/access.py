@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from api import media_types
 from api.callers import ANYONE, Caller
 from api.context import ContextDependency
 from api.errors import ForbiddenError, RateLimitedError
 from api.limits import Group
+from api.origins import READS
 from data.keys import Role
 
 BEARER = HTTPBearer(
@@ -38,7 +40,8 @@ class Access:
     seconds
         How long a call may take, where that differs from all others; infinite for a stream.
     max_body
-        The most bytes of a body that the route itself reads, where that differs.
+        The most bytes of a document, JSON or YAML, that the route itself reads. Other routes
+        take JSON, as much as all others.
     """
 
     role: Role | Literal["anyone"]
@@ -72,6 +75,8 @@ class Access:
                         f"At most {standing.limit} requests of this kind in "
                         f"{standing.window_seconds} seconds; wait {standing.reset_seconds}."
                     )
+        if request.method not in READS:
+            media_types.require(request, takes_yaml=self.max_body is not None)
         self._grant(request)
 
     def _grant(self, request: Request) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 
 from fastapi import FastAPI
@@ -32,11 +33,13 @@ from api import (
 from api.callers import Callers
 from api.catalogue import build_routers
 from api.context import Context
+from api.door import Door
 from api.envelope import Envelope
 from api.hub import telling
 from api.jobs import working
 from api.limits import Limits
 from api.oidc import Issuer
+from api.origins import OriginGuard
 from api.runner import running
 from api.settings import Settings, read_settings
 from data.desk import Desk
@@ -44,9 +47,16 @@ from data.engine import create_engine
 from data.postgres_launcher import end_with_parent
 from data.snapshot import Snapshots
 
+OPEN_WHILE = "_SLOTWRIGHT_OPEN_WHILE"
+"""The variable that names the file by which the processes of one service share their door."""
 
-def create_app(settings: Settings) -> FastAPI:
-    """Return the service; its database, named by the settings, has the newest schema."""
+
+def create_app(settings: Settings, door: Door | None = None) -> FastAPI:
+    """Return the service; its database, named by the settings, has the newest schema.
+
+    Without a `door` every caller needs a key.
+    """
+    door = door or Door()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -54,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
             raise RuntimeError("DATABASE_URL is not set; start the service with slotwright serve")
         engine = create_engine(settings.database_url)
         limits = Limits(settings.redis_url) if settings.rate_limits == "on" else None
+        callers = Callers(engine, _issuer(settings), door)
         async with telling(settings, engine) as audience:
             with told_to_stop() as stopping:
                 app.state.context = Context(
@@ -62,12 +73,13 @@ def create_app(settings: Settings) -> FastAPI:
                     Desk(engine, audience),
                     audience,
                     Snapshots(engine),
-                    Callers(engine, _issuer(settings)),
+                    callers,
                     limits,
                     stopping,
                 )
                 async with (
                     metrics.watching(engine),
+                    callers.watching(),
                     running(settings),
                     working(settings, engine, audience),
                 ):
@@ -84,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
+    app.add_middleware(OriginGuard, door=door)
     app.add_middleware(Envelope)
     for router in (
         slots.router,
@@ -141,7 +154,9 @@ def service() -> FastAPI:
         end_with_parent(os.getppid(), signal.SIGTERM)  # a killed service leaves no worker behind
     settings = read_settings()
     logs.configure(settings.log_level)
-    app = create_app(settings)
+    shared = os.environ.get(OPEN_WHILE)
+    door = None if shared is None else Door(is_open=True, file=Path(shared))
+    app = create_app(settings, door)
     if multiprocessing.parent_process() is None:
         app = with_console(app)
     spare_the_collector()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.door import Door
 from api.errors import UnauthenticatedError
 from api.oidc import Issuer
 from data import keys
@@ -40,14 +43,12 @@ ANYONE = Caller(ANONYMOUS, ANONYMOUS, "admin")
 
 
 class Callers:
-    """Knows callers by what they send.
+    """Knows callers by what they send; while the door is open, everyone is one and the same."""
 
-    Without an issuer, and until the first key is made, the service is open.
-    """
-
-    def __init__(self, engine: AsyncEngine, issuer: Issuer | None) -> None:
+    def __init__(self, engine: AsyncEngine, issuer: Issuer | None, door: Door) -> None:
         self._engine = engine
         self._issuer = issuer
+        self._door = door
         self._keys: dict[bytes, KnownKey] = {}
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -66,7 +67,7 @@ class Callers:
             subject, role = await self._issuer.verify(token)
             return Caller(f"oidc:{subject}", f"oidc:{subject}", role)
         known = await self._keys_since(time.monotonic() - FRESH_SECONDS)
-        if self._issuer is None and not known:
+        if self._door.is_open:
             return ANYONE
         if token is None:
             raise UnauthenticatedError("Send a key, as in Authorization: Bearer KEY.")
@@ -79,8 +80,27 @@ class Callers:
         return Caller(f"key:{key.id}", key.name, key.role)
 
     def forget(self) -> None:
-        """Read the keys anew before relying on them again."""
+        """Read the keys anew before relying on them again: one has been made or revoked."""
+        self._door.close()
         self._read_at = float("-inf")
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Look for a first key while the door is open, whether anybody calls or not."""
+
+        async def watch() -> None:
+            while self._door.is_open:
+                with contextlib.suppress(Exception):  # the database is away: look again
+                    await self._keys_since(time.monotonic() - FRESH_SECONDS)
+                await asyncio.sleep(FRESH_SECONDS)
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
 
     async def _keys_since(self, moment: float) -> dict[bytes, KnownKey]:
         """Return the keys as they were at `moment` or later; many who ask share one reading."""
@@ -90,4 +110,6 @@ class Callers:
                     began = time.monotonic()
                     self._keys = await keys.by_hash(self._engine)
                     self._read_at = began
+                    if self._keys:
+                        self._door.close()
         return self._keys

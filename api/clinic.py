@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
+from api import media_types
 from api.access import LARGE_BODY, LONG_SECONDS, CallerDependency, allow
 from api.context import ContextDependency
 from api.errors import Problem
-from api.schemas import DOCUMENT_BODY, Conflict, ImportOut, is_yaml
+from api.schemas import DOCUMENT_BODY, Conflict, ImportOut
 from data.clinic_file import ClinicFile, Strict, json_schema
 from data.transfer import export_clinic, import_document
 
@@ -42,7 +43,7 @@ async def import_clinic(
     report = await import_document(
         context.engine,
         await request.body(),
-        is_yaml=is_yaml(request),
+        is_yaml=media_types.is_yaml(request),
         replace=query.replace,
         today=dt.datetime.now(dt.UTC).date(),
         actor=caller.name,

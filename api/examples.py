@@ -221,6 +221,7 @@ PROBLEMS: dict[int, dict[str, Any]] = {
     401: _problem(401, "Unauthorized", "UNAUTHENTICATED", "Send an API key."),
     403: _problem(403, "Forbidden", "FORBIDDEN", "This takes the role manager."),
     404: _problem(404, "Not Found", "NOT_FOUND", f"There is no booking {BOOKING}."),
+    408: _problem(408, "Request Timeout", "REQUEST_TIMEOUT", "The body did not come in time."),
     409: _problem(
         409,
         "Conflict",
@@ -229,6 +230,18 @@ PROBLEMS: dict[int, dict[str, Any]] = {
         reasons=["PROVIDER_BUSY"],
     ),
     413: _problem(413, "Content Too Large", "BODY_TOO_LARGE", "The body has too many bytes."),
+    415: _problem(
+        415,
+        "Unsupported Media Type",
+        "UNSUPPORTED_MEDIA_TYPE",
+        "Send the body as application/json: set the header Content-Type.",
+    ),
+    421: _problem(
+        421,
+        "Misdirected Request",
+        "MISDIRECTED_REQUEST",
+        "As long as no key has been made, the service answers to localhost only.",
+    ),
     422: _problem(
         422,
         "Unprocessable Content",

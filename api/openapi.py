@@ -49,10 +49,13 @@ TAGS = {
 
 ANSWERS = {
     401: "Nobody known: the key is missing, unknown or revoked",
-    403: "The caller's role does not allow it",
+    403: "The caller's role does not allow it, or a page of another site had a browser send it",
     404: "There is no such row",
     409: "The book or the row does not allow it as it stands; `code` and `reasons` tell why",
+    408: "The body did not come",
     413: "The body is too large",
+    415: "The body is of another kind than the route reads; set `Content-Type`",
+    421: "The service is open, and asked for by a name that is not this machine's",
     422: "The request is malformed; `errors` names each field",
     429: "Too many requests; repeat after `Retry-After` seconds",
     500: "A fault of the service; it has been logged",
@@ -153,6 +156,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if name in FILE_ANSWERS:
         responses["200"]["content"]["application/json"]["schema"] = _reference(FILE_ANSWERS[name])
     possible = {int(status) for status in responses if int(status) in ANSWERS}
+    possible.add(421)
     if path != "/healthz":
         possible |= {500, 503}
     if operation["tags"] == ["health"]:
@@ -162,7 +166,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if "parameters" in operation:
         possible.add(422)
     if "requestBody" in operation:
-        possible |= {413, 422}
+        possible |= {408, 413, 415, 422}
     for status in sorted(possible):
         responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
 

@@ -19,8 +19,6 @@ from solver.objective import POINTS, round_half_up
 from solver.timeline import format_time, instant
 
 if TYPE_CHECKING:  # the commands that only want a schema do without the solver
-    from starlette.requests import Request
-
     from data.deciding import Place
     from solver.slots import Slot, SlotPage
 
@@ -36,12 +34,7 @@ DOCUMENT_BODY = {
         },
     }
 }
-"""What OpenAPI says of a body that is a clinic file or a run file; :func:`is_yaml` tells which."""
-
-
-def is_yaml(request: Request) -> bool:
-    """Whether the request says that its body is YAML; otherwise it is JSON."""
-    return "yaml" in request.headers.get("content-type", "")
+"""What OpenAPI says of a body that is a clinic file or a run file."""
 
 
 class SlotQuery(Strict):

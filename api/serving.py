@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from uvicorn.supervisors import Multiprocess
 
 from api import logs
-from api.app import create_app, spare_the_collector, with_console
+from api.app import OPEN_WHILE, create_app, spare_the_collector, with_console
 from api.commands import UsageError
 from api.database import EMBEDDED, open_database, with_engine
+from api.door import Door
 from api.metrics import SHARED_DIRECTORY
 from api.ports import DEALS_OUT, own_socket
 from api.protocol import ImpatientProtocol
@@ -32,6 +33,7 @@ from data import keys
 from data.embedded import EmbeddedPostgres
 from data.engine import migrate
 
+DEMO_HOST = "127.0.0.1"
 DEMO_ROWS = 10
 
 
@@ -43,9 +45,9 @@ def serve(host: str, port: int, data_dir: Path | None, workers: int) -> int:
     logs.configure(settings.log_level)
     with open_database(settings, data_dir) as url:
         asyncio.run(with_engine(url, migrate))
-        _refuse_strangers(host, settings, url)
+        is_open = _is_open(host, settings, url)
         os.environ["DATABASE_URL"] = url  # the workers read it, too
-        with _shared_figures(workers):
+        with _shared_door(is_open=is_open), _shared_figures(workers):
             _run("api.app:service", host, port, workers, factory=True, **_uvicorn_options(settings))
     return 0
 
@@ -63,21 +65,22 @@ def _run(app: str, host: str, port: int, workers: int, **options: Any) -> None:
         Multiprocess(config, sockets=[own]).run()
 
 
-def _refuse_strangers(host: str, settings: Settings, url: str) -> None:
-    """Refuse to be reached from elsewhere while everyone could do everything.
+def _is_open(host: str, settings: Settings, url: str) -> bool:
+    """Whether everyone who reaches the service may do everything, for want of a first key.
 
     Raises
     ------
     UsageError
-        When `host` is not this machine's alone and there is no way to know a caller.
+        When that would be so, and others than this machine's users could reach it.
     """
-    if _is_loopback(host) or settings.oidc_issuer is not None:
-        return
-    if not asyncio.run(with_engine(url, keys.every)):
+    if settings.oidc_issuer is not None or asyncio.run(with_engine(url, keys.every)):
+        return False
+    if not _is_loopback(host):
         raise UsageError(
             f"--host {host}: the service would be open to everyone who reaches this machine; "
             "make a key first, with slotwright keys create --role admin"
         )
+    return True
 
 
 def _is_loopback(host: str) -> bool:
@@ -88,16 +91,37 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextmanager
+def _shared_door(*, is_open: bool) -> Iterator[None]:
+    """Let the processes of the service be open, until one of them sees a key."""
+    os.environ.pop(OPEN_WHILE, None)
+    if not is_open:
+        yield
+        return
+    with _shared_directory("door") as directory:
+        file = directory / "open"
+        file.touch()
+        os.environ[OPEN_WHILE] = str(file)
+        yield
+
+
+@contextmanager
 def _shared_figures(workers: int) -> Iterator[None]:
     """Let several processes put their figures together, in a directory of their own."""
     if workers == 1:
         yield
         return
+    with _shared_directory("figures") as directory:
+        os.environ[SHARED_DIRECTORY] = str(directory)
+        yield
+
+
+@contextmanager
+def _shared_directory(what: str) -> Iterator[Path]:
+    """Yield a directory for the processes of this service alone; it goes when they end."""
     memory = Path("/dev/shm")  # noqa: S108 - a page that a full disk has no room for kills a writer
     home = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="slotwright-figures-", dir=home) as directory:
-        os.environ[SHARED_DIRECTORY] = directory
-        yield
+    with tempfile.TemporaryDirectory(prefix=f"slotwright-{what}-", dir=home) as directory:
+        yield Path(directory)
 
 
 def demo(port: int, data_dir: Path | None) -> int:
@@ -109,9 +133,10 @@ def demo(port: int, data_dir: Path | None) -> int:
     with EmbeddedPostgres(directory / EMBEDDED) as server:
         asyncio.run(with_engine(server.url, _seed_demo))
         settings = settings.model_copy(update={"database_url": server.url, "data_dir": directory})
+        door = Door(is_open=_is_open(DEMO_HOST, settings, server.url))
         config = uvicorn.Config(
-            with_console(create_app(settings)),
-            host="127.0.0.1",
+            with_console(create_app(settings, door)),
+            host=DEMO_HOST,
             port=port,
             **_uvicorn_options(settings),
         )

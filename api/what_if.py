@@ -17,10 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api import media_types
 from api.access import LARGE_BODY, LONG_SECONDS, allow
 from api.context import ContextDependency
 from api.errors import PROBLEMS, Problem
-from api.schemas import DOCUMENT_BODY, BookingOut, booking_body, is_yaml
+from api.schemas import DOCUMENT_BODY, BookingOut, booking_body
 from api.writes import WriterDependency
 from data import audit, plans, runs
 from data.clinic_file import Id, Name, Strict
@@ -96,7 +97,9 @@ async def create(
 ) -> Response:
     """Check the run against the clinic and queue it; the schema is at ``/what-if/schema``."""
     body = await request.body()
-    document = await asyncio.to_thread(parse_run_document, body, is_yaml=is_yaml(request))
+    document = await asyncio.to_thread(
+        parse_run_document, body, is_yaml=media_types.is_yaml(request)
+    )
     clinic, now = await _clinic(context, document)
     horizon = context.settings.horizon_days
     run = await asyncio.to_thread(parse_run, document, clinic, now, horizon)

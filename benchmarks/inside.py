@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from api import logs
 from api.app import create_app
+from api.door import Door
 from api.settings import Settings
 
 HERE = ("127.0.0.1", 1)
@@ -19,7 +20,7 @@ HERE = ("127.0.0.1", 1)
 async def application(url: str) -> AsyncIterator[FastAPI]:
     """Yield the service on a database; there is no limit of rates."""
     logs.configure("WARNING")
-    app = create_app(Settings(DATABASE_URL=url, rate_limits="off"))
+    app = create_app(Settings(DATABASE_URL=url, rate_limits="off"), Door(is_open=True))
     async with app.router.lifespan_context(app):
         yield app
 
@@ -43,7 +44,7 @@ async def get(app: FastAPI, path: str) -> bytes:
         "raw_path": target.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": [(b"host", b"bench")],
+        "headers": [(b"host", b"127.0.0.1")],
         "client": HERE,
         "server": HERE,
     }

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.app import create_app
+from api.door import Door
 from api.settings import Settings
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine, migrate
@@ -96,8 +97,8 @@ async def engine(migrated_engine: AsyncEngine) -> AsyncEngine:
 
 @contextlib.asynccontextmanager
 async def served(database_url: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """The whole service in this process."""
-    app = create_app(Settings(DATABASE_URL=database_url, **settings))
+    """The whole service in this process, open until a key is made."""
+    app = create_app(Settings(DATABASE_URL=database_url, **settings), Door(is_open=True))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

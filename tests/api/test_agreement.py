@@ -20,7 +20,10 @@ from tests.strategies import clinics
 
 async def load(client: httpx.AsyncClient, clinic: Clinic) -> None:
     answer = await client.post(
-        "/clinic/import", params={"replace": True}, content=orjson.dumps(as_document(clinic))
+        "/clinic/import",
+        params={"replace": True},
+        content=orjson.dumps(as_document(clinic)),
+        headers={"Content-Type": "application/json"},
     )
     assert answer.status_code == 200, answer.text
 

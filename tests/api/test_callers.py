@@ -1,7 +1,9 @@
 """Keys and roles: who gets in, who may do what, and under which name it is written down."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +15,8 @@ from starlette.routing import BaseRoute
 
 from api.access import Access
 from api.app import create_app
+from api.callers import FRESH_SECONDS
+from api.door import Door
 from api.settings import Settings
 from data import keys
 from data.keys import ROLES
@@ -183,6 +187,54 @@ async def test_it_never_opens_again(client: httpx.AsyncClient) -> None:
     [row] = (await client.get("/keys", headers=bearer(admin))).json()
     await client.delete(f"/keys/{row['id']}", headers=bearer(admin))
     assert (await client.get("/bookings")).status_code == 401
+
+
+async def test_an_emptied_table_of_keys_does_not_open_it(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await make(client, "admin")
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM api_keys"))
+    deadline = time.monotonic() + 2 * FRESH_SECONDS
+    while time.monotonic() < deadline:
+        assert (await client.get("/bookings")).status_code == 401
+
+
+async def test_a_key_that_came_and_went_unasked_closes_it(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    app = client._transport.app  # type: ignore[attr-defined]
+    await run(engine, lambda c: keys.create(c, "viewer", None, "elsewhere"))
+    door = app.state.context.callers._door
+    while door.is_open:  # it looks by itself
+        await asyncio.sleep(0.01)
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM api_keys"))
+    assert (await client.get("/bookings")).status_code == 401
+
+
+async def test_without_a_door_there_is_no_way_in(engine: AsyncEngine, database_url: str) -> None:
+    app = create_app(Settings(DATABASE_URL=database_url))
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        assert (await client.get("/bookings")).status_code == 401
+        assert (await client.get("/healthz")).status_code == 200
+
+
+def test_processes_that_share_a_door_close_it_together(tmp_path: Path) -> None:
+    file = tmp_path / "open"
+    file.touch()
+    one, other = Door(is_open=True, file=file), Door(is_open=True, file=file)
+    assert (one.is_open, other.is_open) == (True, True)
+    one.close()
+    file_again = Door(is_open=True, file=file)  # a process that is started anew
+    assert (one.is_open, other.is_open, file_again.is_open) == (False, False, False)
+    file.touch()
+    assert (one.is_open, other.is_open) == (False, False)
+    one.close()
 
 
 async def test_a_key_made_elsewhere_works_at_once_and_a_revoked_one_not_for_long(

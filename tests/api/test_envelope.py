@@ -36,7 +36,8 @@ async def test_a_line_for_every_request_and_no_patient_in_it(client: httpx.Async
         body = order(MONDAY, "09:00", patient_ref=SECRET, notes=SECRET)
         booked = (await client.post("/bookings", json=body)).json()
         await client.post("/bookings", json=body)
-        await client.post("/bookings", content=f'{{"{SECRET}": ')
+        typed = {"Content-Type": "application/json"}
+        await client.post("/bookings", content=f'{{"{SECRET}": ', headers=typed)
         await client.get("/bookings", params={"patient_ref": SECRET})
         await client.get(f"/bookings/{booked['id']}/history", params={"x": SECRET})
         await client.get(f"/{SECRET}")

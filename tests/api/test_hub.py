@@ -16,6 +16,7 @@ from structlog.typing import EventDict
 
 from api import hub as hub_module
 from api.app import create_app
+from api.door import Door
 from api.hub import QUEUE_SIZE, Direct, Hub
 from api.settings import Settings
 from data.events import Event
@@ -42,7 +43,9 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
 @contextlib.asynccontextmanager
 async def served(url: str, hub_url: str, delivery: str) -> AsyncIterator[httpx.AsyncClient]:
     """The service, with a hub."""
-    app = create_app(Settings(DATABASE_URL=url, hub_url=hub_url, hub_delivery=delivery))
+    app = create_app(
+        Settings(DATABASE_URL=url, hub_url=hub_url, hub_delivery=delivery), Door(is_open=True)
+    )
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

@@ -274,7 +274,8 @@ async def test_what_there_is_not(client: httpx.AsyncClient) -> None:
     key, _ = await solved(client, run_of([{"id": "r"}]))
     answer = await client.post(f"/what-if/{key}/apply", json={"scenario": "nobody's"})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "scenario")
-    assert (await client.post("/what-if", content=b"{")).status_code == 422
+    typed = {"Content-Type": "application/json"}
+    assert (await client.post("/what-if", content=b"{", headers=typed)).status_code == 422
 
 
 async def test_a_run_that_can_never_be_booked_is_refused(client: httpx.AsyncClient) -> None:
