@@ -27,7 +27,8 @@ from solver.timeline import Day
 SIZES = ((5, 8), (16, 30), (50, 100), (160, 300), (500, 1000))
 LIMIT = 50
 CHANGE = """
-    UPDATE bookings SET patient_ref = 'patient ' || gen_random_uuid()
+    UPDATE bookings SET (patient_ref, patient_key) =
+        (SELECT name, name FROM (SELECT 'patient ' || gen_random_uuid() AS name) AS another)
     WHERE id = (SELECT max(id::text)::uuid FROM bookings WHERE status <> 'cancelled')
 """
 BEND = 0.5

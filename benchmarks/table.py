@@ -63,9 +63,10 @@ OVERDUE = """
 
 FILL = """
     INSERT INTO bookings (id, provider_id, provider_no, room_id, room_no, appointment_type_id,
-                          date, start_minute, end_minute, patient_ref, status, is_overbooked, score)
+                          date, start_minute, end_minute, patient_ref, patient_key,
+                          status, is_overbooked, score)
     SELECT gen_random_uuid(), provider.id, provider.no, room.id, room.no, $1,
-           date, start, start + $2, 'patient ' || (provider.rank * 7919 + day * 104729) % 100003,
+           date, start, start + $2, patient.name, patient.name,
            CASE WHEN date >= $3 THEN 'booked' WHEN (day + start) % 19 = 0 THEN 'cancelled'
                 WHEN (day + start) % 17 = 0 THEN 'no_show' ELSE 'completed' END,
            false, 8000
@@ -74,7 +75,8 @@ FILL = """
          unnest($7::int[]) AS start,
          (SELECT id, no, row_number() OVER (ORDER BY id) AS rank FROM providers) AS provider
          JOIN (SELECT id, no, row_number() OVER (ORDER BY id) AS rank FROM rooms) AS room
-         USING (rank)
+         USING (rank),
+         LATERAL (SELECT 'patient ' || (rank * 7919 + day * 104729) % 100003 AS name) AS patient
     ORDER BY day, start
 """
 

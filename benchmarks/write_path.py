@@ -29,6 +29,7 @@ from data.snapshot import BOOKINGS, PROVIDERS, ROOMS
 from data.transfer import import_file
 from solver.clinic import Clinic
 from solver.objective import DEFAULT_WEIGHTS
+from solver.patients import patient_key
 
 PAIRS = 40
 """Providers, each with a room of its own: these bookings do not compete."""
@@ -80,6 +81,7 @@ async def run(url: str, *, rounds: int, count: int) -> dict[str, list[float]]:
                 start_minute=place.start,
                 end_minute=place.start + MINUTES,
                 patient_ref=patient,
+                patient_key=patient_key(patient),
                 status="booked",
                 is_overbooked=False,
                 score=0,

@@ -34,7 +34,7 @@ ANONYMOUS = "anonymous"
 OPERATOR = "command line"
 """The actor of a command, which needs the database's own password and no key."""
 
-_LEFT_OUT = {"provider_no", "room_no", "provider_span", "room_span", "no"}
+_LEFT_OUT = {"provider_no", "room_no", "provider_span", "room_span", "patient_key", "no"}
 
 
 async def record(

@@ -70,6 +70,7 @@ from data.snapshot import (
 )
 from data.transaction import ChangedMeanwhileError, lock_days
 from solver.clinic import Clinic
+from solver.patients import patient_key
 from solver.slots import Slot
 
 type Found = tuple[Row[Any], str, int]
@@ -203,6 +204,7 @@ async def insert_won(connection: AsyncConnection, won: Sequence[Won]) -> list[Fo
             "id": str(uuid4()),
             "appointment_type_id": each.seen.kind.id,
             "patient_ref": each.details.patient_ref,
+            "patient_key": patient_key(each.details.patient_ref),
             "notes": each.details.notes,
             "status": "booked" if each.hold_minutes is None else "held",
             "hold_minutes": each.hold_minutes,
@@ -237,6 +239,7 @@ _ASKED = (
         column("is_overbooked", Boolean),
         column("points", SmallInteger),
         column("patient_ref", Text),
+        column("patient_key", Text),
         column("notes", Text),
         column("status", Text),
         column("hold_minutes", Integer),
@@ -260,6 +263,7 @@ _INSERT = audit.with_entries(
             "is_overbooked",
             "score",
             "patient_ref",
+            "patient_key",
             "notes",
             "status",
             "expires_at",
@@ -277,6 +281,7 @@ _INSERT = audit.with_entries(
             _ASKED.c.is_overbooked,
             _ASKED.c.points,
             _ASKED.c.patient_ref,
+            _ASKED.c.patient_key,
             _ASKED.c.notes,
             _ASKED.c.status,
             func.statement_timestamp() + func.make_interval(0, 0, 0, 0, 0, _ASKED.c.hold_minutes),
@@ -329,6 +334,7 @@ _CONFIRM = audit.with_entry(
         status="booked",
         expires_at=None,
         patient_ref=bindparam("patient_ref"),
+        patient_key=bindparam("patient_key"),
         notes=bindparam("notes"),
     ),
     BOOKINGS,
@@ -576,13 +582,16 @@ async def confirm(
     _require_state(before, ("held",), "confirmed", None)
     if not details.allow_patient_overlap:
         span = (before.start_minute, before.start_minute + before.duration_minutes)
-        refuse_patient_overlap(clinic, patient_ref, before.date, span, aside=booking_id)
+        refuse_patient_overlap(
+            clinic, patient_key(patient_ref), before.date, span, aside=booking_id
+        )
     after = await audit.written(
         connection,
         _CONFIRM,
         {
             "booking_id": before.id,
             "patient_ref": patient_ref,
+            "patient_key": patient_key(patient_ref),
             "notes": details.notes or before.notes,
         },
         actor=policy.actor,

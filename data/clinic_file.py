@@ -50,6 +50,7 @@ from solver.clinic import (
     Room,
     Status,
 )
+from solver.patients import patient_key
 from solver.timeline import format_time, parse_time
 
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
@@ -140,6 +141,12 @@ def _storable(value: str) -> str:
     return value
 
 
+def _names_one(patient_ref: str) -> str:
+    if not patient_key(patient_ref):
+        raise PydanticCustomError("blank", "must not be blank; leave it out, or write who it is")
+    return patient_ref
+
+
 def _moment(value: object) -> dt.datetime:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
@@ -184,7 +191,9 @@ Id = Annotated[str, BeforeValidator(_id), WithJsonSchema({"type": "string", "for
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
 Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_storable)]
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_storable)]
-PatientRef = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
+PatientRef = Annotated[
+    str, Field(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_names_one)
+]
 
 
 def _distinct(tags: list[str]) -> list[str]:

@@ -26,6 +26,7 @@ from solver.clinic import (
 )
 from solver.masks import ROOM_BUSY
 from solver.objective import Weights
+from solver.patients import patient_key
 from solver.slots import Slot, Verdict, judge, judge_each
 from solver.timeline import DateOutOfRangeError, check_date, provider_busy_span, room_busy_span
 
@@ -69,6 +70,11 @@ class Wish:
     allow_patient_overlap: bool
     aside: frozenset[str] = frozenset()
     room_before: str | None = None
+
+    @property
+    def patient_key(self) -> str | None:
+        """What the patient is compared by."""
+        return patient_key(self.patient_ref)
 
     async def look(
         self,
@@ -166,7 +172,7 @@ class Wish:
                 reasons=[WOULD_BE_OVERBOOKED],
             )
         if not self.allow_patient_overlap:
-            refuse_patient_overlap(clinic, self.patient_ref, slot.date, (slot.start, slot.end))
+            refuse_patient_overlap(clinic, self.patient_key, slot.date, (slot.start, slot.end))
         kind = clinic.type_by_id[place.appointment_type_id]
         return Seen(clinic, kind, slot.provider, slot, self.patient_ref)
 
@@ -181,7 +187,7 @@ class Wish:
                 place.provider_id,
                 *rooms,
                 *([place.appointment_type_id] if is_capped else ()),
-                *(() if self.patient_ref is None else [_patient(self.patient_ref)]),
+                *(() if self.patient_ref is None else [_patient(self.patient_key)]),
             ]
         )
 
@@ -199,7 +205,8 @@ class Seen:
     def keys(self) -> set[DayKey]:
         """Return the days to lock: those whose bookings the rules count or compare."""
         slot = self.slot
-        return _keys(self.kind, self.provider, slot.room, (slot.date, slot.start), self.patient_ref)
+        patient = patient_key(self.patient_ref)
+        return _keys(self.kind, self.provider, slot.room, (slot.date, slot.start), patient)
 
     def as_booking(self, key: str) -> Booking:
         """Return the booking that taking the slot makes."""
@@ -221,14 +228,14 @@ def _keys(
     provider: Provider,
     room: Room,
     time: tuple[dt.date, int],
-    patient_ref: str | None,
+    patient: str | None,
 ) -> set[DayKey]:
     day, start = time
     keys: set[DayKey] = set()
     if kind.daily_cap is not None:
         keys.add(("appointment_type", kind.id, day))
-    if patient_ref is not None:
-        keys.add(("patient", patient_ref, day))
+    if patient is not None:
+        keys.add(("patient", patient, day))
     span = provider_busy_span(provider, kind, start)
     keys |= {("provider", provider.id, each) for each in _days(day, span)}
     span = room_busy_span(room, kind, start)
@@ -243,22 +250,24 @@ def _days(day: dt.date, span: Span) -> Iterable[dt.date]:
 
 def refuse_patient_overlap(
     clinic: Clinic,
-    patient_ref: str | None,
+    patient: str | None,
     day: dt.date,
     span: Span,
     aside: str | None = None,
 ) -> None:
     """Refuse a time at which the patient has another live booking, as far as `clinic` tells.
 
+    `patient` is what patients are compared by.
+
     Raises
     ------
     PatientConflictError
         Naming the other booking.
     """
-    if patient_ref is None:
+    if patient is None:
         return
     for other in clinic.bookings:
-        if other.patient_ref != patient_ref or other.date != day or not other.is_live:
+        if other.date != day or not other.is_live or other.patient_key != patient:
             continue
         end = other.start + clinic.type_by_id[other.appointment_type_id].duration_minutes
         if other.id != aside and other.start < span[1] and span[0] < end:
@@ -278,7 +287,7 @@ async def load_around(
         provider_ids={wish.place.provider_id for wish in wishes},
         room_ids=None if None in rooms else {key for key in rooms if key is not None},
         capped_type_ids={wish.place.appointment_type_id for wish in wishes},
-        patient_refs={wish.patient_ref for wish in wishes if wish.patient_ref is not None},
+        patient_keys={key for wish in wishes if (key := wish.patient_key) is not None},
     )
     (day,) = {wish.place.date for wish in wishes}
     return await load_clinic(connection, day, day, part)
@@ -356,7 +365,7 @@ def foresee_keys(clinic: Clinic, wishes: Sequence[Wish]) -> set[DayKey]:
             kind, provider, room = wish.rows(clinic)
             assert room is not None
             place = wish.place
-            keys |= _keys(kind, provider, room, (place.date, place.start), wish.patient_ref)
+            keys |= _keys(kind, provider, room, (place.date, place.start), wish.patient_key)
     return keys
 
 
@@ -387,7 +396,7 @@ class Ledger:
             *providers,
             *rooms,
             *{wish.place.appointment_type_id for wish in wishes},
-            *{_patient(wish.patient_ref) for wish in wishes},
+            *{_patient(wish.patient_key) for wish in wishes},
         )
         found = {
             booking.id: booking
@@ -421,9 +430,9 @@ def _owners(booking: Booking) -> set[str]:
         booking.provider_id,
         booking.room_id,
         booking.appointment_type_id,
-        _patient(booking.patient_ref),
+        _patient(booking.patient_key),
     }
 
 
-def _patient(patient_ref: str | None) -> str:
-    return f"patient {patient_ref}"
+def _patient(key: str | None) -> str:
+    return f"patient {key}"

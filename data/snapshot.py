@@ -84,8 +84,8 @@ class Part:
     room_ids: Collection[str] | None = None
     capped_type_ids: Collection[str] = ()
     """Types whose bookings are wanted wherever they are if a cap counts them."""
-    patient_refs: Collection[str] = ()
-    """Patients whose bookings are wanted wherever they are."""
+    patient_keys: Collection[str] = ()
+    """Patients, by what they are compared by, whose bookings are wanted wherever they are."""
     bookings: bool = True
     """False leaves all bookings out."""
 
@@ -165,8 +165,8 @@ async def load_clinic(
         values["room_ids"] = list(part.room_ids)
     if part.capped_type_ids:
         values["capped_type_ids"] = list(part.capped_type_ids)
-    if part.patient_refs:
-        values["patient_refs"] = list(part.patient_refs)
+    if part.patient_keys:
+        values["patient_keys"] = list(part.patient_keys)
     statement = _statement(frozenset(values), part.bookings)
     return _clinic((await connection.execute(statement, values)).one())
 
@@ -245,9 +245,9 @@ def _statement(given: frozenset[str], with_bookings: bool) -> Select[*tuple[Any,
             is_of("capped_type_ids", TYPES.c.id), TYPES.c.daily_cap.is_not(None)
         )
         wanted = or_(wanted, bookings.appointment_type_id.in_(capped))
-    if "patient_refs" in given:
-        patients = bindparam("patient_refs", type_=ARRAY(Text))
-        wanted = or_(wanted, bookings.patient_ref == any_(patients))
+    if "patient_keys" in given:
+        patients = bindparam("patient_keys", type_=ARRAY(Text))
+        wanted = or_(wanted, bookings.patient_key == any_(patients))
     return select(
         select(CLINIC.c.version).scalar_subquery().label("version"),
         _arrays(CLINIC, _SETTINGS).label("settings"),

@@ -56,6 +56,7 @@ from data.snapshot import (
 )
 from data.transaction import hold_clinic, run
 from solver.checker import Checker, Violation
+from solver.patients import patient_key
 from solver.timeline import format_time
 
 HOLD_MINUTES = 5
@@ -346,6 +347,7 @@ async def _write_bookings(connection: AsyncConnection, rows: Sequence[BookingRow
             fields["end_minute"] = min(end, former_end)
         fields["provider_no"] = providers[row.provider_id]
         fields["room_no"] = rooms[row.room_id]
+        fields["patient_key"] = patient_key(row.patient_ref)
         fields["expires_at"] = None
         if row.status == "held":
             fields["expires_at"] = row.expires_at or now + dt.timedelta(minutes=HOLD_MINUTES)

@@ -46,6 +46,9 @@ def _span(number: str) -> str:
 class Booking(Base):
     """One appointment placed.
 
+    `patient_key` is what patients are compared by, :func:`solver.patients.patient_key` of
+    `patient_ref`; whoever writes one writes both.
+
     `end_minute` is the end that the exclusion constraints guard: never later than the type's
     duration says, earlier only while a type that grew longer would make old bookings overlap.
     """
@@ -68,6 +71,10 @@ class Booking(Base):
         CheckConstraint("start_minute BETWEEN 0 AND 1439", name="start"),
         CheckConstraint("end_minute > start_minute AND end_minute <= 2880", name="end"),
         CheckConstraint("(status = 'held') = (expires_at IS NOT NULL)", name="hold_expires"),
+        CheckConstraint(
+            "(patient_ref IS NULL) = (patient_key IS NULL) AND patient_key <> ''",
+            name="patient_key",
+        ),
         Index(
             UNIQUE_PROVIDER_START,
             "provider_id",
@@ -95,7 +102,7 @@ class Booking(Base):
         ),
         Index("ix_bookings_date", "date"),
         Index("ix_bookings_date_booked", "date", postgresql_where=text("status = 'booked'")),
-        Index("ix_bookings_patient_ref_date", "patient_ref", "date"),
+        Index("ix_bookings_patient_key_date", "patient_key", "date"),
         Index("ix_bookings_appointment_type_id_date", "appointment_type_id", "date"),
     )
 
@@ -109,6 +116,7 @@ class Booking(Base):
     start_minute: Mapped[int] = mapped_column(SmallInteger)
     end_minute: Mapped[int] = mapped_column(SmallInteger)
     patient_ref: Mapped[str | None] = mapped_column(Text)
+    patient_key: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text)
     is_overbooked: Mapped[bool]
     notes: Mapped[str | None] = mapped_column(Text)

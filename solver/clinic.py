@@ -14,6 +14,8 @@ from functools import cached_property
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from solver.patients import patient_key
+
 DAY_MINUTES = 1440
 GRID_MINUTES = (5, 10, 15, 20, 30, 60)
 MAX_BUFFER_MINUTES = 720
@@ -288,6 +290,11 @@ class Booking:
     def is_live(self) -> bool:
         """Every status but cancelled; expired holds are left out before a clinic is built."""
         return self.status != "cancelled"
+
+    @property
+    def patient_key(self) -> str | None:
+        """What the patient is compared by."""
+        return patient_key(self.patient_ref)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Board:
                 self._occupy_room(s.room, s.room_busy)
             if 0 <= s.day < shape[1]:
                 self._of_kind[s.kind, s.day] += 1
-                self._remember(s.booking.patient_ref, s.kind, s.day, s.booking.start)
+                self._remember(s.booking.patient_key, s.kind, s.day, s.booking.start)
                 if s.provider >= 0:
                     counts = self._overbooked if s.booking.is_overbooked else self._regular
                     counts[s.provider, s.day] += 1

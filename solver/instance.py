@@ -269,7 +269,7 @@ class Instance:
                 days=tuple(range(len(self.dates))),
                 provider=-1,
                 preferred=None,
-                patient=own.booking.patient_ref,
+                patient=own.booking.patient_key,
                 own=own,
                 is_displaced=own.booking.id in self.problem.displaced,
             )
@@ -288,7 +288,7 @@ class Instance:
                 provider = self.provider_at.get(r.provider_id, -1)
                 days = days if provider >= 0 else ()
             kind = self.kind_at.get(r.appointment_type_id, -1)
-            key = (kind, r.priority, days, provider, r.preferred, r.patient_ref)
+            key = (kind, r.priority, days, provider, r.preferred, r.patient_key)
             alike[key].append(r.id)
             tasks[key] = Task(
                 kind=max(kind, 0),
@@ -297,7 +297,7 @@ class Instance:
                 days=days if kind >= 0 else (),
                 provider=provider,
                 preferred=r.preferred,
-                patient=r.patient_ref,
+                patient=r.patient_key,
             )
         return list(tasks.values())
 
@@ -356,10 +356,11 @@ class Instance:
         """Appointments of patients that stay whatever happens, in minutes of their day."""
         spans: dict[tuple[str | None, int], list[Span]] = defaultdict(list)
         for s in self.fixed:
-            if s.booking.patient_ref is not None:
+            patient = s.booking.patient_key
+            if patient is not None:
                 start = s.booking.start
                 end = start + self.kinds[s.kind].row.duration_minutes
-                spans[s.booking.patient_ref, s.day].append((start, end))
+                spans[patient, s.day].append((start, end))
         return spans
 
     def preference(self, task: int) -> Ints:

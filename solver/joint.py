@@ -391,9 +391,10 @@ class JointModel:
                 yield self._patient_number(put.task), (at, end)
         numbers = self.__dict__.get("_patients", {})
         for s in self._standing[len(instance.fixed) :]:
-            if s.booking.patient_ref in numbers:
+            patient = s.booking.patient_key
+            if patient in numbers:
                 end = s.at + instance.kinds[s.kind].row.duration_minutes
-                yield numbers[s.booking.patient_ref], (s.at, end)
+                yield numbers[patient], (s.at, end)
 
     def _keys(self, columns: Columns, at: Layout) -> Ints:
         """[n] a number for each type and start; a booking's own place has one to itself."""
@@ -462,7 +463,7 @@ class JointModel:
                 )
                 or (
                     patient is not None
-                    and patient == own.booking.patient_ref
+                    and patient == own.booking.patient_key
                     and meet(instance.appointment(put), (own.at, own.at + length))
                 )
             ):

@@ -82,8 +82,8 @@ class _Book:
         self.all.append(b)
         for owner in (b.provider_id, b.room_id, b.appointment_type_id):
             self._by_owner[owner, b.date].append(b)
-        if b.patient_ref is not None:
-            self._by_patient[b.patient_ref].append(b)
+        if (patient := b.patient_key) is not None:
+            self._by_patient[patient].append(b)
 
     def beside(self, owner: str, date: dt.date) -> list[Booking]:
         dates = (date + dt.timedelta(days=days) for days in (-1, 0, 1))
@@ -201,7 +201,7 @@ class _Reader:
 
     def _beside_the_patients_own(self, booking: Booking) -> None:
         mine = self._appointment(booking)
-        for other in self.book.of_patient(booking.patient_ref):
+        for other in self.book.of_patient(booking.patient_key):
             theirs = self._appointment(other)
             if mine[0] < theirs[1] and theirs[0] < mine[1]:
                 self._blame(booking.id, f"overlaps {other.id} of the same patient")

@@ -13,6 +13,7 @@ from typing import Literal
 
 from solver.clinic import DAY_MINUTES, Clinic, InvalidClinicError, Span
 from solver.objective import DEFAULT_WEIGHTS, Weights
+from solver.patients import patient_key
 
 MAX_PRIORITY = 9
 MAX_DAYS = 60
@@ -30,7 +31,7 @@ class Request:
     """A wish for one appointment on one of some days.
 
     `dates` and `provider_id` narrow where it may go (unset: any). The preferred window counts in
-    the score and hides nothing. Requests of one `patient_ref` never overlap each other or that
+    the score and hides nothing. Requests of one patient never overlap each other or that
     patient's bookings.
     """
 
@@ -51,6 +52,11 @@ class Request:
                 raise InvalidClinicError("preferred_start", "must be 00:00 to 23:59")
             if not start < end <= DAY_MINUTES:
                 raise InvalidClinicError("preferred_end", "must be later than preferred_start")
+
+    @property
+    def patient_key(self) -> str | None:
+        """What the patient is compared by."""
+        return patient_key(self.patient_ref)
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ class Explainer:
             rivals = sum(b.appointment_type_id == kind.id for b in on_days)
             return f"The daily cap of {cap} for {kind.name} on {when} went to {_requests(rivals)}."
         if any(m.total() for m in after) and request.patient_ref is not None:
-            rivals = sum(b.patient_ref == request.patient_ref for b in on_days)
+            rivals = sum(b.patient_key == request.patient_key for b in on_days)
             return (
                 f"What is left for {kind.name} on {when} overlaps {_requests(rivals)} "
                 f"of {request.patient_ref}."
@@ -248,8 +248,8 @@ class _Book:
         self._masks: dict[tuple[dt.date, str, str | None], Masks] = {}
         self._of_patient: dict[str, list[Booking]] = {}
         for b in bookings:
-            if b.patient_ref is not None:
-                self._of_patient.setdefault(b.patient_ref, []).append(b)
+            if (patient := b.patient_key) is not None:
+                self._of_patient.setdefault(patient, []).append(b)
 
     def masks(self, request: Request, dates: Iterable[dt.date]) -> list[Masks]:
         """Return the masks of each date for a request."""
@@ -289,7 +289,7 @@ class _Book:
         """[P, S] where the provider may take the request and some room is free."""
         free = masks.provider_free & masks.room_free.any(axis=0)[None, :]
         if not alone:
-            for start, end in self._appointments(request.patient_ref, masks.day.date):
+            for start, end in self._appointments(request.patient_key, masks.day.date):
                 meets = (masks.starts < end) & (masks.starts + masks.kind.duration_minutes > start)
                 free = free & ~meets[None, :]
         return free

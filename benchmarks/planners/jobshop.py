@@ -213,7 +213,7 @@ class _Shop:
             taken = [
                 (s.busy[0] - day * DAY_MINUTES, s.busy[1] - day * DAY_MINUTES)
                 for s in self._instance.fixed
-                if s.booking.patient_ref == patient and s.day == day
+                if s.booking.patient_key == patient and s.day == day
             ]
             self._patients[key] = self.model.add_machine(self._breaks(taken))
         return self._patients[key]

@@ -215,6 +215,8 @@ async def test_a_cancelled_place_is_free_again(client: httpx.AsyncClient) -> Non
         ({"start_time": 540}, 422, "VALIDATION_ERROR"),
         ({"patient_ref": "nul \x00"}, 422, "VALIDATION_ERROR"),
         ({"patient_ref": ""}, 422, "VALIDATION_ERROR"),
+        ({"patient_ref": " \n"}, 422, "VALIDATION_ERROR"),
+        ({"patient_ref": "\u200b"}, 422, "VALIDATION_ERROR"),
         ({"accept_overbooked": "yes"}, 422, "VALIDATION_ERROR"),
         ({"colour": "red"}, 422, "VALIDATION_ERROR"),
     ],

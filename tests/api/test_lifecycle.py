@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.api.test_bookings import load
-from tests.clinics import PROVIDER, ROOM, TYPE, coming_monday, order, small_clinic
+from tests.api.test_bookings import book_at_once, load, split
+from tests.clinics import PROVIDER, ROOM, TYPE, booking, coming_monday, order, small_clinic
 from tests.strategies import uid
 
 MONDAY = coming_monday()
@@ -104,6 +104,59 @@ async def test_how_long_a_hold_may_last(client: httpx.AsyncClient, minutes: Any)
     await load(client, small_clinic())
     status, body = await do(client, "/holds", **order(MONDAY, "10:00"), minutes=minutes)
     assert (status, body["errors"][0]["field"]) == (422, "minutes")
+
+
+# Patients
+
+
+async def test_one_patient_is_one_however_written(client: httpx.AsyncClient) -> None:
+    await load(client, two_of_each())
+    anna = await booked(client, "10:00", patient_ref="Anna  Berg")
+    assert anna["patient_ref"] == "Anna  Berg"  # as it was typed
+    elsewhere = {"provider_id": uid(1, 1), "patient_ref": " anna\u00a0BERG"}
+    overlapping = order(MONDAY, "10:15", **elsewhere)
+    for path in ("/bookings", "/holds"):
+        status, body = await do(client, path, **overlapping)
+        assert (status, body["code"]) == (409, "PATIENT_CONFLICT"), path
+    _, hold = await do(client, "/holds", **overlapping | {"patient_ref": None})
+    status, body = await do(client, f"/holds/{hold['id']}/confirm", patient_ref="ANNA BERG")
+    assert (status, body["code"]) == (409, "PATIENT_CONFLICT")
+    await do(client, f"/bookings/{hold['id']}/cancel")
+    later = await booked(client, "11:00", **elsewhere)
+    assert later["patient_ref"] == " anna\u00a0BERG"
+    status, body = await do(client, f"/bookings/{later['id']}/reschedule", **to("10:15"))
+    assert (status, body["code"]) == (409, "PATIENT_CONFLICT")
+    other = await booked(client, "09:45", provider_id=uid(1, 1), patient_ref="another")
+    status, body = await do(client, "/bookings/swap", a=later["id"], b=other["id"])
+    assert (status, body["code"]) == (409, "PATIENT_CONFLICT")
+
+
+async def test_at_once_one_patient_is_one_however_written(client: httpx.AsyncClient) -> None:
+    await load(client, two_of_each())
+    orders = [
+        order(
+            MONDAY, "10:00", provider_id=uid(1, n % 2), patient_ref="anna".upper()[:n] + "anna"[n:]
+        )
+        for n in range(4)
+    ]
+    won, lost = split(await book_at_once(client, orders))
+    assert len(won) == 1
+    assert {body["code"] for body in lost} <= {"PATIENT_CONFLICT", "SLOT_UNAVAILABLE"}
+
+
+async def test_imported_patients_are_known_however_written(client: httpx.AsyncClient) -> None:
+    anna = booking(0, MONDAY, "10:00", patient_ref="ANNA")
+    await load(client, two_of_each() | {"bookings": [anna]})
+    status, body = await do(
+        client, "/bookings", **order(MONDAY, "10:15", provider_id=uid(1, 1), patient_ref="anna")
+    )
+    assert (status, body["code"]) == (409, "PATIENT_CONFLICT")
+    exported = (await client.get("/clinic/export")).json()["bookings"]
+    assert [row["patient_ref"] for row in exported] == ["ANNA"]
+    blank = two_of_each() | {"bookings": [anna | {"patient_ref": "\ufeff "}]}
+    answer = await client.post("/clinic/import", json=blank)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "bookings[0].patient_ref"
 
 
 # Moving

@@ -100,6 +100,7 @@ time_limit_seconds: 5
         ),
         ({"requests": [asked("r1", provider_id=UNKNOWN)]}, "requests[0].provider_id"),
         ({"requests": [asked("r1", priority=10)]}, "requests[0].priority"),
+        ({"requests": [asked("r1", patient_ref=" \u200b")]}, "requests[0].patient_ref"),
         ({"requests": [asked("r1", priority=True)]}, "requests[0].priority"),
         ({"requests": [asked("r1", count=0)]}, "requests[0].count"),
         ({"requests": [asked("r1", dates=[])]}, "requests[0].dates"),

@@ -5,10 +5,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from data.engine import create_engine
 from data.snapshot import BOOKINGS, PROVIDERS, ROOMS, TYPES
 from data.transaction import constraint_of
 from models.base import Base
@@ -119,3 +122,57 @@ async def test_the_migrations_make_what_the_models_say(migrated_engine: AsyncEng
 
     async with migrated_engine.connect() as connection:
         assert await connection.run_sync(differences) == []
+
+
+async def test_patients_of_an_older_book_are_compared_too(
+    migrated_engine: AsyncEngine, database_url: str
+) -> None:
+    autocommit = migrated_engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with autocommit.connect() as connection:
+        await connection.execute(text("CREATE DATABASE older"))
+    older = create_engine(make_url(database_url).set(database="older").render_as_string(False))
+    try:
+        async with older.begin() as connection:
+            await connection.run_sync(lambda c: upgrade(c, "0009"))
+        await prepare(older)
+        async with older.begin() as connection:
+            for number, patient in enumerate((" Anna", "ANNA", "\u200b ", None)):
+                await connection.execute(
+                    OLDER_BOOKING, {"start": 600 + 30 * number, "who": patient}
+                )
+        async with older.begin() as connection:
+            await connection.run_sync(lambda c: upgrade(c, "head"))
+        async with older.begin() as connection:
+            query = select(BOOKINGS.c.patient_ref, BOOKINGS.c.patient_key)
+            rows = await connection.execute(query.order_by(BOOKINGS.c.start_minute))
+            assert [tuple(row) for row in rows] == [
+                (" Anna", "anna"),
+                ("ANNA", "anna"),
+                (None, None),
+                (None, None),
+            ]
+    finally:
+        await older.dispose()
+        async with autocommit.connect() as connection:
+            await connection.execute(text("DROP DATABASE older"))
+
+
+OLDER_BOOKING = text(
+    """
+    INSERT INTO bookings (
+        id, provider_id, provider_no, room_id, room_no, appointment_type_id,
+        date, start_minute, end_minute, status, is_overbooked, patient_ref
+    )
+    SELECT gen_random_uuid(), provider.id, provider.no, room.id, room.no, kind.id,
+        '2027-03-01', CAST(:start AS int), CAST(:start AS int) + 30, 'booked', false, :who
+    FROM providers AS provider, rooms AS room, appointment_types AS kind
+    ORDER BY provider.id, room.id LIMIT 1
+    """
+)
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
