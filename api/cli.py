@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -11,7 +12,6 @@ app = typer.Typer(
     name="slotwright",
     help="The scheduling engine for clinics: every bookable slot, exact, scored and explained.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
@@ -29,6 +29,26 @@ ClinicOption = Annotated[
 NowOption = Annotated[
     str | None, typer.Option(help="The moment to answer for, as 2027-03-01T08:00.")
 ]
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"slotwright {version('slotwright')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -72,13 +92,18 @@ def import_(
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="Where to write; - is standard output.")],
+    file: Annotated[
+        Path, typer.Argument(help="Where to write: .json, .yaml or .yml; - is standard output.")
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also over what is no clinic file.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the clinic in the database to a clinic file."""
+    """Write the clinic in the database to a clinic file, as YAML where its name says so."""
     from api import commands
 
-    _run(lambda: commands.export_file(file, data_dir))
+    _run(lambda: commands.export_file(file, data_dir, force=force))
 
 
 @app.command()
@@ -162,7 +187,7 @@ def check(
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Tell every rule that any booking breaks; exit 1 if any does."""
+    """List every rule that a booking breaks; exit 1 if any does. Makes no database."""
     from api import commands
 
     _run(lambda: commands.check(file, data_dir, as_json=as_json))
@@ -198,33 +223,44 @@ def create_key(
 
 
 @keys_app.command("list")
-def list_keys(data_dir: DataDir = None) -> None:
-    """Tell of every key ever made; not the keys themselves."""
+def list_keys(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """List every key ever made; not the keys themselves."""
     from api import commands
 
-    _run(lambda: commands.list_keys(data_dir))
+    _run(lambda: commands.list_keys(data_dir, as_json=as_json))
 
 
 @keys_app.command("revoke")
 def revoke_key(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As in slotwright keys list.")],
+    key: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY",
+            help="Its id, the beginning of the id, or its name: slotwright keys list.",
+        ),
+    ],
     data_dir: DataDir = None,
 ) -> None:
     """Make a key worthless."""
     from api import commands
 
-    _run(lambda: commands.revoke_key(key_id, data_dir))
+    _run(lambda: commands.revoke_key(key, data_dir))
 
 
-def _run(command: object) -> None:
-    """Run a command; what a person can mend ends as one line and exit code 1 or 2."""
-    from api.commands import COMPLAINTS, explain
-
-    assert callable(command)
+def _run(command: Callable[[], int]) -> None:
+    """Run a command; what a person can mend ends as one line and exit code 2."""
     try:
         code = command()
-    except COMPLAINTS as error:
-        fail(explain(error), 2)
+    except Exception as error:
+        from api.complaints import explain
+
+        told = explain(error)
+        if told is None:
+            raise
+        fail(told, 2)
     if code:
         raise typer.Exit(code)
 

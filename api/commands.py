@@ -3,83 +3,34 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from uuid import UUID
+from typing import Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
-from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from rich.markup import escape
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from api.database import on_database
+from api.arguments import require_writable
+from api.complaints import UsageError
+from api.database import database_name, on_database, on_existing_database
 from api.schemas import Conflict
-from api.settings import InvalidSettingError
-from api.tables import print_conflicts, print_json
+from api.tables import counted, new_table, print_json, print_table, print_violations
 from data import keys
 from data.audit import OPERATOR
-from data.clinic_file import InvalidFileError, is_yaml, read_clinic_file
-from data.embedded import EmbeddedPostgresError
-from data.engine import NewerSchemaError
-from data.errors import ImportConflictError, RequestError
-from data.keys import Role
-from data.snapshot import load_clinic
+from data.clinic_file import MAX_YAML, is_yaml, read_clinic_file, yaml_of
+from data.keys import KnownKey, Role
+from data.snapshot import PROVIDERS, ROOMS, TYPES, load_clinic
 from data.transaction import run
-from data.transfer import export_clinic, import_document
+from data.transfer import ImportReport, export_clinic, import_document
 from solver.checker import Checker
 from solver.clinic import Clinic
-from solver.timeline import DateOutOfRangeError
-
-
-class UsageError(ValueError):
-    """An argument that does not fit; the message names it."""
-
-
-COMPLAINTS: tuple[type[Exception], ...] = (
-    DateOutOfRangeError,
-    EmbeddedPostgresError,
-    InvalidFileError,
-    InvalidSettingError,
-    NewerSchemaError,
-    OSError,
-    RequestError,
-    SQLAlchemyError,
-    UsageError,
-)
-
-
-def explain(error: Exception) -> str:
-    """Say in one line (a line a fault for a file) what is wrong."""
-    if isinstance(error, InvalidFileError):
-        lines = [f"{fault.path}: {fault.message}" for fault in error.faults]
-        return "\n  ".join([f"the {error.kind} has {len(lines)} fault(s):", *lines])
-    if isinstance(error, ImportConflictError):
-        lines = [
-            f"booking {c['booking_id']} on {c['date']} at {c['start_time']}, "
-            f"with {c['with_booking_id']}: {c['detail']}"
-            for c in error.extra["conflicts"]
-        ]
-        return "\n  ".join([error.detail, *lines])
-    if isinstance(error, DateOutOfRangeError):
-        return f"--date: {error}"
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, SQLAlchemyError):
-        return f"the database refused: {str(error).splitlines()[0]}"
-    return str(error)
-
-
-def read_moment(text: str | None, zone: dt.tzinfo) -> dt.datetime:
-    """Return what ``--now`` says, in the clinic's zone unless it carries an offset."""
-    if text is None:
-        return dt.datetime.now(zone)
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--now: '{text}' is no moment; write 2027-03-01T08:00") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
 
 
 def migrate_database(data_dir: Path | None) -> int:
@@ -100,51 +51,101 @@ def import_file(file: Path, replace: bool, data_dir: Path | None) -> int:
     """Import a clinic file and print what was taken and what it warns of."""
     document = file.read_bytes()
     today = dt.datetime.now(dt.UTC).date()
-    report = on_database(
-        data_dir,
-        lambda engine: import_document(
+
+    async def bring_in(engine: AsyncEngine) -> tuple[ImportReport, dict[str, str]]:
+        report = await import_document(
             engine, document, is_yaml=is_yaml(file), replace=replace, today=today, actor=OPERATOR
-        ),
-    )
+        )
+        async with engine.connect() as connection:
+            return report, await _names_in(connection)
+
+    report, names = on_database(data_dir, bring_in)
     console = Console()
-    taken = ", ".join(
-        f"{count} {name.replace('_', ' ')}" for name, count in report.imported.items()
+    console.print(f"Imported {_counts(report.imported)}.", soft_wrap=True)
+    if report.removed:
+        console.print(f"Removed {_counts(report.removed)}.", soft_wrap=True)
+    print_violations(console, report.warnings, names)
+    return 0
+
+
+def _counts(by_list: dict[str, int]) -> str:
+    """Write how many rows of each of a clinic file's lists."""
+    nouns = {"availability": "availability row"}
+    return ", ".join(
+        counted(count, nouns.get(name, name.removesuffix("s").replace("_", " ")))
+        for name, count in by_list.items()
     )
-    console.print(f"Imported {taken}.")
-    for name, count in report.removed.items():
-        console.print(f"Removed {count} {name.replace('_', ' ')}.")
-    print_conflicts(console, [Conflict.of(violation) for violation in report.warnings])
-    return 0
 
 
-def export_file(file: Path, data_dir: Path | None) -> int:
-    """Write the database's clinic to `file`."""
-    exported = on_database(data_dir, export_clinic)
-    text = orjson.dumps(exported.to_json(), option=orjson.OPT_INDENT_2) + b"\n"
+async def _names_in(connection: AsyncConnection) -> dict[str, str]:
+    """Return the names of providers, rooms and types by their ids."""
+    names = {}
+    for table in (PROVIDERS, ROOMS, TYPES):
+        for key, name in await connection.execute(select(table.c.id, table.c.name)):
+            names[str(key)] = name
+    return names
+
+
+def export_file(file: Path, data_dir: Path | None, *, force: bool) -> int:
+    """Write the database's clinic to `file`, as YAML where its name says so."""
     if str(file) == "-":
-        sys.stdout.buffer.write(text)
-    else:
-        file.write_bytes(text)
+        sys.stdout.buffer.write(_as_json(on_existing_database(data_dir, export_clinic).to_json()))
+        return 0
+    require_writable("FILE", file)
+    is_there = file.exists() and file.is_file() and file.stat().st_size > 0
+    if is_there and not force and not _is_clinic_file(file):
+        raise UsageError(f"{file}: this is no clinic file; --force writes over it all the same")
+    document = on_existing_database(data_dir, export_clinic).to_json()
+    text = yaml_of(document).encode() if is_yaml(file) else _as_json(document)
+    if is_yaml(file) and len(text) > MAX_YAML:
+        raise UsageError(
+            f"{file}: the clinic takes {len(text)} bytes of YAML, more than the {MAX_YAML} that an "
+            "import reads; write it as .json"
+        )
+    file.write_bytes(text)
+    counts = _counts({name: len(rows) for name, rows in document.items() if name != "clinic"})
+    Console().print(
+        f"{'Replaced' if is_there else 'Wrote'} {escape(str(file))}: {counts}.", soft_wrap=True
+    )
     return 0
+
+
+def _as_json(document: Any) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _is_clinic_file(file: Path) -> bool:
+    """Whether a file may be a clinic's, by its beginning."""
+    with file.open("rb") as opened:
+        return (
+            re.search(rb"""^\W*clinic["']?\s*:""", opened.read(1 << 20), re.MULTILINE) is not None
+        )
 
 
 def check(file: Path | None, data_dir: Path | None, *, as_json: bool) -> int:
     """Print every rule that a booking breaks; 1 if any does."""
     if file is not None:
         clinic = read_clinic_file(file).to_clinic(dt.datetime.now(dt.UTC))
+        where = str(file)
     else:
-        clinic = on_database(data_dir, _load_all)
-    conflicts = [Conflict.of(violation) for violation in Checker(clinic).violations()]
+        clinic, where = on_existing_database(data_dir, _load_all), database_name(data_dir)
+    violations = list(Checker(clinic).violations())
     if as_json:
-        print_json({"violations": [c.model_dump(mode="json") for c in conflicts]})
-    else:
-        console = Console()
-        print_conflicts(console, conflicts)
-        if not conflicts:
-            console.print(
-                f"{sum(row.is_live for row in clinic.bookings)} bookings, no rule broken."
-            )
-    return 1 if conflicts else 0
+        conflicts = [Conflict.of(violation).model_dump(mode="json") for violation in violations]
+        print_json({"violations": conflicts})
+        return 1 if violations else 0
+    console = Console()
+    names = {
+        **{row.id: row.name for row in clinic.providers},
+        **{row.id: row.name for row in clinic.rooms},
+        **{row.id: row.name for row in clinic.appointment_types},
+    }
+    print_violations(console, violations, names)
+    live = sum(row.is_live for row in clinic.bookings)
+    told = f"{counted(live, 'booking')} read from {where}"
+    if not violations:
+        console.print(f"{told}; no rule is broken.", markup=False, highlight=False, soft_wrap=True)
+    return 1 if violations else 0
 
 
 async def _load_all(engine: AsyncEngine) -> Clinic:
@@ -165,29 +166,60 @@ def create_key(role: Role, name: str | None, data_dir: Path | None) -> int:
     known, secret = on_database(
         data_dir, lambda engine: run(engine, lambda c: keys.create(c, role, name, OPERATOR))
     )
-    Console(stderr=True).print(f"Key {known.name} ({known.id}), {role}. It is not shown again:")
+    told = f"Key {known.name} ({known.id}), {role}. It is not shown again:"
+    Console(stderr=True).print(told, markup=False, highlight=False, soft_wrap=True)
     sys.stdout.write(f"{secret}\n")
     return 0
 
 
-def list_keys(data_dir: Path | None) -> int:
+def list_keys(data_dir: Path | None, *, as_json: bool) -> int:
     """Print every key ever made."""
-    table = Table("id", "name", "role", "made", "revoked")
-    for key in on_database(data_dir, keys.every):
-        revoked = "" if key.revoked_at is None else f"{key.revoked_at:%Y-%m-%d %H:%M}"
-        table.add_row(key.id, key.name, key.role, f"{key.created_at:%Y-%m-%d %H:%M}", revoked)
-    Console().print(table)
+    known = on_existing_database(data_dir, keys.every)
+    if as_json:
+        print_json([asdict(key) for key in known])
+        return 0
+    console = Console()
+    if not known:
+        console.print("No key was ever made; slotwright keys create makes one.")
+        return 0
+    table = new_table()
+    table.add_column("Id", no_wrap=True)
+    table.add_column("Name", overflow="fold")
+    for heading in ("Role", "Made", "Revoked"):
+        table.add_column(heading, no_wrap=True)
+    for key in known:
+        revoked = "" if key.revoked_at is None else f"{key.revoked_at:%Y-%m-%d}"
+        table.add_row(key.id, escape(key.name), key.role, f"{key.created_at:%Y-%m-%d}", revoked)
+    print_table(console, table)
     return 0
 
 
-def revoke_key(key_id: str, data_dir: Path | None) -> int:
-    """Revoke a key, named by its id."""
-    try:
-        key_id = str(UUID(key_id))
-    except ValueError:
-        raise UsageError(f"{key_id}: not an id; slotwright keys list shows them") from None
-    known = on_database(
-        data_dir, lambda engine: run(engine, lambda c: keys.revoke(c, key_id, OPERATOR))
-    )
-    Console().print(f"Revoked {known.name}.")
+def revoke_key(told: str, data_dir: Path | None) -> int:
+    """Revoke a key, named by its id, by how its id begins, or by its name."""
+
+    async def revoke(engine: AsyncEngine) -> KnownKey:
+        key = _key_named(told, await keys.every(engine)).id
+        return await run(engine, lambda connection: keys.revoke(connection, key, OPERATOR))
+
+    known = on_existing_database(data_dir, revoke)
+    Console().print(f"Revoked {known.name} ({known.id}).", markup=False, highlight=False)
     return 0
+
+
+def _key_named(told: str, known: Sequence[KnownKey]) -> KnownKey:
+    """Return the one key that is meant.
+
+    Raises
+    ------
+    UsageError
+        When it could be none or several.
+    """
+    by_name = [key for key in known if told in (key.name, key.id)]
+    by_beginning = [key for key in known if told and key.id.startswith(told.lower())]
+    found = by_name or by_beginning
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(f"{key.id} ({key.name})" for key in found)
+        raise UsageError(f"{told}: could be {names}; write more of the id")
+    raise UsageError(f"{told}: no key has this id or name; slotwright keys list shows them")

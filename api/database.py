@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import logs
+from api.complaints import UsageError
 from api.settings import Settings, read_settings
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine, migrate
@@ -51,3 +53,31 @@ def on_database[Result](
     logs.configure("WARNING")
     with open_database(settings, data_dir) as url:
         return asyncio.run(with_engine(url, migrated))
+
+
+def on_existing_database[Result](
+    data_dir: Path | None, work: Callable[[AsyncEngine], Awaitable[Result]]
+) -> Result:
+    """Do `work` that only looks: as :func:`on_database`, but no embedded database is made for it.
+
+    Raises
+    ------
+    UsageError
+        When there is none.
+    """
+    settings = read_settings()
+    directory = data_dir or settings.data_dir
+    if settings.database_url is None and not (directory / EMBEDDED).exists():
+        raise UsageError(
+            f"there is no database in {directory}; name another with --data-dir or DATABASE_URL, "
+            "or make one with slotwright serve or import"
+        )
+    return on_database(data_dir, work)
+
+
+def database_name(data_dir: Path | None) -> str:
+    """Return how a person would know the database that a command works on; without a password."""
+    settings = read_settings()
+    if settings.database_url is None:
+        return f"the database in {data_dir or settings.data_dir}"
+    return make_url(settings.database_url).render_as_string(hide_password=True)

@@ -14,7 +14,7 @@ from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 from api.pages import chart, sized, template
-from api.tables import REASONS, RUN_FIGURES, STAGES, with_delta
+from api.tables import REASONS, RUN_FIGURES, STAGES, figure, with_delta
 from solver.clinic import Clinic
 from solver.scenario import AddProvider, AddRoom, Run
 from solver.timeline import Windows, format_time, parse_time
@@ -84,7 +84,7 @@ class _Page:
                 headings[key] = f"Placed: {self._name(member)}"
         for key, heading in headings.items():
             values, delta = rows[key]["values"], rows[key]["delta"]
-            yield heading, [with_delta(values[name], delta.get(name)) for name in values]
+            yield heading, [figure(key, values[name], delta.get(name)) for name in values]
 
     def section(self, scenario: dict[str, Any]) -> dict[str, Any]:
         """Return what one scenario's section shows."""

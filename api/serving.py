@@ -20,7 +20,7 @@ from uvicorn.supervisors import Multiprocess
 
 from api import logs
 from api.app import OPEN_WHILE, create_app, spare_the_collector, with_console
-from api.commands import UsageError
+from api.complaints import UsageError
 from api.database import EMBEDDED, open_database, with_engine
 from api.door import Door
 from api.metrics import SHARED_DIRECTORY

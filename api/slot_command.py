@@ -1,39 +1,61 @@
-"""The ``slots`` command."""
+"""The ``slots`` command.
+
+What the options say is read before the solver is imported: a slip is told at once.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
-from api.commands import UsageError, read_moment
-from api.schemas import SlotQuery, slots_body
-from api.settings import read_settings
-from api.tables import print_json, slot_table
-from data.clinic_file import ClinicFile, faults_of, read_clinic_file
-from solver.slots import LOOK_AHEAD_DAYS, SlotPage, find_slots, next_available_date
-from solver.timeline import check_date
+from api.arguments import in_zone, read_date, read_moment, require_time
+from api.complaints import UsageError
+from api.tables import counted, print_json, print_table, slot_table
+
+if TYPE_CHECKING:
+    from api.schemas import SlotQuery
+    from solver.slots import SlotPage
+
+MOST_SLOTS = 5000
 
 
 def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_json: bool) -> int:
     """Answer one slot query from a clinic file, as a table or as the body of ``GET /slots``."""
+    asked = read_moment(now)
+    _require_sense(fields, asked)
+
+    from api.settings import read_settings
+    from data.clinic_file import read_clinic_file
+    from solver.timeline import check_date
+
     settings = read_settings()
     read = read_clinic_file(file)
     zone = read.clinic.to_solver().zone
-    moment = read_moment(now, zone)
+    moment = in_zone(asked, zone)
+    check_date(
+        read.clinic.to_solver(), read_date("--date", fields["date"]), moment, settings.horizon_days
+    )
+    ids = {
+        "appointment_type_id": _id_of(read.appointment_types, kind, "--type"),
+        "provider_id": [_id_of(read.providers, p, "--provider") for p in fields["provider"]],
+    }
+
+    from api.schemas import slots_body
+    from solver.slots import find_slots, next_available_date
+
+    query = _query(fields, ids)
     clinic = read.to_clinic(moment)
-    query = _query(read, kind, fields)
-    check_date(clinic.settings, query.date, moment, settings.horizon_days)
     request = query.to_request(moment)
     page = find_slots(
         clinic, request, limit=query.limit, rooms=query.rooms, weights=settings.weights
     )
     following = None
     if not page.slots:
-        last = moment.astimezone(zone).date() + dt.timedelta(days=settings.horizon_days)
+        last = moment.date() + dt.timedelta(days=settings.horizon_days)
         following = next_available_date(clinic, request, last=last)
     body = slots_body(page, zone, following)
     if as_json:
@@ -43,15 +65,33 @@ def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_
     return 0
 
 
-def _query(file: ClinicFile, kind: str, fields: dict[str, Any]) -> SlotQuery:
-    names = {"provider": "--provider", "appointment_type": "--type"}
-    given = {name: value for name, value in fields.items() if value is not None}
-    given["appointment_type_id"] = _id_of(file.appointment_types, kind, names["appointment_type"])
-    given["provider_id"] = [
-        _id_of(file.providers, name, names["provider"]) for name in given.pop("provider")
-    ]
+def _require_sense(fields: dict[str, Any], now: dt.datetime) -> None:
+    """Refuse options that no clinic could answer.
+
+    Raises
+    ------
+    UsageError
+        For the first of them.
+    """
+    date = read_date("--date", fields["date"])
+    today = (now if now.tzinfo is None else now.astimezone(dt.UTC)).date()
+    if date < today - dt.timedelta(days=1):  # whatever the clinic's time zone
+        raise UsageError(f"--date: {date} is in the past; today is {today}")
+    for name in ("preferred_start", "preferred_end"):
+        require_time(f"--{name.replace('_', '-')}", fields[name])
+    if not 1 <= fields["limit"] <= MOST_SLOTS:
+        raise UsageError(f"--limit: {fields['limit']} is not between 1 and {MOST_SLOTS}")
+
+
+def _query(fields: dict[str, Any], ids: dict[str, Any]) -> SlotQuery:
+    from pydantic import ValidationError
+
+    from api.schemas import SlotQuery
+    from data.clinic_file import faults_of
+
+    given = {n: value for n, value in fields.items() if value is not None and n != "provider"}
     try:
-        return SlotQuery.model_validate(given)
+        return SlotQuery.model_validate(given | ids)
     except ValidationError as error:
         fault = faults_of(error)[0]
         option = fault.path.split("[", maxsplit=1)[0].replace("_", "-")
@@ -72,15 +112,21 @@ def _id_of(rows: list[Any], name: str, option: str) -> str:
 
 def _print_slots(body: dict[str, Any], page: SlotPage) -> None:
     console = Console()
+    kind, day = escape(page.kind.name), f"{page.date:%A, %d %B %Y}"
     if page.slots:
-        title = f"{page.kind.name} on {page.date:%A, %d %B %Y}: {page.total} places"
-        console.print(slot_table(body, title))
+        shown = f"; the best {len(page.slots)}" if len(page.slots) < page.total else ""
+        title = f"{kind} on {day}: {counted(page.total, 'place')}{shown}"
+        print_table(console, slot_table(body, title))
         return
-    console.print(f"No slot for {page.kind.name} on {page.date:%A, %d %B %Y}.")
+    console.print(f"No slot for {kind} on {day}.", soft_wrap=True)
     for rule, count in page.blocked_by.items():
-        console.print(f"  {count:>8} places: {rule.replace('_', ' ').lower()}")
+        console.print(
+            f"  {count:>8} {'place' if count == 1 else 'places'}: {rule.replace('_', ' ').lower()}"
+        )
     following = body["next_available_date"]
     if following is not None:
         console.print(f"Next available: [bold]{following}[/]")
     else:
+        from solver.slots import LOOK_AHEAD_DAYS
+
         console.print(f"Nor in the {LOOK_AHEAD_DAYS} days after.")

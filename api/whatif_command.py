@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from api.commands import read_moment
+from api.arguments import in_zone, read_moment
 from api.settings import read_settings
 from api.solving import Exchange, solve
 from api.tables import print_json, run_table
@@ -32,7 +32,7 @@ def what_if(
     """Solve a run and write its result, its report, or a summary."""
     settings = read_settings()
     file = read_clinic_file(clinic_path)
-    moment = read_moment(now, file.clinic.to_solver().zone)
+    moment = in_zone(read_moment(now), file.clinic.to_solver().zone)
     clinic = file.to_clinic(moment)
     run = read_run_file(run_path, clinic, moment, settings.horizon_days)
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from api.commands import UsageError
+from api.complaints import UsageError
 from benchmarks.compare import Change, compare
 from benchmarks.report import NAME, summary, write
 from benchmarks.suites import SUITES, USUAL, run

@@ -10,6 +10,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -430,6 +431,18 @@ def read_clinic_file(path: Path) -> ClinicFile:
 def is_yaml(path: Path) -> bool:
     """Whether a file is YAML, by its name."""
     return path.suffix.lower() in (".yaml", ".yml")
+
+
+def yaml_of(document: object) -> str:
+    """Write a document as YAML, its keys in the order they have."""
+    writer: Any = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False
+    writer.allow_unicode = True
+    writer.width = 100
+    text = StringIO()
+    writer.dump(document, text)
+    return text.getvalue()
 
 
 def parse_clinic_file(

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from api.console.day_drawing import hues_of, type_colours
-from api.tables import REASONS, RUN_FIGURES, STAGES, with_delta
+from api.tables import REASONS, RUN_FIGURES, STAGES, figure
 from solver.clinic import Clinic
 from solver.timeline import Windows, format_time, parse_time
 
@@ -21,7 +21,6 @@ QUIET = "#7a8794"
 HEAT = ["#eaf4f8", "#6fb3cf"]
 """From empty to full; dark letters are readable on all of it."""
 DEFAULT_HOURS = (480, 1080)
-SHARES = ("provider_utilisation", "room_utilisation")
 
 
 def search_chart(scenario: str, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -119,8 +118,7 @@ def figures_table(result: Mapping[str, Any]) -> str:
     ]
     for key, heading in RUN_FIGURES:
         values, delta = rows[key]["values"], rows[key]["delta"]
-        write = _share_with_delta if key in SHARES else with_delta
-        body.append((heading, [write(values[n], delta.get(n)) for n in names]))
+        body.append((heading, [figure(key, values[n], delta.get(n)) for n in names]))
     return table(
         f'<th scope="col"></th>{head}',
         (
@@ -129,13 +127,6 @@ def figures_table(result: Mapping[str, Any]) -> str:
             for heading, cells in body
         ),
     )
-
-
-def _share_with_delta(value: float | None, delta: float | None) -> str:
-    if value is None:
-        return "–"
-    change = round(100 * (delta or 0), 1)
-    return f"{value:.1%}" + (f" ({change:+.1f})" if change else "")
 
 
 def unplaced_in_words(

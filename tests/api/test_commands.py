@@ -1,10 +1,13 @@
 """The commands, run as a person runs them."""
 
 import json
+import logging
+import os
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from api import schemas, slot_command
 from api.cli import app
+from data.clinic_file import read_clinic_file
 from tests.clinics import PROVIDER, booking, coming_monday, order, small_clinic
 from tests.faults.service import SLOTWRIGHT, servers_of, service, wait_until_gone
 from tests.strategies import MONDAY, uid
@@ -21,16 +26,28 @@ from tests.strategies import MONDAY, uid
 NOW = "2027-02-01T08:00"
 
 
-def run(*arguments: str, **environment: str) -> Result:
+def run(*arguments: str, **environment: str | None) -> Result:
     """A command that needs no database, in this process."""
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "120", **environment})
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
 
 
-def run_alone(*arguments: str) -> subprocess.CompletedProcess[str]:
+def beside(*arguments: str, **environment: str | None) -> Result:
+    """A command on a running service's database, in this process, which it leaves as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        return run(*arguments, DATABASE_URL=None, **environment)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def run_alone(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*SLOTWRIGHT, *arguments],
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=120,
@@ -115,7 +132,8 @@ def test_faults_of_a_clinic_file_are_all_named(tmp_path: Path) -> None:
 
 def test_check_tells_every_broken_rule(tmp_path: Path, clinic_file: Path) -> None:
     fine = run("check", str(clinic_file))
-    assert (fine.exit_code, fine.stdout.strip()) == (0, "1 bookings, no rule broken.")
+    assert fine.exit_code == 0
+    assert fine.stdout == f"1 booking read from {clinic_file}; no rule is broken.\n"
     broken = small_clinic(
         bookings=[booking(0, MONDAY, "08:00"), booking(1, MONDAY, "08:15", room_id=uid(2, 0))]
     )
@@ -127,6 +145,64 @@ def test_check_tells_every_broken_rule(tmp_path: Path, clinic_file: Path) -> Non
     assert {(v["booking_id"], v["rule"]) for v in violations} == {
         (uid(5, n), rule) for n in (0, 1) for rule in (2, 3, 6)
     }
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_check_tells_of_a_booking_what_the_desk_knows_it_by(tmp_path: Path, width: int) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(small_clinic(bookings=[booking(0, MONDAY, "08:00")])))
+    told = run("check", str(path), COLUMNS=str(width))
+    assert told.exit_code == 1
+    assert "1 booking breaks a rule" in told.stdout
+    assert "2027-03-01 08:00  Visit, patient 0, Dr. Vega, Room 1\n" in told.stdout
+    assert f"  booking {uid(5, 0)}\n" in told.stdout
+    assert "  rule 2: " in told.stdout
+
+
+@pytest.mark.parametrize("command", [["check"], ["export", "x.json"], ["keys", "list"]])
+def test_who_only_looks_makes_no_database(tmp_path: Path, command: list[str]) -> None:
+    looked = run(*command, "--data-dir", str(tmp_path / "data"), DATABASE_URL=None)
+    assert looked.exit_code == 2
+    assert f"there is no database in {tmp_path / 'data'}" in looked.stderr
+    assert looked.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_version() -> None:
+    assert run("--version").stdout == f"slotwright {version('slotwright')}\n"
+
+
+def test_the_shell_can_be_taught_to_complete() -> None:
+    shown = run("--show-completion", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert "No such option" not in shown.stderr
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        ["--date", "soon"],
+        ["--date", "2027-01-30"],
+        ["--preferred-end", "9"],
+        ["--limit", "5001"],
+        ["--now", "0001-01-01T00:00+14:00"],
+    ],
+)
+def test_a_slip_is_told_before_anything_slow_is_imported(
+    clinic_file: Path, slip: list[str]
+) -> None:
+    given = ["--clinic", str(clinic_file), "--date", "2027-03-01", "--type", "Visit", "--now", NOW]
+    script = (
+        "import sys; from typer.testing import CliRunner; from api.cli import app\n"
+        f"failed = CliRunner().invoke(app, {['slots', *given, *slip]!r})\n"
+        "print(failed.exit_code, failed.stderr.count('\\n'))\n"
+        "print({'ortools', 'numpy', 'sqlalchemy', 'pydantic_settings'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert shown.stdout.decode().splitlines() == ["2 1", "set()"]
+
+
+def test_the_limits_of_the_command_and_of_the_api_are_one() -> None:
+    assert slot_command.MOST_SLOTS == schemas.MAX_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -180,16 +256,56 @@ def test_commands_join_the_server_of_a_running_service(tmp_path: Path) -> None:
     path.write_text(json.dumps(small_clinic(bookings=[booking(0, MONDAY, "10:30")])))
     directory = ["--data-dir", str(tmp_path / "data")]
     with service("serve", *directory) as (_, base):
-        imported = run_alone("import", str(path), *directory)
-        assert imported.returncode == 0, imported.stderr
-        assert "1 providers" in imported.stdout
+        imported = beside("import", str(path), *directory)
+        assert imported.exit_code == 0, imported.stderr
+        assert (
+            "Imported 1 provider, 1 room, 1 appointment type, 1 availability row" in imported.stdout
+        )
         assert httpx.get(f"{base}/providers").json()[0]["id"] == PROVIDER
-    exported = run_alone("export", str(tmp_path / "out.json"), *directory)
-    assert exported.returncode == 0, exported.stderr
-    written: dict[str, Any] = json.loads((tmp_path / "out.json").read_text())
-    assert written["bookings"][0]["start_time"] == "10:30"
-    assert run_alone("check", *directory).returncode == 0
-    assert run_alone("migrate", *directory).returncode == 0
+        checked = beside("check", *directory)
+        assert checked.exit_code == 0, checked.stderr
+        assert checked.stdout == (
+            f"1 booking read from the database in {tmp_path / 'data'}; no rule is broken.\n"
+        )
+        out = tmp_path / "out.json"
+        exported = beside("export", str(out), *directory)
+        assert exported.stdout.startswith(f"Wrote {out}: 1 provider, "), exported.stderr
+        written: dict[str, Any] = json.loads(out.read_text())
+        assert written["bookings"][0]["start_time"] == "10:30"
+        other = tmp_path / "out.yaml"
+        other.write_text("shopping: [milk]\n")
+        refused = beside("export", str(other), *directory)
+        assert refused.exit_code == 2
+        assert "no clinic file" in refused.stderr
+        exported = beside("export", str(other), "--force", *directory)
+        assert exported.stdout.startswith(f"Replaced {other}: 1 provider, "), exported.stderr
+        assert other.read_text().startswith("clinic:\n")
+        assert read_clinic_file(other) == read_clinic_file(out)
+        nowhere = beside("export", str(tmp_path / "no" / "out.json"), *directory)
+        assert nowhere.exit_code == 2
+        assert nowhere.stderr.count("\n") == 1
+    assert beside("migrate", *directory).exit_code == 0
+
+
+def test_keys_are_listed_whole_and_revoked_by_what_a_person_has_at_hand(tmp_path: Path) -> None:
+    directory = ["--data-dir", str(tmp_path)]
+    with service("serve", *directory):
+        for role in ("viewer", "scheduler", "manager"):
+            assert beside("keys", "create", "--role", role, *directory).exit_code == 0
+        known = json.loads(beside("keys", "list", "--json", *directory).stdout)
+        assert [key["role"] for key in known] == ["viewer", "scheduler", "manager"]
+        assert beside("keys", "revoke", known[0]["name"], *directory).exit_code == 0
+        assert beside("keys", "revoke", known[1]["id"][:13].upper(), *directory).exit_code == 0
+        several = beside("keys", "revoke", "", *directory)
+        assert several.exit_code == 2
+        assert "no key has this id or name" in several.stderr
+        for width in ("60", "80", "140", None):
+            shown = beside("keys", "list", *directory, COLUMNS=width).stdout
+            for key in known:
+                assert key["id"] in shown
+                assert key["name"] in shown
+        after = json.loads(beside("keys", "list", "--json", *directory).stdout)
+        assert [key["revoked_at"] is None for key in after] == [False, False, True]
 
 
 def test_several_workers_share_one_database(tmp_path: Path) -> None:

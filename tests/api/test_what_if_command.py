@@ -138,7 +138,7 @@ def test_faults_of_a_run_file_are_named(
     Path(files[0]).write_text(json.dumps(RUN | fields))
     failed = what_if(files)
     assert failed.exit_code == 2
-    assert "the run file has 1 fault(s)" in failed.stderr
+    assert "the run file has 1 fault:" in failed.stderr
     assert named in failed.stderr
     assert failed.stdout == ""
 

@@ -1,0 +1,58 @@
+"""What a person can mend, each in one line.
+
+Little is imported until it is needed: a command that is refused ends at once.
+"""
+
+from __future__ import annotations
+
+
+class UsageError(ValueError):
+    """An argument that does not fit; the message names it."""
+
+
+def explain(error: Exception) -> str | None:
+    """Say in one line (a line a fault for a file) what is wrong; None for a fault of ours."""
+    if isinstance(error, UsageError):
+        return str(error)
+    if isinstance(error, BrokenPipeError):
+        return None  # whoever read the output has seen enough
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return _of_files_and_settings(error) or _of_the_database(error)
+
+
+def _of_files_and_settings(error: Exception) -> str | None:
+    from api.settings import InvalidSettingError
+    from data.clinic_file import InvalidFileError
+    from solver.timeline import DateOutOfRangeError
+
+    if isinstance(error, InvalidFileError):
+        lines = [f"{fault.path}: {fault.message}" for fault in error.faults]
+        faults = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+        return "\n  ".join([f"the {error.kind} has {faults}:", *lines])
+    if isinstance(error, DateOutOfRangeError):
+        return f"--date: {error}"
+    if isinstance(error, InvalidSettingError):
+        return str(error)
+    return None
+
+
+def _of_the_database(error: Exception) -> str | None:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from data.embedded import EmbeddedPostgresError
+    from data.engine import NewerSchemaError
+    from data.errors import ImportConflictError, RequestError
+
+    if isinstance(error, ImportConflictError):
+        lines = [
+            f"booking {c['booking_id']} on {c['date']} at {c['start_time']}, "
+            f"with {c['with_booking_id']}: {c['detail']}"
+            for c in error.extra["conflicts"]
+        ]
+        return "\n  ".join([error.detail, *lines])
+    if isinstance(error, SQLAlchemyError):
+        return f"the database refused: {str(error).splitlines()[0]}"
+    if isinstance(error, (EmbeddedPostgresError, NewerSchemaError, RequestError)):
+        return str(error)
+    return None
