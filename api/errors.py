@@ -25,6 +25,7 @@ from data.errors import (
     InvalidStateError,
     NotFoundError,
     PatientConflictError,
+    PlanNotApplicableError,
     PlanStaleError,
     RequestError,
     SlotUnavailableError,
@@ -69,6 +70,7 @@ STATUS_OF: dict[type[RequestError], int] = {
     InvalidStateError: 409,
     ImportConflictError: 409,
     StaleVersionError: 409,
+    PlanNotApplicableError: 409,
     PlanStaleError: 409,
     IdempotencyKeyReusedError: 422,
 }

@@ -21,12 +21,13 @@ from api import media_types
 from api.access import LARGE_BODY, LONG_SECONDS, allow
 from api.context import ContextDependency
 from api.errors import PROBLEMS, Problem
-from api.schemas import DOCUMENT_BODY, BookingOut, booking_body
+from api.schemas import DOCUMENT_BODY, BookingOut, Conflict, booking_body
 from api.writes import WriterDependency
 from data import audit, plans, runs
 from data.clinic_file import Id, Name, Strict
-from data.errors import InvalidFieldError
+from data.errors import InvalidFieldError, PlanNotApplicableError
 from data.run_file import horizon_of, json_schema, parse_run, parse_run_document, run_of
+from data.scenario_changes import carry_out, changes_of
 from data.snapshot import load_clinic
 from solver.clinic import Clinic
 
@@ -66,6 +67,9 @@ class ApplyIn(Strict):
 
     scenario: Name
     accept_overbooked: bool = False
+    apply_changes: bool = Field(
+        False, description="Whether to make the scenario's changes of the clinic, too, and first."
+    )
 
 
 class AppliedBooking(BookingOut):
@@ -80,6 +84,9 @@ class ApplyOut(BaseModel):
     scenario: str
     bookings: list[AppliedBooking]
     moved: list[BookingOut]
+    conflicts: list[Conflict] = Field(
+        description="Bookings that the changes leave outside the rules, which did not move."
+    )
 
 
 @router.post(
@@ -149,8 +156,14 @@ async def get(run_id: RunId, context: ContextDependency) -> Response:
     row = await runs.get(context.engine, run_id)
     body = _state(row) | {"progress": await runs.progress(context.engine, run_id)}
     if row.result is not None:
-        body |= orjson.loads(row.result)
-    return Response(orjson.dumps(body), media_type="application/json")
+        result = await asyncio.to_thread(runs.result_of, row)
+        async with context.engine.connect() as connection:
+            names = [scenario["name"] for scenario in result["scenarios"]]
+            told = await carry_out(connection, row.document, names)
+        for scenario in result["scenarios"]:
+            scenario["carry_out"] = told[scenario["name"]].as_json()
+        body |= result
+    return Response(await asyncio.to_thread(orjson.dumps, body), media_type="application/json")
 
 
 async def _require_run(run_id: RunId, context: ContextDependency) -> None:
@@ -236,34 +249,54 @@ async def report(run_id: RunId, context: ContextDependency) -> Response:
 async def apply(
     run_id: RunId, body: ApplyIn, context: ContextDependency, writer: WriterDependency
 ) -> Response:
-    """Book the placements and move the bookings, under the rules as the book stands now."""
+    """Book the placements and move the bookings, under the rules as the book stands now.
+
+    With `apply_changes` the scenario's changes of the clinic are made first, in the same
+    transaction: closures of one date, longer hours, rows set, removed and added.
+    """
     row = await runs.get(context.engine, run_id)
-    scenarios = {each["name"]: each for each in runs.result_of(row)["scenarios"]}
+    result = await asyncio.to_thread(runs.result_of, row)
+    scenarios = {each["name"]: each for each in result["scenarios"]}
     if body.scenario not in scenarios:
         raise InvalidFieldError("scenario", f"must be one of {', '.join(scenarios)}")
     scenario = scenarios[body.scenario]
-    asked = {request["id"]: request.get("patient_ref") for request in row.document["requests"]}
+    asked = {r["id"]: r.get("patient_ref") for r in row.document.get("requests") or ()}
     patients = {
         key: asked[key if key in asked else key.rpartition("#")[0]]
         for key in (placement["request_id"] for placement in scenario["placements"])
     }
+    changes = changes_of(row.document, body.scenario)
 
-    async def carry_out(connection: AsyncConnection) -> Any:
+    async def work(connection: AsyncConnection) -> Any:
         policy = writer.policy
+        told = await carry_out(connection, row.document, [body.scenario])
+        if (reason := told[body.scenario].reason) is not None:
+            raise PlanNotApplicableError(reason)
         applied = await plans.apply(
-            connection, scenario, patients, policy, accept_overbooked=body.accept_overbooked
+            connection,
+            scenario,
+            patients,
+            policy,
+            accept_overbooked=body.accept_overbooked,
+            changes=changes if body.apply_changes else (),
         )
         writer.tell(*(found for _, found in applied.booked), *applied.moved)
         await audit.record(connection, policy.actor, "apply", "what_if_run", key=run_id)
-        return {
-            "scenario": body.scenario,
-            "bookings": [
-                {"request_id": key} | booking_body(*found) for key, found in applied.booked
-            ],
-            "moved": [booking_body(*found) for found in applied.moved],
-        }
+        await runs.carried_out(
+            connection, run_id, body.scenario, policy.actor, apply_changes=body.apply_changes
+        )
+        return await asyncio.to_thread(_applied, body.scenario, applied)
 
-    return await writer.answer(carry_out)
+    return await writer.answer(work)
+
+
+def _applied(scenario: str, applied: plans.Applied) -> dict[str, Any]:
+    return {
+        "scenario": scenario,
+        "bookings": [{"request_id": key} | booking_body(*found) for key, found in applied.booked],
+        "moved": [booking_body(*found) for found in applied.moved],
+        "conflicts": [Conflict.of(v).model_dump(mode="json") for v in applied.conflicts],
+    }
 
 
 def _state(row: Row[Any]) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def with_entries(write: Insert | Update, table: Table, asked: Any) -> Select[Any
     """Return `write` to rows of `table`, and an entry about each, as one statement.
 
     `asked` is what the rows are written from; it has their ``id``, an ``actor``, an ``action``
-    and, of rows that stood already, ``before`` as of :func:`as_logged`.
+    and, of rows that stood already, ``before`` as of :func:`as_logged`; these come with the
+    `status_before` the write.
     """
     rows = write.returning(table).cte("written")
     entries = insert(AUDIT_LOG).from_select(
@@ -106,7 +107,11 @@ def with_entries(write: Insert | Update, table: Table, asked: Any) -> Select[Any
             as_logged("written"),
         ).select_from(rows.join(asked, asked.c.id == rows.c.id)),
     )
-    return select(rows).add_cte(entries.cte("entries"))
+    written = select(rows)
+    if "before" in asked.c:
+        status_before = asked.c.before.op("->>")("status").label("status_before")
+        written = written.add_columns(status_before).join(asked, asked.c.id == rows.c.id)
+    return written.add_cte(entries.cte("entries"))
 
 
 def about(actor: str, action: str, entity: str = "booking", before: Any = None) -> dict[str, Any]:

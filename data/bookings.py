@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import batched
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -195,8 +196,19 @@ class Won:
     hold_minutes: int | None = None
 
 
+WRITTEN_AT_ONCE = 1000
+"""The most rows that one statement writes and answers with."""
+
+
 async def insert_won(connection: AsyncConnection, won: Sequence[Won]) -> list[Found]:
-    """Write bookings whose places are won, in one statement."""
+    """Write bookings whose places are won, up to a thousand in one statement."""
+    found: list[Found] = []
+    for some in batched(won, WRITTEN_AT_ONCE):
+        found += await _insert(connection, some)
+    return found
+
+
+async def _insert(connection: AsyncConnection, won: Sequence[Won]) -> list[Found]:
     if not won:
         return []
     asked = [
@@ -328,6 +340,47 @@ _MOVE = audit.with_entry(
     ),
     BOOKINGS,
 )
+_MOVED = (
+    func.jsonb_to_recordset(bindparam("asked", type_=JSONB))
+    .table_valued(
+        column("id", Uuid),
+        column("status", Text),
+        column("provider_id", Uuid),
+        column("room_id", Uuid),
+        column("day", Date),
+        column("start", SmallInteger),
+        column("end", SmallInteger),
+        column("is_overbooked", Boolean),
+        column("points", SmallInteger),
+        column("actor", Text),
+        column("action", Text),
+        column("before", JSONB),
+    )
+    .render_derived(name="asked", with_types=True)
+)
+_MOVE_ALL = audit.with_entries(
+    update(BOOKINGS)
+    .where(
+        BOOKINGS.c.id == _MOVED.c.id,
+        PROVIDERS.c.id == _MOVED.c.provider_id,
+        ROOMS.c.id == _MOVED.c.room_id,
+    )
+    .values(
+        **_CHANGED,
+        status=_MOVED.c.status,
+        provider_id=_MOVED.c.provider_id,
+        provider_no=PROVIDERS.c.no,
+        room_id=_MOVED.c.room_id,
+        room_no=ROOMS.c.no,
+        date=_MOVED.c.day,
+        start_minute=_MOVED.c.start,
+        end_minute=_MOVED.c.end,
+        is_overbooked=_MOVED.c.is_overbooked,
+        score=_MOVED.c.points,
+    ),
+    BOOKINGS,
+    _MOVED,
+)
 _CONFIRM = audit.with_entry(
     _CHANGE.values(
         **_CHANGED,
@@ -362,6 +415,32 @@ async def move_won(
         before=before.logged,
     )
     return after, won.clinic.settings.timezone, won.kind.duration_minutes
+
+
+async def move_all_won(
+    connection: AsyncConnection, moves: Sequence[tuple[Row[Any], Seen]], policy: Policy, action: str
+) -> list[Found]:
+    """Write bookings, which have stepped aside, to the places that they have won."""
+    found: list[Found] = []
+    for some in batched(moves, WRITTEN_AT_ONCE):
+        asked = [
+            {
+                "id": str(before.id),
+                "status": before.status,
+                "actor": policy.actor,
+                "action": action,
+                "before": before.logged,
+                **_placed(won.slot),
+                "day": won.slot.date.isoformat(),
+            }
+            for before, won in some
+        ]
+        rows = {row.id: row for row in await connection.execute(_MOVE_ALL, {"asked": asked})}
+        found += [
+            (rows[before.id], won.clinic.settings.timezone, won.kind.duration_minutes)
+            for before, won in some
+        ]
+    return found
 
 
 async def reschedule(

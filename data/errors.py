@@ -81,6 +81,12 @@ class BusyError(RequestError):
     code = "TEMPORARILY_UNAVAILABLE"
 
 
+class PlanNotApplicableError(RequestError):
+    """The scenario counts on what the clinic does not have, so its plan cannot be carried out."""
+
+    code = "PLAN_NOT_APPLICABLE"
+
+
 class PlanStaleError(RequestError):
     """The book has changed since the plan was made; `stale` names what no longer fits."""
 

@@ -1,42 +1,64 @@
-"""A plan carried out: its moves and placements written in one transaction, or nothing of it."""
+"""A plan carried out: its moves and placements written in one transaction, or nothing of it.
+
+Plans may be as large as ten thousand appointments, so everything is read and written by sets, and
+the rules are read over once, with the days kept as they fill, before anything is locked. Under the
+locks the book is read again, and only where it is another by then are the rules read again, too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from data.bookings import Details, Found, Won, insert_won, move_won, rows_by_id, step_aside
+from data.bookings import (
+    Details,
+    Found,
+    Won,
+    insert_won,
+    move_all_won,
+    rows_by_id,
+    step_aside,
+)
 from data.deciding import (
     WOULD_BE_OVERBOOKED,
+    Outcome,
     Place,
     Policy,
     Seen,
     Wish,
-    decide_in_turn,
     keys_of,
 )
 from data.errors import (
     NotFoundError,
     PatientConflictError,
     PlanStaleError,
+    RequestError,
     SlotUnavailableError,
 )
 from data.holds import write_off_holds
-from data.snapshot import BOOKINGS, load_clinic
-from data.transaction import ChangedMeanwhileError, lock_days
-from solver.clinic import Clinic
-from solver.timeline import parse_time
+from data.run_file import AnyChange
+from data.scenario_changes import make
+from data.snapshot import BOOKINGS, CLINIC, load_clinic, to_settings
+from data.transaction import ChangedMeanwhileError, hold_clinic, lock_days
+from solver.checker import Checker, Violation
+from solver.clinic import Booking, Clinic, SlotRequest
+from solver.objective import POINTS, ScoreParts
+from solver.slots import Slot
+from solver.timeline import DateOutOfRangeError, check_date, parse_time
 
-APPLY_SECONDS = 60
+APPLY_SECONDS = 300
 """How long the rules may be read over while the transaction waits."""
 BOOKING_CHANGED = "BOOKING_CHANGED"
 GONE = "GONE"
+HELD = "HELD"
+FAR_AHEAD = dt.date(2500, 12, 31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +80,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What was written: bookings by the request they are for, and those that moved."""
+    """What was written: bookings by the request they are for, and those that moved.
+
+    `conflicts` are what the clinic's changes leave outside the rules, after the moves.
+    """
 
     booked: list[tuple[str, Found]]
     moved: list[Found]
+    conflicts: list[Violation] = field(default_factory=list)
 
 
 async def apply(
@@ -71,8 +97,9 @@ async def apply(
     policy: Policy,
     *,
     accept_overbooked: bool,
+    changes: Sequence[AnyChange] = (),
 ) -> Applied:
-    """Carry out the plan of one scenario of a result.
+    """Carry out the plan of one scenario of a result, and before it `changes` of the clinic.
 
     Moves come first, then placements, each in its order and each under every rule with all before
     it in the book. Bookings that the plan could not save stay where they are.
@@ -99,63 +126,121 @@ async def apply(
     seen = await rows_by_id(connection, [move["booking_id"] for move in moves])
     _require_in_place(moves, seen)
     steps = [
-        *(_step_of_move(move, seen[move["booking_id"]]) for move in moves),
-        *(_step_of(row, patients.get(row["request_id"])) for row in scenario["placements"]),
+        *(_step_of_move(move, seen[move["booking_id"]], accept_overbooked) for move in moves),
+        *(
+            _step_of(row, patients.get(row["request_id"]), accept_overbooked)
+            for row in scenario["placements"]
+        ),
     ]
-    if not steps:
+    if not steps and not changes:
         return Applied([], [])
-    first, last = (pick(step.place.date for step in steps) for pick in (min, max))
-    clinic = await load_clinic(connection, first, last)
-    locked = keys_of(await _decide(clinic, steps, policy))
-    await lock_days(connection, locked)
-    clinic = await load_clinic(connection, first, last)
+    dates = [step.place.date for step in steps] or [policy.now.date()]
+    span = min(dates), max(dates)
+    clinic = await _as_changed(connection, changes, policy, span)
     won = await _decide(clinic, steps, policy)
-    if not keys_of(won) <= locked:
-        raise ChangedMeanwhileError
+    locked = keys_of(won)
+    outside: list[Violation] = []
+    if changes:
+        await hold_clinic(connection)
+        outside = await _outside(connection, policy)
+        await make(connection, changes, policy.actor)
+    if locked:
+        await lock_days(connection, locked)
+    now = await load_clinic(connection, *span)
+    if now != clinic:
+        won = await _decide(now, steps, policy)
+        if not keys_of(won) <= locked:
+            raise ChangedMeanwhileError
     before = await rows_by_id(connection, list(seen), lock=True)
     if {key: row.version for key, row in before.items()} != {k: r.version for k, r in seen.items()}:
         raise ChangedMeanwhileError
-    await write_off_holds(connection, BOOKINGS.c.date.between(first, last))
+    applied = await _write(connection, steps, won, before, span, policy)
+    if not changes:
+        return applied
+    known = {(v.booking.id, v.rule) for v in outside}
+    left = [v for v in await _outside(connection, policy) if (v.booking.id, v.rule) not in known]
+    return Applied(applied.booked, applied.moved, left)
+
+
+async def _as_changed(
+    connection: AsyncConnection,
+    changes: Sequence[AnyChange],
+    policy: Policy,
+    span: tuple[dt.date, dt.date],
+) -> Clinic:
+    """Return the clinic as it will be with `changes`, which are not made yet and lock nothing."""
+    if not changes:
+        return await load_clinic(connection, *span)
+    attempt = await connection.begin_nested()
+    await make(connection, changes, policy.actor)
+    clinic = await load_clinic(connection, *span)
+    await attempt.rollback()
+    return clinic
+
+
+async def _outside(connection: AsyncConnection, policy: Policy) -> list[Violation]:
+    """Return every rule that a booking from today on breaks."""
+    zone = to_settings((await connection.execute(select(CLINIC))).one()).zone
+    today = policy.now.astimezone(zone).date()
+    clinic = await load_clinic(connection, today, FAR_AHEAD)
+    return await asyncio.to_thread(lambda: list(Checker(clinic).violations(since=today)))
+
+
+async def _write(
+    connection: AsyncConnection,
+    steps: Sequence[Step],
+    won: Sequence[Seen],
+    before: Mapping[str, Row[Any]],
+    span: tuple[dt.date, dt.date],
+    policy: Policy,
+) -> Applied:
+    """Write what is won, all of it."""
+    await write_off_holds(connection, BOOKINGS.c.date.between(*span))
     await step_aside(connection, [row.id for row in before.values()])
-    moved, placed, keys = [], [], []
+    moves: list[tuple[Row[Any], Seen]] = []
+    placed: list[Won] = []
+    keys: list[str] = []
     for step, each in zip(steps, won, strict=True):
         if step.booking_id is not None:
-            row = before[step.booking_id]
-            moved.append(await move_won(connection, row, each, policy, "plan"))
+            moves.append((before[step.booking_id], each))
         else:
             placed.append(Won(each, Details(step.patient_ref), policy, "plan"))
             keys.append(step.request_id or "")
+    moved = await move_all_won(connection, moves, policy, "plan")
     booked = await insert_won(connection, placed)
     return Applied(list(zip(keys, booked, strict=True)), moved)
 
 
-def _step_of(row: Mapping[str, Any], patient_ref: str | None) -> Step:
-    return Step(_place(row, row["appointment_type_id"]), patient_ref, request_id=row["request_id"])
+def _step_of(row: Mapping[str, Any], patient_ref: str | None, accept_overbooked: bool) -> Step:
+    place = _place(row, row["appointment_type_id"], accept_overbooked)
+    return Step(place, patient_ref, request_id=row["request_id"])
 
 
-def _step_of_move(move: Mapping[str, Any], row: Row[Any]) -> Step:
-    place = _place(move["to"], str(row.appointment_type_id))
+def _step_of_move(move: Mapping[str, Any], row: Row[Any], accept_overbooked: bool) -> Step:
+    place = _place(move["to"], str(row.appointment_type_id), accept_overbooked)
     return Step(place, row.patient_ref, booking_id=move["booking_id"])
 
 
-def _place(row: Mapping[str, Any], kind: str) -> Place:
+def _place(row: Mapping[str, Any], kind: str, accept_overbooked: bool) -> Place:
     return Place(
         kind,
         row["provider_id"],
         dt.date.fromisoformat(row["date"]),
         parse_time(row["start_time"]),
         row["room_id"],
-        accept_overbooked=True,
+        accept_overbooked=accept_overbooked,
     )
 
 
 def _require_in_place(moves: Sequence[Mapping[str, Any]], rows: Mapping[str, Row[Any]]) -> None:
-    """Refuse to move bookings that are no longer where the plan found them."""
+    """Refuse to move bookings that are no longer where the plan found them, and holds."""
     stale = []
     for move in moves:
         key, place = move["booking_id"], move["from"]
         row = rows.get(key)
-        if row is None or row.effective_status not in ("held", "booked"):
+        if row is not None and row.effective_status == "held":
+            stale.append({"booking_id": key, "reasons": [HELD]})
+        elif row is None or row.effective_status != "booked":
             stale.append({"booking_id": key, "reasons": [GONE]})
         elif (
             str(row.provider_id) != place["provider_id"]
@@ -181,8 +266,7 @@ def _wish_of(step: Step, policy: Policy) -> Wish:
 
 async def _decide(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[Seen]:
     """Return every step's place as it is won at its turn; off the event loop, for it takes long."""
-    wishes = [_wish_of(step, policy) for step in steps]
-    outcomes = await asyncio.to_thread(lambda: list(decide_in_turn(clinic, wishes)))
+    outcomes = await asyncio.to_thread(decide_steps, clinic, steps, policy)
     _refuse(
         [
             {**step.name, "reasons": _reasons(outcome)}
@@ -191,6 +275,123 @@ async def _decide(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list
         ]
     )
     return [outcome for outcome in outcomes if isinstance(outcome, Seen)]
+
+
+def decide_steps(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[Outcome]:
+    """Decide on each step beside all that were won before it.
+
+    One pass with the plain reading of the rules, which needs only the few bookings of the step's
+    own provider, room, type and patient. What it refuses is judged as a single booking is, which
+    tells the reasons.
+    """
+    return _Turns(clinic, steps, policy).outcomes()
+
+
+class _Turns:
+    """A book that fills up, kept by what its bookings take and on which dates."""
+
+    def __init__(self, clinic: Clinic, steps: Sequence[Step], policy: Policy) -> None:
+        self._clinic, self._steps, self._policy = clinic, steps, policy
+        weights = policy.weights
+        self._checker = Checker(
+            clinic, (weights.preference, weights.gap, weights.room, weights.overbook)
+        )
+        self._book: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
+        self._known_dates: dict[dt.date, DateOutOfRangeError | None] = {}
+        aside = {step.booking_id for step in steps}
+        for booking in clinic.bookings:
+            if booking.is_live and booking.id not in aside:
+                self._add(booking)
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what becomes of each step."""
+        outcomes: list[Outcome] = []
+        for number, step in enumerate(self._steps):
+            try:
+                won = self._won(step)
+            except (RequestError, DateOutOfRangeError) as error:
+                outcomes.append(error)
+            else:
+                self._add(won.as_booking(f"won {number}"))
+                outcomes.append(won)
+        return outcomes
+
+    def _won(self, step: Step) -> Seen:
+        place, wish = step.place, _wish_of(step, self._policy)
+        kind, provider, room = wish.rows(self._clinic)
+        self._require_date(place.date)
+        assert room is not None  # a plan names its rooms
+        around = [
+            self._beside(owner, place.date)
+            for owner in (provider.id, room.id, kind.id, _patient(wish.patient_key))
+        ]
+        at_provider, in_room, of_type, of_patient = around
+        request = SlotRequest(kind.id, place.date, self._policy.now)
+        reading = self._checker.read_among(
+            request,
+            provider,
+            room,
+            place.start,
+            at_provider=at_provider,
+            in_room=in_room,
+            of_type=of_type,
+        )
+        end = place.start + kind.duration_minutes
+        is_refused = reading.score is None or (
+            reading.is_overbooked and not place.accept_overbooked
+        )
+        if is_refused or self._is_elsewhere(of_patient, place.date, (place.start, end)):
+            known = {booking.id: booking for some in around for booking in some}
+            return wish.decide(self._clinic.with_bookings(known.values()))
+        assert reading.score is not None
+        assert reading.parts is not None
+        slot = Slot(
+            provider,
+            room,
+            place.date,
+            place.start,
+            end,
+            int(reading.score * POINTS),
+            ScoreParts(*reading.parts),
+            reading.is_overbooked,
+        )
+        return Seen(self._clinic, kind, provider, slot, step.patient_ref)
+
+    def _require_date(self, day: dt.date) -> None:
+        if day not in self._known_dates:
+            policy = self._policy
+            try:
+                check_date(self._clinic.settings, day, policy.now, policy.horizon_days)
+                self._known_dates[day] = None
+            except DateOutOfRangeError as error:
+                self._known_dates[day] = error
+        refusal = self._known_dates[day]
+        if refusal is not None:
+            raise refusal
+
+    def _is_elsewhere(self, own: Iterable[Booking], day: dt.date, span: tuple[int, int]) -> bool:
+        kinds = self._clinic.type_by_id
+        return any(
+            b.date == day
+            and b.start < span[1]
+            and span[0] < b.start + kinds[b.appointment_type_id].duration_minutes
+            for b in own
+        )
+
+    def _add(self, booking: Booking) -> None:
+        owners = {booking.provider_id, booking.room_id, booking.appointment_type_id}
+        if booking.patient_ref is not None:
+            owners.add(_patient(booking.patient_key))
+        for owner in owners:
+            self._book[owner, booking.date].append(booking)
+
+    def _beside(self, owner: str, date: dt.date) -> list[Booking]:
+        dates = (date + dt.timedelta(days=days) for days in (-1, 0, 1))
+        return [b for day in dates for b in self._book.get((owner, day), ())]
+
+
+def _patient(key: str | None) -> str:
+    return f"patient {key}"
 
 
 def _reasons(error: Exception) -> list[str]:

@@ -164,6 +164,189 @@ async def test_displaced_bookings_move(client: httpx.AsyncClient) -> None:
     ]
 
 
+def closed_scenarios() -> list[dict[str, Any]]:
+    """The clinic as it is; one away that Monday; somebody new; twice the requests."""
+    out = {"op": "provider_out", "provider_id": PROVIDER, "date": MONDAY.isoformat()}
+    return [
+        {"name": "baseline", "changes": []},
+        {"name": "away", "changes": [out]},
+        {"name": "hire", "changes": [{"op": "add_provider", "name": "Dr. New", "skills": ["gp"]}]},
+        {"name": "more", "changes": [{"op": "scale_demand", "factor": 2}]},
+    ]
+
+
+async def away_run(client: httpx.AsyncClient) -> str:
+    """A solved run of a clinic of two providers, one of whom sees two people that Monday."""
+    providers = [{"id": uid(1, n), "name": f"P{n}", "skills": ["gp"]} for n in range(2)]
+    rows = [
+        {"provider_id": p["id"], "weekday": 1, "start_time": "09:00", "end_time": "12:00"}
+        for p in providers
+    ]
+    bookings = [booking(0, MONDAY, "09:00"), booking(1, MONDAY, "10:00")]
+    later = booking(2, MONDAY + dt.timedelta(days=7), "09:00")
+    await load(
+        client, small_clinic(providers=providers, availability=rows, bookings=[*bookings, later])
+    )
+    run = run_of([{"id": "r"}], existing="movable", scenarios=closed_scenarios())
+    return (await solved(client, run))[0]
+
+
+async def starts_offered(client: httpx.AsyncClient, provider: str) -> int:
+    query = {
+        "date": MONDAY.isoformat(),
+        "appointment_type_id": TYPE,
+        "provider_id": provider,
+    }
+    total: int = (await client.get("/slots", params=query)).json()["total"]
+    return total
+
+
+async def test_a_scenario_is_carried_out_with_its_changes(client: httpx.AsyncClient) -> None:
+    key = await away_run(client)
+    body = (await client.get(f"/what-if/{key}")).json()
+    assert body["applied"] is None
+    told = {row["name"]: row["carry_out"] for row in body["scenarios"]}
+    day = f"{MONDAY:%a} {MONDAY.day} {MONDAY:%b %Y}"
+    assert told["baseline"] == {"possible": True, "reason": None, "changes": []}
+    assert told["away"] == {
+        "possible": True,
+        "reason": None,
+        "changes": [f"P0 is away on {day}."],
+    }
+    assert not told["hire"]["possible"]
+    assert "Dr. New, who is not in the clinic yet" in told["hire"]["reason"]
+    assert told["hire"]["changes"] == ["Dr. New joins the clinic."]
+    assert not told["more"]["possible"]
+
+    path = f"/what-if/{key}/apply"
+    for scenario in ("hire", "more"):
+        for apply_changes in (False, True):
+            order = {"scenario": scenario, "apply_changes": apply_changes}
+            refused = await client.post(path, json=order)
+            assert (refused.status_code, refused.json()["code"]) == (409, "PLAN_NOT_APPLICABLE")
+            assert refused.json()["detail"] == told[scenario]["reason"]
+
+    assert await starts_offered(client, PROVIDER) > 0
+    done = await client.post(path, json={"scenario": "away", "apply_changes": True})
+    assert done.status_code == 200, done.text
+    assert {row["provider_id"] for row in done.json()["moved"]} == {uid(1, 1)}
+    assert done.json()["conflicts"] == []
+    assert await starts_offered(client, PROVIDER) == 0
+    closed = [row for row in (await client.get("/availability")).json() if row["kind"] == "closed"]
+    assert [(row["provider_id"], row["date"]) for row in closed] == [(PROVIDER, MONDAY.isoformat())]
+    applied = (await client.get(f"/what-if/{key}")).json()["applied"]
+    assert (applied["scenario"], applied["by"], applied["apply_changes"]) == (
+        "away",
+        "anonymous",
+        True,
+    )
+    assert dt.datetime.fromisoformat(applied["at"]).tzinfo is not None
+
+
+async def test_without_its_changes_only_the_plan_is_carried_out(client: httpx.AsyncClient) -> None:
+    key = await away_run(client)
+    done = await client.post(f"/what-if/{key}/apply", json={"scenario": "away"})
+    assert done.status_code == 200
+    assert done.json()["moved"]
+    assert await starts_offered(client, PROVIDER) > 0
+    assert (await client.get(f"/what-if/{key}")).json()["applied"]["apply_changes"] is False
+
+
+async def test_changes_are_audited_and_tell_what_they_strand(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    providers = [{"id": PROVIDER, "name": "Dr. Vega", "skills": ["gp"]}]
+    bookings = [booking(0, MONDAY, "09:00"), booking(1, MONDAY + dt.timedelta(days=7), "09:00")]
+    rules = [{"id": uid(4, 0), "provider_id": PROVIDER, "max_overlap": 1, "max_per_day": 1}]
+    await load(
+        client, small_clinic(providers=providers, bookings=bookings, overbooking_rules=rules)
+    )
+    on = {"date": MONDAY.isoformat(), "start_time": "13:00", "end_time": "15:00"}
+    changes = [
+        {"op": "set", "entity": "providers", "id": PROVIDER, "field": "skills", "value": []},
+        {"op": "set", "entity": "clinic", "field": "grid_minutes", "value": 30},
+        {"op": "open_hours", "provider_id": PROVIDER, **on},
+        {"op": "close_room", "room_id": ROOM, "date": MONDAY.isoformat(), "start_time": "14:30"},
+        {"op": "remove", "entity": "overbooking_rules", "id": uid(4, 0)},
+        {"op": "add_overbooking_rule", "id": uid(4, 1), "max_overlap": 2, "max_per_day": 3},
+    ]
+    scenarios = [{"name": "baseline"}, {"name": "all", "changes": changes}]
+    key, body = await solved(client, run_of([], scenarios=scenarios))
+    told = body["scenarios"][1]["carry_out"]
+    assert told["possible"], told
+    assert [sentence.partition(":")[0] for sentence in told["changes"]][:2] == [
+        "Dr. Vega",
+        "The clinic",
+    ]
+    path, order = f"/what-if/{key}/apply", {"scenario": "all", "apply_changes": True}
+    done = await client.post(path, json=order)
+    assert done.status_code == 200, done.text
+    stranded = {row["booking_id"] for row in done.json()["conflicts"]}
+    assert stranded == {uid(5, 0), uid(5, 1)}  # nobody has the skill any more
+    assert (await client.get("/clinic")).json()["grid_minutes"] == 30
+    rules = (await client.get("/overbooking-rules")).json()
+    assert [row["id"] for row in rules] == [uid(4, 1)]
+    rows = (await client.get("/availability")).json()
+    of_monday = {
+        (row["start_time"], row["end_time"], row["kind"])
+        for row in rows
+        if row["date"] == MONDAY.isoformat()
+    }
+    assert of_monday == {
+        ("09:00", "12:00", "open"),  # the weekly hours, kept beside the new ones
+        ("13:00", "15:00", "open"),
+        ("14:30", "24:00", "closed"),
+    }
+    async with engine.connect() as connection:
+        logged = await connection.execute(
+            text("SELECT entity, action FROM audit_log WHERE entity <> 'booking' ORDER BY id")
+        )
+        entries = [tuple(row) for row in logged]
+    assert entries.count(("availability", "create")) == 3
+    assert {("providers", "patch"), ("clinic", "patch"), ("what_if_run", "apply")} <= set(entries)
+    again = await client.post(path, json=order)  # what is there already is not added again
+    assert again.status_code == 200
+    assert len((await client.get("/availability")).json()) == len(rows)
+
+
+async def test_a_plan_that_is_stale_leaves_the_clinic_as_it_is(client: httpx.AsyncClient) -> None:
+    key = await away_run(client)
+    assert (await client.post(f"/bookings/{uid(5, 0)}/cancel")).status_code == 200
+    order = {"scenario": "away", "apply_changes": True}
+    stale = await client.post(f"/what-if/{key}/apply", json=order)
+    assert (stale.status_code, stale.json()["code"]) == (409, "PLAN_STALE")
+    assert all(row["kind"] == "open" for row in (await client.get("/availability")).json())
+    assert (await client.get(f"/what-if/{key}")).json()["applied"] is None
+
+
+async def test_a_hold_is_not_moved_by_a_plan(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    key = await away_run(client)
+    async with engine.begin() as connection:  # as of a plan made before holds stayed
+        await connection.execute(
+            text(
+                "UPDATE bookings SET status = 'held', expires_at = now() + interval '1 hour'"
+                " WHERE id = :id"
+            ),
+            {"id": uid(5, 1)},
+        )
+    stale = await client.post(f"/what-if/{key}/apply", json={"scenario": "away"})
+    assert (stale.status_code, stale.json()["code"]) == (409, "PLAN_STALE")
+    assert stale.json()["stale"] == [{"booking_id": uid(5, 1), "reasons": ["HELD"]}]
+
+
+async def test_what_is_booked_for_nobody_waits_for_a_patient(client: httpx.AsyncClient) -> None:
+    await load(client, small_clinic())
+    key, _ = await solved(client, run_of([{"id": "r", "count": 2}]))
+    done = await client.post(f"/what-if/{key}/apply", json={"scenario": "baseline"})
+    assert done.status_code == 200
+    assert [row["patient_ref"] for row in done.json()["bookings"]] == [None, None]
+    for row in done.json()["bookings"]:
+        moved = await client.post(f"/bookings/{row['id']}/cancel")
+        assert moved.status_code == 200
+
+
 async def test_progress_is_streamed(client: httpx.AsyncClient) -> None:
     await load(client, small_clinic())
     key, _ = await solved(client, run_of(six_wishes()))

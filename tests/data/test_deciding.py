@@ -19,6 +19,7 @@ from data.deciding import (
     keys_of,
 )
 from data.errors import NotFoundError, RequestError, SlotUnavailableError
+from data.plans import Step, decide_steps
 from solver.clinic import (
     AppointmentType,
     Availability,
@@ -118,6 +119,33 @@ def test_many_at_once_are_decided_as_one_after_another(case: tuple[Clinic, list[
         else:
             book.append(expected.as_booking(f"won {number}"))
         assert told(outcome) == told(expected)
+
+
+@given(clinics_with_wishes())
+@examples(200)
+def test_the_steps_of_a_plan_are_decided_as_wishes(case: tuple[Clinic, list[Wish]]) -> None:
+    clinic, drawn = case
+    steps = [
+        Step(
+            replace(wish.place, room_id=wish.place.room_id or clinic.rooms[0].id),
+            wish.patient_ref,
+            booking_id=next(iter(wish.aside), None),
+        )
+        for wish in drawn
+    ]
+    policy = drawn[0].policy
+    wanted = [
+        Wish(
+            step.place,
+            policy,
+            step.patient_ref,
+            allow_patient_overlap=False,
+            aside=frozenset({step.booking_id} if step.booking_id else ()),
+        )
+        for step in steps
+    ]
+    outcomes = decide_steps(clinic, steps, policy)
+    assert list(map(told, outcomes)) == list(map(told, decide_in_turn(clinic, wanted)))
 
 
 def told(outcome: Seen | Exception) -> Any:
