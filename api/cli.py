@@ -194,11 +194,21 @@ def check(
 
 
 @app.command()
-def migrate(data_dir: DataDir = None) -> None:
+def migrate(
+    make_roles: Annotated[
+        bool,
+        typer.Option(
+            "--make-roles",
+            help="First make the roles slotwright_owner, which the tables go to, and "
+            "slotwright_service, for the service's DATABASE_URL.",
+        ),
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
     """Bring the database's schema to the newest version."""
     from api import commands
 
-    _run(lambda: commands.migrate_database(data_dir))
+    _run(lambda: commands.migrate_database(data_dir, make_roles=make_roles))
 
 
 keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.arguments import require_writable
 from api.complaints import UsageError
-from api.database import database_name, on_database, on_existing_database
+from api.database import (
+    database_name,
+    on_database,
+    on_existing_database,
+    open_database,
+    with_engine,
+)
 from api.schemas import Conflict
+from api.settings import read_settings
 from api.tables import counted, new_table, print_json, print_table, print_violations
 from data import keys
 from data.audit import OPERATOR
 from data.clinic_file import MAX_YAML, is_yaml, read_clinic_file, yaml_of
+from data.engine import migrate
 from data.keys import KnownKey, Role
 from data.snapshot import PROVIDERS, ROOMS, TYPES, load_clinic
 from data.transaction import run
@@ -33,13 +43,20 @@ from solver.checker import Checker
 from solver.clinic import Clinic
 
 
-def migrate_database(data_dir: Path | None) -> int:
-    """Bring the schema to the newest version."""
-
-    async def nothing_more(_: AsyncEngine) -> None:
-        return
-
-    on_database(data_dir, nothing_more)
+def migrate_database(data_dir: Path | None, *, make_roles: bool) -> int:
+    """Bring the schema to the newest version, and make the owner and the service's role."""
+    settings = read_settings()
+    if make_roles and settings.database_url is not None:
+        password = settings.service_password
+        work = partial(
+            migrate,
+            make_roles=True,
+            service_password=None if password is None else password.get_secret_value(),
+        )
+        asyncio.run(with_engine(settings.database_url, work))
+    else:
+        with open_database(settings, data_dir):
+            pass
     Console().print("The schema is up to date.")
     return 0
 

@@ -41,7 +41,7 @@ def _of_the_database(error: Exception) -> str | None:
     from sqlalchemy.exc import SQLAlchemyError
 
     from data.embedded import EmbeddedPostgresError
-    from data.engine import NewerSchemaError
+    from data.engine import SchemaError
     from data.errors import ImportConflictError, RequestError
 
     if isinstance(error, ImportConflictError):
@@ -53,6 +53,6 @@ def _of_the_database(error: Exception) -> str | None:
         return "\n  ".join([error.detail, *lines])
     if isinstance(error, SQLAlchemyError):
         return f"the database refused: {str(error).splitlines()[0]}"
-    if isinstance(error, (EmbeddedPostgresError, NewerSchemaError, RequestError)):
+    if isinstance(error, (EmbeddedPostgresError, SchemaError, RequestError)):
         return str(error)
     return None

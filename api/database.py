@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -22,12 +23,20 @@ EMBEDDED = "postgres"
 
 @contextmanager
 def open_database(settings: Settings, data_dir: Path | None) -> Iterator[str]:
-    """Yield the database's URL; without DATABASE_URL, of an embedded server."""
+    """Yield the URL of the database, its schema the newest; without DATABASE_URL, of an own one."""
     if settings.database_url is not None:
+        asyncio.run(with_engine(settings.database_url, migrate))
         yield settings.database_url
-        return
-    directory = data_dir or settings.data_dir
-    with EmbeddedPostgres(directory / EMBEDDED) as server:
+    else:
+        with embedded_database(data_dir or settings.data_dir) as url:
+            yield url
+
+
+@contextmanager
+def embedded_database(data_dir: Path) -> Iterator[str]:
+    """Yield the URL of the embedded server of a data directory, its schema the newest."""
+    with EmbeddedPostgres(data_dir / EMBEDDED) as server:
+        asyncio.run(with_engine(server.admin_url, partial(migrate, make_roles=True)))
         yield server.url
 
 
@@ -44,15 +53,10 @@ def on_database[Result](
     data_dir: Path | None, work: Callable[[AsyncEngine], Awaitable[Result]]
 ) -> Result:
     """Do `work` on the migrated database of the settings."""
-
-    async def migrated(engine: AsyncEngine) -> Result:
-        await migrate(engine)
-        return await work(engine)
-
     settings = read_settings()
     logs.configure("WARNING")
     with open_database(settings, data_dir) as url:
-        return asyncio.run(with_engine(url, migrated))
+        return asyncio.run(with_engine(url, work))
 
 
 def on_existing_database[Result](

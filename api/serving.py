@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import structlog
 import uvicorn
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,7 +22,7 @@ from uvicorn.supervisors import Multiprocess
 from api import logs
 from api.app import OPEN_WHILE, create_app, spare_the_collector, with_console
 from api.complaints import UsageError
-from api.database import EMBEDDED, open_database, with_engine
+from api.database import embedded_database, open_database, with_engine
 from api.door import Door
 from api.metrics import SHARED_DIRECTORY
 from api.ports import DEALS_OUT, own_socket
@@ -30,11 +31,12 @@ from api.settings import PREFIX, Settings, read_settings
 from api.tables import slot_table
 from data import demo as demo_clinic
 from data import keys
-from data.embedded import EmbeddedPostgres
-from data.engine import migrate
+from data.roles import owns_the_log
 
 DEMO_HOST = "127.0.0.1"
 DEMO_ROWS = 10
+
+log = structlog.get_logger(__name__)
 
 
 def serve(host: str, port: int, data_dir: Path | None, workers: int) -> int:
@@ -44,12 +46,22 @@ def serve(host: str, port: int, data_dir: Path | None, workers: int) -> int:
     settings = read_settings()
     logs.configure(settings.log_level)
     with open_database(settings, data_dir) as url:
-        asyncio.run(with_engine(url, migrate))
+        asyncio.run(with_engine(url, _warn_of_an_owner))
         is_open = _is_open(host, settings, url)
         os.environ["DATABASE_URL"] = url  # the workers read it, too
         with _shared_door(is_open=is_open), _shared_figures(workers):
             _run("api.app:service", host, port, workers, factory=True, **_uvicorn_options(settings))
     return 0
+
+
+async def _warn_of_an_owner(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        if await owns_the_log(connection):
+            log.warning(
+                "database_role",
+                detail="the role of DATABASE_URL owns the tables, so whoever takes over the "
+                "service can rewrite the audit log; see slotwright migrate --make-roles",
+            )
 
 
 def _run(app: str, host: str, port: int, workers: int, **options: Any) -> None:
@@ -130,10 +142,10 @@ def demo(port: int, data_dir: Path | None) -> int:
     logs.configure("WARNING")
     directory = data_dir or settings.data_dir / "demo"
     console = Console()
-    with EmbeddedPostgres(directory / EMBEDDED) as server:
-        asyncio.run(with_engine(server.url, _seed_demo))
-        settings = settings.model_copy(update={"database_url": server.url, "data_dir": directory})
-        door = Door(is_open=_is_open(DEMO_HOST, settings, server.url))
+    with embedded_database(directory) as url:
+        asyncio.run(with_engine(url, _seed_demo))
+        settings = settings.model_copy(update={"database_url": url, "data_dir": directory})
+        door = Door(is_open=_is_open(DEMO_HOST, settings, url))
         config = uvicorn.Config(
             with_console(create_app(settings, door)),
             host=DEMO_HOST,
@@ -146,7 +158,6 @@ def demo(port: int, data_dir: Path | None) -> int:
 
 
 async def _seed_demo(engine: AsyncEngine) -> None:
-    await migrate(engine)
     await demo_clinic.seed(engine, dt.datetime.now(dt.UTC))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, HttpUrl, ValidationError, field_validator, model_validator
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from solver.clinic import InvalidClinicError
@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, arbitrary_types_allowed=True)
 
     database_url: str | None = Field(None, validation_alias="DATABASE_URL")
+    service_password: SecretStr | None = None
+    """What ``migrate --make-roles`` gives the service's database role."""
     redis_url: str | None = Field(None, validation_alias="REDIS_URL")
     hub_url: HttpUrl | None = None
     hub_delivery: Literal["direct", "outbox"] = "direct"

@@ -20,12 +20,13 @@ from urllib.parse import urlencode
 
 import asyncpg
 import httpx
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from benchmarks.clinics import as_document
 from data.clinic_file import ClinicFile
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine, migrate
+from data.roles import SERVICE
 from data.transfer import import_file
 from solver.clinic import Clinic, SlotRequest
 from solver.timeline import format_time
@@ -64,14 +65,18 @@ class Databases:
             self._server = self._held.enter_context(EmbeddedPostgres(path))
         self._count += 1
         name = f"bench{self._count}"
-        asyncio.run(_create(self._server.url, name))
-        return make_url(self._server.url).set(database=name).render_as_string()
+        admin = make_url(self._server.admin_url)
+        asyncio.run(_create(admin, name))
+        return admin.set(database=name, username=SERVICE).render_as_string()
 
 
-async def _create(url: str, name: str) -> None:
-    connection = await asyncpg.connect(url)
+async def _create(admin: URL, name: str) -> None:
+    connection = await asyncpg.connect(admin.render_as_string())
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()
+    engine = create_engine(admin.set(database=name).render_as_string(), pool_size=1)
+    await migrate(engine, make_roles=True)
+    await engine.dispose()
 
 
 def fill(url: str, clinic: Clinic, monday: dt.date) -> None:
@@ -81,7 +86,6 @@ def fill(url: str, clinic: Clinic, monday: dt.date) -> None:
 
 async def _fill(url: str, clinic: Clinic, monday: dt.date) -> None:
     engine = create_engine(url)
-    await migrate(engine)
     moved = clinic.with_bookings(replace(booking, date=monday) for booking in clinic.bookings)
     file = ClinicFile.model_validate(as_document(moved))
     await import_file(engine, file, replace=True, today=monday)

@@ -21,7 +21,7 @@ from typing import Any
 
 import asyncpg
 import orjson
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from benchmarks.client import Connection, connected
@@ -191,10 +191,11 @@ async def _fill(url: str, clinic: Clinic, monday: dt.date, rows: int) -> int:
     first = monday - dt.timedelta(days=int(PAST * days))
     today = dt.datetime.now(dt.UTC).date()
     kind = clinic.appointment_types[0].id
+    admin = make_url(url).set(username="postgres").render_as_string()
     begins = iter(range(0, days, DAYS_AT_ONCE))
 
     async def written() -> None:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(admin)
         await connection.execute("SET session_replication_role = replica")
         for begin in begins:
             end = min(begin + DAYS_AT_ONCE, days) - 1
@@ -203,7 +204,7 @@ async def _fill(url: str, clinic: Clinic, monday: dt.date, rows: int) -> int:
         await connection.close()
 
     await asyncio.gather(*(written() for _ in range(os.cpu_count() or 1)))
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(admin)
     await connection.execute("VACUUM ANALYZE", timeout=None)
     size: int = await connection.fetchval("SELECT pg_total_relation_size('bookings')")
     await connection.close()

@@ -23,7 +23,7 @@ from data.bookings import Details, Order
 from data.clinic_file import ClinicFile
 from data.deciding import Place, Policy
 from data.desk import Desk
-from data.engine import POOL_SIZE, create_engine, migrate
+from data.engine import POOL_SIZE, create_engine
 from data.events import Audience
 from data.snapshot import BOOKINGS, PROVIDERS, ROOMS
 from data.transfer import import_file
@@ -53,7 +53,6 @@ async def run(url: str, *, rounds: int, count: int) -> dict[str, list[float]]:
     """Return the rates of `rounds` of `count` rows each way."""
     clinic = make_clinic(PAIRS, PAIRS).with_bookings(())
     engine = create_engine(url)
-    await migrate(engine)
     file = ClinicFile.model_validate(as_document(clinic))
     await import_file(engine, file, replace=True, today=MONDAY - dt.timedelta(days=7))
     numbers = await _numbers(engine)

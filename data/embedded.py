@@ -34,6 +34,8 @@ from typing import Self
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
+from data.roles import SERVICE
+
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.01
@@ -130,10 +132,21 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The ``postgresql://`` URL of the server's one database."""
+        """The ``postgresql://`` URL of the server's one database, as the service's own role.
+
+        The role is there once :func:`data.engine.migrate` has made it.
+        """
+        return self._url(SERVICE)
+
+    @property
+    def admin_url(self) -> str:
+        """The same of the server's superuser, who makes the roles and migrates."""
+        return self._url("postgres")
+
+    def _url(self, role: str) -> str:
         return URL.create(
             "postgresql",
-            username="postgres",
+            username=role,
             database="postgres",
             query={"host": str(self._socket_directory)},
         ).render_as_string()
@@ -428,7 +441,7 @@ def main(command: list[str]) -> int:
         EmbeddedPostgres(Path(directory), durable=False) as server,
     ):
         return subprocess.run(
-            command, env={**os.environ, "DATABASE_URL": server.url}, check=False
+            command, env={**os.environ, "DATABASE_URL": server.admin_url}, check=False
         ).returncode
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from data import roles
 
 POOL_SIZE = 16
 """Connections of one process, kept open: making one costs as much as several bookings."""
@@ -21,8 +24,14 @@ STATEMENT_TIMEOUT = "10s"
 IDLE_IN_TRANSACTION_TIMEOUT = "5s"
 
 
-class NewerSchemaError(RuntimeError):
-    """The schema is not one that this version knows."""
+_NEWER = (
+    "the database's schema is that of a newer version; run that one, or restore a dump from before "
+    "it"
+)
+
+
+class SchemaError(RuntimeError):
+    """The database's schema is not the one that this version works on; the message says why."""
 
 
 class BarePing(PGDialect_asyncpg):
@@ -74,19 +83,51 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
     )
 
 
-async def migrate(engine: AsyncEngine) -> None:
+async def migrate(
+    engine: AsyncEngine, *, make_roles: bool = False, service_password: str | None = None
+) -> None:
     """Bring the schema to the newest version; several processes at once do it one by one.
+
+    A role that may not, as the service's own, finds out whether it has been done. With
+    `make_roles` an owner and the service's role are made first, see :mod:`data.roles`.
 
     Raises
     ------
-    NewerSchemaError
-        When a newer version has been at work on the database.
+    SchemaError
+        When a newer version has been at work on the database, or this role may not bring up a
+        schema that is older.
     """
     async with engine.begin() as connection:
         await connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
         await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7306093)")
+        if make_roles:
+            await roles.make(connection, service_password)
+        owner = await roles.owner_to_be(connection, made=make_roles)
+        if owner is None:
+            await _require_newest(connection)
+            return
+        await connection.exec_driver_sql(f"SET LOCAL ROLE {owner}")
         await connection.run_sync(_upgrade)
+        await roles.grant(connection)
+
+
+async def _require_newest(connection: AsyncConnection) -> None:
+    may_read = "SELECT has_table_privilege('alembic_version', 'SELECT')"
+    present = None
+    if await connection.scalar(text(may_read)):
+        present = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    with as_file(files("migrations")) as scripts:
+        directory = ScriptDirectory(str(scripts))
+        if present == directory.get_current_head():
+            return
+        known = {each.revision for each in directory.walk_revisions()}
+        if present is not None and present not in known:
+            raise SchemaError(_NEWER)
+    raise SchemaError(
+        "the database's schema is older than this version, and the role of DATABASE_URL does not "
+        "own it; run slotwright migrate with a DATABASE_URL that does"
+    )
 
 
 def _upgrade(connection: Connection) -> None:
@@ -97,7 +138,4 @@ def _upgrade(connection: Connection) -> None:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
-            raise NewerSchemaError(
-                "the database's schema is that of a newer version; run that one, or restore a "
-                "dump from before it"
-            ) from error
+            raise SchemaError(_NEWER) from error

@@ -16,9 +16,10 @@ from api.app import create_app
 from api.door import Door
 from api.settings import Settings
 from data.embedded import EmbeddedPostgres
-from data.engine import create_engine, migrate
+from data.engine import create_engine
 from data.jobs import NO_SHOW_MARKER
 from data.stats import CALCULATOR
+from tests.databases import migrated
 
 settings.register_profile(
     "slotwright",
@@ -48,18 +49,31 @@ TABLES = "bookings, availability, overbooking_rules, providers, rooms, appointme
 
 
 @pytest.fixture(scope="session")
-def database_url() -> Iterator[str]:
+def database() -> Iterator[EmbeddedPostgres]:
     with (
         tempfile.TemporaryDirectory(prefix="slotwright-test-") as directory,
         EmbeddedPostgres(Path(directory), durable=False) as server,
     ):
-        yield server.url
+        yield server
+
+
+@pytest.fixture(scope="session")
+def database_url(database: EmbeddedPostgres) -> str:
+    """The migrated database, as the service's own role."""
+    return migrated(database)
+
+
+@pytest.fixture(scope="session")
+async def admin_engine(database: EmbeddedPostgres) -> AsyncIterator[AsyncEngine]:
+    """The same database as its superuser, for what the service may not do."""
+    engine = create_engine(database.admin_url, pool_size=4)
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture(scope="session")
 async def migrated_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(database_url)
-    await migrate(engine)
     yield engine
     await engine.dispose()
 
@@ -90,8 +104,8 @@ async def empty_tables(engine: AsyncEngine) -> None:
 
 
 @pytest.fixture
-async def engine(migrated_engine: AsyncEngine) -> AsyncEngine:
-    await empty_tables(migrated_engine)
+async def engine(migrated_engine: AsyncEngine, admin_engine: AsyncEngine) -> AsyncEngine:
+    await empty_tables(admin_engine)
     return migrated_engine
 
 

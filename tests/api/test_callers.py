@@ -85,10 +85,10 @@ def test_which_routes_are_limited() -> None:
 
 @pytest.fixture(scope="module")
 async def guarded(
-    migrated_engine: AsyncEngine, database_url: str
+    admin_engine: AsyncEngine, database_url: str
 ) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
     """A service with a key of each role."""
-    async with migrated_engine.begin() as connection:
+    async with admin_engine.begin() as connection:
         await connection.execute(text("TRUNCATE api_keys"))
     async with served(database_url, rate_limits="off") as client:
         admin = await make(client, "admin")
@@ -190,10 +190,10 @@ async def test_it_never_opens_again(client: httpx.AsyncClient) -> None:
 
 
 async def test_an_emptied_table_of_keys_does_not_open_it(
-    client: httpx.AsyncClient, engine: AsyncEngine
+    client: httpx.AsyncClient, admin_engine: AsyncEngine
 ) -> None:
     await make(client, "admin")
-    async with engine.begin() as connection:
+    async with admin_engine.begin() as connection:
         await connection.execute(text("DELETE FROM api_keys"))
     deadline = time.monotonic() + 2 * FRESH_SECONDS
     while time.monotonic() < deadline:
@@ -201,14 +201,14 @@ async def test_an_emptied_table_of_keys_does_not_open_it(
 
 
 async def test_a_key_that_came_and_went_unasked_closes_it(
-    client: httpx.AsyncClient, engine: AsyncEngine
+    client: httpx.AsyncClient, engine: AsyncEngine, admin_engine: AsyncEngine
 ) -> None:
     app = client._transport.app  # type: ignore[attr-defined]
     await run(engine, lambda c: keys.create(c, "viewer", None, "elsewhere"))
     door = app.state.context.callers._door
     while door.is_open:  # it looks by itself
         await asyncio.sleep(0.01)
-    async with engine.begin() as connection:
+    async with admin_engine.begin() as connection:
         await connection.execute(text("DELETE FROM api_keys"))
     assert (await client.get("/bookings")).status_code == 401
 

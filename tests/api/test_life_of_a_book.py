@@ -16,12 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import text
 
 from data.clinic_file import ClinicFile
-from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
 from solver.checker import Checker, Reading
 from solver.clinic import Booking, Clinic, SlotRequest
 from solver.timeline import format_time
 from tests.clinics import coming_monday
+from tests.databases import migrated_server
 from tests.faults.service import service
 from tests.strategies import uid
 
@@ -366,11 +366,11 @@ class BookMachine(RuleBasedStateMachine):
 def server() -> Iterator[None]:
     with (
         tempfile.TemporaryDirectory(prefix="slotwright-test-") as directory,
-        EmbeddedPostgres(Path(directory), durable=False) as database,
+        migrated_server(Path(directory)) as database,
         service("serve", DATABASE_URL=database.url) as (_, base),
         httpx.Client(base_url=base, timeout=30) as client,
     ):
-        Server.client, Server.url = client, database.url
+        Server.client, Server.url = client, database.admin_url
         yield
 
 

@@ -12,9 +12,10 @@ import asyncpg
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
-from sqlalchemy import make_url
 
+from data.embedded import EmbeddedPostgres
 from tests.clinics import small_clinic
+from tests.databases import migrated
 from tests.faults.service import service
 from tests.strategies import uid
 
@@ -55,10 +56,10 @@ def clinic_of_two() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def console_database(database_url: str) -> str:
+def console_database(database: EmbeddedPostgres) -> str:
     """A database of its own on the session's server: the service works in it by itself."""
-    at_once(database_url, "CREATE DATABASE console")
-    return make_url(database_url).set(database="console").render_as_string()
+    at_once(database.admin_url, "CREATE DATABASE console")
+    return migrated(database, "console")
 
 
 def at_once(url: str, statement: str) -> None:

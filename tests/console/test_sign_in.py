@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from playwright.sync_api import expect
+from sqlalchemy import make_url
 
 from tests.clinics import coming_monday, order
 from tests.console.conftest import Opener, at_once
@@ -24,7 +25,8 @@ def keys(clinic: httpx.Client, console_database: str) -> Iterator[dict[str, str]
         assert answer.status_code == 201, answer.text
         made[role] = answer.json()["key"]
     yield made
-    at_once(console_database, "TRUNCATE api_keys")
+    admin = make_url(console_database).set(username="postgres").render_as_string()
+    at_once(admin, "TRUNCATE api_keys")
     while clinic.get("/providers").status_code == 401:
         pass  # keys once read are relied on for a second
 

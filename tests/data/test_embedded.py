@@ -26,28 +26,28 @@ async def answer(url: str, statement: str = "SELECT 41 + 1") -> object:
 
 async def test_start_join_stop_and_start_again(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path) as server:
-        assert await answer(server.url) == 42
+        assert await answer(server.admin_url) == 42
         with EmbeddedPostgres(tmp_path) as joined:
             assert not joined.owned
-            assert await answer(joined.url) == 42
-        assert await answer(server.url) == 42  # the one that joined has not stopped it
+            assert await answer(joined.admin_url) == 42
+        assert await answer(server.admin_url) == 42  # the one that joined has not stopped it
     assert servers_of(tmp_path) == []
     with EmbeddedPostgres(tmp_path) as server:
         assert server.owned
-        assert await answer(server.url) == 42
+        assert await answer(server.admin_url) == 42
 
 
 async def test_a_directory_with_a_long_path(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60) / "with blanks and ü"
     with EmbeddedPostgres(deep) as server:
-        assert await answer(server.url) == 42
+        assert await answer(server.admin_url) == 42
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to give up root")
 async def test_root_reaches_a_directory_that_only_root_may_enter(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with EmbeddedPostgres(tmp_path / "inside") as server:
-        assert await answer(server.url, "SELECT current_setting('is_superuser')") == "on"
+        assert await answer(server.admin_url, "SELECT current_setting('is_superuser')") == "on"
         assert server.pid is not None
         assert Path(f"/proc/{server.pid}").stat().st_uid != 0
     assert tmp_path.stat().st_mode & 0o777 == 0o700
@@ -75,16 +75,16 @@ async def test_a_killed_starter_takes_the_server_along(tmp_path: Path) -> None:
         starter.communicate()
     wait_until_gone(tmp_path)
     with EmbeddedPostgres(tmp_path) as server:
-        assert await answer(server.url) == 42
+        assert await answer(server.admin_url) == 42
 
 
 async def test_several_processes_migrate_one_by_one(tmp_path: Path) -> None:
     import asyncio
 
     with EmbeddedPostgres(tmp_path, durable=False) as server:
-        engines = [create_engine(server.url) for _ in range(4)]
+        engines = [create_engine(server.admin_url) for _ in range(4)]
         await asyncio.gather(*(migrate(engine) for engine in engines))
         for engine in engines:
             await engine.dispose()
         newest = ScriptDirectory("migrations").get_current_head()
-        assert await answer(server.url, "SELECT version_num FROM alembic_version") == newest
+        assert await answer(server.admin_url, "SELECT version_num FROM alembic_version") == newest

@@ -17,7 +17,9 @@ MONDAY = coming_monday()
 TUESDAY = MONDAY + dt.timedelta(days=1)
 
 
-async def test_only_holds_that_ran_out_are_written_off(engine: AsyncEngine) -> None:
+async def test_only_holds_that_ran_out_are_written_off(
+    engine: AsyncEngine, admin_engine: AsyncEngine
+) -> None:
     now = dt.datetime.now(dt.UTC)
     over = {"status": "held", "expires_at": (now + dt.timedelta(minutes=1)).isoformat()}
     lasting = {"status": "held", "expires_at": (now + dt.timedelta(hours=1)).isoformat()}
@@ -36,6 +38,7 @@ async def test_only_holds_that_ran_out_are_written_off(engine: AsyncEngine) -> N
                 " updated_at = updated_at - interval '1 hour'"
             )
         )
+    async with admin_engine.begin() as connection:
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
         await connection.execute(text("TRUNCATE audit_log"))
     before = await book(engine)

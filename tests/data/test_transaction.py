@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -91,7 +91,10 @@ async def test_what_loses_at_its_commit_is_run_again(engine: AsyncEngine) -> Non
         assert (await connection.execute(days)).scalar_one() == 1
 
 
-async def test_the_victim_of_a_deadlock_is_run_again(engine: AsyncEngine) -> None:
+async def test_the_victim_of_a_deadlock_is_run_again(
+    engine: AsyncEngine, admin_engine: AsyncEngine
+) -> None:
+    engine = admin_engine  # whose sessions may say how soon a deadlock is looked for
     a: DayKey = ("room", "a", DAY)
     b: DayKey = ("room", "b", DAY)
     attempts = 0
@@ -283,14 +286,14 @@ async def test_a_transaction_whose_connection_is_cut(engine: AsyncEngine) -> Non
     await run(engine, lambda own: lock_days(own, [key]))
 
 
-async def test_no_connection_left(engine: AsyncEngine, database_url: str) -> None:
-    async with engine.begin() as connection:
+async def test_no_connection_left(admin_engine: AsyncEngine, database_url: str) -> None:
+    async with admin_engine.begin() as connection:
         await connection.execute(text("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0"))
-    crowded = create_engine(database_url.replace("postgres@", "crowded@"))
+    crowded = create_engine(make_url(database_url).set(username="crowded").render_as_string())
     with pytest.raises(BusyError) as refused:
         await run(crowded, one)
     assert state_of(refused.value) == "53300"
-    async with engine.begin() as connection:
+    async with admin_engine.begin() as connection:
         await connection.execute(text("DROP ROLE crowded"))
 
 
@@ -309,7 +312,7 @@ async def test_a_connection_that_ends_while_it_is_made(tmp_path: Path) -> None:
 
 async def test_a_server_that_crashes_and_one_that_shuts_down(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path, durable=False) as server:
-        engine = create_engine(server.url)
+        engine = create_engine(server.admin_url)
 
         async def crash(connection: AsyncConnection) -> None:
             pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
@@ -319,7 +322,7 @@ async def test_a_server_that_crashes_and_one_that_shuts_down(tmp_path: Path) -> 
         with pytest.raises(BusyError):
             await run(engine, crash)
         await until_it_answers(engine)
-        other = create_engine(server.url)
+        other = create_engine(server.admin_url)
         async with left_open(engine) as staying:  # keeps the server up until it has ended
             assert server.pid is not None
             os.kill(server.pid, signal.SIGTERM)

@@ -13,11 +13,12 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
 
 def example_settings() -> dict[str, str]:
-    """What ``.env.example`` sets, and a password."""
+    """What ``.env.example`` sets, and passwords."""
     lines = (DEPLOY / ".env.example").read_text().splitlines()
     given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    assert given["POSTGRES_PASSWORD"] == ""
-    return given | {"POSTGRES_PASSWORD": "0123456789abcdef"}
+    passwords = {"POSTGRES_PASSWORD": "0123456789abcdef", "SERVICE_PASSWORD": "fedcba9876543210"}
+    assert {given[name] for name in passwords} == {""}
+    return given | passwords
 
 
 def read_compose(name: str = "compose.yaml", **settings: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.compose import DEPLOY, read_compose
+from tests.deploy.compose import DEPLOY, example_settings, read_compose
 
 COMPOSE = read_compose()
 SERVICES: dict[str, Any] = COMPOSE["services"]
@@ -45,7 +45,7 @@ def test_every_service_is_hardened(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert "cap_add" not in service
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["restart"] == "unless-stopped"
+    assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     assert "privileged" not in service
     assert [
@@ -66,12 +66,27 @@ def test_only_who_asks_for_it_gets_redis() -> None:
 
 def test_no_secret_is_in_the_repository() -> None:
     assert ".env" in (DEPLOY / ".gitignore").read_text().splitlines()
-    assert "POSTGRES_PASSWORD=\n" in (DEPLOY / ".env.example").read_text()
+    for name in ("POSTGRES_PASSWORD", "SERVICE_PASSWORD"):
+        assert f"\n{name}=\n" in (DEPLOY / ".env.example").read_text()
     for service in SERVICES.values():
         assert "0123456789abcdef" not in str(service.get("command"))
 
 
-@pytest.mark.parametrize("name", ["CLINIC_HOST", "ACME_EMAIL", "POSTGRES_PASSWORD", "VERSION"])
+def test_the_service_does_not_know_the_superusers_password() -> None:
+    given = example_settings() | SERVICES["app"]["environment"]  # the second outdoes the file
+    assert SERVICES["app"]["env_file"] == ".env"
+    assert example_settings()["POSTGRES_PASSWORD"] not in str(given.values())
+    assert "//slotwright_service:" in given["DATABASE_URL"]
+    assert SERVICES["app"]["depends_on"]["migrate"] == {
+        "condition": "service_completed_successfully"
+    }
+    assert "env_file" not in SERVICES["migrate"]
+    assert SERVICES["migrate"]["networks"] == ["data"]
+
+
+@pytest.mark.parametrize(
+    "name", ["CLINIC_HOST", "ACME_EMAIL", "POSTGRES_PASSWORD", "SERVICE_PASSWORD", "VERSION"]
+)
 def test_a_setting_that_is_missing_is_asked_for(name: str) -> None:
     with pytest.raises(AssertionError, match=name):
         read_compose(**{name: ""})

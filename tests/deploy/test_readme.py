@@ -137,10 +137,10 @@ async def be_newer(engine: AsyncEngine) -> None:
 
 def test_a_program_refuses_the_schema_of_a_newer_one(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path, durable=False) as database:
-        asyncio.run(with_engine(database.url, be_newer))
+        asyncio.run(with_engine(database.admin_url, be_newer))
         refused = subprocess.run(
             [*SLOTWRIGHT, "serve", "--port", "0"],
-            env={**os.environ, "DATABASE_URL": database.url},
+            env={**os.environ, "DATABASE_URL": database.admin_url},
             capture_output=True,
             text=True,
             check=False,

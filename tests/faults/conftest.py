@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from data.embedded import EmbeddedPostgres
+from tests.databases import migrated_server
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path / "database") as server:
+    with migrated_server(tmp_path / "database", durable=True) as server:
         yield server

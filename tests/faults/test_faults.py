@@ -35,7 +35,7 @@ def long_day() -> dict[str, Any]:
 
 @pytest.fixture
 async def admin(database: EmbeddedPostgres) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(database.url, pool_size=4)
+    engine = create_engine(database.admin_url, pool_size=4)
     yield engine
     await engine.dispose()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from data.embedded import EmbeddedPostgres
 from tests.clinics import TYPE, coming_monday, order, small_clinic
+from tests.databases import migrated_server
 from tests.faults.service import service
 
 MEGABYTE = 1024 * 1024
@@ -58,7 +58,7 @@ class Flooded:
 @pytest.fixture(scope="module")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("floods")
-    with EmbeddedPostgres(directory, durable=False) as database:
+    with migrated_server(directory) as database:
         yield database.url
 
 

@@ -110,7 +110,7 @@ async def test_a_full_disk_refuses_writes_answers_reads_and_recovers() -> None:
             assert (await client.get("/bookings")).is_success
             assert (await client.get("/slots", params=QUERY)).json()["total"] > 0
 
-            engine = create_engine(EmbeddedPostgres(disk / "postgres").url, pool_size=1)
+            engine = create_engine(EmbeddedPostgres(disk / "postgres").admin_url, pool_size=1)
             with contextlib.suppress(DBAPIError):  # the end of what is left for its log
                 async with engine.begin() as connection:
                     await connection.execute(text("SELECT pg_switch_wal()"))

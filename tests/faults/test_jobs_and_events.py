@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data.embedded import EmbeddedPostgres
-from data.engine import create_engine, migrate
+from data.engine import create_engine
 from data.jobs import NO_SHOW_MARKER
 from data.stats import CALCULATOR
 from data.transfer import import_document
@@ -33,7 +33,6 @@ JOBS = sorted([NO_SHOW_MARKER, CALCULATOR])
 @pytest.fixture
 async def admin(database: EmbeddedPostgres) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(database.url, pool_size=2)
-    await migrate(engine)
     yield engine
     await engine.dispose()
 

@@ -19,15 +19,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.database import with_engine
-from data.embedded import EmbeddedPostgres
 from tests.clinics import coming_monday
+from tests.databases import migrated_server
 from tests.faults.service import SLOTWRIGHT, service
 from tests.redis_server import redis_server
 
 
 def test_two_services_share_one_count(tmp_path: Path) -> None:
     with (
-        EmbeddedPostgres(tmp_path / "database", durable=False) as database,
+        migrated_server(tmp_path / "database") as database,
         redis_server() as server,
     ):
         environment = {
@@ -68,7 +68,7 @@ def figures(base: str, name: str) -> float:
 def test_any_of_several_processes_tells_the_figures_of_all(tmp_path: Path) -> None:
     asked = 'slotwright_request_seconds_count{method="GET",route="/slots"'
     with (
-        EmbeddedPostgres(tmp_path / "database", durable=False) as database,
+        migrated_server(tmp_path / "database") as database,
         service("serve", "--workers", "2", DATABASE_URL=database.url) as (process, base),
     ):
         for _ in range(40):  # each on a connection of its own, for either process to take
@@ -105,7 +105,7 @@ def listening(port: int) -> int:
 
 def test_processes_share_the_connections_that_come_at_once(tmp_path: Path) -> None:
     with (
-        EmbeddedPostgres(tmp_path / "database", durable=False) as database,
+        migrated_server(tmp_path / "database") as database,
         service("serve", "--workers", "2", DATABASE_URL=database.url) as (process, base),
     ):
         port = int(base.rpartition(":")[2])
@@ -128,7 +128,7 @@ def test_processes_share_the_connections_that_come_at_once(tmp_path: Path) -> No
 
 def test_a_port_that_is_taken_is_told_of(tmp_path: Path) -> None:
     with (
-        EmbeddedPostgres(tmp_path / "database", durable=False) as database,
+        migrated_server(tmp_path / "database") as database,
         service("serve", DATABASE_URL=database.url) as (_, base),
     ):
         port = base.rpartition(":")[2]
@@ -160,7 +160,7 @@ def of_a_coming_week(name: str) -> dict[str, Any]:
 
 
 def test_a_service_told_to_end_leaves_its_run_and_its_streams(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path / "database", durable=False) as database:
+    with migrated_server(tmp_path / "database") as database:
         with (
             service("serve", DATABASE_URL=database.url) as (process, base),
             httpx.Client(base_url=base, timeout=30) as client,
@@ -191,7 +191,7 @@ async def attempts(engine: AsyncEngine) -> list[int]:
 
 
 def test_beyond_loopback_a_key_is_needed(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path / "database", durable=False) as database:
+    with migrated_server(tmp_path / "database") as database:
         environment = {**os.environ, "DATABASE_URL": database.url}
 
         def command(*arguments: str) -> subprocess.CompletedProcess[str]:
