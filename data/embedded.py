@@ -8,6 +8,10 @@ the owner died, one of those that joined takes over.
 On Linux the server is told its directory as ``/proc/self/fd/N``, an open directory that it
 inherits. So a server that has to give up root still reaches a data directory below directories
 that only root may enter, and no mode of theirs is changed.
+
+Every process of the server holds a lock on ``server.lock``, inherited from whoever started it. So
+whether one lives is told by the kernel: what a power cut left behind names a process id that may be
+anyone's by now, in a container nearly always. Only who runs the service may sign in (``peer``).
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -46,6 +51,15 @@ LONGEST_SOCKET_PATH = 80
 """Socket paths are limited to about 100 bytes; a longer directory is reached by a short link."""
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")
 """What of the environment the server sees: what programs need to run, and no secrets."""
+PRIVATE_IDS = range(61184, 65520)
+"""User ids without an account, one of which the server of a root gets, for itself alone.
+
+systemd gives its services without an account ids of this range, too.
+"""
+OWN_ACCOUNT = "slotwright"
+"""An account that is taken instead where there is one."""
+METHOD = "peer" if os.name == "posix" else "trust"
+"""How a client shows who it is: by being a process of who runs the service."""
 BOOT_SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
@@ -69,12 +83,13 @@ class _User:
     gid: int = -1
 
     @classmethod
-    def of_this_process(cls) -> _User:
-        if not hasattr(os, "geteuid") or os.geteuid() != 0:
+    def with_account(cls) -> _User:
+        """Return whom PostgreSQL's programs run as that want an account, as initdb does."""
+        if not _is_root():
             return cls()
         import pwd  # PostgreSQL refuses to run as root
 
-        for name in ("postgres", "nobody"):
+        for name in (OWN_ACCOUNT, "postgres", "nobody"):
             with contextlib.suppress(KeyError):
                 entry = pwd.getpwnam(name)
                 return cls(entry.pw_uid, entry.pw_gid)
@@ -83,9 +98,51 @@ class _User:
             "run the service as a normal user or set DATABASE_URL"
         )
 
+    @classmethod
+    def for_server(cls, directory: Path) -> _User:
+        """Return whom the server of `directory` runs as; the directory is that user's from now on.
+
+        For root it is an id that nobody else has: what runs as ``nobody``, or as the system's
+        ``postgres``, neither reads the files nor signals the server.
+        """
+        if not _is_root():
+            return cls()
+        import pwd
+
+        account = cls.with_account()
+        if account.uid == _uid_of(OWN_ACCOUNT):
+            os.chown(directory, account.uid, account.gid)
+            return account
+        taken = {entry.pw_uid for entry in pwd.getpwall()}
+        former = directory.stat().st_uid
+        free = [each for each in PRIVATE_IDS if each not in taken]
+        uid = former if former in free else random.choice(free)  # noqa: S311 - no secret
+        try:
+            os.chown(directory, uid, uid)
+        except OSError:  # this container has few ids
+            os.chown(directory, account.uid, account.gid)
+            return account
+        return cls(uid, uid)
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        return self.uid, self.gid
+
     @property
     def is_other(self) -> bool:
         return self.uid >= 0
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _uid_of(name: str) -> int | None:
+    import pwd
+
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(name).pw_uid
+    return None
 
 
 class EmbeddedPostgres:
@@ -246,9 +303,7 @@ class EmbeddedPostgres:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
 
     def _start_own(self) -> None:
-        self._user = _User.of_this_process()
-        if self._user.is_other:
-            os.chown(self.directory, self._user.uid, self._user.gid)
+        self._user = _User.for_server(self.directory)
         self.directory.chmod(0o700)
         if sys.platform == "linux" and self._directory_fd is None:
             self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -256,42 +311,111 @@ class EmbeddedPostgres:
         with self._log.open("ab") as log:
             if not (self._cluster / "PG_VERSION").exists():
                 self._initialise(programs, log.fileno())
+            self._say_who_may_sign_in()
             deadline = time.monotonic() + START_SECONDS
-            self._wait_for_leftover(deadline)
-            while not self._launch(programs, log.fileno()):
-                # The processes of a killed server may hold its lock a moment longer.
-                if time.monotonic() > deadline:
-                    raise EmbeddedPostgresError(
-                        f"another PostgreSQL still uses {self._cluster}; stop it and try again"
-                    )
+            while True:
+                with self._no_server_lives(deadline) as lock:
+                    if self._launch(programs, log.fileno(), lock):
+                        return
+                # The processes of a killed server may hold its memory a moment longer.
+                self._give_up_after(deadline)
                 time.sleep(0.1)
 
     def _initialise(self, programs: Path, log: int) -> None:
         shutil.rmtree(self._cluster, ignore_errors=True)  # what an interrupted one left
-        staged = self._seen_by_server / "cluster.new"
-        shutil.rmtree(self.directory / staged.name, ignore_errors=True)
+        staging, whole = self.directory / "new", self.directory / "cluster.new"
+        for each in (staging, whole):
+            shutil.rmtree(each, ignore_errors=True)
+        staging.mkdir(mode=0o700)
+        account = _User.with_account()
+        if account.is_other:
+            os.chown(staging, account.uid, account.gid)
         locale = "C.UTF-8" if sys.platform == "linux" else "C"
-        # fmt: off
-        arguments = [
-            "-D", str(staged), "-U", "postgres", "-A", "trust", "-E", "UTF8",
-            f"--locale={locale}", "--data-checksums", *([] if self._durable else ["--no-sync"]),
-        ]
-        # fmt: on
-        if self._spawn(programs / "initdb", arguments, log).wait() != 0:
-            raise EmbeddedPostgresError(f"initdb failed: {self._log_tail()}")
-        (self.directory / staged.name).rename(self._cluster)
+        with _seen_from_below(staging) as (seen, fd):
+            # fmt: off
+            arguments = [
+                "-D", str(seen / "cluster"), "-U", "postgres", "-A", METHOD, "-E", "UTF8",
+                f"--locale={locale}", "--data-checksums",
+                *([] if self._durable else ["--no-sync"]),
+            ]
+            # fmt: on
+            process = self._spawn(programs / "initdb", arguments, log, account, fd)
+            if process.wait() != 0:
+                raise EmbeddedPostgresError(f"initdb failed: {self._log_tail()}")
+        if account == self._user:
+            (staging / "cluster").rename(whole)
+        else:  # files of its own, which nobody who shares the account has open
+            shutil.copytree(staging / "cluster", whole)
+            if self._durable:
+                os.sync()
+        shutil.rmtree(staging)
+        whole.rename(self._cluster)
 
-    def _launch(self, programs: Path, log: int) -> bool:
+    def _say_who_may_sign_in(self) -> None:
+        """Write down who may, and let what lies in the directory be the server's."""
+        if os.name == "posix":
+            import pwd
+
+            runner = pwd.getpwuid(os.geteuid()).pw_name
+            (self.directory / "pg_hba.conf").write_text("local all all peer map=service\n")
+            (self.directory / "pg_ident.conf").write_text(
+                "".join(f'service "{name}" all\n' for name in {runner, "root"})
+            )
+        if self._user.is_other and self._cluster.stat().st_uid != self._user.uid:
+            for place, _, files in os.walk(self._cluster, topdown=False):  # itself at the end
+                for name in (*files, "."):
+                    os.chown(Path(place, name), *self._user.ids, follow_symlinks=False)
+
+    @contextlib.contextmanager
+    def _no_server_lives(self, deadline: float) -> Iterator[int | None]:
+        """Yield the lock that the next server holds, once no process of a former one lives.
+
+        One that nothing else ends is asked to. The lock files that a dead one left are removed.
+        """
+        lock = None
+        if os.name == "posix":
+            lock = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            asked: int | None = None
+            while True:
+                status = self._status()
+                is_there = status is not None and _is_server(status[0], self._cluster)
+                if not is_there and _is_locked(lock):
+                    break
+                self._give_up_after(deadline)
+                if is_there and status is not None and asked != status[0]:
+                    asked = status[0]
+                    with contextlib.suppress(OSError):
+                        os.kill(asked, signal.SIGINT)
+                time.sleep(POLL_SECONDS)
+            for left in (self._cluster / "postmaster.pid", self.directory / ".s.PGSQL.5432.lock"):
+                left.unlink(missing_ok=True)
+            yield lock
+        finally:
+            if lock is not None:
+                os.close(lock)  # held on by the server, which has inherited it
+
+    def _give_up_after(self, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise EmbeddedPostgresError(
+                f"another PostgreSQL still uses {self._cluster}; stop it and try again"
+            )
+
+    def _launch(self, programs: Path, log: int, lock: int | None) -> bool:
         """Start the server and wait for it; False when a killed one is still in its way."""
         settings = dict(BOOT_SETTINGS)
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        if os.name == "posix":
+            settings["hba_file"] = str(self._seen_by_server / "pg_hba.conf")
+            settings["ident_file"] = str(self._seen_by_server / "pg_ident.conf")
         here = self._seen_by_server if sys.platform == "linux" else self._socket_directory
         arguments = ["-D", str(self._seen_by_server / "cluster"), "-k", str(here)]
         for name, value in settings.items():
             arguments += ["-c", f"{name}={value}"]
         begin = self._log.stat().st_size
-        process = self._spawn(programs / "postgres", arguments, log)
+        inherited = [fd for fd in (self._directory_fd, lock) if fd is not None]
+        process = self._spawn(programs / "postgres", arguments, log, self._user, *inherited)
         if self._wait_until_ready(process):
             self._process = process
             return True
@@ -307,11 +431,13 @@ class EmbeddedPostgres:
             return self.directory
         return Path(f"/proc/self/fd/{self._directory_fd}")
 
-    def _spawn(self, program: Path, arguments: list[str], log: int) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, program: Path, arguments: list[str], log: int, user: _User, *inherited: int
+    ) -> subprocess.Popen[bytes]:
         command = [str(program), *arguments]
         if os.name == "posix":
             launcher = Path(__file__).with_name("postgres_launcher.py")
-            ids = [os.getpid(), self._user.uid, self._user.gid]
+            ids = [os.getpid(), *user.ids]
             command = [sys.executable, "-I", "-S", str(launcher), *map(str, ids), *command]
         return subprocess.Popen(
             command,
@@ -319,7 +445,7 @@ class EmbeddedPostgres:
             stdout=log,
             stderr=log,
             cwd=Path(command[0]).anchor,
-            pass_fds=() if self._directory_fd is None else (self._directory_fd,),
+            pass_fds=inherited,
             start_new_session=True,  # Ctrl-C in a terminal is the service's to handle
             env={k: v for k, v in os.environ.items() if k in PASSED_ON}
             | {"LC_ALL": "C", "TZ": "UTC"},
@@ -332,10 +458,13 @@ class EmbeddedPostgres:
             if process is not None and process.poll() is not None:
                 return False
             status = self._status()
-            if status is not None and (process is None or status[0] == process.pid) and status[1]:
+            if status is not None and status[1] and self._is_awaited(status[0], process):
                 return True
             time.sleep(POLL_SECONDS)
         raise EmbeddedPostgresError(f"PostgreSQL is not ready: {self._log_tail()}")
+
+    def _is_awaited(self, pid: int, process: subprocess.Popen[bytes] | None) -> bool:
+        return _is_server(pid, self._cluster) if process is None else pid == process.pid
 
     def _status(self) -> tuple[int, bool] | None:
         """Return the process id in the server's own pid file and whether it says ready."""
@@ -344,19 +473,6 @@ class EmbeddedPostgres:
             return int(lines[0]), len(lines) > 7 and lines[7].strip() == "ready"
         except (OSError, ValueError, IndexError):
             return None
-
-    def _wait_for_leftover(self, deadline: float) -> None:
-        """Let a server whose owner is gone finish; ask it to where nothing else does."""
-        status = self._status()
-        if status is None:
-            return
-        asked = False
-        while time.monotonic() < deadline and _is_server(status[0], self._cluster):
-            if not asked:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(status[0], signal.SIGINT)
-                asked = True
-            time.sleep(POLL_SECONDS)
 
     def _log_tail(self) -> str:
         with contextlib.suppress(OSError):
@@ -367,14 +483,42 @@ class EmbeddedPostgres:
 def _is_server(pid: int, cluster: Path) -> bool:
     """Whether `pid` is alive and, where that can be told, a server working in `cluster`."""
     if sys.platform == "linux":
+        process = Path(f"/proc/{pid}")
         try:
-            return Path(f"/proc/{pid}/cwd").resolve() == cluster.resolve()
+            return (process / "cwd").readlink() == cluster.resolve()
+        except PermissionError:  # another user's: its name is all that is told
+            with contextlib.suppress(OSError):
+                return (process / "comm").read_text() == "postgres\n"
         except OSError:
-            return False
+            pass
+        return False
     with contextlib.suppress(OSError):
         os.kill(pid, 0)
         return True
     return False
+
+
+def _is_locked(lock: int | None) -> bool:
+    """Lock the open file `lock`; return whether that was possible, as where nothing is locked."""
+    if lock is None:
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _seen_from_below(directory: Path) -> Iterator[tuple[Path, int]]:
+    """Yield a path to `directory` for who may not enter those above it, and what to inherit."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        yield Path(f"/proc/self/fd/{fd}") if sys.platform == "linux" else directory, fd
+    finally:
+        os.close(fd)
 
 
 def _short_path(directory: Path) -> Path:

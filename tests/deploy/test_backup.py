@@ -43,7 +43,7 @@ class Database:
         shutil.copytree(DEPLOY / "postgres", self.programs)
         for directory in (self.cluster, self.backups, self.backups / "wal", self.backups / "dump"):
             directory.mkdir()
-        user = _User.of_this_process()
+        user = _User.with_account()
         self._as = (
             {"user": user.uid, "group": user.gid, "extra_groups": []} if user.is_other else {}
         )
