@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -54,10 +54,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule of section 3 that a booking breaks as the book stands."""
+    """A rule that a booking breaks as the book stands: number (0 for the clock), code and words."""
 
     booking: Booking
     rule: int
+    code: str
     detail: str
 
 
@@ -313,11 +314,14 @@ class Checker:
                         )
         return sorted(found, key=lambda f: (-f.score, f.start, f.provider_id, f.room_id))
 
-    def violations(self, *, since: dt.date | None = None) -> Iterator[Violation]:
+    def violations(
+        self, *, since: dt.date | None = None, only: Container[str] | None = None
+    ) -> Iterator[Violation]:
         """Tell every rule that a live booking breaks, beside all the others.
 
         A set of bookings has no order, so a regular one may be met by overbooked ones that came
-        later, and overbooked ones are allowed if some order of booking them allows each.
+        later, and overbooked ones are allowed if some order of booking them allows each. With
+        `since` given bookings of earlier dates are not told of, with `only` those of other ids.
         """
         by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
         live = self.live(self.clinic.bookings)
@@ -330,7 +334,7 @@ class Checker:
             return [o for date in dates for o in by_owner.get((owner, date), ()) if o is not b]
 
         for b in sorted(live, key=lambda b: (b.date, b.start, b.id)):
-            if since is None or b.date >= since:
+            if (since is None or b.date >= since) and (only is None or b.id in only):
                 of_type = by_owner[b.appointment_type_id, b.date]
                 yield from self._violations_of(
                     b, beside(b, b.provider_id), beside(b, b.room_id), of_type
@@ -345,23 +349,30 @@ class Checker:
     ) -> Iterator[Violation]:
         provider, room = self._owners_of(b)
         kind = self.kind_of(b)
+        if not all(self.steady_minutes(b.date)[b.start : b.start + kind.duration_minutes]):
+            yield Violation(b, 0, "CLOCK_CHANGE", "touches an hour that the clock skips or repeats")
         yield from self.own_violations(b)
         for other in in_room:
             if _meet(self.busy(b, b.date, room), self.busy(other, b.date, room)):
-                yield Violation(b, 3, f"{room.name} is taken by booking {other.id}")
+                yield Violation(b, 3, "ROOM_BUSY", f"{room.name} is taken by booking {other.id}")
         if kind.daily_cap is not None and len(of_type) > kind.daily_cap:
             yield Violation(
                 b,
                 5,
+                "TYPE_DAILY_CAP",
                 f"{len(of_type)} of {kind.name} on one date, its daily cap is {kind.daily_cap}",
             )
         for other in at_provider:
             if other.date == b.date and other.start == b.start:
-                yield Violation(b, 7, f"{provider.name} starts booking {other.id} then, too")
+                yield Violation(
+                    b, 7, "PROVIDER_BUSY", f"{provider.name} starts booking {other.id} then, too"
+                )
         if not b.is_overbooked:
             yield from self._capacity_violations_of(b, provider, at_provider)
         elif not self._has_allowance(b, at_provider):
-            yield Violation(b, 7, f"no overbooking rule of {provider.name} allows it")
+            yield Violation(
+                b, 7, "PROVIDER_BUSY", f"no overbooking rule of {provider.name} allows it"
+            )
 
     def _owners_of(self, b: Booking) -> tuple[Provider, Room]:
         return self.clinic.provider_by_id[b.provider_id], self.clinic.room_by_id[b.room_id]
@@ -370,16 +381,19 @@ class Checker:
         """Tell what breaks rule 1 or 2 about a booking, whatever else is booked."""
         (provider, room), kind = self._owners_of(b), self.kind_of(b)
         end = b.start + kind.duration_minutes
-        for row in (provider, room, kind):
+        for row, what in ((provider, "PROVIDER"), (room, "ROOM"), (kind, "TYPE")):
             if not row.active:
-                yield Violation(b, 1, f"{row.name} is not active")
+                yield Violation(b, 1, f"{what}_INACTIVE", f"{row.name} is not active")
         if missing := kind.required_skills - provider.skills:
-            yield Violation(b, 1, f"{provider.name} lacks {', '.join(sorted(missing))}")
+            lacks = f"{provider.name} lacks {', '.join(sorted(missing))}"
+            yield Violation(b, 1, "PROVIDER_LACKS_SKILLS", lacks)
         if missing := kind.required_equipment - room.equipment:
-            yield Violation(b, 1, f"{room.name} lacks {', '.join(sorted(missing))}")
-        for owner in (provider, room):
+            lacks = f"{room.name} lacks {', '.join(sorted(missing))}"
+            yield Violation(b, 1, "ROOM_LACKS_EQUIPMENT", lacks)
+        for owner, what in ((provider, "PROVIDER"), (room, "ROOM")):
             if end > DAY_MINUTES or not all(self.open_minutes(owner, b.date)[b.start : end]):
-                yield Violation(b, 2, f"outside the open windows of {owner.name}")
+                outside = f"outside the open windows of {owner.name}"
+                yield Violation(b, 2, f"OUTSIDE_{what}_HOURS", outside)
 
     def _capacity_violations_of(
         self, b: Booking, provider: Provider, at_provider: list[Booking]
@@ -388,12 +402,17 @@ class Checker:
             if not other.is_overbooked and _meet(
                 self.busy(b, b.date, provider), self.busy(other, b.date, provider)
             ):
-                yield Violation(b, 6, f"{provider.name} is busy with booking {other.id}")
+                yield Violation(
+                    b, 6, "PROVIDER_BUSY", f"{provider.name} is busy with booking {other.id}"
+                )
         regular = 1 + sum(not o.is_overbooked and o.date == b.date for o in at_provider)
         cap = provider.daily_cap
         if cap is not None and regular > cap:
             yield Violation(
-                b, 6, f"{regular} regular bookings of {provider.name}, the daily cap is {cap}"
+                b,
+                6,
+                "PROVIDER_DAILY_CAP",
+                f"{regular} regular bookings of {provider.name}, the daily cap is {cap}",
             )
 
     def _has_allowance(self, b: Booking, at_provider: list[Booking]) -> bool:
