@@ -3,19 +3,22 @@
 The five routers are alike: list, get, create, change, delete, with the clinic file's fields.
 """
 
+import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+import orjson
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, create_model
 
 from api.access import CallerDependency, allow
 from api.context import ContextDependency
-from api.errors import PROBLEMS
-from api.schemas import Conflict, RemovalOut
+from api.errors import PROBLEMS, Problem
+from api.schemas import CONFLICTING_BOOKINGS, Conflict, RemovalOut
 from data import catalogue
 from data.catalogue import RESOURCES, Edit, Resource
 from data.clinic_file import ClinicRow, Id, Strict
+from data.outside import Found
 
 RowId = Annotated[Id, Path()]
 
@@ -27,6 +30,12 @@ class EditQuery(Strict):
 
 
 How = Annotated[EditQuery, Query()]
+IfMatch = Annotated[
+    str | None,
+    Header(description="The row's ETag as it was read; 412 when someone has changed it since."),
+]
+GUARDED: dict[int | str, dict[str, Any]] = {**PROBLEMS, 412: {"model": Problem}}
+"""What an edit with ``If-Match`` may answer beside success."""
 
 
 def build_routers() -> list[APIRouter]:
@@ -48,13 +57,35 @@ def _partial(model: type[Strict], name: str, *, only: str | None = None) -> type
     return create_model(name, __base__=Strict, **fields)
 
 
-def _edited(edit: Edit[Strict], status: int = 200) -> JSONResponse:
-    conflicts = [Conflict.of(violation).model_dump(mode="json") for violation in edit.conflicts]
-    return JSONResponse({**edit.row.model_dump(mode="json"), "conflicts": conflicts}, status)
+async def _edited(edit: Edit[Strict], status: int = 200) -> Response:
+    def write() -> bytes:
+        told = _told(edit.outside)
+        return orjson.dumps({**edit.row.model_dump(mode="json"), **told})
+
+    body = await asyncio.to_thread(write)
+    return Response(body, status, _tagged(edit.row), "application/json")
+
+
+def _told(outside: Found | None) -> dict[str, Any]:
+    """Return what an edit tells of the bookings that it puts outside the rules."""
+    if outside is None:
+        return {"conflicts": []}
+    told = [Conflict.of(v, outside.clinic).model_dump(mode="json") for v in outside.violations]
+    count = {} if outside.is_whole else {"conflicting_bookings": outside.count}
+    return {"conflicts": told, **count}
+
+
+def _tagged(row: Strict) -> dict[str, str]:
+    return {"ETag": catalogue.etag(row)}
 
 
 def _with_conflicts(model: type[Strict]) -> type[BaseModel]:
-    return create_model(f"{model.__name__}Edited", __base__=model, conflicts=(list[Conflict], []))
+    return create_model(
+        f"{model.__name__}Edited",
+        __base__=model,
+        conflicts=(list[Conflict], []),
+        conflicting_bookings=(int | None, CONFLICTING_BOOKINGS),
+    )
 
 
 def _settings_router() -> APIRouter:
@@ -66,9 +97,11 @@ def _settings_router() -> APIRouter:
         operation_id="getClinic",
         dependencies=[allow("viewer")],
         summary="The clinic's settings",
+        response_model=ClinicRow,
     )
-    async def get(context: ContextDependency) -> ClinicRow:
-        return await catalogue.settings(context.engine)
+    async def get(context: ContextDependency) -> JSONResponse:
+        row = await catalogue.settings(context.engine)
+        return JSONResponse(row.model_dump(mode="json"), headers=_tagged(row))
 
     @router.patch(
         "",
@@ -76,19 +109,20 @@ def _settings_router() -> APIRouter:
         dependencies=[allow("manager")],
         summary="Change the clinic's settings",
         response_model=_with_conflicts(ClinicRow),
-        responses=PROBLEMS,
+        responses=GUARDED,
     )
     async def patch(
         body: changes,  # type: ignore[valid-type]
         context: ContextDependency,
         caller: CallerDependency,
         how: How,
-    ) -> JSONResponse:
+        if_match: IfMatch = None,
+    ) -> Response:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         edit = await catalogue.patch_settings(
-            context.engine, given, actor=caller.name, dry_run=how.dry_run
+            context.engine, given, actor=caller.name, if_match=if_match, dry_run=how.dry_run
         )
-        return _edited(edit)
+        return await _edited(edit)
 
     return router
 
@@ -124,7 +158,7 @@ def _router(resource: Resource) -> APIRouter:
     )
     async def get(row_id: RowId, context: ContextDependency) -> JSONResponse:
         row = await catalogue.get(context.engine, resource, row_id)
-        return JSONResponse(row.model_dump(mode="json"))
+        return JSONResponse(row.model_dump(mode="json"), headers=_tagged(row))
 
     @router.post(
         "",
@@ -140,14 +174,14 @@ def _router(resource: Resource) -> APIRouter:
         context: ContextDependency,
         caller: CallerDependency,
         how: How,
-    ) -> JSONResponse:
+    ) -> Response:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         if given.get("id") is None:
             given.pop("id", None)
         edit = await catalogue.create(
             context.engine, resource, given, actor=caller.name, dry_run=how.dry_run
         )
-        return _edited(edit, 200 if how.dry_run else 201)
+        return await _edited(edit, 200 if how.dry_run else 201)
 
     @router.patch(
         "/{row_id}",
@@ -155,7 +189,7 @@ def _router(resource: Resource) -> APIRouter:
         dependencies=[allow("manager")],
         summary=f"Change {article} {resource.noun}",
         response_model=edited,
-        responses=PROBLEMS,
+        responses=GUARDED,
     )
     async def patch(
         row_id: RowId,
@@ -163,32 +197,46 @@ def _router(resource: Resource) -> APIRouter:
         context: ContextDependency,
         caller: CallerDependency,
         how: How,
-    ) -> JSONResponse:
+        if_match: IfMatch = None,
+    ) -> Response:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
-        given.pop("id", None)
         edit = await catalogue.patch(
-            context.engine, resource, row_id, given, actor=caller.name, dry_run=how.dry_run
+            context.engine,
+            resource,
+            row_id,
+            given,
+            actor=caller.name,
+            if_match=if_match,
+            dry_run=how.dry_run,
         )
-        return _edited(edit)
+        return await _edited(edit)
 
     @router.delete(
         "/{row_id}",
         operation_id=f"delete{noun}",
         dependencies=[allow("manager")],
         summary=f"Delete {article} {resource.noun}, or deactivate one that bookings refer to",
-        responses=PROBLEMS,
+        response_model=RemovalOut,
+        responses=GUARDED,
     )
     async def delete(
-        row_id: RowId, context: ContextDependency, caller: CallerDependency, how: How
-    ) -> RemovalOut:
+        row_id: RowId,
+        context: ContextDependency,
+        caller: CallerDependency,
+        how: How,
+        if_match: IfMatch = None,
+    ) -> Response:
         removal = await catalogue.remove(
-            context.engine, resource, row_id, actor=caller.name, dry_run=how.dry_run
+            context.engine,
+            resource,
+            row_id,
+            actor=caller.name,
+            if_match=if_match,
+            dry_run=how.dry_run,
         )
-        return RemovalOut(
-            id=row_id,
-            deleted=removal.deleted,
-            deactivated=not removal.deleted,
-            conflicts=[Conflict.of(violation) for violation in removal.conflicts],
-        )
+        told = await asyncio.to_thread(_told, removal.outside)
+        deleted = removal.deleted
+        body = {"id": row_id, "deleted": deleted, "deactivated": not deleted, **told}
+        return Response(orjson.dumps(body), media_type="application/json")
 
     return router

@@ -31,6 +31,7 @@ class ImportQuery(Strict):
     dependencies=[allow("manager", seconds=LONG_SECONDS, max_body=LARGE_BODY)],
     summary="Bring a clinic file in, all of it or nothing",
     responses={409: {"model": Problem}, 422: {"model": Problem}},
+    response_model_exclude_unset=True,
     openapi_extra=DOCUMENT_BODY,
 )
 async def import_clinic(
@@ -48,11 +49,15 @@ async def import_clinic(
         today=dt.datetime.now(dt.UTC).date(),
         actor=caller.name,
     )
-    return ImportOut(
+    outside = report.outside
+    told = ImportOut(
         imported=report.imported,
         removed=report.removed,
-        warnings=[Conflict.of(violation) for violation in report.warnings],
+        warnings=[Conflict.of(v, outside.clinic) for v in outside.violations],
     )
+    if not outside.is_whole:
+        told.conflicting_bookings = outside.count
+    return told
 
 
 @router.get(

@@ -39,7 +39,7 @@ from data.keys import KnownKey, Role
 from data.snapshot import PROVIDERS, ROOMS, TYPES, load_clinic
 from data.transaction import run
 from data.transfer import ImportReport, export_clinic, import_document
-from solver.checker import Checker
+from solver import ledger
 from solver.clinic import Clinic
 
 
@@ -82,6 +82,11 @@ def import_file(file: Path, replace: bool, data_dir: Path | None) -> int:
     if report.removed:
         console.print(f"Removed {_counts(report.removed)}.", soft_wrap=True)
     print_violations(console, report.warnings, names)
+    if not report.outside.is_whole:
+        console.print(
+            f"These are the first of {report.outside.count}; slotwright check tells of all.",
+            soft_wrap=True,
+        )
     return 0
 
 
@@ -146,9 +151,9 @@ def check(file: Path | None, data_dir: Path | None, *, as_json: bool) -> int:
         where = str(file)
     else:
         clinic, where = on_existing_database(data_dir, _load_all), database_name(data_dir)
-    violations = list(Checker(clinic).violations())
+    violations = ledger.violations(clinic)
     if as_json:
-        conflicts = [Conflict.of(violation).model_dump(mode="json") for violation in violations]
+        conflicts = [Conflict.of(v, clinic).model_dump(mode="json") for v in violations]
         print_json({"violations": conflicts})
         return 1 if violations else 0
     console = Console()

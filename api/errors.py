@@ -27,6 +27,7 @@ from data.errors import (
     PatientConflictError,
     PlanNotApplicableError,
     PlanStaleError,
+    PreconditionFailedError,
     RequestError,
     SlotUnavailableError,
     StaleVersionError,
@@ -73,6 +74,7 @@ STATUS_OF: dict[type[RequestError], int] = {
     PlanNotApplicableError: 409,
     PlanStaleError: 409,
     IdempotencyKeyReusedError: 422,
+    PreconditionFailedError: 412,
 }
 HEADERS_OF: dict[type[RequestError], dict[str, str]] = {
     UnauthenticatedError: {"WWW-Authenticate": 'Bearer realm="slotwright"'},

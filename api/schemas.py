@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -14,7 +15,7 @@ from sqlalchemy import Row
 
 from data.clinic_file import Date, EndTime, Id, PatientRef, StartTime, Strict, Text
 from solver.checker import Violation
-from solver.clinic import DAY_MINUTES, SlotRequest, Span, Status
+from solver.clinic import DAY_MINUTES, Clinic, SlotRequest, Span, Status
 from solver.objective import POINTS, round_half_up
 from solver.timeline import format_time, instant
 
@@ -308,25 +309,76 @@ class Conflict(BaseModel):
 
     booking_id: str
     provider_id: str
+    provider_name: str
     room_id: str
+    room_name: str
+    appointment_type_id: str
+    appointment_type_name: str
+    patient_ref: str | None
     date: dt.date
     start_time: str
-    rule: int = Field(description="The number of the rule in the documentation.")
+    rule: int = Field(description="The number of the rule in the documentation; 0: the clock.")
+    code: str = Field(description="The code of what is wrong, as in the documentation.")
     detail: str
 
     @classmethod
-    def of(cls, violation: Violation) -> Self:
-        """Return a violation as it is told."""
+    def of(cls, violation: Violation, clinic: Clinic) -> Self:
+        """Return a violation as it is told; `clinic` has the rows that it names."""
         booking = violation.booking
         return cls(
             booking_id=booking.id,
             provider_id=booking.provider_id,
+            provider_name=clinic.provider_by_id[booking.provider_id].name,
             room_id=booking.room_id,
+            room_name=clinic.room_by_id[booking.room_id].name,
+            appointment_type_id=booking.appointment_type_id,
+            appointment_type_name=clinic.type_by_id[booking.appointment_type_id].name,
+            patient_ref=booking.patient_ref,
             date=booking.date,
             start_time=format_time(booking.start),
             rule=violation.rule,
+            code=violation.code,
             detail=violation.detail,
         )
+
+
+class BrokenRule(BaseModel):
+    """A rule that a booking breaks."""
+
+    rule: int = Field(description="The number of the rule in the documentation; 0: the clock.")
+    code: str = Field(description="The code of what is wrong, as in the documentation.")
+    detail: str
+
+
+class StandingConflict(BookingOut):
+    """A live booking that is outside the rules now, and all that it breaks."""
+
+    booking_id: str = Field(description="The same as `id`, as in an edit's `conflicts`.")
+    provider_name: str
+    room_name: str
+    appointment_type_name: str
+    rules: list[BrokenRule]
+
+
+def standing_body(
+    booking: dict[str, Any], violations: Iterable[Violation], clinic: Clinic
+) -> dict[str, Any]:
+    """Return a booking's body with the rules that it breaks."""
+    return {
+        **booking,
+        "booking_id": booking["id"],
+        "provider_name": clinic.provider_by_id[booking["provider_id"]].name,
+        "room_name": clinic.room_by_id[booking["room_id"]].name,
+        "appointment_type_name": clinic.type_by_id[booking["appointment_type_id"]].name,
+        "rules": [{"rule": v.rule, "code": v.code, "detail": v.detail} for v in violations],
+    }
+
+
+CONFLICTING_BOOKINGS = Field(
+    None,
+    description="Only where not all are listed, but the first 1000 by date, start and id: how many "
+    "bookings there are.",
+)
 
 
 class ImportOut(BaseModel):
@@ -335,6 +387,7 @@ class ImportOut(BaseModel):
     imported: dict[str, int]
     removed: dict[str, int]
     warnings: list[Conflict]
+    conflicting_bookings: int | None = CONFLICTING_BOOKINGS
 
 
 class RemovalOut(BaseModel):
@@ -344,3 +397,4 @@ class RemovalOut(BaseModel):
     deleted: bool
     deactivated: bool
     conflicts: list[Conflict]
+    conflicting_bookings: int | None = CONFLICTING_BOOKINGS

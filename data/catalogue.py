@@ -1,17 +1,20 @@
 """List, get, create, change and delete the clinic's rows.
 
-An edit is made even where it leaves bookings outside the rules; these are told as conflicts. It
-holds the clinic alone while it lasts: bookings under way end first, later ones see it.
+An edit is made even where it puts bookings outside the rules; these are told as conflicts. It
+holds the clinic alone while it is written: bookings under way end first, later ones see it. What it
+puts outside is read afterwards, of the bookings that such an edit can touch; a dry run reads the
+same and writes nothing.
 """
 
 from __future__ import annotations
 
-import datetime as dt
+import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
+import orjson
 from pydantic import ValidationError
 from sqlalchemy import Table, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -29,7 +32,13 @@ from data.clinic_file import (
     Strict,
     faults_of,
 )
-from data.errors import AlreadyExistsError, InvalidFieldError, NotFoundError
+from data.errors import (
+    AlreadyExistsError,
+    InvalidFieldError,
+    NotFoundError,
+    PreconditionFailedError,
+)
+from data.outside import Found, Touched, load_rows, put_outside
 from data.snapshot import (
     AVAILABILITY,
     BOOKINGS,
@@ -38,14 +47,12 @@ from data.snapshot import (
     PROVIDERS,
     ROOMS,
     TYPES,
-    load_clinic,
-    to_settings,
 )
+from data.touching import touched
 from data.transaction import hold_clinic, run
 from data.transfer import columns_of, from_row, shrink_guards
-from solver.checker import Checker, Violation
-
-FAR_AHEAD = dt.date(2500, 12, 31)
+from solver.checker import Violation
+from solver.clinic import Clinic
 
 
 class AvailabilityEntry(AvailabilityRow):
@@ -95,10 +102,15 @@ _REFERENCES = {
 
 @dataclass(frozen=True)
 class Edit[Model: Strict]:
-    """A row after an edit, and the bookings that the edit left outside the rules."""
+    """A row after an edit, and the bookings that the edit puts outside the rules; None: none."""
 
     row: Model
-    conflicts: list[Violation]
+    outside: Found | None
+
+    @property
+    def conflicts(self) -> list[Violation]:
+        """What the edit puts outside the rules, as far as it is told."""
+        return [] if self.outside is None else self.outside.violations
 
 
 @dataclass(frozen=True)
@@ -106,13 +118,37 @@ class Removal:
     """How a row went: deleted, or deactivated because bookings refer to it."""
 
     deleted: bool
-    conflicts: list[Violation]
+    outside: Found | None
+
+
+@dataclass(frozen=True)
+class _Change:
+    """An edit that has been decided and not yet written; `resource` None is the settings."""
+
+    resource: Resource | None
+    action: str
+    key: str | None
+    before: Strict | None
+    after: Strict | None
+
+    @property
+    def row(self) -> Strict:
+        """The row as it is afterwards, or was, where it is deleted."""
+        row = self.after or self.before
+        assert row is not None
+        return row
+
+
+def etag(row: Strict) -> str:
+    """Return what names a row's content, for ``If-Match``."""
+    content = orjson.dumps(row.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 async def settings(engine: AsyncEngine) -> ClinicRow:
     """Return the clinic's settings."""
     async with engine.connect() as connection:
-        return from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
+        return await _settings(connection)
 
 
 async def rows(engine: AsyncEngine, resource: Resource) -> list[Strict]:
@@ -151,7 +187,10 @@ async def create(
     InvalidFieldError
         When it refers to a row that is not there.
     """
-    return await _edit(engine, lambda c: create_row(c, resource, fields, actor), dry_run=dry_run)
+    change, outside = await _edit(
+        engine, lambda c: _decide_to_create(c, resource, fields), actor, dry_run=dry_run
+    )
+    return Edit(change.row, outside)
 
 
 async def patch(
@@ -161,6 +200,7 @@ async def patch(
     changes: dict[str, Any],
     *,
     actor: str = ANONYMOUS,
+    if_match: str | None = None,
     dry_run: bool = False,
 ) -> Edit[Strict]:
     """Change some fields of a row; a dry run only tells the conflicts.
@@ -171,10 +211,16 @@ async def patch(
         When there is none with this id.
     InvalidFieldError
         When the row as changed would not be valid.
+    PreconditionFailedError
+        When it is not the row that `if_match` names.
     """
-    return await _edit(
-        engine, lambda c: patch_row(c, resource, key, changes, actor), dry_run=dry_run
+    change, outside = await _edit(
+        engine,
+        lambda c: _decide_to_patch(c, resource, key, changes, if_match),
+        actor,
+        dry_run=dry_run,
     )
+    return Edit(change.row, outside)
 
 
 async def patch_settings(
@@ -182,10 +228,22 @@ async def patch_settings(
     changes: dict[str, Any],
     *,
     actor: str = ANONYMOUS,
+    if_match: str | None = None,
     dry_run: bool = False,
 ) -> Edit[Strict]:
-    """Change some of the clinic's settings; a dry run only tells the conflicts."""
-    return await _edit(engine, lambda c: patch_clinic_row(c, changes, actor), dry_run=dry_run)
+    """Change some of the clinic's settings; a dry run only tells the conflicts.
+
+    Raises
+    ------
+    InvalidFieldError
+        When the settings as changed would not be valid.
+    PreconditionFailedError
+        When they are not those that `if_match` names.
+    """
+    change, outside = await _edit(
+        engine, lambda c: _decide_to_patch_settings(c, changes, if_match), actor, dry_run=dry_run
+    )
+    return Edit(change.row, outside)
 
 
 async def remove(
@@ -194,6 +252,7 @@ async def remove(
     key: str,
     *,
     actor: str = ANONYMOUS,
+    if_match: str | None = None,
     dry_run: bool = False,
 ) -> Removal:
     """Delete a row, or deactivate it where bookings refer to it; a dry run only tells.
@@ -202,16 +261,13 @@ async def remove(
     ------
     NotFoundError
         When there is none with this id.
+    PreconditionFailedError
+        When it is not the row that `if_match` names.
     """
-    deleted = True
-
-    async def work(connection: AsyncConnection) -> Strict:
-        nonlocal deleted
-        row, deleted = await remove_row(connection, resource, key, actor)
-        return row
-
-    edit = await _edit(engine, work, dry_run=dry_run)
-    return Removal(deleted, edit.conflicts)
+    change, outside = await _edit(
+        engine, lambda c: _decide_to_remove(c, resource, key, if_match), actor, dry_run=dry_run
+    )
+    return Removal(change.after is None, outside)
 
 
 # One edit on a connection whose transaction holds the clinic
@@ -221,77 +277,126 @@ async def create_row(
     connection: AsyncConnection, resource: Resource, fields: dict[str, Any], actor: str
 ) -> Strict:
     """Write a new row; see :func:`create`."""
-    row = _validated(resource.model, {"id": str(uuid4()), **fields})
-    await _check_references(connection, row)
-    key = columns_of(row)["id"]
-    taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
-    if taken.scalar_one():
-        raise AlreadyExistsError(f"{resource.noun.capitalize()} {key} exists already.")
-    await connection.execute(insert(resource.table).values(columns_of(row)))
-    await _log(connection, actor, "create", resource, key, None, row)
-    return row
+    change = await _decide_to_create(connection, resource, fields)
+    await _write(connection, change, actor)
+    return change.row
 
 
 async def patch_row(
     connection: AsyncConnection, resource: Resource, key: str, changes: dict[str, Any], actor: str
 ) -> Strict:
     """Write some fields of a row; see :func:`patch`."""
-    present = await _get(connection, resource, key)
-    row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, "id": key})
-    await _check_references(connection, row)
-    await connection.execute(
-        update(resource.table).where(resource.table.c.id == key).values(columns_of(row))
-    )
-    await shrink_guards(connection)
-    await _log(connection, actor, "patch", resource, key, present, row)
-    return row
+    change = await _decide_to_patch(connection, resource, key, changes)
+    await _write(connection, change, actor)
+    return change.row
 
 
 async def patch_clinic_row(
     connection: AsyncConnection, changes: dict[str, Any], actor: str
 ) -> Strict:
     """Write some of the clinic's settings; see :func:`patch_settings`."""
-    present = from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
-    row = _validated(ClinicRow, {**present.model_dump(mode="json"), **changes})
-    await connection.execute(update(CLINIC).values(columns_of(row)))
-    await _log(connection, actor, "patch", None, None, present, row)
-    return row
+    change = await _decide_to_patch_settings(connection, changes)
+    await _write(connection, change, actor)
+    return change.row
 
 
 async def remove_row(
     connection: AsyncConnection, resource: Resource, key: str, actor: str
 ) -> tuple[Strict, bool]:
     """Delete or deactivate a row; return it as it was, and whether it is deleted."""
+    change = await _decide_to_remove(connection, resource, key)
+    await _write(connection, change, actor)
+    assert change.before is not None
+    return change.before, change.after is None
+
+
+# What an edit comes to, before it is written
+
+
+async def _decide_to_create(
+    connection: AsyncConnection, resource: Resource, fields: dict[str, Any]
+) -> _Change:
+    row = _validated(resource.model, {"id": str(uuid4()), **fields})
+    await _check_references(connection, row)
+    key = columns_of(row)["id"]
+    taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
+    if taken.scalar_one():
+        raise AlreadyExistsError(f"{resource.noun.capitalize()} {key} exists already.")
+    return _Change(resource, "create", key, None, row)
+
+
+async def _decide_to_patch(
+    connection: AsyncConnection,
+    resource: Resource,
+    key: str,
+    changes: dict[str, Any],
+    if_match: str | None = None,
+) -> _Change:
+    if changes.get("id", key) != key:
+        raise InvalidFieldError("id", "cannot change; leave it out, or create another row")
+    present = await _get(connection, resource, key)
+    _require_match(present, if_match)
+    row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, "id": key})
+    await _check_references(connection, row)
+    return _Change(resource, "patch", key, present, row)
+
+
+async def _decide_to_patch_settings(
+    connection: AsyncConnection, changes: dict[str, Any], if_match: str | None = None
+) -> _Change:
+    present = await _settings(connection)
+    _require_match(present, if_match)
+    row = _validated(ClinicRow, {**present.model_dump(mode="json"), **changes})
+    return _Change(None, "patch", None, present, row)
+
+
+async def _decide_to_remove(
+    connection: AsyncConnection, resource: Resource, key: str, if_match: str | None = None
+) -> _Change:
     row = await _get(connection, resource, key)
-    deleted = True
+    _require_match(row, if_match)
     if resource.booking_column is not None:
         column = BOOKINGS.c[resource.booking_column]
         used = await connection.execute(select(exists().where(column == key)))
-        deleted = not used.scalar_one()
-    if deleted:
+        if used.scalar_one():
+            inactive = row.model_copy(update={"active": False})
+            return _Change(resource, "deactivate", key, row, inactive)
+    return _Change(resource, "delete", key, row, None)
+
+
+def _require_match(present: Strict, if_match: str | None) -> None:
+    """Refuse an edit of another row than its caller has seen."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    tags = {tag.strip().removeprefix("W/") for tag in if_match.split(",")}
+    if etag(present) not in tags:
+        raise PreconditionFailedError(
+            "Someone has changed this row since it was read; read it again and repeat the edit."
+        )
+
+
+# Writing it, and reading what it puts outside
+
+
+async def _write(connection: AsyncConnection, change: _Change, actor: str) -> None:
+    resource, key, before, after = change.resource, change.key, change.before, change.after
+    if resource is None:
+        assert after is not None
+        await connection.execute(update(CLINIC).values(columns_of(after)))
+    elif after is None:
         await connection.execute(delete(resource.table).where(resource.table.c.id == key))
+    elif before is None:
+        await connection.execute(insert(resource.table).values(columns_of(after)))
     else:
         await connection.execute(
-            update(resource.table).where(resource.table.c.id == key).values(active=False)
+            update(resource.table).where(resource.table.c.id == key).values(columns_of(after))
         )
-    after = None if deleted else row.model_copy(update={"active": False})
-    await _log(connection, actor, "delete" if deleted else "deactivate", resource, key, row, after)
-    return row, deleted
-
-
-async def _log(
-    connection: AsyncConnection,
-    actor: str,
-    action: str,
-    resource: Resource | None,
-    key: str | None,
-    before: Strict | None,
-    after: Strict | None,
-) -> None:
+    if getattr(after, "duration_minutes", 0) < getattr(before, "duration_minutes", 0):
+        await shrink_guards(connection)
     await audit.record(
         connection,
         actor,
-        action,
+        change.action,
         "clinic" if resource is None else resource.name,
         key=key,
         before=None if before is None else before.model_dump(mode="json"),
@@ -300,25 +405,47 @@ async def _log(
 
 
 async def _edit(
-    engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Strict]], *, dry_run: bool
-) -> Edit[Strict]:
-    async def edit(connection: AsyncConnection) -> Edit[Strict]:
-        await hold_clinic(connection)
-        before = {(v.booking.id, v.rule) for v in await _violations(connection)}
-        attempt = await connection.begin_nested()
-        row = await work(connection)
-        after = await _violations(connection)
-        await (attempt.rollback() if dry_run else attempt.commit())
-        return Edit(row, [v for v in after if (v.booking.id, v.rule) not in before])
+    engine: AsyncEngine,
+    decide: Callable[[AsyncConnection], Awaitable[_Change]],
+    actor: str,
+    *,
+    dry_run: bool,
+) -> tuple[_Change, Found | None]:
+    async def edit(connection: AsyncConnection) -> tuple[_Change, Touched | None, Clinic | None]:
+        if not dry_run:
+            await hold_clinic(connection)
+        change = await decide(connection)
+        reach = touched(change.before, change.after)
+        clinic = None if reach is None else await load_rows(connection)
+        if not dry_run:
+            await _write(connection, change, actor)
+        return change, reach, clinic
 
-    return await run(engine, edit)
+    change, reach, before = await run(engine, edit)
+    if reach is None or before is None:
+        return change, None
+    return change, await put_outside(engine, before, _after(before, change), reach)
 
 
-async def _violations(connection: AsyncConnection) -> list[Violation]:
-    zone = to_settings((await connection.execute(select(CLINIC))).one()).zone
-    today = dt.datetime.now(zone).date()
-    clinic = await load_clinic(connection, today, FAR_AHEAD)
-    return list(Checker(clinic).violations(since=today))
+def _after(clinic: Clinic, change: _Change) -> Clinic:
+    """Return a clinic's rows after a change."""
+    if change.resource is None:
+        assert isinstance(change.after, ClinicRow)
+        return replace(clinic, settings=change.after.to_solver())
+    name = change.resource.name
+    present = list(getattr(clinic, name))
+    new = [] if change.after is None else [change.after.to_solver()]  # type: ignore[attr-defined]
+    if change.before is None:
+        present += new
+    else:
+        position = present.index(change.before.to_solver())  # type: ignore[attr-defined]
+        present[position : position + 1] = new
+    rows: dict[str, Any] = {name: tuple(present)}
+    return replace(clinic, **rows)
+
+
+async def _settings(connection: AsyncConnection) -> ClinicRow:
+    return from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
 
 
 async def _get(connection: AsyncConnection, resource: Resource, key: str) -> Strict:

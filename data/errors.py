@@ -63,6 +63,12 @@ class StaleVersionError(RequestError):
     code = "STALE_VERSION"
 
 
+class PreconditionFailedError(RequestError):
+    """A row of the clinic is not the one that ``If-Match`` names: someone changed it meanwhile."""
+
+    code = "STALE_VERSION"
+
+
 class IdempotencyKeyReusedError(RequestError):
     """The key came with another request before."""
 

@@ -44,6 +44,7 @@ from data.clinic_file import (
 )
 from data.errors import ImportConflictError
 from data.holds import write_off_holds
+from data.outside import Found, find_all_outside
 from data.snapshot import (
     AVAILABILITY,
     BOOKINGS,
@@ -52,10 +53,9 @@ from data.snapshot import (
     PROVIDERS,
     ROOMS,
     TYPES,
-    load_clinic,
 )
 from data.transaction import hold_clinic, run
-from solver.checker import Checker, Violation
+from solver.checker import Violation
 from solver.patients import patient_key
 from solver.timeline import format_time
 
@@ -78,7 +78,13 @@ class ImportReport:
 
     imported: dict[str, int]
     removed: dict[str, int]
-    warnings: list[Violation]
+    outside: Found
+    """The bookings ahead, and those of the file, that break rules."""
+
+    @property
+    def warnings(self) -> list[Violation]:
+        """The rules that they break, as far as it is told."""
+        return self.outside.violations
 
 
 def columns_of(row: Strict) -> dict[str, Any]:
@@ -228,16 +234,11 @@ async def _bring_in(
         for name, table in reversed(TABLES.items()):
             await _remove_absent(connection, name, table, getattr(file, name), removed)
     await shrink_guards(connection)
-    checker = Checker(await load_clinic(connection))
     imported = {
         name: len(getattr(file, name)) for name in ClinicFile.model_fields if name != "clinic"
     }
-    touched = {row.id for row in file.bookings}
-    warnings = [
-        violation
-        for violation in checker.violations()
-        if violation.booking.date >= today or violation.booking.id in touched
-    ]
+    touched = frozenset(row.id for row in file.bookings)
+    outside = await find_all_outside(connection, since=today, or_of=touched)
     await audit.record(
         connection,
         actor,
@@ -246,7 +247,7 @@ async def _bring_in(
         before=before,
         after={"imported": imported, "removed": removed, "file": file.to_json()},
     )
-    return ImportReport(imported, removed, warnings)
+    return ImportReport(imported, removed, outside)
 
 
 async def _remove_absent(

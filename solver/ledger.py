@@ -268,7 +268,9 @@ class _Reading:
                 for k in clinic.appointment_types
             ]
         )
-        return ~(has_skills[ledger.kind, ledger.provider] & is_equipped[ledger.kind, ledger.room])
+        fits: Bools = has_skills[ledger.kind, ledger.provider]
+        fits &= is_equipped[ledger.kind, ledger.room]
+        return ~fits
 
     def _rule_2(self) -> Bools:
         clinic, ledger = self._clinic, self._ledger
@@ -297,8 +299,9 @@ class _Reading:
         opens, closes = np.array(spans, np.int64).T
         begins = (at * len(rows) + owner) * step + self._ledger.start
         found = np.maximum(np.searchsorted(opens, begins, "right") - 1, 0)
-        is_same = (opens[found] // step == begins // step) & (opens[found] <= begins)
-        return is_same & (self._ends <= closes[found])
+        is_open: Bools = (opens[found] // step == begins // step) & (opens[found] <= begins)
+        is_open &= self._ends <= closes[found]
+        return is_open
 
     def _rule_3(self) -> Bools:
         turnover = np.array([row.turnover_minutes for row in self._clinic.rooms], np.int64)

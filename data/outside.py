@@ -1,0 +1,220 @@
+"""Which bookings are outside the rules, found without a long stop for anyone.
+
+The book comes from PostgreSQL packed, 71 bytes a booking, and is read in a thread by
+:mod:`solver.ledger`; a booking becomes an object only when it is to be told of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Uuid, any_, func, literal, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from data.snapshot import BOOKINGS, EFFECTIVE_STATUS, Part, load_clinic
+from solver.checker import Violation
+from solver.clinic import Clinic
+from solver.ledger import Ledger, broken_rules, read_plainly
+
+MOST_TOLD = 1000
+"""Bookings that one answer tells of; of more it tells how many there are."""
+SECONDS = 25
+"""How long reading a whole book may take: a little less than a request may."""
+WITHOUT_BOOKINGS = Part(bookings=False)
+
+_PACKED = func.string_agg(
+    func.uuid_send(BOOKINGS.c.id)
+    .op("||")(func.uuid_send(BOOKINGS.c.provider_id))
+    .op("||")(func.uuid_send(BOOKINGS.c.room_id))
+    .op("||")(func.uuid_send(BOOKINGS.c.appointment_type_id))
+    .op("||")(func.date_send(BOOKINGS.c.date))
+    .op("||")(func.int2send(BOOKINGS.c.start_minute))
+    .op("||")(func.boolsend(BOOKINGS.c.is_overbooked)),
+    literal(b"", LargeBinary),
+    type_=LargeBinary,
+)
+"""The columns of :data:`solver.ledger.PACKED`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Bookings outside the rules: what each breaks, by date, start and id.
+
+    `count` is how many bookings there are; of so many, `violations` tells of the first.
+    """
+
+    clinic: Clinic
+    """The rows that they were read against, without bookings."""
+    violations: list[Violation] = field(default_factory=list)
+    count: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of them are told of."""
+        return self.count <= MOST_TOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What an edit can touch: these rules, of these bookings and those they are read beside."""
+
+    rules: frozenset[int]
+    conditions: tuple[ColumnElement[bool], ...] = ()
+
+
+async def load_rows(connection: AsyncConnection) -> Clinic:
+    """Read the clinic's rows, without bookings."""
+    return await load_clinic(connection, part=WITHOUT_BOOKINGS)
+
+
+async def load_ledger(
+    connection: AsyncConnection, clinic: Clinic, conditions: Sequence[ColumnElement[bool]] = ()
+) -> Ledger:
+    """Read the live bookings that meet all `conditions`, of a clinic that has all their owners."""
+    statement = select(_PACKED).where(EFFECTIVE_STATUS != "cancelled", *conditions)
+    packed = (await connection.execute(statement)).scalar_one() or b""
+    return await asyncio.to_thread(Ledger.unpack, clinic, packed)
+
+
+async def put_outside(
+    engine: AsyncEngine, before: Clinic, after: Clinic, touched: Touched
+) -> Found:
+    """Find the bookings from today on that break a rule `after` an edit, but not `before`."""
+    today = dt.datetime.now(after.settings.zone).date()
+    async with engine.connect() as connection:
+        await take_time(connection)
+        ledger = await load_ledger(
+            connection, after, [*touched.conditions, BOOKINGS.c.date >= today - dt.timedelta(1)]
+        )
+
+    def compare() -> tuple[list[Violation], int]:
+        fresh = broken_rules(after, ledger, touched.rules)
+        fresh &= ~broken_rules(before, ledger, touched.rules)
+        fresh[ledger.day < today.toordinal()] = 0
+        flagged = np.flatnonzero(fresh)
+        told = ledger.in_order(flagged)[:MOST_TOLD]
+        bits = dict(zip(ledger.take(told).ids(), fresh[told].tolist(), strict=True))
+        read = read_plainly(after, ledger, told)
+        return [v for v in read if bits[v.booking.id] >> v.rule & 1], len(flagged)
+
+    violations, count = await asyncio.to_thread(compare)
+    async with engine.connect() as connection:
+        return Found(after, await _with_patients(connection, violations), count)
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """A place in the order of date, start and id: what comes after it is meant."""
+
+    date: dt.date
+    start: int
+    id: str
+
+
+async def find_outside(
+    engine: AsyncEngine,
+    *,
+    first: dt.date | None,
+    last: dt.date | None,
+    conditions: Sequence[ColumnElement[bool]] = (),
+    after: After | None = None,
+    limit: int = MOST_TOLD,
+) -> Found:
+    """Find the bookings from today on that are outside the rules now.
+
+    `first` and `last` narrow the dates; `limit` bookings are told, those that come `after` a place.
+    """
+    async with engine.connect() as connection:
+        await take_time(connection)
+        clinic = await load_rows(connection)
+        today = dt.datetime.now(clinic.settings.zone).date()
+        since = max(first, today) if first is not None else today
+        near = [BOOKINGS.c.date >= since - dt.timedelta(1)]
+        if last is not None:
+            near.append(BOOKINGS.c.date <= last + dt.timedelta(min(1, (dt.date.max - last).days)))
+        ledger = await load_ledger(connection, clinic, near)
+        chosen = None
+        if conditions:
+            rows = await connection.execute(select(BOOKINGS.c.id).where(*near, *conditions))
+            chosen = {str(key) for key in rows.scalars()}
+
+    def read() -> tuple[list[Violation], int]:
+        told = broken_rules(clinic, ledger) > 0
+        told &= ledger.day >= since.toordinal()
+        if last is not None:
+            told &= ledger.day <= last.toordinal()
+        flagged = ledger.in_order(np.flatnonzero(told))
+        rows = ledger.take(flagged)
+        ids = rows.ids()
+        wanted = [
+            position
+            for position, key, day, start in zip(
+                flagged.tolist(), ids, rows.day.tolist(), rows.start.tolist(), strict=True
+            )
+            if chosen is None or key in chosen
+            if after is None or (day, start, key) > (after.date.toordinal(), after.start, after.id)
+        ]
+        count = len(ids) if chosen is None else sum(key in chosen for key in ids)
+        return read_plainly(clinic, ledger, np.array(wanted[:limit], np.int64)), count
+
+    violations, count = await asyncio.to_thread(read)
+    return Found(clinic, violations, count)
+
+
+async def find_all_outside(
+    connection: AsyncConnection, *, since: dt.date, or_of: frozenset[str] = frozenset()
+) -> Found:
+    """Find the bookings outside the rules of dates from `since` on, and those with certain ids."""
+    clinic = await load_rows(connection)
+    ledger = await load_ledger(connection, clinic)
+
+    def read() -> tuple[list[Violation], int]:
+        flagged = ledger.in_order(np.flatnonzero(broken_rules(clinic, ledger)))
+        rows = ledger.take(flagged)
+        told = rows.day >= since.toordinal()
+        told |= np.fromiter((key in or_of for key in rows.ids()), np.bool_, len(rows))
+        return read_plainly(clinic, ledger, flagged[told][:MOST_TOLD]), int(told.sum())
+
+    violations, count = await asyncio.to_thread(read)
+    return Found(clinic, await _with_patients(connection, violations), count)
+
+
+async def take_time(connection: AsyncConnection, seconds: int = SECONDS) -> None:
+    """Let the statements of this transaction, and the pauses between them, take longer."""
+    milliseconds = str(seconds * 1000)
+    await connection.execute(
+        select(
+            func.set_config("statement_timeout", milliseconds, True),
+            func.set_config("idle_in_transaction_session_timeout", milliseconds, True),
+        )
+    )
+
+
+async def _with_patients(
+    connection: AsyncConnection, violations: list[Violation]
+) -> list[Violation]:
+    """Tell whose the bookings are, and their status."""
+    if not violations:
+        return violations
+    columns = BOOKINGS.c
+    ids = literal(list({v.booking.id for v in violations}), ARRAY(Uuid(as_uuid=False)))
+    rows = await connection.execute(
+        select(columns.id, columns.patient_ref, columns.status).where(columns.id == any_(ids))
+    )
+    known = {str(row.id): row for row in rows}
+    return [
+        replace(
+            v,
+            booking=replace(
+                v.booking,
+                patient_ref=known[v.booking.id].patient_ref,
+                status=known[v.booking.id].status,
+            ),
+        )
+        for v in violations
+        if v.booking.id in known
+    ]
