@@ -72,6 +72,7 @@ from solver.scenario import (
     ScaleDemand,
     Scenario,
     SetField,
+    Stranded,
     faults,
 )
 from solver.timeline import HORIZON_DAYS
@@ -443,6 +444,13 @@ class RunFile(Strict):
     start_date: BookingDate
     days: Annotated[StrictInt, Field(ge=1, le=MAX_DAYS)]
     existing: Existing = "fixed"
+    stranded: Annotated[
+        Stranded,
+        Field(
+            description="Where bookings may move: whether those that are outside the rules before "
+            "any change are to be saved, too."
+        ),
+    ] = "save"
     requests: list[RequestRow] = Field(default=[])
     scenarios: list[ScenarioRow] = Field(
         default=[ScenarioRow(name="baseline")],
@@ -470,6 +478,7 @@ class RunFile(Strict):
             self.days,
             tuple(row.to_solver() for row in self.requests),
             self.existing,
+            self.stranded,
             tuple(row.to_solver() for row in self.scenarios),
             self.time_limit_seconds,
             self.seed,

@@ -70,6 +70,7 @@ class Exchange:
         columns = columns.clear_of(instance, kept).joined(Columns.at(instance, inside))
         joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
         joint.fix(kept)
+        joint.keep_away(i for i in left if not self._is_at(i, pairs))
         best, before = inside, instance.counted(inside)
         for minor, major in (("priority", "saved"), ("distance", "moved")):
             objective = joint.expression(minor) + self._weight * joint.expression(major)
@@ -142,13 +143,18 @@ class Exchange:
                 if task.own is None:
                     is_kept = self._chance.random() >= LIFTED_SHARE
                 else:
-                    at = task.own.provider, task.own.day
-                    is_kept = task.stays_if_not_moved and at not in pairs
+                    could_stay = task.stays_if_not_moved or task.could_stay
+                    is_kept = could_stay and not self._is_at(put.task, pairs)
                 kept += [put] * is_kept
         for i, task in enumerate(instance.tasks):
-            if task.stays_if_not_moved and task.own is not None and i not in moved:
-                left[i] += (task.own.provider, task.own.day) in pairs
+            if task.stays_if_not_moved and i not in moved:
+                left[i] += self._is_at(i, pairs)
         return +left, kept
+
+    def _is_at(self, task: int, pairs: Pairs) -> bool:
+        """Whether a booking stood at one of the providers and dates; for a request it is true."""
+        own = self._instance.tasks[task].own
+        return own is None or (own.provider, own.day) in pairs
 
     def _draw(self, task: int) -> float:
         return float(self._instance.tasks[task].priority * self._chance.random() ** 0.3)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solver.clinic import DAY_MINUTES, Span
-from solver.instance import Instance, Kind, Put, Small
+from solver.instance import Beside, Instance, Kind, Put, Small
 from solver.objective import side_quarters
 from solver.problem import Plan, Problem
 from solver.timeline import Bools, Ints
@@ -65,7 +66,7 @@ class _Sheet:
 class Board:
     """The book as it fills up: which sites are still free, for every kind at once."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, stays: Sequence[Put] = ()) -> None:
         self._instance = instance
         self._grid = instance.clinic.settings.grid_minutes
         self._sheets = [_Sheet.blank(kind) for kind in instance.kinds]
@@ -77,7 +78,7 @@ class Board:
         self._patients: dict[tuple[str, int], list[Span]] = defaultdict(list)
         caps = [p.daily_cap for p in instance.providers]
         self._caps = np.array([2**31 if cap is None else cap for cap in caps], np.int64)
-        for s in instance.staying(()):
+        for s in instance.staying(stays):
             if s.provider >= 0:
                 self._occupy(s.provider, s.busy)
                 self._starts.add((s.provider, s.at))
@@ -149,6 +150,10 @@ class Board:
         sheet, kind = self._sheets[task.kind], self._instance.kinds[task.kind]
         sites = instance.columns(number)
         sites = sites[self._fits(task.kind, sites, is_overbooked=is_overbooked)]
+        if task.own is not None:
+            provider, day, s = np.unravel_index(sites, kind.shape)
+            is_elsewhere = provider != task.own.provider
+            sites = sites[is_elsewhere | (day * DAY_MINUTES + kind.starts[s] != task.own.at)]
         if not len(sites):
             return None
         provider, day, s = np.unravel_index(sites, kind.shape)
@@ -221,10 +226,12 @@ class Board:
 def greedy_puts(instance: Instance) -> list[Put]:
     """Return a legal plan: displaced bookings first, then requests.
 
-    Requests go by priority, fewest options, longest first. Whatever finds no regular place is
-    tried again as overbooked.
+    Bookings that could stay do so as far as they fit beside one another, those first that collide
+    with fewest. Requests go by priority, fewest options, longest first. Whatever finds no regular
+    place is tried again as overbooked.
     """
-    board = Board(instance)
+    puts = _stays(instance)
+    board = Board(instance, puts)
     tasks = instance.tasks
     options = [len(instance.columns(i)) for i in range(len(tasks))]
 
@@ -233,8 +240,8 @@ def greedy_puts(instance: Instance) -> list[Put]:
         duration = instance.kinds[task.kind].row.duration_minutes
         return -task.priority, options[number], -duration, number
 
-    puts: list[Put] = []
-    moves = [i for i, t in enumerate(tasks) if t.is_displaced]
+    stay = {put.task for put in puts}
+    moves = [i for i, t in enumerate(tasks) if t.is_displaced and i not in stay]
     requests = [i for i, t in enumerate(tasks) if t.own is None]
     for phase in (moves, requests):
         left = [i for i in sorted(phase, key=pressing) for _ in tasks[i].members if options[i]]
@@ -248,6 +255,28 @@ def greedy_puts(instance: Instance) -> list[Put]:
                     board.add(put)
                     puts.append(put)
             left = missed
+    return puts
+
+
+def _stays(instance: Instance) -> list[Put]:
+    """Return displaced bookings that can stay, beside one another and beside what is not displaced.
+
+    Overbooked ones come last: they meet whatever is there.
+    """
+    contested = [i for i, t in enumerate(instance.tasks) if t.could_stay]
+    others = Beside(instance, (instance.own(i) for i in contested))
+    collisions = {i: others.collisions(instance.own(i)) for i in contested}
+
+    def first(number: int) -> tuple[bool, int, int, int]:
+        is_overbooked = instance.own(number).booking.is_overbooked
+        return is_overbooked, collisions[number], len(instance.columns(number)), number
+
+    beside = Beside(instance, instance.staying(()))
+    puts = []
+    for i in sorted(contested, key=first):
+        if beside.has_place_for(instance.own(i)):
+            beside.add(instance.own(i))
+            puts.append(instance.stay(i))
     return puts
 
 

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 
 from solver import masks as masks_module
 from solver.clinic import DAY_MINUTES, AppointmentType, Booking, SlotRequest, Span
+from solver.gaps import meet
 from solver.objective import preference_distance, room_surplus, shortest_durations, side_quarters
 from solver.problem import Placement, Plan, PlanStatus, Problem, Stage, StageName
 from solver.timeline import (
     Bools,
     Day,
     Ints,
+    clock_changes,
     instant,
     provider_busy_span,
     room_busy_span,
@@ -71,7 +73,9 @@ class Task:
     """Requests that are alike, or one booking that may move.
 
     `members` are the ids that the task stands for; a booking's task has one and priority 0.
-    `provider` is -1 when any will do; `own` is where a booking stood.
+    `provider` is -1 when any will do; `own` is where a booking stood. A displaced booking that
+    `could_stay` may do so where it breaks no rule beside what else stays. One that `is_left`
+    breaks a rule, and may go on to do so.
     """
 
     kind: int
@@ -83,6 +87,8 @@ class Task:
     patient: str | None
     own: Standing | None = None
     is_displaced: bool = False
+    could_stay: bool = False
+    is_left: bool = False
 
     @property
     def stays_if_not_moved(self) -> bool:
@@ -180,6 +186,7 @@ class Instance:
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
         self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
         self._windows = [day.provider_windows for day in days]
+        self._room_windows = [day.room_windows for day in days]
         self.shortest = shortest_durations(self.clinic, [p.skills for p in self.providers])
         self.kinds = [self._kind(days, row) for row in self.clinic.appointment_types]
         self.fixed = [self._standing(b) for b in self.clinic.bookings if b.is_live]
@@ -261,6 +268,8 @@ class Instance:
         )
 
     def _booking_tasks(self, lifted: Iterable[Standing]) -> list[Task]:
+        beside = Beside(self, self.fixed)
+        displaced = self.problem.displaced
         return [
             Task(
                 kind=own.kind,
@@ -271,10 +280,31 @@ class Instance:
                 preferred=None,
                 patient=own.booking.patient_key,
                 own=own,
-                is_displaced=own.booking.id in self.problem.displaced,
+                is_displaced=own.booking.id in displaced,
+                could_stay=own.booking.id in displaced
+                and self._is_in_place(own)
+                and beside.has_place_for(own),
+                is_left=own.booking.id in self.problem.left,
             )
             for own in lifted
         ]
+
+    def _is_in_place(self, own: Standing) -> bool:
+        """Whether a booking keeps rules 1 and 2 where it stands, and touches no clock change."""
+        kind, start = self.kinds[own.kind].row, own.booking.start
+        provider, room = self.providers[own.provider], self.rooms[own.room]
+        end = start + kind.duration_minutes
+        changes = clock_changes(self.clinic.settings.zone, own.booking.date)
+        return (
+            kind.active
+            and provider.active
+            and room.active
+            and provider.skills >= kind.required_skills
+            and room.equipment >= kind.required_equipment
+            and own.window is not None
+            and window_around(self._room_windows[own.day][own.room], start, end) is not None
+            and not any(start < to and from_ < end for from_, to in changes)
+        )
 
     def _request_tasks(self) -> list[Task]:
         alike: dict[tuple[object, ...], list[str]] = defaultdict(list)
@@ -440,14 +470,84 @@ class Instance:
 
     # Plans
 
+    def own(self, task: int) -> Standing:
+        """Return where a booking's task stood."""
+        own = self.tasks[task].own
+        assert own is not None
+        return own
+
+    def stay(self, task: int) -> Put:
+        """Return what it is that a displaced booking stays: no move, though it is put down."""
+        own = self.own(task)
+        return Put(
+            task, own.provider, own.room, own.day, own.booking.start, own.booking.is_overbooked
+        )
+
+    def is_stay(self, put: Put) -> bool:
+        """Whether a booking is put where it stood; no move leads there."""
+        own = self.tasks[put.task].own
+        return own is not None and (put.provider, put.room, put.day, put.start) == (
+            own.provider,
+            own.room,
+            own.day,
+            own.booking.start,
+        )
+
+    def made(self, puts: Iterable[Put]) -> list[Put]:
+        """Return the moves and placements among `puts`, without what only stays."""
+        return [put for put in puts if not self.is_stay(put)]
+
     def staying(self, puts: Iterable[Put]) -> list[Standing]:
-        """Return the bookings that stay when `puts` are made: fixed ones and those not moved."""
-        moved = {put.task for put in puts}
+        """Return the bookings that stay when `puts` are made.
+
+        Those are the fixed ones, those that are not displaced nor moved, and the displaced ones
+        that `puts` let stay.
+        """
+        puts = list(puts)
+        put_down = {put.task for put in puts}
+        stays = {put.task for put in puts if self.is_stay(put)}
         return self.fixed + [
             t.own
             for i, t in enumerate(self.tasks)
-            if t.own is not None and not t.is_displaced and i not in moved
+            if t.own is not None and (i in stays or not (t.is_displaced or i in put_down))
         ]
+
+    @cached_property
+    def least_to_leave(self) -> int:
+        """How many displaced bookings cannot stay, at least: each of them moves or is lost.
+
+        Those that could not even stay alone, and some of each of several sets, apart from one
+        another, that are over a cap or of which two collide.
+        """
+        contested = [i for i, t in enumerate(self.tasks) if t.could_stay]
+        contested.sort(key=lambda i: (self.own(i).at, i))
+        least = sum(t.is_displaced and not t.could_stay for t in self.tasks)
+        free = set(contested)
+        beside = Beside(self, self.fixed)
+        over: dict[object, tuple[int, list[int]]] = {}
+        for i in contested:
+            for key, places in beside.places_under_caps(self.own(i)):
+                over.setdefault(key, (places, []))[1].append(i)
+        for places, members in over.values():
+            unused = [i for i in members if i in free]
+            if len(unused) > places:
+                least += len(unused) - places
+                free.difference_update(unused)
+        where: dict[object, list[int]] = defaultdict(list)
+        for i in contested:
+            if i in free:
+                where["room", self.own(i).room].append(i)
+                where["provider", self.own(i).provider].append(i)
+        for i in contested:
+            own = self.own(i)
+            others = [*where["room", own.room], *where["provider", own.provider]]
+            rival = next(
+                (j for j in others if j != i and j in free and collide(own, self.own(j))), None
+            )
+            if i in free and rival is not None:
+                least += 1
+                free -= {i, rival}
+        return least
 
     def totals(self, puts: Sequence[Put]) -> Totals:
         """Work out what the finished plan is worth."""
@@ -460,7 +560,7 @@ class Instance:
             task = self.tasks[put.task]
             priority += task.priority
             saved += task.is_displaced
-            moved += task.own is not None
+            moved += task.own is not None and not self.is_stay(put)
             distance += self.distance(put.task, put.day, put.start)
         return Totals(saved, priority, -moved, -distance, 0)
 
@@ -476,7 +576,7 @@ class Instance:
             if counts:
                 total += best + self.room_parts[s.kind][s.room]
                 total += 0 if s.booking.is_overbooked else self.regular_bonus
-        for put in puts:
+        for put in self.made(puts):
             worth, busy, window = self._alone(put)
             total += worth
             at_provider[put.provider].append((busy, window, True))
@@ -501,18 +601,21 @@ class Instance:
     def ordered(self, puts: Iterable[Put]) -> list[Put]:
         """Return placements in an order in which they can be made, each called what it is then.
 
-        Moves go before placements and regular ones before overbooked ones; overbooked ones keep
-        their order. One that meets nothing at its turn, under the cap, is regular after all; since
-        it meets none that are made before it, they meet no more when it goes first.
+        What stays is there before. Moves go before placements and regular ones before overbooked
+        ones; overbooked ones keep their order. One that meets nothing at its turn, under the cap,
+        is regular after all; since it meets none that are made before it, they meet no more when it
+        goes first.
         """
         puts = list(puts)
         standing = self.staying(puts)
+        stays = [put for put in puts if self.is_stay(put)]
+        puts = self.made(puts)
         spans: dict[int, list[Span]] = defaultdict(list)
         regulars: dict[tuple[int, int], int] = defaultdict(int)
         for s in standing:
             spans[s.provider].append(s.busy)
             regulars[s.provider, s.day] += not s.booking.is_overbooked
-        order: list[Put] = []
+        order = stays
         for is_move in (True, False):
             phase = [p for p in puts if (self.tasks[p.task].own is not None) == is_move]
             late: list[Put] = []
@@ -551,7 +654,7 @@ class Instance:
         order = self.ordered(puts)
         moves, placements = self.placements(order)
         totals = self.totals(order)
-        kept = {move.id for move in moves}
+        kept = {self.tasks[put.task].members[0] for put in order if self.tasks[put.task].own}
         displaced = [t.members[0] for t in self.tasks if t.is_displaced]
         names: list[StageName] = ["priority", "score"]
         if any(t.own is not None for t in self.tasks):
@@ -576,7 +679,7 @@ class Instance:
 
     def easy_bounds(self) -> Totals:
         """Return what no plan exceeds, stage by stage, without solving anything."""
-        able = {i for i in range(len(self.tasks)) if len(self.columns(i))}
+        able = {i for i, t in enumerate(self.tasks) if t.could_stay or len(self.columns(i))}
         best = self.regular_bonus + 4 * self.gap_quarter
         best += self.units(self.problem.weights.preference)
         score = 0
@@ -599,7 +702,7 @@ class Instance:
         members = {i: iter(t.members) for i, t in enumerate(self.tasks)}
         moves: list[Placement] = []
         placements: list[Placement] = []
-        for put in puts:
+        for put in self.made(puts):
             placement = Placement(
                 next(members[put.task]),
                 self.providers[put.provider].id,
@@ -610,6 +713,73 @@ class Instance:
             )
             (placements if self.tasks[put.task].own is None else moves).append(placement)
         return moves, placements
+
+
+def collide(a: Standing, b: Standing) -> bool:
+    """Whether two bookings cannot both stand, by the room or by the provider they share.
+
+    An overbooked one may meet others there, if it does not begin when they do.
+    """
+    if a.room == b.room and meet(a.room_busy, b.room_busy):
+        return True
+    if a.provider != b.provider:
+        return False
+    is_regular = not (a.booking.is_overbooked or b.booking.is_overbooked)
+    return a.at == b.at or (is_regular and meet(a.busy, b.busy))
+
+
+class Beside:
+    """Whether displaced bookings may stay beside others, which can become more."""
+
+    def __init__(self, instance: Instance, standing: Iterable[Standing]) -> None:
+        self._instance = instance
+        self._in_room: dict[int, list[Standing]] = defaultdict(list)
+        self._at_provider: dict[int, list[Standing]] = defaultdict(list)
+        self._of_kind: dict[tuple[int, int], int] = defaultdict(int)
+        self._on_day: dict[tuple[int, int, bool], int] = defaultdict(int)
+        for s in standing:
+            self.add(s)
+
+    def add(self, s: Standing) -> None:
+        """Let one more stand."""
+        self._in_room[s.room].append(s)
+        self._at_provider[s.provider].append(s)
+        self._of_kind[s.kind, s.day] += 1
+        self._on_day[s.provider, s.day, s.booking.is_overbooked] += 1
+
+    def collisions(self, own: Standing) -> int:
+        """Return how many others a booking collides with."""
+        beside = {id(s): s for s in (*self._in_room[own.room], *self._at_provider[own.provider])}
+        return sum(s is not own and collide(own, s) for s in beside.values())
+
+    def places_under_caps(self, own: Standing) -> list[tuple[object, int]]:
+        """Return, for each cap that a booking is under, what it caps and the places left."""
+        kind_cap = self._instance.kinds[own.kind].row.daily_cap
+        cap = self._instance.providers[own.provider].daily_cap
+        found: list[tuple[object, int]] = []
+        if kind_cap is not None:
+            left = kind_cap - self._of_kind[own.kind, own.day]
+            found.append((("kind", own.kind, own.day), max(0, left)))
+        if cap is not None and not own.booking.is_overbooked:
+            left = cap - self._on_day[own.provider, own.day, False]
+            found.append((("provider", own.provider, own.day), max(0, left)))
+        return found
+
+    def has_place_for(self, own: Standing) -> bool:
+        """Whether a booking breaks no rule from 3 to 7 when it stands here last."""
+        if self.collisions(own) or not all(left for _, left in self.places_under_caps(own)):
+            return False
+        if not own.booking.is_overbooked:
+            return True
+        met = sum(meet(own.busy, s.busy) for s in self._at_provider[own.provider])
+        over = self._on_day[own.provider, own.day, True]
+        start = own.booking.start
+        return any(
+            met <= overlap and over < per_day
+            for overlap, per_day in self._instance.allowances(
+                own.kind, own.provider, own.day, start
+            )
+        )
 
 
 def gap_quarters(spans: list[tuple[Span, Span | None, bool]], shortest: int) -> int:

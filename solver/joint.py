@@ -27,7 +27,7 @@ from ortools.sat.python import cp_model
 
 from solver.clinic import DAY_MINUTES, Span
 from solver.gaps import Derived, Gaps, Literal, Spot, Values, meet
-from solver.instance import Instance, Put, Small, Standing, gap_quarters
+from solver.instance import Instance, Put, Small, Standing, collide, gap_quarters
 from solver.timeline import Bools, Ints
 
 NO_ROOM = -1
@@ -52,8 +52,8 @@ class Columns:
 
     @classmethod
     def at(cls, instance: Instance, puts: Sequence[Put]) -> Columns:
-        """The columns that placements are."""
-        site = []
+        """The columns that placements are; a booking that stays is none."""
+        site, puts = [], instance.made(puts)
         for put in puts:
             kind = instance.kinds[instance.tasks[put.task].kind]
             s = int(np.searchsorted(kind.starts, put.start))
@@ -341,6 +341,7 @@ class JointModel:
         self._regular_within_capacity()
         self._overbooked_by_allowance()
         self._patient_in_one_place()
+        self._displaced_stay_within_the_rules()
 
     # Columns and their literals
 
@@ -400,7 +401,7 @@ class JointModel:
         """[n] a number for each type and start; a booking's own place has one to itself."""
         key = (at.kind * len(self._instance.dates) + at.day) * DAY_MINUTES + at.start
         for i, task in enumerate(self._instance.tasks):
-            if task.stays_if_not_moved and task.own is not None and i in self._left:
+            if task.own is not None and i in self._left:
                 own = (at.provider == task.own.provider) & (at.at == task.own.at)
                 key[(columns.task == i) & own] = -1 - i
         return key
@@ -427,7 +428,8 @@ class JointModel:
         new = self.model.new_bool_var
         self._x = [new("") for _ in range(len(self.columns))]
         for i in self._left:
-            if self._instance.tasks[i].stays_if_not_moved:
+            task = self._instance.tasks[i]
+            if task.stays_if_not_moved or task.could_stay:
                 self._stay[i] = new("")
                 if self._is_taken(self._own(i)):
                     self.model.add(self._stay[i] == 0)
@@ -454,7 +456,10 @@ class JointModel:
         length = instance.kinds[own.kind].row.duration_minutes
         for put in self._outside:
             patient = instance.tasks[put.task].patient
-            if (
+            if instance.is_stay(put):
+                if collide(own, instance.own(put.task)):
+                    return True
+            elif (
                 (put.room == own.room and meet(instance.room_busy(put), own.room_busy))
                 or (
                     put.provider == own.provider
@@ -471,11 +476,16 @@ class JointModel:
         return False
 
     def _each_placed_once(self) -> None:
-        """A task is placed as often as it stands for requests; a booking moves or stays."""
+        """A task is placed as often as it stands for requests; a booking moves, stays or is lost.
+
+        Only displaced bookings can be lost.
+        """
         columns_of = dict(grouped(self.columns.task))
         for i, count in self._left.items():
             literals = [self._x[c] for c in columns_of.get(i, ())]
-            if i in self._stay:
+            if i in self._stay and self._instance.tasks[i].is_displaced:
+                self.model.add_at_most_one([*literals, self._stay[i]])
+            elif i in self._stay:
                 self.model.add_exactly_one([*literals, self._stay[i]])
             elif count == 1:
                 self.model.add_at_most_one(literals)
@@ -506,16 +516,13 @@ class JointModel:
         for (kind, day), members in _grouped_pairs(self._at.kind, self._at.day):
             cap = self._instance.kinds[kind].row.daily_cap
             if cap is not None:
-                standing = sum(s.kind == kind and s.day == day for s in self._standing) + sum(
-                    self._instance.tasks[p.task].kind == kind and p.day == day
-                    for p in self._outside
-                )
                 stays = [
                     literal
                     for i, literal in self._stay.items()
                     if (self._own(i).kind, self._own(i).day) == (kind, day)
                 ]
-                self._at_most([self._x[c] for c in members], stays, cap - standing)
+                places = cap - self._standing_of_kind(kind, day)
+                self._at_most([self._x[c] for c in members], stays, places)
 
     def _regular_within_capacity(self) -> None:
         """Rule 6: a regular placement meets none that is there before, and fits under the cap."""
@@ -563,6 +570,138 @@ class JointModel:
             self._in_order(provider, day, moves, [])
             self._in_order(provider, day, [o for o in present if not o.is_move], moves)
             self._regular_clear_of(moves, self._regular_columns(provider, is_move=False))
+
+    def _displaced_stay_within_the_rules(self) -> None:
+        """Rules 3 and 5 to 7: a displaced booking stays only beside what lets it.
+
+        Of bookings that collide, one stays; of those over a cap, as many as it allows; overbooked
+        ones stay if in some order each is covered at its turn, before anything moves.
+        """
+        contested = [i for i in self._stay if self._instance.tasks[i].is_displaced]
+        of_kind: dict[tuple[int, int], list[int]] = defaultdict(list)
+        on_day: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
+        for i in contested:
+            own = self._own(i)
+            of_kind[own.kind, own.day].append(i)
+            on_day[own.provider, own.day, own.booking.is_overbooked].append(i)
+        self._no_two_stay_that_collide(contested)
+        for (kind, day), members in of_kind.items():
+            cap = self._instance.kinds[kind].row.daily_cap
+            if cap is not None:
+                others = [
+                    literal
+                    for i, literal in self._stay.items()
+                    if (self._own(i).kind, self._own(i).day) == (kind, day) and i not in members
+                ]
+                places = cap - self._standing_of_kind(kind, day)
+                self._at_most([self._stay[i] for i in members], others, places)
+        for (provider, day, is_overbooked), members in on_day.items():
+            cap = self._instance.providers[provider].daily_cap
+            if is_overbooked:
+                self._stays_in_order(provider, day)
+            elif cap is not None:
+                new = [self._stay[i] for i in members]
+                among = {literal.index for literal in new}
+                others = [
+                    literal
+                    for literal in self._regular_stays(provider, day)
+                    if literal.index not in among
+                ]
+                self._at_most(new, others, cap - self._regular_standing(provider, day))
+
+    def _standing_of_kind(self, kind: int, day: int) -> int:
+        return sum(s.kind == kind and s.day == day for s in self._standing) + sum(
+            self._instance.tasks[p.task].kind == kind and p.day == day for p in self._outside
+        )
+
+    def _no_two_stay_that_collide(self, contested: Sequence[int]) -> None:
+        """Let no displaced booking stay beside another that stays, if they collide."""
+        among = set(contested)
+        where: dict[tuple[str, int], list[Standing]] = defaultdict(list)
+        for s in self._standing[len(self._instance.fixed) :]:
+            where["room", s.room].append(s)
+            where["provider", s.provider].append(s)
+        stays: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for i in self._stay:
+            stays["room", self._own(i).room].append(i)
+            stays["provider", self._own(i).provider].append(i)
+        pairs: set[tuple[int, int]] = set()
+        for i in contested:
+            own = self._own(i)
+            for key in (("room", own.room), ("provider", own.provider)):
+                if any(collide(own, s) for s in where[key]):
+                    self.model.add(self._stay[i] == 0)
+                pairs |= {
+                    (min(i, j), max(i, j))
+                    for j in stays[key]
+                    if j != i and collide(own, self._own(j))
+                }
+        for i, j in sorted(pairs):
+            self.model.add_at_most_one([self._stay[i], self._stay[j]])
+        for key, members in stays.items():
+            self._cliques_of(key[0], [i for i in members if i in among])
+
+    def _cliques_of(self, owner: str, members: Sequence[int]) -> None:
+        """Say of whole sets that share a moment what has been said of pairs: it bounds better."""
+        own = [self._own(i) for i in members]
+        if owner == "provider":
+            members = [i for i, s in zip(members, own, strict=True) if not s.booking.is_overbooked]
+            own = [self._own(i) for i in members]
+        spans = [s.room_busy if owner == "room" else s.busy for s in own]
+        start, end = np.array(spans, np.int64).reshape(-1, 2).T
+        for clique in cliques(np.zeros(len(spans), np.int64), start, end):
+            if len(clique) > 2:
+                self.model.add_at_most_one([self._stay[members[c]] for c in clique.tolist()])
+
+    def _stays_in_order(self, provider: int, day: int) -> None:
+        """Give overbooked bookings that stay ordinals, each covered at its turn.
+
+        What stands, regular bookings that stay and those that are left to break the rules come
+        before them.
+        """
+        instance, model = self._instance, self.model
+        standing = [s for s in self._standing if s.provider == provider]
+        overbooked = sum(s.day == day and s.booking.is_overbooked for s in standing)
+        at_provider = {i: self._own(i) for i in self._stay if self._own(i).provider == provider}
+        present = {
+            i: own
+            for i, own in at_provider.items()
+            if own.day == day and own.booking.is_overbooked and not instance.tasks[i].is_left
+        }
+        earlier = [
+            self._stay[i]
+            for i, own in at_provider.items()
+            if own.day == day and own.booking.is_overbooked and i not in present
+        ]
+        ordinals: dict[int, list[Literal]] = {i: [] for i in present}
+        for n in range(len(present)):
+            before = {i: list(literals) for i, literals in ordinals.items()}
+            for i, own in present.items():
+                u = model.new_bool_var("")
+                ordinals[i].append(u)
+                met = [
+                    self._stay[j]
+                    for j, other in at_provider.items()
+                    if j not in present and meet(other.busy, own.busy)
+                ]
+                for j, literals in before.items():
+                    if j != i and meet(present[j].busy, own.busy):
+                        met += literals
+                self._under_some_allowance(
+                    u,
+                    instance.allowances(own.kind, provider, day, own.booking.start),
+                    overbooked + n,
+                    cp_model.LinearExpr.sum(earlier),
+                    cp_model.LinearExpr.sum(met),
+                    sum(meet(own.busy, s.busy) for s in standing),
+                )
+            of_turn = [literals[n] for literals in ordinals.values()]
+            model.add_at_most_one(of_turn)
+            if n:
+                earlier_turn = [literals[n - 1] for literals in ordinals.values()]
+                model.add(cp_model.LinearExpr.sum(of_turn) <= cp_model.LinearExpr.sum(earlier_turn))
+        for i, literals in ordinals.items():
+            model.add(cp_model.LinearExpr.sum(literals) == self._stay[i])
 
     def _patient_in_one_place(self) -> None:
         """Appointments of one patient never overlap, but for bookings that both stay."""
@@ -806,7 +945,11 @@ class JointModel:
             else:
                 day, start = int(self._at.day[c]), int(self._at.start[c])
                 worth.append(-self._instance.distance(i, day, start))
-        return cp_model.LinearExpr.weighted_sum(self._x, worth)
+        literals = list(self._x)
+        if name == "saved":
+            stays = [x for i, x in self._stay.items() if tasks[i].is_displaced]
+            literals, worth = literals + stays, worth + [1] * len(stays)
+        return cp_model.LinearExpr.weighted_sum(literals, worth)
 
     def score(self, *, with_gap: bool = True) -> cp_model.LinearExpr:
         """Return the sum of scores in score units, placed and existing; adds what it needs.
@@ -911,7 +1054,14 @@ class JointModel:
     def _literals_of(self, puts: Sequence[Put]) -> list[Literal]:
         keys = set(Columns.at(self._instance, puts).keys)
         own = zip(self._x, self.columns.keys, strict=True)
-        return [literal for literal, key in own if key in keys]
+        stays = [self._stay[put.task] for put in puts if self._instance.is_stay(put)]
+        return [literal for literal, key in own if key in keys] + stays
+
+    def keep_away(self, tasks: Iterable[int]) -> None:
+        """Let displaced bookings not stay, though they may move."""
+        for i in tasks:
+            if i in self._stay:
+                self.model.add(self._stay[i] == 0)
 
     def hint(self, puts: Sequence[Put]) -> None:
         """Start from placements: every literal gets a value."""
@@ -920,9 +1070,12 @@ class JointModel:
         where = {key: c for c, key in enumerate(self.columns.keys)}
         for literal in (*self._x, *self._y, *self._stay.values()):
             values[literal.index] = 0
+        stays = {put.task for put in puts if instance.is_stay(put)}
+        puts = instance.made(puts)
         moved = {put.task for put in puts}
         for i, literal in self._stay.items():
-            values[literal.index] = int(i not in moved)
+            is_default = instance.tasks[i].stays_if_not_moved and i not in moved
+            values[literal.index] = int(i in stays or is_default)
         order: dict[tuple[int, int, bool], int] = defaultdict(int)
         overs = {c: o for present in self._overs.values() for o in present for c in o.columns}
         for over in overs.values():
@@ -1006,7 +1159,12 @@ class JointModel:
             for key, ys in self._y_of_key.items()
         }
         chosen.sort(key=lambda c: (turn.get(c, 0), c))
-        return [
+        stays = [
+            self._instance.stay(i)
+            for i, literal in self._stay.items()
+            if self._instance.tasks[i].is_displaced and solver.boolean_value(literal)
+        ]
+        return stays + [
             Put(
                 int(self.columns.task[c]),
                 int(self._at.provider[c]),

@@ -133,6 +133,8 @@ class _Search:
         columns = sum(len(self.instance.columns(i)) for i in range(len(tasks)))
         if any(t.own is not None for t in tasks):
             self._replan()
+            lost = sum(t.is_displaced for t in tasks) - self.totals.saved
+            self.note("moved", -max(0, self.instance.least_to_leave - lost))
         elif columns <= EXACT_UP_TO:
             self.solve_exactly()
         else:
@@ -219,8 +221,9 @@ class _Search:
     def _replan(self) -> None:
         """Fix all bookings that need not move; let them move when that saves or places more.
 
-        When all that is displaced is saved and all that is asked for placed without them, no
-        plan moves fewer, and none that moves as few moves others.
+        When all that is displaced is saved and all that is asked for placed without them, and
+        only those move that cannot stay in any case, no plan moves fewer, and none that moves as
+        few moves others.
         """
         problem = self.instance.problem
         search = self._part(
@@ -236,7 +239,8 @@ class _Search:
         self.size = search.size
         self.take(self._as_own(search))
         easy = self.bounds
-        if (self.totals.saved, self.totals.priority) == (easy.saved, easy.priority):
+        is_all = (self.totals.saved, self.totals.priority) == (easy.saved, easy.priority)
+        if is_all and -self.totals.moved == self.instance.least_to_leave:
             self.bounds = search.bounds._replace(saved=easy.saved, priority=easy.priority)
             return
         self.bounds = easy._replace(moved=0, distance=0)
@@ -261,7 +265,8 @@ class _Search:
         first.solve_exactly()
         self.take(self._as_own(first))
         self.note("saved", first.bounds.saved)
-        moves = {move.id: move for move in first.plan().moves}
+        plan = first.plan()
+        moves = {move.id: move for move in plan.moves}
         book = [
             booking
             if (move := moves.get(booking.id)) is None
@@ -274,7 +279,7 @@ class _Search:
                 is_overbooked=move.is_overbooked,
             )
             for booking in problem.clinic.bookings
-            if booking.id in moves or booking.id not in problem.displaced
+            if booking.id not in plan.lost
         ]
         then = self._part(
             replace(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from solver.checker import Checker
@@ -63,7 +63,8 @@ def read_plan(problem: Problem, plan: Plan) -> PlanReading:
     """Read a plan: each step at its turn, then the whole.
 
     All bookings that move or are lost leave their places first; then the moves and the placements
-    are made in their order, each beside all that stands by then.
+    are made in their order, each beside all that stands by then. In the finished book nothing
+    breaks a rule that was placed, that was moved or that could have been moved.
     """
     return _Reader(problem, plan).read()
 
@@ -110,6 +111,8 @@ class _Reader:
     def read(self) -> PlanReading:
         self._moves()
         self._placements()
+        if not self.violations:
+            self._finished_book()
         parts, score = self._scores()
         objectives = {
             "saved": Fraction(len(self.problem.displaced) - len(self.plan.lost)),
@@ -134,13 +137,14 @@ class _Reader:
             self._blame(key, "is moved twice, or moved and lost")
         for key in sorted(set(self.plan.lost) - self.problem.displaced):
             self._blame(key, "is lost though it could have stayed")
-        for key in sorted(self.problem.displaced - set(moved) - set(self.plan.lost)):
-            self._blame(key, "cannot stay, and is neither moved nor lost")
         for move in self.plan.moves:
             before = self.bookings.get(move.id)
             if before is None or move.id not in self.problem.movable:
                 self._blame(move.id, "is no booking that may move")
                 continue
+            place = (move.provider_id, move.room_id, move.date, move.start)
+            if place == (before.provider_id, before.room_id, before.date, before.start):
+                self._blame(move.id, "is moved to where it was")
             wish = SlotRequest(before.appointment_type_id, move.date, self.problem.now)
             self._step(move, wish, before.patient_ref)
 
@@ -211,6 +215,29 @@ class _Reader:
         return start, start + self.checker.kind_of(b).duration_minutes
 
     # The whole
+
+    def _finished_book(self) -> None:
+        """Read all rules again over what stands in the end.
+
+        Bookings that may not move, and those that the run leaves alone, break what they break.
+        """
+        problem = self.problem
+        clinic = problem.clinic
+        moved = {move.id for move in self.plan.moves}
+        known = [
+            b
+            for b in self.book.all
+            if b.provider_id in clinic.provider_by_id and b.room_id in clinic.room_by_id
+        ]
+        finished = replace(self.checker, clinic=clinic.with_bookings(known))
+        for violation in finished.violations():
+            b = violation.booking
+            if b.id in problem.left and b.id not in moved:
+                continue
+            if b is not self.bookings.get(b.id):
+                self._blame(b.id, f"ends up against rule {violation.rule}: {violation.detail}")
+            elif b.id in problem.movable:
+                self._blame(b.id, f"stays against rule {violation.rule}: {violation.detail}")
 
     def _scores(self) -> tuple[dict[str, Parts], Fraction]:
         """Return the placements' parts and the sum of all scores of the horizon."""

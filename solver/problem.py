@@ -72,7 +72,10 @@ class Problem:
     movable
         Ids of the bookings that may move within the horizon; all others stay.
     displaced
-        Those of `movable` that cannot stay where they are: they move or are lost.
+        Those of `movable` that break a rule where they stand: each moves, is lost, or stays where
+        the moves of others let it.
+    left
+        Those of `movable` that break a rule where they stand and may go on to do so.
     """
 
     clinic: Clinic
@@ -82,6 +85,7 @@ class Problem:
     now: dt.datetime
     movable: frozenset[str] = frozenset()
     displaced: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
     allow_overbooking: bool = True
     weights: Weights = DEFAULT_WEIGHTS
 
@@ -113,10 +117,10 @@ def relative_gap[Number: (float, Fraction)](objective: Number, bound: Number) ->
 class Stage:
     """One objective of the lexicographic order, with what is proved of it.
 
-    ``saved`` (displaced bookings that found a place), ``priority`` and ``score`` are maximised:
-    `bound` is at least the optimum. ``moved`` (bookings) and ``distance`` (minutes, all moves
-    together) are minimised: `bound` is at most the optimum. A bound holds for the stage given the
-    objectives that the stages before it reached.
+    ``saved`` (displaced bookings that have a place, old or new), ``priority`` and ``score`` are
+    maximised: `bound` is at least the optimum. ``moved`` (bookings) and ``distance`` (minutes, all
+    moves together) are minimised: `bound` is at most the optimum. A bound holds for the stage given
+    the objectives that the stages before it reached.
     """
 
     name: StageName

@@ -7,7 +7,7 @@ what results is one :class:`solver.problem.Problem`. Nothing of the original is 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any, Literal
@@ -33,6 +33,7 @@ MAX_TIME_LIMIT_SECONDS = 3600
 MAX_FACTOR = 100
 
 type Existing = Literal["fixed", "movable"]
+type Stranded = Literal["save", "leave"]
 type Entity = Literal[
     "clinic", "providers", "rooms", "appointment_types", "overbooking_rules", "bookings"
 ]
@@ -200,6 +201,8 @@ class Run:
     days: int
     demands: tuple[Demand, ...]
     existing: Existing = "fixed"
+    stranded: Stranded = "save"
+    """What becomes, where bookings may move, of those that are outside the rules already."""
     scenarios: tuple[Scenario, ...] = (Scenario("baseline"),)
     time_limit_seconds: float = 30
     """For all scenarios together."""
@@ -278,9 +281,9 @@ def apply(
 ) -> Problem:
     """Return the problem that a scenario poses.
 
-    Bookings may move, in a run that lets them, when they are held or booked, lie in the horizon
-    and have not begun. Of these, the displaced ones would break rule 1 or 2 where they stand
-    although they did not before the changes.
+    Bookings may move, in a run that lets them, when they are booked, lie in the horizon and have
+    not begun. Of these, the displaced ones break a rule where they stand once the changes are
+    made. Those that did so before are left alone if the run says so.
 
     Raises
     ------
@@ -289,40 +292,47 @@ def apply(
     """
     changed = _Changed.by(clinic, run, scenario)
     after = changed.clinic()
-    movable = _movable(after, run, now) if run.existing == "movable" else []
-    first, last = run.dates[0] - dt.timedelta(days=1), run.dates[-1] + dt.timedelta(days=1)
+    around = _around(after, run.dates)
+    movable = frozenset(_movable(after, run, now)) if run.existing == "movable" else frozenset()
+    displaced, left = outside_the_rules(around, movable), frozenset[str]()
+    if displaced and run.stranded == "leave":
+        left = displaced & outside_the_rules(_around(clinic, run.dates), displaced)
     return Problem(
-        after.with_bookings(b for b in after.bookings if b.is_live and first <= b.date <= last),
+        around,
         run.start_date,
         run.days,
         tuple(request for demand in changed.demands for request in demand.expand()),
         now,
-        movable=frozenset(b.id for b in movable),
-        displaced=frozenset(_displaced(clinic, after, movable)),
+        movable=movable,
+        displaced=displaced - left,
+        left=left,
         allow_overbooking=run.allow_overbooking,
         weights=weights,
     )
 
 
-def _movable(clinic: Clinic, run: Run, now: dt.datetime) -> list[Booking]:
+def _around(clinic: Clinic, dates: Sequence[dt.date]) -> Clinic:
+    """Return the clinic with the live bookings of some dates, and of the two beside them."""
+    first, last = dates[0] - dt.timedelta(days=1), dates[-1] + dt.timedelta(days=1)
+    return clinic.with_bookings(b for b in clinic.bookings if b.is_live and first <= b.date <= last)
+
+
+def _movable(clinic: Clinic, run: Run, now: dt.datetime) -> Iterator[str]:
     dates = frozenset(run.dates)
-    return [
-        b
-        for b in clinic.bookings
-        if b.status == "booked"
-        and b.date in dates
-        and instant(clinic.settings.zone, b.date, b.start) >= now
-    ]
-
-
-def _displaced(before: Clinic, after: Clinic, movable: Sequence[Booking]) -> Iterator[str]:
-    known = {b.id: b for b in before.bookings}
-    reads_before, reads_after = Checker(before), Checker(after)
-    for booking in movable:
-        if any(reads_after.own_violations(booking)) and not any(
-            reads_before.own_violations(known[booking.id])
+    for b in clinic.bookings:
+        if (
+            b.status == "booked"
+            and b.date in dates
+            and instant(clinic.settings.zone, b.date, b.start) >= now
         ):
-            yield booking.id
+            yield b.id
+
+
+def outside_the_rules(clinic: Clinic, ids: Collection[str]) -> frozenset[str]:
+    """Return those of some bookings that break a rule of section 3 as the book stands."""
+    if not ids:
+        return frozenset()
+    return frozenset(v.booking.id for v in Checker(clinic).violations() if v.booking.id in ids)
 
 
 @dataclass

@@ -52,6 +52,7 @@ class BruteForce:
             and instant(zone, b.date, b.start) >= problem.now
         ]
         self.displaced = {b.id for b in self.movable} & problem.displaced
+        self.may_break = problem.left | ({b.id for b in clinic.bookings} - problem.movable)
         self.requests = {r.id: r for r in problem.requests}
         self.old = {b.id: b for b in self.movable}
         self.kind_of = {r.id: clinic.type_by_id[r.appointment_type_id] for r in problem.requests}
@@ -83,11 +84,7 @@ class BruteForce:
 
     def _is_own(self, id_: str, place: tuple[str, str, dt.date, int]) -> bool:
         old = self.old.get(id_)
-        return (
-            old is not None
-            and id_ not in self.displaced
-            and place == (old.provider_id, old.room_id, old.date, old.start)
-        )
+        return old is not None and place == (old.provider_id, old.room_id, old.date, old.start)
 
     # The rules in which bookings meet
 
@@ -138,20 +135,30 @@ class BruteForce:
 
     def run(self) -> Value:
         """The value of the best plan."""
-        staying = [b for b in self.movable if b.id not in self.displaced]
+        movable = [b.id for b in self.movable]
         live = [b for b in self.problem.clinic.bookings if b.is_live]
-        subsets = chain.from_iterable(
-            combinations([b.id for b in staying], n) for n in range(len(staying) + 1)
-        )
+        subsets = chain.from_iterable(combinations(movable, n) for n in range(len(movable) + 1))
         for subset in subsets:
-            lifted = {*subset, *self.displaced}
+            lifted = frozenset(subset)
             book = frozenset(b for b in live if b.id not in lifted)
-            states = self.reachable(book, sorted(lifted), must=set(subset))
+            if not self.is_sound(book):
+                continue
+            states = self.reachable(book, sorted(lifted), must=set(lifted - self.displaced))
             requests = sorted(self.requests)
             for state in states:
-                self.search(state, requests, frozenset(lifted))
+                self.search(state, requests, lifted)
         assert self.best is not None
         return self.best
+
+    def is_sound(self, book: frozenset[Booking]) -> bool:
+        """Whether nothing stands against a rule that could move and is not left alone."""
+        known = (b for b in book if self.is_known(b))
+        read = Checker(self.problem.clinic.with_bookings(known)).violations()
+        return all(v.booking.id in self.may_break for v in read)
+
+    def is_known(self, b: Booking) -> bool:
+        clinic = self.problem.clinic
+        return b.provider_id in clinic.provider_by_id and b.room_id in clinic.room_by_id
 
     def reachable(
         self, book: frozenset[Booking], ids: list[str], must: set[str]
@@ -187,7 +194,7 @@ class BruteForce:
     def search(self, book: frozenset[Booking], ids: list[str], lifted: frozenset[str]) -> None:
         """Go through all books that placing requests leads to, but for the hopeless."""
         moved = {b.id for b in book} & lifted
-        saved = len(moved & self.displaced)
+        saved = len(self.displaced) - len(lifted - moved)
         distance = sum(self.minutes(b) for b in book if b.id in moved)
         seen = {book}
         pending = [book]
@@ -250,10 +257,10 @@ class BruteForce:
         clinic = self.problem.clinic
         moved = {move.id for move in plan.moves}
         assert moved.isdisjoint(plan.lost)
-        assert moved | set(plan.lost) >= self.displaced
         assert set(plan.lost) <= self.displaced
         gone = moved | set(plan.lost)
         book = frozenset(b for b in clinic.bookings if b.is_live and b.id not in gone)
+        assert self.is_sound(book)
         for p in chain(plan.moves, plan.placements):
             place = Candidate(p.id, p.provider_id, p.room_id, p.date, p.start)
             assert place in self.candidates[p.id]
@@ -271,8 +278,9 @@ class BruteForce:
             assert reading.broken == ()
             assert reading.is_overbooked == p.is_overbooked
             book |= {new}
+        assert self.is_sound(book)
         return (
-            len(moved & self.displaced),
+            len(self.displaced) - len(plan.lost),
             sum(self.requests[p.id].priority for p in plan.placements),
             -len(moved),
             -sum(self.minutes(b) for b in book if b.id in moved),

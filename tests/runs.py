@@ -12,7 +12,7 @@ from solver.checker import Checker
 from solver.clinic import Booking, Clinic, SlotRequest
 from solver.plan_checker import read_plan
 from solver.problem import Placement, Plan, Problem, Request
-from solver.scenario import Run, apply
+from solver.scenario import Run, apply, outside_the_rules
 from tests.strategies import BEFORE, MONDAY, clinics, rare, spans, uid
 
 VEGA, LINN = uid(1, 0), uid(1, 1)
@@ -178,14 +178,18 @@ def problems(draw: st.DrawFn) -> Problem:
         )
         for number in range(draw(st.integers(0, 6)))
     ]
-    is_movable = draw(st.booleans())
     movable = {b.id for b in clinic.bookings if b.status == "booked" and b.date == MONDAY}
+    movable = movable if draw(st.booleans()) else set()
+    outside = outside_the_rules(clinic, movable)
+    is_left = draw(st.booleans())
     return Problem(
         clinic,
         MONDAY,
         draw(st.integers(1, 2)),
         tuple(drawn),
         BEFORE,
-        movable=frozenset(movable if is_movable else ()),
+        movable=frozenset(movable),
+        displaced=frozenset() if is_left else outside,
+        left=outside if is_left else frozenset(),
         allow_overbooking=draw(st.booleans()),
     )

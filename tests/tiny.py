@@ -14,6 +14,15 @@ from solver.clinic import (
     Room,
 )
 from solver.problem import Problem, Request
+from solver.scenario import (
+    Demand,
+    Entity,
+    Run,
+    Scenario,
+    SetField,
+    apply,
+    outside_the_rules,
+)
 from tests.strategies import BEFORE, MONDAY, uid
 
 
@@ -64,10 +73,14 @@ def tiny_problem(seed: int) -> Problem:
         tuple(_bookings(chance, providers, rooms, kinds, rows)),
     )
     movable: set[str] = set()
-    displaced: set[str] = set()
+    left: set[str] = set()
     if chance.random() < 0.5:
-        movable = {b.id for b in clinic.bookings if chance.random() < 0.7}
-        displaced = {id_ for id_ in sorted(movable) if chance.random() < 0.5}
+        horizon = [MONDAY + dt.timedelta(days=ahead) for ahead in range(days)]
+        bookings = (b for b in clinic.bookings if b.date in horizon)
+        movable = {b.id for b in bookings if chance.random() < 0.7}
+    outside = outside_the_rules(clinic, movable)
+    if chance.random() < 0.3:
+        left = {id_ for id_ in sorted(outside) if chance.random() < 0.7}
     most = chance.choice((2, 3, 5, 7)) if not movable else chance.choice((0, 1, 2, 3))
     return Problem(
         clinic,
@@ -76,9 +89,91 @@ def tiny_problem(seed: int) -> Problem:
         tuple(_request(chance, number, kinds, providers, days) for number in range(most)),
         BEFORE,
         movable=frozenset(movable),
-        displaced=frozenset(displaced),
+        displaced=outside - left,
+        left=frozenset(left),
         allow_overbooking=chance.random() < 0.85,
     )
+
+
+def colliding_problem(seed: int) -> Problem:
+    """A run in which bookings may move, and changes after which some of them collide."""
+    chance = Random(seed)
+    kinds = [
+        AppointmentType(
+            uid(3, number), f"T{number}", chance.choice((30, 30, 60)), buffer_after=number * 10
+        )
+        for number in range(2)
+    ]
+    providers = [Provider(uid(1, number), f"P{number}") for number in range(2)]
+    rooms = [Room(uid(2, number), f"R{number}") for number in range(chance.choice((1, 2, 2)))]
+    rules = [OverbookingRule(uid(4, 0), max_overlap=2, max_per_day=2)]
+    late = chance.random() < 0.2
+    opens, closes = (1290, 1440) if late else (540, 540 + 30 * chance.choice((3, 4, 5)))
+    days = 2 if late or chance.random() < 0.2 else 1
+    hours = [
+        Availability(
+            opens if ahead == 0 or not late else 0,
+            closes if ahead == 0 else 90,
+            provider_id=p.id,
+            date=MONDAY + dt.timedelta(days=ahead),
+        )
+        for p in providers[: chance.choice((1, 2, 2))]
+        for ahead in range(days)
+        if late or ahead == 0
+    ]
+    bookings = [
+        Booking(
+            uid(5, number),
+            chance.choice(providers[:1] * 2 + providers).id,
+            chance.choice(rooms).id,
+            chance.choice(kinds).id,
+            MONDAY + dt.timedelta(days=ahead),
+            (opens if ahead == 0 or not late else 0) + 30 * chance.choice((0, 0, 1, 1, 2, 3)),
+            chance.choice((None, None, "ann")),
+            status=chance.choice(("booked",) * 8 + ("checked_in", "held")),
+            is_overbooked=chance.random() < 0.25,
+        )
+        for number in range(chance.choice((2, 3, 3, 4)))
+        for ahead in [chance.choice((0, 0, 1)) if days == 2 else 0]
+    ]
+    clinic = Clinic(
+        ClinicSettings("Colliding", "Europe/Berlin", grid_minutes=30),
+        tuple(providers),
+        tuple(rooms),
+        tuple(kinds),
+        tuple(hours),
+        tuple(rules[: chance.choice((0, 1, 1))]),
+        tuple(bookings),
+    )
+    changes: list[tuple[Entity, str, str, int]] = [
+        ("appointment_types", kinds[0].id, "duration_minutes", 60),
+        ("appointment_types", kinds[1].id, "buffer_after", 45),
+        ("appointment_types", kinds[0].id, "buffer_before", 30),
+        ("appointment_types", kinds[0].id, "daily_cap", chance.choice((0, 1, 1, 2))),
+        ("rooms", rooms[0].id, "turnover_minutes", chance.choice((15, 30, 60))),
+        ("providers", providers[0].id, "buffer_after", 30),
+        ("providers", providers[0].id, "daily_cap", chance.choice((0, 1, 1, 2))),
+    ]
+    if clinic.overbooking_rules:
+        changes.append(("overbooking_rules", rules[0].id, "max_overlap", chance.choice((0, 1))))
+        changes.append(("overbooking_rules", rules[0].id, "max_per_day", 1))
+    chosen = chance.sample(changes, chance.choice((1, 1, 2, 3)))
+    run = Run(
+        "Colliding",
+        MONDAY,
+        days,
+        tuple(
+            Demand.of(Request(f"r{n}", chance.choice(kinds).id, priority=n + 1), 1)
+            for n in range(chance.choice((0, 0, 1, 2)))
+        ),
+        existing="movable",
+        stranded=chance.choice(("save", "save", "leave")),
+        scenarios=(
+            Scenario("baseline"),
+            Scenario("changed", tuple(SetField(*change) for change in chosen)),
+        ),
+    )
+    return apply(clinic, run, run.scenarios[-1], BEFORE)
 
 
 def _kind(chance: Random, number: int) -> AppointmentType:

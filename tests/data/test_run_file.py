@@ -106,6 +106,7 @@ time_limit_seconds: 5
         ({"requests": [asked("r1", dates=[])]}, "requests[0].dates"),
         ({"requests": [asked("r1", dates=["2027-02-30"])]}, "requests[0].dates[0]"),
         ({"requests": [asked("r1#1")]}, "requests[0].id"),
+        ({"stranded": "forget"}, "stranded"),
         ({"requests": [asked("r1"), asked("r1")]}, "requests[1].id"),
         ({"requests": [asked("r1", count=15_000), asked("r2", count=5_001)]}, "requests"),
         (

@@ -1,6 +1,7 @@
 """The planner against every legal plan there is, and its manners."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,10 +18,11 @@ from solver.clinic import (
 )
 from solver.greedy import greedy
 from solver.plan import solve
+from solver.plan_checker import read_plan
 from solver.problem import Plan, Problem, Progress, Request
 from tests.brute_force import BruteForce, TooManyPlansError, Value
 from tests.strategies import BEFORE, MONDAY, uid
-from tests.tiny import busy_problem, tiny_problem
+from tests.tiny import busy_problem, colliding_problem, tiny_problem
 
 BATCH = 20
 
@@ -37,10 +39,12 @@ def told(plan: Plan) -> Value:
     )
 
 
-def small_enough(batch: int) -> Iterator[tuple[int, Problem, BruteForce, Value]]:
+def small_enough(
+    batch: int, make: Callable[[int], Problem] = tiny_problem
+) -> Iterator[tuple[int, Problem, BruteForce, Value]]:
     """Yield the seeds of a batch whose every plan can be gone through, and the best of each."""
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
-        problem = tiny_problem(seed)
+        problem = make(seed)
         every = BruteForce(problem, most=1000)
         try:
             best = every.run()
@@ -61,6 +65,24 @@ def test_every_stage_is_as_good_as_the_best_of_all_legal_plans(batch: int) -> No
         assert every.value_of(first) == told(first) <= best
         solved += 1
     assert solved > BATCH / 2
+
+
+@pytest.mark.parametrize("batch", range(10))
+def test_bookings_that_collide_are_parted_as_well_as_they_can_be(batch: int) -> None:
+    kinds = Counter[str]()
+    for seed, problem, every, best in small_enough(batch, colliding_problem):
+        plan = solve(problem, time_limit=60, workers=1)
+        assert read_plan(problem, plan).violations == (), seed
+        assert every.value_of(plan) == told(plan) == best, seed
+        assert all(stage.is_proved for stage in plan.stages), seed
+        first = greedy(problem)
+        assert every.value_of(first) == told(first) <= best, seed
+        gone = len(plan.moves) + len(plan.lost)
+        kinds["all go"] += 0 < len(problem.displaced) <= gone
+        kinds["some stay"] += len(problem.displaced) > gone
+        kinds["none are displaced"] += not problem.displaced
+    assert min(kinds.values()) > 0
+    assert kinds.total() > BATCH / 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -86,9 +108,10 @@ def test_bookings_that_move_block_by_block(batch: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(solver.plan, "EXACT_UP_TO", 0)
     monkeypatch.setattr(solver.plan, "WHOLE_UP_TO", 0)
     solved = 0
-    for seed, problem, every, best in small_enough(batch):
+    for seed, problem, every, best in small_enough(batch, colliding_problem):
         if problem.movable:
             plan = solve(problem, time_limit=1, seed=seed, workers=1)
+            assert read_plan(problem, plan).violations == (), seed
             assert told(greedy(problem)) <= told(plan) == every.value_of(plan) <= best, seed
             bounds = {stage.name: stage.bound for stage in plan.stages}
             assert bounds.get("saved", 0) >= best[0]

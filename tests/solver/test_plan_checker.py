@@ -189,7 +189,7 @@ def test_faults_of_moves_are_found() -> None:
     first, second = put(uid(5, 0), NINE, LINN), put(uid(5, 1), TEN, LINN)
     problem = displaced()
     assert details(problem, a_plan(moves=(first,))) == {
-        (uid(5, 1), "cannot stay, and is neither moved nor lost")
+        (uid(5, 1), "stays against rule 2: outside the open windows of Dr. Vega")
     }
     assert details(problem, a_plan(moves=(first,), lost=(uid(5, 1),))) == set()
     twice = details(problem, a_plan(moves=(first, second), lost=(uid(5, 1),)))
@@ -198,6 +198,33 @@ def test_faults_of_moves_are_found() -> None:
     assert nowhere == {(uid(5, 1), "breaks rule 7: no overbooking rule allows it")}
     taken = a_plan(put("r1", NINE, LINN, EQUIPPED), moves=(first, second))
     assert details(problem, taken) == {("r1", "breaks rule 7: no overbooking rule allows it")}
+
+
+def colliding() -> Problem:
+    """Visits at 9 and half past in one room, grown to an hour; one without a patient may move."""
+    clinic = clinic_of_two(
+        bookings=[booked(0, "09:00"), booked(1, "09:30", provider_id=LINN), booked(2, "11:00")]
+    )
+    grown = {"op": "set", "entity": "appointment_types", "id": VISIT}
+    return changed(clinic, grown | {"field": "duration_minutes", "value": 60}, existing="movable")
+
+
+def test_the_finished_book_is_read_whole() -> None:
+    problem = colliding()
+    assert problem.displaced == {uid(5, 0), uid(5, 1)}
+    assert details(problem, a_plan()) == {
+        (uid(5, 0), f"stays against rule 3: Room 1 is taken by booking {uid(5, 1)}"),
+        (uid(5, 1), f"stays against rule 3: Room 1 is taken by booking {uid(5, 0)}"),
+    }
+    assert not details(problem, a_plan(moves=(put(uid(5, 1), NINE, LINN, EQUIPPED),)))
+    assert not details(problem, a_plan(lost=(uid(5, 1),)))
+    there = (uid(5, 0), "is moved to where it was")
+    assert there in details(problem, a_plan(moves=(put(uid(5, 0), NINE),)))
+    # What may not move, or is left alone, breaks what it breaks.
+    fixed = replace(problem, movable=frozenset(), displaced=frozenset())
+    assert not details(fixed, a_plan())
+    left = replace(problem, displaced=frozenset(), left=problem.displaced)
+    assert not details(left, a_plan())
 
 
 # Against others

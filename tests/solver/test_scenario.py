@@ -235,7 +235,14 @@ def test_bookings_move_only_where_the_run_lets_them() -> None:
 
     movable = changed(movable_clinic(), out, existing="movable")
     assert movable.movable == {uid(5, n) for n in (0, 3, 5)}  # a hold stays where it is
-    assert movable.displaced == {uid(5, 0)}  # 5 was outside the hours before
+    assert movable.displaced == {uid(5, 0), uid(5, 5)}
+    assert not movable.left
+    leave = changed(movable_clinic(), out, existing="movable", stranded="leave")
+    assert leave.displaced == {uid(5, 0)}
+    assert leave.left == {uid(5, 5)}  # it was outside the hours before
+    untouched = changed(movable_clinic(), existing="movable")
+    assert untouched.displaced == {uid(5, 5)}
+    assert not changed(movable_clinic(), existing="movable", stranded="leave").displaced
 
 
 def test_what_has_begun_does_not_move() -> None:

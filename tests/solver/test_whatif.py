@@ -30,7 +30,7 @@ def test_the_result_of_a_run() -> None:
         asked("r1", priority=9, preferred_start="10:00", **only),
         asked("r2", priority=2, count=2),
     ]
-    run = a_run(clinic, OUT, requests=requests, existing="movable")
+    run = a_run(clinic, OUT, requests=requests, existing="movable", stranded="leave")
     seen: list[tuple[str, Progress]] = []
     result = solve_run(run, clinic, BEFORE, on_progress=lambda *told: seen.append(told))
 
@@ -63,7 +63,7 @@ def test_the_result_of_a_run() -> None:
     assert set(first["score_parts"]) == {"preference", "gap", "room", "overbook"}
     assert (first["appointment_type_id"], first["provider_id"]) == (VISIT, VEGA)
 
-    # The visit at 14:00 was outside Vega's hours before, so only the one at 09:00 has to go.
+    # The visit at 14:00 was outside Vega's hours before and is left, so only that of 09:00 goes.
     assert out["moves"] == [
         {
             "booking_id": uid(5, 0),
@@ -117,6 +117,34 @@ def test_what_cannot_be_saved_is_told_with_its_reason() -> None:
     assert (lost["patient_ref"], lost["appointment_type_id"]) == ("Anna", VISIT)
     assert out["status"] == "infeasible"
     assert out["kpis"]["lost"] == 1
+
+
+def test_bookings_that_come_to_collide_do_not_stay_so() -> None:
+    clinic = clinic_of_two(
+        bookings=[
+            booked(0, "09:00", patient_ref="Anna"),
+            booked(1, "09:30", provider_id=LINN, patient_ref="Berta"),
+            booked(2, "09:00", provider_id=LINN, room_id=EQUIPPED, status="held"),
+        ]
+    )
+    longer = {"op": "set", "entity": "rooms", "id": PLAIN, "field": "turnover_minutes", "value": 30}
+    run = a_run(clinic, longer, existing="movable", requests=[])
+    baseline, changed = solve_run(run, clinic, BEFORE)["scenarios"]
+    assert baseline["moves"] == []
+    assert changed["status"] == "optimal"
+    (move,) = changed["moves"]
+    assert move["to"]["room_id"] == EQUIPPED
+    assert changed["kpis"]["moved"] == 1
+    stages = {stage["name"]: (stage["objective"], stage["bound"]) for stage in changed["stages"]}
+    assert (stages["saved"], stages["moved"]) == ((2, 2), (1, 1))
+
+
+def test_what_collides_and_may_not_move_is_left_as_it_is() -> None:
+    clinic = clinic_of_two(bookings=[booked(0, "09:00"), booked(1, "09:00", provider_id=LINN)])
+    run = a_run(clinic, OUT, requests=[asked("r1", provider_id=LINN, priority=2)])
+    for scenario in solve_run(run, clinic, BEFORE)["scenarios"]:
+        assert scenario["status"] == "optimal"
+        assert len(scenario["placements"]) == 1
 
 
 def test_scenarios_side_by_side_give_the_same_result() -> None:
