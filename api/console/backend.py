@@ -11,15 +11,14 @@ from typing import Any, Literal, Self
 import httpx
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_skeleton, format_time, get_day_names
-from cachetools import LRUCache
 from fastapi import FastAPI, Request
 from sqlalchemy import text
 
 from api.callers import Caller
+from api.console.day_boards import DayBoards
 from api.context import Context
 from api.errors import STATUS_OF, ForbiddenError, UnauthenticatedError
 from data.keys import Role
-from solver.clinic import Clinic
 
 KEY_COOKIE = "slotwright_key"
 DARK_COOKIE = "slotwright_dark"
@@ -27,8 +26,6 @@ DARK = {None: "auto", True: "yes", False: "no"}
 """How the cookie says whether pages are dark; None is as the browser prefers."""
 MARK_SECONDS = 0.8
 """How long what was read of the database's state serves all open pages."""
-MOST_DRAWINGS = 16
-"""Days as they were drawn last: many browsers show the same one."""
 FALLBACK_LOCALE = Locale("en", "GB")
 
 
@@ -60,7 +57,7 @@ class Backend:
             transport=httpx.ASGITransport(app, raise_app_exceptions=False),
             base_url="http://console",
         )
-        self.drawings: LRUCache[object, tuple[Clinic, str, str]] = LRUCache(MOST_DRAWINGS)
+        self.boards = DayBoards(self)
         self._mark = ""
         self._marked_at = float("-inf")
         self._marking = asyncio.Lock()
@@ -150,17 +147,6 @@ class Visit:
         if not caller.may(role):
             raise RefusedError.of(ForbiddenError(f"This takes the role {role}."))
         return context
-
-    async def mark(self, *, now: bool = False) -> str:
-        """Return what :meth:`Backend.mark` does, as long as the visitor may read.
-
-        Raises
-        ------
-        RefusedError
-            See :meth:`service`.
-        """
-        await self.service()
-        return await self.backend.mark(now=now)
 
     async def get(self, path: str, **params: Any) -> Any:
         """Return what ``GET path`` answers; parameters that are None are left out."""

@@ -12,12 +12,12 @@ from sqlalchemy import or_
 
 from api import slots
 from api.console.backend import Backend, Visit, read_date
-from api.console.day_drawing import STATUS_WORDS, By, Drawing
+from api.console.day_drawing import STATUS_WORDS, By, DrawnDay
 from api.console.frame import date_field, show, telling
 from api.schemas import MAX_LIMIT
 from data import bookings
 from data.snapshot import BOOKINGS
-from solver.clinic import Clinic, SlotRequest
+from solver.clinic import SlotRequest
 from solver.timeline import DateOutOfRangeError, format_time
 
 LOOK_SECONDS = 1.0
@@ -27,6 +27,9 @@ TO_NOW = """
 const line = document.querySelector(".sw-now"), box = line?.closest(".sw-scroll");
 if (box) box.scrollTop = line.offsetTop - box.clientHeight / 3;
 """
+
+ON_ENTER = "(event) => { event.target.blur(); emit(); }"
+"""Keys are the page's again, once what was searched has been found and looked at."""
 
 ON_CLICK = """(event) => {
   const hit = event.target.closest("[data-booking], [data-start-time]");
@@ -53,13 +56,16 @@ class _Board:
         self._visit = visit
         self._by: By = by
         self._day = dt.date.min
-        self._clinic: Clinic | None = None
-        self._drawn: tuple[object, ...] = ()
+        self._drawn: DrawnDay | None = None
+        self._is_stale = False
+        self._strips: dict[str, ui.html] = {}
         self._moving: dict[str, Any] | None = None
         self._offered: list[dict[str, Any]] = []
 
     async def start(self, date: str | None) -> None:
         """Draw the page."""
+        self._place = ui.context.client.content
+        """Where dialogs are: what leads from one to the next is gone with the one."""
         settings = await self._visit.get("/clinic")
         self._zone = ZoneInfo(settings["timezone"])
         self._day = read_date(date) or dt.datetime.now(self._zone).date()
@@ -83,7 +89,7 @@ class _Board:
                 ui.input(placeholder="Patient  ( / )")
                 .props('dense outlined clearable aria-label="Search a patient"')
                 .classes("sw-search w-48")
-                .on("keydown.enter", self._find_patient)
+                .on("keydown.enter", self._find_patient, js_handler=ON_ENTER)
             )
             if self._visit.caller.may("scheduler"):
                 ui.button(
@@ -92,11 +98,13 @@ class _Board:
                     on_click=lambda: ui.navigate.to(f"/find?date={self._day}"),
                 ).props("outline no-caps")
         self._banner = ui.element("div").classes("sw-bar").props("role=status")
-        self._grid = (
-            ui.html("", sanitize=False).classes("sw-scroll").props("tabindex=0 role=region")
-        )
-        self._grid.props('aria-label="Appointments of the day"')
+        with ui.element("div").classes("sw-scroll").props("tabindex=0 role=region") as box:
+            self._grid = ui.element("div").classes("sw-day")
+        box.props('aria-label="Appointments of the day"')
         self._grid.on("click", self._clicked, js_handler=ON_CLICK)
+        with self._grid:
+            self._axis = ui.html("", sanitize=False).classes("sw-hours")
+            self._present = ui.html("", sanitize=False).classes("sw-present")
         self._legend = ui.html("", sanitize=False).classes("sw-legend")
         await self._look_now()
         ui.run_javascript(TO_NOW)
@@ -109,39 +117,42 @@ class _Board:
         return None if self._moving is None else str(self._moving["id"])
 
     async def _look(self, *, at_once: bool = False) -> None:
-        """Draw the day again if anything that it shows may have changed."""
-        now = dt.datetime.now(dt.UTC)
+        """Draw what has changed of the day."""
         async with telling():
-            await self._draw_if_changed(now, await self._visit.mark(now=at_once))
+            await self._visit.service()
+            day, by, visit = self._day, self._by, self._visit
+            drawn = await visit.backend.boards.look(
+                day, by, visit.locale, visit.time, at_once=at_once
+            )
+            if (day, by) == (self._day, self._by):  # nobody has gone on to another day meanwhile
+                self._show_drawn(drawn)
 
-    async def _draw_if_changed(self, now: dt.datetime, mark: str) -> None:
-        minute = now.replace(second=0, microsecond=0)
-        seen = (mark, self._day, self._by, minute, self._moved_id)
-        if seen == self._drawn:
+    def _show_drawn(self, drawn: DrawnDay) -> None:
+        """Send the strips that are not as they were."""
+        line = drawn.now_line(self._day, dt.datetime.now(dt.UTC))
+        self._present.set_content(line)
+        if drawn is self._drawn and not self._is_stale:
             return
-        self._drawn = seen
-        drawings = self._visit.backend.drawings
-        shared = (*seen, str(self._visit.locale)) if self._moving is None else None
-        drawn = drawings.get(shared)
-        if drawn is None:
-            drawn = await self._draw(now)
-            if shared is not None:
-                drawings[shared] = drawn
-            if self._drawn != seen:  # somebody has gone on to another day meanwhile
-                return
-        self._clinic, grid, legend = drawn
-        self._grid.set_content(grid)
-        self._legend.set_content(legend)
+        self._drawn, self._is_stale = drawn, False
         self._title.set_text(self._visit.day(self._day))
-
-    async def _draw(self, now: dt.datetime) -> tuple[Clinic, str, str]:
-        day, by, offered, moved = self._day, self._by, self._offered, self._moved_id
-        clinic = await self._visit.backend.context.snapshots.load(day, day)
-        drawing = Drawing(clinic, day, by, now, self._visit.time, offered, moved)
-        return clinic, drawing.html(), drawing.legend()
+        self._grid.style(replace=drawn.style)
+        self._axis.set_content(drawn.axis)
+        self._legend.set_content(drawn.legend)
+        if [strip.id for strip in drawn.strips] != list(self._strips):
+            for former in self._strips.values():
+                former.delete()
+            with self._grid:
+                self._strips = {
+                    strip.id: ui.html("", sanitize=False).classes("sw-strip")
+                    for strip in drawn.strips
+                }
+        offers = drawn.offers(self._by, self._offered, self._visit.time)
+        for strip in drawn.strips:
+            content = strip.content(offers.get(strip.id, ""), self._moved_id)
+            self._strips[strip.id].set_content(content)
 
     async def _show(self, day: dt.date) -> None:
-        self._day = day
+        self._day, self._is_stale = day, True
         self._picker.set_value(day.isoformat())
         ui.navigate.history.replace(f"/console/?date={day}&by={self._by}")
         await self._offer()
@@ -182,20 +193,29 @@ class _Board:
         )
 
     def _show_found(self, wanted: str, found: list[bookings.Found]) -> None:
+        assert self._drawn is not None
+        clinic = self._drawn.clinic
         with ui.dialog(value=True) as dialog, ui.card():
+            dialog.on("hide", dialog.delete)
             ui.label(f"Appointments of “{wanted}”").classes("text-lg")
             if not found:
                 ui.label("None from 30 days ago on.")
-            for row, _, _ in found[:MOST_FOUND]:
+            for number, (row, _, _) in enumerate(found[:MOST_FOUND]):
                 start = self._visit.time(format_time(row.start_minute))
-                words = f"{row.patient_ref}: {self._visit.day(row.date, 'medium')}, {start}"
+                kind = clinic.type_by_id.get(str(row.appointment_type_id))
+                provider = clinic.provider_by_id.get(str(row.provider_id))
+                names = [each.name for each in (kind, provider) if each is not None]
+                when = f"{self._visit.short_day(row.date)} {row.date.year}, {start}"
+                words = " · ".join([f"{row.patient_ref}: {when}", *names])
 
                 async def go(day: dt.date = row.date, key: str = str(row.id)) -> None:
                     dialog.close()
                     await self._show(day)
                     await self._details(key)
 
-                ui.button(words, on_click=go).props("flat no-caps align=left")
+                ui.button(words, on_click=go).props(
+                    "flat no-caps align=left" + " autofocus" * (number == 0)
+                )
             if len(found) > MOST_FOUND:
                 ui.label(f"and {len(found) - MOST_FOUND} more").classes("sw-quiet")
 
@@ -213,8 +233,8 @@ class _Board:
             self._show_details(booking)
 
     def _show_details(self, booking: dict[str, Any]) -> None:
-        clinic = self._clinic
-        assert clinic is not None
+        assert self._drawn is not None
+        clinic = self._drawn.clinic
         kind = clinic.type_by_id[booking["appointment_type_id"]]
         time = self._visit.time
         facts = {
@@ -227,7 +247,7 @@ class _Board:
             "Notes": booking["notes"],
         }
         status = booking["status"]
-        with ui.dialog(value=True) as dialog, ui.card().classes("min-w-72"):
+        with self._place, ui.dialog(value=True) as dialog, ui.card().classes("min-w-72"):
             dialog.on("hide", dialog.delete)
             title = f"{booking['patient_ref'] or 'Held'} · {kind.name}"
             ui.label(title).classes("text-lg").props("role=heading aria-level=2")
@@ -272,7 +292,6 @@ class _Board:
                 ui.button("Close", on_click=dialog.close).props("no-caps flat")
 
     async def _look_now(self) -> None:
-        self._drawn = ()
         await self._look(at_once=True)
 
     async def _start_moving(self, booking: dict[str, Any]) -> None:
@@ -287,8 +306,7 @@ class _Board:
 
     async def _offer(self) -> None:
         """Look for the places where the booking that is being moved may go on this day."""
-        self._offered = []
-        self._drawn = ()
+        self._offered, self._is_stale = [], True
         self._banner.clear()
         if self._moving is None:
             return
@@ -307,8 +325,7 @@ class _Board:
             return
         best_last = reversed(found["slots"])  # one to a place on the board, the best
         places = {(slot[f"{by}_id"], slot["start_time"]): slot for slot in best_last}
-        self._offered = list(places.values())
-        self._drawn = ()
+        self._offered, self._is_stale = list(places.values()), True
         self._banner.clear()
         with self._banner:
             words = f"Pick a new place for {self._moving['patient_ref']}"

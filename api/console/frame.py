@@ -34,7 +34,8 @@ SHORTCUTS = """
 <script>
 document.addEventListener("keydown", (event) => {
   if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (event.target.closest("input, textarea, select, [contenteditable], [role=tab]")) return;
+  if (event.key === "Escape" && event.target.closest(".sw-search")) event.target.blur();
+  else if (event.target.closest("input, textarea, select, [contenteditable], [role=tab]")) return;
   if (document.querySelector(".q-dialog, .q-menu")) return;
   const meant = event.key === "/"
     ? document.querySelector(".sw-search input")
@@ -45,7 +46,8 @@ document.addEventListener("keydown", (event) => {
 });
 </script>
 """
-"""``/`` goes to the search; a button with ``data-key`` is that key's, but not below a dialog."""
+"""``/`` goes to the search and Esc out of it; a button with ``data-key`` is that key's, but not
+below a dialog."""
 
 
 def stylesheet() -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from api.console.backend import RefusedError
+if TYPE_CHECKING:
+    from api.console.backend import RefusedError
 
 BLOCKED = {
     "TYPE_INACTIVE": "The appointment type is not offered any more.",
@@ -52,6 +54,22 @@ REFUSED = {
     "DATE_OUT_OF_RANGE": "the day has passed, or is too far ahead",
 }
 """What kept one place from being given."""
+
+BROKEN = {
+    0: "the clocks change at that time",
+    1: "the provider, the room or the type does not do for it any more",
+    2: "the provider is not in then, or the room is closed",
+    3: "the room is taken by another appointment",
+    5: "the clinic does no more of this type on that day",
+    6: "the provider has another appointment then, or all they take in a day",
+    7: "it is over what the overbooking rules allow",
+}
+"""The rules by which a booking needs a new place, by their numbers in the documentation."""
+
+
+def broken_rule(rule: int) -> str:
+    """Return in words that a booking breaks a rule where it stands."""
+    return BROKEN[rule]
 
 
 def why_blocked(blocked_by: Mapping[str, int]) -> list[str]:

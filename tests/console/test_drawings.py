@@ -26,8 +26,8 @@ def clinic_with(*bookings: dict[str, Any]) -> Clinic:
     return file.to_clinic(NOON - dt.timedelta(days=1))
 
 
-def drawn(clinic: Clinic, by: By = "provider", now: dt.datetime = NOON, **more: Any) -> str:
-    return Drawing(clinic, MONDAY, by, now, str, **more).html()
+def drawn(clinic: Clinic, by: By = "provider") -> str:
+    return "".join(strip.content() for strip in Drawing(clinic, MONDAY, by, str).drawn().strips)
 
 
 def test_hours_breaks_buffers_and_marks_are_drawn() -> None:
@@ -50,14 +50,27 @@ def test_hours_breaks_buffers_and_marks_are_drawn() -> None:
     rooms = drawn(clinic, "room")
     assert "Break" not in rooms
     assert rooms.count('class="sw-buffer"') == 2  # Room 1's five minutes, twice
-    assert re.findall('class="sw-head">(.*?)<', rooms) == ["Room 1", "Room 2"]
+    assert re.findall('class="sw-head" title=".*?">(.*?)<', rooms) == ["Room 1", "Room 2"]
 
 
 def test_the_line_of_now_is_there_on_the_day_itself_alone() -> None:
-    clinic = clinic_with()
-    assert f"--top:{3 * PIXELS_AN_HOUR}px" in drawn(clinic)
-    assert "sw-now" not in drawn(clinic, now=NOON + dt.timedelta(days=1))
-    assert "sw-now" not in drawn(clinic, now=NOON + dt.timedelta(hours=9))
+    day = Drawing(clinic_with(), MONDAY, "provider", str).drawn()
+    assert f"--top:{3 * PIXELS_AN_HOUR}px" in day.now_line(MONDAY, NOON)
+    assert day.now_line(MONDAY, NOON + dt.timedelta(days=1)) == ""
+    assert day.now_line(MONDAY, NOON + dt.timedelta(hours=9)) == ""
+
+
+def test_a_change_is_drawn_in_its_strip_alone() -> None:
+    one = clinic_with(booking(1, MONDAY, "09:00"))
+    two = clinic_with(booking(1, MONDAY, "09:00"), booking(2, MONDAY, "10:00", provider_id=LINN))
+    before = Drawing(one, MONDAY, "provider", str).drawn()
+    after = Drawing(two, MONDAY, "provider", str).drawn(before)
+    assert [a is b for a, b in zip(before.strips, after.strips, strict=True)] == [False, True]
+    assert "patient 2" in after.strips[0].content()
+    other = Drawing(two, MONDAY + dt.timedelta(days=1), "provider", str).drawn(after)
+    assert "patient" not in "".join(strip.content() for strip in other.strips)
+    wrong = Drawing(two, MONDAY, "provider", str, {uid(5, 1): ("the room is closed",)})
+    assert "needs a new place: the room is closed" in wrong.drawn(after).strips[1].content()
 
 
 def test_names_cannot_become_markup() -> None:

@@ -169,6 +169,27 @@ def test_the_keyboard(clinic: httpx.Client, open_page: Opener) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text(there)
 
 
+def test_the_keys_work_after_a_search(clinic: httpx.Client, open_page: Opener) -> None:
+    book(clinic, "10:00", patient_ref="Emmy")
+    page = open_page("/")
+    page.locator("body").press("/")
+    page.keyboard.type("emm")
+    page.keyboard.press("Enter")
+    found = page.get_by_role("button", name="Emmy:")
+    expect(found).to_be_focused()
+    expect(found).to_contain_text(re.compile("Mon.*Visit.*Dr. Vega"))
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Reschedule").click()
+    expect(page.locator(".sw-offer").first).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Tuesday")
+    expect(page.locator(".sw-offer").first).to_be_visible()
+    page.get_by_label("Search a patient").focus()
+    page.keyboard.press("Escape")
+    expect(page.locator(".sw-offer")).to_have_count(0)
+    expect(page.get_by_label("Search a patient")).not_to_be_focused()
+
+
 def test_why_there_is_nothing_and_where_there_is(open_page: Opener) -> None:
     saturday = MONDAY.fromordinal(MONDAY.toordinal() + 5)
     page = open_page(f"/find?date={saturday}")

@@ -10,9 +10,11 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.measure import Figure, Ratio, Suite
 from benchmarks.report import write
+from tests.clinics import booking as row
 from tests.clinics import coming_monday
-from tests.console.conftest import LINN, VEGA, VISIT, Opener
+from tests.console.conftest import LINN, VEGA, VISIT, Opener, clinic_of_two
 from tests.console.test_front_desk import book, booking
+from tests.strategies import uid
 
 MONDAY = coming_monday()
 PAGES = {
@@ -46,6 +48,63 @@ def test_everyone_can_use_it(
         results = Axe().run(page)
         shoot(page, f"{name}-{scheme}-{width}")
         assert results.violations_count == 0, f"{name}: {results.generate_report()}"
+
+
+def test_long_names_are_clipped_and_told_in_full(clinic: httpx.Client, open_page: Opener) -> None:
+    long = "Wolfeschlegelsteinhausenbergerdorff" * 5
+    for path, key in (
+        ("providers", VEGA),
+        ("rooms", uid(2, 0)),
+        ("appointment-types", VISIT),
+    ):
+        assert clinic.patch(f"/{path}/{key}", json={"name": long}).status_code == 200
+    book(clinic, "09:00", patient_ref=long)
+    page = open_page(viewport={"width": 1280, "height": 800})
+    for name, (path, ready) in PAGES.items():
+        page.goto(f"{clinic.base_url}/console{path}")
+        expect(page.locator(ready).first).to_be_visible()
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 1280, f"{name} is wider than the screen"
+    page.goto(f"{clinic.base_url}/console{PAGES['board'][0]}")
+    expect(page.locator(f'.sw-head[title="{long}"]')).to_be_visible()
+    across = "(e) => [e.scrollWidth, e.clientWidth]"
+    shown, room = page.locator(".sw-scroll").evaluate(across)
+    assert shown <= room, "two columns find room on any screen"
+
+
+def test_a_day_is_printed_whole(clinic: httpx.Client, open_page: Opener) -> None:
+    """On paper nothing scrolls: every column is there, in a further row if need be, and no menu."""
+    document = clinic_of_two()
+    for number in range(2, 14):
+        who = uid(1, number)
+        document["providers"].append({"id": who, "name": f"Dr. Nr {number}", "skills": ["gp"]})
+        document["availability"].append(
+            {"provider_id": who, "weekday": 1, "start_time": "09:00", "end_time": "16:00"}
+        )
+        document["rooms"].append({"id": uid(2, number), "name": f"Room {number}"})
+    document["bookings"] = [
+        row(number, MONDAY, "15:00", provider_id=uid(1, number), room_id=uid(2, number))
+        for number in range(2, 14)
+    ]
+    assert clinic.post("/clinic/import?replace=true", json=document).status_code == 200
+    upright = {"width": 718, "height": 1047}  # A4 without its margins
+    page = open_page(f"/?date={MONDAY}", viewport=upright, color_scheme="dark")
+    for by in ("Providers", "Rooms"):
+        page.emulate_media(media="screen")
+        page.get_by_role("button", name=by, exact=True).click()
+        expect(booking(page, "patient")).to_have_count(12)
+        page.emulate_media(media="print")
+        expect(page.get_by_role("navigation")).not_to_be_visible()
+        expect(page.get_by_role("button", name="Find a slot")).not_to_be_visible()
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        boxes = booking(page, "patient").evaluate_all(
+            "(all) => all.map((e) => e.getBoundingClientRect().toJSON())"
+        )
+        assert all(box["left"] >= 0 and box["right"] <= upright["width"] for box in boxes)
+        assert all(box["width"] > 60 for box in boxes), "a name can be read"
+        hidden = "(e) => [e.scrollWidth - e.clientWidth, e.scrollHeight - e.clientHeight]"
+        assert max(page.locator(".sw-scroll").evaluate(hidden)) <= 0
+    assert page.pdf(format="A4").startswith(b"%PDF")
 
 
 @pytest.mark.parametrize(
