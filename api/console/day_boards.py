@@ -14,9 +14,9 @@ from anyio import CapacityLimiter
 from cachetools import LRUCache
 
 from api.console.day_drawing import Broken, By, Drawing, DrawnDay
-from api.console.words import broken_rule
-from solver.checker import Checker
+from api.console.words import reasons_in_words
 from solver.clinic import Clinic
+from solver.ledger import violations
 
 if TYPE_CHECKING:
     from api.console.backend import Backend
@@ -101,9 +101,9 @@ def _broken(clinic: Clinic, day: dt.date, now: dt.datetime) -> Broken:
     """Return the rules that bookings of the day break, in words; none of days that are over."""
     if day < now.astimezone(clinic.settings.zone).date():
         return {}
-    broken: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    for violation in Checker(clinic).violations(since=day):
+    broken: defaultdict[str, list[str]] = defaultdict(list)
+    for violation in violations(clinic, since=day):
         booking = violation.booking
         if booking.date == day and booking.status in STRANDABLE:
-            broken[booking.id][broken_rule(violation.rule)] = None
-    return {key: tuple(words) for key, words in broken.items()}
+            broken[booking.id].append(violation.code)
+    return {key: reasons_in_words(codes) for key, codes in broken.items()}

@@ -26,7 +26,7 @@ from solver.timeline import (
 )
 
 type By = Literal["provider", "room"]
-type Broken = Mapping[str, Sequence[str]]
+type Broken = Mapping[str, str]
 """The rules that bookings break where they stand, in words, by the booking's id."""
 
 PIXELS_A_MINUTE = 1.6
@@ -226,7 +226,7 @@ class Drawing:
             if start < last and end > first
         ]
         bookings = self._bookings.get(row.id, [])
-        wrong = [self.broken.get(booking.id, ()) for booking in bookings]
+        wrong = [self.broken.get(booking.id) for booking in bookings]
         shows = (windows, bookings, wrong)
         if former is not None and former.shows == shows:
             return former
@@ -279,7 +279,7 @@ class Drawing:
             words.append("overbooked")
         if wrong := self.broken.get(booking.id):
             classes.append("sw-is-stranded")
-            words.append(f"needs a new place: {'; '.join(wrong)}")
+            words.append(f"needs a new place: {wrong}")
         label = escape(", ".join(words), quote=True)
         hue = self._hues[kind.id]
         sign = SIGNS[booking.status]

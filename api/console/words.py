@@ -53,36 +53,24 @@ REFUSED = {
     "NOT_FOUND": "something it refers to is no longer there",
     "DATE_OUT_OF_RANGE": "the day has passed, or is too far ahead",
 }
-"""What kept one place from being given."""
+"""What kept one place from being given, or is wrong with the place that a booking has."""
 
-BROKEN = {
-    0: "the clocks change at that time",
-    1: "the provider, the room or the type does not do for it any more",
-    2: "the provider is not in then, or the room is closed",
-    3: "the room is taken by another appointment",
-    5: "the clinic does no more of this type on that day",
-    6: "the provider has another appointment then, or all they take in a day",
-    7: "it is over what the overbooking rules allow",
-}
-"""The rules by which a booking needs a new place, by their numbers in the documentation."""
-
-
-def broken_rule(rule: int) -> str:
-    """Return in words that a booking breaks a rule where it stands."""
-    return BROKEN[rule]
+OTHERWISE = "The clinic's rules do not allow it."
+SOMETHING = "the clinic's rules do not allow it"
+"""What is said for codes that have no words here yet."""
 
 
 def why_blocked(blocked_by: Mapping[str, int]) -> list[str]:
     """Return what kept a day from having a slot, the most frequent first."""
     codes = sorted(blocked_by, key=lambda code: -blocked_by[code])
     if len(codes) == 1:
-        return [ALONE.get(codes[0], BLOCKED.get(codes[0], codes[0]))]
-    return [BLOCKED.get(code, code) for code in codes]
+        return [ALONE.get(codes[0], BLOCKED.get(codes[0], OTHERWISE))]
+    return list(dict.fromkeys(BLOCKED.get(code, OTHERWISE) for code in codes))
 
 
 def reasons_in_words(codes: Iterable[str]) -> str:
-    """Return why one place was not given."""
-    return ", ".join(REFUSED.get(code, code) for code in codes)
+    """Return why one place was not given, or is none any more."""
+    return ", ".join(dict.fromkeys(REFUSED.get(code, SOMETHING) for code in codes))
 
 
 def refusal(error: RefusedError) -> str:

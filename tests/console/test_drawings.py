@@ -69,7 +69,7 @@ def test_a_change_is_drawn_in_its_strip_alone() -> None:
     assert "patient 2" in after.strips[0].content()
     other = Drawing(two, MONDAY + dt.timedelta(days=1), "provider", str).drawn(after)
     assert "patient" not in "".join(strip.content() for strip in other.strips)
-    wrong = Drawing(two, MONDAY, "provider", str, {uid(5, 1): ("the room is closed",)})
+    wrong = Drawing(two, MONDAY, "provider", str, {uid(5, 1): "the room is closed"})
     assert "needs a new place: the room is closed" in wrong.drawn(after).strips[1].content()
 
 
