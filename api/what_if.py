@@ -291,11 +291,13 @@ async def apply(
 
 
 def _applied(scenario: str, applied: plans.Applied) -> dict[str, Any]:
+    clinic = applied.clinic
+    told = [] if clinic is None else [Conflict.of(v, clinic) for v in applied.conflicts]
     return {
         "scenario": scenario,
         "bookings": [{"request_id": key} | booking_body(*found) for key, found in applied.booked],
         "moved": [booking_body(*found) for found in applied.moved],
-        "conflicts": [Conflict.of(v).model_dump(mode="json") for v in applied.conflicts],
+        "conflicts": [conflict.model_dump(mode="json") for conflict in told],
     }
 
 

@@ -82,12 +82,14 @@ class Step:
 class Applied:
     """What was written: bookings by the request they are for, and those that moved.
 
-    `conflicts` are what the clinic's changes leave outside the rules, after the moves.
+    `conflicts` are what the clinic's changes leave outside the rules, after the moves; `clinic` has
+    the rows that they name.
     """
 
     booked: list[tuple[str, Found]]
     moved: list[Found]
     conflicts: list[Violation] = field(default_factory=list)
+    clinic: Clinic | None = None
 
 
 async def apply(
@@ -159,7 +161,7 @@ async def apply(
         return applied
     known = {(v.booking.id, v.rule) for v in outside}
     left = [v for v in await _outside(connection, policy) if (v.booking.id, v.rule) not in known]
-    return Applied(applied.booked, applied.moved, left)
+    return Applied(applied.booked, applied.moved, left, now)
 
 
 async def _as_changed(
