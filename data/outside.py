@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -165,19 +165,46 @@ async def find_outside(
     return Found(clinic, violations, count)
 
 
+async def broken_now(connection: AsyncConnection, *, since: dt.date) -> dict[str, int]:
+    """Return what each booking outside the rules from `since` on breaks: ``1 << rule``, by id."""
+    clinic = await load_rows(connection)
+    ledger = await load_ledger(connection, clinic, [BOOKINGS.c.date >= since - dt.timedelta(1)])
+
+    def read() -> dict[str, int]:
+        bits = broken_rules(clinic, ledger)
+        flagged = np.flatnonzero((bits > 0) & (ledger.day >= since.toordinal()))
+        return dict(zip(ledger.take(flagged).ids(), bits[flagged].tolist(), strict=True))
+
+    return await asyncio.to_thread(read)
+
+
 async def find_all_outside(
-    connection: AsyncConnection, *, since: dt.date, or_of: frozenset[str] = frozenset()
+    connection: AsyncConnection,
+    *,
+    since: dt.date,
+    or_of: frozenset[str] = frozenset(),
+    known: Mapping[str, int] | None = None,
 ) -> Found:
-    """Find the bookings outside the rules of dates from `since` on, and those with certain ids."""
+    """Find the bookings outside the rules of dates from `since` on, and those with certain ids.
+
+    Of those that :func:`broken_now` knew only what they break beyond that is told.
+    """
     clinic = await load_rows(connection)
     ledger = await load_ledger(connection, clinic)
 
     def read() -> tuple[list[Violation], int]:
-        flagged = ledger.in_order(np.flatnonzero(broken_rules(clinic, ledger)))
+        bits = broken_rules(clinic, ledger)
+        flagged = ledger.in_order(np.flatnonzero(bits))
         rows = ledger.take(flagged)
-        told = rows.day >= since.toordinal()
-        told |= np.fromiter((key in or_of for key in rows.ids()), np.bool_, len(rows))
-        return read_plainly(clinic, ledger, flagged[told][:MOST_TOLD]), int(told.sum())
+        fresh: dict[str, int] = {}
+        positions = []
+        for position, key, day in zip(flagged.tolist(), rows.ids(), rows.day.tolist(), strict=True):
+            left = int(bits[position]) & ~(known or {}).get(key, 0)
+            if left and (day >= since.toordinal() or key in or_of):
+                fresh[key] = left
+                positions.append(position)
+        told = read_plainly(clinic, ledger, np.array(positions[:MOST_TOLD], np.int64))
+        return [v for v in told if fresh[v.booking.id] >> v.rule & 1], len(positions)
 
     violations, count = await asyncio.to_thread(read)
     return Found(clinic, await _with_patients(connection, violations), count)

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from data import outside
 from data.bookings import (
     Details,
     Found,
@@ -45,7 +46,7 @@ from data.errors import (
 from data.holds import write_off_holds
 from data.run_file import AnyChange
 from data.scenario_changes import make
-from data.snapshot import BOOKINGS, CLINIC, load_clinic, to_settings
+from data.snapshot import BOOKINGS, load_clinic
 from data.transaction import ChangedMeanwhileError, hold_clinic, lock_days
 from solver.checker import Checker, Violation
 from solver.clinic import Booking, Clinic, SlotRequest
@@ -141,10 +142,11 @@ async def apply(
     clinic = await _as_changed(connection, changes, policy, span)
     won = await _decide(clinic, steps, policy)
     locked = keys_of(won)
-    outside: list[Violation] = []
+    known: dict[str, int] = {}
+    today = policy.now.astimezone(clinic.settings.zone).date()
     if changes:
         await hold_clinic(connection)
-        outside = await _outside(connection, policy)
+        known = await outside.broken_now(connection, since=today)
         await make(connection, changes, policy.actor)
     if locked:
         await lock_days(connection, locked)
@@ -159,9 +161,8 @@ async def apply(
     applied = await _write(connection, steps, won, before, span, policy)
     if not changes:
         return applied
-    known = {(v.booking.id, v.rule) for v in outside}
-    left = [v for v in await _outside(connection, policy) if (v.booking.id, v.rule) not in known]
-    return Applied(applied.booked, applied.moved, left, now)
+    left = await outside.find_all_outside(connection, since=today, known=known)
+    return Applied(applied.booked, applied.moved, left.violations, left.clinic)
 
 
 async def _as_changed(
@@ -178,14 +179,6 @@ async def _as_changed(
     clinic = await load_clinic(connection, *span)
     await attempt.rollback()
     return clinic
-
-
-async def _outside(connection: AsyncConnection, policy: Policy) -> list[Violation]:
-    """Return every rule that a booking from today on breaks."""
-    zone = to_settings((await connection.execute(select(CLINIC))).one()).zone
-    today = policy.now.astimezone(zone).date()
-    clinic = await load_clinic(connection, today, FAR_AHEAD)
-    return await asyncio.to_thread(lambda: list(Checker(clinic).violations(since=today)))
 
 
 async def _write(
