@@ -9,23 +9,22 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     ColumnElement,
     Date,
-    Integer,
+    DateTime,
     Interval,
     Row,
     Select,
     Text,
     any_,
     bindparam,
-    cast,
     func,
     literal,
     select,
     text,
-    true,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -90,10 +89,37 @@ def mark_no_shows(grace_minutes: int) -> Work:
     """
 
     async def work(connection: AsyncConnection, _: dt.datetime) -> Sequence[Row[Any]]:
-        marked = await connection.execute(_MARK_NO_SHOWS, {"grace": grace_minutes})
+        now, zone = await clinic_time(connection)
+        until = surely_past(now - dt.timedelta(minutes=grace_minutes), zone)
+        today = now.astimezone(zone).date()
+        marked = await connection.execute(_MARK_NO_SHOWS, {"today": today, "until": until})
         return list(marked)
 
     return work
+
+
+async def clinic_time(connection: AsyncConnection) -> tuple[dt.datetime, ZoneInfo]:
+    """Return the moment by the database's clock, and the clinic's time zone.
+
+    Local times are worked out here and told to the database, which may know other offsets.
+    """
+    now, timezone = (await connection.execute(select(func.now(), CLINIC.c.timezone))).one()
+    return now, ZoneInfo(timezone)
+
+
+def surely_past(moment: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+    """Return a local time without an offset: what is before it was before `moment`.
+
+    It is the moment's own but where that comes twice, and this is its first time.
+    """
+    local = moment.astimezone(zone)
+    twice = dt.timedelta(0)
+    if local.fold == 0:
+        first, second = local.utcoffset(), local.replace(fold=1).utcoffset()
+        assert first is not None
+        assert second is not None
+        twice = max(first - second, twice)
+    return (moment - twice).astimezone(zone).replace(tzinfo=None)
 
 
 def _minutes(minutes: ColumnElement[int]) -> ColumnElement[dt.timedelta]:
@@ -101,7 +127,7 @@ def _minutes(minutes: ColumnElement[int]) -> ColumnElement[dt.timedelta]:
 
 
 def _no_shows() -> Select[Any]:
-    columns, zone = BOOKINGS.c, CLINIC.c.timezone
+    columns = BOOKINGS.c
     ends = columns.date + _minutes(columns.start_minute + TYPES.c.duration_minutes)
     overdue = (
         select(
@@ -111,11 +137,10 @@ def _no_shows() -> Select[Any]:
             audit.as_logged(BOOKINGS.name).label("before"),
         )
         .join(TYPES, TYPES.c.id == columns.appointment_type_id)
-        .join(CLINIC, true())
         .where(
             columns.status == "booked",
-            columns.date <= cast(func.timezone(zone, func.now()), Date),
-            func.timezone(zone, ends) < func.now() - _minutes(bindparam("grace", type_=Integer)),
+            columns.date <= bindparam("today", type_=Date),
+            ends < bindparam("until", type_=DateTime),
         )
         .with_for_update(of=BOOKINGS, skip_locked=True)
         .cte("overdue")
@@ -128,8 +153,7 @@ def _no_shows() -> Select[Any]:
         )
         .values(status="no_show", version=columns.version + 1, updated_at=func.now())
     )
-    marked = audit.with_entries(write, BOOKINGS, overdue)
-    return marked.add_columns(literal("booked", Text).label("status_before"))
+    return audit.with_entries(write, BOOKINGS, overdue)
 
 
 _MARK_NO_SHOWS = _no_shows()

@@ -12,11 +12,12 @@ from typing import Any
 
 import anyio.to_thread
 from anyio import CapacityLimiter
-from sqlalchemy import DateTime, Row, bindparam, text
+from sqlalchemy import Row, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.errors import NotFoundError
+from data.jobs import clinic_time
 from data.snapshot import Part, load_clinic
 from data.transaction import run
 from solver.clinic import Clinic, Provider
@@ -144,11 +145,8 @@ async def keep_hours(connection: AsyncConnection, since: dt.datetime) -> Sequenc
 
     The work of a job, which changes no booking; see :func:`data.jobs.do_due_hours`.
     """
-    query = text(
-        "SELECT (:since AT TIME ZONE timezone)::date, (now() AT TIME ZONE timezone)::date"
-        " FROM clinic"
-    ).bindparams(bindparam("since", since, type_=DateTime(timezone=True)))
-    begun, today = (await connection.execute(query)).one()
+    now, zone = await clinic_time(connection)
+    begun, today = since.astimezone(zone).date(), now.astimezone(zone).date()
     first = begun - dt.timedelta(days=DAYS_BACK)
     first = max(first, today - dt.timedelta(days=MOST_DAYS - 1))
     clinic = await _clinic(connection, first, today)

@@ -399,6 +399,23 @@ async def test_the_clinics_settings(client: httpx.AsyncClient) -> None:
         assert answer.json()["errors"][0]["field"] == next(iter(bad))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["localtime", "posixrules", "right/Europe/Berlin", "posix/UTC", "CET", "EET", "MET", "WET"],
+)
+async def test_a_zone_that_is_not_the_same_everywhere_is_none(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    await load(client, small_clinic())
+    edited = await client.patch("/clinic", json={"timezone": name})
+    document = small_clinic(clinic={"name": "C", "timezone": name})
+    imported = await client.post("/clinic/import", json=document)
+    for answer, field in ((edited, "timezone"), (imported, "clinic.timezone")):
+        assert answer.status_code == 422, answer.text
+        (fault,) = answer.json()["errors"]
+        assert (fault["field"], "no IANA time zone" in fault["message"]) == (field, True)
+
+
 async def test_an_edit_tells_the_bookings_it_strands(client: httpx.AsyncClient) -> None:
     rows = [booking(0, MONDAY, "09:00"), booking(1, MONDAY, "11:30")]
     await load(client, small_clinic(bookings=rows))

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -15,7 +16,7 @@ from data import audit, bookings
 from data.deciding import Policy
 from data.errors import InvalidStateError
 from data.events import Audience
-from data.jobs import NO_SHOW_MARKER, do_due_hours, mark_no_shows
+from data.jobs import NO_SHOW_MARKER, do_due_hours, mark_no_shows, surely_past
 from data.transfer import import_document
 from solver.objective import DEFAULT_WEIGHTS
 from tests.clinics import booking, small_clinic
@@ -95,7 +96,17 @@ async def test_what_is_booked_and_over_is_marked(engine: AsyncEngine) -> None:
     assert await mark(engine) == []
 
 
-@pytest.mark.parametrize("timezone", ["UTC", "Asia/Kolkata", "Pacific/Kiritimati", "Pacific/Niue"])
+@pytest.mark.parametrize(
+    "timezone",  # PostgreSQL's own table may have other offsets of the last two
+    [
+        "UTC",
+        "Asia/Kolkata",
+        "Pacific/Kiritimati",
+        "Pacific/Niue",
+        "America/Vancouver",
+        "Europe/Chisinau",
+    ],
+)
 @pytest.mark.parametrize(("minutes", "is_marked"), [(GRACE + 1, True), (GRACE - 2, False)])
 async def test_the_grace_counts_from_the_end_in_the_clinics_zone(
     engine: AsyncEngine, timezone: str, minutes: int, is_marked: bool
@@ -103,6 +114,35 @@ async def test_the_grace_counts_from_the_end_in_the_clinics_zone(
     await fill(engine, last_week(1, "09:00"), timezone=timezone)
     await ended_ago(engine, 1, minutes, timezone)
     assert await mark(engine) == ([uid(5, 1)] if is_marked else [])
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        ("2027-10-31T00:15:00Z", "2027-10-31 01:15:00"),  # 02:15, and it comes again
+        ("2027-10-31T01:15:00Z", "2027-10-31 02:15:00"),
+        ("2027-10-31T02:15:00Z", "2027-10-31 03:15:00"),
+        ("2027-03-28T01:15:00Z", "2027-03-28 03:15:00"),  # after the hour that was skipped
+    ],
+)
+def test_what_is_past_for_sure_where_the_clocks_change(moment: str, expected: str) -> None:
+    found = surely_past(dt.datetime.fromisoformat(moment), ZoneInfo("Europe/Berlin"))
+    assert str(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "becomes"),
+    [
+        ("CET", "Europe/Brussels"),
+        ("EET", "Europe/Athens"),
+        ("right/Europe/Berlin", "Europe/Berlin"),
+        ("posix/Asia/Tokyo", "Asia/Tokyo"),
+        ("no-such-zone", "UTC"),
+    ],
+)
+def test_a_zone_that_is_none_any_more_becomes_what_it_stood_for(name: str, becomes: str) -> None:
+    revision = ScriptDirectory("migrations").get_revision("0012")
+    assert revision.module._iana(name) == becomes
 
 
 async def test_a_check_in_under_way_wins(engine: AsyncEngine) -> None:
