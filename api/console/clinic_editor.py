@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from difflib import get_close_matches
+from functools import partial
 from html import escape
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request, Response
@@ -12,6 +15,7 @@ from nicegui import events, ui
 from api.console.backend import Backend, RefusedError, Visit, read_date
 from api.console.frame import DENSE, date_field, show, telling
 from api.console.run_drawing import table
+from api.console.words import label_of, reasons_in_words, refusal
 from data.catalogue import RESOURCES
 from data.clinic_file import ClinicRow, Strict
 
@@ -24,32 +28,18 @@ TABS = {
     "availability": "Hours",
     "overbooking_rules": "Overbooking",
 }
-LABELS = {
-    "daily_cap": "Most a day",
-    "buffer_before": "Buffer before, minutes",
-    "buffer_after": "Buffer after, minutes",
-    "turnover_minutes": "Turnover, minutes",
-    "duration_minutes": "Duration, minutes",
-    "max_overlap": "Most at once",
-    "max_per_day": "Most a day",
-    "provider_id": "Provider",
-    "room_id": "Room",
-    "appointment_type_id": "Type",
-    "start_time": "From",
-    "end_time": "Until",
-    "kind": "Open or closed",
-    "valid_from": "From date",
-    "valid_to": "To date",
-    "grid_minutes": "Grid, minutes",
-    "preference_decay_minutes": "Preference decays over, minutes",
-    "min_notice_minutes": "Least notice, minutes",
-}
 OWNERS = {
     "provider_id": "providers",
     "room_id": "rooms",
     "appointment_type_id": "appointment_types",
 }
-TAGS = ("skills", "equipment", "required_skills", "required_equipment")
+TAGS = {
+    "skills": "skill",
+    "equipment": "piece of equipment",
+    "required_skills": "skill",
+    "required_equipment": "piece of equipment",
+}
+"""The fields that hold tags, and what one of them is called."""
 NUMBERS = (
     "daily_cap",
     "buffer_before",
@@ -69,6 +59,11 @@ ON_CLICK = """(event) => {
   const hit = event.target.closest("[data-row]");
   if (hit) emit(hit.dataset.row);
 }"""
+ON_LEAVE = """(event) => {
+  const typed = event.target.value?.trim();
+  if (typed && !event.relatedTarget?.closest(".q-menu")) emit(typed);
+}"""
+"""What has been typed into a field of tags counts without Enter, too."""
 
 type Row = dict[str, Any]
 
@@ -85,14 +80,14 @@ class _Editor:
     """One open editor."""
 
     def __init__(self, visit: Visit) -> None:
-        self._visit = visit
+        self.visit = visit
         self._may_edit = visit.caller.may("manager")
-        self._rows: dict[str, list[Row]] = {}
+        self.rows: dict[str, list[Row]] = {}
         self._tables: dict[str, ui.html] = {}
 
     async def start(self) -> None:
         """Draw the page."""
-        settings = await self._visit.get("/clinic")
+        settings = await self.visit.get("/clinic")
         with ui.element("div").classes("sw-bar"):
             ui.label(settings["name"]).classes("text-xl").props("role=heading aria-level=1")
             if self._may_edit:
@@ -104,7 +99,7 @@ class _Editor:
             for kind in TABS:
                 with ui.tab_panel(kind).classes("p-0"):
                     self._panel(kind)
-        await self._read()
+        await self.read()
 
     def _panel(self, kind: str) -> None:
         if self._may_edit:
@@ -112,10 +107,10 @@ class _Editor:
                 "no-caps outline dense"
             )
 
-        def chosen(event: events.GenericEventArguments) -> None:
+        async def chosen(event: events.GenericEventArguments) -> None:
             if self._may_edit:
-                row = next(row for row in self._rows[kind] if row["id"] == event.args)
-                self._edit(kind, row)
+                row = next(row for row in self.rows[kind] if row["id"] == event.args)
+                await self._edit(kind, row)
 
         self._tables[kind] = (
             ui.html("", sanitize=False)
@@ -124,18 +119,19 @@ class _Editor:
             .on("click", chosen, js_handler=ON_CLICK)
         )
 
-    async def _read(self) -> None:
+    async def read(self) -> None:
+        """Read all rows, and show them."""
         for kind in TABS:
-            self._rows[kind] = await self._visit.get(_path(kind))
+            self.rows[kind] = await self.visit.get(_path(kind))
         for kind, drawn in self._tables.items():
             drawn.set_content(self._table(kind))
 
     def _table(self, kind: str) -> str:
         fields = [name for name in RESOURCES[kind].model.model_fields if name != "id"]
-        heads = [_label(name) for name in fields]
+        heads = [label_of(name) for name in fields]
         if kind == "availability":  # a row has one owner, or the whole clinic
             fields = [name for name in fields if name not in OWNERS]
-            heads = ["Whose", *(_label(name) for name in fields)]
+            heads = ["Whose", *(label_of(name) for name in fields)]
         head = "".join(f'<th scope="col">{escape(words)}</th>' for words in heads)
         rows = (
             "".join(
@@ -145,40 +141,40 @@ class _Editor:
                 else f"<td>{text}</td>"
                 for number, text in enumerate(self._cells(kind, row, fields))
             )
-            for row in sorted(self._rows[kind], key=self._order)
+            for row in sorted(self.rows[kind], key=self._order)
         )
         return table(head, rows)
 
     def _cells(self, kind: str, row: Row, fields: list[str]) -> list[str]:
-        cells = [self._shown(name, row[name]) for name in fields]
+        cells = [self.shown(name, row[name]) for name in fields]
         if kind == "availability":
             cells.insert(0, self._whose(row))
         return [escape(cell) or "–" for cell in cells]
 
     def _whose(self, row: Row) -> str:
         return next(
-            (self._shown(name, row[name]) for name in OWNERS if row.get(name)), "The whole clinic"
+            (self.shown(name, row[name]) for name in OWNERS if row.get(name)), "The whole clinic"
         )
 
     def _order(self, row: Row) -> tuple[str, ...]:
-        names = [self._shown(name, row[name]) for name in OWNERS if name in row]
+        names = [self.shown(name, row[name]) for name in OWNERS if name in row]
         rest = (row.get("weekday"), row.get("date"), row.get("start_time"))
         return (row.get("name", "").casefold(), *names, *(str(value or "") for value in rest))
 
-    def _shown(self, name: str, value: Any) -> str:
+    def shown(self, name: str, value: Any) -> str:
         """Write a field's value."""
         match name, value:
             case _, None:
                 shown = "any" if name in OWNERS else ""
             case (("provider_id" | "room_id" | "appointment_type_id"), _):
-                names = {row["id"]: str(row["name"]) for row in self._rows[OWNERS[name]]}
+                names = {row["id"]: str(row["name"]) for row in self.rows[OWNERS[name]]}
                 shown = names.get(value, value)
             case (("date" | "valid_from" | "valid_to"), _):
-                shown = self._visit.day(value, "medium")
+                shown = self.visit.day(value, "medium")
             case (("start_time" | "end_time"), _):
-                shown = self._visit.time(value)
+                shown = self.visit.time(value)
             case "weekday", _:
-                shown = self._visit.weekdays()[value]
+                shown = self.visit.weekdays()[value]
             case _, bool():
                 shown = "yes" if value else "no"
             case _, list():
@@ -190,63 +186,199 @@ class _Editor:
     # One row
 
     async def _edit_settings(self) -> None:
-        settings = await self._visit.get("/clinic")
-        self._form("The clinic's settings", ClinicRow, settings, "PATCH", "/clinic", None)
+        await self._open("The clinic's settings", ClinicRow, "/clinic", None)
 
-    def _edit(self, kind: str, row: Row | None) -> None:
+    async def _edit(self, kind: str, row: Row | None) -> None:
         resource = RESOURCES[kind]
         if row is None:
-            self._form(f"New {resource.noun}", resource.model, {}, "POST", _path(kind), None)
+            _Form(self, f"New {resource.noun}", resource.model, {}, "POST", _path(kind)).draw()
             return
         path = f"{_path(kind)}/{row['id']}"
         title = row.get("name") or f"{TABS[kind]}: {self._whose(row)}"
-        self._form(title, resource.model, row, "PATCH", path, path)
+        await self._open(title, resource.model, path, path)
 
-    def _form(
+    async def _open(
+        self, title: str, model: type[Strict], path: str, removable: str | None
+    ) -> None:
+        """Open a row as it is now, which may not be as it was when the page was read."""
+        async with telling():
+            answer = await self.visit.send("GET", path)
+            form = _Form(self, title, model, answer.json(), "PATCH", path, removable)
+            form.etag = answer.headers["etag"]
+            form.draw()
+
+    def tags_in_use(self, name: str) -> set[str]:
+        """Return the tags of a field's kind that any row has."""
+        return {
+            tag
+            for rows in self.rows.values()
+            for row in rows
+            for field, noun in TAGS.items()
+            if noun == TAGS[name]
+            for tag in row.get(field, ())
+        }
+
+
+class _Form:
+    """One row being edited, or made."""
+
+    def __init__(
         self,
+        editor: _Editor,
         title: str,
         model: type[Strict],
-        row: Mapping[str, Any],
+        row: Row,
         method: str,
         path: str,
-        removable: str | None,
+        removable: str | None = None,
     ) -> None:
-        fields: dict[str, Any] = {}
-        with ui.dialog(value=True) as dialog, ui.card().classes("sw-form"):
-            dialog.on("hide", dialog.delete)
-            ui.label(title).classes("text-lg").props("role=heading aria-level=2")
+        self._editor, self._visit = editor, editor.visit
+        self._title, self._model, self._row = title, model, row
+        self._method, self._path, self._removable = method, path, removable
+        self.etag: str | None = None
+        """What names the row as it was read."""
+        self._fields: dict[str, Any] = {}
+        self._kept_tags: set[tuple[str, str]] = set()
 
-            def body() -> Row:
-                given = {name: _read(name, field.value) for name, field in fields.items()}
-                required = {n for n, info in model.model_fields.items() if info.is_required()}
-                return {n: v for n, v in given.items() if v is not None or n not in required}
-
-            async def look() -> None:
-                await self._foresee(found, save, method, path, body())
-
+    def draw(self) -> None:
+        """Draw the form as a dialog."""
+        with ui.dialog(value=True) as self._dialog, ui.card().classes("sw-form"):
+            self._dialog.on("hide", self._dialog.delete)
+            ui.label(self._title).classes("text-lg").props("role=heading aria-level=2")
             with ui.element("div").classes("sw-fields"):
-                for name, info in model.model_fields.items():
+                for name, info in self._model.model_fields.items():
                     if name == "id":
                         continue
                     default = (
                         None if info.is_required() else info.get_default(call_default_factory=True)
                     )
-                    fields[name] = self._field(name, row.get(name, default), look)
-            found = ui.column().classes("w-full").props("role=status")
+                    self._fields[name] = self._field(name, self._row.get(name, default))
+            self._read = self._values()
+            self._asked = ui.column().classes("w-full").props("role=alert")
+            self._found = ui.column().classes("w-full").props("role=status")
+            with ui.element("div").classes("sw-bar sw-buttons"):
+                self._save = ui.button("Save", on_click=self._keep).props("no-caps")
+                if self._removable is not None:
+                    self._remove_button(self._removable)
+                ui.button("Close", on_click=self._dialog.close).props("no-caps flat")
 
-            async def keep() -> None:
-                async with telling():
-                    await self._visit.send(method, path, json=body())
-                    dialog.close()
-                    await self._read()
+    def _values(self) -> Row:
+        return {name: _read(name, field.value) for name, field in self._fields.items()}
 
-            with ui.element("div").classes("sw-bar"):
-                save = ui.button("Save", on_click=keep).props("no-caps")
-                if removable is not None:
-                    self._remove_button(removable, found, dialog)
-                ui.button("Close", on_click=dialog.close).props("no-caps flat")
+    def _body(self) -> Row:
+        """Return what is to be sent: of a row that there is, what has been changed here alone."""
+        values = self._values()
+        if self._method == "PATCH":
+            return {name: value for name, value in values.items() if value != self._read[name]}
+        required = {n for n, info in self._model.model_fields.items() if info.is_required()}
+        return {n: v for n, v in values.items() if v is not None or n not in required}
 
-    def _remove_button(self, path: str, found: ui.column, dialog: ui.dialog) -> None:
+    async def _look(self) -> None:
+        """Show what saving would do to the bookings."""
+        body = self._body()
+        if not body:
+            self._found.clear()
+            self._save.set_text("Save")
+            return
+        try:
+            answer = await self._visit.send(
+                self._method, self._path, json=body, params={"dry_run": True}
+            )
+        except RefusedError as error:
+            self._found.clear()
+            with self._found:
+                ui.label(refusal(error)).classes("sw-alert")
+            return
+        foreseen = answer.json()
+        self._show_conflicts(foreseen)
+        self._save.set_text("Save all the same" if foreseen["conflicts"] else "Save")
+
+    async def _keep(self) -> None:
+        if self._ask_about_new_tags():
+            return
+        async with telling():
+            body = self._body()
+            if body or self._method == "POST":
+                headers = {"If-Match": self.etag} if self.etag else {}
+                try:
+                    await self._visit.send(self._method, self._path, json=body, headers=headers)
+                except RefusedError as error:
+                    if error.status != HTTPStatus.PRECONDITION_FAILED:
+                        raise
+                    await self._show_other_change()
+                    return
+            self._dialog.close()
+            await self._editor.read()
+
+    async def _show_other_change(self) -> None:
+        """Show what somebody else has made of the row meanwhile, beside what is here."""
+        answer = await self._visit.send("GET", self._path)
+        self.etag, now = answer.headers["etag"], answer.json()
+        mine = self._body()
+        self._asked.clear()
+        with self._asked:
+            ui.label("Somebody else has changed this meanwhile:").classes("sw-alert")
+            for name, field in self._fields.items():
+                shown = _shown_by(name, now.get(name))
+                theirs = _read(name, shown)
+                if theirs == self._read[name]:
+                    continue
+                words = f"{label_of(name)}: now {self._in_words(name, theirs)}"
+                if name in mine:
+                    words += f", here {self._in_words(name, mine[name])}"
+                else:
+                    field.set_value(shown)
+                self._read[name] = theirs
+                ui.label(words)
+            if mine:
+                ui.label("Save again to keep what is written here.")
+
+    def _in_words(self, name: str, value: Any) -> str:
+        words = "" if value is None else self._editor.shown(name, value)
+        return f"“{words}”" if words else "nothing"
+
+    # Tags
+
+    def _ask_about_new_tags(self) -> bool:
+        """Ask about spellings that no row has yet; whether there is anything to answer."""
+        new = list(self._new_tags())
+        self._asked.clear()
+        with self._asked:
+            for name, tag in new:
+                with ui.element("div").classes("sw-bar"):
+                    self._ask_about(name, tag)
+        return bool(new)
+
+    def _new_tags(self) -> Iterator[tuple[str, str]]:
+        for name in TAGS:
+            if name in self._fields:
+                known = self._editor.tags_in_use(name)
+                for tag in self._fields[name].value or ():
+                    if tag not in known and (name, tag) not in self._kept_tags:
+                        yield name, tag
+
+    def _ask_about(self, name: str, tag: str) -> None:
+        field = self._fields[name]
+        known = {known.casefold(): known for known in sorted(self._editor.tags_in_use(name))}
+        near = get_close_matches(tag.casefold(), known, 1, 0.7)
+        words = f"New {TAGS[name]} “{tag}”"
+        ui.label(f"{words}: did you mean “{known[near[0]]}”?" if near else f"{words}?").classes(
+            "sw-alert"
+        )
+
+        async def take(instead: str) -> None:
+            kept = [instead if each == tag else each for each in field.value]
+            field.set_value(list(dict.fromkeys(kept)))
+            self._kept_tags.add((name, instead))
+            self._ask_about_new_tags()
+
+        if near:
+            ui.button(f"Take “{known[near[0]]}”", on_click=partial(take, known[near[0]])).props(
+                "no-caps outline dense"
+            )
+        ui.button(f"Keep “{tag}”", on_click=partial(take, tag)).props("no-caps outline dense")
+
+    def _remove_button(self, path: str) -> None:
         async def ask() -> None:
             async with telling():
                 answer = await self._visit.send("DELETE", path, params={"dry_run": True})
@@ -254,64 +386,46 @@ class _Editor:
                 words = (
                     "Delete it" if foreseen["deleted"] else "Deactivate it: bookings refer to it"
                 )
-                self._show_conflicts(found, foreseen["conflicts"])
-                with found:
+                self._show_conflicts(foreseen)
+                with self._found:
                     ui.button(words, on_click=remove).props("no-caps outline color=negative")
 
         async def remove() -> None:
             async with telling():
                 await self._visit.send("DELETE", path)
-                dialog.close()
-                await self._read()
+                self._dialog.close()
+                await self._editor.read()
 
         ui.button("Delete …", on_click=ask).props("no-caps flat")
 
-    async def _foresee(
-        self, found: ui.column, save: ui.button, method: str, path: str, body: Row
-    ) -> None:
-        """Show what saving would do to the bookings."""
-        try:
-            answer = await self._visit.send(method, path, json=body, params={"dry_run": True})
-        except RefusedError as error:
-            found.clear()
-            with found:
-                ui.label(str(error)).classes("sw-alert")
-            return
-        conflicts = answer.json()["conflicts"]
-        self._show_conflicts(found, conflicts)
-        save.set_text("Save all the same" if conflicts else "Save")
-
-    def _show_conflicts(self, found: ui.column, conflicts: list[Row]) -> None:
-        found.clear()
-        with found:
+    def _show_conflicts(self, foreseen: Row) -> None:
+        """List the bookings that need a new place then, each with a way to its day."""
+        conflicts = foreseen["conflicts"]
+        self._found.clear()
+        with self._found:
             if not conflicts:
                 ui.label("No booking is in the way.").classes("sw-quiet")
                 return
-            bookings = len({conflict["booking_id"] for conflict in conflicts})
-            noun = "booking" if bookings == 1 else "bookings"
-            ui.label(f"{bookings} {noun} would be outside the rules:").classes("sw-alert")
-            rows = (
-                f"<td>{escape(self._visit.day(c['date'], 'medium'))}, "
-                f"{escape(self._visit.time(c['start_time']))}</td>"
-                f"<td>{escape(self._shown('provider_id', c['provider_id']))}</td>"
-                f"<td>{escape(c['detail'])}</td>"
-                for c in conflicts[:MOST_CONFLICTS]
-            )
-            head = "".join(f'<th scope="col">{h}</th>' for h in ("When", "Provider", "Why"))
-            ui.html(table(head, rows), sanitize=False).classes("sw-wide")
+            told = len({conflict["booking_id"] for conflict in conflicts})
+            count = foreseen.get("conflicting_bookings") or told
+            noun = "booking" if count == 1 else "bookings"
+            ui.label(f"{count} {noun} would be outside the rules:").classes("sw-alert")
+            ui.html(conflict_table(self._visit, conflicts), sanitize=False).classes(
+                "sw-wide"
+            ).props('tabindex=0 role=region aria-label="Bookings outside the rules"')
 
-    def _field(self, name: str, value: Any, look: Callable[[], Any]) -> Any:
-        label = _label(name)
+    def _field(self, name: str, value: Any) -> Any:
+        label = label_of(name)
         field: Any
         if name in OWNERS:
-            options = {row["id"]: row["name"] for row in self._rows[OWNERS[name]]}
+            options = {row["id"]: row["name"] for row in self._editor.rows[OWNERS[name]]}
             field = ui.select(options, label=label, value=value, clearable=True)
         elif name == "weekday":
             field = ui.select(self._visit.weekdays(), label=label, value=value, clearable=True)
         elif name == "kind":
             field = ui.select(["open", "closed"], label=label, value=value)
         elif name in TAGS:
-            field = ui.input_chips(label, value=list(value or ()), clearable=True)
+            field = self._tags_field(label, value)
         elif name in NUMBERS:
             field = ui.number(label, value=value, min=0, precision=0)
         elif name == "active":
@@ -319,34 +433,73 @@ class _Editor:
         elif name in DATES:
             field = date_field(label, read_date(value))
         elif name in TIMES:
-            field = ui.input(label, value=_clock(value)).props("type=time stack-label")
+            shown = _shown_by(name, value)
+            field = ui.input(label, value=shown).props("type=time stack-label")
         else:
             field = ui.input(label, value=value)
         if name != "active" and name not in DATES:
             field.props(f"{DENSE} debounce=300")
-        field.on_value_change(look)
+        field.on_value_change(self._look)
         return field
+
+    def _tags_field(self, label: str, value: Any) -> Any:
+        def typed(event: events.GenericEventArguments) -> None:
+            tags = field.value or []
+            if event.args not in tags:
+                field.set_value([*tags, event.args])
+
+        with ui.element("div").on("focusout", typed, js_handler=ON_LEAVE):
+            field = ui.input_chips(label, value=sorted(value or ()), clearable=True)
+        return field
+
+
+def conflict_table(visit: Visit, conflicts: list[Row]) -> str:
+    """Return bookings that are outside the rules as a table: whose, what, when, where and why."""
+    by_booking: dict[str, list[Row]] = {}
+    for conflict in conflicts:
+        by_booking.setdefault(conflict["booking_id"], []).append(conflict)
+
+    def cells(booking: Row, broken: list[Row]) -> str:
+        when = f"{visit.short_day(booking['date'])}, {visit.time(booking['start_time'])}"
+        values = (
+            booking["patient_ref"] or "–",
+            booking["appointment_type_name"],
+            when,
+            booking["provider_name"],
+            booking["room_name"],
+            reasons_in_words(conflict["code"] for conflict in broken),
+        )
+        texts = [escape(value) for value in values]
+        texts[2] = (
+            f'<a class="sw-link" target="_blank" href="./?date={booking["date"]}">{texts[2]}</a>'
+        )
+        return "".join(f"<td>{text}</td>" for text in texts)
+
+    heads = ("Patient", "Type", "When", "Provider", "Room", "Why")
+    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
+    shown = list(by_booking.values())[:MOST_CONFLICTS]
+    return table(head, (cells(broken[0], broken) for broken in shown))
 
 
 def _path(kind: str) -> str:
     return f"/{kind.replace('_', '-')}"
 
 
-def _label(name: str) -> str:
-    return LABELS.get(name, name.replace("_", " ").capitalize())
-
-
-def _clock(value: Any) -> Any:
-    """Return a time as the browser's field takes it; it knows no 24:00."""
-    return "00:00" if value == "24:00" else value
+def _shown_by(name: str, value: Any) -> Any:
+    """Return a value as its field takes it; the browser's own for times knows no 24:00."""
+    if name in TAGS:
+        return sorted(value or ())
+    return "00:00" if name in TIMES and value == "24:00" else value
 
 
 def _read(name: str, value: Any) -> Any:
     """Return what a field holds as the service takes it."""
+    if name in TAGS:
+        return sorted(value or ())
     if value in (None, ""):
         return None
     if name in NUMBERS:
         return int(value)
     if name == "end_time" and value == "00:00":
         return "24:00"
-    return list(value) if name in TAGS else value
+    return value

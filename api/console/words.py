@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,47 @@ OTHERWISE = "The clinic's rules do not allow it."
 SOMETHING = "the clinic's rules do not allow it"
 """What is said for codes that have no words here yet."""
 
+SENTENCES = {
+    "SLOT_UNAVAILABLE": "That place cannot be given",
+    "PATIENT_CONFLICT": "The patient has another appointment that overlaps in time.",
+    "INVALID_STATE": "What has become of the appointment meanwhile does not allow that.",
+    "STALE_VERSION": "Somebody else has changed it meanwhile. Please look at it again.",
+    "PLAN_STALE": "The book has changed since the plan was made.",
+    "NOT_FOUND": "It is no longer there.",
+    "DATE_OUT_OF_RANGE": "The day has passed, or is too far ahead.",
+    "FORBIDDEN": "Your key does not allow that.",
+    "UNAUTHENTICATED": "Your key is no longer good.",
+    "RATE_LIMITED": "That was a lot at once. Please wait a minute.",
+    "TEMPORARILY_UNAVAILABLE": "The service is busy. Please try again in a moment.",
+    "INTERNAL_ERROR": "Something went wrong. It has been logged.",
+}
+"""What is said of a problem by its code; of any other what the service says, in plain words."""
+LABELS = {
+    "patient_ref": "Patient",
+    "accept_overbooked": "Overbooked",
+    "daily_cap": "Most a day",
+    "buffer_before": "Buffer before, minutes",
+    "buffer_after": "Buffer after, minutes",
+    "turnover_minutes": "Turnover, minutes",
+    "duration_minutes": "Duration, minutes",
+    "max_overlap": "Most at once",
+    "max_per_day": "Most a day",
+    "provider_id": "Provider",
+    "room_id": "Room",
+    "appointment_type_id": "Type",
+    "start_time": "From",
+    "end_time": "Until",
+    "kind": "Open or closed",
+    "valid_from": "From date",
+    "valid_to": "To date",
+    "grid_minutes": "Grid, minutes",
+    "preference_decay_minutes": "Preference decays over, minutes",
+    "min_notice_minutes": "Least notice, minutes",
+}
+"""What fields are called where their names with spaces would not do."""
+FIELD = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
+CODE = re.compile(r"\b[A-Z]{2,}(?:_[A-Z0-9]+)+\b")
+
 
 def why_blocked(blocked_by: Mapping[str, int]) -> list[str]:
     """Return what kept a day from having a slot, the most frequent first."""
@@ -74,6 +116,24 @@ def reasons_in_words(codes: Iterable[str]) -> str:
 
 
 def refusal(error: RefusedError) -> str:
-    """Return what the service said when it refused."""
-    reasons = reasons_in_words(error.problem.get("reasons") or ())
-    return f"{error} ({reasons})" if reasons else str(error)
+    """Return in the desk's words why the service refused."""
+    problem = error.problem
+    sentence = SENTENCES.get(error.code)
+    if faults := problem.get("errors"):
+        told = (f"{label_of(fault['field'])}: {plainly(fault['message'])}" for fault in faults)
+        sentence = sentence or "; ".join(told)
+    sentence = sentence or plainly(str(error))
+    reasons = reasons_in_words(problem.get("reasons") or ())
+    return f"{sentence.rstrip('.')}: {reasons}." if reasons else sentence
+
+
+def plainly(text: str) -> str:
+    """Return what the service says without the names that only programs use."""
+    text = CODE.sub(lambda code: REFUSED.get(code[0], code[0].replace("_", " ").lower()), text)
+    return FIELD.sub(lambda name: f"“{label_of(name[0])}”", text)
+
+
+def label_of(name: str) -> str:
+    """Return what a field is called on the pages; of one inside others, the last."""
+    name = name.rpartition(".")[2].partition("[")[0]
+    return LABELS.get(name, name.replace("_", " ").capitalize())
