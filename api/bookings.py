@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+import datetime as dt
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Annotated, Any, Self
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query, Response
+import orjson
+from anyio import CapacityLimiter
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.access import allow
@@ -17,30 +25,121 @@ from api.schemas import (
     HistoryEntry,
     MoveIn,
     RescheduleIn,
+    StandingConflict,
     SwapIn,
     SwapOut,
     booking_body,
+    standing_body,
 )
 from api.writes import WriterDependency
 from data import audit, bookings
-from data.bookings import Details
-from data.clinic_file import Date, Id, Strict
+from data.bookings import After, Details
+from data.clinic_file import BookingDate, Date, Id, PatientRef, Strict
 from data.deciding import Place
+from data.errors import InvalidFieldError
+from data.outside import find_outside
 from data.snapshot import BOOKINGS, EFFECTIVE_STATUS
-from solver.clinic import Status
+from solver.checker import Violation
+from solver.clinic import DAY_MINUTES, Status
+from solver.patients import patient_key
+from solver.timeline import parse_time
 
 router = APIRouter(prefix="/bookings", tags=["bookings"])
 
 BookingId = Annotated[Id, Path()]
 
 
-class BookingFilter(Strict):
+MOST_LISTED = 1000
+LISTED = 200
+
+
+class Page(Strict):
+    """Which part of a list is wanted."""
+
+    limit: Annotated[int, Field(ge=1, le=MOST_LISTED)] = LISTED
+    cursor: str | None = Field(
+        None, description="Where to go on: what the `Link` header of the page before says."
+    )
+
+    @property
+    def after(self) -> After | None:
+        """The place after which to go on.
+
+        Raises
+        ------
+        InvalidFieldError
+            When the cursor is not one of ours.
+        """
+        if self.cursor is None:
+            return None
+        try:
+            return After(*PLACE.validate_json(urlsafe_b64decode(self.cursor.encode())))
+        except ValueError:
+            raise InvalidFieldError(
+                "cursor", "is none that a Link header gave; leave it out to begin anew"
+            ) from None
+
+    def link(self, request: Request, last: dict[str, Any]) -> dict[str, str]:
+        """Return the header that leads to the page after one whose last booking is `last`."""
+        start = parse_time(last["start_time"])
+        cursor = urlsafe_b64encode(orjson.dumps([last["date"], start, last["id"]])).decode()
+        query = [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"]
+        target = f"{request.url.path}?{urlencode([*query, ('cursor', cursor)])}"
+        return {"Link": f'<{target}>; rel="next"'}
+
+
+class Dates(Page):
+    """A page of the bookings of some dates."""
+
+    first: BookingDate | None = Field(None, alias="from", description="Included.")
+    last: BookingDate | None = Field(None, alias="to", description="Included.")
+    provider_id: Id | None = None
+    room_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _dates_are_in_order(self) -> Self:
+        if self.first is not None and self.last is not None and self.last < self.first:
+            raise PydanticCustomError("range", "must not be before from", {"field": "to"})
+        return self
+
+    @property
+    def owners(self) -> list[Any]:
+        """The conditions on provider and room."""
+        given = {"provider_id": self.provider_id, "room_id": self.room_id}
+        return [BOOKINGS.c[name] == key for name, key in given.items() if key is not None]
+
+
+class BookingFilter(Dates):
     """Which bookings to list; several conditions narrow together."""
 
     date: Date | None = None
-    provider_id: Id | None = None
-    room_id: Id | None = None
     status: Status | None = None
+    patient_ref: PatientRef | None = None
+
+    @property
+    def conditions(self) -> list[Any]:
+        """The conditions in the database."""
+        columns = BOOKINGS.c
+        found = self.owners
+        if self.date is not None:
+            found.append(columns.date == self.date)
+        if self.first is not None:
+            found.append(columns.date >= self.first)
+        if self.last is not None:
+            found.append(columns.date <= self.last)
+        if self.status is not None:
+            found.append(EFFECTIVE_STATUS.in_([self.status]))
+        if self.patient_ref is not None:
+            found.append(columns.patient_key == patient_key(self.patient_ref))
+        return found
+
+
+PLACE = TypeAdapter[tuple[dt.date, int, str]](
+    tuple[BookingDate, Annotated[int, Field(ge=0, lt=DAY_MINUTES)], Id]
+)
+"""What a cursor says: date, start and id of the last booking of a page."""
+READS_AT_ONCE = CapacityLimiter(1)
+"""Holding a whole book against the rules takes a core for a moment: one reader at a time."""
 
 
 @router.post(
@@ -67,15 +166,58 @@ async def create(body: BookingIn, writer: WriterDependency) -> Response:
     responses={422: {"model": Problem}},
 )
 async def find(
-    query: Annotated[BookingFilter, Query()], context: ContextDependency
-) -> list[dict[str, Any]]:
-    """List bookings by date, start and id."""
-    given = {name: value for name, value in query if value is not None}
-    conditions: list[Any] = []
-    if "status" in given:
-        conditions.append(EFFECTIVE_STATUS.in_([given.pop("status")]))
-    conditions += [BOOKINGS.c[name] == value for name, value in given.items()]
-    return [booking_body(*found) for found in await bookings.find(context.engine, conditions)]
+    query: Annotated[BookingFilter, Query()], request: Request, context: ContextDependency
+) -> Response:
+    """List bookings by date, start and id; a `Link` header leads to the next page."""
+    found = await bookings.find(
+        context.engine, query.conditions, after=query.after, limit=query.limit + 1
+    )
+    listed = found[: query.limit]
+    bodies = await asyncio.to_thread(lambda: [booking_body(*each) for each in listed])
+    headers = query.link(request, bodies[-1]) if len(found) > query.limit else None
+    return Response(orjson.dumps(bodies), 200, headers, "application/json")
+
+
+@router.get(
+    "/conflicts",
+    operation_id="listConflicts",
+    dependencies=[allow("viewer")],
+    summary="Live bookings from today on that are outside the rules, with these",
+    response_model=list[StandingConflict],
+    responses={422: {"model": Problem}},
+)
+async def conflicts(
+    query: Annotated[Dates, Query()], request: Request, context: ContextDependency
+) -> Response:
+    """List what an edit or an import left outside the rules: who is to be called.
+
+    By date, start and id; a `Link` header leads to the next page, and `X-Total-Count` tells how
+    many there are in all.
+    """
+    async with READS_AT_ONCE:
+        outside = await find_outside(
+            context.engine,
+            first=query.first,
+            last=query.last,
+            conditions=query.owners,
+            after=query.after,
+            limit=query.limit + 1,
+        )
+    broken: dict[str, list[Violation]] = {}
+    for violation in outside.violations:
+        broken.setdefault(violation.booking.id, []).append(violation)
+    ids = list(broken)[: query.limit]
+    found = await bookings.find(context.engine, [BOOKINGS.c.id.in_(ids)])
+    bodies = await asyncio.to_thread(
+        lambda: [
+            standing_body(body, broken[body["id"]], outside.clinic)
+            for body in (booking_body(*each) for each in found)
+        ]
+    )
+    headers = {"X-Total-Count": str(outside.count)}
+    if len(broken) > query.limit and bodies:
+        headers |= query.link(request, bodies[-1])
+    return Response(orjson.dumps(bodies), 200, headers, "application/json")
 
 
 @router.post(
@@ -126,8 +268,10 @@ async def get(booking_id: BookingId, context: ContextDependency) -> dict[str, An
 )
 async def history(booking_id: BookingId, context: ContextDependency) -> list[dict[str, Any]]:
     """Tell who changed a booking when, before and after, oldest first."""
-    await bookings.get(context.engine, booking_id)
-    return await audit.history(context.engine, "booking", booking_id)
+    entries = await audit.history(context.engine, "booking", booking_id)
+    if not entries:  # of one that was removed the history stays
+        await bookings.get(context.engine, booking_id)
+    return entries
 
 
 @router.post(

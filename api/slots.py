@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+from dataclasses import replace
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -18,7 +20,7 @@ from api.schemas import SlotQuery, SlotsOut, slots_body
 from data.errors import NotFoundError
 from solver.clinic import Clinic, SlotRequest
 from solver.ranking import Rooms
-from solver.slots import LOOK_AHEAD_DAYS, SlotPage, find_slots, next_available_date
+from solver.slots import LOOK_AHEAD_DAYS, SlotPage, find_slots
 from solver.timeline import check_date
 
 router = APIRouter(tags=["slots"])
@@ -77,11 +79,23 @@ async def answer(
     if not page.slots:
         last = request.now.astimezone(clinic.settings.zone).date() + dt.timedelta(days=horizon)
         until = min(request.date + dt.timedelta(days=LOOK_AHEAD_DAYS), last)
-        ahead = _without(await context.snapshots.load(request.date, until), without)
-        following = await anyio.to_thread.run_sync(
-            lambda: next_available_date(ahead, request, last=last), limiter=LOOKS_AHEAD_AT_ONCE
-        )
+        following = await _next_available_date(context, request, until, without)
     return slots_body(page, clinic.settings.zone, following)
+
+
+async def _next_available_date(
+    context: Context, request: SlotRequest, until: dt.date, without: str | None
+) -> dt.date | None:
+    """Return the first date after the asked one, up to `until`, that has a slot."""
+    async with LOOKS_AHEAD_AT_ONCE:
+        days = context.snapshots.ahead(request.date + dt.timedelta(days=1), until)
+        async for day, clinic in days:
+            asked = replace(request, date=day)
+            standing = _without(clinic, without)
+            page = await asyncio.to_thread(find_slots, standing, asked, limit=1)
+            if page.slots:
+                return day
+    return None
 
 
 def _without(clinic: Clinic, booking_id: str | None) -> Clinic:

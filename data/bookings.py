@@ -12,6 +12,7 @@ The functions here do their part on a connection that is in a transaction alread
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched
@@ -30,9 +31,11 @@ from sqlalchemy import (
     column,
     func,
     insert,
+    literal,
     or_,
     select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -779,11 +782,36 @@ async def get(engine: AsyncEngine, booking_id: str) -> Found:
     return rows[0]
 
 
-async def find(engine: AsyncEngine, conditions: list[Any]) -> list[Found]:
-    """Return bookings in the order of date, start and id."""
-    statement = _ROWS.where(*conditions).order_by(
-        BOOKINGS.c.date, BOOKINGS.c.start_minute, BOOKINGS.c.id
-    )
+@dataclass(frozen=True, slots=True)
+class After:
+    """A place in the order of date, start and id; what comes after it is meant."""
+
+    date: dt.date
+    start: int
+    id: str
+
+
+async def find(
+    engine: AsyncEngine,
+    conditions: list[Any],
+    *,
+    after: After | None = None,
+    limit: int | None = None,
+) -> list[Found]:
+    """Return bookings in the order of date, start and id, at most `limit`, from `after` a place."""
+    columns = BOOKINGS.c
+    statement = _ROWS.where(*conditions).order_by(columns.date, columns.start_minute, columns.id)
+    if after is not None:
+        place = tuple_(columns.date, columns.start_minute, columns.id)
+        statement = statement.where(
+            columns.date >= after.date,  # what an index knows
+            place
+            > tuple_(
+                literal(after.date, Date),
+                literal(after.start, SmallInteger),
+                literal(after.id, Uuid(as_uuid=False)),
+            ),
+        )
     async with engine.connect() as connection:
-        rows = (await connection.execute(statement)).all()
+        rows = (await connection.execute(statement.limit(limit))).all()
     return [(row, row.timezone, row.duration_minutes) for row in rows]

@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Uuid, any_, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from data.bookings import After
 from data.snapshot import BOOKINGS, EFFECTIVE_STATUS, Part, load_clinic
 from solver.checker import Violation
 from solver.clinic import Clinic
@@ -104,15 +105,6 @@ async def put_outside(
     violations, count = await asyncio.to_thread(compare)
     async with engine.connect() as connection:
         return Found(after, await _with_patients(connection, violations), count)
-
-
-@dataclass(frozen=True, slots=True)
-class After:
-    """A place in the order of date, start and id: what comes after it is meant."""
-
-    date: dt.date
-    start: int
-    id: str
 
 
 async def find_outside(

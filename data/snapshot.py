@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -93,8 +93,8 @@ class Part:
 WHOLE = Part()
 
 KEPT_SECONDS = 60
-KEPT_RANGES = 32
-"""Ranges of dates whose rows are kept at once."""
+KEPT_ROWS = 100_000
+"""Rows, bookings and all others, that are kept at once, of whatever dates."""
 
 
 @dataclass(slots=True)
@@ -105,12 +105,18 @@ class _Kept:
     book: str
     clinic: Clinic
 
-    def now(self, book: str) -> Clinic:
-        """Return the clinic with the book that this text is, and keep that."""
-        if book != self.book:
-            self.clinic = self.clinic.with_bookings(_bookings(book))
-            self.book = book
-        return self.clinic
+    def now(self, book: str) -> _Kept:
+        """Return the same rows with the book that this text is."""
+        if book == self.book:
+            return self
+        return _Kept(self.version, book, self.clinic.with_bookings(_bookings(book)))
+
+    @property
+    def size(self) -> int:
+        """How many rows it keeps."""
+        clinic = self.clinic
+        rows = (clinic.providers, clinic.rooms, clinic.availability, clinic.bookings)
+        return sum(map(len, rows)) + 1
 
 
 class Snapshots:
@@ -119,14 +125,16 @@ class Snapshots:
     What is kept of a clinic holds while its version in the database does, which any change of its
     rows, by whomever, counts up in the same transaction. The version is read with the bookings, in
     one statement, so nothing is ever answered from rows that are not the newest; bookings that come
-    as the text they came as before are not parsed again. After a minute all is read again in any
-    case.
+    as the text they came as before are not parsed again. What has not changed for a minute is read
+    again in any case.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         # One statement sees one moment by itself; a transaction would be two more round trips.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._kept: TTLCache[tuple[dt.date, dt.date], _Kept] = TTLCache(KEPT_RANGES, KEPT_SECONDS)
+        self._kept: TTLCache[tuple[dt.date, dt.date], _Kept] = TTLCache(
+            KEPT_ROWS, KEPT_SECONDS, getsizeof=lambda kept: kept.size
+        )
 
     async def load(self, first: dt.date, last: dt.date) -> Clinic:
         """Read the clinic with the bookings that matter on `first` to `last`, at one moment."""
@@ -136,11 +144,33 @@ class Snapshots:
             if kept is not None:
                 row = (await connection.execute(_book_statement(), values)).one()
                 if row.version == kept.version:
-                    return kept.now(row.bookings)
+                    now = kept.now(row.bookings)
+                    if now is not kept:
+                        self._keep(first, last, now)
+                    return now.clinic
             row = (await connection.execute(_statement(frozenset(values), True), values)).one()
-        clinic = _clinic(row)
-        self._kept[first, last] = _Kept(row.version, row.bookings, clinic)
-        return clinic
+        read = _Kept(row.version, row.bookings, _clinic(row))
+        self._keep(first, last, read)
+        return read.clinic
+
+    def _keep(self, first: dt.date, last: dt.date, read: _Kept) -> None:
+        """Keep what was read, unless it is more than all that is kept together may be."""
+        self._kept.pop((first, last), None)
+        if read.size <= KEPT_ROWS:
+            self._kept[first, last] = read
+
+    async def ahead(self, first: dt.date, last: dt.date) -> AsyncIterator[tuple[dt.date, Clinic]]:
+        """Yield each date and the clinic with the bookings that matter on it; nothing is kept."""
+        version, clinic = -1, None
+        for day in (first + dt.timedelta(days=days) for days in range((last - first).days + 1)):
+            async with self._engine.connect() as connection:
+                book = (await connection.execute(_book_statement(), _dates(day, day))).one()
+                if book.version != version or clinic is None:
+                    values = _dates(first, last)
+                    statement = _statement(frozenset(values), False)
+                    rows = (await connection.execute(statement, values)).one()
+                    version, clinic = rows.version, _clinic(rows)
+            yield day, clinic.with_bookings(_bookings(book.bookings))
 
 
 async def load_clinic(
