@@ -13,6 +13,7 @@ from plotly import graph_objects as go
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
+from api.moves import by_time, with_whose
 from api.pages import chart, sized, template
 from api.tables import REASONS, RUN_FIGURES, STAGES, figure, with_delta
 from solver.clinic import Clinic
@@ -90,15 +91,25 @@ class _Page:
         """Return what one scenario's section shows."""
         return {
             "scenario": scenario,
-            "unplaced": scenario["unplaced"],
+            "unplaced": [
+                {
+                    **row,
+                    "patient": row.get("patient_ref") or "–",
+                    "kind": self._name(row["appointment_type_id"])
+                    if "appointment_type_id" in row
+                    else "",
+                }
+                for row in scenario["unplaced"]
+            ],
             "moves": [
                 {
-                    "booking": move["booking_id"],
+                    "patient": move["patient_ref"] or "–",
+                    "kind": self._name(move["appointment_type_id"]),
                     "old": self._words(move["from"]),
                     "new": self._words(move["to"]) if move["to"] else None,
                     "detail": move.get("detail", ""),
                 }
-                for move in scenario["moves"]
+                for move in by_time(with_whose(scenario["moves"], self._clinic.bookings))
             ],
             "charts": [
                 (title, chart(figure))

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import queue
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -114,8 +114,17 @@ async def _solve(claim: runs.Claim, settings: Settings, ending: asyncio.Event) -
         raise
     except Exception as error:
         log.exception("run_failed", run=claim.run_id)
-        reason = str(error) if isinstance(error, PlanRejectedError) else type(error).__name__
-        await claim.fail(f"The solver failed: {reason}")
+        await claim.fail(f"The solver failed: {_why(error)}")
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case PlanRejectedError():
+            return str(error)
+        case BrokenExecutor() | MemoryError():
+            return "its process was ended, most often for want of memory; ask for fewer days"
+        case _:
+            return type(error).__name__
 
 
 async def _report(claim: runs.Claim, told: queue.SimpleQueue[dict[str, Any]]) -> None:

@@ -5,6 +5,10 @@ through :class:`concurrent.futures.Executor`, and both talk back the same way: t
 solving process opens one connection to an :class:`Exchange` of the process that asked, tells its
 progress on it, and hears on it when to stop. A line that breaks means the same as being told to
 stop: nobody is left who would want the answer.
+
+On this machine the line is a socket in a folder that only this user may enter; only a cluster needs
+one of the network. Whoever calls has to know a key, which each run makes anew, and to show it
+within seconds; nobody else is kept waiting meanwhile.
 """
 
 from __future__ import annotations
@@ -15,19 +19,28 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import (
+    Client,
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import orjson
 
+from api.machine import cores, free_memory
 from data.postgres_launcher import end_with_parent
 from solver.clinic import Clinic
 from solver.objective import Weights
@@ -37,7 +50,15 @@ from solver.whatif import solve_run
 
 NICENESS = 10
 """Solvers give way to everything that someone waits for."""
-LOOPBACK = "127.0.0.1"
+HANDSHAKE_SECONDS = 5.0
+"""How long a caller may take to show that it knows the key."""
+MOST_STRANGERS = 64
+"""Callers who have not shown it yet, at most; others are hung up on."""
+PAUSE_SECONDS = 0.1
+SOLVER_BYTES = 2**30
+"""The least memory that one more solving process is started for."""
+MEMORY_SHARE = 0.8
+"""How much of the free memory solvers may take; the rest is the service's."""
 
 type Told = Callable[[str, Progress], None]
 """Called with a scenario's name and its progress, from any thread."""
@@ -47,7 +68,8 @@ type Told = Callable[[str, Progress], None]
 class Line:
     """A solving process's end of the line; picklable."""
 
-    address: tuple[str, int]
+    address: tuple[str, int] | str
+    """Host and port, or the path of a socket of this machine."""
     key: bytes
 
     def tell(self, scenario: str, progress: Progress) -> None:
@@ -85,18 +107,28 @@ class Exchange:
     told
         Called with what solving processes tell.
     host
-        The address to listen on, which solving processes can reach.
+        The address to listen on, which solving processes elsewhere can reach; without one only
+        those of this machine can, in a folder of this user's own.
     """
 
-    def __init__(self, told: Told, host: str = LOOPBACK) -> None:
+    def __init__(self, told: Told, host: str | None = None) -> None:
         self._told = told
         self._key = secrets.token_bytes(32)
-        self._listener = Listener((host, 0), authkey=self._key)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        address: tuple[str, int] | str
+        if host is not None:
+            address = (host, 0)
+        else:
+            self._folder = tempfile.TemporaryDirectory(prefix="solving-")
+            address = str(Path(self._folder.name, "line"))
+        self._listener = Listener(address, backlog=MOST_STRANGERS)
         self._connections: list[Connection] = []
+        self._callers: list[Connection] = []
         self._listening: list[threading.Thread] = []
         self._changing = threading.Lock()
+        self._strangers = threading.BoundedSemaphore(MOST_STRANGERS)
         self._is_stopped = False
-        self._is_over = False
+        self._over = threading.Event()
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
@@ -109,9 +141,9 @@ class Exchange:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._is_over = True
+        self._over.set()
         with suppress(OSError):  # wake the thread that waits for a caller
-            socket.create_connection(self.line.address, timeout=1).close()
+            _reach(self.line.address).close()
         self._acceptor.join()
         self._listener.close()
         with self._changing:
@@ -119,48 +151,86 @@ class Exchange:
                 _hang_up(connection)
         for listening in self._listening:
             listening.join()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @property
     def line(self) -> Line:
         """What a solving process needs to call here."""
-        address: tuple[str, int] = self._listener.address
+        address: tuple[str, int] | str = self._listener.address
         return Line(address, self._key)
 
     def stop(self) -> None:
         """Tell all who solve, and all who will, to end with the best found."""
         with self._changing:
             self._is_stopped = True
-            for connection in self._connections:
+            for connection in self._callers:
                 _tell_to_stop(connection)
 
     def _accept(self) -> None:
-        while not self._is_over:
+        """Take calls, each to a thread of its own: nobody who is slow holds up another."""
+        while not self._over.is_set():
             try:
                 connection = self._listener.accept()
-            except (OSError, EOFError, multiprocessing.AuthenticationError):
-                continue  # a caller that is none of ours
+            except OSError:  # a caller who is gone already, or no file descriptor left
+                self._over.wait(PAUSE_SECONDS)
+                continue
+            if not self._strangers.acquire(blocking=False):
+                connection.close()
+                continue
             with self._changing:
                 self._connections.append(connection)
-                if self._is_stopped:
-                    _tell_to_stop(connection)
             listening = threading.Thread(target=self._listen, args=(connection,), daemon=True)
-            listening.start()
+            self._listening = [thread for thread in self._listening if thread.is_alive()]
             self._listening.append(listening)
+            listening.start()
 
     def _listen(self, connection: Connection) -> None:
         try:
-            with suppress(OSError, EOFError):
+            with suppress(OSError, EOFError, multiprocessing.AuthenticationError):
+                try:
+                    self._let_in(connection)
+                finally:
+                    self._strangers.release()
                 while True:
                     scenario, progress = orjson.loads(connection.recv_bytes())
                     self._told(scenario, Progress(**progress))
         finally:
             with self._changing:
+                self._connections.remove(connection)
+                if connection in self._callers:
+                    self._callers.remove(connection)
                 connection.close()
+
+    def _let_in(self, connection: Connection) -> None:
+        """Make a caller show the key in time; each side proves that it knows it."""
+        deadline = threading.Timer(HANDSHAKE_SECONDS, _hang_up, [connection])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            deliver_challenge(connection, self._key)
+            answer_challenge(connection, self._key)
+        finally:
+            deadline.cancel()
+        with self._changing:
+            self._callers.append(connection)
+            if self._is_stopped:
+                _tell_to_stop(connection)
+
+
+def _reach(address: tuple[str, int] | str) -> socket.socket:
+    """Return a connection to a listener of this process."""
+    if isinstance(address, tuple):
+        return socket.create_connection(address, timeout=1)
+    line = socket.socket(socket.AF_UNIX)
+    line.settimeout(1)
+    line.connect(address)
+    return line
 
 
 def _hang_up(connection: Connection) -> None:
     """End a connection, so that who reads it closes it: closed meanwhile, it would not be read."""
-    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+    with suppress(OSError, ValueError), socket.socket(fileno=os.dup(connection.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)
 
 
@@ -203,18 +273,19 @@ def _executor(scenarios: int, cluster: str | None) -> Iterator[tuple[Executor, i
             places = sum(client.nthreads().values())
             yield pool, max(1, min(places, scenarios)), 1
         return
-    side_by_side = min(_cores(), scenarios)
+    processes = max(1, min(cores(), int(free_memory() * MEMORY_SHARE) // SOLVER_BYTES))
+    side_by_side = min(processes, scenarios)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         side_by_side, context, initializer=_begin, initargs=(os.getpid(),)
     ) as pool:
-        yield pool, side_by_side, max(1, _cores() // side_by_side)
+        yield pool, side_by_side, max(1, processes // side_by_side)
 
 
-def host_for(cluster: str | None) -> str:
-    """Return the address of this machine to listen on for those who solve."""
+def host_for(cluster: str | None) -> str | None:
+    """Return the address to listen on for those who solve elsewhere; None where nobody does."""
     if cluster is None:
-        return LOOPBACK
+        return None
     scheduler = urlsplit(cluster)
     with socket.create_connection((scheduler.hostname or "", scheduler.port or 0)) as reached:
         address: str = reached.getsockname()[0]
@@ -227,10 +298,5 @@ def _begin(parent: int) -> None:
     end_with_parent(parent, signal.SIGKILL)
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    with suppress(OSError):  # where memory runs out, a solver goes and the service stays
+        Path("/proc/self/oom_score_adj").write_text("1000")

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.console.csv_file import write_csv
 from data.snapshot import BOOKINGS
 
 COLUMNS = (
@@ -106,12 +107,9 @@ def as_usual(mix: Mix, count: int) -> list[dict[str, Any]]:
 
 def example_csv(types: Iterable[Mapping[str, Any]]) -> bytes:
     """Return a table to fill in, with a line for each type."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS)
-    writer.writeheader()
-    for row in types:
-        writer.writerow({"type": row["name"], "count": 10, "priority": 1})
-    return out.getvalue().encode("utf-8-sig")
+    example = {"count": 10, "priority": 1}
+    rows = ({"type": row["name"], **example} for row in types)
+    return write_csv(COLUMNS, ([row.get(name, "") for name in COLUMNS] for row in rows))
 
 
 def _request(
@@ -147,6 +145,8 @@ def _by_name(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _known(line: int, what: str, name: str, known: Mapping[str, str]) -> str:
-    if name.casefold() not in known:
+    key = name.casefold()
+    key = key if key in known else key.removeprefix("'")  # as the example writes a formula
+    if key not in known:
         raise DemandError(f"Line {line}: there is no {what} “{name}”.")
-    return known[name.casefold()]
+    return known[key]

@@ -34,6 +34,7 @@ def mount(app: FastAPI) -> None:
     from api.console import (
         benchmarks_page,
         board,
+        call_list,
         clinic_editor,
         frame,
         run_composer,
@@ -58,6 +59,7 @@ def mount(app: FastAPI) -> None:
         slot_finder,
         run_composer,
         run_page,
+        call_list,
         clinic_editor,
         statistics,
         benchmarks_page,

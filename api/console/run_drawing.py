@@ -132,9 +132,9 @@ def figures_table(result: Mapping[str, Any]) -> str:
 def unplaced_in_words(
     unplaced: Iterable[Mapping[str, Any]], asked: Mapping[str, str]
 ) -> list[list[str]]:
-    """Return rows of how many of which request, the reason and the detail.
+    """Return rows of how many of which request, the patient, the reason and the detail.
 
-    Those of one request that share reason and detail are one row.
+    Those of one request that share patient, reason and detail are one row.
 
     Parameters
     ----------
@@ -142,11 +142,17 @@ def unplaced_in_words(
         What each request of the run is for, in words, by its id.
     """
     counted = Counter(
-        (row["request_id"].partition("#")[0], row["reason"], row["detail"]) for row in unplaced
+        (
+            row["request_id"].partition("#")[0],
+            row.get("patient_ref") or "",
+            row["reason"],
+            row["detail"],
+        )
+        for row in unplaced
     )
     return [
-        [f"{count} × {asked.get(key, key)}", REASONS.get(reason, reason), detail]
-        for (key, reason, detail), count in counted.items()
+        [f"{count} × {asked.get(key, key)}", patient, REASONS.get(reason, reason), detail]
+        for (key, patient, reason, detail), count in counted.items()
     ]
 
 
@@ -240,7 +246,7 @@ class Gantt:
         length = (last - first) * len(self.dates)
         left = 100 * (day * (last - first) + start - first) / length
         kind = bar.get("appointment_type_id")
-        hue = self._hues[kind] if kind else 0
+        hue = self._hues.get(kind or "", 0)
         words = ", ".join(
             word
             for word in (

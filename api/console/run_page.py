@@ -8,7 +8,6 @@ from collections import defaultdict
 from html import escape
 from typing import Any
 
-import orjson
 from fastapi import Request, Response
 from nicegui import ui
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,12 +23,13 @@ from api.console.run_drawing import (
     table,
     unplaced_in_words,
 )
-from api.console.run_export import place_in_words, to_csv, to_xlsx
+from api.console.run_export import to_csv, to_json, to_xlsx
+from api.console.run_rows import known_rows, place_in_words
 from api.console.words import reasons_in_words, refusal
+from api.moves import WAITS, by_time, with_whose
+from api.tables import REASONS
 from data import runs
-from data.run_file import horizon_of, run_of
-from data.snapshot import load_clinic
-from solver.scenario import AddProvider, AddRoom
+from data.run_file import run_of
 
 WATCH_SECONDS = 0.5
 MOST_LISTED = 300
@@ -130,36 +130,33 @@ class _RunPage:
     async def _show(self, run: dict[str, Any]) -> None:
         words = STATUS_WORDS[run["status"]].capitalize()
         if "scenarios" not in run:
-            self._status.set_text(f"{words}: {run['error']}")
+            why = run["error"] or "nobody had begun to solve it"
+            self._status.set_text(f"{words.partition(',')[0]}: {why}")
             return
         self._status.set_text(f"{words}, in {run['seconds']:.1f} s")
         engine = (await self._visit.service()).engine
         row = await runs.get(engine, self._run_id)
         asked = run_of(row.document)
-        async with engine.connect() as connection:
-            first, last = horizon_of(row.document, dt.datetime.now(dt.UTC).date())
-            clinic = await load_clinic(connection, first, last)
-        self._first_day = first
-        self._names = {
-            **{provider.id: provider.name for provider in clinic.providers},
-            **{room.id: room.name for room in clinic.rooms},
-            **{kind.id: kind.name for kind in clinic.appointment_types},
-        }
+        kept = await known_rows(engine, self._run_id, row.document, asked)
+        clinic, self._names = kept.clinic, kept.names
+        self._zone = clinic.settings.zone
+        self._first_day = asked.start_date
         self._wishes = {
-            demand.request.id: f"{self._names[demand.request.appointment_type_id]} "
+            demand.request.id: f"{self._names.get(demand.request.appointment_type_id, '')} "
             f"({demand.request.id})"
             for demand in asked.demands
         }
-        for change in (c for scenario in asked.scenarios for c in scenario.changes):
-            if isinstance(change, AddProvider):
-                self._names[change.provider.id] = change.provider.name
-            elif isinstance(change, AddRoom):
-                self._names[change.room.id] = change.room.name
+        for scenario in run["scenarios"]:
+            scenario["moves"] = by_time(with_whose(scenario["moves"], clinic.bookings))
+        self._moves = {
+            move["booking_id"]: move for scenario in run["scenarios"] for move in scenario["moves"]
+        }
         self._gantt = Gantt(
             clinic, self._names, asked.dates, self._visit.short_day, self._visit.time
         )
         self._export_buttons(run)
         self._carried_out = ui.element("div").classes("sw-bar")
+        self._armed: list[ui.button] = []
         ui.html(figures_table(run), sanitize=False).classes("sw-wide").props(
             'tabindex=0 role=region aria-label="Key figures"'
         )
@@ -186,13 +183,35 @@ class _RunPage:
             for name, scenario in scenarios.items():
                 with ui.tab_panel(name).classes("p-0"):
                     self._scenario(scenario)
+        if run["applied"] is not None:
+            self._show_applied(run["applied"])
+
+    def _show_applied(self, applied: dict[str, Any]) -> None:
+        """Say who carried the plan out, and let nobody do it again."""
+        self._carried_out.clear()
+        at = dt.datetime.fromisoformat(applied["at"]).astimezone(self._zone)
+        with self._carried_out:
+            ui.label(
+                f"“{applied['scenario']}” was carried out on {self._visit.day(at.date(), 'medium')}"
+                f" at {self._visit.time(at.time())} by {applied['by']}."
+            )
+            ui.link("Call list", f"/what-if/{self._run_id}/call-list").classes("sw-link")
+            ui.link("See it on the board", f"/?date={self._first_day}").classes("sw-link")
+        for button in self._armed:
+            button.disable()
+            button.tooltip("A plan of this what-if has been carried out already.")
 
     def _scenario(self, scenario: dict[str, Any]) -> None:
         with ui.column().classes("w-full"):
             if self._visit.caller.may("manager"):
-                ui.button(
+                button = ui.button(
                     f"Carry out “{scenario['name']}”", on_click=lambda: self._ask_to_apply(scenario)
                 ).props("no-caps")
+                if scenario["carry_out"]["possible"]:
+                    self._armed.append(button)
+                else:
+                    button.disable()
+                    ui.label(f"It cannot be carried out. {scenario['carry_out']['reason']}")
             for title, drawn in (
                 ("Before", self._gantt.before()),
                 ("After", self._gantt.after(scenario)),
@@ -202,36 +221,59 @@ class _RunPage:
                     f'tabindex=0 role=region aria-label="{title}"'
                 )
             ui.html(self._gantt.legend(), sanitize=False).classes("sw-legend sw-strong")
+            moved = [move for move in scenario["moves"] if move["to"]]
+            lost = [move for move in scenario["moves"] if not move["to"]]
+            if moved:
+                self._heading(f"Moved: {len(moved)}")
+                rows = [
+                    [*self._whose(move), *(self._place(move[end]) for end in ("from", "to"))]
+                    for move in moved
+                ]
+                self._table(("Patient", "Type", "From", "To"), rows)
+            if lost:
+                self._heading(f"No new place found: {len(lost)}")
+                rows = [
+                    [
+                        *self._whose(move),
+                        self._place(move["from"]),
+                        REASONS.get(move.get("reason", ""), ""),
+                        move.get("detail", ""),
+                    ]
+                    for move in lost
+                ]
+                self._table(("Patient", "Type", "Stands at", "Reason", "Detail"), rows)
             self._heading(f"Unplaced: {len(scenario['unplaced'])}")
             if scenario["unplaced"]:
                 rows = unplaced_in_words(scenario["unplaced"], self._wishes)
-                self._table(("Requests", "Reason", "Detail"), rows[:MOST_LISTED])
-            if scenario["moves"]:
-                self._heading(f"Moved: {len(scenario['moves'])}")
-                self._table(
-                    ("From", "To"),
-                    [
-                        [
-                            place_in_words(move["from"], self._names),
-                            place_in_words(move["to"], self._names)
-                            if move["to"]
-                            else f"lost: {move.get('detail', '')}",
-                        ]
-                        for move in scenario["moves"][:MOST_LISTED]
-                    ],
+                self._table(("Requests", "Patient", "Reason", "Detail"), rows)
+            waiting = sum(not row.get("patient_ref") for row in scenario["placements"])
+            if waiting:
+                ui.label(
+                    f"{waiting} of the {len(scenario['placements'])} new appointments are for"
+                    " nobody yet: once booked, each waits for a patient."
                 )
+
+    def _whose(self, move: dict[str, Any]) -> list[str]:
+        kind = self._names.get(move["appointment_type_id"], "")
+        return [move["patient_ref"] or WAITS, kind]
+
+    def _place(self, place: dict[str, Any]) -> str:
+        return place_in_words(place, self._names, self._visit)
 
     def _heading(self, words: str) -> None:
         ui.label(words).classes("text-lg").props("role=heading aria-level=2")
 
     def _table(self, head: tuple[str, ...], rows: list[list[str]]) -> None:
+        listed = rows[:MOST_LISTED]
         ui.html(
             table(
                 "".join(f'<th scope="col">{title}</th>' for title in head),
-                ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows),
+                ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in listed),
             ),
             sanitize=False,
         ).classes("sw-wide")
+        if len(rows) > len(listed):
+            ui.label(f"… and {len(rows) - len(listed)} more, which the downloads have.")
 
     # Exports
 
@@ -246,7 +288,7 @@ class _RunPage:
             ui.download.content(content, f"{stem}.xlsx")
 
         def json() -> None:
-            ui.download.content(orjson.dumps(run, option=orjson.OPT_INDENT_2), f"{stem}.json")
+            ui.download.content(to_json(run, self._names), f"{stem}.json")
 
         async def report() -> None:
             async with telling():
@@ -268,6 +310,12 @@ class _RunPage:
                 f"Book {len(scenario['placements'])} appointments and move "
                 f"{len(moved)}, all or nothing?"
             ).classes("text-lg")
+            sentences = scenario["carry_out"]["changes"]
+            changes = ui.checkbox("And change the clinic:", value=True) if sentences else None
+            with ui.element("ul").classes("sw-changes"):
+                for sentence in sentences:
+                    with ui.element("li"):
+                        ui.label(sentence)
             accepted = ui.checkbox(f"{overbooked} of them overbooked") if overbooked else None
             stale = ui.column()
 
@@ -277,29 +325,45 @@ class _RunPage:
                         f"/what-if/{self._run_id}/apply",
                         scenario=scenario["name"],
                         accept_overbooked=accepted is not None and accepted.value,
+                        apply_changes=changes is not None and changes.value,
                     )
                 except RefusedError as error:
                     stale.clear()
                     with stale:
-                        ui.label(refusal(error)).classes("sw-alert").props("role=alert")
+                        ui.label(self._refusal(error)).classes("sw-alert").props("role=alert")
                         for line in self._what_is_stale(error)[:20]:
                             ui.label(line)
                     return
                 dialog.close()
                 words = f"Booked {len(applied['bookings'])}, moved {len(applied['moved'])}."
+                if applied["conflicts"]:
+                    stranded = {row["booking_id"] for row in applied["conflicts"]}
+                    words += f" {len(stranded)} are outside the rules now and need a new place."
                 ui.notify(words, type="positive", timeout=8000)
+                run = await self._visit.get(f"/what-if/{self._run_id}")
+                self._show_applied(run["applied"])
                 with self._carried_out:
                     ui.label(words)
-                    ui.link("See it on the board", f"/?date={self._first_day}").classes("sw-link")
 
             with ui.element("div").classes("sw-bar"):
                 ui.button("Carry it out", on_click=apply).props("no-caps")
                 ui.button("Not now", on_click=dialog.close).props("no-caps flat")
 
     @staticmethod
-    def _what_is_stale(error: RefusedError) -> list[str]:
+    def _refusal(error: RefusedError) -> str:
+        if "WOULD_BE_OVERBOOKED" in (error.problem.get("reasons") or ()):
+            return "Some of them are overbooked: tick that box if they may be."
+        return refusal(error)
+
+    def _what_is_stale(self, error: RefusedError) -> list[str]:
         return [
-            f"{item.get('request_id') or item.get('booking_id')}: "
-            f"{reasons_in_words(item['reasons'])}"
+            f"{self._about(item)}: {reasons_in_words(item['reasons'])}"
             for item in error.problem.get("stale", [])
         ]
+
+    def _about(self, item: dict[str, Any]) -> str:
+        """Return whom something stale is about, rather than its id."""
+        move = self._moves.get(item.get("booking_id", ""))
+        if move is None:
+            return str(item.get("request_id", "A booking"))
+        return f"{', '.join(self._whose(move))}, {self._place(move['from'])}"

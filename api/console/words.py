@@ -48,6 +48,7 @@ REFUSED = {
     "PROVIDER_BUSY": "the provider has another appointment",
     "PROVIDER_DAILY_CAP": "the provider has all they take in a day",
     "WOULD_BE_OVERBOOKED": "it would be overbooked",
+    "HELD": "it is held for somebody at this moment",
     "GONE": "the booking is no longer there",
     "BOOKING_CHANGED": "the booking has changed meanwhile",
     "PATIENT_CONFLICT": "the patient is elsewhere then",

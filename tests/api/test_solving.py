@@ -1,14 +1,17 @@
 """Scenarios solved in processes here and on a real cluster, with a line back."""
 
 import datetime as dt
+import stat
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from distributed import LocalCluster
 
+from api import solving
 from api.solving import Exchange, Line, host_for, solve
 from data.clinic_file import ClinicFile
 from data.run_file import parse_run
@@ -106,6 +109,37 @@ def test_who_cannot_call_back_stops() -> None:
         line = exchange.line
     assert line.is_stopped()
     line.tell("baseline", Progress(0, "priority", 0, 0, 0))
+
+
+def test_the_line_is_in_a_folder_of_this_user_alone() -> None:
+    with Exchange(lambda *_: None) as exchange:
+        address = exchange.line.address
+        assert isinstance(address, str)
+        folder = Path(address).parent
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("host", [None, "127.0.0.1"])
+def test_who_says_nothing_holds_up_nobody(
+    host: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(solving, "HANDSHAKE_SECONDS", 0.3)
+    heard: list[tuple[str, Progress]] = []
+    progress = Progress(1, "priority", 0, 0, 0)
+    with Exchange(lambda *step: heard.append(step), host) as exchange:
+        silent = [solving._reach(exchange.line.address) for _ in range(3)]
+        exchange.line.tell("baseline", progress)
+        deadline = time.monotonic() + 30
+        while not heard:
+            assert time.monotonic() < deadline
+        for line in silent:  # hung up on, once the time to show the key is over
+            line.settimeout(30)
+            while line.recv(4096):
+                pass
+            line.close()
+        late = solving._reach(exchange.line.address)  # and at the end nobody is waited for
+    late.close()
 
 
 def test_a_stranger_is_not_heard() -> None:

@@ -119,8 +119,15 @@ def test_use_is_minutes_over_minutes() -> None:
 def test_what_is_unplaced_for_one_reason_is_one_row() -> None:
     row = {"reason": "LOST_TO_CONTENTION", "detail": "Full."}
     rows = [{"request_id": f"r1#{n}", **row} for n in (3, 4)]
-    rows.append({"request_id": "r2", "reason": "NO_ROOM_WITH_EQUIPMENT", "detail": "None."})
+    rows.append(
+        {
+            "request_id": "r2",
+            "patient_ref": "Ada",
+            "reason": "NO_ROOM_WITH_EQUIPMENT",
+            "detail": "None.",
+        }
+    )
     assert unplaced_in_words(rows, {"r1": "Visit (r1)"}) == [
-        ["2 × Visit (r1)", "Lost to other requests", "Full."],
-        ["1 × r2", "No room has the equipment", "None."],
+        ["2 × Visit (r1)", "", "Lost to other requests", "Full."],
+        ["1 × r2", "Ada", "No room has the equipment", "None."],
     ]
