@@ -1,7 +1,5 @@
 """``/bookings``."""
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -22,12 +20,15 @@ from api.limits import Group
 from api.schemas import (
     BookingIn,
     BookingOut,
+    BookingPatch,
     HistoryEntry,
     MoveIn,
     RescheduleIn,
     StandingConflict,
     SwapIn,
     SwapOut,
+    UndoIn,
+    VisitIn,
     booking_body,
     standing_body,
 )
@@ -306,26 +307,92 @@ async def reschedule(
     )
 
 
-def _add_move(action: bookings.Move, path: str, summary: str, group: Group | None = None) -> None:
+@router.patch(
+    "/{booking_id}",
+    operation_id="patchBooking",
+    dependencies=[allow("scheduler", "bookings")],
+    summary="Change a booking's patient or notes",
+    response_model=BookingOut,
+    responses=PROBLEMS,
+)
+async def patch(booking_id: BookingId, body: BookingPatch, writer: WriterDependency) -> Response:
+    """Say who a booking is for, or what there is to know; its place stays as it is."""
+    if body.changes.get("patient_ref", "") is None:
+        raise InvalidFieldError("patient_ref", "must name someone; leave it out to keep who it is")
+    return await writer.booking(
+        lambda connection, policy: bookings.amend(
+            connection,
+            booking_id,
+            body.changes,
+            policy,
+            version=body.version,
+            allow_patient_overlap=body.allow_patient_overlap,
+        )
+    )
+
+
+@router.post(
+    "/{booking_id}/undo",
+    operation_id="undoBooking",
+    dependencies=[allow("scheduler", "bookings")],
+    summary="Take the last change of status back",
+    response_model=BookingOut,
+    responses=PROBLEMS,
+)
+async def undo(
+    booking_id: BookingId, writer: WriterDependency, body: UndoIn | None = None
+) -> Response:
+    """Take it back while it is recent; what was cancelled has to win its place again."""
+    body = body or UndoIn()
+    return await writer.booking(
+        lambda connection, policy: bookings.undo(
+            connection,
+            booking_id,
+            policy,
+            version=body.version,
+            accept_overbooked=body.accept_overbooked,
+            allow_patient_overlap=body.allow_patient_overlap,
+        )
+    )
+
+
+def _add_move[Body: MoveIn](
+    action: bookings.Move,
+    operation_id: str,
+    path: str,
+    summary: str,
+    body_type: type[Body],
+    group: Group | None = None,
+) -> None:
     @router.post(
         f"/{{booking_id}}/{path}",
-        operation_id=f"{action.replace('_i', 'I')}Booking",
+        operation_id=operation_id,
         dependencies=[allow("scheduler", group)],
         summary=summary,
         response_model=BookingOut,
         responses=PROBLEMS,
     )
     async def move(
-        booking_id: BookingId, writer: WriterDependency, body: MoveIn | None = None
+        booking_id: BookingId,
+        writer: WriterDependency,
+        body: body_type | None = None,  # type: ignore[valid-type]
     ) -> Response:
-        version = None if body is None else body.version
+        given: dict[str, Any] = {} if body is None else dict(body)
         return await writer.booking(
             lambda connection, policy: bookings.move(
-                connection, booking_id, action, policy, version=version
+                connection, booking_id, action, policy, **given
             )
         )
 
 
-_add_move("cancel", "cancel", "Cancel a booking; its place is free at once", "cancellations")
-_add_move("check_in", "check-in", "The patient has come")
-_add_move("complete", "complete", "The appointment is over")
+_add_move(
+    "cancel",
+    "cancelBooking",
+    "cancel",
+    "Cancel a booking; its place is free at once",
+    MoveIn,
+    "cancellations",
+)
+_add_move("check_in", "checkInBooking", "check-in", "The patient has come", VisitIn)
+_add_move("complete", "completeBooking", "complete", "The appointment is over", VisitIn)
+_add_move("no_show", "markNoShow", "no-show", "The patient has not come", MoveIn)

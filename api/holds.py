@@ -49,9 +49,19 @@ async def create(body: HoldIn, writer: WriterDependency) -> Response:
 async def confirm(
     hold_id: HoldId, writer: WriterDependency, body: ConfirmIn | None = None
 ) -> Response:
-    """Book it, once, while the hold lasts."""
+    """Book it, once, while the hold lasts, if every rule still allows it.
+
+    Without `version` a hold that was moved since it was made is refused.
+    """
     body = body or ConfirmIn()
     details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
     return await writer.booking(
-        lambda connection, policy: bookings.confirm(connection, hold_id, details, policy)
+        lambda connection, policy: bookings.confirm(
+            connection,
+            hold_id,
+            details,
+            policy,
+            version=body.version,
+            accept_overbooked=body.accept_overbooked,
+        )
     )

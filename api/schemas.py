@@ -203,11 +203,16 @@ class HoldIn(PlaceIn):
     minutes: Annotated[StrictInt, Field(ge=1, le=60)] = 5
 
 
+Version = Annotated[StrictInt | None, Field(description="Refuse if it has changed since.")]
+
+
 class ConfirmIn(Strict):
     """What a hold still lacks."""
 
     patient_ref: PatientRef | None = None
     notes: Text | None = None
+    version: Version = None
+    accept_overbooked: StrictBool = False
     allow_patient_overlap: StrictBool = False
 
 
@@ -218,7 +223,7 @@ class RescheduleIn(Strict):
     start_time: StartTime
     provider_id: Id | None = Field(None, description="None keeps the provider.")
     room_id: Id | None = Field(None, description="None keeps the room if it is free.")
-    version: StrictInt | None = Field(None, description="Refuse if it has changed since.")
+    version: Version = None
     accept_overbooked: StrictBool = False
     allow_patient_overlap: StrictBool = False
 
@@ -234,7 +239,35 @@ class SwapIn(Strict):
 class MoveIn(Strict):
     """A change of status."""
 
-    version: StrictInt | None = Field(None, description="Refuse if it has changed since.")
+    version: Version = None
+
+
+class VisitIn(MoveIn):
+    """A change of status of a patient who is there."""
+
+    confirm: StrictBool = Field(False, description="Do it on another date than the booking's, too.")
+
+
+class UndoIn(MoveIn):
+    """The last change of status is to be taken back."""
+
+    accept_overbooked: StrictBool = False
+    allow_patient_overlap: StrictBool = False
+
+
+class BookingPatch(Strict):
+    """What a booking is told beside its place; what is left out stays as it is."""
+
+    patient_ref: PatientRef | None = None
+    notes: Text | None = None
+    version: Version = None
+    allow_patient_overlap: StrictBool = False
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The fields of the booking that are given."""
+        given = self.model_fields_set & {"patient_ref", "notes"}
+        return {name: getattr(self, name) for name in given}
 
 
 class BookingOut(BaseModel):

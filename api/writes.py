@@ -46,12 +46,13 @@ class Writer:
         """What decisions depend on beside the book."""
         settings = self._context.settings
         now, actor = dt.datetime.now(dt.UTC), self._caller.name
-        return Policy(now, settings.weights, settings.horizon_days, actor)
+        return Policy(now, settings.weights, settings.horizon_days, actor, settings.undo_minutes)
 
     async def order(self, place: Place, details: Details) -> Response:
         """Book at the desk; a repeatable request in a transaction of its own, with its key."""
         if self._key is not None:
-            return await self.place(lambda c, policy: book(c, place, details, policy))
+            async with self._context.desk.turn(place):
+                return await self.place(lambda c, policy: book(c, place, details, policy))
         with _counting_refusals():
             found = await self._context.desk.book(Order(place, details, self.policy))
         metrics.booking_won()

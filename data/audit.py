@@ -70,7 +70,7 @@ def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
     """Return `write` to rows of `table`, and an entry about each, as one statement.
 
     Run it with what :func:`about` returns; where it writes one row, with :func:`written`.
-    Rows come with the `status_before` the write.
+    Rows come with the `status_before` the write, and the `action`.
     """
     row = write.returning(table).cte("written")
     entry = insert(AUDIT_LOG).from_select(
@@ -85,7 +85,10 @@ def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
         ).select_from(row),
     )
     status_before = bindparam("audit_before", type_=JSONB).op("->>")("status")
-    return select(row, status_before.label("status_before")).add_cte(entry.cte("entry"))
+    action = bindparam("audit_action", type_=Text)
+    return select(row, status_before.label("status_before"), action.label("action")).add_cte(
+        entry.cte("entry")
+    )
 
 
 def with_entries(write: Insert | Update, table: Table, asked: Any) -> Select[Any]:
@@ -141,6 +144,40 @@ async def written(
     told = about(actor, action, entity, before)
     row: Row[Any] = (await connection.execute(statement, {**values, **told})).one()
     return row
+
+
+async def first_written(connection: AsyncConnection, entity: str, key: UUID) -> Any:
+    """Return a row as it was first written, with its fields as JSON; None where nobody noted it."""
+    columns = AUDIT_LOG.c
+    return await connection.scalar(
+        select(columns.after)
+        .where(columns.entity == entity, columns.entity_id == key)
+        .order_by(columns.id)
+        .limit(1)
+    )
+
+
+async def last_change(
+    connection: AsyncConnection, entity: str, key: UUID, field: str
+) -> Row[Any] | None:
+    """Return the newest entry about a row that gave `field` another value, with its `age`.
+
+    That a row was made is no change.
+    """
+    columns = AUDIT_LOG.c
+    before, after = (side.op("->>")(field) for side in (columns.before, columns.after))
+    query: Select[Any] = select(
+        columns.at,
+        columns.action,
+        columns.before,
+        before.label("former"),
+        after.label("latter"),
+        (func.clock_timestamp() - columns.at).label("age"),
+    )
+    query = query.where(columns.entity == entity, columns.entity_id == key, before != after)
+    newest_first = query.order_by(columns.id.desc())
+    found: Row[Any] | None = (await connection.execute(newest_first.limit(1))).one_or_none()
+    return found
 
 
 async def history(engine: AsyncEngine, entity: str, key: str) -> list[dict[str, Any]]:

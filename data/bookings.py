@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched
 from typing import Any, Literal
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     Boolean,
@@ -49,6 +50,7 @@ from data.deciding import (
     Seen,
     Wish,
     decide_in_turn,
+    foresee,
     foresee_keys,
     keys_of,
     load_around,
@@ -63,7 +65,8 @@ from data.errors import (
     SlotUnavailableError,
     StaleVersionError,
 )
-from data.holds import write_off_holds
+from data.events import AMENDED
+from data.holds import EXPIRE, write_off_holds
 from data.snapshot import (
     BOOKINGS,
     CLINIC,
@@ -71,21 +74,37 @@ from data.snapshot import (
     PROVIDERS,
     ROOMS,
     TYPES,
+    Part,
+    load_clinic,
 )
 from data.transaction import ChangedMeanwhileError, lock_days
+from solver.checker import Checker
 from solver.clinic import Clinic
 from solver.patients import patient_key
 from solver.slots import Slot
+from solver.timeline import format_time, instant
 
 type Found = tuple[Row[Any], str, int]
 """A booking's row, the clinic's time zone and the type's duration: what a booking's times need."""
 
-type Move = Literal["cancel", "check_in", "complete"]
-_MOVES: dict[Move, tuple[tuple[str, ...], str]] = {
-    "cancel": (("held", "booked", "checked_in"), "cancelled"),
-    "check_in": (("booked",), "checked_in"),
-    "complete": (("checked_in",), "completed"),
+type Move = Literal["cancel", "check_in", "complete", "no_show"]
+_MOVES: dict[Move, tuple[tuple[str, ...], str, str]] = {
+    "cancel": (("held", "booked", "checked_in"), "cancelled", "cancelled"),
+    "check_in": (("booked", "no_show"), "checked_in", "checked in"),
+    "complete": (("checked_in",), "completed", "completed"),
+    "no_show": (("booked",), "no_show", "marked as a no-show"),
 }
+"""From which states a move leads to which, and what is said to have been done."""
+_TO_AND_FRO = [
+    {"held", "cancelled"},
+    {"booked", "cancelled"},
+    {"checked_in", "cancelled"},
+    {"booked", "checked_in"},
+    {"checked_in", "completed"},
+    {"booked", "no_show"},
+    {"no_show", "checked_in"},
+]
+"""Pairs of states between which a change can be taken back, and taking it back likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +155,7 @@ async def _take(
 ) -> Found:
     wish = Wish(place, policy, details.patient_ref, details.allow_patient_overlap)
     won = await _win(connection, wish)
-    await _release_holds_that_ran_out(connection, won.clinic, [won.slot])
+    await _release_holds_that_ran_out(connection, won.clinic, [_placed(won.slot)])
     action = "book" if hold_minutes is None else "hold"
     (found,) = await insert_won(connection, [Won(won, details, policy, action, hold_minutes)])
     return found
@@ -159,33 +178,44 @@ class Order:
 
 async def book_together(
     connection: AsyncConnection, orders: Sequence[Order]
-) -> list[Found | Exception]:
+) -> list[Found | Exception | None]:
     """Book orders of one date in their order, each beside those before it.
 
     The same as one after another, with one look, one lock and one commit for all: what is refused
-    takes nothing from the others. Returns what :func:`book` returns or raises for each.
+    takes nothing from the others. Returns what :func:`book` returns or raises for each; None for
+    one whose room others have taken meanwhile, which is to be tried again in another.
     """
     wishes = [order.wish for order in orders]
     clinic = await load_around(connection, wishes)
-    locked = await asyncio.to_thread(foresee_keys, clinic, wishes)
+    rooms, locked = await asyncio.to_thread(foresee, clinic, wishes)
+    there = [wish.in_room(room) for wish, room in zip(wishes, rooms, strict=True)]
     if locked:
         await lock_days(connection, locked)
-        clinic = await load_around(connection, wishes)
+        clinic = await load_around(connection, there)
 
     def decide() -> list[Outcome]:
-        return list(decide_in_turn(clinic, wishes))
+        return list(decide_in_turn(clinic, there))
 
     outcomes = await asyncio.to_thread(decide)  # many take long enough to keep others waiting
-    if not keys_of(outcomes) <= locked:  # another room, a buffer or a cap by now
+    if not keys_of(outcomes) <= locked:  # a buffer or a cap by now
         raise ChangedMeanwhileError
     won = [
         Won(outcome, order.details, order.policy, "book")
         for order, outcome in zip(orders, outcomes, strict=True)
         if isinstance(outcome, Seen)
     ]
-    await _release_holds_that_ran_out(connection, clinic, [each.seen.slot for each in won])
+    places = [_placed(each.seen.slot) for each in won]
+    await _release_holds_that_ran_out(connection, clinic, places)
     written = iter(await insert_won(connection, won))
-    return [next(written) if isinstance(o, Seen) else o for o in outcomes]
+    results: list[Found | Exception | None] = []
+    for room, outcome in zip(rooms, outcomes, strict=True):
+        if isinstance(outcome, Seen):
+            results.append(next(written))
+        elif None in results or (room is not None and isinstance(outcome, SlotUnavailableError)):
+            results.append(None)  # who comes after one that is to be tried again waits for it
+        else:
+            results.append(outcome)
+    return results
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,14 +365,28 @@ def _placed(slot: Slot) -> dict[str, Any]:
     }
 
 
+def _stands(row: Row[Any]) -> dict[str, Any]:
+    """Return where a booking is, as :func:`_placed` does of a slot, as long as its type now is."""
+    return {
+        "provider_id": str(row.provider_id),
+        "room_id": str(row.room_id),
+        "day": row.date,
+        "start": row.start_minute,
+        "end": row.start_minute + row.duration_minutes,
+        "is_overbooked": row.is_overbooked,
+        "points": row.score,
+    }
+
+
 _CHANGED = {"version": BOOKINGS.c.version + 1, "updated_at": func.now()}
 _CHANGE = update(BOOKINGS).where(BOOKINGS.c.id == bindparam("booking_id"))
-_MOVE = audit.with_entry(
-    _CHANGE.values(
-        **_CHANGED, **_PLACED, status=bindparam("status"), expires_at=bindparam("expires_at")
-    ),
-    BOOKINGS,
-)
+_TOLD: dict[str, Any] = {
+    name: bindparam(name)
+    for name in ("status", "expires_at", "patient_ref", "patient_key", "notes")
+}
+"""What a booking is told beside its place."""
+_MOVE = audit.with_entry(_CHANGE.values(**_CHANGED, **_PLACED, **_TOLD), BOOKINGS)
+_TELL = audit.with_entry(_CHANGE.values(**_CHANGED, **_TOLD), BOOKINGS)
 _MOVED = (
     func.jsonb_to_recordset(bindparam("asked", type_=JSONB))
     .table_valued(
@@ -384,40 +428,37 @@ _MOVE_ALL = audit.with_entries(
     BOOKINGS,
     _MOVED,
 )
-_CONFIRM = audit.with_entry(
-    _CHANGE.values(
-        **_CHANGED,
-        status="booked",
-        expires_at=None,
-        patient_ref=bindparam("patient_ref"),
-        patient_key=bindparam("patient_key"),
-        notes=bindparam("notes"),
-    ),
-    BOOKINGS,
-)
-_SET_STATUS = audit.with_entry(
-    _CHANGE.values(**_CHANGED, status=bindparam("status"), expires_at=None), BOOKINGS
-)
+
+
+async def _write(
+    connection: AsyncConnection,
+    before: Row[Any],
+    policy: Policy,
+    action: str,
+    place: dict[str, Any] | None = None,
+    **told: Any,
+) -> Found:
+    """Change a booking that is locked: to another place if there is one, and what it is told."""
+    told = {name: getattr(before, name) for name in _TOLD} | told
+    if told["status"] != "held":
+        told["expires_at"] = None
+    told["patient_key"] = patient_key(told["patient_ref"])
+    after = await audit.written(
+        connection,
+        _TELL if place is None else _MOVE,
+        {"booking_id": before.id, **told, **(place or {})},
+        actor=policy.actor,
+        action=action,
+        before=before.logged,
+    )
+    return after, before.timezone, before.duration_minutes
 
 
 async def move_won(
     connection: AsyncConnection, before: Row[Any], won: Seen, policy: Policy, action: str
 ) -> Found:
     """Write a booking to the place that it has won."""
-    after = await audit.written(
-        connection,
-        _MOVE,
-        {
-            "booking_id": before.id,
-            "status": before.status,
-            "expires_at": before.expires_at,
-            **_placed(won.slot),
-        },
-        actor=policy.actor,
-        action=action,
-        before=before.logged,
-    )
-    return after, won.clinic.settings.timezone, won.kind.duration_minutes
+    return await _write(connection, before, policy, action, _placed(won.slot))
 
 
 async def move_all_won(
@@ -473,24 +514,31 @@ async def reschedule(
     PatientConflictError
         When the patient has an overlapping booking and the caller did not allow it.
     """
+
+    def wish_of(row: Row[Any]) -> Wish:
+        there = replace(
+            place,
+            appointment_type_id=str(row.appointment_type_id),
+            provider_id=place.provider_id or str(row.provider_id),
+        )
+        return Wish(
+            there,
+            policy,
+            row.patient_ref,
+            allow_patient_overlap,
+            aside=frozenset({booking_id}),
+            room_before=str(row.room_id),
+        )
+
     seen = await _row(connection, booking_id)
     _require_state(seen, ("booked",), "rescheduled", version)
-    place = replace(
-        place,
-        appointment_type_id=str(seen.appointment_type_id),
-        provider_id=place.provider_id or str(seen.provider_id),
-    )
-    wish = Wish(
-        place,
-        policy,
-        seen.patient_ref,
-        allow_patient_overlap,
-        aside=frozenset({booking_id}),
-        room_before=str(seen.room_id),
-    )
+    wish = wish_of(seen)
     won = await _win(connection, wish)
-    before = await _lock_unchanged(connection, seen)
-    await _release_holds_that_ran_out(connection, won.clinic, [won.slot])
+    before = await _row(connection, booking_id, lock=True)
+    _require_state(before, ("booked",), "rescheduled", version)
+    if wish_of(before) != wish:
+        raise ChangedMeanwhileError
+    await _release_holds_that_ran_out(connection, won.clinic, [_placed(won.slot)])
     return await move_won(connection, before, won, policy, "reschedule")
 
 
@@ -514,29 +562,35 @@ async def swap(
     """
     if a == b:
         raise InvalidFieldError("b", "must name another booking than a")
+
+    def wishes_of(rows: Mapping[str, Row[Any]]) -> dict[str, Wish]:
+        for row in rows.values():
+            _require_state(row, ("booked",), "swapped", None)
+        accept = accept_overbooked or any(row.is_overbooked for row in rows.values())
+        return {
+            key: Wish(
+                _place_of(rows[other], rows[key], accept_overbooked=accept),
+                policy,
+                rows[key].patient_ref,
+                allow_patient_overlap=False,
+                aside=frozenset({a, b}),
+            )
+            for key, other in ((a, b), (b, a))
+        }
+
     seen = {key: await _row(connection, key) for key in sorted((a, b))}
-    for row in seen.values():
-        _require_state(row, ("booked",), "swapped", None)
-    either_is = any(row.is_overbooked for row in seen.values())
-    wishes = {
-        key: Wish(
-            _place_of(seen[other], seen[key], accept_overbooked=accept_overbooked or either_is),
-            policy,
-            seen[key].patient_ref,
-            allow_patient_overlap=False,
-            aside=frozenset({a, b}),
-        )
-        for key, other in ((a, b), (b, a))
-    }
+    wishes = wishes_of(seen)
     looks = [await wishes[key].look(connection) for key in (a, b)]
     locked = looks[0].keys() | looks[1].keys()
     await lock_days(connection, locked)
-    before = {key: await _lock_unchanged(connection, row) for key, row in seen.items()}
-    won = await _win_both(connection, (a, b), wishes)
-    if not won[a].keys() | won[b].keys() <= locked:  # a buffer or a cap has just been edited
+    # Those that have been swapped meanwhile have the same two places, and these are locked.
+    before = {key: await _row(connection, key, lock=True) for key in seen}
+    won = await _win_both(connection, (a, b), wishes_of(before))
+    if not won[a].keys() | won[b].keys() <= locked:  # moved elsewhere; or a buffer or a cap edited
         raise ChangedMeanwhileError
     for seen_by_one in won.values():
-        await _release_holds_that_ran_out(connection, seen_by_one.clinic, [seen_by_one.slot])
+        place = _placed(seen_by_one.slot)
+        await _release_holds_that_ran_out(connection, seen_by_one.clinic, [place])
     await step_aside(connection, [a, b])
     after = {key: await move_won(connection, before[key], won[key], policy, "swap") for key in won}
     return after[a], after[b]
@@ -590,15 +644,11 @@ async def _win(connection: AsyncConnection, wish: Wish) -> Seen:
     refused: frozenset[str] = frozenset()
     while True:
         seen = await wish.look(connection, refused=refused)
-        savepoint = await connection.begin_nested()
         try:
-            won = await _lock_and_look_again(connection, wish, seen)
+            async with connection.begin_nested():
+                return await _lock_and_look_again(connection, wish, seen)
         except SlotUnavailableError:
-            await savepoint.rollback()
             refused |= {seen.slot.room.id}
-        else:
-            await savepoint.commit()
-            return won
 
 
 async def _lock_and_look_again(connection: AsyncConnection, wish: Wish, seen: Seen) -> Seen:
@@ -611,25 +661,31 @@ async def _lock_and_look_again(connection: AsyncConnection, wish: Wish, seen: Se
 
 
 async def _release_holds_that_ran_out(
-    connection: AsyncConnection, clinic: Clinic, won: Sequence[Slot]
+    connection: AsyncConnection, clinic: Clinic, places: Sequence[dict[str, Any]]
 ) -> None:
     """Cancel the holds in the way of places that are won, if any is among what was read."""
     if all(booking.is_live for booking in clinic.bookings):
         return
     here = or_(
-        BOOKINGS.c.provider_id.in_({slot.provider.id for slot in won}),
-        BOOKINGS.c.room_id.in_({slot.room.id for slot in won}),
+        BOOKINGS.c.provider_id.in_({place["provider_id"] for place in places}),
+        BOOKINGS.c.room_id.in_({place["room_id"] for place in places}),
     )
-    await write_off_holds(connection, BOOKINGS.c.date.in_({slot.date for slot in won}), here)
+    await write_off_holds(connection, BOOKINGS.c.date.in_({place["day"] for place in places}), here)
 
 
 # Changing the state
 
 
 async def confirm(
-    connection: AsyncConnection, booking_id: str, details: Details, policy: Policy
+    connection: AsyncConnection,
+    booking_id: str,
+    details: Details,
+    policy: Policy,
+    *,
+    version: int | None = None,
+    accept_overbooked: bool = False,
 ) -> Found:
-    """Book what a hold reserves, once, while it lasts.
+    """Book what a hold reserves, once, while it lasts, as long as the rules allow it.
 
     Raises
     ------
@@ -639,48 +695,81 @@ async def confirm(
         When no one said who the patient is.
     InvalidStateError
         When the hold has run out, was cancelled or is booked already.
+    StaleVersionError
+        When it has changed since `version`; without one, when it is not where it was held.
+    SlotUnavailableError
+        When a rule forbids the place by now; the hold stays until it runs out.
     PatientConflictError
         When the patient has an overlapping booking and the caller did not allow it.
     """
     seen = await _row(connection, booking_id)
+    _require_state(seen, ("held",), "confirmed", version)
+    if version is None:
+        await _require_where_held(connection, seen)
     patient_ref = details.patient_ref or seen.patient_ref
     if patient_ref is None:
         raise InvalidFieldError("patient_ref", "is needed, since the hold has none")
-    # The hold may run out at this very moment and its place be decided on by another.
-    there = Place(
-        str(seen.appointment_type_id),
-        str(seen.provider_id),
-        seen.date,
-        seen.start_minute,
-        str(seen.room_id),
+    wish = Wish(
+        _place_of(seen, seen, accept_overbooked=accept_overbooked or seen.is_overbooked),
+        policy,
+        patient_ref,
+        details.allow_patient_overlap,
+        aside=frozenset({booking_id}),
+        is_given=True,
     )
-    wish = Wish(there, policy, patient_ref, details.allow_patient_overlap)
+    # The hold may run out at this very moment and its place be decided on by another.
     locked = foresee_keys(await load_around(connection, [wish]), [wish])
     await lock_days(connection, locked)
     clinic = await load_around(connection, [wish])
     if not foresee_keys(clinic, [wish]) <= locked:
         raise ChangedMeanwhileError
-    before = await _row(connection, booking_id, lock=True)
+    before = await _lock_unchanged(connection, seen)
     _require_state(before, ("held",), "confirmed", None)
-    if not details.allow_patient_overlap:
-        span = (before.start_minute, before.start_minute + before.duration_minutes)
-        refuse_patient_overlap(
-            clinic, patient_key(patient_ref), before.date, span, aside=booking_id
+    place = _decide_where_it_stands(clinic, wish, before)
+    others = clinic.with_bookings(b for b in clinic.bookings if b.id != booking_id)
+    await _release_holds_that_ran_out(connection, others, [place])
+    notes = details.notes or before.notes
+    told = {"status": "booked", "patient_ref": patient_ref, "notes": notes}
+    return await _write(connection, before, policy, "confirm", place, **told)
+
+
+async def _require_where_held(connection: AsyncConnection, row: Row[Any]) -> None:
+    """Refuse a hold that a plan or an import has moved since it was made.
+
+    Whoever made it has not seen the place where it now is.
+    """
+    held = await audit.first_written(connection, "booking", row.id)
+    place = {
+        "provider_id": str(row.provider_id),
+        "room_id": str(row.room_id),
+        "date": row.date.isoformat(),
+        "start_minute": row.start_minute,
+    }
+    if held is not None and any(held.get(name) != value for name, value in place.items()):
+        raise StaleVersionError(
+            f"The hold was moved after it was made: it is on {row.date} at "
+            f"{format_time(row.start_minute)} now. Read it again, and send its version to book it "
+            "there.",
+            version=row.version,
         )
-    after = await audit.written(
-        connection,
-        _CONFIRM,
-        {
-            "booking_id": before.id,
-            "patient_ref": patient_ref,
-            "patient_key": patient_key(patient_ref),
-            "notes": details.notes or before.notes,
-        },
-        actor=policy.actor,
-        action="confirm",
-        before=before.logged,
-    )
-    return after, before.timezone, before.duration_minutes
+
+
+def _decide_where_it_stands(clinic: Clinic, wish: Wish, row: Row[Any]) -> dict[str, Any]:
+    """Return the place of a booking that stands in `clinic`, as the rules have it by now.
+
+    What could be booked there afresh may stay, and so may what breaks no rule beside the others:
+    one that came first is not overbooked by those that were since.
+    """
+    try:
+        return _placed(wish.decide(clinic).slot)
+    except SlotUnavailableError:
+        (standing,) = (b for b in clinic.bookings if b.id == str(row.id))
+        if any(Checker(clinic).violations_of(standing)):
+            raise
+    if not wish.allow_patient_overlap:
+        span = (row.start_minute, row.start_minute + row.duration_minutes)
+        refuse_patient_overlap(clinic, wish.patient_key, row.date, span, aside=str(row.id))
+    return _stands(row)
 
 
 async def move(
@@ -690,30 +779,166 @@ async def move(
     policy: Policy,
     *,
     version: int | None = None,
+    confirm: bool = False,
 ) -> Found:
-    """Cancel, check in or complete a booking.
+    """Cancel, check in or complete a booking, or mark a no-show.
+
+    Whoever was marked as a no-show and comes after all is checked in.
 
     Raises
     ------
     NotFoundError
         When there is no such booking.
     InvalidStateError
-        When its status does not allow the move.
+        When its status does not allow the move; when it is checked in or completed on another
+        date than its own, without `confirm`; when it is a no-show before it has begun.
     StaleVersionError
         When it has changed since `version`.
     """
-    allowed, status = _MOVES[action]
+    allowed, status, done = _MOVES[action]
     before = await _row(connection, booking_id, lock=True)
-    _require_state(before, allowed, status.replace("_", " "), version)
-    after = await audit.written(
-        connection,
-        _SET_STATUS,
-        {"booking_id": before.id, "status": status},
-        actor=policy.actor,
-        action=action,
-        before=before.logged,
+    _require_state(before, allowed, done, version)
+    if action in ("check_in", "complete") and not confirm:
+        today = _today(before, policy)
+        if today != before.date:
+            raise InvalidStateError(
+                f"The booking is on {before.date} and today is {today}; "
+                f"send confirm: true if it is to be {done} all the same.",
+                booking_status=before.effective_status,
+            )
+    if action == "no_show" and policy.now < _begins(before):
+        raise InvalidStateError(
+            "A booking cannot be marked as a no-show before it has begun.",
+            booking_status=before.effective_status,
+        )
+    return await _write(connection, before, policy, action, status=status)
+
+
+def _today(row: Row[Any], policy: Policy) -> dt.date:
+    return policy.now.astimezone(ZoneInfo(row.timezone)).date()
+
+
+def _begins(row: Row[Any]) -> dt.datetime:
+    return instant(ZoneInfo(row.timezone), row.date, row.start_minute)
+
+
+async def undo(
+    connection: AsyncConnection,
+    booking_id: str,
+    policy: Policy,
+    *,
+    version: int | None = None,
+    accept_overbooked: bool = False,
+    allow_patient_overlap: bool = False,
+) -> Found:
+    """Take the last change of a booking's status back, while that is recent enough.
+
+    Taking back is a change like any other, and can be taken back. What was cancelled is decided
+    on afresh: its place must still be allowed, and free.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such booking.
+    StaleVersionError
+        When it has changed since `version`.
+    InvalidStateError
+        When there is nothing to take back, or it is too late.
+    SlotUnavailableError
+        When a rule forbids the place that was given up.
+    PatientConflictError
+        When the patient has an overlapping booking and the caller did not allow it.
+    """
+    seen = await _row(connection, booking_id)
+    _require_version(seen, version)
+    last = await audit.last_change(connection, "booking", seen.id, "status")
+    if (
+        last is None
+        or last.latter != seen.effective_status
+        or last.action == EXPIRE
+        or {last.former, last.latter} not in _TO_AND_FRO
+    ):
+        raise InvalidStateError(
+            "There is no change of status to take back.", booking_status=seen.effective_status
+        )
+    _require_recent(seen, last, policy)
+    if last.latter != "cancelled":
+        before = await _lock_unchanged(connection, seen)
+        return await _write(connection, before, policy, "undo", status=last.former)
+    expires_at = last.before.get("expires_at")
+    if expires_at is not None:
+        expires_at = dt.datetime.fromisoformat(expires_at)
+        if expires_at <= policy.now:
+            raise InvalidStateError(
+                "The time of the hold is over; hold the place again.", booking_status="cancelled"
+            )
+    wish = Wish(
+        _place_of(seen, seen, accept_overbooked=accept_overbooked or seen.is_overbooked),
+        policy,
+        seen.patient_ref,
+        allow_patient_overlap,
+        aside=frozenset({booking_id}),
+        is_given=True,
     )
-    return after, before.timezone, before.duration_minutes
+    won = await _win(connection, wish)
+    before = await _lock_unchanged(connection, seen)
+    place = _placed(won.slot)
+    await _release_holds_that_ran_out(connection, won.clinic, [place])
+    told = {"status": last.former, "expires_at": expires_at}
+    return await _write(connection, before, policy, "undo", place, **told)
+
+
+def _require_recent(row: Row[Any], last: Row[Any], policy: Policy) -> None:
+    """Refuse to take back what is too old; a late check-in can be all day."""
+    if (last.former, last.latter) == ("no_show", "checked_in"):
+        if last.at.astimezone(ZoneInfo(row.timezone)).date() == _today(row, policy):
+            return
+        limit = "on the same day"
+    else:
+        if last.age <= dt.timedelta(minutes=policy.undo_minutes):
+            return
+        limit = f"for {policy.undo_minutes} minutes"
+    raise InvalidStateError(
+        f"It is too late: a change of status can be taken back {limit}.",
+        booking_status=row.effective_status,
+    )
+
+
+async def amend(
+    connection: AsyncConnection,
+    booking_id: str,
+    changes: Mapping[str, Any],
+    policy: Policy,
+    *,
+    version: int | None = None,
+    allow_patient_overlap: bool = False,
+) -> Found:
+    """Change a booking's `patient_ref` or `notes`, those of the two that are given.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such booking.
+    StaleVersionError
+        When it has changed since `version`.
+    PatientConflictError
+        When the patient has an overlapping booking and the caller did not allow it.
+    """
+    seen = await _row(connection, booking_id)
+    _require_version(seen, version)
+    patient = patient_key(changes.get("patient_ref", seen.patient_ref))
+    is_another = patient is not None and patient != patient_key(seen.patient_ref)
+    if is_another:
+        await lock_days(connection, [("patient", patient or "", seen.date)])
+    before = await _lock_unchanged(connection, seen)
+    if all(getattr(before, name) == value for name, value in changes.items()):
+        return before, before.timezone, before.duration_minutes
+    if is_another and before.effective_status != "cancelled" and not allow_patient_overlap:
+        part = Part(provider_ids=(), room_ids=(), patient_keys=(patient or "",))
+        clinic = await load_clinic(connection, before.date, before.date, part)
+        span = (before.start_minute, before.start_minute + before.duration_minutes)
+        refuse_patient_overlap(clinic, patient, before.date, span, aside=booking_id)
+    return await _write(connection, before, policy, AMENDED, **changes)
 
 
 _ROWS = (
@@ -746,22 +971,27 @@ async def _row(connection: AsyncConnection, booking_id: str, *, lock: bool = Fal
 
 
 async def _lock_unchanged(connection: AsyncConnection, seen: Row[Any]) -> Row[Any]:
-    """Lock a booking, which is to be as it was `seen`."""
+    """Lock a booking, which is to be as it was `seen`: not its version alone, but every field."""
     row = await _row(connection, str(seen.id), lock=True)
-    if row.version != seen.version:
+    if row.logged != seen.logged:
         raise ChangedMeanwhileError
     return row
 
 
-def _require_state(row: Row[Any], allowed: tuple[str, ...], done: str, version: int | None) -> None:
+def _require_version(row: Row[Any], version: int | None) -> None:
     if version is not None and version != row.version:
         raise StaleVersionError(
             f"The booking is at version {row.version} by now.", version=row.version
         )
-    if row.effective_status not in allowed:
+
+
+def _require_state(row: Row[Any], allowed: tuple[str, ...], done: str, version: int | None) -> None:
+    _require_version(row, version)
+    status = row.effective_status
+    if status not in allowed:
+        state = "a no-show" if status == "no_show" else status.replace("_", " ")
         raise InvalidStateError(
-            f"A booking that is {row.effective_status.replace('_', ' ')} cannot be {done}.",
-            booking_status=row.effective_status,
+            f"A booking that is {state} cannot be {done}.", booking_status=status
         )
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,6 +31,8 @@ from solver.slots import Slot, Verdict, judge, judge_each
 from solver.timeline import DateOutOfRangeError, check_date, provider_busy_span, room_busy_span
 
 WOULD_BE_OVERBOOKED = "WOULD_BE_OVERBOOKED"
+UNDO_MINUTES = 30
+"""How long a change of status can be taken back where no setting says otherwise."""
 FEWEST_AHEAD = 4
 """Fewest wishes judged at once, some of them perhaps in vain."""
 
@@ -43,6 +45,7 @@ class Policy:
     weights: Weights
     horizon_days: int
     actor: str = ANONYMOUS
+    undo_minutes: int = UNDO_MINUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class Place:
 class Wish:
     """A place asked for, and whose it would be.
 
-    The bookings `aside` do not count; the room `room_before` is taken if it is free.
+    The bookings `aside` do not count; the room `room_before` is taken if it is free. A place that
+    `is_given` already may lie off the grid, and be near or past.
     """
 
     place: Place
@@ -70,11 +74,18 @@ class Wish:
     allow_patient_overlap: bool
     aside: frozenset[str] = frozenset()
     room_before: str | None = None
+    is_given: bool = False
 
     @property
     def patient_key(self) -> str | None:
         """What the patient is compared by."""
         return patient_key(self.patient_ref)
+
+    def in_room(self, room_id: str | None) -> Wish:
+        """Return the same wish for one room; with None, the wish as it is."""
+        return (
+            self if room_id is None else replace(self, place=replace(self.place, room_id=room_id))
+        )
 
     async def look(
         self,
@@ -91,15 +102,20 @@ class Wish:
         `certify` only the masks decide: what they refuse is refused for good.
         """
         clinic = await load_around(connection, [self], room)
+        return self.decide(clinic, refused=refused, beside=beside, certify=certify)
+
+    def decide(
+        self,
+        clinic: Clinic,
+        *,
+        refused: frozenset[str] = frozenset(),
+        beside: tuple[Booking, ...] = (),
+        certify: bool = True,
+    ) -> Seen:
+        """Decide in `clinic`, which holds the rows that matter; see :meth:`look`."""
         if self.aside or beside:
             standing = (b for b in clinic.bookings if b.id not in self.aside)
             clinic = clinic.with_bookings([*standing, *beside])
-        return self.decide(clinic, refused=refused, certify=certify)
-
-    def decide(
-        self, clinic: Clinic, *, refused: frozenset[str] = frozenset(), certify: bool = True
-    ) -> Seen:
-        """Decide in `clinic`, which holds the rows that matter and only bookings that count."""
         request = self.request(clinic)
         limit = max(1 + len(refused), self.most_rooms(clinic))
         weights = self.policy.weights
@@ -116,7 +132,8 @@ class Wish:
         """
         place, policy = self.place, self.policy
         self.rows(clinic)
-        check_date(clinic.settings, place.date, policy.now, policy.horizon_days)
+        if not self.is_given:
+            check_date(clinic.settings, place.date, policy.now, policy.horizon_days)
         return SlotRequest(
             place.appointment_type_id,
             place.date,
@@ -124,6 +141,7 @@ class Wish:
             provider_ids=frozenset({place.provider_id}),
             room_id=place.room_id,
             start=place.start,
+            is_given=self.is_given,
         )
 
     def most_rooms(self, clinic: Clinic) -> int:
@@ -355,10 +373,20 @@ def keys_of(outcomes: Iterable[Outcome]) -> set[DayKey]:
     return {key for won in outcomes if isinstance(won, Seen) for key in won.keys()}  # noqa: SIM118
 
 
+def foresee(clinic: Clinic, wishes: Sequence[Wish]) -> tuple[list[str | None], set[DayKey]]:
+    """Return the room that each wish without one would win, and the days to lock for all."""
+    if all(wish.place.room_id is not None for wish in wishes):
+        return [None] * len(wishes), foresee_keys(clinic, wishes)
+    outcomes = list(decide_in_turn(clinic, wishes, certify=False))
+    rooms = [
+        won.slot.room.id if isinstance(won, Seen) and wish.place.room_id is None else None
+        for wish, won in zip(wishes, outcomes, strict=True)
+    ]
+    return rooms, keys_of(outcomes)
+
+
 def foresee_keys(clinic: Clinic, wishes: Sequence[Wish]) -> set[DayKey]:
-    """Return the days to lock before deciding on wishes, as far as can be told beforehand."""
-    if any(wish.place.room_id is None for wish in wishes):
-        return keys_of(decide_in_turn(clinic, wishes, certify=False))
+    """Return the days to lock before deciding on wishes that name their rooms."""
     keys: set[DayKey] = set()
     for wish in wishes:
         with suppress(NotFoundError):

@@ -16,6 +16,9 @@ from solver.timeline import format_time
 type Event = dict[str, Any]
 """One event, ready for JSON; no word of the patient but the booking's id."""
 
+AMENDED = "amend"
+"""The action of a write that changes no more than what a booking is told beside its place."""
+
 _MADE = (None, "held")
 _TYPES = {
     "cancelled": "booking.cancelled",
@@ -64,12 +67,16 @@ def events_of(rows: Sequence[Row[Any]]) -> list[Event]:
 def _event_of(row: Row[Any]) -> Event | None:
     """Return what a written booking means, by its status and the one before; holds mean nothing."""
     before = getattr(row, "status_before", None)
-    if row.status == "booked":
-        kind = "booking.created" if before in _MADE else "booking.rescheduled"
-    elif row.status in _TYPES and before not in _MADE:
-        kind = _TYPES[row.status]
-    else:
+    if row.status == "held" or (row.status == "cancelled" and before in (*_MADE, "cancelled")):
         return None
+    if getattr(row, "action", None) == AMENDED:
+        kind = "booking.changed"
+    elif row.status == "booked":
+        made = before in (*_MADE, "cancelled")
+        moved = before == "booked"
+        kind = f"booking.{'created' if made else 'rescheduled' if moved else 'changed'}"
+    else:
+        kind = _TYPES[row.status]
     return {
         "id": str(uuid4()),
         "type": kind,

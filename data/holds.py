@@ -12,6 +12,8 @@ from data.snapshot import BOOKINGS, HAS_RUN_OUT
 
 EXPIRY = "expiry"
 """The actor: nobody did it, the time was over."""
+EXPIRE = "expire"
+"""What was done, as the audit log has it."""
 
 
 async def write_off_holds(connection: AsyncConnection, *where: Any) -> None:
@@ -27,4 +29,4 @@ async def write_off_holds(connection: AsyncConnection, *where: Any) -> None:
         ),
         BOOKINGS,
     )
-    await connection.execute(statement, audit.about(EXPIRY, "expire"))
+    await connection.execute(statement, audit.about(EXPIRY, EXPIRE))

@@ -156,7 +156,8 @@ async def apply(
         if not keys_of(won) <= locked:
             raise ChangedMeanwhileError
     before = await rows_by_id(connection, list(seen), lock=True)
-    if {key: row.version for key, row in before.items()} != {k: r.version for k, r in seen.items()}:
+    _require_in_place(moves, before)  # a hold may have run out
+    if any(row.logged != seen[key].logged for key, row in before.items()):
         raise ChangedMeanwhileError
     applied = await _write(connection, steps, won, before, span, policy)
     if not changes:

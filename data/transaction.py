@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import random
+import time
 from collections.abc import Awaitable, Callable, Collection
 
 from sqlalchemy import ARRAY, BigInteger, Date, Text, bindparam, text
@@ -19,8 +20,10 @@ from models.bookings import (
     UNIQUE_ROOM_START,
 )
 
-ATTEMPTS = 4
-"""A transaction that lost to another is run again, at most three times."""
+PATIENCE_SECONDS = 8
+"""A transaction that lost to another is run again, for as long as this."""
+LONGEST_PAUSE_SECONDS = 0.3
+"""Before it is run again, at most; the first pauses are much shorter."""
 EDIT_LOCK = 7306094
 """Advisory lock: bookings share it, an edit of the clinic holds it alone."""
 CONSTRAINT_REASONS = {
@@ -61,24 +64,29 @@ async def run[Result](
     BusyError
         When the transaction lost too often, waited too long, or the database is away.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    longest = 0.01
+    while True:
         try:
             async with engine.begin() as connection:
                 return await work(connection)
-        except ChangedMeanwhileError as error:
-            if attempt == ATTEMPTS:
-                raise BusyError("The database is busy; please repeat the request.") from error
         except IntegrityError as error:
             raise refusal_of(error) from None
-        except DBAPIError as error:
-            state = getattr(error.orig, "sqlstate", None)
-            if state in _RERUN and attempt < ATTEMPTS:
-                await asyncio.sleep(random.uniform(0, 0.02) * attempt)  # noqa: S311
-            elif state in _RERUN or is_busy(error):
-                raise BusyError("The database is busy; please repeat the request.") from error
-            else:
+        except (ChangedMeanwhileError, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and not (_has_lost(error) or is_busy(error)):
                 raise
-    raise AssertionError
+            pause = random.uniform(0, longest)  # noqa: S311
+            is_over = time.monotonic() + pause > give_up
+            if is_over or (isinstance(error, DBAPIError) and not _has_lost(error)):
+                raise BusyError("The database is busy; please repeat the request.") from error
+        # Whoever was faster may be waited for: each time someone has got through.
+        await asyncio.sleep(pause)
+        longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
+
+
+def _has_lost(error: DBAPIError) -> bool:
+    """Return whether the transaction was ended in favour of another, and may do when run again."""
+    return getattr(error.orig, "sqlstate", None) in _RERUN
 
 
 def is_busy(error: DBAPIError) -> bool:

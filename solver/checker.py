@@ -340,6 +340,17 @@ class Checker:
                     b, beside(b, b.provider_id), beside(b, b.room_id), of_type
                 )
 
+    def violations_of(self, b: Booking) -> Iterator[Violation]:
+        """Tell every rule that one live booking of the clinic breaks; see :meth:`violations`."""
+        near = [o for o in self.live(self.clinic.bookings) if abs((o.date - b.date).days) <= 1]
+        others = [o for o in near if o.id != b.id]
+        yield from self._violations_of(
+            b,
+            [o for o in others if o.provider_id == b.provider_id],
+            [o for o in others if o.room_id == b.room_id],
+            [o for o in near if (o.appointment_type_id, o.date) == (b.appointment_type_id, b.date)],
+        )
+
     def _violations_of(
         self,
         b: Booking,

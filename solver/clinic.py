@@ -413,7 +413,8 @@ class SlotRequest:
     """A wish for one appointment on one date.
 
     `provider_ids`, `room_id` and `start` narrow what is asked for (unset: any). The preferred
-    window counts in the score and hides nothing. `now` decides what is still bookable.
+    window counts in the score and hides nothing. `now` decides what is still bookable, unless the
+    place `is_given` already: then its start may lie off the grid, and be near or past.
     """
 
     appointment_type_id: str
@@ -423,6 +424,7 @@ class SlotRequest:
     room_id: str | None = None
     start: int | None = None
     preferred: Span | None = None
+    is_given: bool = False
 
     def __post_init__(self) -> None:
         _require(self.now.tzinfo is not None, "now", "must carry a UTC offset")

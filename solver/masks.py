@@ -65,6 +65,8 @@ class Masks:
         [P, S] number of live bookings whose provider busy span the placement's own meets.
     earliest
         The first minute of the date that is still bookable.
+    grid
+        What starts are multiples of, in minutes.
     rules
         Each rule's mask, in the order in which exclusions are told.
     around
@@ -80,6 +82,7 @@ class Masks:
     room_free: Bools
     meets: Ints
     earliest: int
+    grid: int
     rules: tuple[RuleMask, ...]
     around: _Around
 
@@ -164,6 +167,16 @@ def grid_starts(clinic: Clinic, kind: AppointmentType) -> range:
     return range(0, DAY_MINUTES - kind.duration_minutes + 1, clinic.settings.grid_minutes)
 
 
+def earliest_start(clinic: Clinic, request: SlotRequest) -> int:
+    """Return the first minute of the date that is still bookable, 0 where the place is given."""
+    if request.is_given:
+        return 0
+    settings = clinic.settings
+    return first_bookable_minute(
+        settings.zone, request.date, request.now, settings.min_notice_minutes
+    )
+
+
 def build(day: Day, request: SlotRequest) -> Masks:
     """Work the masks out for one request; `day` is already narrowed to what it asks for."""
     clinic, settings = day.clinic, day.clinic.settings
@@ -180,9 +193,8 @@ def build(day: Day, request: SlotRequest) -> Masks:
     skilled = _flags(kind.required_skills <= p.skills for p in providers)
     equipped = _flags(kind.required_equipment <= r.equipment for r in rooms)
 
-    earliest = first_bookable_minute(
-        settings.zone, request.date, request.now, settings.min_notice_minutes
-    )
+    earliest = earliest_start(clinic, request)
+    grid = 1 if request.is_given else settings.grid_minutes
     steady = np.ones(len(starts), np.bool_)
     for from_, to in clock_changes(settings.zone, request.date):
         steady &= (starts + duration <= from_) | (starts >= to)
@@ -227,7 +239,7 @@ def build(day: Day, request: SlotRequest) -> Masks:
     every = np.ones((1, 1), np.bool_)
     rules = (
         RuleMask(TYPE_INACTIVE, provider=every & kind.active),
-        RuleMask(OFF_GRID, provider=(starts % settings.grid_minutes == 0)[None, :]),
+        RuleMask(OFF_GRID, provider=(starts % grid == 0)[None, :]),
         RuleMask(PROVIDER_INACTIVE, provider=day.active[0][:, None]),
         RuleMask(PROVIDER_LACKS_SKILLS, provider=skilled[:, None]),
         RuleMask(ROOM_INACTIVE, room=day.active[1][:, None]),
@@ -263,6 +275,7 @@ def build(day: Day, request: SlotRequest) -> Masks:
         room_free=room_free,
         meets=meets,
         earliest=earliest,
+        grid=grid,
         rules=rules,
         around=_Around(
             axis, provider_open, owner, (busy_start, busy_end), duration, (before, after)

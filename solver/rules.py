@@ -98,11 +98,13 @@ class PlacementModel:
         candidates: Candidates,
         *,
         earliest: int = 0,
+        grid: int | None = None,
         independent: bool = False,
     ) -> None:
         self._day = day
         self._kind = kind
         self._earliest = earliest
+        self._grid = grid or day.clinic.settings.grid_minutes
         self._independent = independent
         self.model = _Model()
         self.chosen: list[cp_model.IntVar] = []
@@ -165,12 +167,11 @@ class PlacementModel:
 
     def _time_is_bookable(self) -> None:
         """Starts lie on the grid and after the notice; nothing meets a clock change."""
-        grid = self._day.clinic.settings.grid_minutes
         changes = clock_changes(self._day.clinic.settings.zone, self._day.date)
         for at in self._at_provider.values():
             end = at.start + self._kind.duration_minutes
             if (
-                at.start % grid
+                at.start % self._grid
                 or at.start < self._earliest
                 or end > DAY_MINUTES
                 or any(at.start < to and from_ < end for from_, to in changes)

@@ -21,7 +21,7 @@ from solver.masks import Masks
 from solver.objective import DEFAULT_WEIGHTS, POINTS, ScoreParts, Scores, Weights
 from solver.ranking import Ranking, Rooms, in_order
 from solver.rules import Candidates, PlacementModel
-from solver.timeline import Day, Ints, first_bookable_minute
+from solver.timeline import Day, Ints
 
 LOOK_AHEAD_DAYS = 14
 """How far the next date with a slot is looked for."""
@@ -167,7 +167,6 @@ def judge_each(
 
 def _what_masks_share(clinic: Clinic, request: SlotRequest) -> Hashable:
     """Return what must be equal for one set of masks, whose starts are the grid's or one other."""
-    settings = clinic.settings
     kind, start = clinic.type_by_id[request.appointment_type_id], request.start
     assert start is not None
     is_on_axis = start in masks_module.grid_starts(clinic, kind)
@@ -176,9 +175,8 @@ def _what_masks_share(clinic: Clinic, request: SlotRequest) -> Hashable:
         request.date,
         request.preferred,
         None if is_on_axis else start,
-        first_bookable_minute(
-            settings.zone, request.date, request.now, settings.min_notice_minutes
-        ),
+        masks_module.earliest_start(clinic, request),
+        request.is_given,
     )
 
 
@@ -320,6 +318,7 @@ class _Query:
             self.masks.kind,
             Candidates(provider, room, self.masks.starts[start], is_overbooked),
             earliest=self.masks.earliest,
+            grid=self.masks.grid,
             independent=independent,
         )
 
@@ -371,7 +370,13 @@ def enumerate_placements(clinic: Clinic, request: SlotRequest) -> set[tuple[str,
         candidates = every[every.provider == provider]
         if not len(candidates):
             continue
-        model = PlacementModel(day, query.masks.kind, candidates, earliest=query.masks.earliest)
+        model = PlacementModel(
+            day,
+            query.masks.kind,
+            candidates,
+            earliest=query.masks.earliest,
+            grid=query.masks.grid,
+        )
         feasible = candidates[model.enumerate()]
         for room, start, is_overbooked in zip(
             feasible.room.tolist(),

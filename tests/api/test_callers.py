@@ -275,7 +275,7 @@ async def test_the_audit_log_names_the_caller(
     body = (await client.post("/bookings", json=order(MONDAY, "09:00"), headers=headers)).json()
     keyed = {**headers, "Idempotency-Key": "k"}
     await client.post("/bookings", json=order(MONDAY, "10:00", patient_ref="b"), headers=keyed)
-    await client.post(f"/bookings/{body['id']}/check-in", headers=headers)
+    await client.post(f"/bookings/{body['id']}/check-in", json={"confirm": True}, headers=headers)
     await client.patch("/clinic", json={"name": "New"}, headers=headers)
     room = (await client.post("/rooms", json={"name": "R"}, headers=headers)).json()
     await client.patch(f"/rooms/{room['id']}", json={"name": "S"}, headers=headers)

@@ -85,8 +85,8 @@ async def test_a_life_is_told_by_ids_alone(
         second = await booked(client, "10:00", patient_ref="Bob")
         await do(client, f"/bookings/{first['id']}/reschedule", **to("11:00"))
         await do(client, "/bookings/swap", a=first["id"], b=second["id"])
-        await do(client, f"/bookings/{first['id']}/check-in")
-        await do(client, f"/bookings/{first['id']}/complete")
+        await do(client, f"/bookings/{first['id']}/check-in", confirm=True)
+        await do(client, f"/bookings/{first['id']}/complete", confirm=True)
         await do(client, f"/bookings/{second['id']}/cancel")
         events = await listening.heard(8)
     whole = ["created", "rescheduled", "rescheduled", "checked_in", "completed"]
@@ -97,6 +97,42 @@ async def test_a_life_is_told_by_ids_alone(
     assert moved["start_time"] == "11:00"
     for body in listening.bodies:
         assert not any(word in body for word in (b"Ada", b"Bob", b"needles"))
+
+
+async def test_what_is_set_right_is_told(engine: AsyncEngine, database_url: str) -> None:
+    async with hub() as listening, served(database_url, listening.url, "outbox") as client:
+        await load(client, two_of_each())
+        path = f"/bookings/{(await booked(client, '09:00'))['id']}"
+        for move in ("check-in", "undo", "check-in", "complete", "undo", "cancel", "undo", "undo"):
+            insisting = {"confirm": True} if move in ("check-in", "complete") else {}
+            assert (await do(client, f"{path}/{move}", **insisting))[0] == 200
+        assert (await client.patch(path, json={"notes": "late"})).is_success  # is cancelled
+        assert (await do(client, f"{path}/undo"))[1]["status"] == "checked_in"
+        assert (await client.patch(path, json={"patient_ref": "Eve"})).is_success
+        assert (await do(client, f"{path}/cancel"))[0] == 200
+        other = f"/bookings/{(await booked(client, '10:00', patient_ref='b'))['id']}"
+        assert (await do(client, f"{other}/cancel"))[0] == 200
+        assert (await do(client, f"{other}/undo"))[0] == 200
+        _, hold = await do(client, "/holds", **order(MONDAY, "11:00", patient_ref="c"))
+        await client.patch(f"/bookings/{hold['id']}", json={"notes": "quiet"})
+        for move in ("cancel", "undo"):
+            assert (await do(client, f"/bookings/{hold['id']}/{move}"))[0] == 200
+        events = await listening.heard(15)
+    assert told(events, path.rpartition("/")[2]) == [
+        "created",
+        "checked_in",
+        "changed",
+        "checked_in",
+        "completed",
+        "checked_in",
+        "cancelled",
+        "checked_in",
+        "cancelled",
+        "checked_in",
+        "changed",
+        "cancelled",
+    ]
+    assert told(events, other.rpartition("/")[2]) == ["created", "cancelled", "created"]
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
@@ -295,7 +331,7 @@ async def test_an_event_is_sent_until_it_is_taken_and_none_overtakes_it(
         first = await booked(client, "09:00")
         await refusing.heard(1)
         for path in ("check-in", "complete"):
-            await do(client, f"/bookings/{first['id']}/{path}")
+            await do(client, f"/bookings/{first['id']}/{path}", confirm=True)
         other = await booked(client, "10:00", patient_ref="b")
         await refusing.heard(2)
         await let_the_pause_be_over(engine)

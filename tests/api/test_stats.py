@@ -132,8 +132,9 @@ async def test_a_booking_counts_at_once(client: httpx.AsyncClient) -> None:
     (row,) = await stats_of(client, MONDAY, MONDAY)
     assert (row["booked"], row["cancelled"], row["utilisation"]) == (1, 1, share(30, 180))
     assert row["mean_score"] == second["score"]
-    await client.post(f"/bookings/{second['id']}/check-in")
-    await client.post(f"/bookings/{second['id']}/complete")
+    for move in ("check-in", "complete"):
+        answer = await client.post(f"/bookings/{second['id']}/{move}", json={"confirm": True})
+        assert answer.is_success
     (row,) = await stats_of(client, MONDAY, MONDAY)
     assert (row["booked"], row["completed"]) == (1, 1)
 

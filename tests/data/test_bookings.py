@@ -109,7 +109,9 @@ def confirm(key: str, patient: str = "Ada") -> Work:
 
 
 def move(key: str, action: bookings.Move, version: int | None = None) -> Work:
-    return lambda connection: bookings.move(connection, key, action, POLICY, version=version)
+    return lambda connection: bookings.move(
+        connection, key, action, POLICY, version=version, confirm=True
+    )
 
 
 def reschedule(key: str, start: str, version: int | None = None) -> Work:
@@ -566,7 +568,7 @@ async def test_each_write_tells_who_did_what(engine: AsyncEngine) -> None:
     ]
     assert [row.patient_ref for row, *_ in swapped] == ["Ada", "Bo"]
     for action, status in (("check_in", "checked_in"), ("complete", "completed")):
-        row, *rest = await run(engine, by_eve(bookings.move, key, action))
+        row, *rest = await run(engine, by_eve(bookings.move, key, action, confirm=True))
         assert (row.status, rest) == (status, [zone, 30])
     await run(engine, by_eve(bookings.move, str(second.id), "cancel"))
     assert await entries(engine, key) == [
@@ -629,7 +631,7 @@ async def test_a_patient_may_be_in_two_places_if_someone_says_so(engine: AsyncEn
         ("booked", confirm, "booked cannot be confirmed"),
         ("checked_in", lambda a: reschedule(a, "10:00"), "checked in cannot be rescheduled"),
         ("cancelled", lambda a: move(a, "cancel"), "cancelled cannot be cancelled"),
-        ("no_show", lambda a: move(a, "cancel"), "no show cannot be cancelled"),
+        ("no_show", lambda a: move(a, "cancel"), "a no-show cannot be cancelled"),
     ],
 )
 async def test_a_state_that_does_not_allow_a_move_is_named(

@@ -94,7 +94,7 @@ async def test_events_outlive_a_service_that_is_killed(
                     for start in ("09:00", "10:00", "11:00")
                 ]
                 first = booked[0].json()["id"]
-                await client.post(f"/bookings/{first}/check-in")
+                await client.post(f"/bookings/{first}/check-in", json={"confirm": True})
                 sent = await hanging.heard(3)
             os.kill(process.pid, signal.SIGKILL)
             await asyncio.to_thread(process.wait)
