@@ -85,10 +85,15 @@ def fill(url: str, clinic: Clinic, monday: dt.date) -> None:
 
 
 async def _fill(url: str, clinic: Clinic, monday: dt.date) -> None:
-    engine = create_engine(url)
     moved = clinic.with_bookings(replace(booking, date=monday) for booking in clinic.bookings)
-    file = ClinicFile.model_validate(as_document(moved))
-    await import_file(engine, file, replace=True, today=monday)
+    await load(url, as_document(moved), monday)
+
+
+async def load(url: str, document: dict[str, Any], today: dt.date) -> None:
+    """Make the clinic of a clinic file the one in the database."""
+    engine = create_engine(url)
+    file = ClinicFile.model_validate(document)
+    await import_file(engine, file, replace=True, today=today)
     await engine.dispose()
 
 

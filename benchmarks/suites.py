@@ -18,6 +18,7 @@ from benchmarks import (
     beside_console,
     booking,
     fleet,
+    hospital_load,
     memory,
     over_http,
     plan,
@@ -56,6 +57,7 @@ SUITES: dict[str, Entry] = {
     "table-million": Entry(table.run_million, 400, 400, is_usual=False),
     "processes": Entry(processes.run, 110, 30, is_usual=False),
     "fleet": Entry(fleet.run, 150, 45, is_usual=False),
+    "hospital": Entry(hospital_load.run, 780, 60, is_usual=False),
 }
 USUAL = tuple(name for name, entry in SUITES.items() if entry.is_usual)
 PACKAGES = (
