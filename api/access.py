@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
+from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api import media_types
@@ -67,7 +68,7 @@ class Access:
                 f"This needs the role {self.role}; the caller {has}.", required_role=self.role
             )
         if self.group is not None and context.limits is not None:
-            standing = await context.limits.hit(self.group, _counted_as(caller, request))
+            standing = await context.limits.hit(self.group, counted_as(caller, request))
             if standing is not None:
                 request.state.headers.update(standing.headers())
                 if not standing.is_within:
@@ -87,7 +88,8 @@ class Access:
             request.state.max_body = self.max_body
 
 
-def _counted_as(caller: Caller, request: Request) -> str:
+def counted_as(caller: Caller, request: HTTPConnection) -> str:
+    """Return who a rate limit counts: the caller, or while the service is open the address."""
     if caller is not ANYONE:
         return caller.id
     return "address:unknown" if request.client is None else f"address:{request.client.host}"

@@ -27,6 +27,7 @@ from api import (
     metrics,
     openapi,
     slots,
+    start,
     stats,
     what_if,
 )
@@ -40,6 +41,7 @@ from api.jobs import working
 from api.limits import Limits
 from api.oidc import Issuer
 from api.origins import OriginGuard
+from api.prefix import ForwardedPrefix
 from api.runner import running
 from api.settings import Settings, read_settings
 from data.desk import Desk
@@ -54,9 +56,10 @@ OPEN_WHILE = "_SLOTWRIGHT_OPEN_WHILE"
 def create_app(settings: Settings, door: Door | None = None) -> FastAPI:
     """Return the service; its database, named by the settings, has the newest schema.
 
-    Without a `door` every caller needs a key.
+    Without a `door`, or with an issuer of tokens, every caller has to be known.
     """
-    door = door or Door()
+    if door is None or settings.oidc_issuer is not None:
+        door = Door()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -93,10 +96,14 @@ def create_app(settings: Settings, door: Door | None = None) -> FastAPI:
         version=version("slotwright"),
         summary="Every bookable slot of a clinic, exact, scored and explained.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would lead to whatever name the request asked for
     )
+    app.state.has_console = False
     errors.install(app)
-    app.add_middleware(OriginGuard, door=door)
+    app.add_middleware(ForwardedPrefix)
+    app.add_middleware(OriginGuard, door=door, public_url=settings.public_url)
     app.add_middleware(Envelope)
     for router in (
         slots.router,
@@ -109,6 +116,7 @@ def create_app(settings: Settings, door: Door | None = None) -> FastAPI:
         stats.router,
         health.router,
         metrics.router,
+        start.router,
     ):
         app.include_router(router)
     openapi.install(app)

@@ -14,7 +14,7 @@ from api.door import Door
 from api.errors import UnauthenticatedError
 from api.oidc import Issuer
 from data import keys
-from data.audit import ANONYMOUS
+from data.audit import ANONYMOUS, OIDC
 from data.keys import MARK, ROLES, KnownKey, Role
 
 FRESH_SECONDS = 1.0
@@ -65,7 +65,8 @@ class Callers:
         """
         if self._issuer is not None and token is not None and not token.startswith(MARK):
             subject, role = await self._issuer.verify(token)
-            return Caller(f"oidc:{subject}", f"oidc:{subject}", role)
+            name = f"{OIDC}{subject}"
+            return Caller(name, name, role)
         known = await self._keys_since(time.monotonic() - FRESH_SECONDS)
         if self._door.is_open:
             return ANYONE

@@ -24,9 +24,16 @@ MAX_BODY = 2 * 1024 * 1024
 """The largest body in bytes, unless its route says otherwise."""
 LARGE_AT_ONCE = 2
 """How many larger ones are taken in at the same time, and worked on; others wait, unread."""
+BODY_SECONDS = 10.0
+"""How long a body may keep the service waiting, beside what it takes at the least rate."""
+BODY_RATE = 16 * 1024
+"""The least rate of a body, in bytes per second."""
 REQUEST_ID = "x-request-id"
 UNMATCHED = "(none)"
 """The route of a request that no route answers, and any method but the usual."""
+
+CLOSING = {"Connection": "close"}
+"""What is left of a body is not read."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -36,10 +43,6 @@ _PAGE_POLICY = (
     "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-_DOCS_POLICY = _PAGE_POLICY.replace(
-    "'self'", "'self' https://cdn.jsdelivr.net https://fastapi.tiangolo.com", 4
-)
-"""The pages at ``/docs`` load their scripts from elsewhere."""
 _ALWAYS: Final = (
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
@@ -67,6 +70,8 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # what a GET answers, without its body
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         call = _Call(scope, receive, send, self._large)
         with structlog.contextvars.bound_contextvars(request_id=call.request_id):
             try:
@@ -110,6 +115,8 @@ class _Call:
         declared = given.get("content-length", "")
         self._declared = int(declared) if declared.isdecimal() else 0
         self._received = 0
+        self._waited = 0.0
+        self._is_whole = False
         self.status: int | None = None
         self.state: dict[str, Any] = scope.setdefault("state", {})
         self.state.update(headers={}, max_body=MAX_BODY)
@@ -120,18 +127,37 @@ class _Call:
         Raises
         ------
         HTTPException
-            413, when there is more.
+            413, when there is more; 408, when it does not come.
         """
         limit = self.state["max_body"]
         if self._declared <= limit:
-            message = await self._receive()
+            message = await self._receive_in_time()
             self._received += len(message.get("body", b""))
             if self._received <= limit:
                 if self._received > MAX_BODY and not self._is_large:
                     await self._large.acquire()
                     self._is_large = True
                 return message
-        raise HTTPException(413, f"The body has more than {limit} bytes.")
+        raise HTTPException(413, f"The body has more than {limit} bytes.", CLOSING)
+
+    async def _receive_in_time(self) -> Message:
+        """Receive the next part of the body; once it is whole, whatever else there is to hear."""
+        if self._is_whole:
+            return await self._receive()
+        began = time.monotonic()
+        patience = BODY_SECONDS + self._received / BODY_RATE - self._waited
+        try:
+            async with asyncio.timeout(patience) as waiting:
+                message = await self._receive()
+        except TimeoutError:
+            if not waiting.expired():
+                raise
+            raise HTTPException(
+                408, f"The body came slower than {BODY_RATE} bytes a second.", CLOSING
+            ) from None
+        self._waited += time.monotonic() - began
+        self._is_whole = not message.get("more_body", False)
+        return message
 
     async def send(self, message: Message) -> None:
         """Send, with the headers that every answer has."""
@@ -142,15 +168,11 @@ class _Call:
             if "cache-control" not in present:
                 added.append(("cache-control", "no-store"))
             if "content-security-policy" not in present:
-                added.append(("content-security-policy", self._policy(present)))
+                is_page = present.get("content-type", "").startswith("text/html")
+                added.append(("content-security-policy", _PAGE_POLICY if is_page else _API_POLICY))
             raw = [(name.lower().encode(), value.encode()) for name, value in added]
             message = {**message, "headers": [*message.get("headers", []), *raw]}
         await self._send(message)
-
-    def _policy(self, headers: Headers) -> str:
-        if not headers.get("content-type", "").startswith("text/html"):
-            return _API_POLICY
-        return _DOCS_POLICY if self.scope["path"].startswith("/docs") else _PAGE_POLICY
 
     def end(self) -> None:
         """Give back what the request held, and account for it."""
@@ -174,3 +196,19 @@ class _Call:
             ms=round(seconds * 1000, 2),
             caller=None if caller is None else caller.name,
         )
+
+
+def _without_body(send: Send) -> Send:
+    """Return what sends the head of an answer alone."""
+    is_over = False
+
+    async def send_head(message: Message) -> None:
+        nonlocal is_over
+        if is_over:
+            return
+        if message["type"] == "http.response.body":
+            is_over = True
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await send(message)
+
+    return send_head

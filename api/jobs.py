@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import metrics
 from api.settings import Settings
+from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.events import Audience
-from data.jobs import NO_SHOW_MARKER, Work, do_due_hours, mark_no_shows
-from data.stats import CALCULATOR, keep_hours
+from data.jobs import Work, do_due_hours, mark_no_shows
+from data.stats import keep_hours
 
 LOOK_SECONDS = 60
 

@@ -16,13 +16,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
-type Group = Literal["slots", "bookings", "cancellations", "statistics"]
+type Group = Literal["slots", "bookings", "cancellations", "statistics", "pages", "sign_in"]
 
 LIMITS: dict[Group, RateLimitItem] = {
     "slots": RateLimitItemPerMinute(200),
     "bookings": RateLimitItemPerMinute(100),
     "cancellations": RateLimitItemPerMinute(50),
     "statistics": RateLimitItemPerMinute(60),
+    "pages": RateLimitItemPerMinute(600),
+    "sign_in": RateLimitItemPerMinute(60),
 }
 REDIS_SECONDS = 0.5
 """The longest that one step waits for Redis: a free connection, a new one, an answer."""

@@ -48,6 +48,26 @@ def configure(level: str) -> None:
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel("WARNING")
+    logging.getLogger("uvicorn.error").addFilter(_names_no_page)
+
+
+def _names_no_page(record: logging.LogRecord) -> bool:
+    """Leave out the server's lines on websockets: the query names the page that they speak for."""
+    return '"WebSocket ' not in str(record.msg)
+
+
+def without_words(*names: str) -> None:
+    """Have libraries that write paths, data or a browser's words tell only where they wrote it."""
+
+    def place(record: logging.LogRecord) -> bool:
+        record.msg = f"{record.module}.{record.funcName}"
+        record.args = ()
+        return True
+
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()  # some write to standard error themselves
+        logger.addFilter(place)
 
 
 def _without_messages(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import jwt
+import orjson
 import structlog
 from jwt import PyJWK, PyJWKSet
 
@@ -25,6 +26,8 @@ KEPT_SECONDS = 600.0
 PATIENCE_SECONDS = 5.0
 """The issuer is not asked more often than this, whatever key ids are sent."""
 FETCH_SECONDS = 5.0
+MAX_PUBLISHED = 1024 * 1024
+"""How many bytes of what the issuer publishes are read."""
 LEEWAY_SECONDS = 30
 """What clocks may differ by."""
 
@@ -110,7 +113,10 @@ class Issuer:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 self._keys = await self._fetch()
-        except (httpx.HTTPError, TimeoutError, ValueError, IssuerError, jwt.PyJWTError) as error:
+        except (
+            *(httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError),
+            *(IssuerError, jwt.PyJWTError),
+        ) as error:
             log.warning("issuer_away", error=type(error).__name__)
         finally:
             self._tried_at = time.monotonic()
@@ -118,16 +124,34 @@ class Issuer:
     async def _fetch(self) -> list[PyJWK]:
         where = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
         async with httpx.AsyncClient(timeout=FETCH_SECONDS) as client:
-            found = (await client.get(where)).raise_for_status().json()
+            found = await _read(client, where)
             if not isinstance(found, dict) or found.get("issuer") != self._issuer:
                 raise IssuerError("the configuration is another issuer's")
-            published = (await client.get(str(found.get("jwks_uri")))).raise_for_status().json()
+            published = await _read(client, str(found.get("jwks_uri")))
         if not isinstance(published, dict):
             raise IssuerError("no set of keys")
         keys = PyJWKSet.from_dict(published).keys
         return [
             key for key in keys if key.key_type != "oct" and key.public_key_use in (None, "sig")
         ]
+
+
+async def _read(client: httpx.AsyncClient, url: str) -> Any:
+    """Return the JSON at a URL.
+
+    Raises
+    ------
+    IssuerError
+        When there is too much of it.
+    """
+    body = bytearray()
+    async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer:
+        answer.raise_for_status()
+        async for part in answer.aiter_raw():
+            body += part
+            if len(body) > MAX_PUBLISHED:
+                raise IssuerError(f"more than {MAX_PUBLISHED} bytes")
+    return orjson.loads(body)
 
 
 def _pick(keys: list[PyJWK], kid: str | None) -> PyJWK | None:

@@ -35,6 +35,8 @@ from data.roles import owns_the_log
 
 DEMO_HOST = "127.0.0.1"
 DEMO_ROWS = 10
+MAX_MESSAGE = 1024 * 1024
+"""The largest message in bytes that a websocket takes; a browser's page sends less than 1 MB."""
 
 log = structlog.get_logger(__name__)
 
@@ -192,4 +194,5 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
         "timeout_graceful_shutdown": 20,
         "timeout_keep_alive": 30,
         "server_header": False,
+        "ws_max_size": MAX_MESSAGE,
     }

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     rate_limits: Literal["on", "off"] = "on"
     trusted_proxies: str = ""
     """Addresses and networks, by commas, whose X-Forwarded-For is believed; none by default."""
+    public_url: str | None = None
+    """Where browsers find the service: the scheme and name of every absolute URL."""
     oidc_issuer: str | None = None
     """The URL of the OpenID Connect issuer whose tokens are accepted; with it, its audience."""
     oidc_audience: str | None = None
@@ -90,6 +92,15 @@ class Settings(BaseSettings):
         for each in filter(None, value.split(",")):
             ip_network(each.strip())
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_public(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://name")
+        if not parts.hostname or parts.scheme not in ("https", "http") or parts.query:
+            raise ValueError("must be a URL without a query, as in https://clinic.example.org")
+        _ = parts.port  # raises for one that is none
+        return None if value is None else value.rstrip("/")
 
     @field_validator("oidc_issuer")
     @classmethod

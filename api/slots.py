@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 import orjson
-from anyio import CapacityLimiter
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api import metrics
-from api.access import allow
+from api.access import CallerDependency, allow, counted_as
 from api.context import Context, ContextDependency
 from api.errors import Problem
 from api.schemas import SlotQuery, SlotsOut, slots_body
+from api.turns import Turns
 from data.errors import NotFoundError
 from solver.clinic import Clinic, SlotRequest
 from solver.ranking import Rooms
@@ -25,10 +25,10 @@ from solver.timeline import check_date
 
 router = APIRouter(tags=["slots"])
 
-SOLVES_AT_ONCE = CapacityLimiter(1)
+SOLVING = Turns()
 """Solving is computing, and one process computes one thing at a time: two at once answer no more
 queries and take more of the cores that other processes have a use for."""
-LOOKS_AHEAD_AT_ONCE = CapacityLimiter(1)
+LOOKING_AHEAD = Turns()
 """Looking through many dates takes long; those who ask about one do not wait for it."""
 
 
@@ -40,12 +40,18 @@ LOOKS_AHEAD_AT_ONCE = CapacityLimiter(1)
     response_model=SlotsOut,
     responses={404: {"model": Problem}, 422: {"model": Problem}},
 )
-async def get_slots(query: Annotated[SlotQuery, Query()], context: ContextDependency) -> Response:
+async def get_slots(
+    query: Annotated[SlotQuery, Query()],
+    request: Request,
+    context: ContextDependency,
+    caller: CallerDependency,
+) -> Response:
     """Compute the slots from the rows as they are now; nothing of the answer is stored."""
-    request = query.to_request(dt.datetime.now(dt.UTC))
+    wish = query.to_request(dt.datetime.now(dt.UTC))
     clinic = await context.snapshots.load(query.date, query.date)
     _check_known(clinic, query)
-    body = await answer(context, clinic, request, limit=query.limit, rooms=query.rooms)
+    who = counted_as(caller, request)
+    body = await answer(context, clinic, wish, who, limit=query.limit, rooms=query.rooms)
     return Response(orjson.dumps(body), media_type="application/json")
 
 
@@ -53,12 +59,15 @@ async def answer(
     context: Context,
     clinic: Clinic,
     request: SlotRequest,
+    who: str,
     *,
     limit: int,
     rooms: Rooms,
     without: str | None = None,
 ) -> dict[str, Any]:
     """Return the body of the answer in `clinic`, as if the booking `without` were not there.
+
+    Those who ask take turns; `who` tells them apart.
 
     Raises
     ------
@@ -73,21 +82,22 @@ async def answer(
             standing = _without(clinic, without)
             return find_slots(standing, request, limit=limit, rooms=rooms, weights=weights)
 
-    page = await anyio.to_thread.run_sync(solve, limiter=SOLVES_AT_ONCE)
+    async with SOLVING.take(who):
+        page = await anyio.to_thread.run_sync(solve)
     metrics.slots_found(page)
     following = None
     if not page.slots:
         last = request.now.astimezone(clinic.settings.zone).date() + dt.timedelta(days=horizon)
         until = min(request.date + dt.timedelta(days=LOOK_AHEAD_DAYS), last)
-        following = await _next_available_date(context, request, until, without)
+        following = await _next_available_date(context, request, who, until, without)
     return slots_body(page, clinic.settings.zone, following)
 
 
 async def _next_available_date(
-    context: Context, request: SlotRequest, until: dt.date, without: str | None
+    context: Context, request: SlotRequest, who: str, until: dt.date, without: str | None
 ) -> dt.date | None:
     """Return the first date after the asked one, up to `until`, that has a slot."""
-    async with LOOKS_AHEAD_AT_ONCE:
+    async with LOOKING_AHEAD.take(who):
         days = context.snapshots.ahead(request.date + dt.timedelta(days=1), until)
         async for day, clinic in days:
             asked = replace(request, date=day)

@@ -33,6 +33,13 @@ ANONYMOUS = "anonymous"
 """The actor while callers need no key."""
 OPERATOR = "command line"
 """The actor of a command, which needs the database's own password and no key."""
+EXPIRY = "expiry"
+"""The actor that ends holds whose time is over."""
+NO_SHOW_MARKER = "no-show marker"
+CALCULATOR = "statistics calculator"
+"""The hourly jobs."""
+OIDC = "oidc:"
+"""What the names of an OpenID Connect issuer's callers begin with."""
 
 _LEFT_OUT = {"provider_no", "room_no", "provider_span", "room_span", "patient_key", "no"}
 

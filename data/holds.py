@@ -10,8 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from data import audit
 from data.snapshot import BOOKINGS, HAS_RUN_OUT
 
-EXPIRY = "expiry"
-"""The actor: nobody did it, the time was over."""
 EXPIRE = "expire"
 """What was done, as the audit log has it."""
 
@@ -29,4 +27,4 @@ async def write_off_holds(connection: AsyncConnection, *where: Any) -> None:
         ),
         BOOKINGS,
     )
-    await connection.execute(statement, audit.about(EXPIRY, EXPIRE))
+    await connection.execute(statement, audit.about(audit.EXPIRY, EXPIRE))

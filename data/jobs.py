@@ -33,9 +33,6 @@ from data import audit
 from data.events import Audience, run_and_tell
 from data.snapshot import BOOKINGS, CLINIC, TYPES
 
-NO_SHOW_MARKER = "no-show marker"
-"""The job's name, and who the audit log says marked a booking."""
-
 STATEMENT_TIMEOUT = "60s"
 LOCK_SPACE = 7306096
 """First key of the advisory locks of jobs."""
@@ -132,7 +129,7 @@ def _no_shows() -> Select[Any]:
     overdue = (
         select(
             columns.id,
-            literal(NO_SHOW_MARKER, Text).label("actor"),
+            literal(audit.NO_SHOW_MARKER, Text).label("actor"),
             literal("no_show", Text).label("action"),
             audit.as_logged(BOOKINGS.name).label("before"),
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
@@ -22,9 +24,40 @@ from models.keys import ApiKey
 type Role = Literal["viewer", "scheduler", "manager", "admin"]
 
 
+LOOKALIKES = (
+    *("аa", "вb", "гr", "ԁd", "еe", "ёe", "ɡg", "һh", "нh", "іi", "їi", "јj", "кk", "ӏl", "сc"),
+    *("мm", "пn", "оo", "рp", "ԛq", "ѕs", "тt", "ԝw", "хx", "уy", "үy", "ъb"),
+    *("αa", "βb", "γy", "εe", "ηn", "ιi", "κk", "μu", "νv", "οo", "ρp", "σo", "τt", "υu", "χx"),
+    *("ωw", "ϲc", "ϳj", "ıi", "0o", "1i", "3e", "5s", "|i", "li"),
+)
+"""Cyrillic and Greek letters, and digits, each with the Latin letter that it looks like."""
+_LATIN = str.maketrans({pair[0]: pair[1] for pair in LOOKALIKES})
+RESERVED = (
+    audit.ANONYMOUS,
+    audit.OPERATOR,
+    audit.EXPIRY,
+    audit.NO_SHOW_MARKER,
+    audit.CALCULATOR,
+)
+"""Names that stand for others in the audit log, as do those that begin as ``audit.OIDC`` does."""
+
+
+def _looks(name: str) -> str:
+    """Return what two names have in common that a reader may take for one another."""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
+    letters = (c for c in folded if not unicodedata.combining(c))
+    return re.sub(r"[\W_]+", "", "".join(letters).translate(_LATIN))
+
+
+_RESERVED_LOOKS = frozenset(map(_looks, RESERVED))
+
+
 def _is_free(name: str) -> str:
-    if name in (audit.ANONYMOUS, audit.OPERATOR) or name.startswith("oidc:"):
-        raise ValueError("this name stands for others in the audit log")
+    looks = _looks(name)
+    if looks in _RESERVED_LOOKS or looks.startswith(_looks(audit.OIDC)):
+        raise ValueError(
+            "this name stands for others in the audit log, or looks like one that does"
+        )
     return name
 
 

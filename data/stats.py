@@ -23,8 +23,6 @@ from data.transaction import run
 from solver.clinic import Clinic, Provider
 from solver.timeline import Windows
 
-CALCULATOR = "statistics calculator"
-"""The job's name."""
 MOST_DAYS = 366
 DAYS_BACK = 7
 """How many days before the hours it does the calculator looks at: a visit is completed late."""

@@ -15,10 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.app import create_app
 from api.door import Door
 from api.settings import Settings
+from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
-from data.jobs import NO_SHOW_MARKER
-from data.stats import CALCULATOR
 from tests.databases import migrated
 
 settings.register_profile(

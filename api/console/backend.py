@@ -108,6 +108,8 @@ class Visit:
     caller: Caller
     locale: Locale
     dark: bool | None
+    root: str
+    """The path below which the console is, as this browser sees it."""
 
     @classmethod
     async def of(cls, backend: Backend, request: Request) -> Visit | None:
@@ -126,6 +128,7 @@ class Visit:
             caller,
             _locale(request.headers.get("accept-language", "")),
             looks.get(request.cookies.get(DARK_COOKIE, "auto")),
+            request.scope["root_path"],
         )
 
     async def service(self, role: Role = "viewer") -> Context:

@@ -49,7 +49,7 @@ def add(backend: Backend) -> None:
     @console.get("/benchmarks/report")
     async def report(request: Request) -> Response:
         if await Visit.of(backend, request) is None:
-            return to_sign_in()
+            return to_sign_in(request)
         directory = await asyncio.to_thread(last)
         if directory is None:
             return Response(status_code=404)

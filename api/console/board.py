@@ -154,7 +154,7 @@ class _Board:
     async def _show(self, day: dt.date) -> None:
         self._day, self._is_stale = day, True
         self._picker.set_value(day.isoformat())
-        ui.navigate.history.replace(f"/console/?date={day}&by={self._by}")
+        ui.navigate.history.replace(f"?date={day}&by={self._by}")
         await self._offer()
         await self._look()
 
@@ -317,7 +317,13 @@ class _Board:
         clinic = await context.snapshots.load(day, day)
         try:
             found = await slots.answer(
-                context, clinic, request, limit=MAX_LIMIT, rooms=rooms, without=moving["id"]
+                context,
+                clinic,
+                request,
+                self._visit.caller.id,
+                limit=MAX_LIMIT,
+                rooms=rooms,
+                without=moving["id"],
             )
         except DateOutOfRangeError:
             found = {"slots": [], "next_available_date": None}

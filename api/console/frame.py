@@ -16,18 +16,18 @@ from api.console.backend import DARK, DARK_COOKIE, Backend, RefusedError, Visit
 from api.console.words import refusal
 
 PAGES = (
-    ("/console/", "Day board"),
-    ("/console/find", "Find a slot"),
-    ("/console/what-if", "What if"),
-    ("/console/statistics", "Statistics"),
-    ("/console/clinic", "Clinic"),
-    ("/console/benchmarks", "Benchmarks"),
+    ("/", "Day board"),
+    ("/find", "Find a slot"),
+    ("/what-if", "What if"),
+    ("/statistics", "Statistics"),
+    ("/clinic", "Clinic"),
+    ("/benchmarks", "Benchmarks"),
 )
 PRIMARY = "#0b5c7a"
 DENSE = "dense outlined options-dense"
 
 SIGN_OUT = (
-    '<form method="post" action="/console/sign-out">'
+    '<form method="post" action="{root}/sign-out">'
     '<button type="submit" class="sw-out">Sign out</button></form>'
 )
 SHORTCUTS = """
@@ -64,7 +64,7 @@ async def show(
     """Show a page that `draw` draws to a visitor who may see it; lead others to the sign-in."""
     visit = await Visit.of(backend, request)
     if visit is None:
-        return to_sign_in()
+        return to_sign_in(request)
     with _frame(visit, title):
         await draw(visit)
     return None
@@ -80,11 +80,12 @@ def _frame(visit: Visit, title: str) -> Iterator[None]:
     def turn() -> None:
         dark.set_value({None: True, True: False, False: None}[dark.value])
         button.props(f'icon="{_icon(dark.value)}"')
-        kept = f"{DARK_COOKIE}={DARK[dark.value]}; path=/console; max-age=31536000; samesite=strict"
+        kept = f"{DARK_COOKIE}={DARK[dark.value]}; path={visit.root}; max-age=31536000"
+        kept += "; samesite=strict"
         ui.run_javascript(f"document.cookie = {kept!r}")
 
     with ui.header(elevated=False).classes("sw-header"):
-        ui.html(_links(title), sanitize=False, tag="nav").props('aria-label="Pages"')
+        ui.html(_links(visit, title), sanitize=False, tag="nav").props('aria-label="Pages"')
         button = (
             ui.button(icon=_icon(visit.dark), on_click=turn)
             .props('flat round dense color=white aria-label="Light or dark"')
@@ -92,7 +93,7 @@ def _frame(visit: Visit, title: str) -> Iterator[None]:
         )
         if visit.key:
             ui.label(visit.caller.role or "").classes("sw-who").tooltip(visit.caller.name)
-            ui.html(SIGN_OUT, sanitize=False)
+            ui.html(SIGN_OUT.format(root=visit.root), sanitize=False)
     with ui.column().classes("sw-page"):
         yield
 
@@ -119,9 +120,11 @@ def _icon(dark: bool | None) -> str:
     return {None: "brightness_auto", True: "dark_mode", False: "light_mode"}[dark]
 
 
-def _links(title: str) -> str:
+def _links(visit: Visit, title: str) -> str:
     return '<span class="sw-brand">Slotwright</span>' + "".join(
-        f'<a href="{path}"' + (' aria-current="page"' if name == title else "") + f">{name}</a>"
+        f'<a href="{visit.root}{path}"'
+        + (' aria-current="page"' if name == title else "")
+        + f">{name}</a>"
         for path, name in PAGES
     )
 
@@ -141,6 +144,6 @@ async def telling() -> AsyncIterator[None]:
         ui.notify(refusal(error), type="negative", multi_line=True, timeout=8000)
 
 
-def to_sign_in() -> RedirectResponse:
+def to_sign_in(request: Request) -> RedirectResponse:
     """Lead a visitor without a key to where keys are entered."""
-    return RedirectResponse("/console/sign-in", 303)
+    return RedirectResponse(f"{request.scope['root_path']}/sign-in", 303)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from pathlib import Path
+from functools import cache
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 from starlette.middleware.base import RequestResponseEndpoint
 
+from api import logs
+from api.access import allow
 from api.console.backend import Backend
 
 MOUNT_PATH = "/console"
@@ -27,9 +30,9 @@ POLICY = (
 
 def mount(app: FastAPI) -> None:
     """Mount the console on the service; once in a process, as NiceGUI is one to a process."""
-    os.environ.setdefault("NICEGUI_STORAGE_PATH", str(Path(tempfile.gettempdir()) / "slotwright"))
+    os.environ["NICEGUI_STORAGE_PATH"] = _storage().name
     from nicegui import app as console
-    from nicegui import ui
+    from nicegui import core, ui
 
     from api.console import (
         benchmarks_page,
@@ -37,6 +40,7 @@ def mount(app: FastAPI) -> None:
         call_list,
         clinic_editor,
         frame,
+        gate,
         run_composer,
         run_page,
         sign_in,
@@ -45,14 +49,25 @@ def mount(app: FastAPI) -> None:
     )
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # calls within the process
+    logs.without_words("nicegui", "engineio.server", "socketio.server")
+    core.sio.on("log", lambda *_: None)  # a browser writes nothing into the service's log
+    core.sio.eio.transports = console.config.socket_io_js_transports = ["websocket"]
+    core.sio.eio.cors_allowed_origins = []  # origins are looked at before anything gets here
 
     @console.middleware("http")
     async def policy(request: Request, call_next: RequestResponseEndpoint) -> Response:
         answer = await call_next(request)
-        answer.headers["content-security-policy"] = POLICY
+        answer.headers.setdefault("content-security-policy", POLICY)
         return answer
 
+    @app.get(MOUNT_PATH, include_in_schema=False, dependencies=[allow("anyone")])
+    async def lead(request: Request) -> Response:
+        return RedirectResponse(f"{request.scope['root_path']}{MOUNT_PATH}/")
+
+    console.router.redirect_slashes = False
+    app.state.has_console = True
     backend = Backend(app)
+    console.add_middleware(gate.Gate, backend=backend)
     for page in (
         sign_in,
         board,
@@ -76,3 +91,9 @@ def mount(app: FastAPI) -> None:
         binding_refresh_interval=None,
         show_welcome_message=False,
     )
+
+
+@cache
+def _storage() -> tempfile.TemporaryDirectory[str]:
+    """Return the directory that NiceGUI looks into, nobody else's, which goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="slotwright-console-")

@@ -4,58 +4,57 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Form, Request
+from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 from nicegui import app as console
-from nicegui import ui
 
-from api.console.backend import KEY_COOKIE, Backend, RefusedError
-from api.console.frame import bare
+from api.console.backend import KEY_COOKIE, Backend
+from api.errors import UnauthenticatedError
+from api.plain_pages import plain_page
 
 WEEK_SECONDS = 7 * 24 * 3600
-HOME = "/console/"
-HERE = "/console/sign-in"
-
-FORM = """
-<form method="post" action="/console/session" class="sw-sign-in">
-  <label for="key">API key</label>
-  <input id="key" name="key" type="password" required autocomplete="current-password" autofocus>
-  <button type="submit">Sign in</button>
-</form>
-"""
+SIGN_IN, SESSION, SIGN_OUT = "/sign-in", "/session", "/sign-out"
+FOR_STRANGERS = (SIGN_IN, SESSION, SIGN_OUT)
+"""What is there for whoever has not signed in, below the console's own path."""
 
 
 def add(backend: Backend) -> None:
     """Add the page, and what its form and the sign-out button send to."""
 
-    @ui.page("/sign-in", title="Sign in · Slotwright")
-    def page(refused: str = "") -> None:
-        with bare():
-            ui.label("Sign in").classes("text-2xl").props("role=heading aria-level=1")
-            if refused:
-                ui.label("That key is not known here.").props("role=alert").classes("sw-alert")
-            ui.html(FORM, sanitize=False)
+    @console.get(SIGN_IN)
+    def page(refused: str = "") -> Response:
+        return plain_page("sign_in", is_refused=bool(refused))
 
-    @console.post("/session")
+    @console.post(SESSION)
     async def sign_in(request: Request, key: Annotated[str, Form()]) -> RedirectResponse:
+        token, here = key.strip(), request.scope["root_path"]
         try:
-            await backend.call("GET", "/clinic", key.strip())
-        except RefusedError:
-            return RedirectResponse(f"{HERE}?refused=1", 303)
-        answer = RedirectResponse(HOME, 303)
+            caller = await backend.context.callers.identify(token)
+        except UnauthenticatedError:
+            caller = None
+        if caller is None or not caller.may("viewer"):
+            return RedirectResponse(f"{here}{SIGN_IN}?refused=1", 303)
+        answer = RedirectResponse(f"{here}/", 303)
         answer.set_cookie(
             KEY_COOKIE,
-            key.strip(),
+            token,
             max_age=WEEK_SECONDS,
-            path="/console",
+            path=here,
             httponly=True,
             samesite="strict",
-            secure=request.url.scheme == "https",
+            secure=_is_secure(request, backend),
         )
         return answer
 
-    @console.post("/sign-out")
-    async def sign_out() -> RedirectResponse:
-        answer = RedirectResponse(HERE, 303)
-        answer.delete_cookie(KEY_COOKIE, path="/console")
+    @console.post(SIGN_OUT)
+    async def sign_out(request: Request) -> RedirectResponse:
+        here = request.scope["root_path"]
+        answer = RedirectResponse(f"{here}{SIGN_IN}", 303)
+        answer.delete_cookie(KEY_COOKIE, path=here)
         return answer
+
+
+def _is_secure(request: Request, backend: Backend) -> bool:
+    """Whether browsers come by https, as the request or the service's public address has it."""
+    public = backend.context.settings.public_url
+    return request.url.scheme == "https" or (public or "").startswith("https://")

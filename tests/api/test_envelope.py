@@ -1,17 +1,23 @@
 """What is around every request: ids, logs, headers, bounds, figures."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import orjson
 import pytest
+import uvicorn
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from api import envelope
+from api.app import create_app
+from api.door import Door
+from api.settings import Settings
 from tests.clinics import PROVIDER, TYPE, coming_monday, order, small_clinic
 
 MONDAY = coming_monday()
@@ -83,7 +89,44 @@ async def test_security_headers(client: httpx.AsyncClient, path: str) -> None:
     assert headers["x-frame-options"] == "DENY"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert ("default-src 'none'" in headers["content-security-policy"]) == (path != "/docs")
+    assert "http" not in headers["content-security-policy"]
     assert headers["cache-control"] == "no-store"
+
+
+async def test_a_head_is_a_get_without_its_body(client: httpx.AsyncClient) -> None:
+    for path in ("/healthz", "/readyz", "/", "/docs", "/openapi.json", "/bookings", "/nowhere"):
+        head, got = await client.head(path), await client.get(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers["content-length"] == got.headers["content-length"]
+        assert head.headers["content-type"] == got.headers["content-type"]
+    assert (await client.head("/bookings/swap")).status_code in (404, 405, 422)
+
+
+async def test_the_first_page_leads_on(client: httpx.AsyncClient) -> None:
+    page = await client.get("/")
+    assert page.status_code == 200
+    for name in re.findall('href="([^"]+)"', page.text):
+        assert (await client.get(f"/{name}")).status_code == 200, name
+    assert 'href="docs"' in page.text
+    assert "console" not in page.text  # it is not mounted here
+
+
+async def test_the_interface_is_shown_by_our_own_files(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+    parts = re.findall('(?:src|href)="(?!data:)([^"]+)"', page)
+    assert len(parts) == 3
+    for part in parts:
+        answer = await client.get(f"/{part}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(("text/javascript", "text/css"))
+    assert "//" not in "".join(parts)
+    assert (await client.get("/docs/other.js")).status_code == 422
+
+
+async def test_no_redirect_leads_to_a_name_that_was_sent(client: httpx.AsyncClient) -> None:
+    for path in ("/bookings/", "/healthz/", "/docs/", "/what-if/"):
+        answer = await client.get(path)
+        assert answer.status_code == 404, path
 
 
 def grow(size: int) -> AsyncIterator[bytes]:
@@ -208,3 +251,71 @@ async def test_a_line_names_its_request_wherever_it_is_written(
 
     await asyncio.gather(*(client.get("/healthz") for _ in range(5)))
     assert await seen() == {}
+
+
+class Upload:
+    """A body that comes in parts; `rest` is when the last part does."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self.parts = parts
+        self.rest = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            yield part
+        await self.rest.wait()
+
+
+@contextlib.asynccontextmanager
+async def listening(database_url: str) -> AsyncIterator[str]:
+    """The service on a real socket, in this process."""
+    app = create_app(Settings(DATABASE_URL=database_url, rate_limits="off"), Door(is_open=True))
+    config = uvicorn.Config(app, port=0, log_config=None)
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    serving = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving
+
+
+async def test_stalled_uploads_are_dropped_and_hold_nobody_up(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(envelope, "BODY_RATE", 10 * 1024 * 1024)
+    typed = {"Content-Type": "application/json"}
+    whole = orjson.dumps(small_clinic()) + b" " * (3 * 1024 * 1024)
+    async with listening(database_url) as base, httpx.AsyncClient(base_url=base, timeout=60) as c:
+        uploads = [Upload(b" " * 65536, *[b" " * 65536] * 39) for _ in range(3)]
+        stalled = [
+            asyncio.create_task(c.post("/clinic/import", content=upload, headers=typed))
+            for upload in uploads
+        ]
+        small = Upload(b"{")
+        stalled.append(asyncio.create_task(c.post("/bookings", content=small, headers=typed)))
+        answer = await c.post("/clinic/import", content=whole, headers=typed)
+        assert answer.status_code == 200, answer.text
+        for dropped in await asyncio.gather(*stalled):
+            assert (dropped.status_code, dropped.json()["code"]) == (408, "REQUEST_TIMEOUT")
+            assert dropped.headers["connection"] == "close"
+
+
+async def test_a_dripped_body_is_dropped(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "BODY_SECONDS", 0.5)
+
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.05)  # each in time, the whole never
+
+    async with listening(database_url) as base, httpx.AsyncClient(base_url=base, timeout=60) as c:
+        typed = {"Content-Type": "application/json"}
+        with contextlib.suppress(httpx.WriteError, httpx.RemoteProtocolError):
+            dropped = await c.post("/bookings", content=drip(), headers=typed)
+            assert (dropped.status_code, dropped.json()["code"]) == (408, "REQUEST_TIMEOUT")
+        assert (await c.get("/healthz")).status_code == 200

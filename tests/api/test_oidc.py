@@ -16,7 +16,7 @@ from jwt.algorithms import RSAAlgorithm
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.errors import UnauthenticatedError
-from api.oidc import Issuer, role_of
+from api.oidc import MAX_PUBLISHED, Issuer, role_of
 from data.errors import BusyError
 from tests.conftest import served
 
@@ -231,3 +231,29 @@ async def test_an_issuer_that_is_away() -> None:
 )
 def test_which_role_a_claim_gives(claims: dict[str, Any], claim: str, role: str | None) -> None:
     assert role_of(claims, claim) == role
+
+
+@pytest.mark.parametrize(
+    "jwks_uri", ["no url", "http://[bad", "ftp://x/y", "\x00", 7, None, "http://x:bad/", "large"]
+)
+async def test_an_issuer_that_publishes_what_cannot_be_used(jwks_uri: Any) -> None:
+    """Keys known before stay good, and no more than a megabyte is read."""
+    with local_issuer() as issuer:
+        checked = Issuer(issuer.url, AUDIENCE, "roles", patience=0)
+        token = issuer.token()
+        assert (await checked.verify(token))[0] == "vega"
+        published = issuer.published
+
+        def spoilt(path: str) -> dict[str, Any]:
+            if path.endswith("openid-configuration"):
+                where = f"{issuer.url}/keys" if jwks_uri == "large" else jwks_uri
+                return {"issuer": issuer.url, "jwks_uri": where}
+            return published(path) | {"more": "x" * MAX_PUBLISHED}
+
+        issuer.published = spoilt  # type: ignore[method-assign]
+        issuer.turn("second")
+        with pytest.raises(UnauthenticatedError):
+            await checked.verify(issuer.token())
+        with pytest.raises(BusyError):
+            await Issuer(issuer.url, AUDIENCE, "roles").verify(token)
+        assert (await checked.verify(token))[0] == "vega"

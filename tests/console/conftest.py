@@ -1,9 +1,13 @@
 """A real service with a clinic of two, and Chromium to look at its console."""
 
 import asyncio
+import os
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -87,6 +91,67 @@ def served(console_database: str, data_dir: Path) -> Iterator[str]:
         yield base
 
 
+@dataclass
+class Guarded:
+    """A service with a key, behind a proxy as it were, on a machine with other users."""
+
+    base: str
+    key: str
+    shared: Path
+    """What it is told to use for temporary files, where another user was before it."""
+    victim: Path
+    """A file that the other user was after."""
+    log: Path
+
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def cookie(self, key: str | None = None) -> dict[str, str]:
+        return {"Cookie": f"slotwright_key={key or self.key}"}
+
+    def make(self, role: str) -> tuple[str, str]:
+        """Make a key; return its id and the key itself."""
+        answer = httpx.post(f"{self.base}/keys", json={"role": role}, headers=self.bearer())
+        body = answer.json()
+        return body["id"], body["key"]
+
+
+@pytest.fixture(scope="session")
+def guarded(
+    database: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    at_once(database.admin_url, "CREATE DATABASE guarded")
+    url = migrated(database, "guarded")
+    with tempfile.TemporaryDirectory(prefix="slotwright-shared-", dir="/var/tmp") as directory:
+        shared = Path(directory)
+        shared.chmod(0o1777)
+        victim = tmp_path_factory.mktemp("victim") / "file"
+        victim.write_text("mine")
+        set_a_trap(shared, victim)
+        log = tmp_path_factory.mktemp("log") / "log"
+        with service(
+            "serve",
+            log=log,
+            DATABASE_URL=url,
+            TMPDIR=str(shared),
+            SLOTWRIGHT_RATE_LIMITS="on",
+            SLOTWRIGHT_TRUSTED_PROXIES="127.0.0.0/8",
+            SLOTWRIGHT_PUBLIC_URL="https://clinic.example",
+        ) as (_, base):
+            key = httpx.post(f"{base}/keys", json={"role": "admin"}).json()["key"]
+            yield Guarded(base, key, shared, victim, log)
+
+
+def set_a_trap(shared: Path, victim: Path) -> None:
+    """Do as another user of the machine what once overwrote a file of whoever started this."""
+    script = (
+        'mkdir "$0/slotwright" && echo \'{"a": 1}\' >"$0/slotwright/storage-general.json"'
+        ' && ln -s "$1" "$0/slotwright/storage-general.json.tmp"'
+    )
+    user = "nobody" if os.geteuid() == 0 else None
+    subprocess.run(["sh", "-c", script, str(shared), str(victim)], check=True, user=user)
+
+
 @pytest.fixture(scope="module")  # its event loop must be gone before other tests have theirs
 def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
@@ -122,7 +187,18 @@ def usual(chromium: Browser) -> Iterator[BrowserContext]:
 def open_page(
     chromium: Browser, usual: BrowserContext, served: str, clinic: httpx.Client
 ) -> Iterator[Opener]:
-    """Open a page of the console; with options, in a browser of its own.
+    """Open a page of the console; with options, in a browser of its own."""
+    yield from opening(chromium, usual, served)
+
+
+@pytest.fixture
+def open_guarded(chromium: Browser, usual: BrowserContext, guarded: Guarded) -> Iterator[Opener]:
+    """Open a page of the console that takes a key."""
+    yield from opening(chromium, usual, guarded.base)
+
+
+def opening(chromium: Browser, usual: BrowserContext, served: str) -> Iterator[Opener]:
+    """Yield what opens pages.
 
     A script's error fails the test, and so does whatever is asked of any other host.
     """

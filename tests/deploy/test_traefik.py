@@ -107,6 +107,9 @@ def proxy(
             process(traefik(), *command) as router,
         ):
             wait_for(f"http://{address}:{SERVICE_PORT}/readyz", 200, service)
+            first = {"role": "admin"}  # without a key it answers to no name of the world's
+            made = httpx.post(f"http://{address}:{SERVICE_PORT}/keys", json=first)
+            assert made.status_code in (201, 401)  # a test before this one may have made one
             found = Proxy(f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{secure}")
             wait_for(f"{found.secure}/healthz", 200, router, headers={"Host": HOST}, verify=False)
             yield found

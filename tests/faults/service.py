@@ -35,7 +35,7 @@ def service(
         )
     base = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not is_ready(base):
             assert process.poll() is None
             assert time.monotonic() < deadline

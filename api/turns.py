@@ -1,0 +1,54 @@
+"""Whose turn it is where one thing is done at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Turns:
+    """One at a time, and each caller in turn.
+
+    Whoever asks for a hundred things waits for them itself: another caller's one thing waits for
+    the one under way, and for one of each of the others who wait.
+    """
+
+    def __init__(self) -> None:
+        self._is_taken = False
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def take(self, caller: str) -> AsyncIterator[None]:
+        """Wait for a turn of `caller`, and have it during the block."""
+        await self._wait(caller)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, caller: str) -> None:
+        if not self._is_taken:
+            self._is_taken = True
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(caller, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()  # it came in the moment in which nobody waited any more
+            raise
+
+    def _pass_on(self) -> None:
+        """Give the turn to the caller who has waited longest since its last one."""
+        while self._waiting:
+            caller, theirs = self._waiting.popitem(last=False)
+            turn = theirs.popleft()
+            if theirs:
+                self._waiting[caller] = theirs  # behind all others
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._is_taken = False
