@@ -205,7 +205,7 @@ async def test_a_key_that_came_and_went_unasked_closes_it(
     client: httpx.AsyncClient, engine: AsyncEngine, admin_engine: AsyncEngine
 ) -> None:
     app = client._transport.app  # type: ignore[attr-defined]
-    await run(engine, lambda c: keys.create(c, "viewer", None, "elsewhere"))
+    await run(admin_engine, lambda c: keys.create(c, "viewer", None, "elsewhere"))
     door = app.state.context.callers._door
     while door.is_open:  # it looks by itself
         await asyncio.sleep(0.01)

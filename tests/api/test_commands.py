@@ -214,6 +214,8 @@ def test_the_limits_of_the_command_and_of_the_api_are_one() -> None:
         ("SLOTWRIGHT_HUB_URL", "hub.example"),
         ("SLOTWRIGHT_HUB_URL", "ftp://hub.example/"),
         ("SLOTWRIGHT_HUB_DELIVERY", "pigeon"),
+        ("SLOTWRIGHT_PUBLIC_URL", "clinic.example"),
+        ("SLOTWRIGHT_PUBLIC_URL", "https://clinic.example:bad/"),
         ("DATABASE_URL", "mysql://x"),
     ],
 )

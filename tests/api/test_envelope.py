@@ -61,10 +61,10 @@ async def test_a_line_for_every_request_and_no_patient_in_it(client: httpx.Async
 
 
 async def test_a_fault_of_ours_tells_nothing_and_logs_no_values(
-    client: httpx.AsyncClient, engine: AsyncEngine
+    client: httpx.AsyncClient, admin_engine: AsyncEngine
 ) -> None:
     await client.post("/clinic/import", json=small_clinic())
-    async with engine.begin() as connection:
+    async with admin_engine.begin() as connection:
         await connection.execute(
             text("ALTER TABLE bookings ADD CONSTRAINT broken CHECK (patient_ref <> 'Ada-4711')")
         )
@@ -73,7 +73,7 @@ async def test_a_fault_of_ours_tells_nothing_and_logs_no_values(
             body = order(MONDAY, "09:00", patient_ref="Ada-4711")
             answer = await client.post("/bookings", json=body, headers={"X-Request-ID": "r"})
     finally:
-        async with engine.begin() as connection:
+        async with admin_engine.begin() as connection:
             await connection.execute(text("ALTER TABLE bookings DROP CONSTRAINT broken"))
     assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL_ERROR")
     assert answer.headers["x-request-id"] == "r"

@@ -92,6 +92,36 @@ def test_any_of_several_processes_tells_the_figures_of_all(tmp_path: Path) -> No
         assert not connections.parent.exists()
 
 
+def test_no_process_opens_again_once_one_has_seen_a_key(tmp_path: Path) -> None:
+    with (
+        migrated_server(tmp_path / "database") as database,
+        service("serve", "--workers", "2", DATABASE_URL=database.url) as (process, base),
+    ):
+        assert httpx.get(f"{base}/keys", timeout=30).json() == []
+        assert httpx.post(f"{base}/keys", json={"role": "admin"}).status_code == 201
+        asyncio.run(with_engine(database.admin_url, lose_the_keys))
+
+        def seen() -> set[int]:  # each on a connection of its own, for either process to take
+            return {httpx.get(f"{base}/bookings", timeout=30).status_code for _ in range(40)}
+
+        assert seen() == {401}
+        workers = workers_of(process.pid)
+        os.kill(workers[0], signal.SIGKILL)
+        deadline = time.monotonic() + 120
+        while len(set(workers_of(process.pid)) - {workers[0]}) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)  # between two looks
+        while listening(int(base.rpartition(":")[2])) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert seen() == {401}
+
+
+async def lose_the_keys(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM api_keys"))
+
+
 def sockets_of(pid: int) -> int:
     links = (f.readlink() for f in Path(f"/proc/{pid}/fd").iterdir())
     return sum(str(link).startswith("socket:") for link in links)
