@@ -42,6 +42,7 @@ from api.limits import Limits
 from api.oidc import Issuer
 from api.origins import OriginGuard
 from api.prefix import ForwardedPrefix
+from api.run_feeds import RunFeeds
 from api.runner import running
 from api.settings import Settings, read_settings
 from data.desk import Desk
@@ -79,6 +80,7 @@ def create_app(settings: Settings, door: Door | None = None) -> FastAPI:
                     callers,
                     limits,
                     stopping,
+                    RunFeeds(engine),
                 )
                 async with (
                     metrics.watching(engine),

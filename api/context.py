@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.callers import Callers
 from api.limits import Limits
+from api.run_feeds import RunFeeds
 from api.settings import Settings
 from data.desk import Desk
 from data.events import Audience
@@ -30,6 +31,7 @@ class Context:
     limits: Limits | None
     stopping: asyncio.Event
     """Set when the process has been told to end: streams end with it."""
+    feeds: RunFeeds
 
 
 def _context(request: Request) -> Context:

@@ -6,26 +6,38 @@ import asyncio
 import datetime as dt
 import math
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import HTMLResponse
+from fastapi.security import HTTPAuthorizationCredentials
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import media_types
-from api.access import LARGE_BODY, LONG_SECONDS, allow
-from api.context import ContextDependency
-from api.errors import PROBLEMS, Problem
+from api.access import (
+    BEARER,
+    LARGE_BODY,
+    LONG_SECONDS,
+    CallerDependency,
+    allow,
+    counted_as,
+)
+from api.context import Context, ContextDependency
+from api.errors import PROBLEMS, Problem, RateLimitedError, UnauthenticatedError
+from api.run_feeds import POLL_SECONDS
 from api.schemas import DOCUMENT_BODY, BookingOut, Conflict, booking_body
 from api.writes import WriterDependency
 from data import audit, plans, runs
 from data.clinic_file import Id, Name, Strict
-from data.errors import InvalidFieldError, PlanNotApplicableError
+from data.errors import BusyError, InvalidFieldError, PlanNotApplicableError
 from data.run_file import horizon_of, json_schema, parse_run, parse_run_document, run_of
 from data.scenario_changes import carry_out, changes_of
 from data.snapshot import load_clinic
@@ -34,8 +46,12 @@ from solver.clinic import Clinic
 router = APIRouter(prefix="/what-if", tags=["what-if"])
 
 RunId = Annotated[Id, Path()]
-POLL_SECONDS = 0.3
-"""How often a stream looks for what is new."""
+KEY_SECONDS = 2.0
+"""How often a stream asks whether its key is still good."""
+LAST_NUMBER = 2**63 - 1
+"""The largest number that an event can have."""
+AWAY = (BusyError, DBAPIError, PoolTimeoutError, OSError)
+"""What is raised while the database, or who knows the callers, cannot be asked."""
 
 
 class AppliedRun(BaseModel):
@@ -166,9 +182,27 @@ async def get(run_id: RunId, context: ContextDependency) -> Response:
     return Response(await asyncio.to_thread(orjson.dumps, body), media_type="application/json")
 
 
-async def _require_run(run_id: RunId, context: ContextDependency) -> None:
-    """Refuse a run that is not there before a stream begins."""
-    await runs.events(context.engine, run_id, sys.maxsize)
+async def _may_watch(
+    run_id: RunId, request: Request, context: ContextDependency, caller: CallerDependency
+) -> AsyncIterator[None]:
+    """Refuse a run that is not there, and a caller's stream too many, before a stream begins."""
+    try:
+        with context.feeds.watching(counted_as(caller, request)):
+            await context.feeds.since(run_id, sys.maxsize)
+            yield
+    except RateLimitedError:
+        request.state.headers["Retry-After"] = str(math.ceil(KEY_SECONDS))
+        raise
+
+
+async def _may_still(context: Context, token: str | None) -> bool:
+    """Whether a key is still good for reading; while nobody can be asked, it is."""
+    try:
+        return (await context.callers.identify(token)).may("viewer")
+    except UnauthenticatedError:
+        return False
+    except AWAY:
+        return True
 
 
 @router.get(
@@ -176,18 +210,27 @@ async def _require_run(run_id: RunId, context: ContextDependency) -> None:
     operation_id="watchRun",
     summary="Progress as server-sent events",
     response_class=EventSourceResponse,
-    dependencies=[allow("viewer", seconds=math.inf), Depends(_require_run)],
-    responses={404: {"model": Problem}},
+    dependencies=[allow("viewer", seconds=math.inf), Depends(_may_watch)],
+    responses={404: {"model": Problem}, 429: {"model": Problem}, 503: {"model": Problem}},
 )
 async def events(
     run_id: RunId,
     context: ContextDependency,
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+    last_event_id: Annotated[int | None, Header(ge=0, le=LAST_NUMBER)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream ``progress`` events from the beginning, or from the last one seen; then ``end``."""
+    """Stream ``progress`` events from the beginning, or from the last one seen; then ``end``.
+
+    A caller may have eight streams open. A stream ends when its key is revoked.
+    """
+    token = None if credentials is None else credentials.credentials
     after = last_event_id or 0
+    asked_at = time.monotonic()
     while True:
-        status, new = await runs.events(context.engine, run_id, after)
+        try:
+            status, new = await context.feeds.since(run_id, after)
+        except AWAY:  # the database comes back
+            status, new = "", []
         for after, data in new:
             yield ServerSentEvent(data=data, event="progress", id=str(after))
         if status in runs.ENDED:
@@ -195,6 +238,10 @@ async def events(
             return
         if context.stopping.is_set():  # whoever reads on asks another process, from the last event
             return
+        if time.monotonic() - asked_at >= KEY_SECONDS:
+            asked_at = time.monotonic()
+            if not await _may_still(context, token):
+                return
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -119,6 +119,14 @@ async def events(
         return status, [(row.id, row.data) for row in rows]
 
 
+async def last_event(engine: AsyncEngine, run_id: str) -> int:
+    """Return the number of a run's newest event; 0 while there is none."""
+    query = select(func.coalesce(func.max(_EVENTS.id), 0)).where(_EVENTS.run_id == run_id)
+    async with engine.connect() as connection:
+        number: int = (await connection.execute(query)).scalar_one()
+        return number
+
+
 async def request_stop(connection: AsyncConnection, run_id: str) -> Row[Any]:
     """Ask a run to end with the best found; one that has ended stays as it is.
 

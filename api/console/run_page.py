@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi import Request, Response
 from nicegui import ui
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.console.backend import Backend, RefusedError, Visit
 from api.console.frame import show, telling
@@ -26,6 +25,7 @@ from api.console.run_drawing import (
 from api.console.run_export import to_csv, to_json, to_xlsx
 from api.console.run_rows import known_rows, place_in_words
 from api.console.words import reasons_in_words, refusal
+from api.context import Context
 from api.moves import WAITS, by_time, with_whose
 from api.tables import REASONS
 from data import runs
@@ -83,10 +83,10 @@ class _RunPage:
 
     async def _watch(self) -> None:
         async with telling():
-            await self._look((await self._visit.service()).engine)
+            await self._look(await self._visit.service())
 
-    async def _look(self, engine: AsyncEngine) -> None:
-        status, new = await runs.events(engine, self._run_id, self._seen)
+    async def _look(self, service: Context) -> None:
+        status, new = await service.feeds.since(self._run_id, self._seen)
         changed = set()
         for self._seen, event in new:
             self._told[event["scenario"]].append(event)
@@ -94,7 +94,7 @@ class _RunPage:
         for scenario in changed:
             self._chart(scenario)
         if self._began is None and status == "running":
-            row = await runs.get(engine, self._run_id)
+            row = await runs.get(service.engine, self._run_id)
             self._began = row.started_at
         if self._began is not None:
             used = (dt.datetime.now(dt.UTC) - self._began).total_seconds()
