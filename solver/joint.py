@@ -196,7 +196,7 @@ class Watch:
     """Looks after a solve while it runs.
 
     `should_stop` is asked every tenth of a second; `tell` is told the incumbent's objective and
-    the bound then, once there is an incumbent.
+    the bound then, once there is an incumbent. The bound is infinite until something is proved.
     """
 
     should_stop: Callable[[], bool]
@@ -204,18 +204,18 @@ class Watch:
 
 
 class _Incumbents(cp_model.CpSolverSolutionCallback):
-    """Keeps the latest objective and bound."""
+    """Keeps the latest objective, and the least bound proved: early ones may be of no worth."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.latest: tuple[float, float] | None = None
+        self.objective: float | None = None
+        self.bound = math.inf
 
     def on_solution_callback(self) -> None:
-        self.latest = (self.objective_value, self.best_objective_bound)
+        self.objective = self.objective_value
 
     def on_bound(self, bound: float) -> None:
-        if self.latest is not None:
-            self.latest = (self.latest[0], bound)
+        self.bound = min(self.bound, bound)
 
 
 def watched(solver: cp_model.CpSolver, model: cp_model.CpModel, watch: Watch | None) -> int:
@@ -234,8 +234,8 @@ def watched(solver: cp_model.CpSolver, model: cp_model.CpModel, watch: Watch | N
             while not wait([solving], timeout=0.1).done:
                 if watch.should_stop():
                     solver.stop_search()
-                if incumbents.latest is not None:
-                    watch.tell(*incumbents.latest)
+                if incumbents.objective is not None:
+                    watch.tell(incumbents.objective, incumbents.bound)
         finally:
             while not wait([solving], timeout=0.1).done:
                 solver.stop_search()

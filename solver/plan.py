@@ -62,6 +62,9 @@ CLOSED_UNTIL_SHARE = 0.65
 PRICED_AFTER_SHARE = 0.04
 """The part of the time after which requests are priced: prices tell blocks where to begin."""
 
+TOLD_AFTER_SECONDS = 0.5
+"""Seconds from one word on the progress to the next, if nothing is settled between them."""
+
 _STAGES: tuple[StageName, ...] = ("saved", "priority", "moved", "distance", "score")
 
 
@@ -135,6 +138,8 @@ class _Search:
             self._replan()
             lost = sum(t.is_displaced for t in tasks) - self.totals.saved
             self.note("moved", -max(0, self.instance.least_to_leave - lost))
+            for name in _STAGES:
+                self.tell(name, getattr(self.totals, name), at_once=True)
         elif columns <= EXACT_UP_TO:
             self.solve_exactly()
         else:
@@ -164,20 +169,32 @@ class _Search:
             best = max(best, getattr(self.totals, name))
             self.bounds = self.bounds._replace(**{name: best})
 
-    def tell(self, name: StageName, value: float, bound: float, *, at_once: bool = False) -> None:
-        is_early = self.seconds - self._told < 0.5 and not at_once
+    def tell(
+        self, name: StageName, value: float, *, placed: int | None = None, at_once: bool = False
+    ) -> None:
+        """Tell what a stage has reached, and what bounds it by now."""
+        is_early = self.seconds - self._told < TOLD_AFTER_SECONDS and not at_once
         if self._on_progress is None or is_early:
             return
         self._told = self.seconds
         unit = self.instance.unit if name == "score" else 1
         sign = -1 if name in {"moved", "distance"} else 1
-        placed = sum(self.instance.tasks[put.task].own is None for put in self.best)
+        bound = max(getattr(self.bounds, name), value)
+        if placed is None:
+            placed = sum(self.instance.tasks[put.task].own is None for put in self.best)
         self._on_progress(
             Progress(self.seconds, name, sign * value / unit, sign * bound / unit, placed)
         )
 
-    def watch(self, name: StageName) -> Watch:
-        return Watch(self.over, partial(self.tell, name))
+    def watch(self, name: StageName, *, is_whole: bool) -> Watch:
+        """Look after a solve for a stage, whose bound holds for all plans if it `is_whole`."""
+
+        def tell(value: float, bound: float) -> None:
+            if is_whole:
+                self.note(name, bound)
+            self.tell(name, value)
+
+        return Watch(self.over, tell)
 
     # One model
 
@@ -200,15 +217,14 @@ class _Search:
                 objective,
                 time_limit=self.limit - self.seconds,
                 seed=self.seed,
-                watch=self.watch(name),
+                watch=self.watch(name, is_whole=radius is None),
             )
             self.size = max(self.size, joint.size())
             if outcome.puts is not None:
                 self.take(outcome.puts)
                 if radius is None:
                     self.note(name, outcome.bound)
-                    now = getattr(self.totals, name), getattr(self.bounds, name)
-                    self.tell(name, *now, at_once=True)
+                    self.tell(name, getattr(self.totals, name), at_once=True)
             joint.model.add(objective >= getattr(self.totals, name))
 
     def _columns(self, radius: int | None = None) -> Columns:
@@ -256,7 +272,16 @@ class _Search:
 
     def _part(self, problem: Problem, limit: float) -> _Search:
         """Return a search for the plan of a part of the problem."""
-        return _Search(problem, limit, self.seed, self.workers, self._on_progress, self._stop_asked)
+        return _Search(
+            problem, limit, self.seed, self.workers, self._tell_of_part, self._stop_asked
+        )
+
+    def _tell_of_part(self, progress: Progress) -> None:
+        """Tell of a part's progress with what bounds the whole: its own bounds hold for less."""
+        unit = self.instance.unit if progress.stage == "score" else 1
+        sign = -1 if progress.stage in {"moved", "distance"} else 1
+        value = sign * progress.objective * unit
+        self.tell(progress.stage, value, placed=progress.placed, at_once=True)
 
     def _displaced_first(self) -> None:
         """Save what is displaced as though nothing were asked for; then place the requests."""
@@ -303,7 +328,7 @@ class _Search:
                 return
             puts = exchange.better(self.best, watch, self.limit - self.seconds)
             in_vain = 0 if puts is not None and self.take(puts) else in_vain + 1
-            self.tell("priority", self.totals.priority, self.bounds.priority)
+            self.tell("priority", self.totals.priority)
 
     def _stop_asked(self) -> bool:
         if self._should_stop is not None and self._should_stop():
@@ -383,9 +408,7 @@ class _Rounds:
         is_news = self._is_proved() and not self._proof_is_told
         if is_news:
             name, self._proof_is_told = "priority", True
-        search.tell(
-            name, getattr(search.totals, name), getattr(search.bounds, name), at_once=is_news
-        )
+        search.tell(name, getattr(search.totals, name), at_once=is_news)
 
     def _is_about_score(self) -> bool:
         return self._is_late(PRIORITY_SHARE) or self._blocks.is_stale

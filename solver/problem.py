@@ -138,7 +138,7 @@ class Progress:
     """What is known at one moment of a solve."""
 
     seconds: float
-    stage: str
+    stage: StageName
     objective: float
     bound: float
     placed: int

@@ -1,8 +1,10 @@
 """The planner against every legal plan there is, and its manners."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from solver.clinic import (
     Room,
 )
 from solver.greedy import greedy
+from solver.joint import JointModel, Outcome, Watch
 from solver.plan import solve
 from solver.plan_checker import read_plan
 from solver.problem import Plan, Problem, Progress, Request
@@ -118,6 +121,42 @@ def test_bookings_that_move_block_by_block(batch: int, monkeypatch: pytest.Monke
             assert bounds["priority"] >= best[1] or told(plan)[0] < best[0]
             solved += told(plan)[:2] == best[:2]
     assert solved > BATCH / 5
+
+
+def test_bounds_are_those_of_their_stage_and_never_get_worse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the solver says of a bound before it knows one."""
+    monkeypatch.setattr(solver.plan, "TOLD_AFTER_SECONDS", 0)
+    maximise = JointModel.maximise
+
+    def loose(self: JointModel, objective: Any, *, watch: Watch, **options: Any) -> Outcome:
+        outcome = maximise(self, objective, watch=watch, **options)
+        for bound in (math.inf, 10_000_000.0, outcome.bound):
+            watch.tell(-1.0 if outcome.puts is None else outcome.bound, bound)
+        return outcome
+
+    monkeypatch.setattr(JointModel, "maximise", loose)
+    stages = Counter[str]()
+    for seed in range(12):
+        problem = colliding_problem(seed)
+        told_so_far: list[Progress] = []
+        plan = solve(problem, time_limit=60, workers=1, on_progress=told_so_far.append)
+        last = {stage.name: stage for stage in plan.stages}
+        for name, stage in last.items():
+            bounds = [p.bound for p in told_so_far if p.stage == name] + [float(stage.bound)]
+            stages[name] += len(bounds) > 1
+            if name in ("moved", "distance"):
+                assert bounds[0] >= 0
+                assert bounds == sorted(bounds), (seed, name)
+            else:
+                assert bounds == sorted(bounds, reverse=True), (seed, name)
+        most = {
+            "saved": len(problem.displaced),
+            "priority": sum(r.priority for r in problem.requests),
+        }
+        assert all(p.bound <= most.get(p.stage, math.inf) for p in told_so_far)
+    assert min(stages.values()) > 3
 
 
 def test_what_is_not_solved_whole_may_still_be_proved_to_the_end(
