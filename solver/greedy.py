@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,13 @@ from solver.problem import Plan, Problem
 from solver.timeline import Bools, Ints
 
 type Counts = NDArray[np.int16]
+type _Places = tuple[int, tuple[int, ...], int]
+"""A kind, dates, and a provider or -1: what requests that may go to the same places share."""
+
+AT_ONCE = 40_000
+"""Places among which the best is looked for at once."""
+KEPT_PARTS = 40
+"""For how many sorts of requests the dates of their places are kept apart."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,9 @@ class Board:
         self._overbooked = np.zeros(shape, np.int64)
         self._of_kind = np.zeros((len(instance.kinds), shape[1]), np.int64)
         self._starts: set[tuple[int, int]] = set()
+        self._full: set[tuple[_Places, int, bool]] = set()
+        """Parts of the places of tasks that are full, whether for overbooked ones."""
+        self._parts: dict[_Places, list[Small]] = {}
         self._patients: dict[tuple[str, int], list[Span]] = defaultdict(list)
         caps = [p.daily_cap for p in instance.providers]
         self._caps = np.array([2**31 if cap is None else cap for cap in caps], np.int64)
@@ -94,6 +104,7 @@ class Board:
     def add(self, put: Put) -> None:
         """Let a placement stand."""
         task = self._instance.tasks[put.task]
+        self._full = {key for key in self._full if not key[-1]}  # there is more to meet now
         self._occupy(put.provider, self._instance.busy(put))
         self._occupy_room(put.room, self._instance.room_busy(put))
         self._starts.add((put.provider, put.day * DAY_MINUTES + put.start))
@@ -145,11 +156,43 @@ class Board:
         return range(max(0, first - 1), min(len(self._instance.dates), last + 2))
 
     def best(self, number: int, *, is_overbooked: bool) -> Put | None:
-        """Return the best place of a kind for a task, or None."""
+        """Return the best place of a kind for a task, or None.
+
+        Where there are many, it is the best of the first dates that have one. What is full for
+        regular placements stays so, and for overbooked ones until something is placed.
+        """
+        task = self._instance.tasks[number]
+        places = task.kind, task.days, task.provider
+        is_alike = task.own is None and not self._instance.has_patient_standing(number)
+        for n, sites in enumerate(self._in_parts(number, places, is_alike=is_alike)):
+            key = places, n, is_overbooked
+            if is_alike and key in self._full:
+                continue
+            fits = sites[self._fits(task.kind, sites, is_overbooked=is_overbooked)]
+            if is_alike and not len(fits):
+                self._full.add(key)
+            put = self._best_of(number, fits, is_overbooked=is_overbooked)
+            if put is not None:
+                return put
+        return None
+
+    def _in_parts(self, number: int, places: _Places, *, is_alike: bool) -> list[Small]:
+        """Return where a task may go, date by date where that is much at once."""
+        sites = self._instance.columns(number)
+        if not is_alike or len(sites) <= AT_ONCE:
+            return [sites]
+        if places not in self._parts:
+            if len(self._parts) >= KEPT_PARTS:
+                del self._parts[next(iter(self._parts))]
+            _, days, starts = self._instance.kinds[places[0]].shape
+            day = sites // starts % days
+            self._parts[places] = [sites[day == d] for d in places[1]]
+        return self._parts[places]
+
+    def _best_of(self, number: int, sites: Small, *, is_overbooked: bool) -> Put | None:
+        """Return the best of the sites that are free."""
         instance, task = self._instance, self._instance.tasks[number]
         sheet, kind = self._sheets[task.kind], self._instance.kinds[task.kind]
-        sites = instance.columns(number)
-        sites = sites[self._fits(task.kind, sites, is_overbooked=is_overbooked)]
         if task.own is not None:
             provider, day, s = np.unravel_index(sites, kind.shape)
             is_elsewhere = provider != task.own.provider
@@ -223,17 +266,17 @@ class Board:
         return quarters
 
 
-def greedy_puts(instance: Instance) -> list[Put]:
+def greedy_puts(instance: Instance, is_over: Callable[[], bool] = lambda: False) -> list[Put]:
     """Return a legal plan: displaced bookings first, then requests.
 
     Bookings that could stay do so as far as they fit beside one another, those first that collide
     with fewest. Requests go by priority, fewest options, longest first. Whatever finds no regular
-    place is tried again as overbooked.
+    place is tried again as overbooked. Once it `is_over`, what has no place yet gets none.
     """
     puts = _stays(instance)
     board = Board(instance, puts)
     tasks = instance.tasks
-    options = [len(instance.columns(i)) for i in range(len(tasks))]
+    options = [instance.options(i) for i in range(len(tasks))]
 
     def pressing(number: int) -> tuple[int, int, int, int]:
         task = tasks[number]
@@ -248,6 +291,8 @@ def greedy_puts(instance: Instance) -> list[Put]:
         for is_overbooked in (False, True):
             missed = []
             for number in left:
+                if is_over():
+                    break
                 put = board.best(number, is_overbooked=is_overbooked)
                 if put is None:
                     missed.append(number)
@@ -269,7 +314,7 @@ def _stays(instance: Instance) -> list[Put]:
 
     def first(number: int) -> tuple[bool, int, int, int]:
         is_overbooked = instance.own(number).booking.is_overbooked
-        return is_overbooked, collisions[number], len(instance.columns(number)), number
+        return is_overbooked, collisions[number], instance.options(number), number
 
     beside = Beside(instance, instance.staying(()))
     puts = []

@@ -38,6 +38,11 @@ from solver.timeline import (
 
 type Small = NDArray[np.int32]
 
+TABLE_BYTES = 20
+"""What a kind's tables hold at each site."""
+COLUMNS_KEPT_BYTES = 64 * 2**20
+"""What places of tasks may take of the memory, in each process."""
+
 
 class Put(NamedTuple):
     """A task placed; positions, not ids. `start` counts from the midnight of its day."""
@@ -193,7 +198,9 @@ class Instance:
         lifted = [self._standing(b) for b in problem.clinic.bookings if b.id in movable]
         self.tasks = [*self._booking_tasks(lifted), *self._request_tasks()]
         self.unit = self._score_unit()
-        self._columns: dict[int, Small] = {}
+        self._columns: dict[object, Small] = {}
+        self._columns_bytes = 0
+        self._options: dict[object, int] = {}
         self._preferences: dict[tuple[int, Span | None], Ints] = {}
         self._kept: dict[Put, tuple[int, Span, Span]] = {}
 
@@ -343,26 +350,65 @@ class Instance:
 
     # Tasks and their sites
 
+    @property
+    def table_bytes(self) -> int:
+        """What the kinds' tables take of the memory, about."""
+        return sum(TABLE_BYTES * kind.regular.size for kind in self.kinds)
+
     def windows(self, provider: int, day: int) -> list[Span]:
         """Return a provider's open windows on a date, in minutes of it."""
         return self._windows[day][provider]
 
     def columns(self, task: int) -> Small:
-        """[n] sites, positions in the kind's raveled table, where the task may be placed."""
-        if task not in self._columns:
-            t = self.tasks[task]
-            kind = self.kinds[t.kind]
-            if not t.days:
-                return np.empty(0, np.int32)
-            open_ = np.zeros(kind.shape, np.bool_)
-            rows = slice(None) if t.provider < 0 else slice(t.provider, t.provider + 1)
-            for d in t.days:
-                open_[rows, d] = kind.regular[rows, d] | kind.allowed[rows, d]
-                for start, end in self._patient_spans.get((t.patient, d), ()):
-                    meets = (kind.starts < end) & (kind.starts + kind.row.duration_minutes > start)
-                    open_[rows, d, meets] = False
-            self._columns[task] = np.flatnonzero(open_).astype(np.int32)
-        return self._columns[task]
+        """[n] sites, positions in the kind's raveled table, where the task may be placed.
+
+        Tasks that may go to the same places share them; what has been kept longest is worked out
+        again once all of it is larger than :data:`COLUMNS_KEPT_BYTES`.
+        """
+        t = self.tasks[task]
+        if not t.days:
+            return np.empty(0, np.int32)
+        key = self._places_of(t)
+        known = self._columns.get(key)
+        if known is None:
+            known = self._columns[key] = self._work_out_columns(t)
+            self._options[key] = len(known)
+            self._columns_bytes += known.nbytes
+            while self._columns_bytes > COLUMNS_KEPT_BYTES and len(self._columns) > 1:
+                oldest = next(iter(self._columns))
+                self._columns_bytes -= self._columns.pop(oldest).nbytes
+        return known
+
+    def options(self, task: int) -> int:
+        """Return how many columns a task has."""
+        known = self._options.get(self._places_of(self.tasks[task]))
+        return len(self.columns(task)) if known is None else known
+
+    def _places_of(self, t: Task) -> tuple[object, ...]:
+        """Return what decides where a task may be placed."""
+        spans: tuple[object, ...] = ()
+        if t.patient in self._patients_standing:
+            spans = tuple(tuple(self._patient_spans.get((t.patient, d), ())) for d in t.days)
+        return t.kind, t.days, t.provider, spans
+
+    def _work_out_columns(self, t: Task) -> Small:
+        kind = self.kinds[t.kind]
+        open_ = np.zeros(kind.shape, np.bool_)
+        rows = slice(None) if t.provider < 0 else slice(t.provider, t.provider + 1)
+        for d in t.days:
+            open_[rows, d] = kind.regular[rows, d] | kind.allowed[rows, d]
+            for start, end in self._patient_spans.get((t.patient, d), ()):
+                meets = (kind.starts < end) & (kind.starts + kind.row.duration_minutes > start)
+                open_[rows, d, meets] = False
+        return np.flatnonzero(open_).astype(np.int32)
+
+    def has_patient_standing(self, task: int) -> bool:
+        """Whether the task's patient has an appointment that stays whatever happens."""
+        return self.tasks[task].patient in self._patients_standing
+
+    @cached_property
+    def _patients_standing(self) -> frozenset[str]:
+        return frozenset(patient for patient, _ in self._patient_spans if patient is not None)
 
     def within(self, radius: int | None, task: int, sites: Small) -> Small:
         """Return the sites to which a booking moves by `radius` minutes at most.
@@ -679,7 +725,7 @@ class Instance:
 
     def easy_bounds(self) -> Totals:
         """Return what no plan exceeds, stage by stage, without solving anything."""
-        able = {i for i, t in enumerate(self.tasks) if t.could_stay or len(self.columns(i))}
+        able = {i for i, t in enumerate(self.tasks) if t.could_stay or self.options(i)}
         best = self.regular_bonus + 4 * self.gap_quarter
         best += self.units(self.problem.weights.preference)
         score = 0

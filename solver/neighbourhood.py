@@ -514,9 +514,7 @@ def waiting_in(instance: Instance, puts: Iterable[Put]) -> dict[int, int]:
     return {
         i: len(task.members) - placed[i]
         for i, task in enumerate(instance.tasks)
-        if not task.stays_if_not_moved
-        and len(task.members) > placed[i]
-        and len(instance.columns(i))
+        if not task.stays_if_not_moved and len(task.members) > placed[i] and instance.options(i)
     }
 
 

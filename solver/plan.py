@@ -62,6 +62,13 @@ CLOSED_UNTIL_SHARE = 0.65
 PRICED_AFTER_SHARE = 0.04
 """The part of the time after which requests are priced: prices tell blocks where to begin."""
 
+GREEDY_SHARE, GREEDY_SECONDS = 0.4, 1.0
+"""The part of the time that the greedy plan may take, and what it may take in any case."""
+MEMORY_LIMIT_BYTES = 700 * 2**20
+"""What a solver may take where nobody says otherwise, the processes that help it included."""
+PROCESS_BYTES = 200 * 2**20
+"""What one of them takes beside the tables of the problem: what it has to load, and models of the
+sizes above. With less memory than usual, the models are smaller by as much."""
 TOLD_AFTER_SECONDS = 0.5
 """Seconds from one word on the progress to the next, if nothing is settled between them."""
 
@@ -74,10 +81,15 @@ def solve(
     time_limit: float,
     seed: int = 0,
     workers: int = 2,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    keep_back: Callable[[Plan], float] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Plan:
     """Return the best plan found within `time_limit` seconds, never worse than the greedy one.
+
+    Setting up and the greedy plan count; where there is not even time for that, what has been
+    placed by then is the plan.
 
     Parameters
     ----------
@@ -89,12 +101,22 @@ def solve(
         Of the random choices. A solve that ends by proof gives the same plan for the same seed.
     workers
         Jobs that may be done at once, in as many processes; with 1 everything happens in this one.
+    memory_limit_bytes
+        Memory for this process and those it begins: it decides how many there are at most, and how
+        large models become.
+    keep_back
+        Asked with the greedy plan how many of the seconds to leave for what is done with a plan.
     on_progress
         Called in this thread, about every half second.
     should_stop
         Asked often; once true, the best plan so far is returned.
     """
     search = _Search(problem, time_limit, seed, workers, on_progress, should_stop)
+    processes = memory_limit_bytes // (PROCESS_BYTES + search.instance.table_bytes)
+    search.workers = max(1, min(workers, processes - 1))
+    search.size_share = min(1.0, memory_limit_bytes / MEMORY_LIMIT_BYTES)
+    if keep_back is not None:
+        search.limit -= keep_back(search.plan())
     search.run()
     return search.plan()
 
@@ -120,11 +142,13 @@ class _Search:
         self._was_stopped = False
         self._told = 0.0
         self.size = (0, 0)
+        self.size_share = 1.0
         self.instance = Instance(problem)
         self.bounds = self.instance.easy_bounds()
         self.best: list[Put] = []
         self.totals = self.instance.totals([])
-        self.take(greedy_puts(self.instance))
+        greedy_limit = max(GREEDY_SECONDS, GREEDY_SHARE * time_limit)
+        self.take(greedy_puts(self.instance, lambda: self.seconds > greedy_limit))
 
     @property
     def seconds(self) -> float:
@@ -133,17 +157,21 @@ class _Search:
     def run(self) -> None:
         """Improve and bound until there is nothing left to prove, or no time."""
         tasks = self.instance.tasks
-        columns = sum(len(self.instance.columns(i)) for i in range(len(tasks)))
+        columns = sum(self.instance.options(i) for i in range(len(tasks)))
         if any(t.own is not None for t in tasks):
             self._replan()
             lost = sum(t.is_displaced for t in tasks) - self.totals.saved
             self.note("moved", -max(0, self.instance.least_to_leave - lost))
             for name in _STAGES:
                 self.tell(name, getattr(self.totals, name), at_once=True)
-        elif columns <= EXACT_UP_TO:
+        elif columns <= self.most(EXACT_UP_TO):
             self.solve_exactly()
         else:
             _Rounds(self, columns).run()
+
+    def most(self, columns: int) -> int:
+        """Return how many columns there may be where so many are usual."""
+        return int(columns * self.size_share)
 
     # The state
 
@@ -246,7 +274,7 @@ class _Search:
             replace(problem, movable=problem.movable & problem.displaced), self.limit / 2
         )
         columns = len(search._columns())  # noqa: SLF001 - one of us
-        if columns <= (WHOLE_UP_TO if problem.displaced else EXACT_UP_TO):
+        if columns <= self.most(WHOLE_UP_TO if problem.displaced else EXACT_UP_TO):
             search.solve_exactly()
         elif problem.displaced:
             search._displaced_first()  # noqa: SLF001
@@ -262,19 +290,22 @@ class _Search:
         self.bounds = easy._replace(moved=0, distance=0)
         for radius in (30, 120, None):
             columns = len(self._columns(radius))
-            if columns <= WHOLE_UP_TO:
+            if columns <= self.most(WHOLE_UP_TO):
                 self.solve_exactly(radius)
             else:
                 self._exchange(radius)
         time_left = self.limit - self.seconds
-        if WHOLE_UP_TO < columns <= min(PROVED_UP_TO, PROVED_A_SECOND * time_left):
+        most = min(self.most(PROVED_UP_TO), PROVED_A_SECOND * time_left)
+        if self.most(WHOLE_UP_TO) < columns <= most:
             self.solve_exactly()
 
     def _part(self, problem: Problem, limit: float) -> _Search:
         """Return a search for the plan of a part of the problem."""
-        return _Search(
+        part = _Search(
             problem, limit, self.seed, self.workers, self._tell_of_part, self._stop_asked
         )
+        part.size_share = self.size_share
+        return part
 
     def _tell_of_part(self, progress: Progress) -> None:
         """Tell of a part's progress with what bounds the whole: its own bounds hold for less."""
@@ -433,10 +464,14 @@ class _Rounds:
         """Give a free worker the job that promises most, if there is one."""
         search, team = self._search, self._team
         left = search.limit - search.seconds
-        if self._columns > SIFTED_UP_TO and not self._is_bounded:
+        if self._columns > search.most(SIFTED_UP_TO) and not self._is_bounded:
             self._is_bounded = True
             self._bounding = team.submit(bound, left / 8)
-        elif self._columns <= SIFTED_UP_TO and self._relaxed is None and self._relaxing is None:
+        elif (
+            self._columns <= search.most(SIFTED_UP_TO)
+            and self._relaxed is None
+            and self._relaxing is None
+        ):
             self._relaxing = team.submit(relax, left / 2)
         elif (target := self._to_better()) is not None:
             self._closed_at = target, self._blocks.roomless
@@ -496,7 +531,7 @@ class _Rounds:
             and self._is_proved()
             and self._search.seconds > SCORE_BOUNDED_AFTER_SHARE * self._search.limit
             and left >= SCORE_BOUNDED_SECONDS
-            and 0 < relaxed.count(reached - 1) <= SCORE_BOUNDED_UP_TO
+            and 0 < relaxed.count(reached - 1) <= self._search.most(SCORE_BOUNDED_UP_TO)
         )
 
     def _to_better(self) -> int | None:
@@ -512,7 +547,7 @@ class _Rounds:
         for target in (search.totals.priority, search.bounds.priority - 1):
             if (target, self._blocks.roomless) == self._closed_at:
                 return None
-            if 0 < relaxed.count(target) <= CLOSED_UP_TO:
+            if 0 < relaxed.count(target) <= search.most(CLOSED_UP_TO):
                 return target
         return None
 

@@ -15,7 +15,7 @@ import numpy as np
 from solver import masks as masks_module
 from solver.clinic import DAY_MINUTES, AppointmentType, Booking, SlotRequest, Span
 from solver.masks import Masks
-from solver.problem import Problem, Request
+from solver.problem import MAX_DAYS, Problem, Request
 from solver.timeline import Bools, Day, format_time
 
 TYPE_INACTIVE = "TYPE_INACTIVE"
@@ -44,6 +44,10 @@ _OF_HOURS = (
     masks_module.OUTSIDE_ROOM_HOURS,
 )
 _OF_CAPS = (masks_module.TYPE_DAILY_CAP, masks_module.PROVIDER_DAILY_CAP)
+
+
+KEPT_MASKS = MAX_DAYS + 4
+"""Masks that are kept of a book: those of one request's dates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +79,30 @@ class Explainer:
         self._placements = [b for b in book if b.id in placed]
         self._before = _Book(problem, [b for b in book if b.id not in placed])
         self._after = _Book(problem, book)
+        self._known: dict[tuple[object, ...], Reason] = {}
 
     def explain(self, request: Request) -> Reason:
         """Return the reason why `request`, which is in no place, has none."""
+        question = self._question(request)
+        if question not in self._known:
+            self._known[question] = self._answer(request)
+        return self._known[question]
+
+    def questions(self, requests: Iterable[Request]) -> int:
+        """Return how many of some requests ask for something else than the others."""
+        return len({self._question(request) for request in requests})
+
+    def _question(self, request: Request) -> tuple[object, ...]:
+        """Return what decides the reason; the patient does where there are other appointments."""
+        is_elsewhere = self._after.knows(request.patient_key)
+        return (
+            request.appointment_type_id,
+            request.dates,
+            request.provider_id,
+            request.patient_ref if is_elsewhere else None,
+        )
+
+    def _answer(self, request: Request) -> Reason:
         clinic = self._problem.clinic
         kind = clinic.type_by_id[request.appointment_type_id]
         dates = [d for d in self._problem.dates if request.dates is None or d in request.dates]
@@ -210,7 +235,7 @@ class Explainer:
         if cap is not None and all(not _survive(m, (masks_module.TYPE_DAILY_CAP,)) for m in after):
             rivals = sum(b.appointment_type_id == kind.id for b in on_days)
             return f"The daily cap of {cap} for {kind.name} on {when} went to {_requests(rivals)}."
-        if any(m.total() for m in after) and request.patient_ref is not None:
+        if any(m.total() for m in after) and self._after.knows(request.patient_key):
             rivals = sum(b.patient_key == request.patient_key for b in on_days)
             return (
                 f"What is left for {kind.name} on {when} overlaps {_requests(rivals)} "
@@ -236,7 +261,7 @@ class Explainer:
 
 
 class _Book:
-    """The masks of a book, kept by what they depend on, and the patients' appointments in it."""
+    """The masks of a book, the latest of them kept, and the patients' appointments in it."""
 
     def __init__(self, problem: Problem, bookings: Sequence[Booking]) -> None:
         self._now = problem.now
@@ -244,7 +269,6 @@ class _Book:
         if not problem.allow_overbooking:
             clinic = replace(clinic, overbooking_rules=())
         self._clinic = clinic.with_bookings(bookings)
-        self._days: dict[tuple[dt.date, str | None], Day] = {}
         self._masks: dict[tuple[dt.date, str, str | None], Masks] = {}
         self._of_patient: dict[str, list[Booking]] = {}
         for b in bookings:
@@ -258,13 +282,17 @@ class _Book:
     def _mask(self, request: Request, date: dt.date) -> Masks:
         key = (date, request.appointment_type_id, request.provider_id)
         if key not in self._masks:
-            of = (date, request.provider_id)
-            if of not in self._days:
-                ids = None if request.provider_id is None else frozenset({request.provider_id})
-                self._days[of] = Day.of(self._clinic, date, provider_ids=ids)
+            while len(self._masks) >= KEPT_MASKS:
+                del self._masks[next(iter(self._masks))]
+            ids = None if request.provider_id is None else frozenset({request.provider_id})
+            day = Day.of(self._clinic, date, provider_ids=ids)
             query = SlotRequest(request.appointment_type_id, date, self._now)
-            self._masks[key] = masks_module.build(self._days[of], query)
+            self._masks[key] = masks_module.build(day, query)
         return self._masks[key]
+
+    def knows(self, patient: str | None) -> bool:
+        """Whether a patient, by the key, has an appointment in the book."""
+        return patient in self._of_patient
 
     def has_place(self, request: Request, dates: Iterable[dt.date], *, alone: bool = False) -> bool:
         """Whether the request fits somewhere; `alone`, even if its patient is elsewhere."""

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from solver.clinic import Booking, Clinic
 from solver.kpis import PARTS, compare, decimal, figures
 from solver.objective import DEFAULT_WEIGHTS, Weights
-from solver.plan import solve
+from solver.plan import MEMORY_LIMIT_BYTES, solve
 from solver.plan_checker import PlanReading, PlanViolation, read_plan
 from solver.problem import (
     Placement,
@@ -32,6 +33,9 @@ from solver.problem import (
 from solver.reasons import Explainer, Reason
 from solver.scenario import Run, Scenario, apply
 from solver.timeline import format_time
+
+SAMPLE, LONGER = 100, 1.3
+"""Placements of which the reading is timed beforehand, and how much longer the whole may take."""
 
 type OnProgress = Callable[[str, Progress], None]
 """Called with the scenario's name."""
@@ -59,6 +63,7 @@ def solve_run(
     executor: Executor | None = None,
     side_by_side: int = 1,
     workers: int = 2,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     weights: Weights = DEFAULT_WEIGHTS,
     on_progress: OnProgress | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -77,6 +82,9 @@ def solve_run(
         together, so each has its share.
     workers
         The processes each scenario may use.
+    memory_limit_bytes
+        Memory for each scenario that is being solved, its processes included. Less means smaller
+        models and fewer processes; a plan is found in any case.
     on_progress, should_stop
         See :func:`solver.plan.solve`.
 
@@ -88,8 +96,9 @@ def solve_run(
     begin = time.perf_counter()
     rounds = -(-len(run.scenarios) // side_by_side)
     share = replace(run, time_limit_seconds=run.time_limit_seconds / rounds)
+    told = on_progress, should_stop
     calls = [
-        (clinic, share, scenario, now, workers, weights, on_progress, should_stop)
+        (clinic, share, scenario, now, workers, memory_limit_bytes, weights, *told)
         for scenario in run.scenarios
     ]
     if executor is None:
@@ -111,11 +120,16 @@ def solve_scenario(
     scenario: Scenario,
     now: dt.datetime,
     workers: int,
+    memory_limit_bytes: int,
     weights: Weights,
     on_progress: OnProgress | None,
     should_stop: Callable[[], bool] | None,
 ) -> dict[str, Any]:
-    """Return one scenario's part of the result."""
+    """Return one scenario's part of the result.
+
+    The run's time limit is for all of it: setting up, searching, reading the plan and explaining.
+    """
+    begin = time.perf_counter()
     problem = apply(clinic, run, scenario, now, weights)
     seen: list[Progress] = []
 
@@ -126,9 +140,11 @@ def solve_scenario(
 
     plan = solve(
         problem,
-        time_limit=run.time_limit_seconds,
+        time_limit=run.time_limit_seconds - (time.perf_counter() - begin),
         seed=run.seed,
         workers=workers,
+        memory_limit_bytes=memory_limit_bytes,
+        keep_back=partial(_seconds_to_tell, problem),
         on_progress=watch,
         should_stop=should_stop,
     )
@@ -138,6 +154,22 @@ def solve_scenario(
     return {"name": scenario.name, **_Told(problem, plan, reading).as_json(seen)}
 
 
+def _seconds_to_tell(problem: Problem, plan: Plan) -> float:
+    """Return how long reading and telling a plan like this one will take, from a part of it."""
+    begin = time.perf_counter()
+    part = replace(plan, status="feasible", placements=plan.placements[:SAMPLE], stages=())
+    reading = read_plan(problem, part)
+    each = (time.perf_counter() - begin) / max(1, len(reading.standing))
+    told = _Told(problem, part, reading)
+    placed = {placement.id for placement in part.placements}
+    waiting = [request for request in problem.requests if request.id not in placed]
+    for request in waiting[:1]:
+        told.explainer.explain(request)
+    one = time.perf_counter() - begin - each * len(reading.standing)
+    size = len(problem.clinic.bookings) + len(plan.placements)
+    return LONGER * (each * size + one * told.explainer.questions(waiting))
+
+
 class _Told:
     """A plan that has been read, told as SPEC's result."""
 
@@ -145,7 +177,7 @@ class _Told:
         self._problem, self._plan, self._reading = problem, plan, reading
         self._bookings = {b.id: b for b in problem.clinic.bookings}
         self._requests = {r.id: r for r in problem.requests}
-        self._explainer = Explainer(
+        self.explainer = Explainer(
             problem, reading.standing, frozenset(p.id for p in plan.placements)
         )
 
@@ -199,7 +231,7 @@ class _Told:
         placed = {placement.id for placement in self._plan.placements}
         for request in self._problem.requests:
             if request.id not in placed:
-                reason = self._explainer.explain(request)
+                reason = self.explainer.explain(request)
                 yield {"request_id": request.id, **_whose(request), **_reason(reason)}
 
     def _move(self, move: Placement) -> dict[str, Any]:
@@ -223,7 +255,7 @@ class _Told:
             "appointment_type_id": kind,
             "from": self._place(before, kind),
             "to": None,
-            **_reason(self._explainer.explain(wish)),
+            **_reason(self.explainer.explain(wish)),
         }
 
 
