@@ -23,7 +23,7 @@ type Counts = NDArray[np.int16]
 type _Places = tuple[int, tuple[int, ...], int]
 """A kind, dates, and a provider or -1: what requests that may go to the same places share."""
 
-AT_ONCE = 40_000
+AT_ONCE = 20_000
 """Places among which the best is looked for at once."""
 KEPT_PARTS = 40
 """For how many sorts of requests the dates of their places are kept apart."""

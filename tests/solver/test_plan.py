@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import solver.greedy
+import solver.instance
 import solver.plan
 from solver.clinic import (
     AppointmentType,
@@ -18,7 +20,8 @@ from solver.clinic import (
     Provider,
     Room,
 )
-from solver.greedy import greedy
+from solver.greedy import greedy, greedy_puts
+from solver.instance import Instance
 from solver.joint import JointModel, Outcome, Watch
 from solver.plan import solve
 from solver.plan_checker import read_plan
@@ -221,6 +224,75 @@ def test_no_time_at_all_leaves_the_greedy_plan() -> None:
     assert plan.status == "feasible"
     assert plan.placements == first.placements
     assert told(plan) == told(first)
+
+
+def test_what_is_done_with_a_plan_has_its_part_of_the_time() -> None:
+    problem = busy_problem(3)
+    asked_with: list[Plan] = []
+
+    def keep_back(plan: Plan) -> float:
+        asked_with.append(plan)
+        return 600
+
+    plan = solve(problem, time_limit=600, workers=1, keep_back=keep_back)
+    assert [p.placements for p in asked_with] == [greedy(problem).placements] == [plan.placements]
+
+
+def test_a_greedy_plan_cut_short_is_legal() -> None:
+    problem = busy_problem(3)
+    instance = Instance(problem)
+    whole = greedy_puts(instance)
+    turns = iter([False] * 5)
+    cut = greedy_puts(instance, lambda: next(turns, True))
+    assert cut == whole[:5]
+
+
+def test_places_are_looked_through_date_by_date_where_they_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(4):
+        problem = busy_problem(seed)
+        monkeypatch.setattr(solver.greedy, "AT_ONCE", 0)
+        by_date = greedy(problem)
+        assert read_plan(problem, by_date).violations == ()
+        monkeypatch.undo()
+        assert abs(len(by_date.placements) - len(greedy(problem).placements)) <= 4
+
+
+def test_requests_that_may_go_to_the_same_places_share_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = busy_problem(1)
+    kind = problem.clinic.appointment_types[0].id
+    asked = tuple(Request(f"r{n}", kind, patient_ref=f"patient {n}") for n in range(9))
+    instance = Instance(
+        replace(problem, requests=(*asked, Request("ann", kind, patient_ref="ann")))
+    )
+    first, *others, anns = [instance.columns(i) for i in range(10)]
+    assert all(columns is first for columns in others)
+    assert len(anns) < len(first)
+    monkeypatch.setattr(solver.instance, "COLUMNS_KEPT_BYTES", 0)
+    once_more = Instance(instance.problem)
+    for i in range(10):
+        assert (once_more.columns(i) == instance.columns(i)).all()
+        assert once_more.options(i) == len(instance.columns(i))
+        assert len(once_more._columns) == 1
+
+
+def test_little_memory_means_one_process_and_smaller_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = busy_problem(1)
+    made: list[tuple[int, int]] = []
+
+    def run(search: Any) -> None:
+        made.append((search.workers, search.most(1000)))
+
+    monkeypatch.setattr("solver.plan._Search.run", run)
+    usual = solver.plan.MEMORY_LIMIT_BYTES
+    for memory in (usual, usual // 2, usual // 10, 2 * usual):
+        solve(problem, time_limit=1, workers=2, memory_limit_bytes=memory)
+    assert made == [(2, 1000), (1, 500), (1, 100), (2, 1000)]
 
 
 def test_the_same_seed_gives_the_same_plan() -> None:

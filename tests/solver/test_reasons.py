@@ -188,6 +188,30 @@ def test_a_cap_and_a_patient_are_named_where_they_decide() -> None:
     assert "overlaps 1 request of P" in reason.detail
 
 
+def test_what_is_asked_alike_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = [asked(f"r{n}", patient_ref=f"patient {n}") for n in range(30)]
+    requests += [asked("scan", appointment_type_id=SCAN), asked("p", patient_ref="P")]
+    away = booked(0, "09:00", provider_id=LINN, patient_ref="P")
+    problem = changed(clinic_of_two(bookings=[away]), requests=requests)
+    explainer = Explainer(problem, problem.clinic.bookings, frozenset())
+    built: list[str] = []
+    build = reasons.masks_module.build
+
+    def counted(day: Any, query: SlotRequest) -> Any:
+        built.append(query.appointment_type_id)
+        return build(day, query)
+
+    monkeypatch.setattr(reasons.masks_module, "build", counted)
+    told = [explainer.explain(request) for request in problem.requests]
+    assert explainer.questions(problem.requests) == 3
+    assert len({id(reason) for reason in told}) == 3
+    assert len(built) == 8  # two dates of two books for two types
+
+    monkeypatch.setattr(reasons, "KEPT_MASKS", 1)
+    forgetful = Explainer(problem, problem.clinic.bookings, frozenset())
+    assert [forgetful.explain(request) for request in problem.requests] == told
+
+
 def test_overbooking_that_the_run_does_not_allow_is_no_place() -> None:
     clinic = clinic_of_two(overbooking_rules=[{"id": uid(4, 0)}], **monday_is_full())
     wish = asked("r1", dates=["2027-03-01"])
