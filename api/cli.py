@@ -211,6 +211,42 @@ def migrate(
     _run(lambda: commands.migrate_database(data_dir, make_roles=make_roles))
 
 
+patients_app = typer.Typer(
+    no_args_is_help=True, help="Hand out, or erase, what is stored of one patient."
+)
+app.add_typer(patients_app, name="patients")
+
+Reference = Annotated[
+    str,
+    typer.Argument(metavar="REF", help="The patient's reference, in any way of writing it."),
+]
+
+
+@patients_app.command("export")
+def export_patient(reference: Reference, data_dir: DataDir = None) -> None:
+    """Print all that is stored of a patient, as JSON."""
+    from api import commands
+
+    _run(lambda: commands.export_patient(reference, data_dir))
+
+
+@patients_app.command("erase")
+def erase_patient(
+    reference: Reference,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Replace a patient by a pseudonym wherever it is stored, and remove the notes.
+
+    It cannot be taken back. A patient who still has an appointment is refused.
+    """
+    from api import commands
+
+    if not yes:
+        typer.confirm(f"Erase all that names {reference}? It cannot be taken back", abort=True)
+    _run(lambda: commands.erase_patient(reference, data_dir))
+
+
 keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
 app.add_typer(keys_app, name="keys")
 

@@ -31,7 +31,7 @@ from api.database import (
 from api.schemas import Conflict
 from api.settings import read_settings
 from api.tables import counted, new_table, print_json, print_table, print_violations
-from data import keys
+from data import keys, patients
 from data.audit import OPERATOR
 from data.clinic_file import MAX_YAML, is_yaml, read_clinic_file, yaml_of
 from data.engine import migrate
@@ -245,3 +245,29 @@ def _key_named(told: str, known: Sequence[KnownKey]) -> KnownKey:
         names = ", ".join(f"{key.id} ({key.name})" for key in found)
         raise UsageError(f"{told}: could be {names}; write more of the id")
     raise UsageError(f"{told}: no key has this id or name; slotwright keys list shows them")
+
+
+# Patients
+
+
+def export_patient(reference: str, data_dir: Path | None) -> int:
+    """Print all that is stored of a patient."""
+
+    async def read(engine: AsyncEngine) -> dict[str, Any]:
+        async with engine.connect() as connection:
+            return await patients.export(connection, reference)
+
+    print_json(on_existing_database(data_dir, read))
+    return 0
+
+
+def erase_patient(reference: str, data_dir: Path | None) -> int:
+    """Replace a patient by a pseudonym."""
+    pseudonym, count = on_existing_database(
+        data_dir, lambda engine: run(engine, lambda c: patients.erase(c, reference, OPERATOR))
+    )
+    Console().print(
+        f"{counted(count, 'booking')} and all that told of the patient now name {pseudonym}.",
+        soft_wrap=True,
+    )
+    return 0

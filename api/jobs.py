@@ -20,8 +20,14 @@ from api import metrics
 from api.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.events import Audience
+<<<<<<< HEAD
 from data.jobs import Work, do_due_hours, mark_no_shows
 from data.stats import keep_hours
+=======
+from data.jobs import NO_SHOW_MARKER, Work, do_due_hours, mark_no_shows
+from data.retention import CLEANER, clean
+from data.stats import CALCULATOR, keep_hours
+>>>>>>> 2fd2e17 (What is stored of one patient can be handed out or erased, and what is over is removed every hour)
 
 LOOK_SECONDS = 60
 
@@ -71,6 +77,7 @@ async def working(
     works: dict[str, Work] = {
         NO_SHOW_MARKER: mark_no_shows(settings.no_show_grace_minutes),
         CALCULATOR: keep_hours,
+        CLEANER: clean(settings.run_days),
     }
     scheduler: Any = AsyncIOScheduler(timezone=dt.UTC)
     jobs = [Job(name, work, engine, audience) for name, work in works.items()]

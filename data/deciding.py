@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from data.audit import ANONYMOUS
 from data.errors import NotFoundError, PatientConflictError, RequestError, SlotUnavailableError
 from data.snapshot import Part, load_clinic
-from data.transaction import DayKey
+from data.transaction import DayKey, patient_resource
 from solver.clinic import (
     DAY_MINUTES,
     AppointmentType,
@@ -253,7 +253,7 @@ def _keys(
     if kind.daily_cap is not None:
         keys.add(("appointment_type", kind.id, day))
     if patient is not None:
-        keys.add(("patient", patient, day))
+        keys.add(("patient", patient_resource(patient), day))
     span = provider_busy_span(provider, kind, start)
     keys |= {("provider", provider.id, each) for each in _days(day, span)}
     span = room_busy_span(room, kind, start)

@@ -66,6 +66,7 @@ AUDIT_LOG = _table(journal.AuditEntry)
 WHAT_IF_RUNS = _table(what_if.WhatIfRun)
 WHAT_IF_EVENTS = _table(what_if.WhatIfEvent)
 OUTBOX = _table(operations.OutboxEvent)
+RESOURCE_DAYS = _table(book_tables.ResourceDay)
 
 HAS_RUN_OUT: ColumnElement[bool] = and_(
     BOOKINGS.c.status == "held", BOOKINGS.c.expires_at <= func.statement_timestamp()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection
@@ -133,6 +134,11 @@ _LOCK_DAYS = text(
     bindparam("dates", type_=ARRAY(Date)),
 )
 """Rows are inserted in the order of the arrays; a conflicting one is locked, and not updated."""
+
+
+def patient_resource(key: str) -> str:
+    """Return the name of a patient's days: a hash, for a row that is locked need not tell whom."""
+    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 async def lock_days(connection: AsyncConnection, keys: Collection[DayKey]) -> None:

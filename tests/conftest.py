@@ -18,6 +18,12 @@ from api.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
+<<<<<<< HEAD
+=======
+from data.jobs import NO_SHOW_MARKER
+from data.retention import CLEANER
+from data.stats import CALCULATOR
+>>>>>>> 2fd2e17 (What is stored of one patient can be handed out or erased, and what is over is removed every hour)
 from tests.databases import migrated
 
 settings.register_profile(
@@ -92,7 +98,7 @@ async def empty_tables(engine: AsyncEngine) -> None:
                 "INSERT INTO job_runs"
                 " SELECT unnest(CAST(:jobs AS text[])), now() + interval '1 hour'"
             ),
-            {"jobs": [NO_SHOW_MARKER, CALCULATOR]},
+            {"jobs": [NO_SHOW_MARKER, CALCULATOR, CLEANER]},
         )
         await connection.execute(
             text(

@@ -18,6 +18,7 @@ from api.settings import Settings
 from data.engine import create_engine
 from data.events import Audience
 from data.jobs import NO_SHOW_MARKER
+from data.retention import CLEANER
 from data.stats import CALCULATOR
 from tests.hubs import nobody
 
@@ -45,7 +46,7 @@ async def test_a_service_that_starts_does_what_is_due(engine: AsyncEngine) -> No
     async with working(Settings(), engine, Audience()), asyncio.timeout(20):
         while len(await done(engine)) < 2:
             await asyncio.sleep(0)
-    assert await done(engine) == sorted([NO_SHOW_MARKER, CALCULATOR])
+    assert await done(engine) == sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER])
 
 
 async def test_a_service_that_stops_breaks_a_job_off(engine: AsyncEngine) -> None:

@@ -20,6 +20,7 @@ from data.deciding import (
 )
 from data.errors import NotFoundError, RequestError, SlotUnavailableError
 from data.plans import Step, decide_steps
+from data.transaction import patient_resource
 from solver.clinic import (
     AppointmentType,
     Availability,
@@ -334,7 +335,10 @@ def test_the_days_to_lock_are_those_that_are_touched(
     )
     plain = {("provider", uid(1, 0), day) for day in provider_days}
     plain |= {("room", uid(2, 0), day) for day in room_days}
-    cap, patient = ("appointment_type", uid(3, 0), MONDAY), ("patient", "bo", MONDAY)
+    cap, patient = (
+        ("appointment_type", uid(3, 0), MONDAY),
+        ("patient", patient_resource("bo"), MONDAY),
+    )
     assert decide(wish(start), clinic).keys() == plain | {cap, patient}
     assert decide(wish(start, patient=None), clinic).keys() == plain | {cap}
     uncapped = replace(clinic.appointment_types[0], daily_cap=None)

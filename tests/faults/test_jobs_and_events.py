@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
 from data.jobs import NO_SHOW_MARKER
+from data.retention import CLEANER
 from data.stats import CALCULATOR
 from data.transfer import import_document
 from tests.clinics import booking, coming_monday, order, small_clinic
@@ -27,7 +28,7 @@ from tests.hubs import drips, hangs, hub, says
 from tests.strategies import uid
 
 MONDAY = coming_monday()
-JOBS = sorted([NO_SHOW_MARKER, CALCULATOR])
+JOBS = sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER])
 
 
 @pytest.fixture
