@@ -20,14 +20,9 @@ from api import metrics
 from api.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.events import Audience
-<<<<<<< HEAD
 from data.jobs import Work, do_due_hours, mark_no_shows
-from data.stats import keep_hours
-=======
-from data.jobs import NO_SHOW_MARKER, Work, do_due_hours, mark_no_shows
 from data.retention import CLEANER, clean
-from data.stats import CALCULATOR, keep_hours
->>>>>>> 2fd2e17 (What is stored of one patient can be handed out or erased, and what is over is removed every hour)
+from data.stats import keep_hours
 
 LOOK_SECONDS = 60
 

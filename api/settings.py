@@ -54,13 +54,10 @@ class Settings(BaseSettings):
     oidc_audience: str | None = None
     oidc_role_claim: Annotated[str, Field(min_length=1)] = "roles"
     no_show_grace_minutes: Annotated[int, Field(ge=0, le=1440)] = 30
-<<<<<<< HEAD
     undo_minutes: Annotated[int, Field(ge=0, le=1440)] = 30
     """How long a change of a booking's status can be taken back."""
-=======
     run_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """How long a what-if run is kept after its end."""
->>>>>>> 2fd2e17 (What is stored of one patient can be handed out or erased, and what is over is removed every hour)
     horizon_days: Annotated[int, Field(ge=0, le=3650)] = HORIZON_DAYS
     weights: Annotated[Weights, NoDecode] = DEFAULT_WEIGHTS
     data_dir: Path = Field(default_factory=default_data_dir)

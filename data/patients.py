@@ -135,7 +135,8 @@ async def erase(connection: AsyncConnection, reference: str, actor: str) -> tupl
     NotFoundError
         When nothing is stored of such a patient.
     InvalidStateError
-        When the patient still has an appointment, today or later.
+        When the patient still has an appointment, today or later, or is named by a what-if that is
+        being solved.
     """
     await _take_time(connection)
     await hold_clinic(connection)
@@ -219,7 +220,11 @@ async def _runs(connection: AsyncConnection) -> AsyncIterator[tuple[Any, dict[st
     for run_id in list(await connection.scalars(select(columns.id))):
         found = await connection.execute(
             select(
-                columns.id, columns.name, columns.created_at, *(columns[n] for n in _DOCUMENTS)
+                columns.id,
+                columns.name,
+                columns.status,
+                columns.created_at,
+                *(columns[n] for n in _DOCUMENTS),
             ).where(columns.id == run_id)
         )
         run = found.one_or_none()
@@ -237,6 +242,10 @@ async def _erase_runs(
             for name, document in documents.items()
             if any(_about(document, is_meant))
         }
+        if named and run.status == "running":  # its result would name the patient again
+            raise InvalidStateError(
+                f"The what-if '{run.name}' is being solved and names the patient; stop it, or wait."
+            )
         if named:
             count += 1
             await connection.execute(

@@ -18,12 +18,7 @@ from api.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
-<<<<<<< HEAD
-=======
-from data.jobs import NO_SHOW_MARKER
 from data.retention import CLEANER
-from data.stats import CALCULATOR
->>>>>>> 2fd2e17 (What is stored of one patient can be handed out or erased, and what is over is removed every hour)
 from tests.databases import migrated
 
 settings.register_profile(
