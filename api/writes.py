@@ -17,8 +17,9 @@ from api.access import CallerDependency
 from api.callers import Caller
 from api.context import Context, ContextDependency
 from api.schemas import booking_body
-from data.bookings import Details, Found, Order, book
+from data.bookings import Details, Found, Order
 from data.deciding import Place, Policy
+from data.desk import Repeatable
 from data.errors import RequestError
 from data.events import run_and_tell
 from data.idempotency import Answer, RepeatableRequest, answer_once
@@ -49,26 +50,25 @@ class Writer:
         return Policy(now, settings.weights, settings.horizon_days, actor, settings.undo_minutes)
 
     async def order(self, place: Place, details: Details) -> Response:
-        """Book at the desk; a repeatable request in a transaction of its own, with its key."""
-        if self._key is not None:
-            async with self._context.desk.turn(place):
-                return await self.place(lambda c, policy: book(c, place, details, policy))
+        """Book at the desk, together with whoever else waits there."""
+        order, desk = Order(place, details, self.policy), self._context.desk
         with _counting_refusals():
-            found = await self._context.desk.book(Order(place, details, self.policy))
-        metrics.booking_won()
-        return _response(Answer(201, orjson.dumps(booking_body(*found))))
+            if self._key is None:
+                answer, is_repeat = _booked(await desk.book(order)), False
+            else:
+                kept = await desk.book_once(
+                    order, Repeatable(await self._repeatable(self._key), _booked, _refuse)
+                )
+                answer, is_repeat = kept.answer, kept.is_repeat
+        response = _response(answer)
+        if is_repeat:
+            response.headers[REPLAYED] = "true"
+        return _counted(response)
 
     async def place(self, work: Callable[[AsyncConnection, Policy], Awaitable[Found]]) -> Response:
         """Write the one new booking that `work` returns, and count it as won or refused."""
         with _counting_refusals():
-            answer = await self.booking(work, 201)
-        if REPLAYED not in answer.headers:
-            if answer.status_code == 201:
-                metrics.booking_won()
-            else:
-                body = orjson.loads(answer.body)
-                metrics.booking_refused(body.get("reasons") or [body["code"]])
-        return answer
+            return _counted(await self.booking(work, 201))
 
     async def booking(
         self, work: Callable[[AsyncConnection, Policy], Awaitable[Found]], status: int = 200
@@ -96,9 +96,7 @@ class Writer:
 
         if self._key is None:
             return _response(await self._run(once))
-        path = self._request.url.path.encode()
-        body = await self._request.body()
-        repeatable = RepeatableRequest.of(self._caller.id, self._key, path, _canonical(body))
+        repeatable = await self._repeatable(self._key)
         done_now = False
 
         async def keyed(connection: AsyncConnection) -> Answer:
@@ -113,6 +111,11 @@ class Writer:
         if not done_now:
             response.headers[REPLAYED] = "true"
         return response
+
+    async def _repeatable(self, key: str) -> RepeatableRequest:
+        path = self._request.url.path.encode()
+        body = await self._request.body()
+        return RepeatableRequest.of(self._caller.id, key, path, _canonical(body))
 
     async def _run(self, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
         async def told(connection: AsyncConnection, rows: list[Row[Any]]) -> Answer:
@@ -129,6 +132,21 @@ def _counting_refusals() -> Iterator[None]:
     except RequestError as error:
         metrics.booking_refused(error.extra.get("reasons") or [error.code])
         raise
+
+
+def _counted(answer: Response) -> Response:
+    """Count the booking that an answer tells of, or its refusal, the first time it is given."""
+    if REPLAYED not in answer.headers:
+        if answer.status_code == 201:
+            metrics.booking_won()
+        else:
+            body = orjson.loads(bytes(answer.body))
+            metrics.booking_refused(body.get("reasons") or [body["code"]])
+    return answer
+
+
+def _booked(found: Found) -> Answer:
+    return Answer(201, orjson.dumps(booking_body(*found)))
 
 
 def _refuse(error: Exception) -> Answer | None:

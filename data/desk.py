@@ -12,20 +12,18 @@ import asyncio
 import datetime as dt
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakValueDictionary
 
 from sqlalchemy import Row
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.bookings import Found, Order, book, book_together
-from data.deciding import Place
 from data.errors import BusyError
 from data.events import Audience, run_and_tell
+from data.idempotency import Answer, RepeatableRequest, answer_first, begin, keep
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +34,34 @@ MOST_TRIES = 4
 """How often others may be faster to take an order's room before it goes alone."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Repeatable:
+    """An order's request that may be repeated, and how its outcome becomes the answer to keep."""
+
+    request: RepeatableRequest
+    accept: Callable[[Found], Answer]
+    refuse: Callable[[Exception], Answer | None]
+    """None lets it be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The answer to a repeatable order, and whether it was given before."""
+
+    answer: Answer
+    is_repeat: bool
+
+
+type _Result = Found | Kept
+
+
+@dataclass(slots=True, eq=False)
 class _Waiting:
     """An order, whoever waits for its answer, and how often it has been in a batch in vain."""
 
     order: Order
-    answer: asyncio.Future[Found]
+    answer: asyncio.Future[_Result]
+    repeatable: Repeatable | None = None
     tries: int = 0
 
 
@@ -53,7 +73,6 @@ class Desk:
         self._audience = audience
         self._queues: defaultdict[dt.date, list[_Waiting]] = defaultdict(list)
         self._at_work: dict[dt.date, asyncio.Task[None]] = {}
-        self._turns: WeakValueDictionary[dt.date, asyncio.Lock] = WeakValueDictionary()
 
     async def book(self, order: Order) -> Found:
         """Book, committed before this returns; see :func:`data.bookings.book` for what it raises.
@@ -63,22 +82,31 @@ class Desk:
         BusyError
             See :func:`data.transaction.run`.
         """
+        found = await self._wait_for(order, None)
+        assert isinstance(found, tuple)
+        return found
+
+    async def book_once(self, order: Order, repeatable: Repeatable) -> Kept:
+        """Book and keep the answer, a refusal included; or return the one that is kept.
+
+        Raises
+        ------
+        IdempotencyKeyReusedError
+            When the key came with another request.
+        BusyError
+            See :func:`data.transaction.run`.
+        """
+        kept = await self._wait_for(order, repeatable)
+        assert isinstance(kept, Kept)
+        return kept
+
+    async def _wait_for(self, order: Order, repeatable: Repeatable | None) -> _Result:
         day = order.place.date
-        answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-        self._queues[day].append(_Waiting(order, answer))
+        answer: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+        self._queues[day].append(_Waiting(order, answer, repeatable))
         if day not in self._at_work:
             self._at_work[day] = asyncio.create_task(self._serve(day))
         return await answer
-
-    def turn(self, place: Place) -> AbstractAsyncContextManager[Any]:
-        """Wait for one's turn to book `place` in a transaction of one's own.
-
-        Those who ask for any room of a date would all try the same rooms, one after another, and
-        wait for one another at each; so they go one by one.
-        """
-        if place.room_id is not None:
-            return nullcontext()
-        return self._turns.setdefault(place.date, asyncio.Lock())
 
     async def _serve(self, day: dt.date) -> None:
         """Serve the queue of one date until it is empty."""
@@ -90,17 +118,16 @@ class Desk:
 
     async def _write(self, batch: Sequence[_Waiting]) -> list[_Waiting]:
         """Write a batch; return the orders that are to be tried again."""
-        if len(batch) == 1 or any(waiting.tries == MOST_TRIES for waiting in batch):
-            await asyncio.gather(*map(self._write_alone, batch))
-            return []
-        orders = [waiting.order for waiting in batch]
+        alone = [w for w in batch if w.tries == MOST_TRIES or len(batch) == 1]
+        for waiting in alone:  # side by side they would only get in each other's way
+            await self._write_alone(waiting)
+        if alone:
+            return [waiting for waiting in batch if waiting not in alone]
 
         async def together(
             connection: AsyncConnection, told: list[Row[Any]]
-        ) -> list[Found | Exception | None]:
-            results = await book_together(connection, orders)
-            told += [result[0] for result in results if isinstance(result, tuple)]
-            return results
+        ) -> list[_Result | Exception | None]:
+            return await _write_together(connection, batch, told)
 
         try:
             results = await run_and_tell(self._engine, self._audience, together)
@@ -110,7 +137,8 @@ class Desk:
             return []
         except Exception as error:  # it may be but one order's doing
             _log.warning("%d bookings are written one by one: %r", len(batch), type(error))
-            await asyncio.gather(*map(self._write_alone, batch))
+            for waiting in batch:
+                await self._write_alone(waiting)
             return []
         left = []
         for waiting, result in zip(batch, results, strict=True):
@@ -122,23 +150,74 @@ class Desk:
         return left
 
     async def _write_alone(self, waiting: _Waiting) -> None:
-        order, answer = waiting.order, waiting.answer
+        order, repeatable = waiting.order, waiting.repeatable
 
-        async def alone(connection: AsyncConnection, told: list[Row[Any]]) -> Found:
-            found = await book(connection, order.place, order.details, order.policy)
-            told.append(found[0])
-            return found
+        async def alone(connection: AsyncConnection, told: list[Row[Any]]) -> _Result:
+            async def once(connection: AsyncConnection) -> Found:
+                found = await book(connection, order.place, order.details, order.policy)
+                told.append(found[0])
+                return found
+
+            if repeatable is None:
+                return await once(connection)
+
+            async def first(connection: AsyncConnection) -> Answer:
+                return repeatable.accept(await once(connection))
+
+            (begun,) = await begin(connection, [repeatable.request])
+            if isinstance(begun, Answer):
+                return Kept(begun, is_repeat=True)
+            if begun is not None:
+                raise begun
+            answer = await answer_first(connection, repeatable.request, first, repeatable.refuse)
+            return Kept(answer, is_repeat=False)
 
         try:
-            async with self.turn(order.place):
-                found = await run_and_tell(self._engine, self._audience, alone)
+            result = await run_and_tell(self._engine, self._audience, alone)
         except Exception as error:
-            _give(answer, error)
+            _give(waiting.answer, error)
         else:
-            _give(answer, found)
+            _give(waiting.answer, result)
 
 
-def _give(answer: asyncio.Future[Found], result: Found | Exception) -> None:
+async def _write_together(
+    connection: AsyncConnection, batch: Sequence[_Waiting], told: list[Row[Any]]
+) -> list[_Result | Exception | None]:
+    """Write what is not answered yet, and keep the answers of what may be repeated."""
+    results: dict[int, _Result | Exception | None] = {}
+    first_of: dict[tuple[str, str], int] = {}
+    for number, waiting in enumerate(batch):
+        if (repeatable := waiting.repeatable) is not None:
+            name = repeatable.request.caller, repeatable.request.key
+            if first_of.setdefault(name, number) != number:
+                results[number] = None  # a repeat of another one here: it waits for its answer
+    keyed = {n: waiting.repeatable for n in first_of.values() if (waiting := batch[n]).repeatable}
+    if keyed:
+        requests = [repeatable.request for repeatable in keyed.values()]
+        for number, begun in zip(keyed, await begin(connection, requests), strict=True):
+            if begun is not None:
+                results[number] = Kept(begun, True) if isinstance(begun, Answer) else begun
+    fresh = [number for number in range(len(batch)) if number not in results]
+    outcomes = await book_together(connection, [batch[number].order for number in fresh])
+    told += [outcome[0] for outcome in outcomes if isinstance(outcome, tuple)]
+    answers: list[tuple[RepeatableRequest, Answer | None]] = []
+    for number, outcome in zip(fresh, outcomes, strict=True):
+        results[number] = outcome
+        if (repeatable := batch[number].repeatable) is None:
+            continue
+        answer = None
+        if isinstance(outcome, tuple):
+            answer = repeatable.accept(outcome)
+        elif outcome is not None:
+            answer = repeatable.refuse(outcome)
+        answers.append((repeatable.request, answer))
+        if answer is not None:
+            results[number] = Kept(answer, is_repeat=False)
+    await keep(connection, answers)
+    return [results[number] for number in range(len(batch))]
+
+
+def _give(answer: asyncio.Future[_Result], result: _Result | Exception) -> None:
     if answer.done():  # whoever asked has gone
         return
     if isinstance(result, Exception):
