@@ -160,14 +160,15 @@ def told_to_stop() -> Iterator[asyncio.Event]:
 
 def service() -> FastAPI:
     """Return the service as a server process runs it: settings and logs from the environment."""
-    if multiprocessing.parent_process() is not None:
-        end_with_parent(os.getppid(), signal.SIGTERM)  # a killed service leaves no worker behind
+    starter = multiprocessing.parent_process()
+    if starter is not None and starter.pid is not None:
+        end_with_parent(starter.pid, signal.SIGTERM)  # a killed service leaves no worker behind
     settings = read_settings()
     logs.configure(settings.log_level)
     shared = os.environ.get(OPEN_WHILE)
     door = None if shared is None else Door(is_open=True, file=Path(shared))
     app = create_app(settings, door)
-    if multiprocessing.parent_process() is None:
+    if starter is None:
         app = with_console(app)
     spare_the_collector()
     return app

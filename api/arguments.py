@@ -64,7 +64,7 @@ def in_zone(moment: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
     return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
 
 
-def require_writable(option: str, file: Path) -> None:
+def require_writable(option: str, file: Path | None) -> None:
     """Refuse a file that could not be written, before the work that it is for.
 
     Raises
@@ -72,9 +72,11 @@ def require_writable(option: str, file: Path) -> None:
     UsageError
         When it could not; the message says why.
     """
-    if file.exists() and not file.is_file() and not file.is_dir():
-        return  # a device or a pipe: opening it may wait for its other end
+    if file is None or str(file) == "-":
+        return
     is_new = not file.exists()
+    if not is_new and not file.is_file() and not file.is_dir():
+        return  # a device or a pipe: opening it may wait for its other end
     try:
         with file.open("ab"):
             pass

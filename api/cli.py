@@ -16,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+LOOPBACK = "127.0.0.1"
 BENCH_REPORT = Path("benchmark-report")
 """Where ``bench`` writes unless told, and the console looks for the last report."""
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")]
@@ -60,9 +61,17 @@ def fail(message: str, code: int = 1) -> NoReturn:
 @app.command()
 def demo(port: Port = 8000, data_dir: DataDir = None) -> None:
     """Start a demo clinic on an embedded database and print one slot query."""
-    from api import serving
 
-    _run(lambda: serving.demo(port, data_dir))
+    def command() -> int:
+        from api.ports import bound_socket
+
+        with bound_socket(LOOPBACK, port) as bound:
+            typer.echo("Starting the demo; the first time takes some seconds more …")
+            from api import serving
+
+            return serving.demo(bound, data_dir)
+
+    _run(command)
 
 
 @app.command()
@@ -73,9 +82,16 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Service processes.")] = 1,
 ) -> None:
     """Run the service, on DATABASE_URL or an embedded database."""
-    from api import serving
 
-    _run(lambda: serving.serve(host, port, data_dir, workers))
+    def command() -> int:
+        from api.ports import bound_socket
+
+        with bound_socket(host, port, is_shared=workers > 1) as bound:
+            from api import serving
+
+            return serving.serve(bound, host, data_dir, workers)
+
+    _run(command)
 
 
 @app.command("import")
@@ -142,7 +158,11 @@ def what_if(
     run: Annotated[Path, typer.Argument(help="A run file, JSON or YAML.")],
     clinic: ClinicOption,
     out: Annotated[
-        Path | None, typer.Option(help="Where to write the result as JSON; - is standard output.")
+        Path | None,
+        typer.Option(
+            help="Where to write the result as JSON; - is standard output. "
+            "Without it, a table is printed."
+        ),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Where to write the report, one HTML page.")
@@ -150,9 +170,20 @@ def what_if(
     now: NowOption = None,
 ) -> None:
     """Plan many requests at once, in several scenarios; no database. Ctrl-C keeps the best."""
-    from api import whatif_command
 
-    _run(lambda: whatif_command.what_if(run, clinic, out, report, now))
+    def command() -> int:
+        from api.interrupt import Interrupt
+
+        with Interrupt() as interrupt:
+            from api.arguments import require_writable
+
+            require_writable("--out", out)
+            require_writable("--report", report)
+            from api import whatif_command
+
+            return whatif_command.what_if(run, clinic, out, report, now, interrupt)
+
+    _run(command)
 
 
 @app.command()
@@ -297,16 +328,20 @@ def revoke_key(
 
 
 def _run(command: Callable[[], int]) -> None:
-    """Run a command; what a person can mend ends as one line and exit code 2."""
+    """Run a command; what a person can mend ends as one line and exit code 2 or 3."""
     try:
         code = command()
+    except KeyboardInterrupt:
+        from api.interrupt import INTERRUPTED
+
+        fail("interrupted", INTERRUPTED)
     except Exception as error:
-        from api.complaints import explain
+        from api.complaints import exit_code_of, explain
 
         told = explain(error)
         if told is None:
             raise
-        fail(told, 2)
+        fail(told, exit_code_of(error))
     if code:
         raise typer.Exit(code)
 

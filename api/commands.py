@@ -39,6 +39,7 @@ from data.keys import KnownKey, Role
 from data.snapshot import PROVIDERS, ROOMS, TYPES, load_clinic
 from data.transaction import run
 from data.transfer import ImportReport, export_clinic, import_document
+from data.wording import worded
 from solver import ledger
 from solver.clinic import Clinic
 
@@ -184,7 +185,7 @@ def create_key(role: Role, name: str | None, data_dir: Path | None) -> int:
         try:
             name = TypeAdapter[str](keys.Name).validate_python(name)
         except ValidationError as error:
-            raise UsageError(f"--name: {error.errors()[0]['msg']}") from None
+            raise UsageError(f"--name: {worded(error.errors()[0])}") from None
     known, secret = on_database(
         data_dir, lambda engine: run(engine, lambda c: keys.create(c, role, name, OPERATOR))
     )

@@ -9,6 +9,13 @@ from __future__ import annotations
 class UsageError(ValueError):
     """An argument that does not fit; the message names it."""
 
+    exit_code = 2
+
+
+def exit_code_of(error: Exception) -> int:
+    """Return what a command exits with that `error` ended."""
+    return error.exit_code if isinstance(error, UsageError) else 2
+
 
 def explain(error: Exception) -> str | None:
     """Say in one line (a line a fault for a file) what is wrong; None for a fault of ours."""

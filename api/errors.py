@@ -10,6 +10,7 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -33,6 +34,7 @@ from data.errors import (
     StaleVersionError,
 )
 from data.transaction import is_busy
+from data.wording import models_in, worded
 from solver.timeline import DateOutOfRangeError
 
 MEDIA_TYPE = "application/problem+json"
@@ -163,6 +165,15 @@ def busy() -> Response:
     )
 
 
+def _models_of(request: Request) -> list[type[BaseModel]]:
+    """Return what a request's body and parameters could have been."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return []
+    given = (*route.dependant.body_params, *route.dependant.query_params)
+    return [model for each in given for model in models_in(each.field_info.annotation)]
+
+
 def install(app: FastAPI) -> None:
     """Give `app` the handlers that turn every exception into a problem."""
     for kind in (RequestError, InvalidFileError, DateOutOfRangeError):
@@ -175,13 +186,15 @@ def install(app: FastAPI) -> None:
             return answer
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, error: RequestValidationError) -> Response:
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        kinds = _models_of(request)
         faults = []
         for detail in error.errors():
             if detail["type"] == "json_invalid":
                 faults.append(Fault("body", f"not JSON: {detail['ctx']['error']}"))
                 continue
             path = list(detail["loc"])
+            message = worded(detail, kinds)
             if field := detail.get("ctx", {}).get("field"):
                 path.append(field)
             where = (
@@ -189,7 +202,7 @@ def install(app: FastAPI) -> None:
                 if path and path[0] in ("query", "path", "header", "body")
                 else "request"
             )
-            faults.append(Fault(format_path(path) if path else str(where), detail["msg"]))
+            faults.append(Fault(format_path(path) if path else str(where), message))
         return _invalid(faults)
 
     @app.exception_handler(HTTPException)

@@ -48,6 +48,7 @@ def configure(level: str) -> None:
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel("WARNING")
+    logging.getLogger("alembic").setLevel("DEBUG" if level == "DEBUG" else "WARNING")
     logging.getLogger("uvicorn.error").addFilter(_names_no_page)
 
 

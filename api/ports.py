@@ -7,10 +7,14 @@ a process that is killed is reset, also when it had not been taken yet: a client
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
+
+from api.complaints import UsageError
 
 DEALS_OUT = sys.platform == "linux"
 """Whether the kernel does so; others give every connection to the same socket."""
@@ -32,17 +36,46 @@ class OwnSocket(socket.socket):
         return type(self).bound, (self.family, self.getsockname())
 
 
-def own_socket(host: str, port: int) -> OwnSocket:
-    """Return a socket that keeps a port for processes to come.
+class AddressError(UsageError):
+    """The service cannot listen where it was told to; the message says why and what to do."""
+
+    exit_code = 3
+
+
+@contextmanager
+def bound_socket(host: str, port: int, *, is_shared: bool = False) -> Iterator[socket.socket]:
+    """Yield a socket that keeps a port, on which nothing is heard yet.
+
+    Parameters
+    ----------
+    is_shared
+        Whether several processes are to listen there, each with a socket of its own where the
+        kernel deals connections out.
 
     Raises
     ------
-    OSError
-        When something else listens there.
+    AddressError
+        When something else listens there, or nobody can.
     """
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind) as first:
-        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        first.bind(address)
-        address = first.getsockname()
-    return OwnSocket.bound(family, address)
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind)
+        try:
+            if sys.platform != "win32":
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            if is_shared and DEALS_OUT:
+                address = bound.getsockname()
+                bound.close()
+                bound = OwnSocket.bound(family, address)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressError(
+                f"port {port} is taken; use --port 0 for a free one, or stop what listens there"
+            ) from None
+        raise AddressError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    with bound:
+        yield bound

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import os
+import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import structlog
@@ -25,10 +29,10 @@ from api.complaints import UsageError
 from api.database import embedded_database, open_database, with_engine
 from api.door import Door
 from api.metrics import SHARED_DIRECTORY
-from api.ports import DEALS_OUT, own_socket
+from api.ports import AddressError
 from api.protocol import ImpatientProtocol
 from api.settings import PREFIX, Settings, read_settings
-from api.tables import slot_table
+from api.tables import counted, print_table, slot_table
 from data import demo as demo_clinic
 from data import keys
 from data.roles import owns_the_log
@@ -41,8 +45,8 @@ MAX_MESSAGE = 1024 * 1024
 log = structlog.get_logger(__name__)
 
 
-def serve(host: str, port: int, data_dir: Path | None, workers: int) -> int:
-    """Run the service until it is told to stop."""
+def serve(bound: socket.socket, host: str, data_dir: Path | None, workers: int) -> int:
+    """Run the service until it is told to stop, on a socket that keeps its port."""
     if data_dir is not None:
         os.environ[f"{PREFIX}DATA_DIR"] = str(data_dir)
     settings = read_settings()
@@ -52,8 +56,7 @@ def serve(host: str, port: int, data_dir: Path | None, workers: int) -> int:
         is_open = _is_open(host, settings, url)
         os.environ["DATABASE_URL"] = url  # the workers read it, too
         with _shared_door(is_open=is_open), _shared_figures(workers):
-            _run("api.app:service", host, port, workers, factory=True, **_uvicorn_options(settings))
-    return 0
+            return _run(bound, host, workers, settings)
 
 
 async def _warn_of_an_owner(engine: AsyncEngine) -> None:
@@ -66,17 +69,42 @@ async def _warn_of_an_owner(engine: AsyncEngine) -> None:
             )
 
 
-def _run(app: str, host: str, port: int, workers: int, **options: Any) -> None:
-    if workers == 1 or not DEALS_OUT:
-        uvicorn.run(app, host=host, port=port, workers=workers, **options)
-        return
-    try:
-        own = own_socket(host, port)
-    except OSError as error:
-        raise UsageError(f"--host {host} --port {port}: {error.strerror or error}") from error
-    with own:
-        config = uvicorn.Config(app, host=host, port=port, workers=workers, **options)
-        Multiprocess(config, sockets=[own]).run()
+def _run(bound: socket.socket, host: str, workers: int, settings: Settings) -> int:
+    options = {"host": host, "port": bound.getsockname()[1], "factory": True}
+    config = uvicorn.Config(
+        "api.app:service", workers=workers, **options, **_uvicorn_options(settings)
+    )
+    base = _address(bound)
+    if workers > 1:
+        log.info(f"service at {base}; it has no console with --workers above 1")
+        Multiprocess(config, sockets=[bound]).run()
+        return 0
+    server = _Server(config, lambda: log.info(f"console at {base}/console"))
+    with suppress(KeyboardInterrupt):  # which the server raises once it has shut down
+        server.run(sockets=[bound])
+    return 0 if server.started else AddressError.exit_code
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it serves."""
+
+    def __init__(self, config: uvicorn.Config, say: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._say = say
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        if self.started:
+            self._say()
+
+
+def _address(bound: socket.socket) -> str:
+    """Return the URL under which this machine reaches a socket."""
+    host, port = bound.getsockname()[:2]
+    if ip_address(host).is_unspecified:
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _is_open(host: str, settings: Settings, url: str) -> bool:
@@ -138,24 +166,32 @@ def _shared_directory(what: str) -> Iterator[Path]:
         yield Path(directory)
 
 
-def demo(port: int, data_dir: Path | None) -> int:
+def demo(bound: socket.socket, data_dir: Path | None) -> int:
     """Run the demo clinic; print one query's answer once it serves."""
     settings = read_settings()
     logs.configure("WARNING")
     directory = data_dir or settings.data_dir / "demo"
-    console = Console()
+    console = Console(highlight=False)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    say(f"Starting PostgreSQL in {directory} …")
     with embedded_database(directory) as url:
+        say("Preparing the demo clinic and its bookings …")
         asyncio.run(with_engine(url, _seed_demo))
         settings = settings.model_copy(update={"database_url": url, "data_dir": directory})
         door = Door(is_open=_is_open(DEMO_HOST, settings, url))
+        say("Starting the service …\n")
         config = uvicorn.Config(
             with_console(create_app(settings, door)),
             host=DEMO_HOST,
-            port=port,
+            port=bound.getsockname()[1],
             **_uvicorn_options(settings),
         )
         spare_the_collector()
-        asyncio.run(_serve_and_show(uvicorn.Server(config), console))
+        with suppress(KeyboardInterrupt):  # which the server raises once it has shut down
+            asyncio.run(_serve_and_show(uvicorn.Server(config), bound, console))
     return 0
 
 
@@ -163,25 +199,50 @@ async def _seed_demo(engine: AsyncEngine) -> None:
     await demo_clinic.seed(engine, dt.datetime.now(dt.UTC))
 
 
-async def _serve_and_show(server: uvicorn.Server, console: Console) -> None:
-    serving = asyncio.create_task(server.serve())
+async def _serve_and_show(server: uvicorn.Server, bound: socket.socket, console: Console) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
-    if serving.done():
-        await serving
+    if not serving.done():
+        await _show(_address(bound), console)
+    await serving
+
+
+async def _show(base: str, console: Console) -> None:
+    """Print where the demo is, one query with its answer, and commands to repeat and book it."""
+    query = urlencode(demo_clinic.first_query(dt.datetime.now(dt.UTC)), safe=":")
+    url = f"{base}/slots?{query}"
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+        answer = await client.get(url)
+    console.print(f"[bold]Console on {base}/console[/]", soft_wrap=True)
+    console.print(f"The API on {base}/docs; Ctrl-C ends it\n", soft_wrap=True)
+    if answer.status_code == HTTPStatus.UNAUTHORIZED:
+        console.print("An API key was made for this demo; its query needs it, too.")
         return
-    port = server.servers[0].sockets[0].getsockname()[1]
-    base = f"http://127.0.0.1:{port}"
-    query = demo_clinic.first_query(dt.datetime.now(dt.UTC))
-    async with httpx.AsyncClient(base_url=base, timeout=30) as client:
-        answer = await client.get("/slots", params=query)
     answer.raise_for_status()
     body = answer.json()
-    console.print(f"[bold]Console on {base}/console[/], the API on {base}/docs; Ctrl-C ends it\n")
-    console.print(f"GET {answer.url}", soft_wrap=True)
-    title = f"A check-up on {body['date']}, best in the morning: {body['total']} places"
-    console.print(slot_table(body, title, DEMO_ROWS))
-    await serving
+    console.print(f"GET {url}\n", soft_wrap=True, markup=False)
+    title = f"A check-up on {body['date']}, best in the morning: {counted(body['total'], 'place')}"
+    print_table(console, slot_table(body, title, DEMO_ROWS))
+    if not body["slots"]:  # the demo's clinic may have been edited
+        return
+    first = body["slots"][0]
+    order = {
+        "appointment_type_id": body["appointment_type_id"],
+        "provider_id": first["provider_id"],
+        "room_id": first["room_id"],
+        "date": first["date"],
+        "start_time": first["start_time"],
+        "patient_ref": "P-4711",
+    }
+    for line in (
+        "\nAsk for the best one:",
+        f"  curl '{url}&limit=1'",
+        "\nBook it:",
+        f"  curl -X POST {base}/bookings -H 'Content-Type: application/json' "
+        f"-d '{json.dumps(order)}'\n",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _uvicorn_options(settings: Settings) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from platformdirs import user_data_path
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from data.wording import worded
 from solver.clinic import InvalidClinicError
 from solver.objective import DEFAULT_WEIGHTS, Weights
 from solver.timeline import HORIZON_DAYS
@@ -158,7 +159,7 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
-        message = detail["msg"].removeprefix("Value error, ")
+        message = worded(detail)
         if not detail["loc"]:  # several settings do not fit together; the message names them
             raise InvalidSettingError(f"{PREFIX}{message}") from None
         name = str(detail["loc"][0])

@@ -40,6 +40,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from api.interrupt import held_back
 from api.machine import cores, free_memory
 from data.postgres_launcher import end_with_parent
 from solver.clinic import Clinic
@@ -279,6 +280,8 @@ def _executor(scenarios: int, cluster: str | None) -> Iterator[tuple[Executor, i
     with ProcessPoolExecutor(
         side_by_side, context, initializer=_begin, initargs=(os.getpid(),)
     ) as pool:
+        with held_back():
+            pool.submit(int)  # all of its processes begin now
         yield pool, side_by_side, max(1, processes // side_by_side)
 
 

@@ -145,12 +145,7 @@ def run_table(result: dict[str, Any]) -> Table:
         values, delta = rows[key]["values"], rows[key]["delta"]
         table.add_row(
             heading,
-            *(
-                figure(key, values[s["name"]], delta.get(s["name"])).replace(
-                    " ", "\N{NO-BREAK SPACE}"
-                )
-                for s in scenarios
-            ),
+            *(figure(key, values[s["name"]], delta.get(s["name"])) for s in scenarios),
         )
     return table
 

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from api.arguments import in_zone, read_moment
+from api.complaints import UsageError
+from api.interrupt import INTERRUPTED, Interrupt
 from api.settings import read_settings
 from api.solving import Exchange, solve
-from api.tables import print_json, run_table
+from api.tables import STAGES, counted, print_json, print_table, run_table
 from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
 from solver.problem import Progress as Step
 from solver.scenario import Run
 from solver.whatif import PlanRejectedError
 
+LINE_SECONDS = 5.0
+"""Of a scenario's search, between two lines about it where there is no bar."""
+
 
 def what_if(
-    run_path: Path, clinic_path: Path, out: Path | None, report: Path | None, now: str | None
+    run_path: Path,
+    clinic_path: Path,
+    out: Path | None,
+    report: Path | None,
+    now: str | None,
+    interrupt: Interrupt,
 ) -> int:
     """Solve a run and write its result, its report, or a summary."""
+    if report is not None and str(report) in ("-", str(out)):
+        raise UsageError("--report: name a file of its own")
     settings = read_settings()
     file = read_clinic_file(clinic_path)
     moment = in_zone(read_moment(now), file.clinic.to_solver().zone)
@@ -38,61 +48,80 @@ def what_if(
 
     bars = _Bars(run)
     try:
-        with Exchange(bars.show) as exchange, _stopped_by_interrupt(exchange), bars:
-            result = solve(run, clinic, moment, exchange, weights=settings.weights)
+        with Exchange(bars.show) as exchange, bars:
+
+            def end() -> None:
+                bars.say("Ending with the best plan found so far; Ctrl-C again ends without one.")
+                exchange.stop()
+
+            with interrupt.ends(end):
+                result = solve(run, clinic, moment, exchange, weights=settings.weights)
     except (BrokenProcessPool, PlanRejectedError) as error:
         typer.echo(f"slotwright: {error}", err=True)
         return 1
+    if out is None:
+        print_table(Console(), run_table(result))
+    else:
+        _write(out, result)
     if report is not None:
         from api.report import render  # the charts' library takes a while to import
 
         report.write_text(render(result, run, clinic), encoding="utf-8")
-    if out is not None and str(out) == "-":
+        typer.echo(f"Wrote {report}.", err=True)
+    return INTERRUPTED if interrupt.is_asked else 0
+
+
+def _write(out: Path, result: dict[str, Any]) -> None:
+    """Write a result to a file, or to standard output, and there also what no file takes."""
+    if str(out) == "-":
         print_json(result)
-        return 0
-    if out is not None:
-        out.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
-    Console().print(run_table(result))
-    return 0
-
-
-@contextmanager
-def _stopped_by_interrupt(exchange: Exchange) -> Iterator[None]:
-    """Let the first Ctrl-C end the search with what it has, and a second one the command."""
-
-    def interrupted(number: int, _: object) -> None:
-        signal.signal(number, before)
-        exchange.stop()
-
-    before = signal.signal(signal.SIGINT, interrupted)
+        return
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        out.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
+    except OSError:
+        print_json(result)
+        raise
+    typer.echo(f"Wrote {out}.", err=True)
 
 
 class _Bars(Progress):
-    """Each scenario's progress on standard error, if that is a terminal."""
+    """Each scenario's progress on standard error: bars on a terminal, lines elsewhere."""
 
     def __init__(self, run: Run) -> None:
+        console = Console(file=sys.stderr, highlight=False)
         super().__init__(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             TimeElapsedColumn(),
             TextColumn("{task.fields[told]}"),
-            console=Console(file=sys.stderr),
+            console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
-        self._tasks_of = {
+        self._tasks_of: dict[str, TaskID] = {
             scenario.name: self.add_task(
                 escape(scenario.name), total=run.time_limit_seconds, told=""
             )
             for scenario in run.scenarios
         }
+        self._last: dict[str, tuple[str, float]] = {}
+        if self.disable:
+            self.say(
+                f"Planning {counted(len(run.scenarios), 'scenario')}, "
+                f"at most {run.time_limit_seconds:g} s …"
+            )
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bars where there are some."""
+        self.console.print(line, markup=False, soft_wrap=True)
 
     def show(self, scenario: str, step: Step) -> None:
         """Show what is known by now."""
-        known = f"{step.stage} {step.objective + 0:g}, bound {step.bound + 0:g}"
-        self.update(
-            self._tasks_of[scenario], completed=step.seconds, told=f"{step.placed} placed; {known}"
-        )
+        known = f"{step.placed} placed; incumbent {step.objective + 0:g} / bound {step.bound + 0:g}"
+        if not self.disable:
+            self.update(self._tasks_of[scenario], completed=step.seconds, told=known)
+            return
+        stage, seconds = self._last.get(scenario, ("", 0.0))
+        if step.stage != stage or step.seconds >= seconds + LINE_SECONDS:
+            self._last[scenario] = step.stage, step.seconds
+            self.say(f"{scenario}: {known}, {STAGES[step.stage].lower()}, {step.seconds:.0f} s")

@@ -35,6 +35,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.nodes import MappingNode
 
+from data.wording import worded
 from solver.clinic import (
     DAY_MINUTES,
     MAX_BUFFER_MINUTES,
@@ -477,12 +478,12 @@ def validate[Model: BaseModel](
     except ValidationError as error:
         count = error.error_count()
         if count <= MAX_FAULTS:
-            return None, faults_of(error, tags=tags)
+            return None, faults_of(error, tags=tags, kinds=(kind,))
     named: list[Fault] = []
     try:
         kind.model_validate(_beginning(value))
     except ValidationError as error:
-        named = faults_of(error, tags=tags)[:MAX_FAULTS]
+        named = faults_of(error, tags=tags, kinds=(kind,))[:MAX_FAULTS]
     return None, [*named, Fault("document", f"has {count} faults, of which not all are named")]
 
 
@@ -508,17 +509,19 @@ def faults_of(
     error: ValidationError,
     root: tuple[str | int, ...] = (),
     tags: frozenset[str] = frozenset(),
+    kinds: tuple[type[BaseModel], ...] = (),
 ) -> list[Fault]:
     """Return a validation's errors as faults with their paths.
 
-    `tags` are the names by which a union's members are told apart; they are in no path.
+    `tags` are the names by which a union's members are told apart; they are in no path. `kinds`
+    are what was validated against, for :func:`data.wording.worded`.
     """
     faults = []
     for detail in error.errors(include_url=False, include_input=False):
         path = [*root, *(part for part in detail["loc"] if part not in tags)]
         if field := detail.get("ctx", {}).get("field"):
             path.append(field)
-        faults.append(Fault(format_path(path), detail["msg"]))
+        faults.append(Fault(format_path(path), worded(detail, kinds)))
     return faults
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.resources import as_file, files
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, make_url, text
@@ -23,6 +25,8 @@ LOCK_TIMEOUT = "4s"
 STATEMENT_TIMEOUT = "10s"
 IDLE_IN_TRANSACTION_TIMEOUT = "5s"
 
+
+_log = logging.getLogger(__name__)
 
 _NEWER = (
     "the database's schema is that of a newer version; run that one, or restore a dump from before "
@@ -135,7 +139,11 @@ def _upgrade(connection: Connection) -> None:
         config = Config()
         config.set_main_option("script_location", str(scripts))
         config.attributes["connection"] = connection
+        before = MigrationContext.configure(connection).get_current_revision()
         try:
             command.upgrade(config, "head")
         except CommandError as error:
             raise SchemaError(_NEWER) from error
+    after = MigrationContext.configure(connection).get_current_revision()
+    if after != before:
+        _log.info("database prepared (schema %s)", after)

@@ -50,6 +50,7 @@ from data.clinic_file import (
     parse_document,
     validate,
 )
+from data.wording import worded
 from solver.clinic import DAY_MINUTES, Clinic, InvalidClinicError, OverbookingRule, Provider, Room
 from solver.problem import MAX_DAYS, MAX_PRIORITY, MAX_REQUESTS, Request
 from solver.scenario import (
@@ -345,7 +346,7 @@ class SetChange(_Change):
         try:
             value = TypeAdapter(of_field).validate_python(self.value)
         except ValidationError as error:
-            raise InvalidClinicError("value", error.errors()[0]["msg"]) from None
+            raise InvalidClinicError("value", worded(error.errors()[0])) from None
         if isinstance(value, list):
             value = frozenset(value)
         return SetField(self.entity, self.id, _MINUTES.get(self.field, self.field), value)

@@ -1,9 +1,13 @@
 """The commands, run as a person runs them."""
 
+import datetime as dt
 import json
 import logging
 import os
+import re
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import libfaketime
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -323,19 +328,99 @@ def test_several_workers_share_one_database(tmp_path: Path) -> None:
     wait_until_gone(tmp_path)
 
 
+@pytest.mark.parametrize("command", [["demo"], ["serve"], ["serve", "--workers", "2"]])
+def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path, command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        refused = run(*command, "--port", str(port), "--data-dir", str(tmp_path / "data"))
+    assert refused.exit_code == 3
+    assert refused.stdout == ""
+    assert refused.stderr.startswith(f"slotwright: port {port} is taken; use --port 0")
+    assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_address_of_another_machine_is_told_in_one_line() -> None:
+    refused = run("serve", "--host", "192.0.2.1", "--port", "0")
+    assert refused.exit_code == 3
+    assert refused.stderr.startswith("slotwright: cannot listen on 192.0.2.1:0: ")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_first_start_is_told_in_two_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with service("serve", "--data-dir", str(tmp_path / "data"), log=log) as (_, base):
+        events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    prepared = [event for event in events if "schema" in event]
+    assert len(prepared) == 1
+    assert re.fullmatch(r"database prepared \(schema \d{4}\)", prepared[0])
+    assert f"console at {base}/console" in events
+    assert not any("upgrade" in event for event in events)
+
+
+def shown_by(process: subprocess.Popen[bytes], until: bytes) -> list[str]:
+    """The lines on standard output up to one that begins so."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.decode().rstrip("\n"))
+        if line.startswith(until):
+            break
+    return lines
+
+
 def test_the_demo_shows_a_query_and_its_answer(tmp_path: Path) -> None:
     with service("demo", "--data-dir", str(tmp_path)) as (process, base):
         kinds = {row["name"]: row["id"] for row in httpx.get(f"{base}/appointment-types").json()}
         assert len(kinds) == 6
         assert len(httpx.get(f"{base}/providers").json()) == 5
         assert len(httpx.get(f"{base}/rooms").json()) == 8
-        assert process.stdout is not None
-        shown = b""
-        while b"GET " not in shown:
-            shown += process.stdout.readline()
-        query = next(line for line in shown.decode().splitlines() if line.startswith("GET "))
-        answer = httpx.get(query.removeprefix("GET ")).json()
+        lines = shown_by(process, b"GET ")
+        assert lines[0].startswith("Starting the demo")
+        assert lines[1].startswith("Starting PostgreSQL in ")
+        assert f"Console on {base}/console" in lines
+        answer = httpx.get(lines[-1].removeprefix("GET ")).json()
         assert answer["total"] > 50
         assert httpx.get(f"{base}/bookings", params={"date": answer["date"]}).json()
         problems = httpx.get(f"{base}/clinic/export").json()
         assert problems["bookings"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2027-03-27 23:30:00",  # a Saturday, an hour before the night of the clock change
+        "2028-02-29 10:00:00",
+        "2027-12-31 23:30:00",  # New Year in Berlin
+    ],
+)
+def test_the_commands_that_the_demo_prints_work_on_any_date(tmp_path: Path, moment: str) -> None:
+    environment = {
+        "LD_PRELOAD": str(
+            Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
+        ),
+        "FAKETIME": f"@{moment}",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "TZ": "UTC",
+    }
+    with service("demo", "--data-dir", str(tmp_path), **environment) as (process, _):
+        shown_by(process, b"Ask for the best one:")
+        assert process.stdout is not None
+        ask = process.stdout.readline().decode()
+        shown_by(process, b"Book it:")
+        book = process.stdout.readline().decode()
+        asked, booked = (
+            json.loads(
+                subprocess.run(
+                    [*shlex.split(line), "--silent"], capture_output=True, check=True
+                ).stdout
+            )
+            for line in (ask, book)
+        )
+    best = asked["slots"][0]
+    assert booked["status"] == "booked"
+    for field in ("provider_id", "room_id", "date", "start_time"):
+        assert booked[field] == best[field]
+    assert dt.date.fromisoformat(best["date"]) > dt.date.fromisoformat(moment[:10])

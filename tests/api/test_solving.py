@@ -1,7 +1,10 @@
 """Scenarios solved in processes here and on a real cluster, with a line back."""
 
 import datetime as dt
+import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ import pytest
 from distributed import LocalCluster
 
 from api import solving
+from api.interrupt import Interrupt, held_back
 from api.solving import Exchange, Line, host_for, solve
 from data.clinic_file import ClinicFile
 from data.run_file import parse_run
@@ -154,3 +158,23 @@ def test_a_stranger_is_not_heard() -> None:
         while not heard:
             assert time.monotonic() < deadline
     assert [step.seconds for _, step in heard] == [1]
+
+
+def test_a_process_begun_meanwhile_never_hears_of_ctrl_c() -> None:
+    with held_back():
+        script = "import signal; print(signal.SIGINT in signal.pthread_sigmask(0, ()))"
+        begun = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert begun.stdout == b"True\n"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_ctrl_c_is_heard_before_there_is_anything_to_end() -> None:
+    told: list[str] = []
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        with interrupt.ends(lambda: told.append("end")):
+            assert told == ["end"]
+        assert interrupt.is_asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert told == ["end"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,8 +70,11 @@ def test_a_run_is_answered_on_a_pool_of_processes(files: tuple[str, str], tmp_pa
     out, report = tmp_path / "result.json", tmp_path / "report.html"
     shown = what_if(files, "--out", str(out), "--report", str(report))
     assert shown.exit_code == 0
-    assert "Vega leaves at ten" in shown.stdout
-    assert "1 (-2)" in shown.stdout
+    assert shown.stdout == ""
+    assert shown.stderr.splitlines()[0] == "Planning 2 scenarios, at most 20 s …"
+    for scenario in ("baseline", "Vega out"):
+        assert re.search(rf"^{scenario}: \d placed; incumbent ", shown.stderr, re.MULTILINE)
+    assert shown.stderr.splitlines()[-2:] == [f"Wrote {out}.", f"Wrote {report}."]
     result = json.loads(out.read_text())
     assert without_times(result) == without_times(solved_here())
     page = report.read_text()
@@ -78,7 +82,37 @@ def test_a_run_is_answered_on_a_pool_of_processes(files: tuple[str, str], tmp_pa
     assert "Vega leaves at ten" in page
 
 
-def test_ctrl_c_ends_the_search_with_what_it_has(files: tuple[str, str], tmp_path: Path) -> None:
+def test_without_a_file_the_key_figures_are_printed(files: tuple[str, str]) -> None:
+    shown = what_if(files).stdout
+    assert "Vega leaves at ten" in shown
+    assert "1 (-2)" in shown
+    assert re.search(r"Provider utilisation +\d+\.\d% ", shown)
+
+
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_a_file_that_cannot_be_written_is_told_before_the_search(
+    files: tuple[str, str], tmp_path: Path, option: str
+) -> None:
+    for path in (tmp_path / "no" / "such", tmp_path):
+        failed = what_if(files, option, str(path))
+        assert failed.exit_code == 2
+        assert failed.stderr.startswith(f"slotwright: {option}: {path}: ")
+        assert failed.stderr.count("\n") == 1
+
+
+def test_the_report_has_a_file_of_its_own(files: tuple[str, str], tmp_path: Path) -> None:
+    same = str(tmp_path / "same")
+    for out, report in ((same, same), ("-", "-")):
+        failed = what_if(files, "--out", out, "--report", report)
+        assert failed.exit_code == 2
+        assert "--report: name a file of its own" in failed.stderr
+    assert not Path(same).exists()
+
+
+@pytest.mark.parametrize("moment", [b"Planning ", b" placed; "])
+def test_ctrl_c_ends_the_search_with_what_it_has(
+    files: tuple[str, str], tmp_path: Path, moment: bytes
+) -> None:
     wide = {
         **CLINIC,
         "clinic": CLINIC["clinic"] | {"grid_minutes": 5},
@@ -105,16 +139,16 @@ def test_ctrl_c_ends_the_search_with_what_it_has(files: tuple[str, str], tmp_pat
     )
     out = tmp_path / "result.json"
     command = [*SLOTWRIGHT, "what-if", run, "--clinic", clinic, "--now", NOW, "--out", str(out)]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, env=os.environ | {"FORCE_COLOR": "1"}, process_group=0
-    ) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, process_group=0) as process:
         assert process.stderr is not None
         shown = b""
-        while b" placed; " not in shown:  # the search has begun
+        while moment not in shown:
             shown += os.read(process.stderr.fileno(), 4096)
-        os.killpg(process.pid, signal.SIGINT)
-        process.stderr.read()
-        assert process.wait(120) == 0
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, all of its processes at once
+        told = (shown + process.stderr.read()).decode()
+        assert process.wait() == 130
+    assert told.count("Ending with the best plan found so far") == 1
+    assert "Traceback" not in told
     scenarios = json.loads(out.read_text())["scenarios"]
     assert {s["status"] for s in scenarios} == {"stopped"}
     assert all(s["kpis"]["placed"] > 50 for s in scenarios)
