@@ -349,12 +349,13 @@ def test_an_address_of_another_machine_is_told_in_one_line() -> None:
 
 def test_a_first_start_is_told_in_two_lines(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with service("serve", "--data-dir", str(tmp_path / "data"), log=log) as (_, base):
-        events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    with service("serve", "--data-dir", str(tmp_path / "data"), log=log) as (process, base):
+        while f"console at {base}/console" not in log.read_text():  # said just after it serves
+            assert process.poll() is None
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
     prepared = [event for event in events if "schema" in event]
     assert len(prepared) == 1
     assert re.fullmatch(r"database prepared \(schema \d{4}\)", prepared[0])
-    assert f"console at {base}/console" in events
     assert not any("upgrade" in event for event in events)
 
 
