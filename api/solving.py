@@ -45,6 +45,7 @@ from api.machine import cores, free_memory
 from data.postgres_launcher import end_with_parent
 from solver.clinic import Clinic
 from solver.objective import Weights
+from solver.plan import MEMORY_LIMIT_BYTES
 from solver.problem import Progress
 from solver.scenario import Run
 from solver.whatif import solve_run
@@ -56,8 +57,6 @@ HANDSHAKE_SECONDS = 5.0
 MOST_STRANGERS = 64
 """Callers who have not shown it yet, at most; others are hung up on."""
 PAUSE_SECONDS = 0.1
-SOLVER_BYTES = 2**30
-"""The least memory that one more solving process is started for."""
 MEMORY_SHARE = 0.8
 """How much of the free memory solvers may take; the rest is the service's."""
 
@@ -250,39 +249,55 @@ def solve(
     cluster: str | None = None,
 ) -> dict[str, Any]:
     """Return the result of a run, solved here or on the cluster; see :func:`solve_run`."""
-    with _executor(len(run.scenarios), cluster) as (pool, side_by_side, workers):
+    with _executor(len(run.scenarios), cluster) as (pool, share):
         return solve_run(
             run,
             clinic,
             now,
             executor=pool,
-            side_by_side=side_by_side,
-            workers=workers,
+            side_by_side=share.side_by_side,
+            workers=share.workers,
+            memory_limit_bytes=share.memory_bytes,
             weights=weights,
             on_progress=exchange.line.tell,
             should_stop=exchange.line.is_stopped,
         )
 
 
+@dataclass(frozen=True)
+class Share:
+    """How many scenarios are solved at once, and what each may take: processes and memory."""
+
+    side_by_side: int
+    workers: int
+    memory_bytes: int
+
+    @classmethod
+    def of(cls, scenarios: int, cores: int, free_bytes: int) -> Share:
+        """Share what this machine has: as many at once as there are cores and memory for."""
+        memory = int(free_bytes * MEMORY_SHARE)
+        side_by_side = max(1, min(cores, scenarios, memory // MEMORY_LIMIT_BYTES))
+        return cls(side_by_side, max(1, cores // side_by_side), memory // side_by_side)
+
+
 @contextmanager
-def _executor(scenarios: int, cluster: str | None) -> Iterator[tuple[Executor, int, int]]:
-    """Yield what solves scenarios, how many at once, and the processes each may use."""
+def _executor(scenarios: int, cluster: str | None) -> Iterator[tuple[Executor, Share]]:
+    """Yield what solves scenarios, and the share of each."""
     if cluster is not None:
         from distributed import Client as Cluster  # an optional dependency
 
         with Cluster(cluster) as client, client.get_executor(pure=False) as pool:  # type: ignore[no-untyped-call]
             places = sum(client.nthreads().values())
-            yield pool, max(1, min(places, scenarios)), 1
+            yield pool, Share(max(1, min(places, scenarios)), 1, MEMORY_LIMIT_BYTES)
         return
-    processes = max(1, min(cores(), int(free_memory() * MEMORY_SHARE) // SOLVER_BYTES))
-    side_by_side = min(processes, scenarios)
+    share = Share.of(scenarios, cores(), free_memory())
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        side_by_side, context, initializer=_begin, initargs=(os.getpid(),)
+        share.side_by_side, context, initializer=_begin, initargs=(os.getpid(),)
     ) as pool:
         with held_back():
             pool.submit(int)  # all of its processes begin now
-        yield pool, side_by_side, max(1, processes // side_by_side)
+        yield pool, share
 
 
 def host_for(cluster: str | None) -> str | None:

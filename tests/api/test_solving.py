@@ -26,6 +26,7 @@ from solver.scenario import Run
 from tests.api.test_what_if import MONDAY, run_of, six_wishes
 from tests.clinics import PROVIDER, small_clinic
 
+GIB = 2**30
 NOW = dt.datetime.combine(MONDAY - dt.timedelta(days=7), dt.time(), dt.UTC)
 
 
@@ -79,6 +80,23 @@ def test_solvers_are_told_to_stop(where: str, cluster: str) -> None:
         exchange.stop()
         result = solve(run, clinic, NOW, exchange, weights=DEFAULT_WEIGHTS, cluster=address)
     assert len(result["scenarios"][0]["placements"]) == 6  # the greedy plan is always there
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "processors", "free", "expected"),
+    [
+        (5, 4, 64 * GIB, (4, 1)),  # as many as there are cores
+        (1, 4, 64 * GIB, (1, 4)),  # all cores for the one
+        (5, 16, 2 * GIB, (2, 8)),  # as many as there is memory for
+        (5, 2, 0, (1, 2)),  # one in any case
+    ],
+)
+def test_scenarios_share_cores_and_memory(
+    scenarios: int, processors: int, free: int, expected: tuple[int, int]
+) -> None:
+    share = solving.Share.of(scenarios, processors, free)
+    assert (share.side_by_side, share.workers) == expected
+    assert share.memory_bytes * share.side_by_side <= free
 
 
 def test_a_line_carries_progress_and_a_stop() -> None:
