@@ -24,7 +24,7 @@ BEARER = HTTPBearer(
 )
 LONG_SECONDS = 600.0
 """For what reads or writes a whole clinic."""
-LARGE_BODY = 64 * 1024 * 1024
+LARGE_BODY = 256 * 1024 * 1024
 """For whole clinics and runs, in bytes."""
 
 

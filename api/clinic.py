@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from api import media_types
@@ -13,8 +16,8 @@ from api.access import LARGE_BODY, LONG_SECONDS, CallerDependency, allow
 from api.context import ContextDependency
 from api.errors import Problem
 from api.schemas import DOCUMENT_BODY, Conflict, ImportOut
-from data.clinic_file import ClinicFile, Strict, json_schema
-from data.transfer import export_clinic, import_document
+from data.clinic_file import Strict, json_schema
+from data.transfer import export_in_pieces, import_document
 
 router = APIRouter(prefix="/clinic", tags=["clinic"])
 
@@ -67,10 +70,18 @@ async def import_clinic(
     summary="The whole clinic as a clinic file",
     response_model=dict[str, Any],
 )
-async def export(context: ContextDependency) -> dict[str, Any]:
+async def export(context: ContextDependency) -> Response:
     """Write every row; importing the result gives the same clinic."""
-    file: ClinicFile = await export_clinic(context.engine)
-    return file.to_json()
+    pieces = export_in_pieces(context.engine)
+    first = await anext(pieces)  # what goes wrong before anything is sent is told
+
+    async def body() -> AsyncIterator[bytes]:
+        async with aclosing(pieces):
+            yield first
+            async for piece in pieces:
+                yield piece
+
+    return StreamingResponse(body(), media_type="application/json")
 
 
 @router.get(

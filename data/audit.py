@@ -41,7 +41,8 @@ CALCULATOR = "statistics calculator"
 OIDC = "oidc:"
 """What the names of an OpenID Connect issuer's callers begin with."""
 
-_LEFT_OUT = {"provider_no", "room_no", "provider_span", "room_span", "patient_key", "no"}
+LEFT_OUT = {"provider_no", "room_no", "provider_span", "room_span", "patient_key", "no"}
+"""Columns that no caller knows of."""
 
 
 async def record(
@@ -69,7 +70,7 @@ async def record(
 
 def as_logged(table: str) -> ColumnElement[Any]:
     """Return the row of `table`, a name in the statement, with all fields a caller knows of."""
-    left_out = literal(sorted(_LEFT_OUT), ARRAY(Text))
+    left_out = literal(sorted(LEFT_OUT), ARRAY(Text))
     return func.to_jsonb(literal_column(table), type_=JSONB).op("-", return_type=JSONB())(left_out)
 
 
@@ -203,7 +204,7 @@ def _plain(row: Row[Any] | Mapping[str, Any] | None) -> dict[str, Any] | None:
     if row is None:
         return None
     fields = row if isinstance(row, Mapping) else row._mapping  # noqa: SLF001
-    return {name: _value(value) for name, value in fields.items() if name not in _LEFT_OUT}
+    return {name: _value(value) for name, value in fields.items() if name not in LEFT_OUT}
 
 
 def _value(value: Any) -> Any:

@@ -378,7 +378,7 @@ def _stands(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-_CHANGED = {"version": BOOKINGS.c.version + 1, "updated_at": func.now()}
+_CHANGED = {"version": func.abs(BOOKINGS.c.version) + 1, "updated_at": func.now()}
 _CHANGE = update(BOOKINGS).where(BOOKINGS.c.id == bindparam("booking_id"))
 _TOLD: dict[str, Any] = {
     name: bindparam(name)
@@ -597,9 +597,14 @@ async def swap(
 
 
 async def step_aside(connection: AsyncConnection, ids: Collection[Any]) -> None:
-    """Take bookings from their places, since none can be written where another still stands."""
+    """Take bookings from their places, since none can be written where another still stands.
+
+    Their versions are below 0 meanwhile: nobody has changed them yet.
+    """
     await connection.execute(
-        update(BOOKINGS).where(BOOKINGS.c.id.in_(ids)).values(status="cancelled", expires_at=None)
+        update(BOOKINGS)
+        .where(BOOKINGS.c.id.in_(ids))
+        .values(status="cancelled", expires_at=None, version=-BOOKINGS.c.version)
     )
 
 

@@ -57,9 +57,9 @@ from solver.timeline import format_time, parse_time
 
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
 MAX_CAP = 100_000
-MAX_VALUES = 2_000_000
+MAX_VALUES = 10_000_000
 """In one document, each alias of YAML counted as what it stands for."""
-MAX_OBJECTS = 250_000
+MAX_OBJECTS = 1_000_000
 """In one document: rows, and what is in them."""
 MAX_YAML = 2 * 1024 * 1024
 """Bytes of a YAML document, which takes a thousand times as long to read as JSON."""
@@ -88,6 +88,10 @@ class InvalidFileError(ValueError):
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults))
         self.faults = faults
+
+    def __reduce__(self) -> tuple[type[Self], tuple[list[Fault]]]:
+        """Say how it is made anew in another process."""
+        return type(self), (self.faults,)
 
 
 class InvalidClinicFileError(InvalidFileError):
@@ -372,6 +376,14 @@ class BookingRow(_Row):
             del fields[name]
         return Booking(start=fields.pop("start_time"), **fields)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the row with every field, the extra ones only where set."""
+        document = self.model_dump(mode="json")
+        for name in BOOKING_EXTRAS:
+            if document[name] is None:
+                del document[name]
+        return document
+
 
 BOOKING_EXTRAS = ("notes", "expires_at", "end_time")
 
@@ -457,9 +469,14 @@ def parse_clinic_file(
         With every fault found.
     """
     value = parse_document(document, is_yaml=is_yaml, error=InvalidClinicFileError)
+    return check_clinic_file(value, known or {})
+
+
+def check_clinic_file(value: object, known: Mapping[str, frozenset[str]]) -> ClinicFile:
+    """Return a parsed document as a clinic file; see :func:`parse_clinic_file`."""
     file, found = validate(ClinicFile, value)
     faults = {fault.path: fault for fault in found}
-    for fault in islice(_reference_faults(value, known or {}), MAX_FAULTS):
+    for fault in islice(reference_faults(value, known), MAX_FAULTS):
         faults.setdefault(fault.path, fault)
     if file is None or faults:
         raise InvalidClinicFileError(list(faults.values()))
@@ -601,7 +618,7 @@ _REFERENCES = {
 }
 
 
-def _reference_faults(document: object, known: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
+def reference_faults(document: object, known: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
     """Tell ids that stand twice and references to nothing, whatever else may be wrong."""
     ids: dict[str, set[str]] = {}
     for name in ("providers", "rooms", "appointment_types", "overbooking_rules", "bookings"):

@@ -10,6 +10,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from uuid import UUID
 
 import numpy as np
 from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Uuid, any_, func, literal, select
@@ -174,12 +175,13 @@ async def find_all_outside(
     connection: AsyncConnection,
     *,
     since: dt.date,
-    or_of: frozenset[str] = frozenset(),
+    or_of: bytes = b"",
     known: Mapping[str, int] | None = None,
 ) -> Found:
-    """Find the bookings outside the rules of dates from `since` on, and those with certain ids.
+    """Find the bookings outside the rules of dates from `since` on, and those of certain ids.
 
-    Of those that :func:`broken_now` knew only what they break beyond that is told.
+    The ids, `or_of`, are 16 bytes each, one after the other. Of bookings that :func:`broken_now`
+    knew only what they break beyond that is told.
     """
     clinic = await load_rows(connection)
     ledger = await load_ledger(connection, clinic)
@@ -188,11 +190,12 @@ async def find_all_outside(
         bits = broken_rules(clinic, ledger)
         flagged = ledger.in_order(np.flatnonzero(bits))
         rows = ledger.take(flagged)
+        chosen = {or_of[at : at + 16] for at in range(0, len(or_of), 16)}
         fresh: dict[str, int] = {}
         positions = []
         for position, key, day in zip(flagged.tolist(), rows.ids(), rows.day.tolist(), strict=True):
             left = int(bits[position]) & ~(known or {}).get(key, 0)
-            if left and (day >= since.toordinal() or key in or_of):
+            if left and (day >= since.toordinal() or UUID(key).bytes in chosen):
                 fresh[key] = left
                 positions.append(position)
         told = read_plainly(clinic, ledger, np.array(positions[:MOST_TOLD], np.int64))

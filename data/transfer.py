@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
-    Date,
     Table,
     Uuid,
     all_,
     any_,
     delete,
-    func,
     insert,
     literal,
     select,
@@ -28,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data import audit
+from data import audit, incoming_bookings
 from data.audit import ANONYMOUS
 from data.clinic_file import (
     AppointmentTypeRow,
@@ -40,11 +38,10 @@ from data.clinic_file import (
     ProviderRow,
     RoomRow,
     Strict,
-    parse_clinic_file,
 )
-from data.errors import ImportConflictError
 from data.holds import write_off_holds
-from data.outside import Found, find_all_outside
+from data.incoming import Incoming, read
+from data.outside import Found, find_all_outside, take_time
 from data.snapshot import (
     AVAILABILITY,
     BOOKINGS,
@@ -56,12 +53,11 @@ from data.snapshot import (
 )
 from data.transaction import hold_clinic, run
 from solver.checker import Violation
-from solver.patients import patient_key
-from solver.timeline import format_time
 
-HOLD_MINUTES = 5
-"""How long a hold from a file lasts that does not say when it expires."""
+IMPORT_SECONDS = 570
+"""How long a statement of an import or an export may take: a little less than its request may."""
 BATCH = 1000
+_BOOKING_ORDER = "date start_minute id"
 
 TABLES: dict[str, Table] = {
     "providers": PROVIDERS,
@@ -111,10 +107,36 @@ async def export_clinic(engine: AsyncEngine) -> ClinicFile:
     """Return all there is as a clinic file, at one moment, in a stable order."""
     at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
     async with at_one_moment.connect() as connection:
+        await take_time(connection, IMPORT_SECONDS)
         return await _read(connection)
 
 
-async def _read(connection: AsyncConnection) -> ClinicFile:
+async def export_in_pieces(engine: AsyncEngine) -> AsyncGenerator[bytes]:
+    """Yield all there is as the text of a clinic file, at one moment, in a stable order."""
+    at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
+    async with at_one_moment.connect() as connection:
+        await take_time(connection, IMPORT_SECONDS)
+        head = (await _read(connection, with_bookings=False)).to_json()
+        del head["bookings"]
+        yield orjson.dumps(head)[:-1] + b',"bookings":['
+        durations = await _column_by_id(connection, TYPES, "duration_minutes")
+        bookings = await connection.stream(
+            select(BOOKINGS).order_by(*_BOOKING_ORDER.split()),
+            execution_options={"yield_per": BATCH},
+        )
+        between = b"\n"
+        async for rows in bookings.partitions():
+            yield between + await asyncio.to_thread(_pieces, rows, durations)
+            between = b",\n"
+        yield b"]}\n"
+
+
+def _pieces(rows: Sequence[Any], durations: dict[str, int]) -> bytes:
+    bookings = _bookings([from_row(row, BookingRow) for row in rows], durations)
+    return b",\n".join(orjson.dumps(row.to_json()) for row in bookings)
+
+
+async def _read(connection: AsyncConnection, *, with_bookings: bool = True) -> ClinicFile:
     async def rows[Model: Strict](table: Table, model: type[Model], order: str) -> list[Model]:
         found = await connection.execute(select(table).order_by(*order.split()))
         return [from_row(row, model) for row in found]
@@ -127,7 +149,7 @@ async def _read(connection: AsyncConnection) -> ClinicFile:
         availability=await rows(AVAILABILITY, AvailabilityRow, _SAID_ORDER),
         overbooking_rules=await rows(OVERBOOKING_RULES, OverbookingRuleRow, "id"),
         bookings=_bookings(
-            await rows(BOOKINGS, BookingRow, "date start_minute id"),
+            await rows(BOOKINGS, BookingRow, _BOOKING_ORDER) if with_bookings else [],
             await _column_by_id(connection, TYPES, "duration_minutes"),
         ),
     )
@@ -165,40 +187,64 @@ async def import_document(
     while True:
         async with engine.connect() as connection:
             known = {} if replace else await _known_ids(connection)
-        # Reading a large document takes long: not on the event loop, and before the lock.
-        file = await asyncio.to_thread(parse_clinic_file, document, is_yaml=is_yaml, known=known)
-        report = await _import(engine, file, replace=replace, today=today, actor=actor, known=known)
-        if report is not None:
-            return report
+        incoming = await read(document, is_yaml=is_yaml, known=known)
+        try:
+            return await _import(engine, incoming, replace, today, actor, known)
+        except _OtherRowsByNowError:
+            continue
 
 
 async def import_file(
     engine: AsyncEngine, file: ClinicFile, *, replace: bool, today: dt.date, actor: str = ANONYMOUS
 ) -> ImportReport:
     """Bring a clinic file that has been read into the database; see :func:`import_document`."""
-    report = await _import(engine, file, replace=replace, today=today, actor=actor, known=None)
-    assert report is not None
-    return report
+    incoming = await asyncio.to_thread(Incoming.of, file)
+    return await _import(engine, incoming, replace, today, actor, known={})
+
+
+class _OtherRowsByNowError(Exception):
+    """The rows that a file was read beside are others by now."""
 
 
 async def _import(
     engine: AsyncEngine,
-    file: ClinicFile,
-    *,
+    incoming: Incoming,
     replace: bool,
     today: dt.date,
     actor: str,
-    known: Mapping[str, frozenset[str]] | None,
-) -> ImportReport | None:
-    """Bring a file in; None when the rows it was read beside, if given, are others by now."""
+    known: Mapping[str, frozenset[str]],
+) -> ImportReport:
+    """Bring a file in that was read beside the rows that are `known`, if any."""
 
-    async def work(connection: AsyncConnection) -> ImportReport | None:
+    async def work(connection: AsyncConnection) -> tuple[dict[str, int], list[Violation]]:
+        await take_time(connection, IMPORT_SECONDS)
+        await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{IMPORT_SECONDS}s'")
+        await incoming_bookings.stage(connection, incoming, actor)
         await hold_clinic(connection)
         if known and await _known_ids(connection) != known:
-            return None
-        return await _bring_in(connection, file, replace=replace, today=today, actor=actor)
+            raise _OtherRowsByNowError
+        return await _bring_in(connection, incoming, replace=replace, actor=actor)
 
-    return await run(engine, work)
+    removed, taken_back = await run(engine, work)
+    async with engine.connect() as connection:
+        await take_time(connection, IMPORT_SECONDS)
+        outside = await find_all_outside(connection, since=today, or_of=incoming.ids)
+    warned = {v.booking.id for v in outside.violations}
+    also = {v.booking.id for v in taken_back} - warned
+    return ImportReport(
+        _counts(incoming),
+        removed,
+        Found(outside.clinic, [*taken_back, *outside.violations], outside.count + len(also)),
+    )
+
+
+def _counts(incoming: Incoming) -> dict[str, int]:
+    counts = {
+        name: len(getattr(incoming.file, name))
+        for name in ClinicFile.model_fields
+        if name != "clinic"
+    }
+    return counts | {"bookings": incoming.count}
 
 
 async def _known_ids(connection: AsyncConnection) -> dict[str, frozenset[str]]:
@@ -210,44 +256,36 @@ async def _known_ids(connection: AsyncConnection) -> dict[str, frozenset[str]]:
 
 
 async def _bring_in(
-    connection: AsyncConnection,
-    file: ClinicFile,
-    *,
-    replace: bool,
-    today: dt.date,
-    actor: str = ANONYMOUS,
-) -> ImportReport:
-    await connection.exec_driver_sql("SET LOCAL statement_timeout = '60s'")
-    # A large clinic is checked, booking by booking, between two statements.
-    await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '60s'")
-    before = (await _read(connection)).to_json()
+    connection: AsyncConnection, incoming: Incoming, *, replace: bool, actor: str
+) -> tuple[dict[str, int], list[Violation]]:
+    """Write a file whose bookings are staged; return what was removed, and statuses taken back."""
+    file = incoming.file
+    before = (await _read(connection, with_bookings=False)).to_json()
+    await write_off_holds(connection)
     await connection.execute(update(CLINIC).values(columns_of(file.clinic)))
     removed: dict[str, int] = {}
     if replace:
-        await _remove_absent(connection, "bookings", BOOKINGS, file.bookings, removed)
+        if count := await incoming_bookings.remove_absent(connection, actor):
+            removed["bookings"] = count
         await _remove_absent_availability(connection, file.availability, removed)
     for name, table in TABLES.items():
         await _upsert(connection, table, [columns_of(row) for row in getattr(file, name)])
     await _add_availability(connection, file.availability)
-    await _write_bookings(connection, file.bookings)
+    taken_back = await incoming_bookings.write(connection, actor)
     if replace:  # only now does no booking name them any more
         for name, table in reversed(TABLES.items()):
             await _remove_absent(connection, name, table, getattr(file, name), removed)
     await shrink_guards(connection)
-    imported = {
-        name: len(getattr(file, name)) for name in ClinicFile.model_fields if name != "clinic"
-    }
-    touched = frozenset(row.id for row in file.bookings)
-    outside = await find_all_outside(connection, since=today, or_of=touched)
-    await audit.record(
-        connection,
-        actor,
-        "import",
-        "clinic",
-        before=before,
-        after={"imported": imported, "removed": removed, "file": file.to_json()},
-    )
-    return ImportReport(imported, removed, outside)
+    after = {"imported": _counts(incoming), "removed": removed, "file": file.to_json()}
+    for document in (before, after["file"]):
+        del document["bookings"]  # each has an entry of its own
+    await audit.record(connection, actor, "import", "clinic", before=before, after=after)
+    return removed, taken_back
+
+
+async def _column_by_id(connection: AsyncConnection, table: Table, name: str) -> dict[str, int]:
+    rows = await connection.execute(select(table.c.id, table.c[name]))
+    return {str(row[0]): row[1] for row in rows}
 
 
 async def _remove_absent(
@@ -322,111 +360,6 @@ async def _add_availability(connection: AsyncConnection, rows: Sequence[Availabi
             fresh.append({"id": uuid4(), **row})
     if fresh:
         await connection.execute(insert(AVAILABILITY), fresh)
-
-
-async def _write_bookings(connection: AsyncConnection, rows: Sequence[BookingRow]) -> None:
-    if not rows:
-        return
-    await write_off_holds(connection)
-    # Two bookings of the file may change places, so those that stand step aside first.
-    await connection.execute(
-        update(BOOKINGS)
-        .where(BOOKINGS.c.id == any_(_uuids(row.id for row in rows)))
-        .values(status="cancelled", expires_at=None)
-    )
-    durations = await _column_by_id(connection, TYPES, "duration_minutes")
-    providers = await _column_by_id(connection, PROVIDERS, "no")
-    rooms = await _column_by_id(connection, ROOMS, "no")
-    now = (await connection.execute(select(func.now()))).scalar_one()
-    values = []
-    for row in rows:
-        fields = columns_of(row)
-        end = row.start_time + durations[row.appointment_type_id]
-        former_end = fields.pop("end_minute")
-        fields["end_minute"] = end
-        if former_end is not None and row.start_time < former_end:
-            fields["end_minute"] = min(end, former_end)
-        fields["provider_no"] = providers[row.provider_id]
-        fields["room_no"] = rooms[row.room_id]
-        fields["patient_key"] = patient_key(row.patient_ref)
-        fields["expires_at"] = None
-        if row.status == "held":
-            fields["expires_at"] = row.expires_at or now + dt.timedelta(minutes=HOLD_MINUTES)
-            if fields["expires_at"] <= now:
-                fields |= {"status": "cancelled", "expires_at": None}
-        values.append(fields)
-    await _refuse_collisions(connection, values)
-    await _upsert(connection, BOOKINGS, values)
-
-
-async def _column_by_id(connection: AsyncConnection, table: Table, name: str) -> dict[str, int]:
-    rows = await connection.execute(select(table.c.id, table.c[name]))
-    return {str(row[0]): row[1] for row in rows}
-
-
-async def _refuse_collisions(connection: AsyncConnection, values: list[dict[str, Any]]) -> None:
-    """Name every booking that would break a constraint, before the database names the first."""
-    columns = BOOKINGS.c
-    dates = sorted({value["date"] for value in values})
-    others = await connection.execute(
-        select(BOOKINGS).where(
-            columns.status != "cancelled",
-            columns.date == any_(literal(dates, ARRAY(Date))),
-        )
-    )
-    standing = [
-        {name: str(value) if name.endswith("id") else value for name, value in row.items()}
-        for row in others.mappings()
-    ]
-    live = [value for value in [*standing, *values] if value["status"] != "cancelled"]
-    collisions = {
-        (first["id"], second["id"]): message
-        for owner in ("provider", "room")
-        for first, second, message in _collisions(live, owner)
-    }
-    if collisions:
-        by_id = {value["id"]: value for value in live}
-        named = {key for pair in collisions for key in pair}
-        raise ImportConflictError(
-            f"{len(named)} bookings cannot stand beside one another; nothing was imported.",
-            conflicts=[
-                {
-                    "booking_id": second,
-                    "with_booking_id": first,
-                    "date": by_id[second]["date"].isoformat(),
-                    "start_time": format_time(by_id[second]["start_minute"]),
-                    "detail": message,
-                }
-                for (first, second), message in sorted(collisions.items())
-            ],
-        )
-
-
-def _collisions(
-    live: list[dict[str, Any]], owner: str
-) -> Iterator[tuple[dict[str, Any], dict[str, Any], str]]:
-    """Yield pairs that share a start, or (in a room, or both regular) a minute."""
-    key = f"{owner}_id"
-    ordered = sorted(live, key=lambda b: (b[key], b["date"], b["start_minute"], b["id"]))
-    guarded = [b for b in ordered if owner == "room" or not b["is_overbooked"]]
-    last: dict[str, Any] | None = None
-    for b in guarded:
-        if last is not None and last[key] == b[key] and _end(last) > _start(b):
-            yield last, b, f"they overlap at {owner} {b[key]}"
-        if last is None or last[key] != b[key] or _end(last) < _end(b):
-            last = b
-    for first, second in pairwise(ordered):
-        place = (first[key], first["date"], first["start_minute"])
-        if place == (second[key], second["date"], second["start_minute"]):
-            yield first, second, f"both start then at {owner} {first[key]}"
-
-
-def _start(booking: dict[str, Any]) -> int:
-    return int(booking["date"].toordinal() * 1440 + booking["start_minute"])
-
-
-def _end(booking: dict[str, Any]) -> int:
-    return int(booking["date"].toordinal() * 1440 + booking["end_minute"])
 
 
 async def shrink_guards(connection: AsyncConnection) -> None:
