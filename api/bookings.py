@@ -200,7 +200,8 @@ async def conflicts(
             context.engine,
             first=query.first,
             last=query.last,
-            conditions=query.owners,
+            provider_id=query.provider_id,
+            room_id=query.room_id,
             after=query.after,
             limit=query.limit + 1,
         )

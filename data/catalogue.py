@@ -8,8 +8,10 @@ same and writes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -17,6 +19,7 @@ from uuid import uuid4
 import orjson
 from pydantic import ValidationError
 from sqlalchemy import Table, delete, exists, insert, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
@@ -34,6 +37,7 @@ from data.clinic_file import (
 )
 from data.errors import (
     AlreadyExistsError,
+    BusyError,
     InvalidFieldError,
     NotFoundError,
     PreconditionFailedError,
@@ -53,6 +57,10 @@ from data.transaction import hold_clinic, run
 from data.transfer import columns_of, from_row, shrink_guards
 from solver.checker import Violation
 from solver.clinic import Clinic
+
+GUARDS_AT_ONCE = 1000
+"""Bookings whose guarded ends one transaction shortens."""
+_AT_WORK: set[asyncio.Task[None]] = set()
 
 
 class AvailabilityEntry(AvailabilityRow):
@@ -378,7 +386,10 @@ def _require_match(present: Strict, if_match: str | None) -> None:
 # Writing it, and reading what it puts outside
 
 
-async def _write(connection: AsyncConnection, change: _Change, actor: str) -> None:
+async def _write(
+    connection: AsyncConnection, change: _Change, actor: str, *, guards: int | None = None
+) -> bool:
+    """Write a change; return whether guards are left to shorten, beyond the number given."""
     resource, key, before, after = change.resource, change.key, change.before, change.after
     if resource is None:
         assert after is not None
@@ -391,8 +402,9 @@ async def _write(connection: AsyncConnection, change: _Change, actor: str) -> No
         await connection.execute(
             update(resource.table).where(resource.table.c.id == key).values(columns_of(after))
         )
+    is_left = False
     if getattr(after, "duration_minutes", 0) < getattr(before, "duration_minutes", 0):
-        await shrink_guards(connection)
+        is_left = await shrink_guards(connection, guards) == guards
     await audit.record(
         connection,
         actor,
@@ -402,6 +414,14 @@ async def _write(connection: AsyncConnection, change: _Change, actor: str) -> No
         before=None if before is None else before.model_dump(mode="json"),
         after=None if after is None else after.model_dump(mode="json"),
     )
+    return is_left
+
+
+async def _shorten_guards(engine: AsyncEngine) -> None:
+    """Shorten the guards that an edit has left, some at a time, so that nobody waits for long."""
+    with suppress(BusyError, DBAPIError):  # the next edit of a duration, or import, goes on
+        while await run(engine, lambda c: shrink_guards(c, GUARDS_AT_ONCE)) == GUARDS_AT_ONCE:
+            await asyncio.sleep(0)
 
 
 async def _edit(
@@ -411,17 +431,24 @@ async def _edit(
     *,
     dry_run: bool,
 ) -> tuple[_Change, Found | None]:
-    async def edit(connection: AsyncConnection) -> tuple[_Change, Touched | None, Clinic | None]:
+    async def edit(
+        connection: AsyncConnection,
+    ) -> tuple[_Change, Touched | None, Clinic | None, bool]:
         if not dry_run:
             await hold_clinic(connection)
         change = await decide(connection)
         reach = touched(change.before, change.after)
         clinic = None if reach is None else await load_rows(connection)
+        is_left = False
         if not dry_run:
-            await _write(connection, change, actor)
-        return change, reach, clinic
+            is_left = await _write(connection, change, actor, guards=GUARDS_AT_ONCE)
+        return change, reach, clinic, is_left
 
-    change, reach, before = await run(engine, edit)
+    change, reach, before, is_left = await run(engine, edit)
+    if is_left:
+        task = asyncio.create_task(_shorten_guards(engine))
+        _AT_WORK.add(task)
+        task.add_done_callback(_AT_WORK.discard)
     if reach is None or before is None:
         return change, None
     return change, await put_outside(engine, before, _after(before, change), reach)

@@ -113,7 +113,8 @@ async def find_outside(
     *,
     first: dt.date | None,
     last: dt.date | None,
-    conditions: Sequence[ColumnElement[bool]] = (),
+    provider_id: str | None = None,
+    room_id: str | None = None,
     after: After | None = None,
     limit: int = MOST_TOLD,
 ) -> Found:
@@ -130,29 +131,28 @@ async def find_outside(
         if last is not None:
             near.append(BOOKINGS.c.date <= last + dt.timedelta(min(1, (dt.date.max - last).days)))
         ledger = await load_ledger(connection, clinic, near)
-        chosen = None
-        if conditions:
-            rows = await connection.execute(select(BOOKINGS.c.id).where(*near, *conditions))
-            chosen = {str(key) for key in rows.scalars()}
 
     def read() -> tuple[list[Violation], int]:
         told = broken_rules(clinic, ledger) > 0
         told &= ledger.day >= since.toordinal()
         if last is not None:
             told &= ledger.day <= last.toordinal()
-        flagged = ledger.in_order(np.flatnonzero(told))
-        rows = ledger.take(flagged)
-        ids = rows.ids()
-        wanted = [
-            position
-            for position, key, day, start in zip(
-                flagged.tolist(), ids, rows.day.tolist(), rows.start.tolist(), strict=True
+        if provider_id is not None:
+            ids = [row.id for row in clinic.providers]
+            told &= np.isin(ledger.provider, [i for i, key in enumerate(ids) if key == provider_id])
+        if room_id is not None:
+            ids = [row.id for row in clinic.rooms]
+            told &= np.isin(ledger.room, [i for i, key in enumerate(ids) if key == room_id])
+        count = int(told.sum())
+        if after is not None:
+            on_date = ledger.day == after.date.toordinal()
+            told &= (ledger.day > after.date.toordinal()) | (
+                on_date & (ledger.start >= after.start)
             )
-            if chosen is None or key in chosen
-            if after is None or (day, start, key) > (after.date.toordinal(), after.start, after.id)
-        ]
-        count = len(ids) if chosen is None else sum(key in chosen for key in ids)
-        return read_plainly(clinic, ledger, np.array(wanted[:limit], np.int64)), count
+            same = np.flatnonzero(told & on_date & (ledger.start == after.start))
+            told[same] = [key > after.id for key in ledger.take(same).ids()]
+        wanted = ledger.in_order(np.flatnonzero(told))[:limit]
+        return read_plainly(clinic, ledger, wanted), count
 
     violations, count = await asyncio.to_thread(read)
     return Found(clinic, violations, count)

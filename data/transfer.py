@@ -18,6 +18,7 @@ from sqlalchemy import (
     all_,
     any_,
     delete,
+    func,
     insert,
     literal,
     select,
@@ -362,17 +363,23 @@ async def _add_availability(connection: AsyncConnection, rows: Sequence[Availabi
         await connection.execute(insert(AVAILABILITY), fresh)
 
 
-async def shrink_guards(connection: AsyncConnection) -> None:
+async def shrink_guards(connection: AsyncConnection, most: int | None = None) -> int:
     """Let no booking's guarded end lie later than its type's duration now says.
 
     A type that grew leaves the guards of older bookings as they are: making them longer could
-    make them overlap, and the edit is to be made all the same.
+    make them overlap, and the edit is to be made all the same. At most `most` are shortened, those
+    ahead and near first; returns how many were.
     """
-    await connection.execute(
-        update(BOOKINGS)
-        .where(
-            TYPES.c.id == BOOKINGS.c.appointment_type_id,
-            BOOKINGS.c.end_minute > BOOKINGS.c.start_minute + TYPES.c.duration_minutes,
-        )
-        .values(end_minute=BOOKINGS.c.start_minute + TYPES.c.duration_minutes)
+    ends = BOOKINGS.c.start_minute + TYPES.c.duration_minutes
+    of_type = TYPES.c.id == BOOKINGS.c.appointment_type_id
+    too_long = (
+        select(BOOKINGS.c.id)
+        .join(TYPES, of_type)
+        .where(BOOKINGS.c.end_minute > ends)
+        .order_by(BOOKINGS.c.date < func.current_date(), BOOKINGS.c.date)
+        .limit(most)
     )
+    shortened = await connection.execute(
+        update(BOOKINGS).where(of_type, BOOKINGS.c.id.in_(too_long)).values(end_minute=ends)
+    )
+    return shortened.rowcount

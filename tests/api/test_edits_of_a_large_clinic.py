@@ -1,5 +1,6 @@
 """An edit reads the bookings that it can touch and no others, and tells what the checker tells."""
 
+import asyncio
 import datetime as dt
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,12 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.clinics import as_document, uid
 from benchmarks.hospital import hospital_clinic
-from data import outside
+from data import catalogue, outside
 from solver.checker import Checker
 from solver.clinic import Availability, Booking, Clinic
 from solver.timeline import format_time
@@ -243,10 +245,10 @@ def edits(draw: st.DrawFn) -> tuple[Clinic, str, str, dict[str, Any] | None, Cli
 @given(edits())
 @settings(max_examples=40)
 async def test_conflicts_are_what_the_checker_tells_after_and_not_before(
-    client: httpx.AsyncClient, engine: AsyncEngine, edit: Any
+    client: httpx.AsyncClient, admin_engine: AsyncEngine, edit: Any
 ) -> None:
     clinic, method, path, body, after = edit
-    await empty_tables(engine)
+    await empty_tables(admin_engine)
     await load(client, clinic)
     known = {(v.booking.id, v.rule) for v in Checker(clinic).violations()}
     expected = [
@@ -259,3 +261,23 @@ async def test_conflicts_are_what_the_checker_tells_after_and_not_before(
         assert answer.is_success, answer.text
         told = answer.json()["conflicts"]
         assert [(c["booking_id"], c["rule"], c["code"], c["detail"]) for c in told] == expected
+
+
+async def test_a_type_that_shrinks_frees_its_minutes_a_few_bookings_at_a_time(
+    client: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "GUARDS_AT_ONCE", 7)
+    await hospital(client)
+    await client.patch(f"/appointment-types/{uid(3, 0)}", json={"duration_minutes": 5})
+    await asyncio.gather(*catalogue._AT_WORK)
+    async with engine.connect() as connection:
+        too_long = await connection.execute(
+            text(
+                "SELECT count(*), count(*) FILTER (WHERE end_minute > start_minute + 5)"
+                " FROM bookings WHERE appointment_type_id = :kind"
+            ),
+            {"kind": uid(3, 0)},
+        )
+        count, left = too_long.one()
+    assert count > 100
+    assert left == 0
