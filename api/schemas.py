@@ -350,7 +350,9 @@ class Conflict(BaseModel):
     patient_ref: str | None
     date: dt.date
     start_time: str
-    rule: int = Field(description="The number of the rule in the documentation; 0: the clock.")
+    rule: int = Field(
+        description="The number of the rule in the documentation; 0: none of the seven."
+    )
     code: str = Field(description="The code of what is wrong, as in the documentation.")
     detail: str
 
@@ -378,7 +380,9 @@ class Conflict(BaseModel):
 class BrokenRule(BaseModel):
     """A rule that a booking breaks."""
 
-    rule: int = Field(description="The number of the rule in the documentation; 0: the clock.")
+    rule: int = Field(
+        description="The number of the rule in the documentation; 0: none of the seven."
+    )
     code: str = Field(description="The code of what is wrong, as in the documentation.")
     detail: str
 

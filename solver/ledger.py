@@ -179,7 +179,10 @@ def read_plainly(clinic: Clinic, ledger: Ledger, chosen: Ints) -> list[Violation
     """Return what the plain checker says of the `chosen`, whose neighbours the ledger has."""
     if not len(chosen):
         return []
-    around = ledger.take(ledger.beside(chosen)).bookings(clinic)
+    near = ledger.in_order(np.flatnonzero(ledger.beside(chosen)))
+    around = ledger.take(near).bookings(
+        clinic
+    )  # in one order, so that the words are always the same
     checker = Checker(clinic.with_bookings(around))
     return list(checker.violations(only=frozenset(ledger.take(chosen).ids())))
 
