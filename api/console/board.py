@@ -190,6 +190,7 @@ class _Board:
                 or_(BOOKINGS.c.date >= since, BOOKINGS.c.date == self._day),
                 BOOKINGS.c.status != "cancelled",
             ],
+            limit=MOST_FOUND + 1,
         )
 
     def _show_found(self, wanted: str, found: list[bookings.Found]) -> None:
@@ -217,7 +218,7 @@ class _Board:
                     "flat no-caps align=left" + " autofocus" * (number == 0)
                 )
             if len(found) > MOST_FOUND:
-                ui.label(f"and {len(found) - MOST_FOUND} more").classes("sw-quiet")
+                ui.label("and more; type more of the name").classes("sw-quiet")
 
     # What is done to a booking
 
