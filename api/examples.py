@@ -232,6 +232,12 @@ PROBLEMS: dict[int, dict[str, Any]] = {
         "The place is not free.",
         reasons=["PROVIDER_BUSY"],
     ),
+    412: _problem(
+        412,
+        "Precondition Failed",
+        "STALE_VERSION",
+        "Someone has changed this row since it was read; read it again and repeat the edit.",
+    ),
     413: _problem(413, "Content Too Large", "BODY_TOO_LARGE", "The body has too many bytes."),
     415: _problem(
         415,

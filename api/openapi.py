@@ -53,6 +53,7 @@ ANSWERS = {
     404: "There is no such row",
     409: "The book or the row does not allow it as it stands; `code` and `reasons` tell why",
     408: "The body did not come",
+    412: "The row is not the one that `If-Match` names: someone has changed it",
     413: "The body is too large",
     415: "The body is of another kind than the route reads; set `Content-Type`",
     421: "The service is open, and asked for by a name that is not this machine's",
