@@ -39,6 +39,8 @@ from data.roles import owns_the_log
 
 DEMO_HOST = "127.0.0.1"
 DEMO_ROWS = 10
+START_SECONDS = 120
+"""How long one of several processes may take to start; on a busy machine, imports take long."""
 MAX_MESSAGE = 1024 * 1024
 """The largest message in bytes that a websocket takes; a browser's page sends less than 1 MB."""
 
@@ -256,4 +258,5 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
         "timeout_keep_alive": 30,
         "server_header": False,
         "ws_max_size": MAX_MESSAGE,
+        "timeout_worker_healthcheck": START_SECONDS,
     }
