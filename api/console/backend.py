@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from api.callers import Caller
 from api.console.day_boards import DayBoards
+from api.console.stranded import Stranded
 from api.context import Context
 from api.errors import STATUS_OF, ForbiddenError, UnauthenticatedError
 from data.keys import Role
@@ -58,6 +59,7 @@ class Backend:
             base_url="http://console",
         )
         self.boards = DayBoards(self)
+        self.stranded = Stranded(self)
         self._mark = ""
         self._marked_at = float("-inf")
         self._marking = asyncio.Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ from sqlalchemy import or_
 from api import slots
 from api.console.backend import Backend, Visit, read_date
 from api.console.day_drawing import STATUS_WORDS, By, DrawnDay
-from api.console.frame import date_field, show, telling
+from api.console.frame import date_field, show, telling, toast
 from api.schemas import MAX_LIMIT
 from data import bookings
 from data.snapshot import BOOKINGS
@@ -42,10 +43,13 @@ def add(backend: Backend) -> None:
 
     @ui.page("/")
     async def page(
-        request: Request, date: str | None = None, by: Literal["provider", "room"] = "provider"
+        request: Request,
+        date: str | None = None,
+        by: Literal["provider", "room"] = "provider",
+        move: str | None = None,
     ) -> Response | None:
         return await show(
-            backend, request, "Day board", lambda visit: _Board(visit, by).start(date)
+            backend, request, "Day board", lambda visit: _Board(visit, by).start(date, move)
         )
 
 
@@ -62,8 +66,8 @@ class _Board:
         self._moving: dict[str, Any] | None = None
         self._offered: list[dict[str, Any]] = []
 
-    async def start(self, date: str | None) -> None:
-        """Draw the page."""
+    async def start(self, date: str | None, moved: str | None) -> None:
+        """Draw the page, with places for a booking that is to be moved."""
         self._place = ui.context.client.content
         """Where dialogs are: what leads from one to the next is gone with the one."""
         settings = await self._visit.get("/clinic")
@@ -108,6 +112,9 @@ class _Board:
         self._legend = ui.html("", sanitize=False).classes("sw-legend")
         await self._look_now()
         ui.run_javascript(TO_NOW)
+        if moved is not None and self._visit.caller.may("scheduler"):
+            async with telling():
+                await self.start_moving(await self._visit.get(f"/bookings/{moved}"))
         ui.timer(LOOK_SECONDS, self._look)
 
     # What is shown
@@ -239,7 +246,7 @@ class _Board:
         kind = clinic.type_by_id[booking["appointment_type_id"]]
         time = self._visit.time
         facts = {
-            "When": f"{self._visit.day(booking['date'], 'medium')}, "
+            "When": f"{self._visit.day(booking['date'])}, "
             f"{time(booking['start_time'])} – {time(booking['end_time'])}",
             "Provider": clinic.provider_by_id[booking["provider_id"]].name,
             "Room": clinic.room_by_id[booking["room_id"]].name,
@@ -247,55 +254,72 @@ class _Board:
             + ", overbooked" * bool(booking["is_overbooked"]),
             "Notes": booking["notes"],
         }
-        status = booking["status"]
         with self._place, ui.dialog(value=True) as dialog, ui.card().classes("min-w-72"):
             dialog.on("hide", dialog.delete)
-            title = f"{booking['patient_ref'] or 'Held'} · {kind.name}"
+            title = f"{booking['patient_ref'] or 'No patient yet'} · {kind.name}"
             ui.label(title).classes("text-lg").props("role=heading aria-level=2")
+            if wrong := self._drawn.broken.get(booking["id"]):
+                ui.label(f"Needs a new place: {wrong}").classes("sw-alert")
             for name, value in facts.items():
                 if value:
                     ui.label(f"{name}: {value}")
             with ui.element("div").classes("sw-bar") as actions:
-
-                def button(words: str, path: str) -> None:
-                    async def do() -> None:
-                        async with telling():
-                            await self._visit.post(
-                                f"/bookings/{booking['id']}/{path}", version=booking["version"]
-                            )
-                            dialog.close()
-                            await self._look_now()
-
-                    ui.button(words, on_click=do).props("no-caps outline")
-
-                def ask_to_cancel() -> None:
-                    actions.clear()
-                    with actions:
-                        ui.label("Give this place up for good?").classes("sw-alert")
-                        button("Yes, cancel it", "cancel")
-                        ui.button("No", on_click=dialog.close).props("no-caps flat")
-
-                may_book = self._visit.caller.may("scheduler")
-                if may_book and status == "booked":
-                    button("Check in", "check-in")
-                if may_book and status == "checked_in":
-                    button("Complete", "complete")
-                if may_book and status == "booked":
-
-                    async def move() -> None:
-                        dialog.close()
-                        await self._start_moving(booking)
-
-                    ui.button("Reschedule", on_click=move).props("no-caps outline")
-                    ui.button("Cancel appointment", on_click=ask_to_cancel).props("no-caps outline")
-                if may_book and status == "held":
-                    button("Release", "cancel")
+                if self._visit.caller.may("scheduler"):
+                    _Actions(self, booking, dialog, actions).draw()
                 ui.button("Close", on_click=dialog.close).props("no-caps flat")
+
+    async def change(
+        self, booking: dict[str, Any], path: str, told: str | None = None, **more: Any
+    ) -> None:
+        """Change a booking's status, and offer to take that back.
+
+        Raises
+        ------
+        RefusedError
+            When it cannot be changed.
+        """
+        changed = await self._visit.post(
+            f"/bookings/{booking['id']}/{path}", version=booking["version"], **more
+        )
+
+        async def undo() -> None:
+            async with telling():
+                await self.change(changed, "undo")
+
+        whose = booking["patient_ref"] or "The place"
+        await self._look_now()
+        if told is None:
+            toast(self._place, f"{whose}: taken back, {STATUS_WORDS[changed['status']]} again.")
+        else:
+            toast(self._place, f"{whose}: {told}.", undo)
+
+    async def amend(self, booking: dict[str, Any], **changes: Any) -> None:
+        """Change whose a booking is, or its notes.
+
+        Raises
+        ------
+        RefusedError
+            When it cannot be changed.
+        """
+        body = changes | {"version": booking["version"]}
+        await self._visit.send("PATCH", f"/bookings/{booking['id']}", json=body)
+        await self._look_now()
+        toast(self._place, f"{changes.get('patient_ref') or booking['patient_ref']}: kept.")
+
+    def is_today(self, booking: dict[str, Any]) -> bool:
+        """Whether a booking is of the clinic's present date."""
+        today = dt.datetime.now(self._zone).date()
+        return today == dt.date.fromisoformat(booking["date"])
+
+    def in_full(self, day: str) -> str:
+        """Write a date with its weekday."""
+        return self._visit.day(day)
 
     async def _look_now(self) -> None:
         await self._look(at_once=True)
 
-    async def _start_moving(self, booking: dict[str, Any]) -> None:
+    async def start_moving(self, booking: dict[str, Any]) -> None:
+        """Offer the places where a booking may go."""
         self._moving = booking
         await self._offer()
         await self._look()
@@ -363,5 +387,99 @@ class _Board:
                 accept_overbooked=slot["overbooked"] == "1",
             )
             when = f"{self._visit.day(self._day)}, {self._visit.time(slot['startTime'])}"
-            ui.notify(f"Moved to {when}.", type="positive")
+            toast(self._place, f"{booking['patient_ref']}: moved to {when}.")
         await self._stop_moving()
+
+
+class _Actions:
+    """What can be done to a booking, as buttons; a question takes their place."""
+
+    def __init__(
+        self, board: _Board, booking: dict[str, Any], dialog: ui.dialog, place: ui.element
+    ) -> None:
+        self._board, self._booking, self._dialog, self._place = board, booking, dialog, place
+
+    def draw(self) -> None:
+        """Draw what the booking's status allows."""
+        match self._booking["status"]:
+            case "booked":
+                self._visit_button("Check in", "check-in", "checked in")
+                self._button("Did not come", self._to("no-show", "did not come"))
+                self._button("Reschedule", self._move)
+                self._button("Edit", self._edit)
+                self._cancel_button()
+            case "checked_in":
+                self._visit_button("Complete", "complete", "completed")
+                self._button("Undo check-in", self._to("undo", None))
+                self._button("Edit", self._edit)
+                self._cancel_button()
+            case "completed":
+                self._button("Undo completion", self._to("undo", None))
+            case "no_show":
+                self._visit_button("Check in late", "check-in", "checked in")
+                self._button("Undo", self._to("undo", None))
+            case "held":
+                self._button("Edit", self._edit)
+                self._button("Release", self._to("cancel", "released"))
+
+    def _button(self, words: str, do: Callable[[], Awaitable[None] | None]) -> None:
+        ui.button(words, on_click=do).props("no-caps outline")
+
+    def _to(self, path: str, told: str | None, **more: Any) -> Callable[[], Awaitable[None]]:
+        async def do() -> None:
+            async with telling():
+                await self._board.change(self._booking, path, told, **more)
+                self._dialog.close()
+
+        return do
+
+    def _ask(self, question: str, yes: str, do: Callable[[], Awaitable[None]]) -> None:
+        self._place.clear()
+        with self._place:
+            ui.label(question).classes("sw-alert")
+            self._button(yes, do)
+            ui.button("No", on_click=self._dialog.close).props("no-caps flat")
+
+    def _visit_button(self, words: str, path: str, told: str) -> None:
+        """Say that the patient is there, or was: on another day only after a question."""
+        if self._board.is_today(self._booking):
+            self._button(words, self._to(path, told))
+            return
+        day = self._board.in_full(self._booking["date"])
+        self._button(
+            words,
+            lambda: self._ask(
+                f"This appointment is on {day}, not today.",
+                f"{words} all the same",
+                self._to(path, told, confirm=True),
+            ),
+        )
+
+    def _cancel_button(self) -> None:
+        question = "Cancel this appointment? Its place is free at once."
+        self._button(
+            "Cancel appointment",
+            lambda: self._ask(question, "Yes, cancel it", self._to("cancel", "cancelled")),
+        )
+
+    async def _move(self) -> None:
+        self._dialog.close()
+        await self._board.start_moving(self._booking)
+
+    def _edit(self) -> None:
+        self._place.clear()
+        booking = self._booking
+        with self._place:
+            patient = ui.input("Patient", value=booking["patient_ref"]).props("outlined dense")
+            notes = ui.input("Notes", value=booking["notes"]).props("outlined dense")
+
+            async def keep() -> None:
+                given = {"patient_ref": patient.value or None, "notes": notes.value or None}
+                changes = {name: v for name, v in given.items() if v != booking[name]}
+                async with telling():
+                    if changes:
+                        await self._board.amend(booking, **changes)
+                    self._dialog.close()
+
+            self._button("Save", keep)
+            ui.button("Close", on_click=self._dialog.close).props("no-caps flat")

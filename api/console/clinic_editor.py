@@ -15,7 +15,8 @@ from nicegui import events, ui
 from api.console.backend import Backend, RefusedError, Visit, read_date
 from api.console.frame import DENSE, date_field, show, telling
 from api.console.run_drawing import table
-from api.console.words import label_of, reasons_in_words, refusal
+from api.console.stranded import booking_table
+from api.console.words import label_of, refusal
 from data.catalogue import RESOURCES
 from data.clinic_file import ClinicRow, Strict
 
@@ -406,11 +407,11 @@ class _Form:
             if not conflicts:
                 ui.label("No booking is in the way.").classes("sw-quiet")
                 return
-            told = len({conflict["booking_id"] for conflict in conflicts})
-            count = foreseen.get("conflicting_bookings") or told
+            rows = _by_booking(conflicts)
+            count = foreseen.get("conflicting_bookings") or len(rows)
             noun = "booking" if count == 1 else "bookings"
             ui.label(f"{count} {noun} would be outside the rules:").classes("sw-alert")
-            ui.html(conflict_table(self._visit, conflicts), sanitize=False).classes(
+            ui.html(booking_table(self._visit, rows[:MOST_CONFLICTS]), sanitize=False).classes(
                 "sw-wide"
             ).props('tabindex=0 role=region aria-label="Bookings outside the rules"')
 
@@ -453,32 +454,14 @@ class _Form:
         return field
 
 
-def conflict_table(visit: Visit, conflicts: list[Row]) -> str:
-    """Return bookings that are outside the rules as a table: whose, what, when, where and why."""
-    by_booking: dict[str, list[Row]] = {}
+def _by_booking(conflicts: list[Row]) -> list[Row]:
+    """Return what an edit answers with as ``GET /bookings/conflicts`` lists it."""
+    listed: dict[str, Row] = {}
     for conflict in conflicts:
-        by_booking.setdefault(conflict["booking_id"], []).append(conflict)
-
-    def cells(booking: Row, broken: list[Row]) -> str:
-        when = f"{visit.short_day(booking['date'])}, {visit.time(booking['start_time'])}"
-        values = (
-            booking["patient_ref"] or "–",
-            booking["appointment_type_name"],
-            when,
-            booking["provider_name"],
-            booking["room_name"],
-            reasons_in_words(conflict["code"] for conflict in broken),
+        listed.setdefault(conflict["booking_id"], {**conflict, "rules": []})["rules"].append(
+            conflict
         )
-        texts = [escape(value) for value in values]
-        texts[2] = (
-            f'<a class="sw-link" target="_blank" href="./?date={booking["date"]}">{texts[2]}</a>'
-        )
-        return "".join(f"<td>{text}</td>" for text in texts)
-
-    heads = ("Patient", "Type", "When", "Provider", "Room", "Why")
-    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
-    shown = list(by_booking.values())[:MOST_CONFLICTS]
-    return table(head, (cells(broken[0], broken) for broken in shown))
+    return list(listed.values())
 
 
 def _path(kind: str) -> str:

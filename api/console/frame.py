@@ -10,9 +10,10 @@ from importlib.resources import files
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse
-from nicegui import ui
+from nicegui import events, ui
 
 from api.console.backend import DARK, DARK_COOKIE, Backend, RefusedError, Visit
+from api.console.stranded import Found, booking_table
 from api.console.words import refusal
 
 PAGES = (
@@ -24,7 +25,16 @@ PAGES = (
     ("/benchmarks", "Benchmarks"),
 )
 PRIMARY = "#0b5c7a"
+TOAST_SECONDS = 15.0
+"""How long what has been done is told, and can be taken back by one click."""
 DENSE = "dense outlined options-dense"
+
+COUNT_SECONDS = 3.0
+"""How often a page asks how many appointments need a new place."""
+ON_CHOICE = """(event) => {
+  const hit = event.target.closest("[data-date]");
+  if (hit) emit({...hit.dataset});
+}"""
 
 SIGN_OUT = (
     '<form method="post" action="{root}/sign-out">'
@@ -86,6 +96,7 @@ def _frame(visit: Visit, title: str) -> Iterator[None]:
 
     with ui.header(elevated=False).classes("sw-header"):
         ui.html(_links(visit, title), sanitize=False, tag="nav").props('aria-label="Pages"')
+        _add_count(visit)
         button = (
             ui.button(icon=_icon(visit.dark), on_click=turn)
             .props('flat round dense color=white aria-label="Light or dark"')
@@ -96,6 +107,55 @@ def _frame(visit: Visit, title: str) -> Iterator[None]:
             ui.html(SIGN_OUT.format(root=visit.root), sanitize=False)
     with ui.column().classes("sw-page"):
         yield
+
+
+def _add_count(visit: Visit) -> None:
+    """Show how many there are, when there are any; it opens the list."""
+    place = ui.context.client.content
+    button = ui.button(icon="warning").props("flat no-caps dense color=white").classes("sw-count")
+    button.set_visibility(False)
+
+    async def look() -> None:
+        try:
+            found = await visit.backend.stranded.look(visit)
+        except RefusedError as error:
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                ui.navigate.to("/sign-in")
+            return  # busy: the next look may find out
+        needs = "needs" if found.count == 1 else "need"
+        button.set_text(f"{found.count} {needs} a new place")
+        button.set_visibility(found.count > 0)
+
+    async def show() -> None:
+        async with telling():
+            found = await visit.backend.stranded.look(visit)
+            with place:
+                _show_list(visit, found)
+
+    button.on_click(show)
+    ui.timer(COUNT_SECONDS, look)
+
+
+def _show_list(visit: Visit, found: Found) -> None:
+    def go(event: events.GenericEventArguments) -> None:
+        chosen = event.args
+        moved = f"&move={chosen['move']}" if chosen.get("move") else ""
+        ui.navigate.to(f"/?date={chosen['date']}{moved}")
+
+    with ui.dialog(value=True) as dialog, ui.card().classes("sw-form"):
+        dialog.on("hide", dialog.delete)
+        ui.label("Appointments that need a new place").classes("text-lg").props(
+            "role=heading aria-level=2"
+        )
+        ui.html(booking_table(visit, found.rows, may_move=True), sanitize=False).classes(
+            "sw-wide"
+        ).props('tabindex=0 role=region aria-label="Appointments"').on(
+            "click", go, js_handler=ON_CHOICE
+        )
+        if found.count > len(found.rows):
+            ui.label(f"and {found.count - len(found.rows)} more").classes("sw-quiet")
+        with ui.element("div").classes("sw-bar sw-buttons"):
+            ui.button("Close", on_click=dialog.close).props("no-caps flat")
 
 
 @contextmanager
@@ -127,6 +187,29 @@ def _links(visit: Visit, title: str) -> str:
         + f">{name}</a>"
         for path, name in PAGES
     )
+
+
+def toast(place: ui.element, words: str, undo: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Tell what has been done, in place of what was told before, with a way back if there is one.
+
+    Parameters
+    ----------
+    place
+        What outlasts the dialog in which it was done: the page's content.
+    """
+    for former in [each for each in place if "sw-toast" in each.classes]:
+        former.delete()
+    with place, ui.element("div").classes("sw-toast").props("role=status") as shown:
+        ui.label(words)
+        if undo is not None:
+
+            async def take_back() -> None:
+                with place:
+                    shown.delete()
+                    await undo()
+
+            ui.button("Undo", on_click=take_back).props("flat no-caps dense color=white")
+        ui.timer(TOAST_SECONDS, shown.delete, once=True)
 
 
 @asynccontextmanager
