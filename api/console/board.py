@@ -238,9 +238,11 @@ class _Board:
     async def _details(self, key: str) -> None:
         async with telling():
             booking = await self._visit.get(f"/bookings/{key}")
-            self._show_details(booking)
+            history = await self._visit.get(f"/bookings/{key}/history")
+            self._show_details(booking, _former_status(history))
 
-    def _show_details(self, booking: dict[str, Any]) -> None:
+    def _show_details(self, booking: dict[str, Any], former: str | None) -> None:
+        """Show a booking; `former` is what taking its last change of status back would make it."""
         assert self._drawn is not None
         clinic = self._drawn.clinic
         kind = clinic.type_by_id[booking["appointment_type_id"]]
@@ -265,7 +267,7 @@ class _Board:
                     ui.label(f"{name}: {value}")
             with ui.element("div").classes("sw-bar") as actions:
                 if self._visit.caller.may("scheduler"):
-                    _Actions(self, booking, dialog, actions).draw()
+                    _Actions(self, booking, former, dialog, actions).draw()
                 ui.button("Close", on_click=dialog.close).props("no-caps flat")
 
     async def change(
@@ -391,13 +393,28 @@ class _Board:
         await self._stop_moving()
 
 
+def _former_status(history: list[dict[str, Any]]) -> str | None:
+    """Return the status before the last change of it; None where there has been none."""
+    for entry in reversed(history):
+        before, after = entry["before"] or {}, entry["after"] or {}
+        if before.get("status") and before["status"] != after.get("status"):
+            return str(before["status"])
+    return None
+
+
 class _Actions:
     """What can be done to a booking, as buttons; a question takes their place."""
 
     def __init__(
-        self, board: _Board, booking: dict[str, Any], dialog: ui.dialog, place: ui.element
+        self,
+        board: _Board,
+        booking: dict[str, Any],
+        former: str | None,
+        dialog: ui.dialog,
+        place: ui.element,
     ) -> None:
-        self._board, self._booking, self._dialog, self._place = board, booking, dialog, place
+        self._board, self._booking, self._former = board, booking, former
+        self._dialog, self._place = dialog, place
 
     def draw(self) -> None:
         """Draw what the booking's status allows."""
@@ -410,14 +427,14 @@ class _Actions:
                 self._cancel_button()
             case "checked_in":
                 self._visit_button("Complete", "complete", "completed")
-                self._button("Undo check-in", self._to("undo", None))
+                self._back_button()
                 self._button("Edit", self._edit)
                 self._cancel_button()
             case "completed":
-                self._button("Undo completion", self._to("undo", None))
+                self._back_button()
             case "no_show":
                 self._visit_button("Check in late", "check-in", "checked in")
-                self._button("Undo", self._to("undo", None))
+                self._back_button()
             case "held":
                 self._button("Edit", self._edit)
                 self._button("Release", self._to("cancel", "released"))
@@ -454,6 +471,10 @@ class _Actions:
                 self._to(path, told, confirm=True),
             ),
         )
+
+    def _back_button(self) -> None:
+        if self._former is not None:
+            self._button(f"Back to “{STATUS_WORDS[self._former]}”", self._to("undo", None))
 
     def _cancel_button(self) -> None:
         question = "Cancel this appointment? Its place is free at once."

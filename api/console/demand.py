@@ -25,6 +25,8 @@ COLUMNS = (
     "preferred_end",
     "patient",
 )
+COLUMNS_IN_WORDS = ", ".join(COLUMNS).replace("_", " ")
+"""A space in a column's name does as well as an underscore."""
 """Only ``type`` has to be there; several dates are set apart by spaces."""
 
 
@@ -61,11 +63,13 @@ def read_csv(
     head = content.partition("\n")[0]
     separator = max(",;\t", key=head.count)
     rows = csv.DictReader(io.StringIO(content), delimiter=separator)
-    names = [name.strip().lower() for name in rows.fieldnames or ()]
+    names = [name.strip().lower().replace(" ", "_") for name in rows.fieldnames or ()]
     if "type" not in names:
-        raise DemandError(f"The first line must name the columns: {', '.join(COLUMNS)}.")
+        raise DemandError(f"The first line must name the columns: {COLUMNS_IN_WORDS}.")
     if unknown := [name for name in names if name not in COLUMNS]:
-        raise DemandError(f"There is no column {unknown[0]}; known are {', '.join(COLUMNS)}.")
+        raise DemandError(
+            f"There is no column “{unknown[0].replace('_', ' ')}”; known are {COLUMNS_IN_WORDS}."
+        )
     rows.fieldnames = names
     by_type, by_provider = _by_name(types), _by_name(providers)
     return [

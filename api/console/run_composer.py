@@ -14,7 +14,7 @@ from nicegui import events, ui
 
 from api.console.backend import Backend, Visit, read_date
 from api.console.demand import (
-    COLUMNS,
+    COLUMNS_IN_WORDS,
     HALVES,
     LINE,
     DemandError,
@@ -44,7 +44,7 @@ HOURS = {
 }
 CSV_FIELD = (
     '<label class="sw-file">Or from a CSV file <input type="file" accept=".csv,text/csv">'
-    f"<small>Columns: {', '.join(COLUMNS)}</small></label>"
+    f"<small>Columns: {COLUMNS_IN_WORDS}</small></label>"
 )
 ON_FILE = """async (event) => {
   const file = event.target.files[0];

@@ -58,7 +58,7 @@ def test_a_table_as_spreadsheets_write_it() -> None:
     ("content", "complaint"),
     [
         ("count\n3\n", "must name the columns"),
-        ("type,colour\nVisit,red\n", "no column colour"),
+        ("type,colour\nVisit,red\n", "no column “colour”"),
         ("type,count\nVisit,many\n", "Line 2: count must be a whole number"),
         ("type,provider\nVisit,\nVisit,Dr. No\n", "Line 3: there is no provider “Dr. No”"),
     ],

@@ -143,9 +143,87 @@ def test_two_browsers_see_each_other(clinic: httpx.Client, open_page: Opener) ->
         )
     booking(one, "Grace").click()
     one.get_by_role("button", name="Check in").click()
+    one.get_by_role("button", name="Check in all the same").click()
     expect(booking(two, "Grace")).to_have_attribute(
         "aria-label", re.compile("checked in"), timeout=SECONDS
     )
+
+
+def test_what_needs_a_new_place_is_red_counted_and_gets_one(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    key = book(clinic, "14:00", patient_ref="Ada")["id"]
+    book(clinic, "15:00", patient_ref="Grace", provider_id=LINN)
+    page = open_page(f"/?date={MONDAY}")
+    expect(booking(page, "Ada")).to_be_visible()
+    expect(page.locator(".sw-count")).not_to_be_visible()
+    away = {"provider_id": VEGA, "date": str(MONDAY), "kind": "closed"}
+    away |= {"start_time": "13:00", "end_time": "16:00"}
+    assert clinic.post("/availability", json=away).status_code == 201
+    expect(booking(page, "Ada")).to_have_class(re.compile("sw-is-stranded"), timeout=SECONDS)
+    expect(booking(page, "Grace")).not_to_have_class(re.compile("sw-is-stranded"))
+    expect(booking(page, "Ada")).to_have_attribute("title", re.compile("the provider is not in"))
+    booking(page, "Ada").click()
+    expect(page.get_by_text("Needs a new place: the provider is not in then")).to_be_visible()
+
+    page.goto(f"{clinic.base_url}/console/statistics")
+    page.get_by_role("button", name="1 needs a new place").click()
+    row = page.get_by_role("row", name="Ada")
+    for words in ("Visit", "14:00", "Dr. Vega", "Room 1", "the provider is not in then"):
+        expect(row).to_contain_text(words)
+    row.get_by_role("button", name="Reschedule").click()
+    expect(page.get_by_text("Pick a new place for Ada")).to_be_visible()
+    page.locator(f'.sw-offer[data-start-time="14:00"][data-provider-id="{LINN}"]').click()
+    expect(booking(page, "Ada")).not_to_have_class(re.compile("sw-is-stranded"))
+    assert clinic.get(f"/bookings/{key}").json()["provider_id"] == LINN
+    expect(page.locator(".sw-count")).not_to_be_visible()
+
+
+def test_every_change_of_status_can_be_taken_back(clinic: httpx.Client, open_page: Opener) -> None:
+    key = book(clinic, "09:00", patient_ref="Ada")["id"]
+    page = open_page(f"/?date={MONDAY}")
+
+    def status() -> str:
+        return str(clinic.get(f"/bookings/{key}").json()["status"])
+
+    def do(*names: str) -> None:
+        booking(page, "Ada").click()
+        for name in names:
+            page.get_by_role("button", name=name, exact=True).click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+    def undo() -> None:
+        page.locator(".sw-toast").get_by_role("button", name="Undo").click()
+        expect(page.locator(".sw-toast")).to_contain_text("taken back")
+
+    booking(page, "Ada").click()
+    page.get_by_role("button", name="Check in").click()
+    expect(page.get_by_text(f"{MONDAY.day} {MONDAY:%B} {MONDAY.year}, not today")).to_be_visible()
+    assert status() == "booked", "nothing is done before the answer"
+    page.get_by_role("button", name="No", exact=True).click()
+    do("Check in", "Check in all the same")
+    assert status() == "checked_in"
+    undo()
+    assert status() == "booked"
+    do("Cancel appointment", "Yes, cancel it")
+    expect(booking(page, "Ada")).to_have_count(0)
+    undo()
+    expect(booking(page, "Ada")).to_have_count(1)
+    do("Check in", "Check in all the same")
+    do("Complete", "Complete all the same")
+    assert status() == "completed"
+    do("Back to “checked in”")
+    assert status() == "checked_in"
+    do("Back to “completed”")
+    assert status() == "completed"
+    do("Back to “checked in”")
+    booking(page, "Ada").click()
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Patient", exact=True).fill("Ada Lovelace")
+    page.get_by_label("Notes").fill("is late")
+    page.get_by_role("button", name="Save").click()
+    expect(booking(page, "Ada Lovelace")).to_be_visible()
+    assert clinic.get(f"/bookings/{key}").json()["notes"] == "is late"
 
 
 def test_the_keyboard(clinic: httpx.Client, open_page: Opener) -> None:
