@@ -169,3 +169,28 @@ async def test_one_query_for_any_size(
     params = {"date": MONDAY.isoformat(), "appointment_type_id": clinic.appointment_types[0].id}
     assert (await client.get("/slots", params=params)).json()["total"] > 0
     assert len(statements) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "field", "message"),
+    [
+        ("/slots", {"prefered_end": "09:00"}, "prefered_end", "did you mean `preferred_end`?"),
+        ("/slots", {"limit": "0"}, "limit", "must be at least 1"),
+        ("/slots", {"limit": "many"}, "limit", "must be a whole number"),
+        ("/slots", {"rooms": "some"}, "rooms", "must be 'best' or 'all'"),
+        ("/bookings", {"patient": "P-1"}, "patient", "did you mean `patient_ref`?"),
+        ("/bookings", {"accept_overbooked": "yes"}, "accept_overbooked", "must be true or false"),
+        ("/rooms", {"name": 1}, "name", "must be text"),
+    ],
+)
+async def test_faults_are_told_in_plain_words(
+    client: httpx.AsyncClient, path: str, changes: dict[str, Any], field: str, message: str
+) -> None:
+    if path == "/slots":
+        answer = await client.get(path, params=query(**changes))
+    else:
+        answer = await client.post(path, json=order(MONDAY, "09:00", **changes))
+    told = {error["field"]: error["message"] for error in answer.json()["errors"]}
+    assert answer.status_code == 422
+    assert message in told[field]
+    assert not any(word in answer.text for word in ("Input should", "Extra inputs", "Field req"))
