@@ -293,6 +293,44 @@ async def test_a_hold_that_runs_out_while_its_confirmation_waits_is_gone(
         await later
 
 
+@pytest.mark.parametrize(
+    ("status", "work"),
+    [
+        ("booked", lambda a, _: reschedule(a, "10:00")),
+        ("booked", swap),
+        (
+            "held",
+            lambda a, _: lambda c: bookings.confirm(c, a, Details(), POLICY),
+        ),
+    ],
+)
+@pytest.mark.parametrize("change", ["status = 'no_show', expires_at = NULL", "patient"])
+async def test_state_and_patient_are_asked_again_behind_the_lock(
+    engine: AsyncEngine, status: str, work: Callable[[str, str], Work], change: str
+) -> None:
+    """Whoever changes a booking need not count its version up."""
+    await bring_in(engine, clinic())
+    first = Wish("09:00", patient="Ada")
+    row, *_ = await run(engine, first.hold if status == "held" else first.book)
+    other, *_ = await run(engine, Wish("11:00", 1, 1, patient="Cy").book)
+    for start, provider in (("09:00", 1), ("10:00", 1), ("11:00", 0)):  # wherever it would be
+        await run(engine, Wish(start, provider, 2, patient="Bo").book)
+    columns = "patient_ref = 'BO', patient_key = 'bo'" if change == "patient" else change
+
+    async def write(connection: AsyncConnection) -> None:
+        await connection.execute(
+            text(f"UPDATE bookings SET {columns} WHERE id = :key"), {"key": row.id}
+        )
+
+    expected: type[Exception] = PatientConflictError if change == "patient" else InvalidStateError
+    with pytest.raises(expected):
+        await behind(engine, write, work(str(row.id), str(other.id)))
+    async with engine.connect() as connection:
+        query = text("SELECT start_minute, status FROM bookings WHERE id = :key")
+        where, state = (await connection.execute(query, {"key": row.id})).one()
+    assert (where, state) == (540, status if change == "patient" else "no_show")
+
+
 async def let_run_out_soon(engine: AsyncEngine, key: UUID) -> None:
     """Leave a hold the time to be confirmed, and little more."""
     soon = text("UPDATE bookings SET expires_at = now() + interval '2 s' WHERE id = :key")
