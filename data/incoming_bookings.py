@@ -9,8 +9,9 @@ book by then: it is written, with an entry of its history for each booking.
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -140,6 +141,19 @@ _TAKEN_BACK = f"""
         AND status IN ('held', 'booked')
     ORDER BY date, start_minute, id LIMIT {MOST_NAMED}
 """
+_IN_TWO_PLACES = f"""
+    SELECT DISTINCT ON (b.date, b.start_minute, b.id) {_of("b", f"id, {_PLACE}")}, b.patient_ref,
+        b.status, b.is_overbooked, o.id AS other
+    FROM incoming AS i
+    JOIN bookings AS b ON b.id = i.id
+    JOIN appointment_types AS bt ON bt.id = b.appointment_type_id
+    JOIN bookings AS o ON o.patient_key = b.patient_key AND o.date = b.date AND o.id <> b.id
+    JOIN appointment_types AS ot ON ot.id = o.appointment_type_id
+    WHERE b.status <> 'cancelled' AND o.status <> 'cancelled'
+        AND b.start_minute < o.start_minute + ot.duration_minutes
+        AND o.start_minute < b.start_minute + bt.duration_minutes
+    ORDER BY b.date, b.start_minute, b.id, o.id LIMIT {MOST_NAMED}
+"""
 _COLLISIONS = f"""
     WITH live AS (
         SELECT id, provider_id, room_id, date, start_minute, end_minute, is_overbooked
@@ -195,7 +209,7 @@ async def write(connection: AsyncConnection, actor: str) -> list[Violation]:
     """Write what differs from the book, now that the clinic's other rows are those of the file.
 
     Returns a warning for each booking whose status the file takes back, a cancelled one's above
-    all: the file may be older than that.
+    all, since the file may be older than that; and for each whose patient is elsewhere then.
 
     Raises
     ------
@@ -212,19 +226,9 @@ async def write(connection: AsyncConnection, actor: str) -> list[Violation]:
         await _name_collisions(connection, error)
     await attempt.commit()
     await connection.execute(text(_LOG), {"actor": actor})
-    return [
+    warnings = [
         Violation(
-            Booking(
-                str(row.id),
-                str(row.provider_id),
-                str(row.room_id),
-                str(row.appointment_type_id),
-                row.date,
-                row.start_minute,
-                row.patient_ref,
-                row.status,
-                row.is_overbooked,
-            ),
+            _booking(row),
             0,
             "STATUS_TAKEN_BACK",
             f"was {row.status_before.replace('_', ' ')}, and by this file is "
@@ -232,6 +236,27 @@ async def write(connection: AsyncConnection, actor: str) -> list[Violation]:
         )
         for row in await connection.execute(text(_TAKEN_BACK))
     ]
+    warnings += [
+        Violation(
+            _booking(row), 0, "PATIENT_CONFLICT", f"the patient has booking {row.other} then, too"
+        )
+        for row in await connection.execute(text(_IN_TWO_PLACES))
+    ]
+    return warnings
+
+
+def _booking(row: Row[Any]) -> Booking:
+    return Booking(
+        str(row.id),
+        str(row.provider_id),
+        str(row.room_id),
+        str(row.appointment_type_id),
+        row.date,
+        row.start_minute,
+        row.patient_ref,
+        row.status,
+        row.is_overbooked,
+    )
 
 
 async def _name_collisions(connection: AsyncConnection, error: IntegrityError) -> None:

@@ -226,16 +226,16 @@ async def _import(
             raise _OtherRowsByNowError
         return await _bring_in(connection, incoming, replace=replace, actor=actor)
 
-    removed, taken_back = await run(engine, work)
+    removed, warnings = await run(engine, work)
     async with engine.connect() as connection:
         await take_time(connection, IMPORT_SECONDS)
         outside = await find_all_outside(connection, since=today, or_of=incoming.ids)
     warned = {v.booking.id for v in outside.violations}
-    also = {v.booking.id for v in taken_back} - warned
+    also = {v.booking.id for v in warnings} - warned
     return ImportReport(
         _counts(incoming),
         removed,
-        Found(outside.clinic, [*taken_back, *outside.violations], outside.count + len(also)),
+        Found(outside.clinic, [*warnings, *outside.violations], outside.count + len(also)),
     )
 
 
@@ -259,7 +259,7 @@ async def _known_ids(connection: AsyncConnection) -> dict[str, frozenset[str]]:
 async def _bring_in(
     connection: AsyncConnection, incoming: Incoming, *, replace: bool, actor: str
 ) -> tuple[dict[str, int], list[Violation]]:
-    """Write a file whose bookings are staged; return what was removed, and statuses taken back."""
+    """Write a file whose bookings are staged; return what was removed, and warnings."""
     file = incoming.file
     before = (await _read(connection, with_bookings=False)).to_json()
     await write_off_holds(connection)
@@ -272,7 +272,7 @@ async def _bring_in(
     for name, table in TABLES.items():
         await _upsert(connection, table, [columns_of(row) for row in getattr(file, name)])
     await _add_availability(connection, file.availability)
-    taken_back = await incoming_bookings.write(connection, actor)
+    warnings = await incoming_bookings.write(connection, actor)
     if replace:  # only now does no booking name them any more
         for name, table in reversed(TABLES.items()):
             await _remove_absent(connection, name, table, getattr(file, name), removed)
@@ -281,7 +281,7 @@ async def _bring_in(
     for document in (before, after["file"]):
         del document["bookings"]  # each has an entry of its own
     await audit.record(connection, actor, "import", "clinic", before=before, after=after)
-    return removed, taken_back
+    return removed, warnings
 
 
 async def _column_by_id(connection: AsyncConnection, table: Table, name: str) -> dict[str, int]:

@@ -51,9 +51,9 @@ async def actions(client: httpx.AsyncClient, key: str = KEY) -> list[str]:
     return [entry["action"] for entry in entries]
 
 
-async def age(engine: AsyncEngine, minutes: int) -> None:
+async def age(admin_engine: AsyncEngine, minutes: int) -> None:
     """Let all that was written have been written so long ago."""
-    async with engine.begin() as connection:
+    async with admin_engine.begin() as connection:
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
         await connection.execute(
             text("UPDATE audit_log SET at = at - make_interval(mins => :minutes)"),
@@ -105,14 +105,14 @@ async def test_a_person_marks_a_no_show_once_it_has_begun(client: httpx.AsyncCli
 
 
 async def test_a_no_show_who_comes_after_all_is_checked_in(
-    client: httpx.AsyncClient, engine: AsyncEngine
+    client: httpx.AsyncClient, admin_engine: AsyncEngine
 ) -> None:
     _, today = noon()
     missed = booking(0, today, "09:00", status="no_show")
     old = booking(1, today - dt.timedelta(days=1), "09:00", status="no_show")
     await load(client, open_today(missed, old))
     assert (await do(client, f"/bookings/{KEY}/check-in"))[1]["status"] == "checked_in"
-    await age(engine, 60)  # the day is not over, unless it is five to one just now
+    await age(admin_engine, 60)  # the day is not over, unless it is five to one just now
     if noon()[1] == today:
         assert (await do(client, f"/bookings/{KEY}/undo"))[1]["status"] == "no_show"
     status, body = await do(client, f"/bookings/{old['id']}/check-in")
@@ -180,14 +180,14 @@ async def test_nothing_to_take_back(client: httpx.AsyncClient) -> None:
     assert (await do(client, f"/bookings/{uid(9, 9)}/undo"))[0] == 404
 
 
-async def test_it_is_too_late(client: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_it_is_too_late(client: httpx.AsyncClient, admin_engine: AsyncEngine) -> None:
     await load(client, small_clinic())
     first = await booked(client, "09:00")
     await do(client, f"/bookings/{first['id']}/cancel")
-    await age(engine, 29)
+    await age(admin_engine, 29)
     assert (await do(client, f"/bookings/{first['id']}/undo"))[0] == 200
     await do(client, f"/bookings/{first['id']}/cancel")
-    await age(engine, 31)
+    await age(admin_engine, 31)
     status, body = await do(client, f"/bookings/{first['id']}/undo")
     assert (status, body["code"]) == (409, "INVALID_STATE")
     assert "30 minutes" in body["detail"]

@@ -108,6 +108,29 @@ async def test_a_file_older_than_a_change_of_status_is_warned_of(
     assert (await client.get(f"/bookings/{made['id']}")).json()["version"] == 3
 
 
+async def test_a_patient_whom_a_file_puts_in_two_places_is_warned_of(
+    client: httpx.AsyncClient,
+) -> None:
+    providers = [{"id": uid(1, n), "name": f"P{n}", "skills": ["gp"]} for n in range(2)]
+    rooms = [{"id": uid(2, n), "name": f"R{n}"} for n in range(2)]
+    there = {"provider_id": uid(1, 1), "room_id": uid(2, 1)}
+    hours = [
+        {"provider_id": p["id"], "weekday": 1, "start_time": "09:00", "end_time": "12:00"}
+        for p in providers
+    ]
+    document = small_clinic(providers=providers, rooms=rooms, availability=hours)
+    await bring(client, document)
+    made = (await client.post("/bookings", json=order(MONDAY, "09:00", patient_ref="Anna"))).json()
+    document["bookings"] = [
+        booking(0, MONDAY, "09:15", patient_ref=" ANNA", **there),
+        booking(1, MONDAY, "09:45", patient_ref="anna", **there),
+        booking(2, MONDAY, "10:15", patient_ref="anna", status="cancelled", **there),
+    ]
+    (warning,) = (await bring(client, document))["warnings"]
+    assert (warning["booking_id"], warning["code"]) == (uid(5, 0), "PATIENT_CONFLICT")
+    assert (warning["patient_ref"], made["id"] in warning["detail"]) == (" ANNA", True)
+
+
 async def test_any_writer_counts_a_booking_up(
     client: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
 from data.snapshot import BOOKINGS, PROVIDERS, ROOMS, TYPES
 from data.transaction import constraint_of
@@ -125,12 +126,14 @@ async def test_the_migrations_make_what_the_models_say(migrated_engine: AsyncEng
 
 
 async def test_patients_of_an_older_book_are_compared_too(
-    migrated_engine: AsyncEngine, database_url: str
+    admin_engine: AsyncEngine, database: EmbeddedPostgres
 ) -> None:
-    autocommit = migrated_engine.execution_options(isolation_level="AUTOCOMMIT")
+    autocommit = admin_engine.execution_options(isolation_level="AUTOCOMMIT")
     async with autocommit.connect() as connection:
         await connection.execute(text("CREATE DATABASE older"))
-    older = create_engine(make_url(database_url).set(database="older").render_as_string(False))
+    older = create_engine(
+        make_url(database.admin_url).set(database="older").render_as_string(False)
+    )
     try:
         async with older.begin() as connection:
             await connection.run_sync(lambda c: upgrade(c, "0009"))
@@ -141,7 +144,7 @@ async def test_patients_of_an_older_book_are_compared_too(
                     OLDER_BOOKING, {"start": 600 + 30 * number, "who": patient}
                 )
         async with older.begin() as connection:
-            await connection.run_sync(lambda c: upgrade(c, "head"))
+            await connection.run_sync(lambda c: upgrade(c, "0011"))
         async with older.begin() as connection:
             query = select(BOOKINGS.c.patient_ref, BOOKINGS.c.patient_key)
             rows = await connection.execute(query.order_by(BOOKINGS.c.start_minute))
