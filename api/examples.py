@@ -124,6 +124,7 @@ _RUN_STATE = {
     "created_at": "2027-02-01T07:00:00Z",
     "started_at": "2027-02-01T07:00:01Z",
     "finished_at": None,
+    "applied": None,
 }
 
 

@@ -192,7 +192,7 @@ async def test_a_client_that_hangs_up_leaves_no_transaction(
         for start in STARTS[4:20]:
             body = orjson.dumps(order(MONDAY, start, patient_ref=start))
             head = (
-                "POST /bookings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                "POST /bookings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n"
             )
             with socket.create_connection((host, port)) as raw:
@@ -223,7 +223,7 @@ async def test_sigterm_lets_requests_under_way_end(
     database: EmbeddedPostgres, admin: AsyncEngine
 ) -> None:
     half_a_request = (
-        "POST /bookings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "POST /bookings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
     )
     with service("serve", DATABASE_URL=database.url) as (process, base):

@@ -79,9 +79,9 @@ async def test_500_that_never_finish_keep_nobody_waiting(flooded: Flooded) -> No
     address = (flooded.client.base_url.host, flooded.client.base_url.port)
     parts = [
         b"",
-        b"GET /slots HTTP/1.1\r\nHost: x\r\n",
-        b"POST /bookings HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
-        b"POST /what-if HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n{",
+        b"GET /slots HTTP/1.1\r\nHost: localhost\r\n",
+        b"POST /bookings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
+        b"POST /what-if HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n{",
     ]
     with contextlib.ExitStack() as stack:
         for number in range(500):
