@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from api.arguments import require_writable
 from api.complaints import UsageError
 from api.database import (
+    bring_up,
     database_name,
     on_database,
     on_existing_database,
     open_database,
-    with_engine,
 )
 from api.schemas import Conflict
 from api.settings import read_settings
@@ -34,7 +32,6 @@ from api.tables import counted, new_table, print_json, print_table, print_violat
 from data import keys, patients
 from data.audit import OPERATOR
 from data.clinic_file import MAX_YAML, is_yaml, read_clinic_file, yaml_of
-from data.engine import migrate
 from data.keys import KnownKey, Role
 from data.snapshot import PROVIDERS, ROOMS, TYPES, load_clinic
 from data.transaction import run
@@ -49,12 +46,11 @@ def migrate_database(data_dir: Path | None, *, make_roles: bool) -> int:
     settings = read_settings()
     if make_roles and settings.database_url is not None:
         password = settings.service_password
-        work = partial(
-            migrate,
+        bring_up(
+            settings.database_url,
             make_roles=True,
             service_password=None if password is None else password.get_secret_value(),
         )
-        asyncio.run(with_engine(settings.database_url, work))
     else:
         with open_database(settings, data_dir):
             pass

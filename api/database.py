@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api import logs
 from api.complaints import UsageError
 from api.settings import Settings, read_settings
+from data.address import place_of
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine, migrate
 
@@ -25,11 +27,26 @@ EMBEDDED = "postgres"
 def open_database(settings: Settings, data_dir: Path | None) -> Iterator[str]:
     """Yield the URL of the database, its schema the newest; without DATABASE_URL, of an own one."""
     if settings.database_url is not None:
-        asyncio.run(with_engine(settings.database_url, migrate))
+        bring_up(settings.database_url)
         yield settings.database_url
     else:
         with embedded_database(data_dir or settings.data_dir) as url:
             yield url
+
+
+def bring_up(url: str, **options: Any) -> None:
+    """Bring the schema of the database that DATABASE_URL names to the newest version.
+
+    Raises
+    ------
+    UsageError
+        When there is no PostgreSQL at that address.
+    """
+    try:
+        asyncio.run(with_engine(url, partial(migrate, **options)))
+    except OSError as error:  # also a time-out, and a certificate that does not fit
+        reason = error.strerror or str(error) or "it does not answer"
+        raise UsageError(f"no PostgreSQL at {place_of(url)} (DATABASE_URL): {reason}") from error
 
 
 @contextmanager

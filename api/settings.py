@@ -12,6 +12,7 @@ from platformdirs import user_data_path
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from data.address import check_address, check_port
 from data.wording import worded
 from solver.clinic import InvalidClinicError
 from solver.objective import DEFAULT_WEIGHTS, Weights
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
         parts = urlsplit(value or "redis://localhost")
         if parts.scheme not in ("redis", "rediss") or not parts.hostname:
             raise ValueError("must be the URL of a Redis, as in redis://host:6379/0")
+        check_port(value or "")
         return value
 
     @field_validator("trusted_proxies")
@@ -134,8 +136,8 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("postgresql://", "postgres://")):
-            raise ValueError("must be a postgresql:// URL")
+        if value is not None:
+            check_address(value)
         return None if value is None else value.replace("postgres://", "postgresql://", 1)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from data import roles
+from data.address import tls_of
 
 POOL_SIZE = 16
 """Connections of one process, kept open: making one costs as much as several bookings."""
@@ -67,14 +68,20 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
     Nothing waits for long on it: not for a connection, a lock or a statement, and a transaction
     that its client forgot is ended by the server.
     """
+    address = make_url(url)
+    options = {name: value for name, value in address.query.items() if isinstance(value, str)}
+    tls = tls_of(options)
     return create_async_engine(
-        make_url(url).set(drivername="postgresql+bare_ping"),
+        address.set(drivername="postgresql+bare_ping").difference_update_query(
+            [name for name in options if name.startswith("ssl")]
+        ),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
         connect_args={
             "timeout": POOL_TIMEOUT_SECONDS,
+            **({} if tls is None else {"ssl": tls}),
             "server_settings": {
                 "application_name": "slotwright",
                 "timezone": "UTC",

@@ -10,7 +10,6 @@ from fastapi.responses import FileResponse
 from nicegui import app as console
 from nicegui import ui
 
-from api.cli import BENCH_REPORT
 from api.console.backend import Backend, Visit
 from api.console.frame import show, to_sign_in
 
@@ -22,12 +21,12 @@ def add(backend: Backend) -> None:
     """Add the page, and the report that it leads to."""
 
     def kept() -> Path:
+        """Return where the report is looked for; others may write into a working directory."""
         return backend.context.settings.data_dir / "benchmarks"
 
     def last() -> Path | None:
-        """Return the directory of the newest report."""
-        found = [place for place in (BENCH_REPORT, kept()) if (place / SUMMARY).is_file()]
-        return max(found, key=lambda place: (place / SUMMARY).stat().st_mtime, default=None)
+        """Return the directory of the report, if there is one."""
+        return kept() if (kept() / SUMMARY).is_file() else None
 
     async def draw(_: Visit) -> None:
         ui.label(TITLE).classes("text-xl").props("role=heading aria-level=1")

@@ -222,6 +222,11 @@ def test_the_limits_of_the_command_and_of_the_api_are_one() -> None:
         ("SLOTWRIGHT_PUBLIC_URL", "clinic.example"),
         ("SLOTWRIGHT_PUBLIC_URL", "https://clinic.example:bad/"),
         ("DATABASE_URL", "mysql://x"),
+        ("DATABASE_URL", "postgresql://u@127.0.0.1:bad/x"),
+        ("DATABASE_URL", "postgresql://u@127.0.0.1/x?sslmode=on"),
+        ("DATABASE_URL", "postgresql://u@127.0.0.1/x?sslmode=verify-full&sslrootcert=/no/such"),
+        ("DATABASE_URL", "postgresql://u@127.0.0.1/x?channel_binding=require"),
+        ("REDIS_URL", "redis://127.0.0.1:bad/0"),
     ],
 )
 def test_settings_are_refused_by_name(clinic_file: Path, name: str, value: str) -> None:
@@ -229,6 +234,19 @@ def test_settings_are_refused_by_name(clinic_file: Path, name: str, value: str) 
     failed = run("slots", *given, **{name: value})
     assert failed.exit_code == 2
     assert failed.stderr.startswith(f"slotwright: {name}: ")
+
+
+@pytest.mark.parametrize("options", ["", "?sslmode=require", "?sslmode=verify-full"])
+def test_a_database_that_is_not_there_is_named(options: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        port = closed.getsockname()[1]
+        url = f"postgresql://someone:secret@127.0.0.1:{port}/x{options}"
+        failed = run("keys", "list", DATABASE_URL=url)
+    assert failed.exit_code == 2
+    expected = f"slotwright: no PostgreSQL at 127.0.0.1:{port} (DATABASE_URL): "
+    assert failed.stderr.startswith(expected)
+    assert "secret" not in failed.stderr
 
 
 # With a database
