@@ -19,8 +19,8 @@ from api.app import create_app
 from api.door import Door
 from api.hub import QUEUE_SIZE, Direct, Hub
 from api.settings import Settings
+from data.audit import NO_SHOW_MARKER
 from data.events import Event
-from data.jobs import NO_SHOW_MARKER
 from tests.api.test_bookings import load
 from tests.api.test_lifecycle import booked, do, to, two_of_each
 from tests.api.test_what_if import run_of, six_wishes, solved

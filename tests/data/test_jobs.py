@@ -13,9 +13,10 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit, bookings
+from data.audit import NO_SHOW_MARKER
 from data.deciding import Policy
 from data.events import Audience
-from data.jobs import NO_SHOW_MARKER, do_due_hours, mark_no_shows, surely_past
+from data.jobs import do_due_hours, mark_no_shows, surely_past
 from data.transfer import import_document
 from solver.objective import DEFAULT_WEIGHTS
 from tests.clinics import booking, small_clinic

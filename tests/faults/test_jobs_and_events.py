@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from data.audit import NO_SHOW_MARKER
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
-from data.jobs import NO_SHOW_MARKER
 from data.retention import CLEANER
 from data.stats import CALCULATOR
 from data.transfer import import_document
