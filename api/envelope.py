@@ -138,7 +138,7 @@ class _Call:
                     await self._large.acquire()
                     self._is_large = True
                 return message
-        raise HTTPException(413, f"The body has more than {limit} bytes.", CLOSING)
+        raise HTTPException(413, f"The body has more than {limit} bytes.")
 
     async def _receive_in_time(self) -> Message:
         """Receive the next part of the body; once it is whole, whatever else there is to hear."""
