@@ -64,7 +64,7 @@ def in_zone(moment: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
     return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
 
 
-def require_writable(option: str, file: Path | None) -> None:
+def require_writable(option: str | None, file: Path | None) -> None:
     """Refuse a file that could not be written, before the work that it is for.
 
     Raises
@@ -83,4 +83,5 @@ def require_writable(option: str, file: Path | None) -> None:
         if is_new:
             file.unlink()
     except OSError as error:
-        raise UsageError(f"{option}: {file}: {error.strerror or error}") from None
+        where = str(file) if option is None else f"{option}: {file}"
+        raise UsageError(f"{where}: {error.strerror or error}") from None

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from typer.core import TyperGroup
+
+
+class _Commands(TyperGroup):
+    """Commands whose options are refused in our own words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is asked for."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            from data.wording import plain
+
+            error.message = plain(error.message)
+            raise
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="slotwright",
     help="The scheduling engine for clinics: every bookable slot, exact, scored and explained.",
     no_args_is_help=True,

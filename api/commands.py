@@ -110,7 +110,7 @@ def export_file(file: Path, data_dir: Path | None, *, force: bool) -> int:
     if str(file) == "-":
         sys.stdout.buffer.write(_as_json(on_existing_database(data_dir, export_clinic).to_json()))
         return 0
-    require_writable("FILE", file)
+    require_writable(None, file)
     is_there = file.exists() and file.is_file() and file.stat().st_size > 0
     if is_there and not force and not _is_clinic_file(file):
         raise UsageError(f"{file}: this is no clinic file; --force writes over it all the same")

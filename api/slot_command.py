@@ -95,7 +95,8 @@ def _query(fields: dict[str, Any], ids: dict[str, Any]) -> SlotQuery:
     except ValidationError as error:
         fault = faults_of(error)[0]
         option = fault.path.split("[", maxsplit=1)[0].replace("_", "-")
-        raise UsageError(f"--{option}: {fault.message}") from None
+        message = fault.message.replace("preferred_start", "--preferred-start")
+        raise UsageError(f"--{option}: {message}") from None
 
 
 def _id_of(rows: list[Any], name: str, option: str) -> str:

@@ -41,8 +41,21 @@ _WITH_LIMITS = {
     "too_short": "must have at least {min_length} row(s)",
     "too_long": "must have at most {max_length} row(s)",
     "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "has signs that are not taken here; its form is {pattern}",
     "union_tag_not_found": "{discriminator} is missing",
 }
+
+_THEIRS = {
+    "Value error, ": "",
+    "Assertion failed, ": "",
+    "Input should be greater than or equal to": "must be at least",
+    "Input should be less than or equal to": "must be at most",
+    "Input should be a valid integer, unable to parse string as an integer": _WHOLE,
+    "Input should be a valid number, unable to parse string as a number": _NUMBER,
+    "Input should be ": "must be ",
+    "Input should ": "must ",
+}
+"""What the library says, and what is said instead where nothing above fits."""
 
 
 def worded(detail: ErrorDetails, kinds: Iterable[type[BaseModel]] = ()) -> str:
@@ -65,8 +78,14 @@ def worded(detail: ErrorDetails, kinds: Iterable[type[BaseModel]] = ()) -> str:
         text = _WITH_LIMITS[kind].format_map({name: _quoted(name, given[name]) for name in given})
         number = given.get("min_length", given.get("max_length"))
         return text.replace("(s)", "" if number == 1 else "s")
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return message.replace("Input should be ", "must be ").replace("Input should ", "must ")
+    return plain(detail["msg"])
+
+
+def plain(message: str) -> str:
+    """Return the validation library's message without its own words."""
+    for theirs, ours in _THEIRS.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def _quoted(name: str, value: object) -> str:

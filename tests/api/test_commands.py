@@ -173,6 +173,25 @@ def test_who_only_looks_makes_no_database(tmp_path: Path, command: list[str]) ->
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["demo", "--port", "99999"], "'--port': must be at most 65535"),
+        (["serve", "--workers", "many"], "'--workers': must be a whole number"),
+        (["keys", "create", "--role", "boss"], "'--role': 'boss' is not one of 'viewer'"),
+    ],
+)
+def test_options_are_refused_in_plain_words(arguments: list[str], told: str) -> None:
+    refused = run(*arguments)
+    assert refused.exit_code == 2
+    assert told in " ".join(refused.stderr.split())
+
+
+def test_a_window_that_ends_before_it_starts(clinic_file: Path) -> None:
+    failed = slots(clinic_file, "--preferred-start", "10:00", "--preferred-end", "09:00")
+    assert failed.stderr == "slotwright: --preferred-end: must be later than --preferred-start\n"
+
+
 def test_the_version() -> None:
     assert run("--version").stdout == f"slotwright {version('slotwright')}\n"
 
