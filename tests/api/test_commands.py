@@ -328,7 +328,8 @@ def test_commands_join_the_server_of_a_running_service(tmp_path: Path) -> None:
         nowhere = beside("export", str(tmp_path / "no" / "out.json"), *directory)
         assert nowhere.exit_code == 2
         assert nowhere.stderr.count("\n") == 1
-    assert beside("migrate", *directory).exit_code == 0
+    migrated = beside("migrate", *directory)
+    assert migrated.exit_code == 0, migrated.stderr
 
 
 def test_keys_are_listed_whole_and_revoked_by_what_a_person_has_at_hand(tmp_path: Path) -> None:
