@@ -46,11 +46,11 @@ def expected_slots(found: list[Found], clinic: Clinic, kind: str) -> list[dict[s
 @given(clinics())
 @settings(max_examples=25)
 async def test_slots_over_http_are_what_the_checker_reads(
-    client: httpx.AsyncClient, engine: AsyncEngine, clinic: Clinic
+    client: httpx.AsyncClient, admin_engine: AsyncEngine, clinic: Clinic
 ) -> None:
     monday = coming_monday()
     clinic = without_collisions(moved_to(clinic, monday))
-    await empty_tables(engine)
+    await empty_tables(admin_engine)
     await load(client, clinic)
     for kind in clinic.appointment_types:
         request = SlotRequest(kind.id, monday, dt.datetime.now(dt.UTC))
@@ -77,11 +77,11 @@ def first_date(clinic: Clinic, request: SlotRequest) -> str | None:
 @given(clinics())
 @settings(max_examples=25)
 async def test_what_is_offered_can_be_booked_and_nothing_else(
-    client: httpx.AsyncClient, engine: AsyncEngine, clinic: Clinic
+    client: httpx.AsyncClient, admin_engine: AsyncEngine, clinic: Clinic
 ) -> None:
     monday = coming_monday()
     clinic = without_collisions(moved_to(clinic, monday))
-    await empty_tables(engine)
+    await empty_tables(admin_engine)
     await load(client, clinic)
     kind = clinic.appointment_types[0]
     checker = Checker(clinic)

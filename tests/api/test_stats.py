@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from data.audit import CALCULATOR
 from data.events import Audience
 from data.jobs import do_due_hours
-from data.stats import CALCULATOR, keep_hours
+from data.stats import keep_hours
 from solver.checker import Checker
 from solver.clinic import Clinic
 from tests.api.test_agreement import load as load_clinic
@@ -91,10 +92,10 @@ def plain_count(clinic: Clinic, day: dt.date, provider_id: str) -> dict[str, Any
 @given(clinics())
 @settings(max_examples=30)
 async def test_the_figures_are_those_of_a_plain_count(
-    client: httpx.AsyncClient, engine: AsyncEngine, clinic: Clinic
+    client: httpx.AsyncClient, admin_engine: AsyncEngine, clinic: Clinic
 ) -> None:
     clinic = without_collisions(clinic)
-    await empty_tables(engine)
+    await empty_tables(admin_engine)
     await load_clinic(client, clinic)
     first = EXAMPLE_MONDAY - dt.timedelta(days=1)
     days = [first + dt.timedelta(days=ahead) for ahead in range(4)]
