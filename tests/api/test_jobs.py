@@ -15,11 +15,10 @@ from structlog.typing import EventDict
 from api import jobs
 from api.jobs import Job, working
 from api.settings import Settings
-from data.audit import NO_SHOW_MARKER
+from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.engine import create_engine
 from data.events import Audience
 from data.retention import CLEANER
-from data.stats import CALCULATOR
 from tests.hubs import nobody
 
 

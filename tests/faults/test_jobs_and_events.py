@@ -16,11 +16,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data.audit import NO_SHOW_MARKER
+from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.embedded import EmbeddedPostgres
 from data.engine import create_engine
 from data.retention import CLEANER
-from data.stats import CALCULATOR
 from data.transfer import import_document
 from tests.clinics import booking, coming_monday, order, small_clinic
 from tests.faults.service import service
