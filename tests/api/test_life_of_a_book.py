@@ -231,8 +231,20 @@ class BookMachine(RuleBasedStateMachine):
         answer = Server.client.post(f"/holds/{booking.id}/confirm")
         if expire:
             self.expect(answer, 409, "INVALID_STATE")
-        else:
+        elif self.may_stay(booking):
             self.take(self.expect(answer, 200))
+        else:
+            self.expect(answer, 409, "SLOT_UNAVAILABLE")
+
+    def may_stay(self, booking: Booking) -> bool:
+        """Whether it could be booked afresh where it stands, or breaks no rule there."""
+        kind, room = booking.appointment_type_id, booking.room_id
+        others = self.others(booking.id)
+        found = self.readings(kind, booking.provider_id, room, booking.start, others)
+        if found and (booking.is_overbooked or not found[0][1].is_overbooked):
+            return True
+        live = self.clinic.with_bookings(b for b in self.book.values() if b.status in LIVE)
+        return all(v.booking.id != booking.id for v in Checker(live).violations())
 
     @precondition(lambda self: self.book)
     @rule(
