@@ -250,6 +250,7 @@ def test_the_keyboard(clinic: httpx.Client, open_page: Opener) -> None:
 def test_the_keys_work_after_a_search(clinic: httpx.Client, open_page: Opener) -> None:
     book(clinic, "10:00", patient_ref="Emmy")
     page = open_page("/")
+    expect(page.get_by_role("textbox", name="Search a patient")).to_be_visible()
     page.locator("body").press("/")
     page.keyboard.type("emm")
     page.keyboard.press("Enter")
