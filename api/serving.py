@@ -79,12 +79,34 @@ def _run(bound: socket.socket, host: str, workers: int, settings: Settings) -> i
     base = _address(bound)
     if workers > 1:
         log.info(f"service at {base}; it has no console with --workers above 1")
-        Multiprocess(config, sockets=[bound]).run()
+        Workers(config, sockets=[bound]).run()
         return 0
     server = _Server(config, lambda: log.info(f"console at {base}/console"))
     with suppress(KeyboardInterrupt):  # which the server raises once it has shut down
         server.run(sockets=[bound])
     return 0 if server.started else AddressError.exit_code
+
+
+class Workers(Multiprocess):
+    """Processes that serve, of which one that dies is replaced at once.
+
+    While this process has the workers' end of the line on which it asks after them open, too, it
+    waits for the answer of one that died as it started for as long as a start may take.
+    """
+
+    def init_processes(self) -> None:
+        """Start all."""
+        super().init_processes()
+        self._let_go_of_their_ends()
+
+    def keep_subprocess_alive(self) -> None:
+        """Ask after each; replace those that died."""
+        super().keep_subprocess_alive()
+        self._let_go_of_their_ends()
+
+    def _let_go_of_their_ends(self) -> None:
+        for process in self.processes:
+            process.child_conn.close()
 
 
 class _Server(uvicorn.Server):

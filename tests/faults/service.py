@@ -8,8 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import httpx
+from urllib.request import urlopen
 
 SLOTWRIGHT = [sys.executable, "-c", "from api.cli import main; main()"]
 
@@ -47,8 +46,9 @@ def service(
 
 def is_ready(base: str) -> bool:
     try:
-        return httpx.get(f"{base}/readyz", timeout=5).status_code == 200
-    except httpx.HTTPError:
+        with urlopen(f"{base}/readyz", timeout=5):  # an httpx client costs 50 ms to make
+            return True
+    except OSError:
         time.sleep(0.05)  # between two tries
         return False
 

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from uvicorn.supervisors.multiprocess import SIGNALS
 
+from api import serving
 from api.database import with_engine
 from tests.clinics import coming_monday
 from tests.databases import migrated_server
@@ -115,6 +118,21 @@ def test_no_process_opens_again_once_one_has_seen_a_key(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert seen() == {401}
+
+
+def test_a_process_that_dies_as_it_starts_is_not_waited_for() -> None:
+    handlers = {each: signal.getsignal(each) for each in SIGNALS}
+    workers = serving.Workers(uvicorn.Config("api.app:service", workers=1), sockets=[])
+    try:
+        workers.init_processes()
+        [worker] = workers.processes
+        worker.process.kill()
+        worker.join()
+        assert worker.parent_conn.poll(60)  # that nobody will answer is heard at once
+        assert not worker.ping(60)
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
 
 
 async def lose_the_keys(engine: AsyncEngine) -> None:
