@@ -4,6 +4,7 @@ The five routers are alike: list, get, create, change, delete, with the clinic f
 """
 
 import asyncio
+from functools import cache
 from typing import Annotated, Any
 
 import orjson
@@ -38,9 +39,10 @@ GUARDED: dict[int | str, dict[str, Any]] = {**PROBLEMS, 412: {"model": Problem}}
 """What an edit with ``If-Match`` may answer beside success."""
 
 
-def build_routers() -> list[APIRouter]:
+@cache
+def build_routers() -> tuple[APIRouter, ...]:
     """Return the routers of all kinds of row and of the clinic's settings."""
-    return [_settings_router(), *(_router(resource) for resource in RESOURCES.values())]
+    return (_settings_router(), *(_router(resource) for resource in RESOURCES.values()))
 
 
 def _partial(model: type[Strict], name: str, *, only: str | None = None) -> type[BaseModel]:

@@ -12,7 +12,7 @@ from solver.instance import Instance, Put
 from solver.joint import Columns, Layout, Watch
 from solver.neighbourhood import Aim, Block, combined, solve_block
 from solver.plan_checker import read_plan
-from solver.prices import price
+from solver.prices import Prices, price
 
 WATCH = Watch(lambda: False)
 
@@ -41,15 +41,25 @@ def test_what_is_clear_of_placements_meets_no_regular_one_of_them() -> None:
     assert columns.clear_of(instance, []).keys == columns.keys
 
 
+@pytest.fixture(scope="module")
+def instance() -> Instance:
+    return Instance(library.load("s0"))
+
+
+@pytest.fixture(scope="module")
+def greedy_prices(instance: Instance) -> Prices:
+    return price(instance, instance.totals(greedy_puts(instance)).priority, time_limit=600)
+
+
 @pytest.mark.parametrize("aim", ["priority", "score"])
 @pytest.mark.parametrize("lifted", [0.0, 0.5, 1.0])
-def test_what_is_not_lifted_stays(aim: str, lifted: float) -> None:
-    problem = library.load("s0")
-    instance = Instance(problem)
+def test_what_is_not_lifted_stays(
+    instance: Instance, greedy_prices: Prices, aim: str, lifted: float
+) -> None:
     puts = instance.ordered(greedy_puts(instance))
     before = instance.totals(puts)
     pairs = frozenset((p, 0) for p in range(len(instance.providers)))
-    prices = price(instance, before.priority, time_limit=60) if aim == "score" else None
+    prices = greedy_prices if aim == "score" else None
     placed = {p.task for p in puts}
     waiting = tuple((i, 1) for i in range(len(instance.tasks)) if i not in placed)
     block = Block(cast("Aim", aim), pairs, waiting, 7, frozenset(), lifted, prices, 400)
@@ -79,7 +89,7 @@ def test_what_is_not_lifted_stays(aim: str, lifted: float) -> None:
         assert after > before
     bounds = instance.easy_bounds()
     told = instance.plan(plan, status="feasible", bounds=bounds, seconds=0, size=(0, 0))
-    assert not read_plan(problem, told).violations
+    assert not read_plan(instance.problem, told).violations
 
 
 def test_a_block_that_betters_the_priority_tidies_up(monkeypatch: pytest.MonkeyPatch) -> None:

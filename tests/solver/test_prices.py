@@ -6,13 +6,14 @@ from solver.joint import Columns
 from solver.neighbourhood import positions
 from solver.plan import solve
 from solver.prices import price
+from solver.problem import Progress
 from tests.brute_force import BruteForce, TooManyPlansError
 from tests.tiny import busy_problem, tiny_problem
 
 
 def test_no_legal_plan_scores_more_than_the_bound() -> None:
     checked = 0
-    for seed in range(160):
+    for seed in range(80):
         problem = tiny_problem(seed)
         if problem.movable:
             continue
@@ -23,14 +24,19 @@ def test_no_legal_plan_scores_more_than_the_bound() -> None:
         prices = price(Instance(problem), best[1], time_limit=0.05)
         assert prices.bound(best[1]) >= float(best[4]) - 1e-6, seed
         checked += 1
-    assert checked > 50
+    assert checked > 25
 
 
 def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
     """The bound is near, and what loses least is what a good plan is made of."""
     problem = library.load("s0")
     instance = Instance(problem)
-    plan = solve(problem, time_limit=15, workers=1)
+    told: list[Progress] = []
+
+    def is_good() -> bool:
+        return any(p.stage == "score" and p.objective > 46 for p in told)
+
+    plan = solve(problem, time_limit=600, workers=1, on_progress=told.append, should_stop=is_good)
     stages = {stage.name: stage for stage in plan.stages}
     priority, reached = (int(stages["priority"].objective), float(stages["score"].objective))
     easy = instance.easy_bounds().score / instance.unit
