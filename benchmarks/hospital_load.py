@@ -102,8 +102,9 @@ class Load:
     async def every(self, seconds: float, job: Callable[[], Awaitable[object]]) -> None:
         """Do a job again and again, so many seconds apart on the average, until the end."""
         while True:
-            await asyncio.sleep(self.chance.expovariate(1 / seconds))
-            if time.monotonic() > self.until:
+            left = max(0.0, self.until - time.monotonic())
+            await asyncio.sleep(min(left, self.chance.expovariate(1 / seconds)))
+            if time.monotonic() >= self.until:
                 return
             await job()
 

@@ -2,8 +2,9 @@
 
 The file's bookings are copied into a table of this transaction's own. Those that are new and have
 a free place are written at once, beside bookings under way: these do not see them yet, and come
-before the import in the order of things. Under the clinic's lock remains what differs from the
-book by then: it is written, with an entry of its history for each booking.
+before the import in the order of things. So are other notes and spellings of bookings that are to
+stay what and where they are. Under the clinic's lock remains what differs from the book by then: it
+is written, with an entry of its history for each booking.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ _TOLD = (
     " is_overbooked, notes, expires_at"
 )
 """The columns that callers see."""
+_NOTED = "patient_ref, notes"
+"""The columns that no rule and no constraint looks at."""
+_RULED = ", ".join(each for each in _WRITTEN.split(", ") if each not in _NOTED.split(", "))
 _PLACE = "provider_id, room_id, appointment_type_id, date, start_minute"
 _GUARDED = f"{_PLACE}, end_minute, is_overbooked, status"
 """The columns that constraints look at."""
@@ -86,6 +90,23 @@ _WRITE_WHAT_IS_FREE = f"""
     INSERT INTO audit_log (actor, action, entity, entity_id, after)
     SELECT :actor, 'import', 'booking', written.id, to_jsonb(written) - ARRAY[{_LEFT_OUT}]
     FROM written
+"""
+_NOTE = f"""
+    WITH seen AS (
+        SELECT b.* FROM bookings AS b JOIN ({_RESOLVED}) AS wanted ON wanted.id = b.id
+        WHERE ({_of("b", _RULED)}) IS NOT DISTINCT FROM ({_of("wanted", _RULED)})
+            AND ({_of("b", _NOTED)}) IS DISTINCT FROM ({_of("wanted", _NOTED)})
+        ORDER BY b.id FOR NO KEY UPDATE OF b
+    ), written AS (
+        UPDATE bookings AS b SET patient_ref = i.patient_ref, notes = i.notes
+        FROM seen JOIN incoming AS i ON i.id = seen.id
+        WHERE b.id = seen.id
+        RETURNING b.*
+    )
+    INSERT INTO audit_log (actor, action, entity, entity_id, before, after)
+    SELECT :actor, 'import', 'booking', written.id, to_jsonb(seen) - ARRAY[{_LEFT_OUT}],
+        to_jsonb(written) - ARRAY[{_LEFT_OUT}]
+    FROM written JOIN seen ON seen.id = written.id
 """
 _REMOVE_ABSENT = f"""
     WITH gone AS (
@@ -189,7 +210,10 @@ _COLLISIONS = f"""
 
 
 async def stage(connection: AsyncConnection, incoming: Incoming, actor: str) -> None:
-    """Copy a file's bookings, and write those that are new and have a free place; locks nothing."""
+    """Copy a file's bookings, and write what bookings under way need not wait for.
+
+    That is what is new and has a free place, and other notes; the clinic is not locked.
+    """
     await connection.exec_driver_sql(_STAGE)
     if incoming.count:
         raw = (await connection.get_raw_connection()).driver_connection
@@ -197,7 +221,8 @@ async def stage(connection: AsyncConnection, incoming: Incoming, actor: str) -> 
         source = BytesIO(incoming.bookings)
         await raw.copy_to_table("incoming", source=source, columns=COLUMNS, format="text")
         await connection.exec_driver_sql("ANALYZE incoming")
-        await connection.execute(text(_WRITE_WHAT_IS_FREE), {"actor": actor})
+        for statement in (_WRITE_WHAT_IS_FREE, _NOTE):
+            await connection.execute(text(statement), {"actor": actor})
 
 
 async def remove_absent(connection: AsyncConnection, actor: str) -> int:

@@ -25,6 +25,8 @@ PATIENCE_SECONDS = 8
 """A transaction that lost to another is run again, for as long as this."""
 LONGEST_PAUSE_SECONDS = 0.3
 """Before it is run again, at most; the first pauses are much shorter."""
+SLICE_MILLISECONDS = 500
+"""How long a transaction that has locked rows waits at a time for the clinic."""
 EDIT_LOCK = 7306094
 """Advisory lock: bookings share it, an edit of the clinic holds it alone."""
 CONSTRAINT_REASONS = {
@@ -113,6 +115,34 @@ def constraint_of(error: IntegrityError) -> str | None:
 async def hold_clinic(connection: AsyncConnection) -> None:
     """Wait for the bookings under way and keep new ones out until this transaction ends."""
     await connection.execute(text(f"SELECT pg_advisory_xact_lock({EDIT_LOCK})"))
+
+
+async def hold_clinic_with_rows(connection: AsyncConnection, seconds: float) -> None:
+    """Hold the clinic as :func:`hold_clinic` does, in a transaction that has locked rows already.
+
+    A booking under way may wait for one of these rows and keep this waiting. So it is waited for
+    in slices that are shorter than PostgreSQL's ``deadlock_timeout`` (1 s): of such two it is
+    never this transaction, which did more, that is ended in favour of the other.
+
+    Raises
+    ------
+    DBAPIError
+        When the lock could not be had within so many seconds.
+    """
+    give_up = time.monotonic() + seconds
+    while True:
+        attempt = await connection.begin_nested()
+        try:
+            await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{SLICE_MILLISECONDS}ms'")
+            await hold_clinic(connection)
+        except DBAPIError as error:
+            await attempt.rollback()
+            if not is_busy(error) or time.monotonic() > give_up:
+                raise
+        else:
+            await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{seconds}s'")
+            await attempt.commit()
+            return
 
 
 type DayKey = tuple[str, str, dt.date]

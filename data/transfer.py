@@ -52,7 +52,7 @@ from data.snapshot import (
     ROOMS,
     TYPES,
 )
-from data.transaction import hold_clinic, run
+from data.transaction import hold_clinic_with_rows, run
 from solver.checker import Violation
 
 IMPORT_SECONDS = 570
@@ -221,7 +221,7 @@ async def _import(
         await take_time(connection, IMPORT_SECONDS)
         await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{IMPORT_SECONDS}s'")
         await incoming_bookings.stage(connection, incoming, actor)
-        await hold_clinic(connection)
+        await hold_clinic_with_rows(connection, IMPORT_SECONDS)
         if known and await _known_ids(connection) != known:
             raise _OtherRowsByNowError
         return await _bring_in(connection, incoming, replace=replace, actor=actor)

@@ -1,5 +1,6 @@
 """An import changes a booking as any other writer does, and large files go in and out."""
 
+import asyncio
 import datetime as dt
 import random
 from typing import Any
@@ -13,9 +14,10 @@ from benchmarks.clinics import as_document
 from benchmarks.hospital import hospital_clinic
 from data import incoming, transfer
 from data.clinic_file import ClinicFile
-from data.transaction import hold_clinic
+from data.transaction import hold_clinic_with_rows
 from tests.api.test_bookings import load
 from tests.clinics import ROOM, booking, coming_monday, order, small_clinic
+from tests.crossing import until_stuck
 from tests.strategies import uid
 
 MONDAY = coming_monday()
@@ -191,12 +193,12 @@ async def test_what_is_new_and_free_is_written_before_the_clinic_is_held(
     await load(client, small_clinic(bookings=[booking(0, MONDAY, "09:00")]))
     written = []
 
-    async def holding(connection: AsyncConnection) -> None:
+    async def holding(connection: AsyncConnection, seconds: float) -> None:
         count = await connection.execute(text("SELECT count(*) FROM bookings"))
         written.append(count.scalar_one())
-        await hold_clinic(connection)
+        await hold_clinic_with_rows(connection, seconds)
 
-    monkeypatch.setattr(transfer, "hold_clinic", holding)
+    monkeypatch.setattr(transfer, "hold_clinic_with_rows", holding)
     moved_away = booking(0, MONDAY, "11:00")
     rows = [moved_away, booking(1, MONDAY, "09:00"), booking(2, MONDAY, "10:00")]
     await bring(client, small_clinic(bookings=rows))
@@ -206,6 +208,37 @@ async def test_what_is_new_and_free_is_written_before_the_clinic_is_held(
     for number in range(3):
         entries = (await client.get(f"/bookings/{uid(5, number)}/history")).json()
         assert [entry["action"] for entry in entries] == ["import"] * (2 if number == 0 else 1)
+
+
+async def test_other_notes_are_written_before_the_clinic_is_held(
+    client: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for such a booking meanwhile gives way to the import, and comes after it."""
+    rows = [booking(number, MONDAY, f"{9 + number:02}:00") for number in range(3)]
+    await load(client, small_clinic(bookings=rows))
+    noted: list[str] = []
+    cancelling: list[asyncio.Task[httpx.Response]] = []
+
+    async def holding(connection: AsyncConnection, seconds: float) -> None:
+        found = await connection.execute(text("SELECT id FROM bookings WHERE notes <> ''"))
+        noted.extend(map(str, found.scalars()))
+        cancelling.append(asyncio.create_task(client.post(f"/bookings/{uid(5, 1)}/cancel")))
+        await until_stuck(engine, *cancelling)
+        await hold_clinic_with_rows(connection, seconds)
+
+    monkeypatch.setattr(transfer, "hold_clinic_with_rows", holding)
+    moved = booking(2, MONDAY, "11:30")
+    await bring(
+        client, small_clinic(bookings=[each | {"notes": "N"} for each in [*rows[:2], moved]])
+    )
+    assert sorted(noted) == [uid(5, 0), uid(5, 1)]  # and not the one that is moved, too
+    [answer] = await asyncio.gather(*cancelling)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["notes"], answer.json()["version"]) == ("N", 3)
+    entries = (await client.get(f"/bookings/{uid(5, 1)}/history")).json()
+    assert [entry["action"] for entry in entries] == ["import", "import", "cancel"]
+    assert [entry["after"]["notes"] for entry in entries] == [None, "N", "N"]
+    assert entries[1]["before"]["notes"] is None
 
 
 async def test_a_large_file_is_read_in_a_process_of_its_own_and_round_trips(
