@@ -24,7 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from uvicorn.supervisors import Multiprocess
 
 from api import logs
-from api.app import OPEN_WHILE, create_app, spare_the_collector, with_console
+from api.app import OPEN_WHILE, create_app, with_console
+from api.collector import spare_what_is_there
 from api.complaints import UsageError
 from api.database import embedded_database, open_database, with_engine
 from api.door import Door
@@ -213,7 +214,7 @@ def demo(bound: socket.socket, data_dir: Path | None) -> int:
             port=bound.getsockname()[1],
             **_uvicorn_options(settings),
         )
-        spare_the_collector()
+        spare_what_is_there()
         with suppress(KeyboardInterrupt):  # which the server raises once it has shut down
             asyncio.run(_serve_and_show(uvicorn.Server(config), bound, console))
     return 0

@@ -39,10 +39,10 @@ BOOKINGS, QUICK_BOOKINGS = 300_000, 20_000
 IMPORTED = 48_000
 DESKS = 8
 SECONDS_BETWEEN = {
-    "desk": 0.5,
+    "desk": 2.0,
     "list": 2.0,
-    "dry run": 2.0,
-    "edit": 4.0,
+    "dry run": 5.0,
+    "edit": 10.0,
     "conflicts": 10.0,
     "export": 60.0,
     "import": 90.0,

@@ -7,11 +7,7 @@ so it is done in a process of its own, which gives both back.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
-import signal
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -19,6 +15,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from data.aside import process_aside
 from data.clinic_file import (
     BookingRow,
     ClinicFile,
@@ -27,7 +24,6 @@ from data.clinic_file import (
     parse_document,
     reference_faults,
 )
-from data.postgres_launcher import end_with_parent
 from solver.patients import patient_key
 
 LARGE = 512 * 1024
@@ -86,18 +82,12 @@ async def read(document: bytes, *, is_yaml: bool, known: Mapping[str, frozenset[
     """Read a document beside the event loop; see :func:`data.clinic_file.parse_clinic_file`."""
     if len(document) < LARGE:
         return await asyncio.to_thread(_read, document, is_yaml, known)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(os.getpid(),)) as pool:
+    with process_aside() as pool:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(pool, _read, document, is_yaml, dict(known))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _begin(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
-    end_with_parent(parent, signal.SIGKILL)
 
 
 def _read(document: bytes, is_yaml: bool, known: Mapping[str, frozenset[str]]) -> Incoming:

@@ -92,21 +92,21 @@ _WRITE_WHAT_IS_FREE = f"""
     FROM written
 """
 _NOTE = f"""
-    WITH seen AS (
-        SELECT b.* FROM bookings AS b JOIN ({_RESOLVED}) AS wanted ON wanted.id = b.id
-        WHERE ({_of("b", _RULED)}) IS NOT DISTINCT FROM ({_of("wanted", _RULED)})
-            AND ({_of("b", _NOTED)}) IS DISTINCT FROM ({_of("wanted", _NOTED)})
-        ORDER BY b.id FOR NO KEY UPDATE OF b
-    ), written AS (
-        UPDATE bookings AS b SET patient_ref = i.patient_ref, notes = i.notes
-        FROM seen JOIN incoming AS i ON i.id = seen.id
+    WITH written AS (
+        UPDATE bookings AS b SET patient_ref = seen.new_ref, notes = seen.new_notes
+        FROM (
+            SELECT b.id, wanted.patient_ref AS new_ref, wanted.notes AS new_notes,
+                to_jsonb(b) - ARRAY[{_LEFT_OUT}] AS before
+            FROM bookings AS b JOIN ({_RESOLVED}) AS wanted ON wanted.id = b.id
+            WHERE ({_of("b", _RULED)}) IS NOT DISTINCT FROM ({_of("wanted", _RULED)})
+                AND ({_of("b", _NOTED)}) IS DISTINCT FROM ({_of("wanted", _NOTED)})
+            ORDER BY b.id FOR NO KEY UPDATE OF b
+        ) AS seen
         WHERE b.id = seen.id
-        RETURNING b.*
+        RETURNING b.id, seen.before, to_jsonb(b) - ARRAY[{_LEFT_OUT}] AS after
     )
     INSERT INTO audit_log (actor, action, entity, entity_id, before, after)
-    SELECT :actor, 'import', 'booking', written.id, to_jsonb(seen) - ARRAY[{_LEFT_OUT}],
-        to_jsonb(written) - ARRAY[{_LEFT_OUT}]
-    FROM written JOIN seen ON seen.id = written.id
+    SELECT :actor, 'import', 'booking', id, before, after FROM written
 """
 _REMOVE_ABSENT = f"""
     WITH gone AS (

@@ -1,26 +1,24 @@
 """Which bookings are outside the rules, found without a long stop for anyone.
 
-The book comes from PostgreSQL packed, 71 bytes a booking, and is read in a thread by
-:mod:`solver.ledger`; a booking becomes an object only when it is to be told of.
+The book comes from PostgreSQL packed, 71 bytes a booking, and a large one is read in another
+process by :mod:`solver.outside`; a booking becomes an object only when it is to be told of.
 """
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from uuid import UUID
 
-import numpy as np
 from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Uuid, any_, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from data.aside import read_aside
 from data.bookings import After
 from data.snapshot import BOOKINGS, EFFECTIVE_STATUS, Part, load_clinic
 from solver.checker import Violation
 from solver.clinic import Clinic
-from solver.ledger import Ledger, broken_rules, read_plainly
+from solver.outside import broken_by_id, newly_outside, outside, outside_beyond
 
 MOST_TOLD = 1000
 """Bookings that one answer tells of; of more it tells how many there are."""
@@ -73,13 +71,12 @@ async def load_rows(connection: AsyncConnection) -> Clinic:
     return await load_clinic(connection, part=WITHOUT_BOOKINGS)
 
 
-async def load_ledger(
-    connection: AsyncConnection, clinic: Clinic, conditions: Sequence[ColumnElement[bool]] = ()
-) -> Ledger:
-    """Read the live bookings that meet all `conditions`, of a clinic that has all their owners."""
+async def load_packed(
+    connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]] = ()
+) -> bytes:
+    """Read the live bookings that meet all `conditions`, packed."""
     statement = select(_PACKED).where(EFFECTIVE_STATUS != "cancelled", *conditions)
-    packed = (await connection.execute(statement)).scalar_one() or b""
-    return await asyncio.to_thread(Ledger.unpack, clinic, packed)
+    return (await connection.execute(statement)).scalar_one() or b""
 
 
 async def put_outside(
@@ -89,21 +86,18 @@ async def put_outside(
     today = dt.datetime.now(after.settings.zone).date()
     async with engine.connect() as connection:
         await take_time(connection)
-        ledger = await load_ledger(
-            connection, after, [*touched.conditions, BOOKINGS.c.date >= today - dt.timedelta(1)]
-        )
-
-    def compare() -> tuple[list[Violation], int]:
-        fresh = broken_rules(after, ledger, touched.rules)
-        fresh &= ~broken_rules(before, ledger, touched.rules)
-        fresh[ledger.day < today.toordinal()] = 0
-        flagged = np.flatnonzero(fresh)
-        told = ledger.in_order(flagged)[:MOST_TOLD]
-        bits = dict(zip(ledger.take(told).ids(), fresh[told].tolist(), strict=True))
-        read = read_plainly(after, ledger, told)
-        return [v for v in read if bits[v.booking.id] >> v.rule & 1], len(flagged)
-
-    violations, count = await asyncio.to_thread(compare)
+        near = [*touched.conditions, BOOKINGS.c.date >= today - dt.timedelta(1)]
+        packed = await load_packed(connection, near)
+    violations, count = await read_aside(
+        len(packed),
+        newly_outside,
+        before,
+        after,
+        packed,
+        rules=touched.rules,
+        since=today,
+        limit=MOST_TOLD,
+    )
     async with engine.connect() as connection:
         return Found(after, await _with_patients(connection, violations), count)
 
@@ -130,45 +124,27 @@ async def find_outside(
         near = [BOOKINGS.c.date >= since - dt.timedelta(1)]
         if last is not None:
             near.append(BOOKINGS.c.date <= last + dt.timedelta(min(1, (dt.date.max - last).days)))
-        ledger = await load_ledger(connection, clinic, near)
-
-    def read() -> tuple[list[Violation], int]:
-        told = broken_rules(clinic, ledger) > 0
-        told &= ledger.day >= since.toordinal()
-        if last is not None:
-            told &= ledger.day <= last.toordinal()
-        if provider_id is not None:
-            ids = [row.id for row in clinic.providers]
-            told &= np.isin(ledger.provider, [i for i, key in enumerate(ids) if key == provider_id])
-        if room_id is not None:
-            ids = [row.id for row in clinic.rooms]
-            told &= np.isin(ledger.room, [i for i, key in enumerate(ids) if key == room_id])
-        count = int(told.sum())
-        if after is not None:
-            on_date = ledger.day == after.date.toordinal()
-            told &= (ledger.day > after.date.toordinal()) | (
-                on_date & (ledger.start >= after.start)
-            )
-            same = np.flatnonzero(told & on_date & (ledger.start == after.start))
-            told[same] = [key > after.id for key in ledger.take(same).ids()]
-        wanted = ledger.in_order(np.flatnonzero(told))[:limit]
-        return read_plainly(clinic, ledger, wanted), count
-
-    violations, count = await asyncio.to_thread(read)
+        packed = await load_packed(connection, near)
+    violations, count = await read_aside(
+        len(packed),
+        outside,
+        clinic,
+        packed,
+        since=since,
+        last=last,
+        provider_id=provider_id,
+        room_id=room_id,
+        after=None if after is None else (after.date, after.start, after.id),
+        limit=limit,
+    )
     return Found(clinic, violations, count)
 
 
 async def broken_now(connection: AsyncConnection, *, since: dt.date) -> dict[str, int]:
     """Return what each booking outside the rules from `since` on breaks: ``1 << rule``, by id."""
     clinic = await load_rows(connection)
-    ledger = await load_ledger(connection, clinic, [BOOKINGS.c.date >= since - dt.timedelta(1)])
-
-    def read() -> dict[str, int]:
-        bits = broken_rules(clinic, ledger)
-        flagged = np.flatnonzero((bits > 0) & (ledger.day >= since.toordinal()))
-        return dict(zip(ledger.take(flagged).ids(), bits[flagged].tolist(), strict=True))
-
-    return await asyncio.to_thread(read)
+    packed = await load_packed(connection, [BOOKINGS.c.date >= since - dt.timedelta(1)])
+    return await read_aside(len(packed), broken_by_id, clinic, packed, since=since)
 
 
 async def find_all_outside(
@@ -184,24 +160,17 @@ async def find_all_outside(
     knew only what they break beyond that is told.
     """
     clinic = await load_rows(connection)
-    ledger = await load_ledger(connection, clinic)
-
-    def read() -> tuple[list[Violation], int]:
-        bits = broken_rules(clinic, ledger)
-        flagged = ledger.in_order(np.flatnonzero(bits))
-        rows = ledger.take(flagged)
-        chosen = {or_of[at : at + 16] for at in range(0, len(or_of), 16)}
-        fresh: dict[str, int] = {}
-        positions = []
-        for position, key, day in zip(flagged.tolist(), rows.ids(), rows.day.tolist(), strict=True):
-            left = int(bits[position]) & ~(known or {}).get(key, 0)
-            if left and (day >= since.toordinal() or UUID(key).bytes in chosen):
-                fresh[key] = left
-                positions.append(position)
-        told = read_plainly(clinic, ledger, np.array(positions[:MOST_TOLD], np.int64))
-        return [v for v in told if fresh[v.booking.id] >> v.rule & 1], len(positions)
-
-    violations, count = await asyncio.to_thread(read)
+    packed = await load_packed(connection)
+    violations, count = await read_aside(
+        len(packed),
+        outside_beyond,
+        clinic,
+        packed,
+        since=since,
+        or_of=or_of,
+        known=known or {},
+        limit=MOST_TOLD,
+    )
     return Found(clinic, await _with_patients(connection, violations), count)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -93,6 +94,8 @@ class Part:
 
 WHOLE = Part()
 
+LONG = 50_000
+"""Letters of a book from which on it is parsed in a thread; 200 letters are a booking."""
 KEPT_SECONDS = 60
 KEPT_ROWS = 100_000
 """Rows, bookings and all others, that are kept at once, of whatever dates."""
@@ -145,12 +148,13 @@ class Snapshots:
             if kept is not None:
                 row = (await connection.execute(_book_statement(), values)).one()
                 if row.version == kept.version:
-                    now = kept.now(row.bookings)
+                    now = await _parsed(row.bookings, kept.now, row.bookings)
                     if now is not kept:
                         self._keep(first, last, now)
                     return now.clinic
             row = (await connection.execute(_statement(frozenset(values), True), values)).one()
-        read = _Kept(row.version, row.bookings, _clinic(row))
+        clinic = await _parsed(row.bookings, _clinic, row)
+        read = _Kept(row.version, row.bookings, clinic)
         self._keep(first, last, read)
         return read.clinic
 
@@ -171,7 +175,7 @@ class Snapshots:
                     statement = _statement(frozenset(values), False)
                     rows = (await connection.execute(statement, values)).one()
                     version, clinic = rows.version, _clinic(rows)
-            yield day, clinic.with_bookings(_bookings(book.bookings))
+            yield day, clinic.with_bookings(await _parsed(book.bookings, _bookings, book.bookings))
 
 
 async def load_clinic(
@@ -199,7 +203,8 @@ async def load_clinic(
     if part.patient_keys:
         values["patient_keys"] = list(part.patient_keys)
     statement = _statement(frozenset(values), part.bookings)
-    return _clinic((await connection.execute(statement, values)).one())
+    row = (await connection.execute(statement, values)).one()
+    return await _parsed(row.bookings, _clinic, row)
 
 
 def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
@@ -209,6 +214,13 @@ def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
         "day_before": _beside(first, -1),
         "day_after": _beside(last, 1),
     }
+
+
+async def _parsed[Result](book: str, parse: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what is made of a book's text; of a long one in a thread, beside the event loop."""
+    if len(book) < LONG:
+        return parse(*arguments)
+    return await asyncio.to_thread(parse, *arguments)
 
 
 def _clinic(row: Row[Any]) -> Clinic:

@@ -69,7 +69,7 @@ class Checker:
     clinic: Clinic
     weights: tuple[Fraction, Fraction, Fraction, Fraction] = (PREFERENCE, GAP, ROOM, OVERBOOK)
     _open: dict[tuple[str, dt.date], bytes] = field(default_factory=dict)
-    _steady: dict[dt.date, bytes] = field(default_factory=dict)
+    _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
 
     # Time
 
@@ -96,28 +96,25 @@ class Checker:
             self._open[owner.id, day] = bytes(is_open)
         return self._open[owner.id, day]
 
-    def steady_minutes(self, day: dt.date) -> bytes:
-        """Return 1440 bytes, 1 where the wall clock shows that minute exactly once."""
-        if day not in self._steady:
+    def is_steady(self, day: dt.date, start: int, end: int) -> bool:
+        """Whether the clock shows every minute of ``[start, end)`` of the date exactly once."""
+        return all(self._is_steady(day, minute) for minute in range(start, min(end, DAY_MINUTES)))
+
+    def _is_steady(self, day: dt.date, minute: int) -> bool:
+        if (day, minute) not in self._steady:
             zone = self.clinic.settings.zone
-            midnight = dt.datetime.combine(day, dt.time())
-            steady = bytearray(DAY_MINUTES)
-            for minute in range(DAY_MINUTES):
-                wall = midnight + dt.timedelta(minutes=minute)
-                moments = {
-                    wall.replace(tzinfo=zone, fold=fold).astimezone(dt.UTC) for fold in (0, 1)
-                }
-                shown = {moment.astimezone(zone).replace(tzinfo=None) for moment in moments}
-                steady[minute] = len(moments) == 1 and shown == {wall}
-            self._steady[day] = bytes(steady)
-        return self._steady[day]
+            wall = dt.datetime.combine(day, dt.time()) + dt.timedelta(minutes=minute)
+            moments = {wall.replace(tzinfo=zone, fold=fold).astimezone(dt.UTC) for fold in (0, 1)}
+            shown = {moment.astimezone(zone).replace(tzinfo=None) for moment in moments}
+            self._steady[day, minute] = len(moments) == 1 and shown == {wall}
+        return self._steady[day, minute]
 
     def is_bookable_time(self, request: SlotRequest, start: int, end: int) -> bool:
         """Whether ``[start, end)`` is on the grid, in the date, late enough and steady."""
         settings = self.clinic.settings
         if start % settings.grid_minutes or start < 0 or end > DAY_MINUTES:
             return False
-        if not all(self.steady_minutes(request.date)[start:end]):
+        if not self.is_steady(request.date, start, end):
             return False
         begins = dt.datetime.combine(request.date, dt.time(), settings.zone)
         begins += dt.timedelta(minutes=start)
@@ -360,7 +357,7 @@ class Checker:
     ) -> Iterator[Violation]:
         provider, room = self._owners_of(b)
         kind = self.kind_of(b)
-        if not all(self.steady_minutes(b.date)[b.start : b.start + kind.duration_minutes]):
+        if not self.is_steady(b.date, b.start, b.start + kind.duration_minutes):
             yield Violation(b, 0, "CLOCK_CHANGE", "touches an hour that the clock skips or repeats")
         yield from self.own_violations(b)
         for other in in_room:

@@ -131,17 +131,21 @@ class Ledger:
         high, low = np.frombuffer(rows.id.tobytes(), ">u8").reshape(-1, 2).T
         return chosen[np.lexsort((low, high, rows.start, rows.day))]
 
-    def beside(self, chosen: Ints) -> Bools:
-        """Return a mask of the bookings that the rules read together with the `chosen`."""
+    def beside(self, chosen: Ints, broken: NDArray[np.uint8]) -> Bools:
+        """Return a mask of the `chosen` and the bookings that decide what each of them breaks.
+
+        `broken` has the rules of each of the `chosen` that are asked about: ``1 << rule``.
+        """
         near = np.zeros(len(self), np.bool_)
-        day = self.day
-        for owner, days in (
-            (self.provider, (-1, 0, 1)),
-            (self.room, (-1, 0, 1)),
-            (self.kind, (0,)),
+        near[chosen] = True
+        for owner, rules, days in (
+            (self.provider, {6, 7}, (-1, 0, 1)),
+            (self.room, {3}, (-1, 0, 1)),
+            (self.kind, {5}, (0,)),
         ):
-            place = owner * _FAR + day
-            near |= np.isin(place, np.concatenate([place[chosen] + shift for shift in days]))
+            place = owner * _FAR + self.day
+            asked = place[chosen[(broken & bits_of(rules)) > 0]]
+            near |= np.isin(place, np.concatenate([asked + shift for shift in days]))
         return near
 
 
@@ -161,7 +165,8 @@ def violations(
 ) -> list[Violation]:
     """Return every rule that a live booking breaks: what :meth:`Checker.violations` tells."""
     ledger = Ledger.of(clinic)
-    told = broken_rules(clinic, ledger) > 0
+    broken = broken_rules(clinic, ledger)
+    told = broken > 0
     if since is not None:
         told &= ledger.day >= since.toordinal()
     flagged = np.flatnonzero(told)
@@ -171,20 +176,30 @@ def violations(
     known = {b.id: b for b in clinic.bookings}
     return [
         Violation(known[v.booking.id], v.rule, v.code, v.detail)
-        for v in read_plainly(clinic, ledger, flagged)
+        for v in read_plainly(clinic, ledger, flagged, broken[flagged])
     ]
 
 
-def read_plainly(clinic: Clinic, ledger: Ledger, chosen: Ints) -> list[Violation]:
-    """Return what the plain checker says of the `chosen`, whose neighbours the ledger has."""
+def bits_of(rules: Iterable[int]) -> np.uint8:
+    """Return rules as bits: ``1 << rule``."""
+    return np.uint8(sum(1 << rule for rule in set(rules)))
+
+
+def read_plainly(
+    clinic: Clinic, ledger: Ledger, chosen: Ints, broken: NDArray[np.uint8]
+) -> list[Violation]:
+    """Return what the plain checker says of the `chosen`: which of the rules `broken` they break.
+
+    The ledger has their neighbours; only those of the rules that are asked about are read.
+    """
     if not len(chosen):
         return []
-    near = ledger.in_order(np.flatnonzero(ledger.beside(chosen)))
-    around = ledger.take(near).bookings(
-        clinic
-    )  # in one order, so that the words are always the same
+    near = ledger.in_order(np.flatnonzero(ledger.beside(chosen, broken)))
+    around = ledger.take(near).bookings(clinic)  # in one order: the words are always the same
     checker = Checker(clinic.with_bookings(around))
-    return list(checker.violations(only=frozenset(ledger.take(chosen).ids())))
+    asked = dict(zip(ledger.take(chosen).ids(), broken.tolist(), strict=True))
+    told = checker.violations(only=frozenset(asked))
+    return [v for v in told if asked[v.booking.id] >> v.rule & 1]
 
 
 def broken_rules(
@@ -200,10 +215,10 @@ def broken_rules(
     doubtful = reading.doubtful & ((broken & np.uint8(0b1100_1000)) > 0) | reading.unsettled
     if set(rules) & {3, 6, 7} and doubtful.any():
         chosen = np.flatnonzero(doubtful)
+        asked = np.full(len(chosen), bits_of(set(rules) & {3, 6, 7}))
         plain = dict.fromkeys(ledger.take(chosen).ids(), 0)
-        for violation in read_plainly(clinic, ledger, chosen):
-            if violation.rule in rules and violation.rule in (3, 6, 7):
-                plain[violation.booking.id] |= 1 << violation.rule
+        for violation in read_plainly(clinic, ledger, chosen, asked):
+            plain[violation.booking.id] |= 1 << violation.rule
         broken[chosen] &= np.uint8(0b0011_0111)
         broken[chosen] |= np.fromiter(plain.values(), np.uint8, len(plain))
     return broken

@@ -18,6 +18,7 @@ from benchmarks.hospital import hospital_clinic
 from data import catalogue, outside
 from solver.checker import Checker
 from solver.clinic import Availability, Booking, Clinic
+from solver.ledger import PACKED
 from solver.timeline import format_time
 from tests.clinics import coming_monday, moved_to, small_clinic, without_collisions
 from tests.conftest import empty_tables
@@ -31,14 +32,14 @@ MONDAY = coming_monday()
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many bookings were read from the database, each time that any were."""
     counts: list[int] = []
-    load = outside.load_ledger
+    load = outside.load_packed
 
-    async def counting(*args: Any) -> Any:
-        ledger = await load(*args)
-        counts.append(len(ledger))
-        return ledger
+    async def counting(*args: Any) -> bytes:
+        packed = await load(*args)
+        counts.append(len(packed) // PACKED.itemsize)
+        return packed
 
-    monkeypatch.setattr(outside, "load_ledger", counting)
+    monkeypatch.setattr(outside, "load_packed", counting)
     return counts
 
 
