@@ -26,7 +26,9 @@ class Pace:
     due_after: int = 5
     """Rounds over the middle generation since the last full one; fewer leave little behind."""
     most_young: int = 1
-    """Rounds over the youngest generation between two looks, of a process that is quiet."""
+    """Rounds over the youngest generation between two looks at a process that is quiet."""
+    quiet_looks: int = 10
+    """So many looks in a row have found it quiet before a round is made."""
     longest_seconds: float = 3600.0
     """A process that is never quiet makes a full round after so long all the same."""
 
@@ -37,13 +39,15 @@ class FullRounds:
 
     pace: Pace = field(default_factory=Pace)
     _young: int = 0
+    _quiet: int = 0
     _last: float = field(default_factory=time.monotonic)
 
     def look(self) -> bool:
         """Make a full round if it is due and the process is quiet; return whether it was made."""
         young = gc.get_stats()[0]["collections"]
-        is_quiet = young - self._young <= self.pace.most_young
+        self._quiet = self._quiet + 1 if young - self._young <= self.pace.most_young else 0
         self._young = young
+        is_quiet = self._quiet >= self.pace.quiet_looks
         is_late = time.monotonic() - self._last > self.pace.longest_seconds
         if gc.get_count()[2] < self.pace.due_after or not (is_quiet or is_late):
             return False

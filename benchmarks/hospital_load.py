@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
+import orjson
 
 from benchmarks.clinics import as_document
 from benchmarks.hospital import hospital_clinic
@@ -292,8 +293,9 @@ async def _import(put: Load) -> None:
     first = put.chance.randrange(max(1, len(book) - IMPORTED))
     note = f"{put.chance.random()}"
     part = [{**row, "notes": note} for row in book[first : first + IMPORTED]]
-    file = {**put.clinic, "bookings": part}
-    await put.ask("import", "POST", "/clinic/import", json=file)
+    file = orjson.dumps({**put.clinic, "bookings": part})
+    typed = {"Content-Type": "application/json"}
+    await put.ask("import", "POST", "/clinic/import", content=file, headers=typed)
 
 
 # Health, from a process of its own

@@ -89,6 +89,7 @@ def create_engine(url: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
                 "statement_timeout": STATEMENT_TIMEOUT,
                 "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT,
                 "jit": "off",
+                "max_parallel_workers_per_gather": "0",  # nobody's question takes all the cores
             },
         },
     )
