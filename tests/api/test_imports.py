@@ -278,3 +278,27 @@ async def test_warnings_tell_of_the_past_only_what_the_file_brings(
     await load(client, small_clinic(bookings=[booking(0, past, "08:00")]))
     report = await bring(client, small_clinic(bookings=[booking(1, past, "07:00")]))
     assert {w["booking_id"] for w in report["warnings"]} == {uid(5, 1)}
+
+
+async def test_an_export_is_what_the_file_model_writes(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    odd = 'Q "1"\\ \t\n\u2028 é 🦷 \u0001</script>'
+    rows = [
+        booking(0, MONDAY, "09:00", notes=odd, patient_ref=odd.strip()),
+        booking(1, MONDAY, "10:00", status="held", expires_at="2999-01-01T00:00:00.120Z"),
+        booking(2, MONDAY, "11:00", status="held", expires_at="2999-01-01T00:00:00+02:00"),
+        booking(3, MONDAY + dt.timedelta(days=1), "09:05", status="no_show"),
+        booking(4, dt.date(2019, 3, 4), "11:30", status="cancelled", notes=""),
+    ]
+    await load(client, small_clinic(bookings=rows))
+    kind = (await client.get("/appointment-types")).json()[0]
+    for minutes in (45, kind["duration_minutes"]):  # the guards of a type that shrinks stay a while
+        async with engine.begin() as connection:
+            await connection.execute(
+                text("UPDATE appointment_types SET duration_minutes = :minutes WHERE id = :id"),
+                {"minutes": minutes, "id": kind["id"]},
+            )
+        written = await exported(client)
+        assert written == (await transfer.export_clinic(engine)).to_json()
+    assert [b["notes"] for b in written["bookings"] if "notes" in b] == ["", odd]
