@@ -398,11 +398,20 @@ class Clinic:
         """What has been worked out from the rows and the bookings, likewise; never shared."""
         return {}
 
-    def with_bookings(self, bookings: Iterable[Booking]) -> Clinic:
-        """Return the same clinic with another book; what is known of its rows is kept."""
+    def apart(self) -> Clinic:
+        """Return the same clinic, without what is remembered of the book.
+
+        What is remembered refers to this one, so that no clinic is kept by itself: such circles go
+        only when the garbage collector makes a full round.
+        """
         assert self.remembered is not None  # so that both have the same
         other = copy(self)
         vars(other).pop("remembered_of_book", None)
+        return other
+
+    def with_bookings(self, bookings: Iterable[Booking]) -> Clinic:
+        """Return the same clinic with another book; what is known of its rows is kept."""
+        other = self.apart()
         object.__setattr__(other, "bookings", tuple(bookings))
         other._check_bookings()  # noqa: SLF001 - one of us
         return other

@@ -276,7 +276,8 @@ class Day:
             return cls._lay_out(clinic, day, provider_ids, room_ids)
         known = clinic.remembered_of_book.get((cls, day))
         if known is None:
-            known = clinic.remembered_of_book[cls, day] = cls._lay_out(clinic, day, None, None)
+            known = cls._lay_out(clinic.apart(), day, None, None)
+            clinic.remembered_of_book[cls, day] = known
         return known
 
     @classmethod

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,6 +11,13 @@ import httpx
 import pytest
 
 from api.collector import NEVER, FullRounds, Pace, collecting
+from benchmarks.clinics import as_document
+from benchmarks.hospital import hospital_clinic
+from benchmarks.service import first_order
+from tests.api.test_bookings import load
+from tests.clinics import coming_monday
+
+MONDAY = coming_monday()
 
 
 class Circle:
@@ -50,6 +58,44 @@ def test_a_busy_process_makes_none_until_it_is_late(old_circle: weakref.ref[Circ
     rounds.pace = replace(rounds.pace, longest_seconds=-1)
     assert rounds.look()
     assert old_circle() is None
+
+
+async def test_no_answer_leaves_a_clinic_to_a_full_round(client: httpx.AsyncClient) -> None:
+    clinic = hospital_clinic(MONDAY, providers=4, bookings=400)
+    await load(client, as_document(clinic))
+    kind = clinic.appointment_types[0].id
+
+    async def ask(number: int) -> None:
+        query = {"date": MONDAY.isoformat(), "appointment_type_id": kind}
+        order = first_order((await client.get("/slots", params=query)).json())
+        assert order is not None
+        booked = await client.post("/bookings", json=order | {"patient_ref": f"P-{number}"})
+        assert booked.status_code == 201, booked.text
+        changes = {"daily_cap": 3 + number}
+        for dry_run in (True, False):
+            path = f"/providers/{clinic.providers[0].id}?dry_run={dry_run}"
+            assert (await client.patch(path, json=changes)).status_code == 200
+        assert (await client.get("/bookings/conflicts")).status_code == 200
+        assert (await client.get("/clinic/export")).status_code == 200
+
+    await ask(0)  # what is kept from the first time on
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for number in range(1, 4):
+            await ask(number)
+        gc.collect()
+        left = Counter(type(each).__qualname__ for each in gc.garbage if is_ours(each))
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert left == Counter()
+
+
+def is_ours(thing: object) -> bool:
+    return type(thing).__module__.startswith("solver.")
 
 
 async def test_they_are_made_beside_the_service(
