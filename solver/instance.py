@@ -9,8 +9,8 @@ which the horizon begins, so that buffers that reach over midnight need no speci
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -723,9 +723,35 @@ class Instance:
         value, bound = sign * getattr(totals, name), sign * getattr(bounds, name)
         return Stage(name, Fraction(value, unit), Fraction(bound, unit))
 
+    def _lost_to_caps(self, able: Collection[int]) -> int:
+        """How many displaced bookings of those that could go somewhere find no place, at least.
+
+        The bookings of a type are no more than its cap leaves on all dates together; none but
+        displaced ones are lost.
+        """
+        lost = 0
+        for number, kind in enumerate(self.kinds):
+            tasks = [t for i, t in enumerate(self.tasks) if t.kind == number and i in able]
+            bookings = [t.own for t in tasks if t.own is not None and not t.is_left]
+            displaced = sum(t.is_displaced for t in tasks)
+            cap = kind.row.daily_cap
+            if cap is None or not displaced:
+                continue
+            open_ = (kind.regular | kind.allowed).any(axis=(0, 2))
+            days = {*np.flatnonzero(open_).tolist()}
+            days |= {t.own.day for t in tasks if t.own and (t.could_stay or not t.is_displaced)}
+            fixed = Counter(s.day for s in self.fixed if s.kind == number)
+            places = sum(max(0, cap - fixed[day]) for day in days)
+            lost += min(displaced, max(0, len(bookings) - places))
+        return lost
+
     def easy_bounds(self) -> Totals:
         """Return what no plan exceeds, stage by stage, without solving anything."""
-        able = {i for i, t in enumerate(self.tasks) if t.could_stay or self.options(i)}
+        able = {
+            i
+            for i, t in enumerate(self.tasks)
+            if t.could_stay or t.stays_if_not_moved or self.options(i)
+        }
         best = self.regular_bonus + 4 * self.gap_quarter
         best += self.units(self.problem.weights.preference)
         score = 0
@@ -734,9 +760,11 @@ class Instance:
                 score += best + self.room_parts[s.kind][s.room]
         for i in able:
             task = self.tasks[i]
+            if task.stays_if_not_moved and not self.options(i):
+                continue  # counted where it stands
             score += len(task.members) * (best + max(self.room_parts[task.kind]))
         return Totals(
-            saved=sum(self.tasks[i].is_displaced for i in able),
+            saved=sum(self.tasks[i].is_displaced for i in able) - self._lost_to_caps(able),
             priority=sum(self.tasks[i].priority * len(self.tasks[i].members) for i in able),
             moved=0,
             distance=0,

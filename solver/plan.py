@@ -160,14 +160,23 @@ class _Search:
         columns = sum(self.instance.options(i) for i in range(len(tasks)))
         if any(t.own is not None for t in tasks):
             self._replan()
-            lost = sum(t.is_displaced for t in tasks) - self.totals.saved
-            self.note("moved", -max(0, self.instance.least_to_leave - lost))
-            for name in _STAGES:
+            self.note("moved", -self._least_to_move())
+            for name in self._stages():
                 self.tell(name, getattr(self.totals, name), at_once=True)
         elif columns <= self.most(EXACT_UP_TO):
             self.solve_exactly()
         else:
             _Rounds(self, columns).run()
+
+    def _stages(self) -> list[StageName]:
+        """Return what there is to decide, in its order: none is saved where none is displaced."""
+        is_any = any(t.is_displaced for t in self.instance.tasks)
+        return [name for name in _STAGES if is_any or name != "saved"]
+
+    def _least_to_move(self) -> int:
+        """How many bookings move at least in any plan that saves as many as the best one."""
+        lost = sum(t.is_displaced for t in self.instance.tasks) - self.totals.saved
+        return max(0, self.instance.least_to_leave - lost)
 
     def most(self, columns: int) -> int:
         """Return how many columns there may be where so many are usual."""
@@ -236,7 +245,7 @@ class _Search:
         if self.over():
             return
         joint = JointModel(instance, self._columns(radius), instance.asked)
-        for name in _STAGES:
+        for name in self._stages():
             if self.over():
                 return
             objective = joint.score() if name == "score" else joint.expression(name)
@@ -284,7 +293,7 @@ class _Search:
         self.take(self._as_own(search))
         easy = self.bounds
         is_all = (self.totals.saved, self.totals.priority) == (easy.saved, easy.priority)
-        if is_all and -self.totals.moved == self.instance.least_to_leave:
+        if is_all and -self.totals.moved == self._least_to_move():
             self.bounds = search.bounds._replace(saved=easy.saved, priority=easy.priority)
             return
         self.bounds = easy._replace(moved=0, distance=0)

@@ -27,6 +27,7 @@ from solver.plan import solve
 from solver.plan_checker import read_plan
 from solver.problem import Plan, Problem, Progress, Request
 from tests.brute_force import BruteForce, TooManyPlansError, Value
+from tests.runs import VISIT, booked, changed, clinic_of_two
 from tests.strategies import BEFORE, MONDAY, uid
 from tests.tiny import busy_problem, colliding_problem, tiny_problem
 
@@ -160,6 +161,29 @@ def test_bounds_are_those_of_their_stage_and_never_get_worse(
         }
         assert all(p.bound <= most.get(p.stage, math.inf) for p in told_so_far)
     assert min(stages.values()) > 3
+
+
+def test_caps_bound_what_can_be_saved() -> None:
+    """Three displaced visits, two dates with a cap of two, one of which is booked already."""
+    kinds = [{"id": VISIT, "name": "Visit", "duration_minutes": 30, "daily_cap": 2}]
+    clinic = clinic_of_two(
+        appointment_types=kinds,
+        bookings=[
+            *(booked(n, f"{n}:00", date="2027-03-03") for n in range(10, 13)),
+            booked(1, "09:00", status="checked_in"),
+        ],
+    )
+    problem = changed(clinic, existing="movable", requests=[], days=3)
+    assert len(problem.displaced) == 3
+    assert Instance(problem).easy_bounds().saved == 3
+    away = {"op": "set", "entity": "appointment_types", "id": VISIT}
+    capped = changed(
+        clinic, away | {"field": "daily_cap", "value": 1}, existing="movable", requests=[], days=3
+    )
+    assert Instance(capped).easy_bounds().saved == 1
+    plan = solve(capped, time_limit=60, workers=1)
+    assert (plan.status, len(plan.moves), len(plan.lost)) == ("optimal", 1, 2)
+    assert read_plan(capped, plan).violations == ()
 
 
 def test_what_is_not_solved_whole_may_still_be_proved_to_the_end(
