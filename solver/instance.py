@@ -702,20 +702,28 @@ class Instance:
         totals = self.totals(order)
         kept = {self.tasks[put.task].members[0] for put in order if self.tasks[put.task].own}
         displaced = [t.members[0] for t in self.tasks if t.is_displaced]
-        names: list[StageName] = ["priority", "score"]
-        if any(t.own is not None for t in self.tasks):
-            saved: list[StageName] = ["saved"] if displaced else []
-            names = [*saved, "priority", "moved", "distance", "score"]
         return Plan(
             status=status,
             moves=tuple(moves),
             placements=tuple(placements),
             lost=tuple(id_ for id_ in displaced if id_ not in kept),
-            stages=tuple(self._stage(name, totals, bounds) for name in names),
+            stages=tuple(self._stage(name, totals, bounds) for name in self.stages),
             seconds=seconds,
             variables=size[0],
             constraints=size[1],
         )
+
+    @cached_property
+    def stages(self) -> tuple[StageName, ...]:
+        """What there is to decide, in its order.
+
+        Nothing moves where no booking may, and none is saved where none is displaced.
+        """
+        if all(t.own is None for t in self.tasks):
+            return ("priority", "score")
+        if any(t.is_displaced for t in self.tasks):
+            return ("saved", "priority", "moved", "distance", "score")
+        return ("priority", "moved", "distance", "score")
 
     def _stage(self, name: StageName, totals: Totals, bounds: Totals) -> Stage:
         unit = self.unit if name == "score" else 1

@@ -72,8 +72,6 @@ sizes above. With less memory than usual, the models are smaller by as much."""
 TOLD_AFTER_SECONDS = 0.5
 """Seconds from one word on the progress to the next, if nothing is settled between them."""
 
-_STAGES: tuple[StageName, ...] = ("saved", "priority", "moved", "distance", "score")
-
 
 def solve(
     problem: Problem,
@@ -161,17 +159,12 @@ class _Search:
         if any(t.own is not None for t in tasks):
             self._replan()
             self.note("moved", -self._least_to_move())
-            for name in self._stages():
+            for name in self.instance.stages:
                 self.tell(name, getattr(self.totals, name), at_once=True)
         elif columns <= self.most(EXACT_UP_TO):
             self.solve_exactly()
         else:
             _Rounds(self, columns).run()
-
-    def _stages(self) -> list[StageName]:
-        """Return what there is to decide, in its order: none is saved where none is displaced."""
-        is_any = any(t.is_displaced for t in self.instance.tasks)
-        return [name for name in _STAGES if is_any or name != "saved"]
 
     def _least_to_move(self) -> int:
         """How many bookings move at least in any plan that saves as many as the best one."""
@@ -245,7 +238,7 @@ class _Search:
         if self.over():
             return
         joint = JointModel(instance, self._columns(radius), instance.asked)
-        for name in self._stages():
+        for name in instance.stages:
             if self.over():
                 return
             objective = joint.score() if name == "score" else joint.expression(name)
