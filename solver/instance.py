@@ -763,14 +763,14 @@ class Instance:
         best = self.regular_bonus + 4 * self.gap_quarter
         best += self.units(self.problem.weights.preference)
         score = 0
-        for s in self.staying(()):
+        for s in self.fixed:
             if 0 <= s.day < len(self.dates) and s.provider >= 0 and s.room >= 0:
                 score += best + self.room_parts[s.kind][s.room]
         for i in able:
             task = self.tasks[i]
-            if task.stays_if_not_moved and not self.options(i):
-                continue  # counted where it stands
-            score += len(task.members) * (best + max(self.room_parts[task.kind]))
+            parts = self.room_parts[task.kind]
+            room = max(parts) if self.options(i) else parts[self.own(i).room]
+            score += len(task.members) * (best + room)
         return Totals(
             saved=sum(self.tasks[i].is_displaced for i in able) - self._lost_to_caps(able),
             priority=sum(self.tasks[i].priority * len(self.tasks[i].members) for i in able),
