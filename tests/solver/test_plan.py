@@ -82,6 +82,10 @@ def test_bookings_that_collide_are_parted_as_well_as_they_can_be(batch: int) -> 
         assert read_plan(problem, plan).violations == (), seed
         assert every.value_of(plan) == told(plan) == best, seed
         assert all(stage.is_proved for stage in plan.stages), seed
+        instance = Instance(problem)
+        easy = instance.easy_bounds()
+        assert len(problem.displaced) >= easy.saved >= best[0], seed
+        assert easy.score >= best[4] * instance.unit, seed
         first = greedy(problem)
         assert every.value_of(first) == told(first) <= best, seed
         gone = len(plan.moves) + len(plan.lost)
