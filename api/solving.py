@@ -296,7 +296,8 @@ def _executor(scenarios: int, cluster: str | None) -> Iterator[tuple[Executor, S
         share.side_by_side, context, initializer=_begin, initargs=(os.getpid(),)
     ) as pool:
         with held_back():
-            pool.submit(int)  # all of its processes begin now
+            for _ in range(share.side_by_side):
+                pool.submit(int)  # begins one process, as long as none is idle: none is this early
         yield pool, share
 
 

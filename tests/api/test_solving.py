@@ -1,6 +1,8 @@
 """Scenarios solved in processes here and on a real cluster, with a line back."""
 
 import datetime as dt
+import multiprocessing
+import os
 import signal
 import stat
 import subprocess
@@ -184,6 +186,20 @@ def test_a_process_begun_meanwhile_never_hears_of_ctrl_c() -> None:
         begun = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert begun.stdout == b"True\n"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_no_process_that_solves_hears_of_ctrl_c_while_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(solving, "cores", lambda: 3)
+    monkeypatch.setattr(solving, "free_memory", lambda: 64 * GIB)
+    with solving._executor(3, None) as (pool, share):
+        assert share.side_by_side == 3
+        asked_for = [pool.submit(abs, -n) for n in range(3)]
+        for process in multiprocessing.active_children():  # none has come to its first line
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGINT)
+        assert [future.result(60) for future in asked_for] == [0, 1, 2]
 
 
 def test_ctrl_c_is_heard_before_there_is_anything_to_end() -> None:
