@@ -21,6 +21,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     head_seconds = HEAD_SECONDS
     _waiting: asyncio.TimerHandle | None = None
+    _leaving: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -31,6 +32,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_waiting()
+        self._stop_leaving()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -52,6 +54,26 @@ class ImpatientProtocol(HttpToolsProtocol):
         """Wait no more: the head is there."""
         self._stop_waiting()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Stay: the body is there to its end."""
+        self._stop_leaving()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Leave in a while, if the request was answered before its body came to an end.
+
+        Nobody reads the rest, and nothing else bounds how long it takes to come.
+        """
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._stop_leaving()
+            self._leaving = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    def _stop_leaving(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
 
     def _wait_for_head(self) -> None:
         self._head_bytes = 0

@@ -88,3 +88,30 @@ async def test_a_slow_but_whole_head_is_answered_again_and_again() -> None:
                 await asyncio.sleep(0.01)
             assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
         writer.close()
+
+
+async def test_what_is_left_of_an_answered_request_is_not_waited_for_either() -> None:
+    async with listening(Hasty) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
+        end = asyncio.create_task(_end(reader))
+        async with asyncio.timeout(20):
+            while not end.done():  # each byte in time, the whole never
+                with contextlib.suppress(ConnectionError):
+                    writer.write(b"a")
+                await asyncio.sleep(0.05)
+        assert await end == b""
+        writer.close()
+
+
+async def test_a_body_that_ends_after_the_answer_leaves_the_connection_usable() -> None:
+    async with listening(Hasty) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+            assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
+            writer.write(b"cd")
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
