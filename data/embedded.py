@@ -23,6 +23,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -345,6 +346,7 @@ class EmbeddedPostgres:
         if account == self._user:
             (staging / "cluster").rename(whole)
         else:  # files of its own, which nobody who shares the account has open
+            _take_over(staging)
             shutil.copytree(staging / "cluster", whole)
             if self._durable:
                 os.sync()
@@ -478,6 +480,27 @@ class EmbeddedPostgres:
         with contextlib.suppress(OSError):
             return self._log.read_text(errors="replace")[-2000:]
         return "no log"
+
+
+def _take_over(directory: Path) -> None:
+    """Let nobody but this user change what is in a directory that another account has written.
+
+    Raises
+    ------
+    EmbeddedPostgresError
+        When there is anything but files and directories: who shares the account put it there, and
+        a link would have this user read whatever it leads to.
+    """
+    for place, below, files, fd in os.fwalk(directory):
+        os.fchown(fd, os.geteuid(), os.getegid())
+        os.fchmod(fd, 0o700)
+        for name in (*below, *files):
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise EmbeddedPostgresError(
+                    f"{Path(place, name)} is neither a file nor a directory; somebody else who "
+                    f"runs programs as initdb's account has put it there"
+                )
 
 
 def _is_server(pid: int, cluster: Path) -> bool:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -78,6 +79,28 @@ def test_only_who_runs_the_service_may_sign_in() -> None:
             command, user=65534, group=65534, cwd="/", capture_output=True, text=True, check=False
         )
         assert "Peer authentication failed" in refused.stderr
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to give up root")
+def test_root_reads_nothing_that_initdbs_account_points_it_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of root")
+    spawn = EmbeddedPostgres._spawn
+
+    def planted(self: EmbeddedPostgres, program: Path, *rest: Any) -> subprocess.Popen[bytes]:
+        process = spawn(self, program, *rest)
+        if program.name == "initdb":  # whoever shares its account reaches what it writes
+            process.wait()
+            (tmp_path / "inside/new/cluster/base/link").symlink_to(secret)
+        return process
+
+    monkeypatch.setattr(EmbeddedPostgres, "_spawn", planted)
+    server = EmbeddedPostgres(tmp_path / "inside", durable=False)
+    with pytest.raises(EmbeddedPostgresError, match="base/link is neither"):
+        server.start()
+    assert not (tmp_path / "inside/cluster").exists()
 
 
 STARTER = """
