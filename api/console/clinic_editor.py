@@ -482,7 +482,7 @@ def _read(name: str, value: Any) -> Any:
     if value in (None, ""):
         return None
     if name in NUMBERS:
-        return int(value)
+        return int(value) if float(value).is_integer() else value  # the service refuses a fraction
     if name == "end_time" and value == "00:00":
         return "24:00"
     return value

@@ -3,6 +3,7 @@
 import httpx
 from playwright.sync_api import expect
 
+from api.console.clinic_editor import _read
 from tests.clinics import coming_monday, order
 from tests.console.conftest import VEGA, Opener
 
@@ -82,3 +83,9 @@ def test_two_who_edit_one_row_do_not_undo_each_other(
     expect(page.get_by_role("button", name="Dr. Vega-Ruiz")).to_be_visible()
     row = clinic.get(f"/providers/{VEGA}").json()
     assert (row["name"], row["buffer_after"]) == ("Dr. Vega-Ruiz", 10)
+
+
+def test_a_fraction_is_sent_as_it_was_typed() -> None:
+    """The service then says what is wrong with it; a whole number is one however it is typed."""
+    assert [_read("buffer_before", typed) for typed in (1.5, 2.0, "3", None)] == [1.5, 2, 3, None]
+    assert isinstance(_read("buffer_before", 2.0), int)
