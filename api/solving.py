@@ -17,7 +17,6 @@ import datetime as dt
 import multiprocessing
 import os
 import secrets
-import signal
 import socket
 import tempfile
 import threading
@@ -42,7 +41,7 @@ import orjson
 
 from api.interrupt import held_back
 from api.machine import cores, free_memory
-from data.postgres_launcher import end_with_parent
+from data.aside import begin_aside
 from solver.clinic import Clinic
 from solver.objective import Weights
 from solver.plan import MEMORY_LIMIT_BYTES
@@ -50,8 +49,6 @@ from solver.problem import Progress
 from solver.scenario import Run
 from solver.whatif import solve_run
 
-NICENESS = 10
-"""Solvers give way to everything that someone waits for."""
 HANDSHAKE_SECONDS = 5.0
 """How long a caller may take to show that it knows the key."""
 MOST_STRANGERS = 64
@@ -313,9 +310,6 @@ def host_for(cluster: str | None) -> str | None:
 
 def _begin(parent: int) -> None:
     """Prepare a process of this machine that solves."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked says when to stop
-    end_with_parent(parent, signal.SIGKILL)
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
+    begin_aside(parent)
     with suppress(OSError):  # where memory runs out, a solver goes and the service stays
         Path("/proc/self/oom_score_adj").write_text("1000")

@@ -22,7 +22,7 @@ from data.postgres_launcher import end_with_parent
 LARGE = 100_000
 """Bytes of what is to be read from which on another process reads it."""
 NICENESS = 10
-"""How far a process that reads gives way to others (0 to 19)."""
+"""How far such a process gives way to everything that someone waits for (0 to 19)."""
 
 
 async def read_aside[Result](
@@ -57,10 +57,12 @@ def _reader() -> ProcessPoolExecutor:
 def process_aside() -> ProcessPoolExecutor:
     """Return a process that gives way to others and ends with this one."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, context, initializer=_begin, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(1, context, initializer=begin_aside, initargs=(os.getpid(),))
 
 
-def _begin(parent: int) -> None:
+def begin_aside(parent: int) -> None:
+    """Prepare a process that works beside `parent`: it gives way, and ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
     end_with_parent(parent, signal.SIGKILL)
-    os.nice(NICENESS)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
