@@ -14,7 +14,6 @@ from api.collector import NEVER, FullRounds, Pace, collecting
 from benchmarks.clinics import as_document
 from benchmarks.hospital import hospital_clinic
 from benchmarks.service import first_order
-from tests.api.test_bookings import load
 from tests.clinics import coming_monday
 
 MONDAY = coming_monday()
@@ -62,7 +61,8 @@ def test_a_busy_process_makes_none_until_it_is_late(old_circle: weakref.ref[Circ
 
 async def test_no_answer_leaves_a_clinic_to_a_full_round(client: httpx.AsyncClient) -> None:
     clinic = hospital_clinic(MONDAY, providers=4, bookings=400)
-    await load(client, as_document(clinic))
+    loaded = await client.post("/clinic/import", json=as_document(clinic))
+    assert loaded.status_code == 200, loaded.text
     kind = clinic.appointment_types[0].id
 
     async def ask(number: int) -> None:

@@ -22,6 +22,7 @@ from api.app import create_app
 from api.door import Door
 from api.settings import Settings
 from tests.clinics import PROVIDER, TYPE, coming_monday, order, small_clinic
+from tests.sockets import read_to_end
 
 MONDAY = coming_monday()
 SECRET = "Patient-Ada-4711"
@@ -277,15 +278,7 @@ async def upload(base: str, path: str, *parts: bytes, pause: float = 0) -> bytes
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     head = f"POST {path} HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: {40 * 1024 * 1024}\r\n\r\n".encode())
-
-    async def received() -> bytes:
-        answer = b""
-        with contextlib.suppress(ConnectionResetError):  # parts that nobody read were on the way
-            while some := await reader.read(65536):
-                answer += some
-        return answer
-
-    answering = asyncio.create_task(received())
+    answering = asyncio.create_task(read_to_end(reader))
     for part in parts:
         if answering.done():
             break

@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from api.protocol import MAX_HEAD, ImpatientProtocol
+from tests.sockets import drip, read_to_end
 
 
 class Hasty(ImpatientProtocol):
@@ -45,29 +46,17 @@ async def test_500_that_never_finish_keep_nobody_waiting(sent: bytes) -> None:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             for _ in range(20):
                 assert (await client.get("/")).text == "hi"
-        ends = await asyncio.gather(*(_end(reader) for reader, _ in idle))
+        ends = await asyncio.gather(*(read_to_end(reader) for reader, _ in idle))
         assert set(ends) == {b""}  # closed, without a word
         for _, writer in idle:
             writer.close()
-
-
-async def _end(reader: asyncio.StreamReader) -> bytes:
-    """Return what is left to read; a connection that is closed before its bytes are is reset."""
-    with contextlib.suppress(ConnectionResetError):
-        return await reader.read()
-    return b""
 
 
 async def test_a_dripped_head_is_not_waited_for() -> None:
     async with listening(Hasty) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\n")
-        end = asyncio.create_task(reader.read())
-        while not end.done():  # each byte in time, the whole never
-            with contextlib.suppress(ConnectionError):
-                writer.write(b"a")
-            await asyncio.sleep(0.05)
-        assert await end == b""
+        assert await drip(reader, writer) == b""  # each byte in time, the whole never
         writer.close()
 
 
@@ -95,13 +84,8 @@ async def test_what_is_left_of_an_answered_request_is_not_waited_for_either() ->
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
         assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
-        end = asyncio.create_task(_end(reader))
         async with asyncio.timeout(20):
-            while not end.done():  # each byte in time, the whole never
-                with contextlib.suppress(ConnectionError):
-                    writer.write(b"a")
-                await asyncio.sleep(0.05)
-        assert await end == b""
+            assert await drip(reader, writer) == b""  # each byte in time, the whole never
         writer.close()
 
 

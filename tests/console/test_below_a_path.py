@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.clinics import coming_monday
 from tests.console.conftest import Guarded, clinic_of_two
+from tests.faults.service import is_ready
 
 MONDAY = coming_monday()
 PATH = "/book/of-the.clinic"
@@ -51,21 +52,13 @@ def below(guarded: Guarded, tmp_path: Path) -> Iterator[str]:
     base = f"http://127.0.0.1:{port}{PATH}"
     try:
         deadline = time.monotonic() + 60
-        while not is_there(base):
+        while not is_ready(base):
             assert router_process.poll() is None
             assert time.monotonic() < deadline
         yield base
     finally:
         router_process.terminate()
         router_process.communicate()
-
-
-def is_there(base: str) -> bool:
-    try:
-        return httpx.get(f"{base}/healthz", timeout=5).status_code == 200
-    except httpx.TransportError:
-        time.sleep(0.05)  # between two tries
-        return False
 
 
 def test_everything_follows_the_path(guarded: Guarded, chromium: Browser, below: str) -> None:

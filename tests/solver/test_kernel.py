@@ -72,7 +72,7 @@ def test_one_model_of_what_the_best_could_hold_bounds_their_score() -> None:
 
 def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told() -> None:
     kept = lost = 0
-    for instance, best, relaxed in relaxed_problems(range(200)):
+    for instance, best, relaxed in relaxed_problems(range(400)):
         roomless = frozenset(range(len(instance.kinds)))
         answer = close(instance, UNWATCHED, relaxed, [], 60, roomless, 0)
         assert answer.puts is not None
@@ -85,8 +85,8 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
             again = close(instance, UNWATCHED, relaxed, [], 60, without, 0)
             assert again.puts is not None
             assert instance.totals(again.puts).priority == best
-    assert kept > 10
-    assert lost > 1
+    assert kept > 20
+    assert lost > 3
 
 
 @pytest.mark.parametrize("batch", range(2))
