@@ -243,25 +243,27 @@ class _Form:
 
     def draw(self) -> None:
         """Draw the form as a dialog."""
-        with ui.dialog(value=True) as self._dialog, ui.card().classes("sw-form"):
+        with ui.dialog(value=True) as self._dialog, ui.card().classes("sw-form sw-still"):
             self._dialog.on("hide", self._dialog.delete)
             ui.label(self._title).classes("text-lg").props("role=heading aria-level=2")
-            with ui.element("div").classes("sw-fields"):
-                for name, info in self._model.model_fields.items():
-                    if name == "id":
-                        continue
-                    default = (
-                        None if info.is_required() else info.get_default(call_default_factory=True)
-                    )
-                    self._fields[name] = self._field(name, self._row.get(name, default))
-            self._read = self._values()
+            with ui.element("div").classes("sw-scroll"):
+                with ui.element("div").classes("sw-fields"):
+                    self._draw_fields()
+                self._found = ui.column().classes("w-full").props("role=status")
             self._asked = ui.column().classes("w-full").props("role=alert")
-            self._found = ui.column().classes("w-full").props("role=status")
             with ui.element("div").classes("sw-bar sw-buttons"):
                 self._save = ui.button("Save", on_click=self._keep).props("no-caps")
                 if self._removable is not None:
                     self._remove_button(self._removable)
                 ui.button("Close", on_click=self._dialog.close).props("no-caps flat")
+
+    def _draw_fields(self) -> None:
+        for name, info in self._model.model_fields.items():
+            if name == "id":
+                continue
+            default = None if info.is_required() else info.get_default(call_default_factory=True)
+            self._fields[name] = self._field(name, self._row.get(name, default))
+        self._read = self._values()
 
     def _values(self) -> Row:
         return {name: _read(name, field.value) for name, field in self._fields.items()}
