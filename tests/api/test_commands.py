@@ -25,7 +25,7 @@ from api import schemas, slot_command
 from api.cli import app
 from data.clinic_file import read_clinic_file
 from tests.clinics import PROVIDER, booking, coming_monday, order, small_clinic
-from tests.faults.service import SLOTWRIGHT, servers_of, service, wait_until_gone
+from tests.faults.service import SLOTWRIGHT, servers_of, service, started, wait_until_gone
 from tests.strategies import MONDAY, uid
 
 NOW = "2027-02-01T08:00"
@@ -409,7 +409,7 @@ def shown_by(process: subprocess.Popen[bytes], until: bytes) -> list[str]:
 
 
 def test_the_demo_shows_a_query_and_its_answer(tmp_path: Path) -> None:
-    with service("demo", "--data-dir", str(tmp_path)) as (process, base):
+    with started("demo", "--data-dir", str(tmp_path)) as (process, base):
         kinds = {row["name"]: row["id"] for row in httpx.get(f"{base}/appointment-types").json()}
         assert len(kinds) == 6
         assert len(httpx.get(f"{base}/providers").json()) == 5
@@ -444,7 +444,7 @@ def test_the_commands_that_the_demo_prints_work_on_any_date(tmp_path: Path, mome
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "TZ": "UTC",
     }
-    with service("demo", "--data-dir", str(tmp_path), **environment) as (process, _):
+    with started("demo", "--data-dir", str(tmp_path), **environment) as (process, _):
         shown_by(process, b"Ask for the best one:")
         assert process.stdout is not None
         ask = process.stdout.readline().decode()

@@ -1,10 +1,14 @@
 """A real service process on a real data directory, to be stormed and killed."""
 
+import atexit
 import contextlib
+import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,35 +17,104 @@ from urllib.request import urlopen
 SLOTWRIGHT = [sys.executable, "-c", "from api.cli import main; main()"]
 
 
+class Service:
+    """A service's process, forked from one that has imported the program: that takes seconds."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path | None) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["api.app", "api.serving"])
+        output = os.devnull if log is None else str(log)
+        self._process = context.Process(target=_run, args=(arguments, environment, output))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        code = self._process.exitcode
+        assert code is not None, f"the service has not ended within {timeout} s"
+        return code
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _run(arguments: list[str], environment: dict[str, str], output: str) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    tempfile.tempdir = None  # as the environment says
+    multiprocessing.process._parent_process = None  # it is nobody's worker
+    sys.argv = ["slotwright", *arguments]
+    from api.cli import main
+
+    try:
+        main()
+    finally:
+        atexit._run_exitfuncs()  # which a forked process leaves out
+
+
 @contextlib.contextmanager
 def service(
     *arguments: str, log: Path | None = None, **environment: str
-) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A `serve` or `demo` process that answers, and its address; `log` is where it logs to."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with contextlib.nullcontext() if log is None else log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*SLOTWRIGHT, *arguments, "--port", str(port)],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env={
-                **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
-                "SLOTWRIGHT_RATE_LIMITS": "off",
-                **environment,
-            },
-        )
+) -> Iterator[tuple[Service, str]]:
+    """A `serve` process that answers, and its address; `log` is where it logs to."""
+    port = str(free_port())
+    process = Service([*arguments, "--port", port], surroundings(environment), log)
+    with answering(process, port) as base:
+        yield process, base
+
+
+@contextlib.contextmanager
+def started(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A `serve` or `demo` process of its own from the first line on that answers."""
+    port = str(free_port())
+    command = [*SLOTWRIGHT, *arguments, "--port", port]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=surroundings(environment)) as process,
+        answering(process, port) as base,
+    ):
+        yield process, base
+
+
+@contextlib.contextmanager
+def answering(process: Service | subprocess.Popen[bytes], port: str) -> Iterator[str]:
     base = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 300
         while not is_ready(base):
             assert process.poll() is None
             assert time.monotonic() < deadline
-        yield process, base
+        yield base
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def surroundings(environment: dict[str, str]) -> dict[str, str]:
+    """The environment of a service that has no database or limits but what it is told."""
+    ours = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    return {**ours, "SLOTWRIGHT_RATE_LIMITS": "off", **environment}
 
 
 def is_ready(base: str) -> bool:

@@ -22,7 +22,7 @@ from data.engine import create_engine
 from data.retention import CLEANER
 from data.transfer import import_document
 from tests.clinics import booking, coming_monday, order, small_clinic
-from tests.faults.service import service
+from tests.faults.service import service, started
 from tests.hubs import drips, hangs, hub, says
 from tests.strategies import uid
 
@@ -194,7 +194,7 @@ async def test_a_process_whose_clock_is_wrong_marks_by_the_databases(
         "FAKETIME": f"{hours:+d}h",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    with service("serve", **environment) as (_, base):
+    with started("serve", **environment) as (_, base):
         date = parsedate_to_datetime(httpx.get(f"{base}/healthz").headers["date"])
         is_off_by = date - dt.datetime.now(dt.UTC)
         assert round(is_off_by / dt.timedelta(hours=1)) == hours
