@@ -39,7 +39,7 @@ from data import audit, plans, runs
 from data.clinic_file import Id, Name, Strict
 from data.errors import BusyError, InvalidFieldError, PlanNotApplicableError
 from data.run_file import horizon_of, json_schema, parse_run, parse_run_document, run_of
-from data.scenario_changes import carry_out, changes_of
+from data.scenario_changes import carry_out, changes_of, used_by
 from data.snapshot import load_clinic
 from solver.clinic import Clinic
 
@@ -75,7 +75,9 @@ class RunState(BaseModel):
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
-    applied: AppliedRun | None = Field(description="When it was carried out last; null if never")
+    applied: AppliedRun | None = Field(
+        description="How it was carried out, which is done once; null if it was not"
+    )
 
 
 class ApplyIn(Strict):
@@ -174,8 +176,8 @@ async def get(run_id: RunId, context: ContextDependency) -> Response:
     if row.result is not None:
         result = await asyncio.to_thread(runs.result_of, row)
         async with context.engine.connect() as connection:
-            names = [scenario["name"] for scenario in result["scenarios"]]
-            told = await carry_out(connection, row.document, names)
+            used = {scenario["name"]: used_by(scenario) for scenario in result["scenarios"]}
+            told = await carry_out(connection, row.document, used)
         for scenario in result["scenarios"]:
             scenario["carry_out"] = told[scenario["name"]].as_json()
         body |= result
@@ -316,7 +318,7 @@ async def apply(
 
     async def work(connection: AsyncConnection) -> Any:
         policy = writer.policy
-        told = await carry_out(connection, row.document, [body.scenario])
+        told = await carry_out(connection, row.document, {body.scenario: ()})
         if (reason := told[body.scenario].reason) is not None:
             raise PlanNotApplicableError(reason)
         applied = await plans.apply(

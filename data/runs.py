@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.errors import InvalidStateError, NotFoundError
+from data.errors import InvalidStateError, NotFoundError, PlanStaleError
 from data.snapshot import WHAT_IF_EVENTS, WHAT_IF_RUNS
 from solver.clinic import Clinic
 
@@ -42,6 +42,9 @@ MAX_ATTEMPTS = 3
 LOCK_SPACE = 7306095
 """First key of the advisory locks of runs."""
 ENDED = ("done", "stopped", "failed")
+
+CARRIED_OUT = "CARRIED_OUT"
+"""Why a run's second plan is refused."""
 
 _RUNS, _EVENTS = WHAT_IF_RUNS.c, WHAT_IF_EVENTS.c
 _SHOWN: tuple[Any, ...] = (
@@ -161,7 +164,15 @@ async def clinic_of(engine: AsyncEngine, run_id: str) -> Clinic | None:
 async def carried_out(
     connection: AsyncConnection, run_id: str, scenario: str, actor: str, *, apply_changes: bool
 ) -> None:
-    """Note that the plan of a scenario was carried out now, in the transaction that does it."""
+    """Note that the plan of a scenario was carried out now, in the transaction that does it.
+
+    A run is carried out once: what was asked for is booked then, and its call list stands.
+
+    Raises
+    ------
+    PlanStaleError
+        When a plan of the run has been carried out before.
+    """
     applied = func.json_build_object(
         "scenario",
         cast(scenario, Text),
@@ -172,7 +183,17 @@ async def carried_out(
         "apply_changes",
         apply_changes,
     )
-    await connection.execute(update(WHAT_IF_RUNS).where(_RUNS.id == run_id).values(applied=applied))
+    noted = await connection.execute(
+        update(WHAT_IF_RUNS)
+        .where(_RUNS.id == run_id, _RUNS.applied.is_(None))
+        .values(applied=applied)
+    )
+    if noted.rowcount == 0:
+        raise PlanStaleError(
+            "A plan of this run has been carried out before; ask again for what is still wanted.",
+            reasons=[CARRIED_OUT],
+            stale=[],
+        )
 
 
 def result_of(row: Row[Any]) -> dict[str, Any]:

@@ -88,18 +88,41 @@ def changes_of(document: Mapping[str, Any], scenario: str) -> list[AnyChange]:
 
 
 async def carry_out(
-    connection: AsyncConnection, document: Mapping[str, Any], scenarios: Iterable[str]
+    connection: AsyncConnection,
+    document: Mapping[str, Any],
+    used: Mapping[str, Iterable[tuple[str, str]]],
 ) -> dict[str, CarryOut]:
-    """Return for scenarios of a run whether they can be carried out in the clinic as it is."""
+    """Return for scenarios of a run whether they can be carried out in the clinic as it is.
+
+    `used` has for each scenario's name the rows that have to be in use for it, as (kind, id).
+    """
     day = dt.date.fromisoformat(document["start_date"])
     clinic = await load_clinic(connection, day, day, Part(bookings=False))
-    return {name: told(changes_of(document, name), clinic) for name in scenarios}
+    return {name: told(changes_of(document, name), clinic, rows) for name, rows in used.items()}
 
 
-def told(changes: Sequence[AnyChange], clinic: Clinic) -> CarryOut:
-    """Tell whether changes can be made in `clinic`, and each in a sentence."""
+def used_by(scenario: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return the rows, as (kind, id), that the plan of a scenario gives appointments to."""
+    moved = [move["to"] for move in scenario["moves"] if move["to"] is not None]
+    kinds = {row["appointment_type_id"] for row in scenario["placements"]}
+    places = [*scenario["placements"], *moved]
+    return (
+        {("appointment_types", kind) for kind in kinds}
+        | {("providers", row["provider_id"]) for row in places}
+        | {("rooms", row["room_id"]) for row in places}
+    )
+
+
+def told(
+    changes: Sequence[AnyChange], clinic: Clinic, used: Iterable[tuple[str, str]] = ()
+) -> CarryOut:
+    """Tell whether changes can be made in `clinic`, and each in a sentence.
+
+    `used` are rows, as (kind, id), that have to be in use for it.
+    """
     teller = _Teller(clinic, changes)
-    reason = next((why for change in changes if (why := teller.hindrance(change))), None)
+    hindrances = (teller.hindrance(change) for change in changes)
+    reason = next(filter(None, hindrances), None) or teller.out_of_use(used)
     return CarryOut(reason is None, reason, list(teller.sentences(changes)))
 
 
@@ -113,6 +136,11 @@ class _Teller:
         }
         rows = (row for of_kind in self._rows.values() for row in of_kind.values())
         self._names = {row.id: row.name for row in rows if hasattr(row, "name")}
+        self._made_active = {
+            (change.entity, change.id)
+            for change in changes
+            if isinstance(change, SetChange) and change.field == "active" and change.value
+        }
         self._added = {
             change.id: change.name
             for change in changes
@@ -154,6 +182,18 @@ class _Teller:
                 why = self._missing("providers", change.provider_id)
                 why = why or self._missing("appointment_types", change.appointment_type_id)
         return why
+
+    def out_of_use(self, used: Iterable[tuple[str, str]]) -> str | None:
+        """Return what a plan needs that is in use no more; None where there is all."""
+        for entity, key in sorted(used):
+            if (entity, key) in self._made_active or key in self._added:
+                continue
+            row = self._rows[entity].get(key)
+            if row is None:
+                return f"It needs {UNKNOWN[entity]}; ask again."
+            if not row.active:
+                return f"It needs {row.name}, which is no longer in use; ask again."
+        return None
 
     def _missing(self, entity: str, key: str | None) -> str | None:
         if key is None or key in self._rows[entity] or key in self._added:

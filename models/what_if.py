@@ -34,7 +34,7 @@ class WhatIfRun(Base):
     """One run as it was asked for, and what became of it.
 
     `clinic` is the clinic and its book as the run was solved for: what its report needs, whatever
-    becomes of the rows. `applied` says which scenario was carried out last, when and by whom.
+    becomes of the rows. `applied` says which scenario was carried out, when and by whom.
 
 
     `attempt` counts how often a solver took it up; whoever writes about a run names the attempt,

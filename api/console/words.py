@@ -49,6 +49,7 @@ REFUSED = {
     "PROVIDER_DAILY_CAP": "the provider has all they take in a day",
     "WOULD_BE_OVERBOOKED": "it would be overbooked",
     "HELD": "it is held for somebody at this moment",
+    "CARRIED_OUT": "a plan of this what-if has been carried out already",
     "GONE": "the booking is no longer there",
     "BOOKING_CHANGED": "the booking has changed meanwhile",
     "PATIENT_CONFLICT": "the patient is elsewhere then",

@@ -243,6 +243,45 @@ async def test_a_scenario_is_carried_out_with_its_changes(client: httpx.AsyncCli
     assert dt.datetime.fromisoformat(applied["at"]).tzinfo is not None
 
 
+async def test_a_run_is_carried_out_once(client: httpx.AsyncClient) -> None:
+    key = await away_run(client)
+    done = await client.post(f"/what-if/{key}/apply", json={"scenario": "baseline"})
+    assert done.status_code == 200, done.text
+    [booked] = done.json()["bookings"]
+    assert (await client.post(f"/bookings/{booked['id']}/cancel")).status_code == 200
+    before = (await client.get("/bookings")).json()
+    order = {"scenario": "away", "apply_changes": True}
+    refused = await client.post(f"/what-if/{key}/apply", json=order)  # which would fit
+    assert (refused.status_code, refused.json()["code"]) == (409, "PLAN_STALE")
+    assert refused.json()["reasons"] == ["CARRIED_OUT"]
+    assert (await client.get("/bookings")).json() == before
+    assert all(row["kind"] == "open" for row in (await client.get("/availability")).json())
+    assert (await client.get(f"/what-if/{key}")).json()["applied"]["scenario"] == "baseline"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/providers/{uid(1, 1)}",
+        f"/rooms/{ROOM}",
+        f"/appointment-types/{TYPE}",
+    ],
+)
+async def test_a_plan_that_needs_what_is_out_of_use_says_so_beforehand(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    key = await away_run(client)
+    patched = await client.patch(path, json={"active": False})
+    assert patched.status_code == 200
+    scenarios = (await client.get(f"/what-if/{key}")).json()["scenarios"]
+    told = next(row["carry_out"] for row in scenarios if row["name"] == "away")
+    assert not told["possible"]
+    assert (
+        told["reason"]
+        == f"It needs {patched.json()['name']}, which is no longer in use; ask again."
+    )
+
+
 async def test_without_its_changes_only_the_plan_is_carried_out(client: httpx.AsyncClient) -> None:
     key = await away_run(client)
     done = await client.post(f"/what-if/{key}/apply", json={"scenario": "away"})
@@ -272,14 +311,15 @@ async def test_changes_are_audited_and_tell_what_they_strand(
     ]
     scenarios = [{"name": "baseline"}, {"name": "all", "changes": changes}]
     key, body = await solved(client, run_of([], scenarios=scenarios))
+    same, _ = await solved(client, run_of([], scenarios=scenarios))
     told = body["scenarios"][1]["carry_out"]
     assert told["possible"], told
     assert [sentence.partition(":")[0] for sentence in told["changes"]][:2] == [
         "Dr. Vega",
         "The clinic",
     ]
-    path, order = f"/what-if/{key}/apply", {"scenario": "all", "apply_changes": True}
-    done = await client.post(path, json=order)
+    order = {"scenario": "all", "apply_changes": True}
+    done = await client.post(f"/what-if/{key}/apply", json=order)
     assert done.status_code == 200, done.text
     stranded = {row["booking_id"] for row in done.json()["conflicts"]}
     assert stranded == {uid(5, 0), uid(5, 1)}  # nobody has the skill any more
@@ -304,8 +344,8 @@ async def test_changes_are_audited_and_tell_what_they_strand(
         entries = [tuple(row) for row in logged]
     assert entries.count(("availability", "create")) == 3
     assert {("providers", "patch"), ("clinic", "patch"), ("what_if_run", "apply")} <= set(entries)
-    again = await client.post(path, json=order)  # what is there already is not added again
-    assert again.status_code == 200
+    again = await client.post(f"/what-if/{same}/apply", json=order)
+    assert again.status_code == 200  # what is there already is not added again
     assert len((await client.get("/availability")).json()) == len(rows)
 
 
