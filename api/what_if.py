@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -84,8 +84,8 @@ class ApplyIn(Strict):
     """Which plan to carry out."""
 
     scenario: Name
-    accept_overbooked: bool = False
-    apply_changes: bool = Field(
+    accept_overbooked: StrictBool = False
+    apply_changes: StrictBool = Field(
         False, description="Whether to make the scenario's changes of the clinic, too, and first."
     )
 

@@ -20,7 +20,7 @@ from api.schemas import booking_body
 from data.bookings import Details, Found, Order
 from data.deciding import Place, Policy
 from data.desk import Repeatable
-from data.errors import RequestError
+from data.errors import InvalidFieldError, RequestError
 from data.events import run_and_tell
 from data.idempotency import Answer, RepeatableRequest, answer_once
 
@@ -181,6 +181,10 @@ def _writer(
         ),
     ] = None,
 ) -> Writer:
+    if "if-match" in request.headers:
+        raise InvalidFieldError(
+            "If-Match", "only names rows of the clinic; send a booking's version in the body"
+        )
     return Writer(request, context, caller, idempotency_key)
 
 

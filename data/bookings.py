@@ -861,22 +861,24 @@ async def undo(
         last is None
         or last.latter != seen.effective_status
         or last.action == EXPIRE
-        or {last.former, last.latter} not in _TO_AND_FRO
+        or not _can_be_taken_back(last)
     ):
         raise InvalidStateError(
             "There is no change of status to take back.", booking_status=seen.effective_status
         )
     _require_recent(seen, last, policy)
-    if last.latter != "cancelled":
-        before = await _lock_unchanged(connection, seen)
-        return await _write(connection, before, policy, "undo", status=last.former)
     expires_at = last.before.get("expires_at")
     if expires_at is not None:
         expires_at = dt.datetime.fromisoformat(expires_at)
         if expires_at <= policy.now:
             raise InvalidStateError(
-                "The time of the hold is over; hold the place again.", booking_status="cancelled"
+                "The time of the hold is over; cancel the booking, or hold the place again.",
+                booking_status=seen.effective_status,
             )
+    told = {"status": last.former, "expires_at": expires_at}
+    if last.latter != "cancelled":
+        before = await _lock_unchanged(connection, seen)
+        return await _write(connection, before, policy, "undo", **told)
     wish = Wish(
         _place_of(seen, seen, accept_overbooked=accept_overbooked or seen.is_overbooked),
         policy,
@@ -889,8 +891,13 @@ async def undo(
     before = await _lock_unchanged(connection, seen)
     place = _placed(won.slot)
     await _release_holds_that_ran_out(connection, won.clinic, [place])
-    told = {"status": last.former, "expires_at": expires_at}
     return await _write(connection, before, policy, "undo", place, **told)
+
+
+def _can_be_taken_back(last: Row[Any]) -> bool:
+    """Whether a change of status may; a confirmation taken back is confirmed, not taken back."""
+    is_confirmed = (last.former, last.latter) == ("held", "booked")
+    return is_confirmed or {last.former, last.latter} in _TO_AND_FRO
 
 
 def _require_recent(row: Row[Any], last: Row[Any], policy: Policy) -> None:

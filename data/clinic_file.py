@@ -153,6 +153,12 @@ def _names_one(patient_ref: str) -> str:
     return patient_ref
 
 
+def _seen(name: str) -> str:
+    if not patient_key(name):  # which leaves out what nobody sees
+        raise PydanticCustomError("blank", "must not be blank; write what people are to read")
+    return name
+
+
 def _moment(value: object) -> dt.datetime:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
@@ -194,8 +200,12 @@ Moment = Annotated[
 ]
 BookingDate = Annotated[Date, AfterValidator(_booking_year)]
 Id = Annotated[str, BeforeValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})]
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
-Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_storable)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_seen)
+]
+Tag = Annotated[
+    str, Field(min_length=1, max_length=100), AfterValidator(_storable), AfterValidator(_seen)
+]
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_storable)]
 PatientRef = Annotated[
     str, Field(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_names_one)

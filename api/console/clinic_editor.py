@@ -356,7 +356,7 @@ class _Form:
         for name in TAGS:
             if name in self._fields:
                 known = self._editor.tags_in_use(name)
-                for tag in self._fields[name].value or ():
+                for tag in _read(name, self._fields[name].value):
                     if tag not in known and (name, tag) not in self._kept_tags:
                         yield name, tag
 
@@ -370,7 +370,7 @@ class _Form:
         )
 
         async def take(instead: str) -> None:
-            kept = [instead if each == tag else each for each in field.value]
+            kept = [instead if each.strip() == tag else each for each in field.value]
             field.set_value(list(dict.fromkeys(kept)))
             self._kept_tags.add((name, instead))
             self._ask_about_new_tags()
@@ -480,7 +480,9 @@ def _shown_by(name: str, value: Any) -> Any:
 def _read(name: str, value: Any) -> Any:
     """Return what a field holds as the service takes it."""
     if name in TAGS:
-        return sorted(value or ())
+        return sorted({tag.strip() for tag in value or ()} - {""})
+    if isinstance(value, str):
+        value = value.strip()
     if value in (None, ""):
         return None
     if name in NUMBERS:

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data.clinic_file import json_schema
 from tests.api.test_bookings import load
@@ -538,3 +540,39 @@ async def test_a_dry_run_tells_the_conflicts_and_writes_nothing(client: httpx.As
     assert (await client.get("/clinic/export")).json() == before
     edited = await client.patch(path, json=body)
     assert edited.json() == foreseen.json()
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\u200b", "\u3000"])
+async def test_blanks_are_no_names(client: httpx.AsyncClient, blank: str) -> None:
+    document = small_clinic()
+    document["clinic"]["name"] = blank
+    document["providers"][0] |= {"name": blank, "skills": ["gp", blank]}
+    document["rooms"][0]["name"] = blank
+    document["appointment_types"][0]["name"] = blank
+    refused = await client.post("/clinic/import", json=document)
+    assert refused.status_code == 422
+    assert [fault["field"] for fault in refused.json()["errors"]] == [
+        "clinic.name",
+        "providers[0].name",
+        "providers[0].skills[1]",
+        "rooms[0].name",
+        "appointment_types[0].name",
+    ]
+    assert {fault["message"] for fault in refused.json()["errors"]} == {
+        "must not be blank; write what people are to read"
+    }
+
+
+async def test_a_blank_name_of_before_is_still_shown(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await load(client, small_clinic())
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE providers SET name = ' ', skills = '{ }'"))
+        await connection.execute(text("UPDATE clinic SET name = ' '"))
+    [row] = (await client.get("/providers")).json()
+    assert row["name"] == " "
+    assert (await client.get("/clinic")).json()["name"] == " "
+    assert (await client.get("/clinic/export")).json()["providers"][0]["name"] == " "
+    renamed = await client.patch(f"/providers/{row['id']}", json={"name": "Dr. Vega"})
+    assert renamed.status_code == 200

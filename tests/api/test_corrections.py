@@ -174,10 +174,50 @@ async def test_nothing_to_take_back(client: httpx.AsyncClient) -> None:
         assert (status, body["code"]) == (409, "INVALID_STATE")
         assert body["detail"] == "There is no change of status to take back."
         await do(client, f"/bookings/{first['id']}/reschedule", **to("10:00"))  # is no such change
-    _, hold = await do(client, "/holds", **order(MONDAY, "11:00", patient_ref="another"))
-    await do(client, f"/holds/{hold['id']}/confirm")
-    assert (await do(client, f"/bookings/{hold['id']}/undo"))[0] == 409
     assert (await do(client, f"/bookings/{uid(9, 9)}/undo"))[0] == 404
+
+
+async def test_a_confirmed_hold_is_held_again_as_long_as_it_would_have_been(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await load(client, small_clinic())
+    _, hold = await do(client, "/holds", **order(MONDAY, "11:00"))
+    path = f"/bookings/{hold['id']}/undo"
+    await do(client, f"/holds/{hold['id']}/confirm", patient_ref="Anna")
+    status, body = await do(client, path)
+    assert (status, body["status"], body["expires_at"]) == (200, "held", hold["expires_at"])
+    status, body = await do(client, path)  # what booked it was the confirmation
+    assert (status, body["code"]) == (409, "INVALID_STATE")
+    status, body = await do(client, f"/holds/{hold['id']}/confirm")
+    assert (status, body["status"], body["expires_at"]) == (200, "booked", None)
+
+
+async def test_a_hold_whose_time_is_over_is_not_held_again(
+    client: httpx.AsyncClient, admin_engine: AsyncEngine
+) -> None:
+    await load(client, small_clinic())
+    _, hold = await do(client, "/holds", **order(MONDAY, "11:00"))
+    await do(client, f"/holds/{hold['id']}/confirm")
+    passed = "jsonb_set(before::jsonb, '{expires_at}', '\"2020-01-01T00:00:00+00:00\"')"
+    async with admin_engine.begin() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        await connection.execute(
+            text(f"UPDATE audit_log SET before = {passed} WHERE action = 'confirm'")
+        )
+    status, body = await do(client, f"/bookings/{hold['id']}/undo")
+    assert (status, body["code"]) == (409, "INVALID_STATE")
+    assert body["detail"].startswith("The time of the hold is over")
+
+
+async def test_the_rows_of_the_clinic_alone_are_named_by_if_match(
+    client: httpx.AsyncClient,
+) -> None:
+    await load(client, small_clinic())
+    first = await booked(client, "09:00")
+    path, headers = f"/bookings/{first['id']}", {"If-Match": '"1"'}
+    answer = await client.patch(path, json={"notes": "x"}, headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "If-Match")
+    assert (await client.get(path)).json()["notes"] is None
 
 
 async def test_it_is_too_late(client: httpx.AsyncClient, admin_engine: AsyncEngine) -> None:

@@ -61,7 +61,7 @@ def test_a_tag_typed_without_enter_is_kept_and_new_spellings_ask(
     expect(page.get_by_text("New skill “GP”: did you mean “gp”?")).to_be_visible()
     assert save.bounding_box() == place, "a button that moves under the hand is missed"
     page.get_by_role("button", name="Take “gp”").click()
-    page.get_by_label("Skills").fill("acupuncture")
+    page.get_by_label("Skills").fill(" acupuncture ")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("New skill “acupuncture”?")).to_be_visible()
     page.get_by_role("button", name="Keep “acupuncture”").click()
