@@ -70,6 +70,9 @@ class Checker:
     weights: tuple[Fraction, Fraction, Fraction, Fraction] = (PREFERENCE, GAP, ROOM, OVERBOOK)
     _open: dict[tuple[str, dt.date], bytes] = field(default_factory=dict)
     _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
+    _busy_at_midnight: dict[tuple[type[Provider | Room], str, str], Span] = field(
+        default_factory=dict
+    )
 
     # Time
 
@@ -129,9 +132,12 @@ class Checker:
 
     def busy(self, booking: Booking, day: dt.date, owner: Provider | Room) -> Span:
         """Return the busy span of a booking, in minutes after midnight of `day`."""
-        shift = (booking.date - day).days * DAY_MINUTES
-        start, end = _busy(owner, self.kind_of(booking), booking.start)
-        return start + shift, end + shift
+        key = type(owner), owner.id, booking.appointment_type_id
+        if key not in self._busy_at_midnight:
+            self._busy_at_midnight[key] = _busy(owner, self.kind_of(booking), 0)
+        start, end = self._busy_at_midnight[key]
+        begins = booking.start + (booking.date - day).days * DAY_MINUTES
+        return start + begins, end + begins
 
     def live(self, bookings: Iterable[Booking]) -> list[Booking]:
         """Return those that are not cancelled."""
@@ -360,8 +366,9 @@ class Checker:
         if not self.is_steady(b.date, b.start, b.start + kind.duration_minutes):
             yield Violation(b, 0, "CLOCK_CHANGE", "touches an hour that the clock skips or repeats")
         yield from self.own_violations(b)
+        mine = self.busy(b, b.date, room)
         for other in in_room:
-            if _meet(self.busy(b, b.date, room), self.busy(other, b.date, room)):
+            if _meet(mine, self.busy(other, b.date, room)):
                 yield Violation(b, 3, "ROOM_BUSY", f"{room.name} is taken by booking {other.id}")
         if kind.daily_cap is not None and len(of_type) > kind.daily_cap:
             yield Violation(
@@ -406,10 +413,9 @@ class Checker:
     def _capacity_violations_of(
         self, b: Booking, provider: Provider, at_provider: list[Booking]
     ) -> Iterator[Violation]:
+        mine = self.busy(b, b.date, provider)
         for other in at_provider:
-            if not other.is_overbooked and _meet(
-                self.busy(b, b.date, provider), self.busy(other, b.date, provider)
-            ):
+            if not other.is_overbooked and _meet(mine, self.busy(other, b.date, provider)):
                 yield Violation(
                     b, 6, "PROVIDER_BUSY", f"{provider.name} is busy with booking {other.id}"
                 )
