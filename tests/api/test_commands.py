@@ -21,8 +21,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from api import schemas, slot_command
+from api import schemas
 from api.cli import app
+from api.commands.slots import MOST_SLOTS
 from data.clinic_file import read_clinic_file
 from tests.clinics import PROVIDER, booking, coming_monday, order, small_clinic
 from tests.faults.service import SLOTWRIGHT, servers_of, service, started, wait_until_gone
@@ -78,6 +79,16 @@ def test_help_comes_without_the_solver() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert loaded.stdout.strip() == b"False"
     assert "demo" in run_alone("--help").stdout
+
+
+@pytest.mark.parametrize("work", ["keys", "patients", "schema"])
+def test_what_never_plans_comes_without_the_solver(work: str) -> None:
+    script = (
+        f"import sys; import api.commands.{work}\n"
+        "print({'ortools', 'pandas', 'fastapi', 'api.schemas'} & set(sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert loaded.stdout.strip() == b"set()"
 
 
 def test_slots_as_json(clinic_file: Path) -> None:
@@ -226,7 +237,7 @@ def test_a_slip_is_told_before_anything_slow_is_imported(
 
 
 def test_the_limits_of_the_command_and_of_the_api_are_one() -> None:
-    assert slot_command.MOST_SLOTS == schemas.MAX_LIMIT
+    assert MOST_SLOTS == schemas.MAX_LIMIT
 
 
 @pytest.mark.parametrize(
