@@ -189,16 +189,13 @@ def what_if(
     """Plan many requests at once, in several scenarios; no database. Ctrl-C keeps the best."""
 
     def command() -> int:
-        from api.interrupt import Interrupt
+        from api.arguments import require_writable
 
-        with Interrupt() as interrupt:
-            from api.arguments import require_writable
+        require_writable("--out", out)
+        require_writable("--report", report)
+        from api.commands import what_if
 
-            require_writable("--out", out)
-            require_writable("--report", report)
-            from api.commands import what_if as command
-
-            return command.what_if(run, clinic, out, report, now, interrupt)
+        return what_if.what_if(run, clinic, out, report, now)
 
     _run(command)
 

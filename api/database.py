@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import logs
 from api.complaints import UsageError
+from api.interrupt import raises
 from api.settings import Settings, read_settings
 from data.address import place_of
 from data.embedded import EmbeddedPostgres
@@ -52,7 +53,7 @@ def bring_up(url: str, **options: Any) -> None:
 @contextmanager
 def embedded_database(data_dir: Path) -> Iterator[str]:
     """Yield the URL of the embedded server of a data directory, its schema the newest."""
-    with EmbeddedPostgres(data_dir / EMBEDDED) as server:
+    with raises(), EmbeddedPostgres(data_dir / EMBEDDED) as server:
         asyncio.run(with_engine(server.admin_url, partial(migrate, make_roles=True)))
         yield server.url
 

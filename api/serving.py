@@ -29,6 +29,7 @@ from api.collector import spare_what_is_there
 from api.complaints import UsageError
 from api.database import embedded_database, open_database, with_engine
 from api.door import Door
+from api.interrupt import raises
 from api.metrics import SHARED_DIRECTORY
 from api.ports import AddressError
 from api.protocol import ImpatientProtocol
@@ -54,7 +55,7 @@ def serve(bound: socket.socket, host: str, data_dir: Path | None, workers: int) 
         os.environ[f"{PREFIX}DATA_DIR"] = str(data_dir)
     settings = read_settings()
     logs.configure(settings.log_level)
-    with open_database(settings, data_dir) as url:
+    with raises(), open_database(settings, data_dir) as url:
         asyncio.run(with_engine(url, _warn_of_an_owner))
         is_open = _is_open(host, settings, url)
         os.environ["DATABASE_URL"] = url  # the workers read it, too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -21,6 +22,8 @@ from api.solving import Exchange, solve
 from api.tables import STAGES, counted, print_json, print_table, run_table
 from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
+from solver.clinic import Clinic
+from solver.objective import Weights
 from solver.problem import Progress as Step
 from solver.scenario import Run
 from solver.whatif import PlanRejectedError
@@ -35,9 +38,8 @@ def what_if(
     out: Path | None,
     report: Path | None,
     now: str | None,
-    interrupt: Interrupt,
 ) -> int:
-    """Solve a run and write its result, its report, or a summary."""
+    """Solve a run and write its result, its report, or a summary; also of a search cut short."""
     if report is not None and str(report) in ("-", str(out)):
         raise UsageError("--report: name a file of its own")
     settings = read_settings()
@@ -46,29 +48,37 @@ def what_if(
     clinic = file.to_clinic(moment)
     run = read_run_file(run_path, clinic, moment, settings.horizon_days)
 
-    bars = _Bars(run)
-    try:
-        with Exchange(bars.show) as exchange, bars:
+    with Interrupt() as interrupt:  # until all is written
+        try:
+            result = _solve(run, clinic, moment, settings.weights, interrupt)
+        except (BrokenProcessPool, PlanRejectedError) as error:
+            typer.echo(f"slotwright: {error}", err=True)
+            return 1
+        if out is None:
+            print_table(Console(), run_table(result))
+        else:
+            _write(out, result)
+        if report is not None:
+            from api.report import render  # the charts' library takes a while to import
 
-            def end() -> None:
-                bars.say("Ending with the best plan found so far; Ctrl-C again ends without one.")
-                exchange.stop()
-
-            with interrupt.ends(end):
-                result = solve(run, clinic, moment, exchange, weights=settings.weights)
-    except (BrokenProcessPool, PlanRejectedError) as error:
-        typer.echo(f"slotwright: {error}", err=True)
-        return 1
-    if out is None:
-        print_table(Console(), run_table(result))
-    else:
-        _write(out, result)
-    if report is not None:
-        from api.report import render  # the charts' library takes a while to import
-
-        report.write_text(render(result, run, clinic), encoding="utf-8")
-        typer.echo(f"Wrote {report}.", err=True)
+            report.write_text(render(result, run, clinic), encoding="utf-8")
+            typer.echo(f"Wrote {report}.", err=True)
     return INTERRUPTED if interrupt.is_asked else 0
+
+
+def _solve(
+    run: Run, clinic: Clinic, now: dt.datetime, weights: Weights, interrupt: Interrupt
+) -> dict[str, Any]:
+    """Solve a run and show its progress; when interrupted, with the best found by then."""
+    bars = _Bars(run)
+    with Exchange(bars.show) as exchange, bars:
+
+        def end() -> None:
+            bars.say("Ending with the best plan found so far; Ctrl-C again ends without one.")
+            exchange.stop()
+
+        with interrupt.ends(end):
+            return solve(run, clinic, now, exchange, weights=weights)
 
 
 def _write(out: Path, result: dict[str, Any]) -> None:

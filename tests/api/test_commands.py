@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,62 @@ def test_help_comes_without_the_solver() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert loaded.stdout.strip() == b"False"
     assert "demo" in run_alone("--help").stdout
+
+
+DECLARED = tomllib.loads(Path("pyproject.toml").read_text())["project"]["scripts"]["slotwright"]
+INTERRUPTED_AT = """
+import signal, sys
+from importlib import import_module
+module, _, function = sys.argv.pop(1).partition(":")
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == awaited:
+            signal.raise_signal(signal.SIGINT)
+awaited = sys.argv.pop(1)
+sys.meta_path.insert(0, Finder())
+getattr(import_module(module), function)()
+"""
+"""Begins as the command's script does, and is interrupted when a module is to be imported."""
+
+
+@pytest.mark.parametrize(
+    ("imported", "arguments"),
+    [
+        ("api.cli", ["--help"]),
+        ("typer", ["--version"]),
+        ("api.commands.slots", ["slots"]),
+        ("numpy._core.multiarray", ["slots"]),
+        ("sqlalchemy", ["check"]),
+        ("numpy._core.multiarray", ["check"]),
+        ("pandas._libs.lib", ["check"]),
+        ("pydantic", ["keys", "create", "--role", "admin"]),
+        ("api.ports", ["serve", "--port", "0"]),
+        ("uvicorn", ["serve", "--port", "0"]),
+        ("fastapi", ["demo", "--port", "0"]),
+        ("api.commands.what_if", ["what-if"]),
+        ("ortools.sat.python.cp_model", ["what-if"]),
+        ("solver.whatif", ["what-if"]),
+    ],
+)
+def test_ctrl_c_during_an_import_is_one_line(
+    tmp_path: Path, clinic_file: Path, imported: str, arguments: list[str]
+) -> None:
+    of_files = {
+        "slots": ["--clinic", str(clinic_file), "--date", "2027-03-01", "--type", "Visit"],
+        "check": [str(clinic_file)],
+        "what-if": [str(clinic_file), "--clinic", str(clinic_file)],
+    }
+    given = [*arguments, *of_files.get(arguments[0], [])]
+    if arguments[0] == "slots":
+        given += ["--now", NOW]
+    shown = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT, DECLARED, imported, *given],
+        env=os.environ | {"SLOTWRIGHT_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (shown.returncode, shown.stderr) == (130, "slotwright: interrupted\n")
 
 
 @pytest.mark.parametrize("work", ["keys", "patients", "schema"])
