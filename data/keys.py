@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 from uuid import uuid4
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator
 from sqlalchemy import Table, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
 from data.errors import AlreadyExistsError, NotFoundError
+from data.wording import Form
 from models.keys import ApiKey
 
 type Role = Literal["viewer", "scheduler", "manager", "admin"]
@@ -63,7 +64,11 @@ def _is_free(name: str) -> str:
 
 type Name = Annotated[
     str,
-    StringConstraints(pattern=r"^[\w.@:+-]([\w.@:+ -]{0,98}[\w.@:+-])?$"),
+    Form(
+        r"^[\w.@:+-]([\w.@:+ -]{0,98}[\w.@:+-])?$",
+        "must have 1 to 100 letters, digits, spaces and signs of . _ @ : + -, and no space at "
+        "either end",
+    ),
     AfterValidator(_is_free),
 ]
 """A key's name: letters, digits, spaces and some signs."""

@@ -267,6 +267,19 @@ async def test_names_that_a_key_cannot_have(client: httpx.AsyncClient) -> None:
         await make(client, "viewer", by=admin, name=name)
 
 
+async def test_what_is_taken_is_told_in_words(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/keys", json={"role": "viewer", "name": "front/desk"})
+    [fault] = answer.json()["errors"]
+    assert (answer.status_code, fault["field"]) == (422, "name")
+    assert fault["message"].startswith("must have 1 to 100 letters, digits, spaces and signs")
+    answer = await client.post(
+        "/bookings", json=order(MONDAY, "09:00"), headers={"Idempotency-Key": "two words"}
+    )
+    [fault] = answer.json()["errors"]
+    assert (answer.status_code, fault["field"].lower()) == (422, "idempotency-key")
+    assert fault["message"].startswith("must have letters, digits and signs of ASCII alone")
+
+
 async def test_a_name_is_given_once(client: httpx.AsyncClient) -> None:
     admin = await make(client, "admin", name="Desk")
     answer = await client.post(

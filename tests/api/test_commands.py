@@ -247,6 +247,10 @@ def test_who_only_looks_makes_no_database(tmp_path: Path, command: list[str]) ->
         (["demo", "--port", "99999"], "'--port': must be at most 65535"),
         (["serve", "--workers", "many"], "'--workers': must be a whole number"),
         (["keys", "create", "--role", "boss"], "'--role': 'boss' is not one of 'viewer'"),
+        (
+            ["keys", "create", "--role", "admin", "--name", "a/b"],
+            "--name: must have 1 to 100 letters, digits, spaces and signs of . _ @ : + -",
+        ),
     ],
 )
 def test_options_are_refused_in_plain_words(arguments: list[str], told: str) -> None:
