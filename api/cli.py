@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -345,6 +346,7 @@ def _run(command: Callable[[], int]) -> None:
     """Run a command; what a person can mend ends as one line and exit code 2 or 3."""
     try:
         code = command()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         from api.interrupt import INTERRUPTED
 
@@ -362,4 +364,10 @@ def _run(command: Callable[[], int]) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except OSError as error:  # of what is printed beside a command: its help, the version
+        from api.complaints import exit_code_of, explain
+
+        typer.echo(f"slotwright: {explain(error)}", err=True)
+        sys.exit(exit_code_of(error))

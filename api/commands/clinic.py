@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from api.arguments import require_writable
 from api.complaints import UsageError
 from api.database import database_name, on_database, on_existing_database
 from api.tables import counted, print_json, print_violations
+from api.written import write_file
 from data.audit import OPERATOR
 from data.clinic_file import MAX_YAML, is_yaml, read_clinic_file, yaml_of
 from data.snapshot import PROVIDERS, ROOMS, TYPES, load_clinic
@@ -73,7 +73,7 @@ async def _names_in(connection: AsyncConnection) -> dict[str, str]:
 def export_file(file: Path, data_dir: Path | None, *, force: bool) -> int:
     """Write the database's clinic to `file`, as YAML where its name says so."""
     if str(file) == "-":
-        sys.stdout.buffer.write(_as_json(on_existing_database(data_dir, export_clinic).to_json()))
+        print_json(on_existing_database(data_dir, export_clinic).to_json())
         return 0
     require_writable(None, file)
     is_there = file.exists() and file.is_file() and file.stat().st_size > 0
@@ -86,7 +86,7 @@ def export_file(file: Path, data_dir: Path | None, *, force: bool) -> int:
             f"{file}: the clinic takes {len(text)} bytes of YAML, more than the {MAX_YAML} that an "
             "import reads; write it as .json"
         )
-    file.write_bytes(text)
+    write_file(file, text)
     counts = _counts({name: len(rows) for name, rows in document.items() if name != "clinic"})
     Console().print(
         f"{'Replaced' if is_there else 'Wrote'} {escape(str(file))}: {counts}.", soft_wrap=True

@@ -20,6 +20,7 @@ from api.interrupt import INTERRUPTED, Interrupt
 from api.settings import read_settings
 from api.solving import Exchange, solve
 from api.tables import STAGES, counted, print_json, print_table, run_table
+from api.written import write_file
 from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
 from solver.clinic import Clinic
@@ -54,15 +55,22 @@ def what_if(
         except (BrokenProcessPool, PlanRejectedError) as error:
             typer.echo(f"slotwright: {error}", err=True)
             return 1
-        if out is None:
-            print_table(Console(), run_table(result))
-        else:
+        unwritten = []
+        try:
             _write(out, result)
+        except UsageError as error:
+            unwritten.append(str(error))
         if report is not None:
             from api.report import render  # the charts' library takes a while to import
 
-            report.write_text(render(result, run, clinic), encoding="utf-8")
-            typer.echo(f"Wrote {report}.", err=True)
+            try:
+                write_file(report, render(result, run, clinic).encode(), "--report")
+            except UsageError as error:
+                unwritten.append(str(error))
+            else:
+                typer.echo(f"Wrote {report}.", err=True)
+        if unwritten:
+            raise UsageError("; ".join(unwritten))
     return INTERRUPTED if interrupt.is_asked else 0
 
 
@@ -81,14 +89,17 @@ def _solve(
             return solve(run, clinic, now, exchange, weights=weights)
 
 
-def _write(out: Path, result: dict[str, Any]) -> None:
+def _write(out: Path | None, result: dict[str, Any]) -> None:
     """Write a result to a file, or to standard output, and there also what no file takes."""
+    if out is None:
+        print_table(Console(), run_table(result))
+        return
     if str(out) == "-":
         print_json(result)
         return
     try:
-        out.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
-    except OSError:
+        write_file(out, orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n", "--out")
+    except UsageError:
         print_json(result)
         raise
     typer.echo(f"Wrote {out}.", err=True)

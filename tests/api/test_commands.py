@@ -268,6 +268,18 @@ def test_the_version() -> None:
     assert run("--version").stdout == f"slotwright {version('slotwright')}\n"
 
 
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["slots", "--json"], ["slots"]])
+def test_a_full_standard_output_is_named(clinic_file: Path, arguments: list[str]) -> None:
+    given = ["--clinic", str(clinic_file), "--date", "2027-03-01", "--now", NOW, "--type", "Visit"]
+    more = given if arguments[0] == "slots" else []
+    with Path("/dev/full").open("wb") as full:
+        shown = subprocess.run(
+            [*SLOTWRIGHT, *arguments, *more], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert shown.returncode == 2
+    assert shown.stderr == b"slotwright: standard output: No space left on device\n"
+
+
 def test_the_shell_can_be_taught_to_complete() -> None:
     shown = run("--show-completion", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert "No such option" not in shown.stderr
