@@ -41,6 +41,7 @@ def mount(app: FastAPI) -> None:
         clinic_editor,
         frame,
         gate,
+        refusals,
         run_composer,
         run_page,
         sign_in,
@@ -64,6 +65,7 @@ def mount(app: FastAPI) -> None:
     async def lead(request: Request) -> Response:
         return RedirectResponse(f"{request.scope['root_path']}{MOUNT_PATH}/")
 
+    refusals.install(console)
     console.router.redirect_slashes = False
     app.state.has_console = True
     backend = Backend(app)
