@@ -30,6 +30,7 @@ from api.complaints import UsageError
 from api.database import embedded_database, open_database, with_engine
 from api.door import Door
 from api.interrupt import raises
+from api.machine import raise_descriptors
 from api.metrics import SHARED_DIRECTORY
 from api.ports import AddressError
 from api.protocol import ImpatientProtocol
@@ -43,6 +44,8 @@ DEMO_HOST = "127.0.0.1"
 DEMO_ROWS = 10
 START_SECONDS = 120
 """How long one of several processes may take to start; on a busy machine, imports take long."""
+FEW_DESCRIPTORS = 4096
+"""With fewer files and connections open at once, a service is easily kept from answering."""
 MAX_MESSAGE = 1024 * 1024
 """The largest message in bytes that a websocket takes; a browser's page sends less than 1 MB."""
 
@@ -54,13 +57,26 @@ def serve(bound: socket.socket, host: str, data_dir: Path | None, workers: int) 
     if data_dir is not None:
         os.environ[f"{PREFIX}DATA_DIR"] = str(data_dir)
     settings = read_settings()
-    logs.configure(settings.log_level)
+    _begin(settings.log_level)
     with raises(), open_database(settings, data_dir) as url:
         asyncio.run(with_engine(url, _warn_of_an_owner))
         is_open = _is_open(host, settings, url)
         os.environ["DATABASE_URL"] = url  # the workers read it, too
         with _shared_door(is_open=is_open), _shared_figures(workers):
             return _run(bound, host, workers, settings)
+
+
+def _begin(log_level: str) -> None:
+    """Prepare this process, and those it starts, for serving."""
+    logs.configure(log_level)
+    descriptors = raise_descriptors()
+    if descriptors < FEW_DESCRIPTORS:
+        log.warning(
+            "few_descriptors",
+            detail=f"this process may have {descriptors} files and connections open at once, so "
+            "some hundred idle ones shut others out; allow it more, as with ulimit -Hn 65536 or "
+            "LimitNOFILE=65536",
+        )
 
 
 async def _warn_of_an_owner(engine: AsyncEngine) -> None:
@@ -195,7 +211,7 @@ def _shared_directory(what: str) -> Iterator[Path]:
 def demo(bound: socket.socket, data_dir: Path | None) -> int:
     """Run the demo clinic; print one query's answer once it serves."""
     settings = read_settings()
-    logs.configure("WARNING")
+    _begin("WARNING")
     directory = data_dir or settings.data_dir / "demo"
     console = Console(highlight=False)
 
