@@ -7,7 +7,6 @@ import datetime as dt
 import json
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -39,6 +38,7 @@ from api.tables import counted, print_table, slot_table
 from data import demo as demo_clinic
 from data import keys
 from data.roles import owns_the_log
+from data.scratch import ScratchDirectory, remove_abandoned, shared_memory
 
 DEMO_HOST = "127.0.0.1"
 DEMO_ROWS = 10
@@ -69,6 +69,7 @@ def serve(bound: socket.socket, host: str, data_dir: Path | None, workers: int) 
 def _begin(log_level: str) -> None:
     """Prepare this process, and those it starts, for serving."""
     logs.configure(log_level)
+    remove_abandoned()
     descriptors = raise_descriptors()
     if descriptors < FEW_DESCRIPTORS:
         log.warning(
@@ -181,8 +182,8 @@ def _shared_door(*, is_open: bool) -> Iterator[None]:
     if not is_open:
         yield
         return
-    with _shared_directory("door") as directory:
-        file = directory / "open"
+    with ScratchDirectory("door", shared_memory()) as directory:
+        file = Path(directory, "open")
         file.touch()
         os.environ[OPEN_WHILE] = str(file)
         yield
@@ -194,18 +195,9 @@ def _shared_figures(workers: int) -> Iterator[None]:
     if workers == 1:
         yield
         return
-    with _shared_directory("figures") as directory:
-        os.environ[SHARED_DIRECTORY] = str(directory)
+    with ScratchDirectory("figures", shared_memory()) as directory:
+        os.environ[SHARED_DIRECTORY] = directory
         yield
-
-
-@contextmanager
-def _shared_directory(what: str) -> Iterator[Path]:
-    """Yield a directory for the processes of this service alone; it goes when they end."""
-    memory = Path("/dev/shm")  # noqa: S108 - a page that a full disk has no room for kills a writer
-    home = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix=f"slotwright-{what}-", dir=home) as directory:
-        yield Path(directory)
 
 
 def demo(bound: socket.socket, data_dir: Path | None) -> int:

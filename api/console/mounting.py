@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from functools import cache
 
 from fastapi import FastAPI, Request, Response
@@ -18,6 +17,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from api import logs
 from api.access import allow
 from api.console.backend import Backend
+from data.scratch import ScratchDirectory
 
 MOUNT_PATH = "/console"
 POLICY = (
@@ -96,6 +96,6 @@ def mount(app: FastAPI) -> None:
 
 
 @cache
-def _storage() -> tempfile.TemporaryDirectory[str]:
+def _storage() -> ScratchDirectory:
     """Return the directory that NiceGUI looks into, nobody else's, which goes with the process."""
-    return tempfile.TemporaryDirectory(prefix="slotwright-console-")
+    return ScratchDirectory("console")

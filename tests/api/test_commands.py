@@ -364,15 +364,20 @@ def _answers_at_all(base: str) -> bool:
 
 
 def test_a_killed_service_leaves_no_server_and_loses_nothing(tmp_path: Path) -> None:
-    monday = coming_monday()
-    with service("serve", "--data-dir", str(tmp_path)) as (process, base):
+    monday, scratch = coming_monday(), tmp_path / "scratch"
+    scratch.mkdir()
+    serve = ("serve", "--data-dir", str(tmp_path))
+    with service(*serve, TMPDIR=str(scratch)) as (process, base):
         assert httpx.post(f"{base}/clinic/import", json=small_clinic()).status_code == 200
         booked = httpx.post(f"{base}/bookings", json=order(monday, "09:00")).json()
         assert servers_of(tmp_path)
         process.send_signal(signal.SIGKILL)
         process.wait()
         wait_until_gone(tmp_path)
-    with service("serve", "--data-dir", str(tmp_path)) as (process, base):
+    left = set(scratch.glob("slotwright-*/"))
+    assert left
+    with service(*serve, TMPDIR=str(scratch)) as (process, base):
+        assert not left & set(scratch.glob("slotwright-*/"))
         assert httpx.get(f"{base}/bookings/{booked['id']}").json() == booked
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) in (0, -signal.SIGTERM)
