@@ -29,7 +29,8 @@ def open_database(settings: Settings, data_dir: Path | None) -> Iterator[str]:
     """Yield the URL of the database, its schema the newest; without DATABASE_URL, of an own one."""
     if settings.database_url is not None:
         bring_up(settings.database_url)
-        yield settings.database_url
+        with raises():  # what the server is at is called off
+            yield settings.database_url
     else:
         with embedded_database(data_dir or settings.data_dir) as url:
             yield url
@@ -44,7 +45,8 @@ def bring_up(url: str, **options: Any) -> None:
         When there is no PostgreSQL at that address.
     """
     try:
-        asyncio.run(with_engine(url, partial(migrate, **options)))
+        with raises():
+            asyncio.run(with_engine(url, partial(migrate, **options)))
     except OSError as error:  # also a time-out, and a certificate that does not fit
         reason = error.strerror or str(error) or "it does not answer"
         raise UsageError(f"no PostgreSQL at {place_of(url)} (DATABASE_URL): {reason}") from error
