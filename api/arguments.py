@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from api.complaints import UsageError
+from api.written import told
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d|24:00", re.ASCII)
@@ -83,5 +84,4 @@ def require_writable(option: str | None, file: Path | None) -> None:
         if is_new:
             file.unlink()
     except OSError as error:
-        where = str(file) if option is None else f"{option}: {file}"
-        raise UsageError(f"{where}: {error.strerror or error}") from None
+        raise UsageError(f"{told(option, file)}: {error.strerror or error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -118,9 +119,9 @@ def import_(
     data_dir: DataDir = None,
 ) -> None:
     """Bring a clinic file into the database, all of it or nothing."""
-    from api import commands
+    from api.commands import clinic
 
-    _run(lambda: commands.import_file(file, replace, data_dir))
+    _run(lambda: clinic.import_file(file, replace, data_dir))
 
 
 @app.command()
@@ -134,9 +135,9 @@ def export(
     data_dir: DataDir = None,
 ) -> None:
     """Write the clinic in the database to a clinic file, as YAML where its name says so."""
-    from api import commands
+    from api.commands import clinic
 
-    _run(lambda: commands.export_file(file, data_dir, force=force))
+    _run(lambda: clinic.export_file(file, data_dir, force=force))
 
 
 @app.command()
@@ -157,7 +158,7 @@ def slots(
     as_json: Annotated[bool, typer.Option("--json", help="The body of GET /slots.")] = False,
 ) -> None:
     """Find the slots of a date in a clinic file; no database."""
-    from api import slot_command
+    from api.commands import slots as command
 
     fields = {
         "date": date,
@@ -167,7 +168,7 @@ def slots(
         "rooms": rooms,
         "limit": limit,
     }
-    _run(lambda: slot_command.slots(clinic, kind, fields, now, as_json=as_json))
+    _run(lambda: command.slots(clinic, kind, fields, now, as_json=as_json))
 
 
 @app.command("what-if")
@@ -189,16 +190,13 @@ def what_if(
     """Plan many requests at once, in several scenarios; no database. Ctrl-C keeps the best."""
 
     def command() -> int:
-        from api.interrupt import Interrupt
+        from api.arguments import require_writable
 
-        with Interrupt() as interrupt:
-            from api.arguments import require_writable
+        require_writable("--out", out)
+        require_writable("--report", report)
+        from api.commands import what_if
 
-            require_writable("--out", out)
-            require_writable("--report", report)
-            from api import whatif_command
-
-            return whatif_command.what_if(run, clinic, out, report, now, interrupt)
+        return what_if.what_if(run, clinic, out, report, now)
 
     _run(command)
 
@@ -236,9 +234,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List every rule that a booking breaks; exit 1 if any does. Makes no database."""
-    from api import commands
+    from api.commands import clinic
 
-    _run(lambda: commands.check(file, data_dir, as_json=as_json))
+    _run(lambda: clinic.check(file, data_dir, as_json=as_json))
 
 
 @app.command()
@@ -254,9 +252,9 @@ def migrate(
     data_dir: DataDir = None,
 ) -> None:
     """Bring the database's schema to the newest version."""
-    from api import commands
+    from api.commands import schema
 
-    _run(lambda: commands.migrate_database(data_dir, make_roles=make_roles))
+    _run(lambda: schema.migrate_database(data_dir, make_roles=make_roles))
 
 
 patients_app = typer.Typer(
@@ -273,9 +271,9 @@ Reference = Annotated[
 @patients_app.command("export")
 def export_patient(reference: Reference, data_dir: DataDir = None) -> None:
     """Print all that is stored of a patient, as JSON."""
-    from api import commands
+    from api.commands import patients
 
-    _run(lambda: commands.export_patient(reference, data_dir))
+    _run(lambda: patients.export_patient(reference, data_dir))
 
 
 @patients_app.command("erase")
@@ -288,11 +286,11 @@ def erase_patient(
 
     It cannot be taken back. A patient who still has an appointment is refused.
     """
-    from api import commands
+    from api.commands import patients
 
     if not yes:
         typer.confirm(f"Erase all that names {reference}? It cannot be taken back", abort=True)
-    _run(lambda: commands.erase_patient(reference, data_dir))
+    _run(lambda: patients.erase_patient(reference, data_dir))
 
 
 keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
@@ -311,9 +309,9 @@ def create_key(
     data_dir: DataDir = None,
 ) -> None:
     """Make an API key and print it, this once."""
-    from api import commands
+    from api.commands import keys
 
-    _run(lambda: commands.create_key(role, name, data_dir))
+    _run(lambda: keys.create_key(role, name, data_dir))
 
 
 @keys_app.command("list")
@@ -322,9 +320,9 @@ def list_keys(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List every key ever made; not the keys themselves."""
-    from api import commands
+    from api.commands import keys
 
-    _run(lambda: commands.list_keys(data_dir, as_json=as_json))
+    _run(lambda: keys.list_keys(data_dir, as_json=as_json))
 
 
 @keys_app.command("revoke")
@@ -339,15 +337,16 @@ def revoke_key(
     data_dir: DataDir = None,
 ) -> None:
     """Make a key worthless."""
-    from api import commands
+    from api.commands import keys
 
-    _run(lambda: commands.revoke_key(key, data_dir))
+    _run(lambda: keys.revoke_key(key, data_dir))
 
 
 def _run(command: Callable[[], int]) -> None:
     """Run a command; what a person can mend ends as one line and exit code 2 or 3."""
     try:
         code = command()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         from api.interrupt import INTERRUPTED
 
@@ -365,4 +364,10 @@ def _run(command: Callable[[], int]) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except OSError as error:  # of what is printed beside a command: its help, the version
+        from api.complaints import exit_code_of, explain
+
+        typer.echo(f"slotwright: {explain(error)}", err=True)
+        sys.exit(exit_code_of(error))

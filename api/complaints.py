@@ -5,6 +5,11 @@ Little is imported until it is needed: a command that is refused ends at once.
 
 from __future__ import annotations
 
+import errno
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""Why what is written is not taken."""
+
 
 class UsageError(ValueError):
     """An argument that does not fit; the message names it."""
@@ -24,6 +29,8 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, BrokenPipeError):
         return None  # whoever read the output has seen enough
     if isinstance(error, OSError):
+        if error.errno in FULL and not error.filename:  # whatever is written to a file names it
+            return f"standard output: {error.strerror}"
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return _of_files_and_settings(error) or _of_the_database(error)
 

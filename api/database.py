@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import logs
 from api.complaints import UsageError
+from api.interrupt import raises
 from api.settings import Settings, read_settings
 from data.address import place_of
 from data.embedded import EmbeddedPostgres
@@ -28,7 +29,8 @@ def open_database(settings: Settings, data_dir: Path | None) -> Iterator[str]:
     """Yield the URL of the database, its schema the newest; without DATABASE_URL, of an own one."""
     if settings.database_url is not None:
         bring_up(settings.database_url)
-        yield settings.database_url
+        with raises():  # what the server is at is called off
+            yield settings.database_url
     else:
         with embedded_database(data_dir or settings.data_dir) as url:
             yield url
@@ -43,7 +45,8 @@ def bring_up(url: str, **options: Any) -> None:
         When there is no PostgreSQL at that address.
     """
     try:
-        asyncio.run(with_engine(url, partial(migrate, **options)))
+        with raises():
+            asyncio.run(with_engine(url, partial(migrate, **options)))
     except OSError as error:  # also a time-out, and a certificate that does not fit
         reason = error.strerror or str(error) or "it does not answer"
         raise UsageError(f"no PostgreSQL at {place_of(url)} (DATABASE_URL): {reason}") from error
@@ -52,7 +55,7 @@ def bring_up(url: str, **options: Any) -> None:
 @contextmanager
 def embedded_database(data_dir: Path) -> Iterator[str]:
     """Yield the URL of the embedded server of a data directory, its schema the newest."""
-    with EmbeddedPostgres(data_dir / EMBEDDED) as server:
+    with raises(), EmbeddedPostgres(data_dir / EMBEDDED) as server:
         asyncio.run(with_engine(server.admin_url, partial(migrate, make_roles=True)))
         yield server.url
 

@@ -80,7 +80,7 @@ class Envelope:
                 call.end()
 
     async def _answer(self, call: _Call) -> None:
-        answer: Response
+        answer: Response | None = None
         try:
             async with asyncio.timeout(SECONDS) as deadline:
                 call.state["deadline"] = deadline
@@ -92,10 +92,11 @@ class Envelope:
                 log.warning("request_timeout")
                 answer = errors.busy()
         except Exception as error:
-            answer = errors.unexpected(error)
-        else:
-            return
-        if call.status is None:
+            if call.refused is None:
+                answer = errors.unexpected(error)
+        if call.refused is not None:  # whatever the app made of that
+            answer, call.refused = errors.of_http(call.refused), None
+        if answer is not None and call.status is None:
             await answer(call.scope, call.receive, call.send)
 
 
@@ -118,6 +119,8 @@ class _Call:
         self._waited = 0.0
         self._is_whole = False
         self.status: int | None = None
+        self.refused: HTTPException | None = None
+        """What the body broke a bound with, before there was an answer."""
         self.state: dict[str, Any] = scope.setdefault("state", {})
         self.state.update(headers={}, max_body=MAX_BODY)
 
@@ -138,7 +141,12 @@ class _Call:
                     await self._large.acquire()
                     self._is_large = True
                 return message
-        raise HTTPException(413, f"The body has more than {limit} bytes.")
+        raise self._refuse(HTTPException(413, f"The body has more than {limit} bytes."))
+
+    def _refuse(self, error: HTTPException) -> HTTPException:
+        if self.status is None:
+            self.refused = error
+        return error
 
     async def _receive_in_time(self) -> Message:
         """Receive the next part of the body; once it is whole, whatever else there is to hear."""
@@ -152,15 +160,16 @@ class _Call:
         except TimeoutError:
             if not waiting.expired():
                 raise
-            raise HTTPException(
-                408, f"The body came slower than {BODY_RATE} bytes a second.", CLOSING
-            ) from None
+            slow = f"The body came slower than {BODY_RATE} bytes a second."
+            raise self._refuse(HTTPException(408, slow, CLOSING)) from None
         self._waited += time.monotonic() - began
         self._is_whole = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
-        """Send, with the headers that every answer has."""
+        """Send, with the headers that every answer has; nothing of an answer to half a body."""
+        if self.refused is not None:
+            return
         if message["type"] == "http.response.start":
             self.status = message["status"]
             present = Headers(raw=message.get("headers", []))

@@ -206,13 +206,11 @@ def install(app: FastAPI) -> None:
         return _invalid(faults)
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
+    async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == HTTPStatus.BAD_REQUEST:  # a body that cannot even be decoded
-            return _invalid([Fault("body", "cannot be read as JSON")])
-        is_large = error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        code = BODY_TOO_LARGE if is_large else HTTPStatus(error.status_code).name
-        headers = dict(error.headers) if error.headers else None
-        return problem(error.status_code, code, str(error.detail), headers=headers)
+            is_form = "form" in request.headers.get("content-type", "")
+            return _invalid([Fault("body", f"cannot be read as {'a form' if is_form else 'JSON'}")])
+        return of_http(error)
 
     @app.exception_handler(BusyError)
     @app.exception_handler(PoolTimeoutError)
@@ -228,6 +226,14 @@ def install(app: FastAPI) -> None:
             log.warning("busy", error=type(error).__name__, sqlstate=state)
             return busy()
         return unexpected(error)
+
+
+def of_http(error: HTTPException) -> Response:
+    """Return the answer that an error of the framework, or of a request's bounds, stands for."""
+    is_large = error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = BODY_TOO_LARGE if is_large else HTTPStatus(error.status_code).name
+    headers = dict(error.headers) if error.headers else None
+    return problem(error.status_code, code, str(error.detail), headers=headers)
 
 
 def unexpected(error: Exception) -> Response:

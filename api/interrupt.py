@@ -1,15 +1,45 @@
-"""Ctrl-C that asks for an end in good order, from the first line of a command on."""
+"""What Ctrl-C does, from the first line of a command on.
+
+Where there is nothing to put in order, a command ends at once: an exception might come in the midst
+of an import, which can turn it into another. It is raised where a server or a process of its own
+has to be stopped. While a what-if searches, the first Ctrl-C asks for the best plan so far.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 INTERRUPTED = 130
 """What a command exits with that Ctrl-C ended."""
+
+
+def end_at_once() -> None:
+    """Let Ctrl-C end this process, unless whoever started it had it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(_: int, __: FrameType | None) -> NoReturn:
+    os.write(2, b"slotwright: interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+@contextmanager
+def raises() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt in a block that has something to put in order."""
+    if signal.getsignal(signal.SIGINT) is not _end:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, _end)
 
 
 class Interrupt:
@@ -46,7 +76,7 @@ class Interrupt:
             self._end = None
 
     def _ask(self, number: int, _: FrameType | None) -> None:
-        signal.signal(number, self._before)
+        signal.signal(number, signal.default_int_handler)
         self.is_asked = True
         if self._end is not None:
             self._end()

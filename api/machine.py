@@ -1,4 +1,4 @@
-"""What of the machine this process may use: cores and memory, as its container bounds them.
+"""What of the machine this process may use: cores, memory and files, as its container bounds them.
 
 Linux keeps the bounds of a container in control groups, of which there are two generations; both
 are read. Elsewhere the machine's own figures count.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ OWN = Path("/proc/self/cgroup")
 MEMORY = Path("/proc/meminfo")
 UNKNOWN_BYTES = 4 * 2**30
 """What is taken for free where the system does not tell."""
+UNBOUNDED = 65_536
+"""How many files are open at once, at most, where the system knows no bound."""
 
 
 def cores(groups: Path = GROUPS, own: Path = OWN) -> int:
@@ -35,6 +38,29 @@ def free_memory(groups: Path = GROUPS, own: Path = OWN, memory: Path = MEMORY) -
         lines = (line.split() for line in memory.read_text().splitlines())
         free += [int(words[1]) * 1024 for words in lines if words[:1] == ["MemAvailable:"]]
     return max(0, min(free, default=UNKNOWN_BYTES))
+
+
+def raise_descriptors() -> int:
+    """Let this process, and those it starts, open as many files and sockets as it may.
+
+    Returns
+    -------
+    int
+        How many that is.
+    """
+    if sys.platform == "win32":
+        return UNBOUNDED
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return UNBOUNDED
+    most = UNBOUNDED if hard == resource.RLIM_INFINITY else hard
+    if most > soft:
+        with suppress(OSError, ValueError):  # the system has bounds of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            return most
+    return soft
 
 
 def _quotas(groups: Path, own: Path) -> Iterator[float]:

@@ -7,7 +7,6 @@ import datetime as dt
 import json
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -29,6 +28,8 @@ from api.collector import spare_what_is_there
 from api.complaints import UsageError
 from api.database import embedded_database, open_database, with_engine
 from api.door import Door
+from api.interrupt import raises
+from api.machine import raise_descriptors
 from api.metrics import SHARED_DIRECTORY
 from api.ports import AddressError
 from api.protocol import ImpatientProtocol
@@ -37,11 +38,14 @@ from api.tables import counted, print_table, slot_table
 from data import demo as demo_clinic
 from data import keys
 from data.roles import owns_the_log
+from data.scratch import ScratchDirectory, remove_abandoned, shared_memory
 
 DEMO_HOST = "127.0.0.1"
 DEMO_ROWS = 10
 START_SECONDS = 120
 """How long one of several processes may take to start; on a busy machine, imports take long."""
+FEW_DESCRIPTORS = 4096
+"""With fewer files and connections open at once, a service is easily kept from answering."""
 MAX_MESSAGE = 1024 * 1024
 """The largest message in bytes that a websocket takes; a browser's page sends less than 1 MB."""
 
@@ -53,13 +57,27 @@ def serve(bound: socket.socket, host: str, data_dir: Path | None, workers: int) 
     if data_dir is not None:
         os.environ[f"{PREFIX}DATA_DIR"] = str(data_dir)
     settings = read_settings()
-    logs.configure(settings.log_level)
-    with open_database(settings, data_dir) as url:
+    _begin(settings.log_level)
+    with raises(), open_database(settings, data_dir) as url:
         asyncio.run(with_engine(url, _warn_of_an_owner))
         is_open = _is_open(host, settings, url)
         os.environ["DATABASE_URL"] = url  # the workers read it, too
         with _shared_door(is_open=is_open), _shared_figures(workers):
             return _run(bound, host, workers, settings)
+
+
+def _begin(log_level: str) -> None:
+    """Prepare this process, and those it starts, for serving."""
+    logs.configure(log_level)
+    remove_abandoned()
+    descriptors = raise_descriptors()
+    if descriptors < FEW_DESCRIPTORS:
+        log.warning(
+            "few_descriptors",
+            detail=f"this process may have {descriptors} files and connections open at once, so "
+            "some hundred idle ones shut others out; allow it more, as with ulimit -Hn 65536 or "
+            "LimitNOFILE=65536",
+        )
 
 
 async def _warn_of_an_owner(engine: AsyncEngine) -> None:
@@ -164,8 +182,8 @@ def _shared_door(*, is_open: bool) -> Iterator[None]:
     if not is_open:
         yield
         return
-    with _shared_directory("door") as directory:
-        file = directory / "open"
+    with ScratchDirectory("door", shared_memory()) as directory:
+        file = Path(directory, "open")
         file.touch()
         os.environ[OPEN_WHILE] = str(file)
         yield
@@ -177,24 +195,15 @@ def _shared_figures(workers: int) -> Iterator[None]:
     if workers == 1:
         yield
         return
-    with _shared_directory("figures") as directory:
-        os.environ[SHARED_DIRECTORY] = str(directory)
+    with ScratchDirectory("figures", shared_memory()) as directory:
+        os.environ[SHARED_DIRECTORY] = directory
         yield
-
-
-@contextmanager
-def _shared_directory(what: str) -> Iterator[Path]:
-    """Yield a directory for the processes of this service alone; it goes when they end."""
-    memory = Path("/dev/shm")  # noqa: S108 - a page that a full disk has no room for kills a writer
-    home = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix=f"slotwright-{what}-", dir=home) as directory:
-        yield Path(directory)
 
 
 def demo(bound: socket.socket, data_dir: Path | None) -> int:
     """Run the demo clinic; print one query's answer once it serves."""
     settings = read_settings()
-    logs.configure("WARNING")
+    _begin("WARNING")
     directory = data_dir or settings.data_dir / "demo"
     console = Console(highlight=False)
 

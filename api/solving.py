@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import secrets
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -42,6 +41,7 @@ import orjson
 from api.interrupt import held_back
 from api.machine import cores, free_memory
 from data.aside import begin_aside
+from data.scratch import ScratchDirectory
 from solver.clinic import Clinic
 from solver.objective import Weights
 from solver.plan import MEMORY_LIMIT_BYTES
@@ -111,13 +111,13 @@ class Exchange:
     def __init__(self, told: Told, host: str | None = None) -> None:
         self._told = told
         self._key = secrets.token_bytes(32)
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: ScratchDirectory | None = None
         address: tuple[str, int] | str
         if host is not None:
             address = (host, 0)
         else:
-            self._folder = tempfile.TemporaryDirectory(prefix="solving-")
-            address = str(Path(self._folder.name, "line"))
+            self._folder = ScratchDirectory("solving")
+            address = str(self._folder.path / "line")
         self._listener = Listener(address, backlog=MOST_STRANGERS)
         self._connections: list[Connection] = []
         self._callers: list[Connection] = []

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Depends, Header, Request, Response
+from pydantic import Field
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,9 +24,18 @@ from data.desk import Repeatable
 from data.errors import InvalidFieldError, RequestError
 from data.events import run_and_tell
 from data.idempotency import Answer, RepeatableRequest, answer_once
+from data.wording import Form
 
 JSON = "application/json"
 REPLAYED = "Idempotency-Replayed"
+IdempotencyKey = Annotated[
+    str,
+    Field(min_length=1, max_length=255),
+    Form(
+        r"^[\x21-\x7e]+$",
+        "must have letters, digits and signs of ASCII alone, and no spaces; a UUID will do",
+    ),
+]
 
 
 class Writer:
@@ -172,13 +182,8 @@ def _writer(
     context: ContextDependency,
     caller: CallerDependency,
     idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=255,
-            pattern=r"^[\x21-\x7e]+$",
-            description="Makes a repeat of the request return its first answer.",
-        ),
+        IdempotencyKey | None,
+        Header(description="Makes a repeat of the request return its first answer."),
     ] = None,
 ) -> Writer:
     if "if-match" in request.headers:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from api.complaints import UsageError
+from api.interrupt import raises
 from benchmarks.compare import Change, compare
 from benchmarks.report import NAME, summary, write
 from benchmarks.suites import SUITES, USUAL, run
@@ -22,7 +23,10 @@ def bench(names: list[str], directory: Path, old: Path | None, *, quick: bool) -
     if unknown:
         raise UsageError(f"there is no suite '{unknown[0]}'; there are {', '.join(SUITES)}")
     before = None if old is None else _read(old)
-    report = run(names or USUAL, quick=quick, tell=lambda name: typer.echo(f"{name} …", err=True))
+    with raises():
+        report = run(
+            names or USUAL, quick=quick, tell=lambda name: typer.echo(f"{name} …", err=True)
+        )
     changes: list[Change] | None = None if before is None else compare(before, report)
     write(report, changes, directory)
     Console().print(Markdown(summary(report, changes)))

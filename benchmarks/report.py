@@ -14,6 +14,7 @@ from plotly import graph_objects as go
 from plotly.colors import qualitative
 
 from api.pages import chart, sized, template
+from api.written import write_file
 from benchmarks.compare import Change
 
 NAME = "benchmarks"
@@ -54,9 +55,9 @@ def write(report: dict[str, Any], changes: Sequence[Change] | None, directory: P
     directory.mkdir(parents=True, exist_ok=True)
     compared = {} if changes is None else {"compared": [change.as_json() for change in changes]}
     text = orjson.dumps(report | compared, option=orjson.OPT_INDENT_2)
-    (directory / f"{NAME}.json").write_bytes(text + b"\n")
-    (directory / f"{NAME}.html").write_text(page(report, changes), encoding="utf-8")
-    (directory / f"{NAME}.md").write_text(summary(report, changes), encoding="utf-8")
+    write_file(directory / f"{NAME}.json", text + b"\n")
+    write_file(directory / f"{NAME}.html", page(report, changes).encode())
+    write_file(directory / f"{NAME}.md", summary(report, changes).encode())
 
 
 def page(report: dict[str, Any], changes: Sequence[Change] | None) -> str:

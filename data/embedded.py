@@ -41,6 +41,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
 from data.roles import SERVICE
+from data.scratch import ScratchDirectory, remove_abandoned
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -591,20 +592,20 @@ def _programs(user: _User) -> Path:
 @contextlib.contextmanager
 def _staging(target: Path) -> Iterator[Path]:
     """Yield a directory that becomes `target` at the end, unless another process was first."""
-    staged = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
-    try:
+    remove_abandoned([target.parent])
+    with ScratchDirectory("programs", target.parent) as directory:
+        staged = Path(directory, "whole")
+        staged.mkdir()
         yield staged
         staged.chmod(0o755)
         with contextlib.suppress(OSError):
             staged.rename(target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def main(command: list[str]) -> int:
     """Run `command` with DATABASE_URL naming a throw-away server."""
     with (
-        tempfile.TemporaryDirectory(prefix="slotwright-") as directory,
+        ScratchDirectory("database") as directory,
         EmbeddedPostgres(Path(directory), durable=False) as server,
     ):
         return subprocess.run(

@@ -12,26 +12,33 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 from uuid import uuid4
 
-from pydantic import AfterValidator, StringConstraints
-from sqlalchemy import Table, func, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from pydantic import AfterValidator
+from sqlalchemy import Table, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
 from data.errors import AlreadyExistsError, NotFoundError
+from data.wording import Form
 from models.keys import ApiKey
 
 type Role = Literal["viewer", "scheduler", "manager", "admin"]
 
 
 LOOKALIKES = (
-    *("аa", "вb", "гr", "ԁd", "еe", "ёe", "ɡg", "һh", "нh", "іi", "їi", "јj", "кk", "ӏl", "сc"),
-    *("мm", "пn", "оo", "рp", "ԛq", "ѕs", "тt", "ԝw", "хx", "уy", "үy", "ъb"),
+    *("аa", "вb", "гr", "еe", "ёe", "нh", "іi", "їi", "јj", "кk", "сc", "ѕs", "оo", "рp", "тt"),
+    *("мm", "пn", "хx", "уy", "ъb", "ьb", "шw", "щw", "цu", "иu", "ћh", "ђh", "зe", "ґr"),
     *("αa", "βb", "γy", "εe", "ηn", "ιi", "κk", "μu", "νv", "οo", "ρp", "σo", "τt", "υu", "χx"),
-    *("ωw", "ϲc", "ϳj", "ıi", "0o", "1i", "3e", "5s", "|i", "li"),
+    *("ωw", "æae", "œoe", "øo", "đd", "ðd", "ħh", "ıi", "ĸk", "łi", "ŋn", "þp", "ŧt"),
+    *("0o", "1i", "3e", "5s", "li"),
 )
-"""Cyrillic and Greek letters, and digits, each with the Latin letter that it looks like."""
-_LATIN = str.maketrans({pair[0]: pair[1] for pair in LOOKALIKES})
+"""Letters and digits, each with the plain Latin letters that it looks like."""
+_LATIN = str.maketrans({pair[0]: pair[1:] for pair in LOOKALIKES})
+_GREEK_CAPITALS = str.maketrans("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEZHIKMNOPTYX")
+"""They look like other letters than their small ones."""
+PAIRS = (("rn", "m"), ("vv", "w"), ("ci", "d"))
+"""Two letters, an l being an i here, that look like one."""
+ALPHABETS = ("A-Za-zÀ-ÖØ-öø-ňŊ-ž", "ΆΈ-ΊΌΎ-ΡΣ-ώ", "Ѐ-џҐґ")
+"""Latin, Greek and Cyrillic, as languages of today write them; no others have lookalikes here."""
 RESERVED = (
     audit.ANONYMOUS,
     audit.OPERATOR,
@@ -43,10 +50,17 @@ RESERVED = (
 
 
 def _looks(name: str) -> str:
-    """Return what two names have in common that a reader may take for one another."""
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
+    """Return what two names have in common that a reader may take for one another.
+
+    Made for names of one of the alphabets; others that are stored from before are as they are.
+    """
+    plain = unicodedata.normalize("NFKD", name).translate(_GREEK_CAPITALS)
+    folded = unicodedata.normalize("NFKD", plain.casefold())
     letters = (c for c in folded if not unicodedata.combining(c))
-    return re.sub(r"[\W_]+", "", "".join(letters).translate(_LATIN))
+    looks = re.sub(r"[\W_]+", "", "".join(letters).translate(_LATIN))
+    for two, one in PAIRS:
+        looks = looks.replace(two, one)
+    return looks
 
 
 _RESERVED_LOOKS = frozenset(map(_looks, RESERVED))
@@ -61,18 +75,34 @@ def _is_free(name: str) -> str:
     return name
 
 
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _in_one(alphabet: str) -> str:
+    signs = rf"{alphabet}0-9._@:+\-"
+    return rf"[{signs}](?:[{signs} ]{{0,98}}[{signs}])?"
+
+
 type Name = Annotated[
     str,
-    StringConstraints(pattern=r"^[\w.@:+-]([\w.@:+ -]{0,98}[\w.@:+-])?$"),
+    AfterValidator(_composed),
+    Form(
+        f"^(?:{'|'.join(map(_in_one, ALPHABETS))})$",
+        "must have 1 to 100 letters, digits, spaces and signs of . _ @ : + -, no space at either "
+        "end, and letters of one alphabet alone: Latin, Greek or Cyrillic",
+    ),
     AfterValidator(_is_free),
 ]
-"""A key's name: letters, digits, spaces and some signs."""
+"""A key's name: letters of one alphabet, digits, spaces and some signs."""
 
 ROLES: tuple[Role, ...] = get_args(Role.__value__)
 """Each may do what the ones before it may."""
 MARK = "slotwright_"
 """What every key begins with, so that a leaked one is recognised."""
 SECRET_BYTES = 32
+NAMING_LOCK = 7306094
+"""The advisory lock of whoever names a key: one at a time sees the names that are there."""
 
 _table = ApiKey.__table__
 assert isinstance(_table, Table)
@@ -110,19 +140,26 @@ async def create(
     Raises
     ------
     AlreadyExistsError
-        When a key, revoked or not, has this name: the audit log tells callers apart by it.
+        When a key, revoked or not, has this name, or one that looks like it: readers of the audit
+        log tell callers apart by it.
     """
     key, secret = uuid4(), MARK + secrets.token_urlsafe(SECRET_BYTES)
+    name = name or f"{role}-{str(key)[:8]}"
+    await connection.execute(select(func.pg_advisory_xact_lock(NAMING_LOCK)))
+    for other in await connection.scalars(select(_C.name)):
+        if other == name:
+            raise AlreadyExistsError(f"There is a key named {name} already; choose another name.")
+        if _looks(other) == _looks(name):
+            raise AlreadyExistsError(
+                f"There is a key named {other} already, which looks like {name}; "
+                "choose another name."
+            )
     written = await connection.execute(
-        upsert(API_KEYS)
-        .values(id=key, name=name or f"{role}-{str(key)[:8]}", role=role, key_hash=hash_of(secret))
-        .on_conflict_do_nothing(index_elements=[_C.name])
+        insert(API_KEYS)
+        .values(id=key, name=name, role=role, key_hash=hash_of(secret))
         .returning(*_SHOWN)
     )
-    row = written.one_or_none()
-    if row is None:
-        raise AlreadyExistsError(f"There is a key named {name} already; choose another name.")
-    known = KnownKey.of(row)
+    known = KnownKey.of(written.one())
     await audit.record(
         connection,
         actor,

@@ -41,6 +41,8 @@ SOCKETS, SOCKETS_PER_ADDRESS = 1000, 250
 """How many websockets of open pages there are at most: in all, and from one address."""
 TRY_AGAIN_LATER = 1013
 NOBODYS_PAGE = "-"
+MAX_FORM = 64 * 1024
+"""The largest body in bytes that a stranger may send: a key, or an issuer's token."""
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +73,7 @@ class Gate:
         if path.startswith(ASSETS):
             return None
         if path in FOR_STRANGERS:
+            request.state.max_body = MAX_FORM
             return await self._count("sign_in", _address(request), request)
         caller = await self._caller(request.cookies.get(KEY_COOKIE))
         if caller is not None:

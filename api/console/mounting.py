@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from functools import cache
 
 from fastapi import FastAPI, Request, Response
@@ -18,6 +17,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from api import logs
 from api.access import allow
 from api.console.backend import Backend
+from data.scratch import ScratchDirectory
 
 MOUNT_PATH = "/console"
 POLICY = (
@@ -41,6 +41,7 @@ def mount(app: FastAPI) -> None:
         clinic_editor,
         frame,
         gate,
+        refusals,
         run_composer,
         run_page,
         sign_in,
@@ -64,6 +65,7 @@ def mount(app: FastAPI) -> None:
     async def lead(request: Request) -> Response:
         return RedirectResponse(f"{request.scope['root_path']}{MOUNT_PATH}/")
 
+    refusals.install(console)
     console.router.redirect_slashes = False
     app.state.has_console = True
     backend = Backend(app)
@@ -94,6 +96,6 @@ def mount(app: FastAPI) -> None:
 
 
 @cache
-def _storage() -> tempfile.TemporaryDirectory[str]:
+def _storage() -> ScratchDirectory:
     """Return the directory that NiceGUI looks into, nobody else's, which goes with the process."""
-    return tempfile.TemporaryDirectory(prefix="slotwright-console-")
+    return ScratchDirectory("console")

@@ -1,6 +1,7 @@
 """Keys and roles: who gets in, who may do what, and under which name it is written down."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
@@ -257,14 +258,83 @@ async def test_names_that_a_key_cannot_have(client: httpx.AsyncClient) -> None:
         *("Anonymous", "ANONYMOUS", "аnonymous", "anоnуmоus", "ａｎｏｎｙｍｏｕｓ", "ánonymous"),
         *("No-Show Marker", "no show marker", "no_show.marker", "Command  Line", "command-Iine"),
         *("oidc:someone", "OIDC:boss", "оіԁс:boss", "oidc-boss", "0idc:boss", "εxpiry", "3xpiry"),
+        *("ᴀnonymous", "anonyrnous", "сommand line", "Commancl line", "cornmand line", "αnonymous"),
+        *("оидс:boss", "Annа", "Приёмнаya", "Аnna", "ａnna", "Ⅿarie", "Аɴɴа", "ꭺnna", "Ꭺ"),
         *("", " x", "x\n", "x" * 101),
     ):
         answer = await client.post("/keys", json={"role": "viewer", "name": name})
         assert answer.status_code == 422, name
         assert answer.json()["errors"][0]["field"] == "name"
     admin = await make(client, "admin", name="Expert 1")
-    for name in ("Anna", "Приёмная", "Γραμματεία", "Dr. José", "Commander", "Screen 10"):
+    for name in (
+        *("Anna", "Приёмная", "Γραμματεία", "Dr. José", "Commander", "Screen 10", "Søren Łoś"),
+        *("Jose\u0301", "Größe 5", "Ґанна"),
+    ):
         await make(client, "viewer", by=admin, name=name)
+    listed = await client.get("/keys", headers=bearer(admin))
+    assert "José" in {row["name"] for row in listed.json()}  # as it is usually written
+
+
+async def test_no_name_looks_like_anothers(client: httpx.AsyncClient) -> None:
+    admin = await make(client, "admin", name="Marie")
+    for name in (
+        "marie",
+        "Мarie",
+        "Rnarie",
+        "Màrie",
+        "M.arie",
+        "Мағіе",
+        "MARlE",
+        "Marie_",
+        "M4rie",
+    ):
+        answer = await client.post(
+            "/keys", json={"role": "viewer", "name": name}, headers=bearer(admin)
+        )
+        assert (answer.status_code == 201) == (name == "M4rie"), name
+    answer = await client.post(
+        "/keys", json={"role": "viewer", "name": "rnarie"}, headers=bearer(admin)
+    )
+    assert (answer.status_code, answer.json()["code"]) == (409, "ALREADY_EXISTS")
+    assert "a key named Marie already, which looks like rnarie" in answer.json()["detail"]
+
+
+async def test_of_two_names_that_look_alike_one_is_given(
+    client: httpx.AsyncClient,
+) -> None:
+    headers = bearer(await make(client, "admin", name="boss"))
+    bodies = [{"role": "viewer", "name": name} for name in ("Desk 1", "Desk l", "desk-1", "DESKI")]
+    answers = await asyncio.gather(
+        *(client.post("/keys", json=body, headers=headers) for body in bodies)
+    )
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+
+
+def test_every_letter_of_a_latin_name_is_compared_as_a_plain_one() -> None:
+    letters = [chr(n) for n in range(0x250) if re.fullmatch(f"[{keys.ALPHABETS[0]}]", chr(n))]
+    assert len(letters) > 200
+    assert all(re.fullmatch("[a-z]+", keys._looks(letter)) for letter in letters)
+
+
+def test_what_names_have_in_common() -> None:
+    alike = keys._looks("anonymous")
+    for name in ("anonуmоuѕ", "anonyrnous", "ANONYMOUS", "an0nym0us"):
+        assert keys._looks(name) == alike
+    assert keys._looks("ΑΝΝΑ") == keys._looks("Anna")
+    assert keys._looks("НАТА") == keys._looks("Hata")
+
+
+async def test_what_is_taken_is_told_in_words(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/keys", json={"role": "viewer", "name": "front/desk"})
+    [fault] = answer.json()["errors"]
+    assert (answer.status_code, fault["field"]) == (422, "name")
+    assert fault["message"].startswith("must have 1 to 100 letters, digits, spaces and signs")
+    answer = await client.post(
+        "/bookings", json=order(MONDAY, "09:00"), headers={"Idempotency-Key": "two words"}
+    )
+    [fault] = answer.json()["errors"]
+    assert (answer.status_code, fault["field"].lower()) == (422, "idempotency-key")
+    assert fault["message"].startswith("must have letters, digits and signs of ASCII alone")
 
 
 async def test_a_name_is_given_once(client: httpx.AsyncClient) -> None:

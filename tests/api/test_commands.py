@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from api import schemas, slot_command
+from api import schemas
 from api.cli import app
+from api.commands.slots import MOST_SLOTS
 from data.clinic_file import read_clinic_file
 from tests.clinics import PROVIDER, booking, coming_monday, order, small_clinic
 from tests.faults.service import SLOTWRIGHT, servers_of, service, started, wait_until_gone
@@ -78,6 +80,72 @@ def test_help_comes_without_the_solver() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert loaded.stdout.strip() == b"False"
     assert "demo" in run_alone("--help").stdout
+
+
+DECLARED = tomllib.loads(Path("pyproject.toml").read_text())["project"]["scripts"]["slotwright"]
+INTERRUPTED_AT = """
+import signal, sys
+from importlib import import_module
+module, _, function = sys.argv.pop(1).partition(":")
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == awaited:
+            signal.raise_signal(signal.SIGINT)
+awaited = sys.argv.pop(1)
+sys.meta_path.insert(0, Finder())
+getattr(import_module(module), function)()
+"""
+"""Begins as the command's script does, and is interrupted when a module is to be imported."""
+
+
+@pytest.mark.parametrize(
+    ("imported", "arguments"),
+    [
+        ("api.cli", ["--help"]),
+        ("typer", ["--version"]),
+        ("api.commands.slots", ["slots"]),
+        ("numpy._core.multiarray", ["slots"]),
+        ("sqlalchemy", ["check"]),
+        ("numpy._core.multiarray", ["check"]),
+        ("pandas._libs.lib", ["check"]),
+        ("pydantic", ["keys", "create", "--role", "admin"]),
+        ("api.ports", ["serve", "--port", "0"]),
+        ("uvicorn", ["serve", "--port", "0"]),
+        ("fastapi", ["demo", "--port", "0"]),
+        ("api.commands.what_if", ["what-if"]),
+        ("ortools.sat.python.cp_model", ["what-if"]),
+        ("solver.whatif", ["what-if"]),
+    ],
+)
+def test_ctrl_c_during_an_import_is_one_line(
+    tmp_path: Path, clinic_file: Path, imported: str, arguments: list[str]
+) -> None:
+    of_files = {
+        "slots": ["--clinic", str(clinic_file), "--date", "2027-03-01", "--type", "Visit"],
+        "check": [str(clinic_file)],
+        "what-if": [str(clinic_file), "--clinic", str(clinic_file)],
+    }
+    given = [*arguments, *of_files.get(arguments[0], [])]
+    if arguments[0] == "slots":
+        given += ["--now", NOW]
+    shown = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT, DECLARED, imported, *given],
+        env=os.environ | {"SLOTWRIGHT_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (shown.returncode, shown.stderr) == (130, "slotwright: interrupted\n")
+
+
+@pytest.mark.parametrize("work", ["keys", "patients", "schema"])
+def test_what_never_plans_comes_without_the_solver(work: str) -> None:
+    script = (
+        f"import sys; import api.commands.{work}\n"
+        "print({'ortools', 'pandas', 'fastapi', 'api.schemas'} & set(sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert loaded.stdout.strip() == b"set()"
 
 
 def test_slots_as_json(clinic_file: Path) -> None:
@@ -179,6 +247,10 @@ def test_who_only_looks_makes_no_database(tmp_path: Path, command: list[str]) ->
         (["demo", "--port", "99999"], "'--port': must be at most 65535"),
         (["serve", "--workers", "many"], "'--workers': must be a whole number"),
         (["keys", "create", "--role", "boss"], "'--role': 'boss' is not one of 'viewer'"),
+        (
+            ["keys", "create", "--role", "admin", "--name", "a/b"],
+            "--name: must have 1 to 100 letters, digits, spaces and signs of . _ @ : + -",
+        ),
     ],
 )
 def test_options_are_refused_in_plain_words(arguments: list[str], told: str) -> None:
@@ -194,6 +266,18 @@ def test_a_window_that_ends_before_it_starts(clinic_file: Path) -> None:
 
 def test_the_version() -> None:
     assert run("--version").stdout == f"slotwright {version('slotwright')}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["slots", "--json"], ["slots"]])
+def test_a_full_standard_output_is_named(clinic_file: Path, arguments: list[str]) -> None:
+    given = ["--clinic", str(clinic_file), "--date", "2027-03-01", "--now", NOW, "--type", "Visit"]
+    more = given if arguments[0] == "slots" else []
+    with Path("/dev/full").open("wb") as full:
+        shown = subprocess.run(
+            [*SLOTWRIGHT, *arguments, *more], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert shown.returncode == 2
+    assert shown.stderr == b"slotwright: standard output: No space left on device\n"
 
 
 def test_the_shell_can_be_taught_to_complete() -> None:
@@ -226,7 +310,7 @@ def test_a_slip_is_told_before_anything_slow_is_imported(
 
 
 def test_the_limits_of_the_command_and_of_the_api_are_one() -> None:
-    assert slot_command.MOST_SLOTS == schemas.MAX_LIMIT
+    assert MOST_SLOTS == schemas.MAX_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -280,15 +364,20 @@ def _answers_at_all(base: str) -> bool:
 
 
 def test_a_killed_service_leaves_no_server_and_loses_nothing(tmp_path: Path) -> None:
-    monday = coming_monday()
-    with service("serve", "--data-dir", str(tmp_path)) as (process, base):
+    monday, scratch = coming_monday(), tmp_path / "scratch"
+    scratch.mkdir()
+    serve = ("serve", "--data-dir", str(tmp_path))
+    with service(*serve, TMPDIR=str(scratch)) as (process, base):
         assert httpx.post(f"{base}/clinic/import", json=small_clinic()).status_code == 200
         booked = httpx.post(f"{base}/bookings", json=order(monday, "09:00")).json()
         assert servers_of(tmp_path)
         process.send_signal(signal.SIGKILL)
         process.wait()
         wait_until_gone(tmp_path)
-    with service("serve", "--data-dir", str(tmp_path)) as (process, base):
+    left = set(scratch.glob("slotwright-*/"))
+    assert left
+    with service(*serve, TMPDIR=str(scratch)) as (process, base):
+        assert not left & set(scratch.glob("slotwright-*/"))
         assert httpx.get(f"{base}/bookings/{booked['id']}").json() == booked
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) in (0, -signal.SIGTERM)

@@ -12,8 +12,11 @@ import httpx
 import orjson
 import pytest
 import uvicorn
+from fastapi import HTTPException
+from fastapi.responses import PlainTextResponse
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from api import envelope
@@ -305,6 +308,34 @@ async def test_stalled_uploads_are_dropped_and_hold_nobody_up(
             assert dropped.startswith(b"HTTP/1.1 408 ")
             assert b'"code":"REQUEST_TIMEOUT"' in dropped
             assert b"connection: close" in dropped.lower()
+
+
+@pytest.mark.parametrize("is_slow", [True, False])
+async def test_what_is_wrong_with_a_body_is_told_whatever_the_app_makes_of_it(
+    monkeypatch: pytest.MonkeyPatch, is_slow: bool
+) -> None:
+    monkeypatch.setattr(envelope, "BODY_SECONDS", 0.1)
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await receive()
+        except HTTPException:
+            await PlainTextResponse("in its own words", 400)(scope, receive, send)
+
+    async def receive() -> Message:
+        if is_slow:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": bytes(envelope.MAX_BODY + 1), "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    await envelope.Envelope(app)(scope, receive, send)
+    begun, whole = sent
+    code = "REQUEST_TIMEOUT" if is_slow else "BODY_TOO_LARGE"
+    assert (begun["status"], orjson.loads(whole["body"])["code"]) == (408 if is_slow else 413, code)
 
 
 async def test_a_dripped_body_is_dropped(

@@ -1,5 +1,7 @@
 """How many cores and how much memory a container leaves, in both generations of control groups."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,32 @@ import pytest
 from api.machine import cores, free_memory
 
 MIB = 2**20
+BEGUN = """
+import resource, sys
+soft, hard = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+from api import serving
+serving._begin("INFO")
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "is_few"), [(256, 4500, False), (256, 1024, True), (4096, 4096, False)]
+)
+def test_a_service_may_open_as_many_files_as_it_is_allowed(
+    soft: int, hard: int, is_few: bool
+) -> None:
+    begun = subprocess.run(
+        [sys.executable, "-c", BEGUN, str(soft), str(hard)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(begun.stdout) == hard
+    lines = begun.stderr.splitlines()
+    assert len(lines) == is_few
+    assert all("ulimit -Hn 65536" in line and "few_descriptors" in line for line in lines)
 
 
 def laid_out(folder: Path, own: str, **files: str) -> tuple[Path, Path]:

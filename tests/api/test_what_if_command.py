@@ -100,6 +100,17 @@ def test_a_file_that_cannot_be_written_is_told_before_the_search(
         assert failed.stderr.count("\n") == 1
 
 
+def test_what_no_file_takes_is_told_and_printed(files: tuple[str, str], tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    failed = what_if(files, "--out", "/dev/full", "--report", str(full))
+    assert failed.exit_code == 2
+    reason = "No space left on device"
+    told = f"slotwright: --out: /dev/full: {reason}; --report: {full}: {reason}"
+    assert failed.stderr.splitlines()[-1] == told
+    assert json.loads(failed.stdout)["name"] == "Vega leaves at ten"
+
+
 def test_the_report_has_a_file_of_its_own(files: tuple[str, str], tmp_path: Path) -> None:
     same = str(tmp_path / "same")
     for out, report in ((same, same), ("-", "-")):

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -113,6 +114,33 @@ async def many_silent(base: str, number: int) -> tuple[int, int]:
         for _ in range(20):
             assert (await client.get("/readyz")).status_code == 200
     return ends["refused 403"], ends["closed"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code", "told"),
+    [
+        ({}, 422, "VALIDATION_ERROR", "key: is missing"),
+        ({"json": {"key": "x"}}, 422, "VALIDATION_ERROR", "key: is missing"),
+        ({"files": {"key": b"x"}}, 422, "VALIDATION_ERROR", "key: must be text"),
+        (
+            {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+            422,
+            "VALIDATION_ERROR",
+            "body: cannot be read as a form",
+        ),
+        ({"data": {"key": "x" * 100_000}}, 413, "BODY_TOO_LARGE", "more than 65536 bytes"),
+        ({"content": iter([b"x" * 70_000] * 30)}, 413, "BODY_TOO_LARGE", "more than 65536 bytes"),
+    ],
+)
+def test_a_form_that_no_browser_sends_is_refused_as_by_the_service(
+    served: str, sent: dict[str, Any], status: int, code: str, told: str
+) -> None:
+    typed = {"Content-Type": "application/x-www-form-urlencoded"} if "content" in sent else {}
+    headers = typed | sent.get("headers", {})
+    answer = httpx.post(f"{served}/console/session", timeout=30, **{**sent, "headers": headers})
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert told in answer.json()["detail"]
 
 
 def test_a_stranger_may_only_say_who_it_is(served: str) -> None:

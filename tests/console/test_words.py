@@ -1,15 +1,20 @@
 """The console speaks as the desk does: nowhere names of fields, nowhere codes."""
 
+import asyncio
 import datetime as dt
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from playwright.sync_api import Page, expect
 
+from api.console import refusals
 from api.console.backend import RefusedError
 from api.console.clinic_editor import TABS
 from api.console.words import refusal
+from data.errors import BusyError
 from tests.clinics import coming_monday, order
 from tests.console.conftest import VEGA, VISIT, Opener
 
@@ -100,6 +105,46 @@ def test_no_page_dialog_or_toast_has_a_word_of_the_interface(
     page.get_by_label("Timezone").fill("Middle/Earth")
     expect(page.locator(".sw-form .sw-alert")).to_be_visible()
     assert_plain(page)
+
+
+def test_an_address_without_a_page_leads_back_to_the_board(open_page: Opener) -> None:
+    page = open_page("/nowhere")
+    expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    shown = " ".join(page.evaluate(SHOWN))
+    assert not re.search(rf"Exception|Error|404|{API_WORD.pattern}", shown)
+    page.get_by_role("link", name="To the day board").click()
+    expect(page.locator(".sw-day")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (RefusedError(403, {"code": "FORBIDDEN"}), 403, "Your key does not allow that."),
+        (BusyError("the pool is_empty"), 503, "Please try again in a moment."),
+        (ConnectionRefusedError(111, "no_one"), 503, "Please try again in a moment."),
+        (KeyError("patient_ref"), 500, "Something went wrong. It has been logged."),
+    ],
+)
+def test_a_page_that_cannot_be_drawn_says_so_in_plain_words(
+    error: Exception, status: int, words: str
+) -> None:
+    app = FastAPI()
+    refusals.install(app)
+
+    @app.get("/page")
+    async def page() -> None:
+        raise error
+
+    async def opened() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.get("/page")
+
+    with ThreadPoolExecutor(1) as thread:  # wherever a browser's event loop may be running
+        answer = thread.submit(asyncio.run, opened()).result()
+    body = answer.text.partition("<body>")[2]
+    assert (answer.status_code, words in body) == (status, True)
+    assert not re.search(rf"Exception|Error|{API_WORD.pattern}", body)
 
 
 def _id_of_absence(clinic: httpx.Client) -> str:

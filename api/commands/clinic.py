@@ -1,17 +1,13 @@
-"""What the commands do."""
+"""The ``import``, ``export`` and ``check`` commands."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.markup import escape
 from sqlalchemy import select
@@ -19,46 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.arguments import require_writable
 from api.complaints import UsageError
-from api.database import (
-    bring_up,
-    database_name,
-    on_database,
-    on_existing_database,
-    open_database,
-)
-from api.schemas import Conflict
-from api.settings import read_settings
-from api.tables import counted, new_table, print_json, print_table, print_violations
-from data import keys, patients
+from api.database import database_name, on_database, on_existing_database
+from api.tables import counted, print_json, print_violations
+from api.written import write_file
 from data.audit import OPERATOR
 from data.clinic_file import MAX_YAML, is_yaml, read_clinic_file, yaml_of
-from data.keys import KnownKey, Role
 from data.snapshot import PROVIDERS, ROOMS, TYPES, load_clinic
-from data.transaction import run
 from data.transfer import ImportReport, export_clinic, import_document
-from data.wording import worded
 from solver import ledger
 from solver.clinic import Clinic
-
-
-def migrate_database(data_dir: Path | None, *, make_roles: bool) -> int:
-    """Bring the schema to the newest version, and make the owner and the service's role."""
-    settings = read_settings()
-    if make_roles and settings.database_url is not None:
-        password = settings.service_password
-        bring_up(
-            settings.database_url,
-            make_roles=True,
-            service_password=None if password is None else password.get_secret_value(),
-        )
-    else:
-        with open_database(settings, data_dir):
-            pass
-    Console().print("The schema is up to date.")
-    return 0
-
-
-# The clinic file
 
 
 def import_file(file: Path, replace: bool, data_dir: Path | None) -> int:
@@ -108,7 +73,7 @@ async def _names_in(connection: AsyncConnection) -> dict[str, str]:
 def export_file(file: Path, data_dir: Path | None, *, force: bool) -> int:
     """Write the database's clinic to `file`, as YAML where its name says so."""
     if str(file) == "-":
-        sys.stdout.buffer.write(_as_json(on_existing_database(data_dir, export_clinic).to_json()))
+        print_json(on_existing_database(data_dir, export_clinic).to_json())
         return 0
     require_writable(None, file)
     is_there = file.exists() and file.is_file() and file.stat().st_size > 0
@@ -121,7 +86,7 @@ def export_file(file: Path, data_dir: Path | None, *, force: bool) -> int:
             f"{file}: the clinic takes {len(text)} bytes of YAML, more than the {MAX_YAML} that an "
             "import reads; write it as .json"
         )
-    file.write_bytes(text)
+    write_file(file, text)
     counts = _counts({name: len(rows) for name, rows in document.items() if name != "clinic"})
     Console().print(
         f"{'Replaced' if is_there else 'Wrote'} {escape(str(file))}: {counts}.", soft_wrap=True
@@ -150,6 +115,8 @@ def check(file: Path | None, data_dir: Path | None, *, as_json: bool) -> int:
         clinic, where = on_existing_database(data_dir, _load_all), database_name(data_dir)
     violations = ledger.violations(clinic)
     if as_json:
+        from api.schemas import Conflict  # the interface's models take a while to import
+
         conflicts = [Conflict.of(v, clinic).model_dump(mode="json") for v in violations]
         print_json({"violations": conflicts})
         return 1 if violations else 0
@@ -170,101 +137,3 @@ def check(file: Path | None, data_dir: Path | None, *, as_json: bool) -> int:
 async def _load_all(engine: AsyncEngine) -> Clinic:
     async with engine.connect() as connection:
         return await load_clinic(connection)
-
-
-# API keys
-
-
-def create_key(role: Role, name: str | None, data_dir: Path | None) -> int:
-    """Make a key and print it; only the key goes to standard output."""
-    if name is not None:
-        try:
-            name = TypeAdapter[str](keys.Name).validate_python(name)
-        except ValidationError as error:
-            raise UsageError(f"--name: {worded(error.errors()[0])}") from None
-    known, secret = on_database(
-        data_dir, lambda engine: run(engine, lambda c: keys.create(c, role, name, OPERATOR))
-    )
-    told = f"Key {known.name} ({known.id}), {role}. It is not shown again:"
-    Console(stderr=True).print(told, markup=False, highlight=False, soft_wrap=True)
-    sys.stdout.write(f"{secret}\n")
-    return 0
-
-
-def list_keys(data_dir: Path | None, *, as_json: bool) -> int:
-    """Print every key ever made."""
-    known = on_existing_database(data_dir, keys.every)
-    if as_json:
-        print_json([asdict(key) for key in known])
-        return 0
-    console = Console()
-    if not known:
-        console.print("No key was ever made; slotwright keys create makes one.")
-        return 0
-    table = new_table()
-    table.add_column("Id", no_wrap=True)
-    table.add_column("Name", overflow="fold")
-    for heading in ("Role", "Made", "Revoked"):
-        table.add_column(heading, no_wrap=True)
-    for key in known:
-        revoked = "" if key.revoked_at is None else f"{key.revoked_at:%Y-%m-%d}"
-        table.add_row(key.id, escape(key.name), key.role, f"{key.created_at:%Y-%m-%d}", revoked)
-    print_table(console, table)
-    return 0
-
-
-def revoke_key(told: str, data_dir: Path | None) -> int:
-    """Revoke a key, named by its id, by how its id begins, or by its name."""
-
-    async def revoke(engine: AsyncEngine) -> KnownKey:
-        key = _key_named(told, await keys.every(engine)).id
-        return await run(engine, lambda connection: keys.revoke(connection, key, OPERATOR))
-
-    known = on_existing_database(data_dir, revoke)
-    Console().print(f"Revoked {known.name} ({known.id}).", markup=False, highlight=False)
-    return 0
-
-
-def _key_named(told: str, known: Sequence[KnownKey]) -> KnownKey:
-    """Return the one key that is meant.
-
-    Raises
-    ------
-    UsageError
-        When it could be none or several.
-    """
-    by_name = [key for key in known if told in (key.name, key.id)]
-    by_beginning = [key for key in known if told and key.id.startswith(told.lower())]
-    found = by_name or by_beginning
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(f"{key.id} ({key.name})" for key in found)
-        raise UsageError(f"{told}: could be {names}; write more of the id")
-    raise UsageError(f"{told}: no key has this id or name; slotwright keys list shows them")
-
-
-# Patients
-
-
-def export_patient(reference: str, data_dir: Path | None) -> int:
-    """Print all that is stored of a patient."""
-
-    async def read(engine: AsyncEngine) -> dict[str, Any]:
-        async with engine.connect() as connection:
-            return await patients.export(connection, reference)
-
-    print_json(on_existing_database(data_dir, read))
-    return 0
-
-
-def erase_patient(reference: str, data_dir: Path | None) -> int:
-    """Replace a patient by a pseudonym."""
-    pseudonym, count = on_existing_database(
-        data_dir, lambda engine: run(engine, lambda c: patients.erase(c, reference, OPERATOR))
-    )
-    Console().print(
-        f"{counted(count, 'booking')} and all that told of the patient now name {pseudonym}.",
-        soft_wrap=True,
-    )
-    return 0

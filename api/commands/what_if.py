@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -19,8 +20,11 @@ from api.interrupt import INTERRUPTED, Interrupt
 from api.settings import read_settings
 from api.solving import Exchange, solve
 from api.tables import STAGES, counted, print_json, print_table, run_table
+from api.written import write_file
 from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
+from solver.clinic import Clinic
+from solver.objective import Weights
 from solver.problem import Progress as Step
 from solver.scenario import Run
 from solver.whatif import PlanRejectedError
@@ -35,9 +39,8 @@ def what_if(
     out: Path | None,
     report: Path | None,
     now: str | None,
-    interrupt: Interrupt,
 ) -> int:
-    """Solve a run and write its result, its report, or a summary."""
+    """Solve a run and write its result, its report, or a summary; also of a search cut short."""
     if report is not None and str(report) in ("-", str(out)):
         raise UsageError("--report: name a file of its own")
     settings = read_settings()
@@ -46,39 +49,57 @@ def what_if(
     clinic = file.to_clinic(moment)
     run = read_run_file(run_path, clinic, moment, settings.horizon_days)
 
-    bars = _Bars(run)
-    try:
-        with Exchange(bars.show) as exchange, bars:
+    with Interrupt() as interrupt:  # until all is written
+        try:
+            result = _solve(run, clinic, moment, settings.weights, interrupt)
+        except (BrokenProcessPool, PlanRejectedError) as error:
+            typer.echo(f"slotwright: {error}", err=True)
+            return 1
+        unwritten = []
+        try:
+            _write(out, result)
+        except UsageError as error:
+            unwritten.append(str(error))
+        if report is not None:
+            from api.report import render  # the charts' library takes a while to import
 
-            def end() -> None:
-                bars.say("Ending with the best plan found so far; Ctrl-C again ends without one.")
-                exchange.stop()
-
-            with interrupt.ends(end):
-                result = solve(run, clinic, moment, exchange, weights=settings.weights)
-    except (BrokenProcessPool, PlanRejectedError) as error:
-        typer.echo(f"slotwright: {error}", err=True)
-        return 1
-    if out is None:
-        print_table(Console(), run_table(result))
-    else:
-        _write(out, result)
-    if report is not None:
-        from api.report import render  # the charts' library takes a while to import
-
-        report.write_text(render(result, run, clinic), encoding="utf-8")
-        typer.echo(f"Wrote {report}.", err=True)
+            try:
+                write_file(report, render(result, run, clinic).encode(), "--report")
+            except UsageError as error:
+                unwritten.append(str(error))
+            else:
+                typer.echo(f"Wrote {report}.", err=True)
+        if unwritten:
+            raise UsageError("; ".join(unwritten))
     return INTERRUPTED if interrupt.is_asked else 0
 
 
-def _write(out: Path, result: dict[str, Any]) -> None:
+def _solve(
+    run: Run, clinic: Clinic, now: dt.datetime, weights: Weights, interrupt: Interrupt
+) -> dict[str, Any]:
+    """Solve a run and show its progress; when interrupted, with the best found by then."""
+    bars = _Bars(run)
+    with Exchange(bars.show) as exchange, bars:
+
+        def end() -> None:
+            bars.say("Ending with the best plan found so far; Ctrl-C again ends without one.")
+            exchange.stop()
+
+        with interrupt.ends(end):
+            return solve(run, clinic, now, exchange, weights=weights)
+
+
+def _write(out: Path | None, result: dict[str, Any]) -> None:
     """Write a result to a file, or to standard output, and there also what no file takes."""
+    if out is None:
+        print_table(Console(), run_table(result))
+        return
     if str(out) == "-":
         print_json(result)
         return
     try:
-        out.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
-    except OSError:
+        write_file(out, orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n", "--out")
+    except UsageError:
         print_json(result)
         raise
     typer.echo(f"Wrote {out}.", err=True)
