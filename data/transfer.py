@@ -33,7 +33,6 @@ from data.audit import ANONYMOUS
 from data.clinic_file import (
     AppointmentTypeRow,
     AvailabilityRow,
-    BookingRow,
     ClinicFile,
     ClinicRow,
     OverbookingRuleRow,
@@ -61,7 +60,6 @@ IMPORT_SECONDS = 570
 BATCH = 1000
 DATES_AT_ONCE = 4
 """Dates whose bookings an export has in memory."""
-_BOOKING_ORDER = "date start_minute id"
 
 
 def _time(minute: str) -> str:
@@ -138,20 +136,12 @@ def from_row[Model: Strict](row: Any, model: type[Model]) -> Model:
     return constructed
 
 
-async def export_clinic(engine: AsyncEngine) -> ClinicFile:
-    """Return all there is as a clinic file, at one moment, in a stable order."""
-    at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
-    async with at_one_moment.connect() as connection:
-        await take_time(connection, IMPORT_SECONDS)
-        return await _read(connection)
-
-
 async def export_in_pieces(engine: AsyncEngine) -> AsyncGenerator[bytes]:
     """Yield all there is as the text of a clinic file, at one moment, in a stable order."""
     at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
     async with at_one_moment.connect() as connection:
         await take_time(connection, IMPORT_SECONDS)
-        head = (await _read(connection, with_bookings=False)).to_json()
+        head = (await _read_rows(connection)).to_json()
         del head["bookings"]
         yield orjson.dumps(head)[:-1] + b',"bookings":['
         bookings = await connection.stream_scalars(
@@ -164,7 +154,14 @@ async def export_in_pieces(engine: AsyncEngine) -> AsyncGenerator[bytes]:
         yield b"]}\n"
 
 
-async def _read(connection: AsyncConnection, *, with_bookings: bool = True) -> ClinicFile:
+async def export_clinic(engine: AsyncEngine) -> dict[str, Any]:
+    """Return the same as one document."""
+    return orjson.loads(b"".join([piece async for piece in export_in_pieces(engine)]))  # type: ignore[no-any-return]
+
+
+async def _read_rows(connection: AsyncConnection) -> ClinicFile:
+    """Return all there is but the bookings."""
+
     async def rows[Model: Strict](table: Table, model: type[Model], order: str) -> list[Model]:
         found = await connection.execute(select(table).order_by(*order.split()))
         return [from_row(row, model) for row in found]
@@ -176,19 +173,8 @@ async def _read(connection: AsyncConnection, *, with_bookings: bool = True) -> C
         appointment_types=await rows(TYPES, AppointmentTypeRow, "id"),
         availability=await rows(AVAILABILITY, AvailabilityRow, _SAID_ORDER),
         overbooking_rules=await rows(OVERBOOKING_RULES, OverbookingRuleRow, "id"),
-        bookings=_bookings(
-            await rows(BOOKINGS, BookingRow, _BOOKING_ORDER) if with_bookings else [],
-            await _column_by_id(connection, TYPES, "duration_minutes"),
-        ),
+        bookings=[],
     )
-
-
-def _bookings(rows: list[BookingRow], durations: dict[str, int]) -> list[BookingRow]:
-    """Leave the end out where it follows from the type."""
-    for row in rows:
-        if row.end_time == row.start_time + durations[row.appointment_type_id]:
-            row.end_time = None
-    return rows
 
 
 async def import_document(
@@ -288,7 +274,7 @@ async def _bring_in(
 ) -> tuple[dict[str, int], list[Violation]]:
     """Write a file whose bookings are staged; return what was removed, and warnings."""
     file = incoming.file
-    before = (await _read(connection, with_bookings=False)).to_json()
+    before = (await _read_rows(connection)).to_json()
     await write_off_holds(connection)
     await connection.execute(update(CLINIC).values(columns_of(file.clinic)))
     removed: dict[str, int] = {}
@@ -309,11 +295,6 @@ async def _bring_in(
         del document["bookings"]  # each has an entry of its own
     await audit.record(connection, actor, "import", "clinic", before=before, after=after)
     return removed, warnings
-
-
-async def _column_by_id(connection: AsyncConnection, table: Table, name: str) -> dict[str, int]:
-    rows = await connection.execute(select(table.c.id, table.c[name]))
-    return {str(row[0]): row[1] for row in rows}
 
 
 async def _remove_absent(

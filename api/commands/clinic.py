@@ -73,13 +73,13 @@ async def _names_in(connection: AsyncConnection) -> dict[str, str]:
 def export_file(file: Path, data_dir: Path | None, *, force: bool) -> int:
     """Write the database's clinic to `file`, as YAML where its name says so."""
     if str(file) == "-":
-        print_json(on_existing_database(data_dir, export_clinic).to_json())
+        print_json(on_existing_database(data_dir, export_clinic))
         return 0
     require_writable(None, file)
     is_there = file.exists() and file.is_file() and file.stat().st_size > 0
     if is_there and not force and not _is_clinic_file(file):
         raise UsageError(f"{file}: this is no clinic file; --force writes over it all the same")
-    document = on_existing_database(data_dir, export_clinic).to_json()
+    document = on_existing_database(data_dir, export_clinic)
     text = yaml_of(document).encode() if is_yaml(file) else _as_json(document)
     if is_yaml(file) and len(text) > MAX_YAML:
         raise UsageError(
