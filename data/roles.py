@@ -1,13 +1,13 @@
 """Who the database knows: an owner that migrations act as, and the service's own role.
 
 The owner holds the tables and cannot log in. The service's role reads and writes rows, and that is
-all: it adds to the audit log and never changes it, alters no table, and runs no program on the
-server.
+all: it adds to the audit log and never changes it, makes keys and revokes them and changes nothing
+else of one, alters no table, and runs no program on the server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,13 +15,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 OWNER = "slotwright_owner"
 SERVICE = "slotwright_service"
 
-_ALL = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
-_LESS: Mapping[str, Set[str]] = {
-    "alembic_version": {"SELECT"},
-    "api_keys": {"SELECT", "INSERT", "UPDATE"},
-    "audit_log": {"SELECT", "INSERT"},
+type _Rights = Mapping[str, Collection[str]]
+"""What may be done with a table, and to which columns: none named are all, those to come too."""
+
+_ALL: _Rights = {"SELECT": (), "INSERT": (), "UPDATE": (), "DELETE": ()}
+_LESS: Mapping[str, _Rights] = {
+    "alembic_version": {"SELECT": ()},
+    "api_keys": {
+        "SELECT": (),
+        "INSERT": ("id", "name", "role", "key_hash"),
+        "UPDATE": ("revoked_at",),
+    },
+    "audit_log": {
+        "SELECT": (),
+        "INSERT": ("actor", "action", "entity", "entity_id", "before", "after"),
+    },
 }
-"""What the service may do with a table where that is not everything."""
+"""What the service may do with a table where that is not everything.
+
+The number and the time of an entry, by which a history is in order, are the database's to say.
+"""
 
 _MAKE = f"""
 DO $$
@@ -78,13 +91,18 @@ _ACTS_AS = text(
 )
 _GRANTED = text(
     """
-    SELECT relname, array(
-        SELECT kind FROM unnest(CAST(:kinds AS text[])) AS kind
-        WHERE has_table_privilege(CAST(:role AS text), pg_class.oid, kind)
-    )
-    FROM pg_class
+    SELECT relname, kind, array(
+        SELECT CAST(attname AS text) FROM pg_attribute
+        WHERE attrelid = pg_class.oid AND attnum > 0
+          AND NOT has_table_privilege(CAST(:role AS text), pg_class.oid, kind)
+          AND has_column_privilege(
+              CAST(:role AS text), pg_class.oid, attnum, nullif(kind, 'DELETE')
+          )
+    ) AS named, has_table_privilege(CAST(:role AS text), pg_class.oid, kind) AS is_whole
+    FROM pg_class CROSS JOIN unnest(CAST(:kinds AS text[])) AS kind
     WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
       AND pg_has_role(relowner, 'MEMBER')
+    ORDER BY relname
     """
 ).bindparams(role=SERVICE, kinds=sorted(_ALL))
 _RESERVED_FUNCTIONS = text(
@@ -126,14 +144,29 @@ async def grant(connection: AsyncConnection) -> None:
     """Give the service's role, where there is one, its rights on every table, and no others."""
     if not await connection.scalar(text(f"SELECT to_regrole('{SERVICE}') IS NOT NULL")):
         return
-    for table, granted in (await connection.execute(_GRANTED)).all():
+    granted: dict[str, dict[str, Collection[str]]] = {}
+    for row in (await connection.execute(_GRANTED)).all():
+        rights = granted.setdefault(row.relname, {})
+        if row.is_whole or row.named:
+            rights[row.kind] = row.named
+    for table, present in granted.items():
         wanted = _LESS.get(table, _ALL)
-        if set(granted) != wanted:
+        if _comparable(present) != _comparable(wanted):
             await connection.exec_driver_sql(f'REVOKE ALL ON "{table}" FROM {SERVICE}')
-            rights = ", ".join(sorted(wanted))
-            await connection.exec_driver_sql(f'GRANT {rights} ON "{table}" TO {SERVICE}')
+            rights_in_sql = ", ".join(map(_in_sql, wanted.items()))
+            await connection.exec_driver_sql(f'GRANT {rights_in_sql} ON "{table}" TO {SERVICE}')
     for function in (await connection.scalars(_RESERVED_FUNCTIONS)).all():
         await connection.exec_driver_sql(f"GRANT EXECUTE ON FUNCTION {function} TO {SERVICE}")
+
+
+def _comparable(rights: _Rights) -> dict[str, frozenset[str]]:
+    return {kind: frozenset(columns) for kind, columns in rights.items()}
+
+
+def _in_sql(right: tuple[str, Collection[str]]) -> str:
+    kind, columns = right
+    named = ", ".join(f'"{column}"' for column in columns)
+    return f"{kind} ({named})" if named else kind
 
 
 async def owns_the_log(connection: AsyncConnection) -> bool:

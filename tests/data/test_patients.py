@@ -9,6 +9,7 @@ import httpx
 import orjson
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data import patients
@@ -31,6 +32,7 @@ SELECT string_agg(each, ' ') FROM (
     SELECT convert_from(body, 'UTF8') || request_hash::text FROM idempotency_keys
 ) AS stored (each)
 """
+ERASE_BO = text("SELECT erase_patient(ARRAY['Bo'], :pseudonym, 'x')")
 RUN = {
     "name": "Next week",
     "start_date": str(MONDAY),
@@ -140,6 +142,23 @@ async def test_only_the_function_changes_the_log(
         await connection.execute(text("SET slotwright.erasing = 'on'"))
         with pytest.raises(Exception, match="only grows"):
             await connection.execute(text("UPDATE audit_log SET actor = 'x'"))
+
+
+async def test_the_function_erases_no_one_whom_a_booking_names(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await fill(client)
+    async with engine.connect() as connection:
+        with pytest.raises(DBAPIError, match="a booking still names the patient"):
+            await connection.execute(ERASE_BO, {"pseudonym": "erased-0123456789ab"})
+
+
+async def test_no_two_patients_get_one_pseudonym(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        await connection.execute(ERASE_BO, {"pseudonym": "erased-0123456789ab"})
+        await connection.execute(ERASE_BO, {"pseudonym": "erased-ba9876543210"})
+        with pytest.raises(DBAPIError, match="the pseudonym is another patient's"):
+            await connection.execute(ERASE_BO, {"pseudonym": "erased-0123456789ab"})
 
 
 async def test_a_run_under_way_is_waited_for(

@@ -10,12 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from data import keys
 from data.embedded import EmbeddedPostgres
 from data.engine import SchemaError, create_engine, migrate
 from data.roles import OWNER, SERVICE, owns_the_log
 from tests.databases import migrated
 
 DENIED = "42501"
+RAISED = "P0001"
 
 
 async def refusal(engine: AsyncEngine, *statements: str) -> str | None:
@@ -41,7 +43,17 @@ async def refusal(engine: AsyncEngine, *statements: str) -> str | None:
         "DROP TABLE audit_log",
         "SET session_replication_role = replica",
         "CREATE OR REPLACE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE sql AS ''",
+        "INSERT INTO audit_log (at, actor, action, entity) VALUES ('2020-01-01', 'a', 'b', 'c')",
+        "INSERT INTO audit_log (id, actor, action, entity) OVERRIDING SYSTEM VALUE"
+        " VALUES (-1, 'a', 'b', 'c')",
+        "SELECT setval('audit_log_id_seq', 1)",
         "DELETE FROM api_keys",
+        "UPDATE api_keys SET role = 'admin'",
+        "UPDATE api_keys SET name = 'x'",
+        "UPDATE api_keys SET key_hash = ''",
+        "UPDATE api_keys SET created_at = now()",
+        "INSERT INTO api_keys (id, name, role, key_hash, created_at)"
+        " VALUES (gen_random_uuid(), 'x', 'admin', '', '2020-01-01')",
         "TRUNCATE bookings",
         "UPDATE alembic_version SET version_num = '0001'",
         "CREATE TABLE mine ()",
@@ -56,6 +68,25 @@ async def refusal(engine: AsyncEngine, *statements: str) -> str | None:
 )
 async def test_the_services_role_may_not(engine: AsyncEngine, statement: str) -> None:
     assert await refusal(engine, statement) == DENIED
+
+
+async def test_an_entry_has_the_databases_time_whoever_writes_it(admin_engine: AsyncEngine) -> None:
+    insert = text(
+        "INSERT INTO audit_log (at, actor, action, entity) VALUES ('2020-01-01', 'a', 'b', 'c')"
+        " RETURNING at BETWEEN now() AND clock_timestamp()"
+    )
+    async with admin_engine.connect() as connection:
+        assert await connection.scalar(insert) is True
+
+
+async def test_a_key_is_revoked_for_good(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        known, _ = await keys.create(connection, "viewer", None, "a")
+        await keys.revoke(connection, known.id, "a")
+    for change in ("NULL", "now() + interval '1 day'"):
+        assert await refusal(engine, f"UPDATE api_keys SET revoked_at = {change}") == RAISED
+    (after,) = await keys.every(engine)
+    assert after.revoked_at is not None
 
 
 async def test_the_services_role_owns_nothing(
@@ -113,10 +144,12 @@ async def test_a_table_that_comes_later_is_the_services_to_use(tmp_path: Path) -
             await connection.execute(text(f"SET LOCAL ROLE {OWNER}"))
             await connection.execute(text("CREATE TABLE later (id int)"))
             await connection.execute(text(f"GRANT UPDATE ON audit_log TO {SERVICE}"))
+            await connection.execute(text(f"GRANT UPDATE (role) ON api_keys TO {SERVICE}"))
         assert await refusal(service, "SELECT * FROM later") == DENIED
         await migrate(admin)  # by whoever may act as the owner
         assert await refusal(service, "INSERT INTO later VALUES (1)") is None
         assert await refusal(service, "UPDATE audit_log SET actor = ''") == DENIED
+        assert await refusal(service, "UPDATE api_keys SET role = 'admin'") == DENIED
         await service.dispose()
         await admin.dispose()
 
