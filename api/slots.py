@@ -25,6 +25,9 @@ from solver.timeline import check_date
 
 router = APIRouter(tags=["slots"])
 
+READING = Turns(2)
+"""Reading a large book takes a connection for long; two at a time leave most of them to others,
+and nobody's hundred queries are ahead of another caller's."""
 SOLVING = Turns()
 """Solving is computing, and one process computes one thing at a time: two at once answer no more
 queries and take more of the cores that other processes have a use for."""
@@ -48,11 +51,17 @@ async def get_slots(
 ) -> Response:
     """Compute the slots from the rows as they are now; nothing of the answer is stored."""
     wish = query.to_request(dt.datetime.now(dt.UTC))
-    clinic = await context.snapshots.load(query.date, query.date)
-    _check_known(clinic, query)
     who = counted_as(caller, request)
+    clinic = await read(context, query.date, who)
+    _check_known(clinic, query)
     body = await answer(context, clinic, wish, who, limit=query.limit, rooms=query.rooms)
     return Response(orjson.dumps(body), media_type="application/json")
+
+
+async def read(context: Context, date: dt.date, who: str) -> Clinic:
+    """Read the clinic with the bookings that matter on a date; those who ask take turns."""
+    async with READING.take(who):
+        return await context.snapshots.load(date, date)
 
 
 async def answer(

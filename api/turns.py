@@ -1,4 +1,4 @@
-"""Whose turn it is where one thing is done at a time."""
+"""Whose turn it is where one thing, or a few, are done at a time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 
 
 class Turns:
-    """One at a time, and each caller in turn.
+    """So many at a time, and each caller in turn.
 
     Whoever asks for a hundred things waits for them itself: another caller's one thing waits for
-    the one under way, and for one of each of the others who wait.
+    one under way, and for one of each of the others who wait.
     """
 
-    def __init__(self) -> None:
-        self._is_taken = False
+    def __init__(self, at_once: int = 1) -> None:
+        self._free = at_once
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
@@ -29,8 +29,8 @@ class Turns:
             self._pass_on()
 
     async def _wait(self, caller: str) -> None:
-        if not self._is_taken:
-            self._is_taken = True
+        if self._free:
+            self._free -= 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(caller, deque()).append(turn)
@@ -51,4 +51,4 @@ class Turns:
             if not turn.done():
                 turn.set_result(None)
                 return
-        self._is_taken = False
+        self._free += 1

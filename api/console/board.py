@@ -341,13 +341,14 @@ class _Board:
         request = SlotRequest(moving["appointment_type_id"], day, dt.datetime.now(dt.UTC))
         rooms: Literal["best", "all"] = "best" if by == "provider" else "all"
         context = await self._visit.service()
-        clinic = await context.snapshots.load(day, day)
+        who = self._visit.caller.id
+        clinic = await slots.read(context, day, who)
         try:
             found = await slots.answer(
                 context,
                 clinic,
                 request,
-                self._visit.caller.id,
+                who,
                 limit=MAX_LIMIT,
                 rooms=rooms,
                 without=moving["id"],

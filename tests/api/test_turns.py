@@ -1,6 +1,7 @@
-"""Callers share what is done one at a time: who asks for much waits for it itself."""
+"""Callers share what few can do at a time: who asks for much waits for it itself."""
 
 import asyncio
+import datetime as dt
 import threading
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from api import slots
 from api.turns import Turns
+from data.snapshot import Snapshots
 from tests.clinics import TYPE, coming_monday, small_clinic
 
 MONDAY = coming_monday()
@@ -64,6 +66,58 @@ async def test_a_turn_that_comes_as_its_request_goes_is_passed_on() -> None:
     async with asyncio.timeout(10):
         await asyncio.wait([late, last])
     assert (late.cancelled(), last.cancelled()) == (True, False)
+
+
+async def test_as_many_at_once_as_are_let_and_each_caller_in_turn() -> None:
+    turns, done, most = Turns(3), list[str](), 0
+    under_way = set[str]()
+
+    async def work(name: str) -> None:
+        nonlocal most
+        async with turns.take(name[0]):
+            under_way.add(name)
+            most = max(most, len(under_way))
+            await asyncio.sleep(0)
+            under_way.remove(name)
+            done.append(name)
+
+    await asyncio.gather(*(work(f"a{n}") for n in range(100)), work("b0"))
+    assert (most, len(done)) == (3, 101)
+    assert "b0" in done[:6]
+
+
+async def test_reading_for_a_hundred_queries_leaves_connections_to_others(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.post("/clinic/import", json=small_clinic())
+    admin = (await client.post("/keys", json={"role": "admin"})).json()["key"]
+    client.headers["Authorization"] = f"Bearer {admin}"
+    other = (await client.post("/keys", json={"role": "viewer"})).json()["key"]
+    read, go_on = list[dt.date](), asyncio.Event()
+    load = Snapshots.load
+
+    async def slow(self: Snapshots, first: dt.date, last: dt.date) -> Any:
+        read.append(first)
+        await go_on.wait()
+        return await load(self, first, last)
+
+    monkeypatch.setattr(Snapshots, "load", slow)
+
+    def ask(date: dt.date, **headers: str) -> asyncio.Task[httpx.Response]:
+        query = {"date": date.isoformat(), "appointment_type_id": TYPE}
+        return asyncio.create_task(client.get("/slots", params=query, headers=headers))
+
+    many = [ask(MONDAY) for _ in range(100)]
+    while sum(map(len, slots.READING._waiting.values())) < 98:
+        await asyncio.sleep(0.01)
+    assert len(read) == 2
+    mine = ask(MONDAY + dt.timedelta(days=1), Authorization=f"Bearer {other}")
+    while len(slots.READING._waiting) < 2:
+        await asyncio.sleep(0.01)
+    go_on.set()
+    answers = await asyncio.gather(mine, *many)
+    assert {answer.status_code for answer in answers} == {200}
+    assert MONDAY + dt.timedelta(days=1) in read[:4]
 
 
 async def test_a_hundred_queries_of_one_key_do_not_keep_another_waiting(
