@@ -64,15 +64,13 @@ class Violation:
 
 @dataclass
 class Checker:
-    """Reads one clinic. Windows are worked out minute by minute and kept while it lives."""
+    """Reads one clinic. What is worked out of its rows, windows minute by minute, is kept."""
 
     clinic: Clinic
     weights: tuple[Fraction, Fraction, Fraction, Fraction] = (PREFERENCE, GAP, ROOM, OVERBOOK)
     _open: dict[tuple[str, dt.date], bytes] = field(default_factory=dict)
     _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
-    _busy_at_midnight: dict[tuple[type[Provider | Room], str, str], Span] = field(
-        default_factory=dict
-    )
+    _around: dict[tuple[type[Provider | Room], str, str], Span] = field(default_factory=dict)
 
     # Time
 
@@ -133,11 +131,11 @@ class Checker:
     def busy(self, booking: Booking, day: dt.date, owner: Provider | Room) -> Span:
         """Return the busy span of a booking, in minutes after midnight of `day`."""
         key = type(owner), owner.id, booking.appointment_type_id
-        if key not in self._busy_at_midnight:
-            self._busy_at_midnight[key] = _busy(owner, self.kind_of(booking), 0)
-        start, end = self._busy_at_midnight[key]
-        begins = booking.start + (booking.date - day).days * DAY_MINUTES
-        return start + begins, end + begins
+        if key not in self._around:
+            self._around[key] = _busy(owner, self.kind_of(booking), 0)
+        before, after = self._around[key]
+        start = booking.start + (booking.date - day).days * DAY_MINUTES
+        return start + before, start + after
 
     def live(self, bookings: Iterable[Booking]) -> list[Booking]:
         """Return those that are not cancelled."""
@@ -192,10 +190,11 @@ class Checker:
             and all(self.open_minutes(room, day)[start:end])
         ):
             broken.append(2)
-        if any(_meet(_busy(room, kind, start), self.busy(b, day, room)) for b in in_room):
+        there = _busy(room, kind, start)
+        if any(_meet(there, self.busy(b, day, room)) for b in in_room):
             broken.append(3)
-        todays = sum(b.date == day for b in of_type)
-        if kind.daily_cap is not None and todays >= kind.daily_cap:
+        cap = kind.daily_cap
+        if cap is not None and sum(b.date == day for b in of_type) >= cap:
             broken.append(5)
 
         mine = _busy(provider, kind, start)
@@ -366,9 +365,9 @@ class Checker:
         if not self.is_steady(b.date, b.start, b.start + kind.duration_minutes):
             yield Violation(b, 0, "CLOCK_CHANGE", "touches an hour that the clock skips or repeats")
         yield from self.own_violations(b)
-        mine = self.busy(b, b.date, room)
+        there = self.busy(b, b.date, room)
         for other in in_room:
-            if _meet(mine, self.busy(other, b.date, room)):
+            if _meet(there, self.busy(other, b.date, room)):
                 yield Violation(b, 3, "ROOM_BUSY", f"{room.name} is taken by booking {other.id}")
         if kind.daily_cap is not None and len(of_type) > kind.daily_cap:
             yield Violation(

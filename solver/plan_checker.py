@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from solver.checker import Checker
-from solver.clinic import DAY_MINUTES, Booking, SlotRequest
+from solver.clinic import DAY_MINUTES, Booking, Clinic, SlotRequest
 from solver.problem import Placement, Plan, Problem, Request
 
 MAXIMISED = ("saved", "priority", "score")
@@ -70,9 +70,19 @@ def read_plan(problem: Problem, plan: Plan) -> PlanReading:
 
 
 class _Book:
-    """Live bookings by owner, date and patient; what is asked of one date sees its neighbours."""
+    """Live bookings by owner, date and patient; what is asked of one date sees its neighbours.
 
-    def __init__(self, bookings: Iterable[Booking]) -> None:
+    Parameters
+    ----------
+    bookings
+        What stands by now.
+    reach
+        The longest time in minutes from the begin of one busy span to the begin of one that it can
+        meet: of the dates beside, what is further from midnight meets nothing.
+    """
+
+    def __init__(self, bookings: Iterable[Booking], reach: int) -> None:
+        self._reach = reach
         self._by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
         self._by_patient: dict[str, list[Booking]] = defaultdict(list)
         self.all: list[Booking] = []
@@ -86,9 +96,15 @@ class _Book:
         if (patient := b.patient_key) is not None:
             self._by_patient[patient].append(b)
 
+    def on(self, owner: str, date: dt.date) -> list[Booking]:
+        return self._by_owner.get((owner, date), [])
+
     def beside(self, owner: str, date: dt.date) -> list[Booking]:
-        dates = (date + dt.timedelta(days=days) for days in (-1, 0, 1))
-        return [b for day in dates for b in self._by_owner.get((owner, day), ())]
+        late, early = DAY_MINUTES - self._reach, self._reach
+        day = dt.timedelta(days=1)
+        before = [b for b in self.on(owner, date - day) if b.start > late]
+        after = [b for b in self.on(owner, date + day) if b.start < early]
+        return [*before, *self.on(owner, date), *after]
 
     def of_patient(self, patient: str | None) -> list[Booking]:
         return [] if patient is None else self._by_patient[patient]
@@ -98,6 +114,7 @@ class _Reader:
     def __init__(self, problem: Problem, plan: Plan) -> None:
         weights = problem.weights
         self.problem, self.plan = problem, plan
+        self.dates = frozenset(problem.dates)
         self.checker = Checker(
             problem.clinic, (weights.preference, weights.gap, weights.room, weights.overbook)
         )
@@ -106,7 +123,8 @@ class _Reader:
         self.violations: list[PlanViolation] = []
         self.wishes: dict[int, Request] = {}  # by position in the book
         leaving = {move.id for move in plan.moves} | set(plan.lost)
-        self.book = _Book(b for b in self.bookings.values() if b.id not in leaving)
+        standing = (b for b in self.bookings.values() if b.id not in leaving)
+        self.book = _Book(standing, _reach(problem.clinic))
 
     def read(self) -> PlanReading:
         self._moves()
@@ -180,7 +198,7 @@ class _Reader:
         if provider is None or room is None or not 0 <= step.start < DAY_MINUTES:
             self._blame(step.id, "is placed with a provider, in a room or at a time there is not")
             return False
-        if step.date not in self.problem.dates:
+        if step.date not in self.dates:
             self._blame(step.id, f"is placed on {step.date}, outside the horizon")
         reading = self.checker.read_among(
             wish,
@@ -189,7 +207,7 @@ class _Reader:
             step.start,
             at_provider=self.book.beside(provider.id, step.date),
             in_room=self.book.beside(room.id, step.date),
-            of_type=self.book.beside(wish.appointment_type_id, step.date),
+            of_type=self.book.on(wish.appointment_type_id, step.date),
         )
         for rule in reading.broken:
             self._blame(step.id, f"breaks rule {rule}: {RULES[rule]}")
@@ -241,12 +259,12 @@ class _Reader:
 
     def _scores(self) -> tuple[dict[str, Parts], Fraction]:
         """Return the placements' parts and the sum of all scores of the horizon."""
-        dates, clinic = frozenset(self.problem.dates), self.problem.clinic
+        clinic = self.problem.clinic
         parts: dict[str, Parts] = {}
         total = Fraction(0)
         for position, b in enumerate(self.book.all):
             is_known = b.provider_id in clinic.provider_by_id and b.room_id in clinic.room_by_id
-            if b.date not in dates or not is_known:
+            if b.date not in self.dates or not is_known:
                 continue
             others = [o for o in self.book.beside(b.provider_id, b.date) if o is not b]
             request = self.wishes.get(position)
@@ -278,6 +296,19 @@ class _Reader:
                 self._blame(stage.name, f"{float(stage.bound):g} bounds it from the wrong side")
         if self.plan.status == "optimal" and not all(s.is_proved for s in self.plan.stages):
             self._blame("status", "is optimal though a stage is not proved")
+
+
+def _reach(clinic: Clinic) -> int:
+    """Return what no busy span is longer than, the time that another one keeps free included."""
+    longest = before = after = 0
+    for kind in clinic.appointment_types:
+        longest = max(longest, kind.duration_minutes)
+        before, after = max(before, kind.buffer_before), max(after, kind.buffer_after)
+    for provider in clinic.providers:
+        before, after = max(before, provider.buffer_before), max(after, provider.buffer_after)
+    for room in clinic.rooms:
+        after = max(after, room.turnover_minutes)
+    return before + longest + after
 
 
 def _booking(step: Placement, kind: str, patient: str | None) -> Booking:

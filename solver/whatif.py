@@ -155,12 +155,20 @@ def solve_scenario(
 
 
 def _seconds_to_tell(problem: Problem, plan: Plan) -> float:
-    """Return how long reading and telling a plan like this one will take, from a part of it."""
+    """Return how long reading and telling a plan like this one will take, from a part of it.
+
+    The part is whole days of a few providers: each booking is read beside those around it.
+    """
+    by_day = sorted(plan.placements, key=lambda p: (p.date, p.provider_id, p.id))
+    chosen = {placement.id for placement in by_day[:SAMPLE]}
+    placements = tuple(p for p in plan.placements if p.id in chosen)
     begin = time.perf_counter()
-    part = replace(plan, status="feasible", placements=plan.placements[:SAMPLE], stages=())
+    part = replace(plan, status="feasible", placements=placements, stages=())
     reading = read_plan(problem, part)
-    each = (time.perf_counter() - begin) / max(1, len(reading.standing))
     told = _Told(problem, part, reading)
+    for placement in part.placements:
+        told.placement(placement)
+    each = (time.perf_counter() - begin) / max(1, len(reading.standing))
     placed = {placement.id for placement in part.placements}
     waiting = [request for request in problem.requests if request.id not in placed]
     for request in waiting[:1]:
@@ -191,7 +199,7 @@ class _Told:
             "gap": decimal(relative_gap(first.objective, first.bound)) if first else 0.0,
             "seconds": round(plan.seconds, 3),
             "stages": [_stage(stage) for stage in plan.stages],
-            "placements": [self._placement(placement) for placement in plan.placements],
+            "placements": [self.placement(placement) for placement in plan.placements],
             "unplaced": list(self._unplaced()),
             "moves": [*map(self._move, plan.moves), *map(self._lost, plan.lost)],
             "model": {"variables": plan.variables, "constraints": plan.constraints},
@@ -199,7 +207,8 @@ class _Told:
             "progress": [_progress(progress) for progress in seen],
         }
 
-    def _placement(self, placement: Placement) -> dict[str, Any]:
+    def placement(self, placement: Placement) -> dict[str, Any]:
+        """Return what is told of a request that was placed."""
         request = self._requests[placement.id]
         kind = request.appointment_type_id
         parts = self._reading.parts[placement.id]

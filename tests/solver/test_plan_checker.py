@@ -1,5 +1,6 @@
 """The reader of plans: it passes what is legal and finds every planted fault."""
 
+import datetime as dt
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -8,9 +9,10 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from solver.clinic import Clinic, SlotRequest
+from solver.checker import Checker
+from solver.clinic import Booking, Clinic, Provider, Room, SlotRequest, Span
 from solver.greedy import greedy
-from solver.plan_checker import read_plan
+from solver.plan_checker import _Reader, read_plan
 from solver.problem import Placement, Plan, Problem, Stage
 from solver.slots import find_slots
 from tests.runs import (
@@ -225,6 +227,59 @@ def test_the_finished_book_is_read_whole() -> None:
     assert not details(fixed, a_plan())
     left = replace(problem, displaced=frozenset(), left=problem.displaced)
     assert not details(left, a_plan())
+
+
+# Beside other dates
+
+ROUND_THE_CLOCK = [
+    {"provider_id": who, "weekday": day, "start_time": "00:00", "end_time": "24:00"}
+    for who in (VEGA, LINN)
+    for day in (1, 2)
+]
+
+
+def test_what_reaches_over_midnight_is_met() -> None:
+    clinic = clinic_of_two(
+        availability=ROUND_THE_CLOCK,
+        rooms=[
+            {"id": PLAIN, "name": "Room 1", "turnover_minutes": 45},
+            {"id": EQUIPPED, "name": "Room 2"},
+        ],
+        bookings=[
+            booked(0, "23:30"),
+            booked(1, "00:15", room_id=EQUIPPED, provider_id=LINN, date=str(TUESDAY)),
+        ],
+        providers=[
+            {"id": VEGA, "name": "Dr. Vega", "skills": ["gp"]},
+            {"id": LINN, "name": "Dr. Linn", "skills": ["gp"], "buffer_before": 30},
+        ],
+    )
+    problem = changed(clinic, requests=[asked("r1")])
+    for placement, faults in (
+        (put("r1", 30, date=TUESDAY), {"breaks rule 3: the room is taken"}),
+        (put("r1", 45, date=TUESDAY), set()),
+        (put("r1", 1410, LINN, EQUIPPED), {"breaks rule 7: no overbooking rule allows it"}),
+        (put("r1", 1395, LINN, EQUIPPED), set()),
+    ):
+        assert details(problem, a_plan(placement)) == {("r1", fault) for fault in faults}
+
+
+def test_what_lies_far_from_midnight_is_not_read_beside_other_dates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    apart = set[int]()
+    busy = Checker.busy
+
+    def watched(self: Checker, b: Booking, day: dt.date, owner: Provider | Room) -> Span:
+        apart.add((b.date - day).days)
+        return busy(self, b, day, owner)
+
+    problem = changed(clinic_of_two(), requests=[asked("r1"), asked("r2")])
+    checker = _Reader(problem, a_plan(put("r1", NINE), put("r2", NINE, date=TUESDAY)))
+    monkeypatch.setattr(Checker, "busy", watched)
+    checker._placements()
+    checker._scores()
+    assert apart == set()
 
 
 # Against others

@@ -3,8 +3,12 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
-from solver.plan_checker import PlanViolation
-from solver.problem import Progress
+import pytest
+
+from solver import whatif
+from solver.greedy import greedy
+from solver.plan_checker import PlanReading, PlanViolation, read_plan
+from solver.problem import Plan, Problem, Progress
 from solver.whatif import PlanRejectedError, solve_run
 from tests.runs import (
     EQUIPPED,
@@ -12,9 +16,11 @@ from tests.runs import (
     PLAIN,
     VEGA,
     VISIT,
+    a_plan,
     a_run,
     asked,
     booked,
+    changed,
     clinic_of_two,
     without_times,
 )
@@ -162,6 +168,26 @@ def test_what_the_reader_finds_is_told_across_processes() -> None:
     error = pickle.loads(pickle.dumps(PlanRejectedError("baseline", (violation,))))
     assert str(error) == "the plan of 'baseline' is not legal: r1 breaks rule 7"
     assert error.violations == (violation,)
+
+
+def test_the_time_to_tell_is_taken_from_whole_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A booking takes the longer to read, the more stand around it."""
+    parts: list[Plan] = []
+
+    def read(problem: Problem, plan: Plan) -> PlanReading:
+        parts.append(plan)
+        return read_plan(problem, plan)
+
+    monkeypatch.setattr(whatif, "read_plan", read)
+    monkeypatch.setattr(whatif, "SAMPLE", 6)
+    problem = changed(clinic_of_two(), requests=[asked(f"r{n}") for n in range(20)])
+    placements = sorted(greedy(problem).placements, key=lambda p: (p.start, p.provider_id))
+    assert len(placements) == 20
+    plan = a_plan(*placements)
+    assert whatif._seconds_to_tell(problem, plan) > 0
+    (part,) = parts
+    (day,) = {(p.provider_id, p.date) for p in part.placements}
+    assert part.placements == tuple(p for p in plan.placements if (p.provider_id, p.date) == day)
 
 
 def test_a_run_of_nothing_is_answered() -> None:
