@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 FROM python:3.12-slim-bookworm AS build
 ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never
-RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /src
-COPY requirements.lock ./
+COPY requirements-build.lock requirements.lock ./
+RUN pip install --no-cache-dir --require-hashes -r requirements-build.lock
 RUN uv venv /opt/slotwright \
     && uv pip install --python /opt/slotwright --no-cache --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
@@ -13,7 +13,8 @@ COPY data ./data
 COPY api ./api
 COPY migrations ./migrations
 COPY benchmarks ./benchmarks
-RUN uv pip install --python /opt/slotwright --no-cache --no-deps .
+RUN uv pip install --python /opt/slotwright --no-cache --no-deps \
+    --build-constraints requirements-build.lock .
 
 FROM python:3.12-slim-bookworm
 ARG VERSION=dev

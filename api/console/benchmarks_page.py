@@ -1,4 +1,4 @@
-"""The last report of ``slotwright bench``: of the working directory or of the data directory."""
+"""The last report of ``slotwright bench`` that was put into the data directory."""
 
 from __future__ import annotations
 

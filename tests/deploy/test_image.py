@@ -85,6 +85,23 @@ def image() -> Iterator[Path]:
         yield image
 
 
+def test_all_that_is_installed_has_a_hash() -> None:
+    steps = [part.split() for step in instructions("RUN") for part in step.split("&&")]
+    installs = [step for step in steps if "install" in step]
+    assert len(installs) == 3
+    for step in installs:
+        *_, last = step
+        if last == ".":  # ours; what builds it has hashes
+            assert "--no-deps" in step
+            assert "--build-constraints" in step
+        else:
+            assert "--require-hashes" in step
+    lock = (ROOT / "requirements-build.lock").read_text()
+    packages = [line for line in lock.splitlines() if "==" in line]
+    assert {line.partition("==")[0] for line in packages} >= {"uv", "hatchling"}
+    assert "://" not in lock
+
+
 def test_the_service_on_a_read_only_file_system(image: Path) -> None:
     volume = image / "volume"
     health = re.search(r'CMD \["python", "-c", "(.*)"\]$', DOCKERFILE, re.MULTILINE)
