@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -12,16 +12,21 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import media_types
-from api.access import LARGE_BODY, LONG_SECONDS, CallerDependency, allow
+from api.access import LARGE_BODY, LONG_SECONDS, CallerDependency, allow, counted_as
 from api.context import ContextDependency
 from api.errors import Problem
 from api.schemas import DOCUMENT_BODY, Conflict, ImportOut
+from api.turns import Turns
 from data.clinic_file import Strict, json_schema
 from data.transfer import ImportReport, export_in_pieces, import_document
 
 router = APIRouter(prefix="/clinic", tags=["clinic"])
+
+EXPORTING = Turns(2)
+"""An export has a connection until its reader, who may be slow, has all of it."""
 
 
 class ImportQuery(Strict):
@@ -77,9 +82,11 @@ def _told(report: ImportReport) -> bytes:
     summary="The whole clinic as a clinic file",
     response_model=dict[str, Any],
 )
-async def export(context: ContextDependency) -> Response:
+async def export(
+    request: Request, context: ContextDependency, caller: CallerDependency
+) -> Response:
     """Write every row; importing the result gives the same clinic."""
-    pieces = export_in_pieces(context.engine)
+    pieces = export_in_turn(context.engine, counted_as(caller, request))
     first = await anext(pieces)  # what goes wrong before anything is sent is told
 
     async def body() -> AsyncIterator[bytes]:
@@ -89,6 +96,13 @@ async def export(context: ContextDependency) -> Response:
                 yield piece
 
     return StreamingResponse(body(), media_type="application/json")
+
+
+async def export_in_turn(engine: AsyncEngine, who: str) -> AsyncGenerator[bytes]:
+    """Yield the pieces of an export once it is the turn of `who`."""
+    async with EXPORTING.take(who), aclosing(export_in_pieces(engine)) as pieces:
+        async for piece in pieces:
+            yield piece
 
 
 @router.get(

@@ -1,4 +1,7 @@
-"""The HTTP protocol of the server, with an end to its patience for requests that never come."""
+"""The HTTP protocol of the server, with an end to its patience.
+
+It waits neither for requests that never come, nor for answers to be read that nobody reads.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,24 @@ HEAD_SECONDS = 15.0
 """How long a client may take to send a request's line and headers (RFC 9112, section 9.5)."""
 MAX_HEAD = 64 * 1024
 """How many bytes they may have."""
+READ_SECONDS = 15.0
+LEAST_READ = 16 * 1024
+"""How many bytes of an answer that waits a client takes in that time, at least."""
 
 
 class ImpatientProtocol(HttpToolsProtocol):
     """Closes a connection on which a request's head stays incomplete, or grows without end.
 
     A server without this keeps every connection that sends nothing, or a byte now and then
-    (Slowloris, 2009), until it runs out of file descriptors.
+    (Slowloris, 2009), until it runs out of file descriptors. A client that asks and does not read
+    is as costly: its answer waits in memory, and a streamed one keeps what it is made from open.
     """
 
     head_seconds = HEAD_SECONDS
+    read_seconds = READ_SECONDS
     _waiting: asyncio.TimerHandle | None = None
     _leaving: asyncio.TimerHandle | None = None
+    _watching: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -33,7 +42,18 @@ class ImpatientProtocol(HttpToolsProtocol):
         """Wait no more."""
         self._stop_waiting()
         self._stop_leaving()
+        self._stop_watching()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Begin to watch the client read: there is more for it than waits for nobody."""
+        super().pause_writing()
+        self._watch_it_read()
+
+    def resume_writing(self) -> None:
+        """Watch no more: it has read."""
+        self._stop_watching()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Take what came, within bounds while it is a head."""
@@ -74,6 +94,21 @@ class ImpatientProtocol(HttpToolsProtocol):
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
+
+    def _watch_it_read(self) -> None:
+        left = self.transport.get_write_buffer_size() - LEAST_READ
+        self._watching = self.loop.call_later(self.read_seconds, self._look_what_it_read, left)
+
+    def _look_what_it_read(self, most_left: int) -> None:
+        if self.transport.get_write_buffer_size() > most_left:
+            self.transport.abort()
+        else:
+            self._watch_it_read()
+
+    def _stop_watching(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
 
     def _wait_for_head(self) -> None:
         self._head_bytes = 0

@@ -137,7 +137,10 @@ def from_row[Model: Strict](row: Any, model: type[Model]) -> Model:
 
 
 async def export_in_pieces(engine: AsyncEngine) -> AsyncGenerator[bytes]:
-    """Yield all there is as the text of a clinic file, at one moment, in a stable order."""
+    """Yield all there is as the text of a clinic file, at one moment, in a stable order.
+
+    It takes a connection until its reader has it all.
+    """
     at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
     async with at_one_moment.connect() as connection:
         await take_time(connection, IMPORT_SECONDS)

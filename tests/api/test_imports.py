@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from api.clinic import export_in_turn
 from benchmarks.clinics import as_document
 from benchmarks.hospital import hospital_clinic
 from data import incoming, transfer
 from data.clinic_file import ClinicFile
+from data.engine import POOL_SIZE
 from data.transaction import hold_clinic_with_rows
 from tests.api.test_bookings import load
 from tests.clinics import ROOM, booking, coming_monday, order, small_clinic
@@ -312,3 +314,15 @@ async def test_an_export_is_what_the_file_model_writes(
         ]
         assert held[0] == held[1]
     assert [b["notes"] for b in written["bookings"] if "notes" in b] == ["", odd]
+
+
+async def test_exports_leave_connections_to_others(engine: AsyncEngine) -> None:
+    """Each has one until its reader, who may be slow, has all."""
+    exports = [export_in_turn(engine, f"caller {number}") for number in range(POOL_SIZE)]
+    begun = [asyncio.ensure_future(anext(pieces)) for pieces in exports]
+    await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT 1")) == 1
+    for pieces, first in zip(exports, begun, strict=True):
+        assert (await first).startswith(b"{")
+        await pieces.aclose()

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.protocol import MAX_HEAD, ImpatientProtocol
+from api.protocol import LEAST_READ, MAX_HEAD, ImpatientProtocol
 from tests.sockets import drip, read_to_end
 
 
 class Hasty(ImpatientProtocol):
-    head_seconds = 0.5
+    head_seconds = read_seconds = 0.5
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -25,8 +25,8 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(protocol: type[ImpatientProtocol]) -> AsyncIterator[int]:
-    config = uvicorn.Config(hello, port=0, http=protocol, log_config=None, lifespan="off")
+async def listening(protocol: type[ImpatientProtocol], app: ASGIApp = hello) -> AsyncIterator[int]:
+    config = uvicorn.Config(app, port=0, http=protocol, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     serving = asyncio.create_task(server._serve())
@@ -99,3 +99,48 @@ async def test_a_body_that_ends_after_the_answer_leaves_the_connection_usable() 
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
         writer.close()
+
+
+async def test_an_answer_that_nobody_reads_is_given_up() -> None:
+    given_up = asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer() -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"a" * 65536, "more_body": True})
+                await asyncio.sleep(0)
+
+        answering = asyncio.create_task(answer())
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        answering.cancel()
+        given_up.set()
+
+    async with listening(Hasty, endless) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(60):
+            await given_up.wait()
+        writer.close()
+
+
+async def test_an_answer_that_is_read_slowly_is_not() -> None:
+    class Wire:
+        left = 5 * LEAST_READ
+        is_aborted = False
+
+        def get_write_buffer_size(self) -> int:
+            return self.left
+
+        def abort(self) -> None:
+            self.is_aborted = True
+
+    protocol, wire = object.__new__(ImpatientProtocol), Wire()
+    protocol.transport = wire  # type: ignore[assignment]
+    protocol.loop = asyncio.get_running_loop()
+    for taken, is_aborted in ((LEAST_READ, False), (2 * LEAST_READ, False), (1, True)):
+        most_left, wire.left = wire.left - LEAST_READ, wire.left - taken
+        protocol._look_what_it_read(most_left)
+        assert wire.is_aborted is is_aborted
+        protocol._stop_watching()
