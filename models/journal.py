@@ -39,7 +39,10 @@ class IdempotencyKey(Base):
 
 
 class AuditEntry(Base):
-    """One write: who, when, what, before and after. A trigger refuses to change or delete it."""
+    """One write: who, when, what, before and after.
+
+    Triggers give it the time of the database, and refuse to change or delete it.
+    """
 
     __tablename__ = "audit_log"
     __table_args__ = (Index("ix_audit_log_entity_entity_id", "entity", "entity_id"),)

@@ -12,7 +12,7 @@ from models.base import Base
 
 
 class ApiKey(Base):
-    """One key. A row is never deleted: the audit log names it for good."""
+    """One key. A row is never deleted: the audit log names it for good; one revoked stays so."""
 
     __tablename__ = "api_keys"
     __table_args__ = (
