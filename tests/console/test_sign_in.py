@@ -73,3 +73,11 @@ def test_a_key_that_was_revoked_opens_nothing_more(
     page.get_by_label("Search a patient").fill("ada")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible(timeout=60_000)
     assert not [frame for frame in received if "Ada" in frame]
+
+
+def test_a_form_that_is_too_large_is_told_so(guarded: Guarded) -> None:
+    answer = httpx.post(
+        f"{guarded.base}/console/session", data={"key": "a" * 3_000_000}, timeout=60
+    )
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "BODY_TOO_LARGE"
