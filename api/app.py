@@ -171,8 +171,16 @@ def service() -> FastAPI:
     app = create_app(settings, door)
     if starter is None:
         app = with_console(app)
+    _build_routes(app)
     spare_what_is_there()
     return app
+
+
+def _build_routes(app: FastAPI) -> None:
+    """Have every route built now: FastAPI does it in the first request, and all others wait."""
+    scope = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
+    for route in app.router.routes:
+        route.matches(scope)
 
 
 def with_console(app: FastAPI) -> FastAPI:

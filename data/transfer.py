@@ -58,6 +58,7 @@ from solver.checker import Violation
 IMPORT_SECONDS = 570
 """How long a statement of an import or an export may take: a little less than its request may."""
 BATCH = 1000
+_SAID_ORDER = "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to id"
 DATES_AT_ONCE = 4
 """Dates whose bookings an export has in memory."""
 
@@ -144,8 +145,7 @@ async def export_in_pieces(engine: AsyncEngine) -> AsyncGenerator[bytes]:
     at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
     async with at_one_moment.connect() as connection:
         await take_time(connection, IMPORT_SECONDS)
-        head = (await _read_rows(connection)).to_json()
-        del head["bookings"]
+        head = await _read_rows(connection)
         yield orjson.dumps(head)[:-1] + b',"bookings":['
         bookings = await connection.stream_scalars(
             text(_AS_JSON), execution_options={"yield_per": DATES_AT_ONCE}
@@ -162,22 +162,32 @@ async def export_clinic(engine: AsyncEngine) -> dict[str, Any]:
     return orjson.loads(b"".join([piece async for piece in export_in_pieces(engine)]))  # type: ignore[no-any-return]
 
 
-async def _read_rows(connection: AsyncConnection) -> ClinicFile:
-    """Return all there is but the bookings."""
+async def _read_rows(connection: AsyncConnection) -> dict[str, Any]:
+    """Return all there is but the bookings, as a clinic file has it."""
+    found = [
+        (name, model, (await connection.execute(select(table).order_by(*order.split()))).all())
+        for name, model, table, order in _LISTS
+    ]
 
-    async def rows[Model: Strict](table: Table, model: type[Model], order: str) -> list[Model]:
-        found = await connection.execute(select(table).order_by(*order.split()))
-        return [from_row(row, model) for row in found]
+    def write() -> dict[str, Any]:  # thousands of rows, and others wait for the event loop
+        lists: dict[str, Any] = {
+            name: [from_row(row, model).model_dump(mode="json") for row in rows]
+            for name, model, rows in found
+        }
+        return lists | {"clinic": lists["clinic"][0]}
 
-    return ClinicFile.model_construct(
-        clinic=(await rows(CLINIC, ClinicRow, "id"))[0],
-        providers=await rows(PROVIDERS, ProviderRow, "id"),
-        rooms=await rows(ROOMS, RoomRow, "id"),
-        appointment_types=await rows(TYPES, AppointmentTypeRow, "id"),
-        availability=await rows(AVAILABILITY, AvailabilityRow, _SAID_ORDER),
-        overbooking_rules=await rows(OVERBOOKING_RULES, OverbookingRuleRow, "id"),
-        bookings=[],
-    )
+    return await asyncio.to_thread(write)
+
+
+_LISTS: tuple[tuple[str, type[Strict], Table, str], ...] = (
+    ("clinic", ClinicRow, CLINIC, "id"),
+    ("providers", ProviderRow, PROVIDERS, "id"),
+    ("rooms", RoomRow, ROOMS, "id"),
+    ("appointment_types", AppointmentTypeRow, TYPES, "id"),
+    ("availability", AvailabilityRow, AVAILABILITY, _SAID_ORDER),
+    ("overbooking_rules", OverbookingRuleRow, OVERBOOKING_RULES, "id"),
+)
+"""The file's lists, in its order: the rows of each, where they are kept, and in which order."""
 
 
 async def import_document(
@@ -277,7 +287,7 @@ async def _bring_in(
 ) -> tuple[dict[str, int], list[Violation]]:
     """Write a file whose bookings are staged; return what was removed, and warnings."""
     file = incoming.file
-    before = (await _read_rows(connection)).to_json()
+    before = await _read_rows(connection)
     await write_off_holds(connection)
     await connection.execute(update(CLINIC).values(columns_of(file.clinic)))
     removed: dict[str, int] = {}
@@ -293,9 +303,9 @@ async def _bring_in(
         for name, table in reversed(TABLES.items()):
             await _remove_absent(connection, name, table, getattr(file, name), removed)
     await shrink_guards(connection)
-    after = {"imported": _counts(incoming), "removed": removed, "file": file.to_json()}
-    for document in (before, after["file"]):
-        del document["bookings"]  # each has an entry of its own
+    brought = await asyncio.to_thread(file.to_json)
+    del brought["bookings"]  # each has an entry of its own
+    after = {"imported": _counts(incoming), "removed": removed, "file": brought}
     await audit.record(connection, actor, "import", "clinic", before=before, after=after)
     return removed, warnings
 
@@ -344,7 +354,6 @@ async def _upsert(
         await connection.execute(statement, list(rows[first : first + BATCH]))
 
 
-_SAID_ORDER = "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to id"
 _SAID = (
     "provider_id",
     "room_id",
