@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -50,6 +51,9 @@ from data.engine import create_engine
 from data.postgres_launcher import end_with_parent
 from data.snapshot import Snapshots
 
+SWITCH_SECONDS = 0.0005
+"""How long the event loop waits, at most, for a thread that computes to let go of the interpreter:
+a tenth of Python's own, as it waits many times in a request."""
 OPEN_WHILE = "_SLOTWRIGHT_OPEN_WHILE"
 """The variable that names the file by which the processes of one service share their door."""
 
@@ -171,16 +175,20 @@ def service() -> FastAPI:
     app = create_app(settings, door)
     if starter is None:
         app = with_console(app)
-    _build_routes(app)
-    spare_what_is_there()
-    return app
+    return ready(app)
 
 
-def _build_routes(app: FastAPI) -> None:
-    """Have every route built now: FastAPI does it in the first request, and all others wait."""
+def ready(app: FastAPI) -> FastAPI:
+    """Prepare this process for serving, so that no request holds up those beside it.
+
+    FastAPI builds its routes in the first request unless that is done before.
+    """
     scope = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
     for route in app.router.routes:
         route.matches(scope)
+    spare_what_is_there()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return app
 
 
 def with_console(app: FastAPI) -> FastAPI:

@@ -23,8 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from uvicorn.supervisors import Multiprocess
 
 from api import logs
-from api.app import OPEN_WHILE, create_app, with_console
-from api.collector import spare_what_is_there
+from api.app import OPEN_WHILE, create_app, ready, with_console
 from api.complaints import UsageError
 from api.database import embedded_database, open_database, with_engine
 from api.door import Door
@@ -218,12 +217,11 @@ def demo(bound: socket.socket, data_dir: Path | None) -> int:
         door = Door(is_open=_is_open(DEMO_HOST, settings, url))
         say("Starting the service …\n")
         config = uvicorn.Config(
-            with_console(create_app(settings, door)),
+            ready(with_console(create_app(settings, door))),
             host=DEMO_HOST,
             port=bound.getsockname()[1],
             **_uvicorn_options(settings),
         )
-        spare_what_is_there()
         with suppress(KeyboardInterrupt):  # which the server raises once it has shut down
             asyncio.run(_serve_and_show(uvicorn.Server(config), bound, console))
     return 0

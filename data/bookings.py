@@ -955,7 +955,7 @@ async def amend(
 
 _ROWS = (
     select(
-        BOOKINGS,
+        *(column for column in BOOKINGS.c if column.computed is None),  # those are for constraints
         EFFECTIVE_STATUS.label("effective_status"),
         CLINIC.c.timezone,
         TYPES.c.duration_minutes,

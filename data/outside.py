@@ -6,6 +6,7 @@ process by :mod:`solver.outside`; a booking becomes an object only when it is to
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from data.aside import read_aside
 from data.bookings import After
 from data.snapshot import BOOKINGS, EFFECTIVE_STATUS, Part, load_clinic
 from solver.checker import Violation
-from solver.clinic import Clinic
+from solver.clinic import Booking, Clinic
 from solver.outside import broken_by_id, newly_outside, outside, outside_beyond
 
 MOST_TOLD = 1000
@@ -196,16 +197,17 @@ async def _with_patients(
     rows = await connection.execute(
         select(columns.id, columns.patient_ref, columns.status).where(columns.id == any_(ids))
     )
-    known = {str(row.id): row for row in rows}
-    return [
-        replace(
-            v,
-            booking=replace(
-                v.booking,
-                patient_ref=known[v.booking.id].patient_ref,
-                status=known[v.booking.id].status,
-            ),
-        )
-        for v in violations
-        if v.booking.id in known
-    ]
+    known = {str(row.id): (row.patient_ref, row.status) for row in rows}
+
+    def tell() -> list[Violation]:  # of up to a thousand bookings, beside the event loop
+        whole: dict[str, Booking] = {}
+        for violation in violations:
+            booking = violation.booking
+            if booking.id in known and booking.id not in whole:
+                patient_ref, status = known[booking.id]
+                whole[booking.id] = replace(booking, patient_ref=patient_ref, status=status)
+        return [
+            replace(v, booking=whole[v.booking.id]) for v in violations if v.booking.id in whole
+        ]
+
+    return await asyncio.to_thread(tell)

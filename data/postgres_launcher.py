@@ -11,6 +11,8 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+NICENESS = 5
+"""How far the program gives way to its starter (0 to 19), which answers while queries run."""
 
 
 def end_with_parent(parent: int, number: int) -> None:
@@ -34,6 +36,8 @@ def main(starter: int, uid: int, gid: int, program: list[str]) -> None:
         os.setgid(gid)
         os.setuid(uid)
     end_with_parent(starter, signal.SIGINT)  # after the change of user, which would undo it
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     os.execv(program[0], program)  # noqa: S606
 
 
