@@ -25,6 +25,7 @@ from sqlalchemy import (
     Date,
     Integer,
     Row,
+    Select,
     SmallInteger,
     Text,
     Uuid,
@@ -953,7 +954,7 @@ async def amend(
     return await _write(connection, before, policy, AMENDED, **changes)
 
 
-_ROWS = (
+_ROWS: Select[Any] = (
     select(
         *(column for column in BOOKINGS.c if column.computed is None),  # those are for constraints
         EFFECTIVE_STATUS.label("effective_status"),
