@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -97,7 +98,7 @@ def answering(process: Service | subprocess.Popen[bytes], port: str) -> Iterator
     try:
         deadline = time.monotonic() + 300
         while not is_ready(base):
-            assert process.poll() is None
+            assert process.poll() is None, f"it ended with {process.poll()}"
             assert time.monotonic() < deadline
         yield base
     finally:
@@ -106,9 +107,12 @@ def answering(process: Service | subprocess.Popen[bytes], port: str) -> Iterator
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, below those that the system hands out meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def surroundings(environment: dict[str, str]) -> dict[str, str]:
