@@ -10,8 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -363,9 +365,15 @@ def _answers_at_all(base: str) -> bool:
     return True
 
 
-def test_a_killed_service_leaves_no_server_and_loses_nothing(tmp_path: Path) -> None:
-    monday, scratch = coming_monday(), tmp_path / "scratch"
-    scratch.mkdir()
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A place for temporary directories whose path is short, as sockets lie in it."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+def test_a_killed_service_leaves_no_server_and_loses_nothing(tmp_path: Path, scratch: Path) -> None:
+    monday = coming_monday()
     serve = ("serve", "--data-dir", str(tmp_path))
     with service(*serve, TMPDIR=str(scratch)) as (process, base):
         assert httpx.post(f"{base}/clinic/import", json=small_clinic()).status_code == 200
@@ -374,10 +382,10 @@ def test_a_killed_service_leaves_no_server_and_loses_nothing(tmp_path: Path) -> 
         process.send_signal(signal.SIGKILL)
         process.wait()
         wait_until_gone(tmp_path)
-    left = set(scratch.glob("slotwright-*/"))
+    left = set(scratch.glob("slotwright-console-*"))
     assert left
     with service(*serve, TMPDIR=str(scratch)) as (process, base):
-        assert not left & set(scratch.glob("slotwright-*/"))
+        assert not left & set(scratch.glob("slotwright-console-*"))
         assert httpx.get(f"{base}/bookings/{booked['id']}").json() == booked
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) in (0, -signal.SIGTERM)
