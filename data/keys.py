@@ -101,8 +101,9 @@ ROLES: tuple[Role, ...] = get_args(Role.__value__)
 MARK = "slotwright_"
 """What every key begins with, so that a leaked one is recognised."""
 SECRET_BYTES = 32
-NAMING_LOCK = 7306094
-"""The advisory lock of whoever names a key: one at a time sees the names that are there."""
+NAMING_LOCK = 7306097
+"""The advisory lock of whoever names a key: one at a time sees the names that are there. It is
+no other's: an import may hold the clinic for long, and a key is made meanwhile."""
 
 _table = ApiKey.__table__
 assert isinstance(_table, Table)

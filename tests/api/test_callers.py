@@ -21,7 +21,7 @@ from api.door import Door
 from api.settings import Settings
 from data import keys
 from data.keys import ROLES
-from data.transaction import run
+from data.transaction import hold_clinic, run
 from tests.clinics import coming_monday, order, small_clinic
 from tests.conftest import served
 from tests.strategies import uid
@@ -343,6 +343,15 @@ async def test_a_name_is_given_once(client: httpx.AsyncClient) -> None:
         "/keys", json={"role": "viewer", "name": "Desk"}, headers=bearer(admin)
     )
     assert (answer.status_code, answer.json()["code"]) == (409, "ALREADY_EXISTS")
+
+
+async def test_a_key_is_made_while_the_clinic_is_held(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await hold_clinic(connection)  # as an import does
+        made = await client.post("/keys", json={"role": "admin", "name": "Desk"})
+        assert made.status_code == 201
 
 
 async def test_the_audit_log_names_the_caller(
