@@ -16,13 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.aside import read_aside
 from data.bookings import After
-from data.snapshot import BOOKINGS, EFFECTIVE_STATUS, Part, load_clinic
+from data.snapshot import BOOKINGS, HAS_RUN_OUT, Part, beside, load_clinic
 from solver.checker import Violation
 from solver.clinic import Booking, Clinic
 from solver.outside import broken_by_id, newly_outside, outside, outside_beyond
 
 MOST_TOLD = 1000
 """Bookings that one answer tells of; of more it tells how many there are."""
+PARTS, FEWEST_DAYS = 4, 60
+"""Into how many parts all dates ahead are divided for reading, at most; days of one, at least."""
 SECONDS = 25
 """How long reading a whole book may take: a little less than a request may."""
 WITHOUT_BOOKINGS = Part(bookings=False)
@@ -76,31 +78,68 @@ async def load_packed(
     connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]] = ()
 ) -> bytes:
     """Read the live bookings that meet all `conditions`, packed."""
-    statement = select(_PACKED).where(EFFECTIVE_STATUS != "cancelled", *conditions)
+    live = BOOKINGS.c.status != "cancelled"  # for the indexes of live bookings; holds run out, too
+    statement = select(_PACKED).where(live, ~HAS_RUN_OUT, *conditions)
     return (await connection.execute(statement)).scalar_one() or b""
 
 
 async def put_outside(
     engine: AsyncEngine, before: Clinic, after: Clinic, touched: Touched
 ) -> Found:
-    """Find the bookings from today on that break a rule `after` an edit, but not `before`."""
+    """Find the bookings from today on that break a rule `after` an edit, but not `before`.
+
+    The dates ahead are read part by part: while the database sends one, the part before it is
+    judged in the other process.
+    """
     today = dt.datetime.now(after.settings.zone).date()
-    async with engine.connect() as connection:
-        await take_time(connection)
-        near = [*touched.conditions, BOOKINGS.c.date >= today - dt.timedelta(1)]
-        packed = await load_packed(connection, near)
-    violations, count = await read_aside(
-        len(packed),
-        newly_outside,
-        before,
-        after,
-        packed,
-        rules=touched.rules,
-        since=today,
-        limit=MOST_TOLD,
-    )
+    at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
+    violations: list[Violation] = []
+    count = 0
+
+    async def tell(
+        packed: bytes, first: dt.date, last: dt.date, earlier: asyncio.Task[None] | None
+    ) -> None:
+        nonlocal count
+        if earlier is not None:
+            await earlier
+        told, found = await read_aside(
+            len(packed),
+            newly_outside,
+            before,
+            after,
+            packed,
+            rules=touched.rules,
+            since=first,
+            last=last,
+            limit=max(0, MOST_TOLD - count),
+        )
+        violations.extend(told)
+        count += found
+
+    task: asyncio.Task[None] | None = None
+    try:
+        async with asyncio.TaskGroup() as group, at_one_moment.connect() as connection:
+            await take_time(connection)
+            for first, last in await _parts_ahead(connection, today):
+                near = BOOKINGS.c.date.between(beside(first, -1), beside(last, 1))
+                packed = await load_packed(connection, [*touched.conditions, near])
+                task = group.create_task(tell(packed, first, last, task))
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
     async with engine.connect() as connection:
         return Found(after, await _with_patients(connection, violations), count)
+
+
+async def _parts_ahead(
+    connection: AsyncConnection, today: dt.date
+) -> list[tuple[dt.date, dt.date]]:
+    """Return the first and last date of each of at most :data:`PARTS` parts of all dates ahead."""
+    last = await connection.scalar(select(func.max(BOOKINGS.c.date)))
+    if last is None or last < today:
+        return []
+    days = max(FEWEST_DAYS, -(-((last - today).days + 1) // PARTS))
+    firsts = range(0, (last - today).days + 1, days)
+    return [(beside(today, first), min(last, beside(today, first + days - 1))) for first in firsts]
 
 
 async def find_outside(
@@ -122,9 +161,9 @@ async def find_outside(
         clinic = await load_rows(connection)
         today = dt.datetime.now(clinic.settings.zone).date()
         since = max(first, today) if first is not None else today
-        near = [BOOKINGS.c.date >= since - dt.timedelta(1)]
+        near = [BOOKINGS.c.date >= beside(since, -1)]
         if last is not None:
-            near.append(BOOKINGS.c.date <= last + dt.timedelta(min(1, (dt.date.max - last).days)))
+            near.append(BOOKINGS.c.date <= beside(last, 1))
         packed = await load_packed(connection, near)
     violations, count = await read_aside(
         len(packed),
@@ -144,7 +183,7 @@ async def find_outside(
 async def broken_now(connection: AsyncConnection, *, since: dt.date) -> dict[str, int]:
     """Return what each booking outside the rules from `since` on breaks: ``1 << rule``, by id."""
     clinic = await load_rows(connection)
-    packed = await load_packed(connection, [BOOKINGS.c.date >= since - dt.timedelta(1)])
+    packed = await load_packed(connection, [BOOKINGS.c.date >= beside(since, -1)])
     return await read_aside(len(packed), broken_by_id, clinic, packed, since=since)
 
 

@@ -211,8 +211,8 @@ def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
     return {
         "first": first,
         "last": last,
-        "day_before": _beside(first, -1),
-        "day_after": _beside(last, 1),
+        "day_before": beside(first, -1),
+        "day_after": beside(last, 1),
     }
 
 
@@ -349,8 +349,8 @@ _BOOKING = (
 )
 
 
-def _beside(day: dt.date, days: int) -> dt.date:
-    """Return the date beside `day`: buffers reach over midnight. There is none past the ends."""
+def beside(day: dt.date, days: int) -> dt.date:
+    """Return the date some days from `day`, or the last there is: buffers reach over midnight."""
     ordinal = day.toordinal() + days
     return dt.date.fromordinal(min(max(ordinal, 1), dt.date.max.toordinal()))
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Date,
+    Select,
     any_,
     extract,
     func,
@@ -98,8 +99,9 @@ def _concerned(row: Strict, rules: frozenset[int]) -> ColumnElement[bool]:
         case RoomRow():
             return columns.room_id == row.id
         case AppointmentTypeRow():
-            of_type = columns.appointment_type_id == row.id
-            return _on_dates_near(of_type) if rules & {3, 6, 7} else of_type
+            if rules & {3, 6, 7}:
+                return _on_dates_near_type(row.id)
+            return columns.appointment_type_id == row.id
         case ClinicRow():
             return _when_clocks_change(row)
         case _:
@@ -138,11 +140,23 @@ def _touched_by_rule(before: Any, after: Any) -> Touched:
     return Touched(frozenset({7}), (tuple_(BOOKINGS.c.provider_id, BOOKINGS.c.date).in_(places),))
 
 
-def _on_dates_near(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return the condition of bookings on dates, or beside dates, that have one of some kind."""
-    live = select(BOOKINGS.c.date).where(condition, BOOKINGS.c.status != "cancelled")
-    dates = live.distinct().subquery()
-    near: ColumnElement[bool] = BOOKINGS.c.date.in_(select(dates.c.date + _SHIFT))
+def _on_dates_near_type(type_id: str) -> ColumnElement[bool]:
+    """Return the condition of bookings on dates, or beside dates, that have one of a type.
+
+    Date by date the next is looked up in the index: as many steps as there are dates, whatever the
+    number of bookings.
+    """
+
+    def next_date(*conditions: ColumnElement[bool]) -> Select[tuple[dt.date]]:
+        of_type = select(func.min(one.c.date)).where(one.c.appointment_type_id == type_id)
+        return of_type.where(one.c.status != "cancelled", *conditions)
+
+    one = BOOKINGS.alias()
+    dates = next_date().cte("dates", recursive=True)
+    day = dates.c[0]
+    later = next_date(one.c.date > day).scalar_subquery()
+    dates = dates.union_all(select(later).where(day.is_not(None)))
+    near: ColumnElement[bool] = BOOKINGS.c.date.in_(select(dates.c[0] + _SHIFT))
     return near
 
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 
 from solver.clinic import (
     DAY_MINUTES,
@@ -68,6 +69,7 @@ class Checker:
 
     clinic: Clinic
     weights: tuple[Fraction, Fraction, Fraction, Fraction] = (PREFERENCE, GAP, ROOM, OVERBOOK)
+    _rows: dict[str, list[Availability]] = field(default_factory=dict)
     _open: dict[tuple[str, dt.date], bytes] = field(default_factory=dict)
     _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
     _around: dict[tuple[type[Provider | Room], str, str], Span] = field(default_factory=dict)
@@ -77,7 +79,7 @@ class Checker:
     def open_minutes(self, owner: Provider | Room, day: dt.date) -> bytes:
         """Return 1440 bytes, 1 where `owner` is open."""
         if (owner.id, day) not in self._open:
-            rows = [r for r in self.clinic.availability if owner.id in (r.provider_id, r.room_id)]
+            rows = self._rows_about(owner)
             opening = [r for r in rows if r.kind == "open"]
             chosen = [r for r in opening if r.date == day] or [
                 r for r in opening if r.weekday is not None and _applies(r, day)
@@ -88,14 +90,23 @@ class Checker:
             for row in chosen:
                 for minute in range(row.start, row.end):
                     is_open[minute] = 1
-            for row in self.clinic.availability:
-                own = owner.id in (row.provider_id, row.room_id)
-                everyone = row.provider_id is None and row.room_id is None
-                if row.kind == "closed" and (own or everyone) and _applies(row, day):
+            for row in rows:
+                if row.kind == "closed" and _applies(row, day):
                     for minute in range(row.start, row.end):
                         is_open[minute] = 0
             self._open[owner.id, day] = bytes(is_open)
         return self._open[owner.id, day]
+
+    def _rows_about(self, owner: Provider | Room) -> list[Availability]:
+        """Return the rows that name `owner`, and the closures of everyone."""
+        if owner.id not in self._rows:
+            self._rows[owner.id] = [
+                row
+                for row in self.clinic.availability
+                if owner.id in (row.provider_id, row.room_id)
+                or (row.kind == "closed" and row.provider_id is None and row.room_id is None)
+            ]
+        return self._rows[owner.id]
 
     def is_steady(self, day: dt.date, start: int, end: int) -> bool:
         """Whether the clock shows every minute of ``[start, end)`` of the date exactly once."""
@@ -103,11 +114,11 @@ class Checker:
 
     def _is_steady(self, day: dt.date, minute: int) -> bool:
         if (day, minute) not in self._steady:
-            zone = self.clinic.settings.zone
-            wall = dt.datetime.combine(day, dt.time()) + dt.timedelta(minutes=minute)
-            moments = {wall.replace(tzinfo=zone, fold=fold).astimezone(dt.UTC) for fold in (0, 1)}
-            shown = {moment.astimezone(zone).replace(tzinfo=None) for moment in moments}
-            self._steady[day, minute] = len(moments) == 1 and shown == {wall}
+            shown = dt.datetime.combine(
+                day, dt.time(*divmod(minute, 60)), self.clinic.settings.zone
+            )
+            # In a skipped and in a repeated hour, and nowhere else, the two folds differ (PEP 495).
+            self._steady[day, minute] = shown.utcoffset() == shown.replace(fold=1).utcoffset()
         return self._steady[day, minute]
 
     def is_bookable_time(self, request: SlotRequest, start: int, end: int) -> bool:
@@ -328,18 +339,26 @@ class Checker:
         by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
         live = self.live(self.clinic.bookings)
         for b in live:
-            for owner in (b.provider_id, b.room_id, b.appointment_type_id):
-                by_owner[owner, b.date].append(b)
+            for key in (b.provider_id, b.room_id, b.appointment_type_id):
+                by_owner[key, b.date].append(b)
 
-        def beside(b: Booking, owner: str) -> list[Booking]:
-            dates = (b.date + dt.timedelta(days=days) for days in (-1, 0, 1))
-            return [o for date in dates for o in by_owner.get((owner, date), ()) if o is not b]
+        @cache
+        def near(owner: Provider | Room, day: dt.date) -> list[Booking]:
+            dates = [day + dt.timedelta(days=days) for days in (-1, 0, 1)]
+            found = [o for date in dates for o in by_owner.get((owner.id, date), ())]
+            spans = (self.busy(o, o.date, owner) for o in found)
+            if all(start >= 0 and end <= DAY_MINUTES for start, end in spans):
+                return by_owner[owner.id, day]  # no date reaches into another
+            return found
 
         for b in sorted(live, key=lambda b: (b.date, b.start, b.id)):
             if (since is None or b.date >= since) and (only is None or b.id in only):
-                of_type = by_owner[b.appointment_type_id, b.date]
+                provider, room = self._owners_of(b)
                 yield from self._violations_of(
-                    b, beside(b, b.provider_id), beside(b, b.room_id), of_type
+                    b,
+                    [o for o in near(provider, b.date) if o is not b],
+                    [o for o in near(room, b.date) if o is not b],
+                    by_owner[b.appointment_type_id, b.date],
                 )
 
     def violations_of(self, b: Booking) -> Iterator[Violation]:

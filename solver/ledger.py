@@ -102,7 +102,8 @@ class Ledger:
 
     def ids(self) -> list[str]:
         """Return the bookings' ids."""
-        return [str(UUID(bytes=key)) for key in self.id.tolist()]
+        keys = map(bytes.hex, self.id.tolist())
+        return [f"{k[:8]}-{k[8:12]}-{k[12:16]}-{k[16:20]}-{k[20:]}" for k in keys]
 
     def bookings(self, clinic: Clinic) -> tuple[Booking, ...]:
         """Return the bookings as the clinic has them, without patient and status."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from solver.checker import Violation
 from solver.clinic import Clinic
-from solver.ledger import Ledger, broken_rules, read_plainly
+from solver.ledger import Ledger, bits_of, broken_rules, read_plainly
 
 type Told = tuple[list[Violation], int]
 """What bookings break, by date, start and id, and how many such bookings there are."""
@@ -26,16 +26,18 @@ def newly_outside(
     *,
     rules: Collection[int],
     since: dt.date,
+    last: dt.date,
     limit: int,
 ) -> Told:
-    """Tell which bookings from a date on break one of the `rules` after an edit, but not before.
+    """Tell which bookings of some dates break one of the `rules` after an edit, but not before.
 
     The clinics have the same providers, rooms and types, `after` perhaps one more of each.
     """
     ledger = Ledger.unpack(after, packed)
     fresh = broken_rules(after, ledger, rules)
-    fresh &= ~broken_rules(before, ledger, rules)
-    fresh[ledger.day < since.toordinal()] = 0
+    fresh[(ledger.day < since.toordinal()) | (ledger.day > last.toordinal())] = 0
+    doubted = [rule for rule in rules if (fresh & bits_of({rule})).any()]
+    fresh &= ~broken_rules(before, ledger, doubted)
     flagged = np.flatnonzero(fresh)
     told = ledger.in_order(flagged)[:limit]
     return read_plainly(after, ledger, told, fresh[told]), len(flagged)
