@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import orjson
@@ -102,6 +103,7 @@ async def test_of_many_conflicts_the_first_are_told_and_all_are_counted(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outside, "MOST_TOLD", 5)
+    monkeypatch.setattr(outside, "FEWEST_DAYS", 2)
     await hospital(client)
     closed = {**WEEKLY, "start_time": "00:00", "end_time": "24:00"}
     answer = (await client.post("/availability", json=closed)).json()
@@ -258,8 +260,9 @@ async def test_conflicts_are_what_the_checker_tells_after_and_not_before(
         for v in Checker(after.with_bookings(in_order)).violations()
         if (v.booking.id, v.rule) not in known
     ]
-    for dry_run in (True, False):
-        answer = await client.request(method, path, json=body, params={"dry_run": dry_run})
+    for dry_run, days_at_once in ((True, outside.FEWEST_DAYS), (True, 1), (False, 2)):
+        with patch.object(outside, "FEWEST_DAYS", days_at_once):
+            answer = await client.request(method, path, json=body, params={"dry_run": dry_run})
         assert answer.is_success, answer.text
         told = answer.json()["conflicts"]
         assert [(c["booking_id"], c["rule"], c["code"], c["detail"]) for c in told] == expected
