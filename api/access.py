@@ -106,7 +106,7 @@ def allow(
     return Depends(Access(role, group, seconds, max_body))
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 

@@ -34,7 +34,7 @@ class Context:
     feeds: RunFeeds
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:  # in the event loop, and not in a thread
     context: Context = request.app.state.context
     return context
 

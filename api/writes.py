@@ -177,7 +177,7 @@ def _canonical(body: bytes) -> bytes:
         return body
 
 
-def _writer(
+async def _writer(
     request: Request,
     context: ContextDependency,
     caller: CallerDependency,

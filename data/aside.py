@@ -19,7 +19,7 @@ from typing import Any
 from data.errors import BusyError
 from data.postgres_launcher import end_with_parent
 
-LARGE = 100_000
+LARGE = 20_000
 """Bytes of what is to be read from which on another process reads it."""
 NICENESS = 10
 """How far such a process gives way to everything that someone waits for (0 to 19)."""

@@ -731,7 +731,7 @@ async def confirm(
         raise ChangedMeanwhileError
     before = await _lock_unchanged(connection, seen)
     _require_state(before, ("held",), "confirmed", None)
-    place = _decide_where_it_stands(clinic, wish, before)
+    place = await asyncio.to_thread(_decide_where_it_stands, clinic, wish, before)
     others = clinic.with_bookings(b for b in clinic.bookings if b.id != booking_id)
     await _release_holds_that_ran_out(connection, others, [place])
     notes = details.notes or before.notes

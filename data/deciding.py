@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -99,10 +100,13 @@ class Wish:
         """Read the rows and decide as the book stands, with no room but `room` if given.
 
         Rooms `refused` are left out; bookings `beside` count as though they were there. Without
-        `certify` only the masks decide: what they refuse is refused for good.
+        `certify` only the masks decide: what they refuse is refused for good. A thread decides, as
+        a few milliseconds of the event loop are many while other threads compute.
         """
         clinic = await load_around(connection, [self], room)
-        return self.decide(clinic, refused=refused, beside=beside, certify=certify)
+        return await asyncio.to_thread(
+            self.decide, clinic, refused=refused, beside=beside, certify=certify
+        )
 
     def decide(
         self,

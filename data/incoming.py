@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -82,12 +83,12 @@ async def read(document: bytes, *, is_yaml: bool, known: Mapping[str, frozenset[
     """Read a document beside the event loop; see :func:`data.clinic_file.parse_clinic_file`."""
     if len(document) < LARGE:
         return await asyncio.to_thread(_read, document, is_yaml, known)
-    with process_aside() as pool:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(pool, _read, document, is_yaml, dict(known))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = process_aside()
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.run_in_executor(pool, _read, document, is_yaml, dict(known))
+    finally:  # a thread waits for the process to end, and keeps the pool until then
+        loop.run_in_executor(None, partial(pool.shutdown, cancel_futures=True))
 
 
 def _read(document: bytes, is_yaml: bool, known: Mapping[str, frozenset[str]]) -> Incoming:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     false,
     func,
     or_,
@@ -38,6 +39,7 @@ from models import clinic as tables
 from models import journal, operations, what_if
 from models.base import Base
 from solver.clinic import (
+    DAY_MINUTES,
     AppointmentType,
     Availability,
     Booking,
@@ -95,7 +97,7 @@ class Part:
 WHOLE = Part()
 
 LONG = 50_000
-"""Letters of a book from which on it is parsed in a thread; 200 letters are a booking."""
+"""Letters from which on rows are parsed in a thread; 200 letters are a booking."""
 KEPT_SECONDS = 60
 KEPT_ROWS = 100_000
 """Rows, bookings and all others, that are kept at once, of whatever dates."""
@@ -148,12 +150,12 @@ class Snapshots:
             if kept is not None:
                 row = (await connection.execute(_book_statement(), values)).one()
                 if row.version == kept.version:
-                    now = await _parsed(row.bookings, kept.now, row.bookings)
+                    now = await _parsed(row, kept.now, row.bookings)
                     if now is not kept:
                         self._keep(first, last, now)
                     return now.clinic
-            row = (await connection.execute(_statement(frozenset(values), True), values)).one()
-        clinic = await _parsed(row.bookings, _clinic, row)
+            row = (await connection.execute(_rows_statement(True), values)).one()
+        clinic = await _parsed(row, _clinic, row)
         read = _Kept(row.version, row.bookings, clinic)
         self._keep(first, last, read)
         return read.clinic
@@ -172,10 +174,9 @@ class Snapshots:
                 book = (await connection.execute(_book_statement(), _dates(day, day))).one()
                 if book.version != version or clinic is None:
                     values = _dates(first, last)
-                    statement = _statement(frozenset(values), False)
-                    rows = (await connection.execute(statement, values)).one()
-                    version, clinic = rows.version, _clinic(rows)
-            yield day, clinic.with_bookings(await _parsed(book.bookings, _bookings, book.bookings))
+                    rows = (await connection.execute(_rows_statement(False), values)).one()
+                    version, clinic = rows.version, await _parsed(rows, _clinic, rows)
+            yield day, clinic.with_bookings(await _parsed(book, _bookings, book.bookings))
 
 
 async def load_clinic(
@@ -204,7 +205,7 @@ async def load_clinic(
         values["patient_keys"] = list(part.patient_keys)
     statement = _statement(frozenset(values), part.bookings)
     row = (await connection.execute(statement, values)).one()
-    return await _parsed(row.bookings, _clinic, row)
+    return await _parsed(row, _clinic, row)
 
 
 def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
@@ -216,9 +217,9 @@ def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
     }
 
 
-async def _parsed[Result](book: str, parse: Callable[..., Result], *arguments: Any) -> Result:
-    """Return what is made of a book's text; of a long one in a thread, beside the event loop."""
-    if len(book) < LONG:
+async def _parsed[Result](row: Row[Any], parse: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what is made of texts; of long ones in a thread, beside the event loop."""
+    if sum(len(text) for text in row if isinstance(text, str)) < LONG:
         return parse(*arguments)
     return await asyncio.to_thread(parse, *arguments)
 
@@ -260,8 +261,13 @@ _date = cache(lambda text: None if text is None else dt.date.fromisoformat(text)
 
 
 @cache
-def _statement(given: frozenset[str], with_bookings: bool) -> Select[*tuple[Any, ...]]:
-    """Return the statement for what is `given`: dates, providers, rooms, a type."""
+def _statement(
+    given: frozenset[str], with_bookings: bool, *, as_queries_need: bool = False
+) -> Select[*tuple[Any, ...]]:
+    """Return the statement for what is `given`: dates, providers, rooms, a type.
+
+    `as_queries_need` leaves out what :func:`_near_dates` does.
+    """
 
     def is_of(name: str, column: ColumnElement[Any], *, or_unset: bool = False) -> Any:
         if name not in given:
@@ -279,7 +285,7 @@ def _statement(given: frozenset[str], with_bookings: bool) -> Select[*tuple[Any,
             availability.date.between(bindparam("first"), bindparam("last")),
             and_(availability.room_id.is_not(None), availability.kind == "open"),
         )
-        near = bookings.date.between(bindparam("day_before"), bindparam("day_after"))
+        near = _WITH_DATES_BESIDE if not as_queries_need else _near_dates()
     wanted = or_(is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id))
     if not with_bookings:
         wanted = false()
@@ -318,11 +324,50 @@ def _statement(given: frozenset[str], with_bookings: bool) -> Select[*tuple[Any,
 @cache
 def _book_statement() -> Select[*tuple[Any, ...]]:
     """Return the statement for the clinic's version and the bookings of some dates."""
-    near = BOOKINGS.c.date.between(bindparam("day_before"), bindparam("day_after"))
     return select(
         select(CLINIC.c.version).scalar_subquery().label("version"),
-        _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near).label("bookings"),
+        _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", _near_dates()).label(
+            "bookings"
+        ),
     )
+
+
+def _rows_statement(with_bookings: bool) -> Select[*tuple[Any, ...]]:
+    """Return the statement for the rows of some dates, with the bookings that queries need."""
+    given = frozenset({"first", "last", "day_before", "day_after"})
+    return _statement(given, with_bookings, as_queries_need=True)
+
+
+_WITH_DATES_BESIDE = BOOKINGS.c.date.between(bindparam("day_before"), bindparam("day_after"))
+
+
+def _near_dates() -> ColumnElement[bool]:
+    """Return the condition of the bookings that count on some dates.
+
+    Those of the dates beside count if any booking, there or between, may be busy over midnight or
+    within the reach of one that is: nearer to it than the longest buffers before and after. In most
+    clinics none is, and two thirds of the book need not be read.
+    """
+    book, kinds = BOOKINGS.alias(), TYPES.alias()
+    reach = _longest(PROVIDERS.c.buffer_before, TYPES.c.buffer_before) + _longest(
+        PROVIDERS.c.buffer_after, TYPES.c.buffer_after, ROOMS.c.turnover_minutes
+    )
+    at_midnight = exists().where(
+        book.c.appointment_type_id == kinds.c.id,
+        book.c.date.between(bindparam("day_before"), bindparam("day_after")),
+        book.c.status != "cancelled",
+        or_(
+            book.c.start_minute < reach,
+            book.c.start_minute + kinds.c.duration_minutes + reach > DAY_MINUTES,
+        ),
+    )
+    on_dates = BOOKINGS.c.date.between(bindparam("first"), bindparam("last"))
+    return and_(_WITH_DATES_BESIDE, or_(on_dates, at_midnight))
+
+
+def _longest(*columns: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the greatest value in any of the columns."""
+    return func.greatest(*(select(func.max(column)).scalar_subquery() for column in columns))
 
 
 def _arrays(table: Table, names: str, *conditions: ColumnElement[bool]) -> ColumnElement[str]:

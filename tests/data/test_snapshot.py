@@ -1,15 +1,30 @@
 """What is kept of the clinic's rows is never older than the rows."""
 
+import datetime as dt
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks.clinics import as_document
 from data.clinic_file import ClinicFile
 from data.snapshot import Snapshots, load_clinic
 from data.transfer import import_file
-from solver.clinic import Clinic
-from tests.clinics import PROVIDER, booking, coming_monday, small_clinic
-from tests.strategies import uid
+from solver.clinic import Availability, Booking, Clinic, SlotRequest
+from solver.slots import find_slots
+from tests.clinics import (
+    PROVIDER,
+    booking,
+    coming_monday,
+    moved_to,
+    small_clinic,
+    without_collisions,
+)
+from tests.conftest import empty_tables
+from tests.strategies import clinics, uid
 
 MONDAY = coming_monday()
 ADD = f"""INSERT INTO rooms (id, name, equipment, turnover_minutes, active)
@@ -59,3 +74,66 @@ async def test_a_change_that_is_not_committed_is_not_kept(engine: AsyncEngine) -
         assert (await snapshots.load(MONDAY, MONDAY)).provider_by_id[PROVIDER].daily_cap is None
         await connection.commit()
     assert (await snapshots.load(MONDAY, MONDAY)).provider_by_id[PROVIDER].daily_cap == 7
+
+
+# Of the dates beside, no more is read than counts
+
+
+@pytest.mark.parametrize(
+    ("start", "reach", "is_read"),
+    [
+        ("09:00", 0, False),
+        ("23:00", 0, False),
+        ("23:30", 0, False),  # it ends at midnight
+        ("23:35", 0, True),
+        ("23:00", 30, False),
+        ("23:00", 35, True),
+    ],
+)
+async def test_the_date_before_is_read_where_something_may_be_busy_at_midnight(
+    engine: AsyncEngine, start: str, reach: int, is_read: bool
+) -> None:
+    clinic = small_clinic(bookings=[booking(0, MONDAY - dt.timedelta(days=1), start)])
+    clinic["rooms"][0]["turnover_minutes"] = reach
+    await import_file(engine, ClinicFile.model_validate(clinic), replace=True, today=MONDAY)
+    found = await Snapshots(engine).load(MONDAY, MONDAY)
+    assert bool(found.bookings) is is_read
+
+
+@st.composite
+def busy_nights(draw: st.DrawFn) -> Clinic:
+    """A clinic that is open all night, with bookings about midnight and far from it."""
+    clinic = moved_to(draw(clinics()), MONDAY)
+    book = [
+        Booking(
+            uid(5, number),
+            draw(st.sampled_from(clinic.providers)).id,
+            draw(st.sampled_from(clinic.rooms)).id,
+            draw(st.sampled_from(clinic.appointment_types)).id,
+            MONDAY + dt.timedelta(days=draw(st.sampled_from([-1, 0, 1]))),
+            draw(st.sampled_from([0, 5, 20, 600, 660, 1380, 1400, 1430])),
+            patient_ref=f"patient {number}",
+            is_overbooked=draw(st.booleans()),
+        )
+        for number in range(draw(st.integers(1, 8)))
+    ]
+    all_night = tuple(
+        Availability(0, 1440, provider_id=provider.id, weekday=1) for provider in clinic.providers
+    )
+    return without_collisions(replace(clinic, availability=all_night).with_bookings(book))
+
+
+@given(busy_nights())
+@settings(max_examples=40)
+async def test_what_is_not_read_changes_no_answer(
+    engine: AsyncEngine, admin_engine: AsyncEngine, clinic: Clinic
+) -> None:
+    await empty_tables(admin_engine)
+    file = ClinicFile.model_validate(as_document(clinic))
+    await import_file(engine, file, replace=True, today=MONDAY)
+    whole, narrow = await fresh(engine), await Snapshots(engine).load(MONDAY, MONDAY)
+    now = dt.datetime.combine(MONDAY - dt.timedelta(days=3), dt.time(), dt.UTC)
+    for kind in whole.appointment_types:
+        request = SlotRequest(kind.id, MONDAY, now)
+        expected = find_slots(whole, request, limit=500, rooms="all")
+        assert find_slots(narrow, request, limit=500, rooms="all") == expected
