@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Uuid, any_, func, literal, select
@@ -23,7 +23,7 @@ from solver.outside import broken_by_id, newly_outside, outside, outside_beyond
 
 MOST_TOLD = 1000
 """Bookings that one answer tells of; of more it tells how many there are."""
-PARTS, FEWEST_DAYS = 4, 60
+PARTS, FEWEST_DAYS = 5, 30
 """Into how many parts all dates ahead are divided for reading, at most; days of one, at least."""
 SECONDS = 25
 """How long reading a whole book may take: a little less than a request may."""
@@ -66,7 +66,8 @@ class Touched:
     """What an edit can touch: these rules, of these bookings and those they are read beside."""
 
     rules: frozenset[int]
-    conditions: tuple[ColumnElement[bool], ...] = ()
+    on_dates: Callable[[dt.date, dt.date], ColumnElement[bool]]
+    """The condition of those bookings, as far as dates from one to another are read."""
 
 
 async def load_rows(connection: AsyncConnection) -> Clinic:
@@ -121,8 +122,9 @@ async def put_outside(
         async with asyncio.TaskGroup() as group, at_one_moment.connect() as connection:
             await take_time(connection)
             for first, last in await _parts_ahead(connection, today):
-                near = BOOKINGS.c.date.between(beside(first, -1), beside(last, 1))
-                packed = await load_packed(connection, [*touched.conditions, near])
+                dates = beside(first, -1), beside(last, 1)
+                near = BOOKINGS.c.date.between(*dates)
+                packed = await load_packed(connection, [touched.on_dates(*dates), near])
                 task = group.create_task(tell(packed, first, last, task))
     except* Exception as errors:
         raise errors.exceptions[0] from None

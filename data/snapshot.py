@@ -99,7 +99,7 @@ WHOLE = Part()
 LONG = 50_000
 """Letters from which on rows are parsed in a thread; 200 letters are a booking."""
 KEPT_SECONDS = 60
-KEPT_ROWS = 100_000
+KEPT_ROWS = 50_000
 """Rows, bookings and all others, that are kept at once, of whatever dates."""
 
 

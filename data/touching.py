@@ -8,6 +8,7 @@ duration or a buffer touches what stands beside bookings of its type, too.
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -35,7 +36,7 @@ from data.clinic_file import (
     Strict,
 )
 from data.outside import Touched
-from data.snapshot import BOOKINGS
+from data.snapshot import BOOKINGS, beside
 from solver.timeline import clock_changes
 
 _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
@@ -77,7 +78,7 @@ def touched(before: Strict | None, after: Strict | None) -> Touched | None:
     match after or before:
         case AvailabilityRow():
             spoken = (_spoken_of(row) for row in (before, after) if row is not None)
-            return Touched(frozenset({2}), (or_(*spoken),))
+            return _always(frozenset({2}), or_(*spoken))
         case OverbookingRuleRow():
             return _touched_by_rule(before, after)
     if before is None or after is None:
@@ -87,23 +88,27 @@ def touched(before: Strict | None, after: Strict | None) -> Touched | None:
     if not changed:
         return None
     rules = frozenset[int]().union(*(fields[name] for name in changed))
-    return Touched(rules, (_concerned(after, rules),))
+    return _concerned(after, rules)
 
 
-def _concerned(row: Strict, rules: frozenset[int]) -> ColumnElement[bool]:
-    """Return the condition of the bookings that `rules` are to be read for, and of those beside."""
+def _always(rules: frozenset[int], condition: ColumnElement[bool]) -> Touched:
+    return Touched(rules, lambda _first, _last: condition)
+
+
+def _concerned(row: Strict, rules: frozenset[int]) -> Touched:
+    """Return the bookings that `rules` are to be read for, and those that they are read beside."""
     columns = BOOKINGS.c
     match row:
         case ProviderRow():
-            return columns.provider_id == row.id
+            return _always(rules, columns.provider_id == row.id)
         case RoomRow():
-            return columns.room_id == row.id
+            return _always(rules, columns.room_id == row.id)
         case AppointmentTypeRow():
             if rules & {3, 6, 7}:
-                return _on_dates_near_type(row.id)
-            return columns.appointment_type_id == row.id
+                return Touched(rules, partial(_near_type, row.id))
+            return _always(rules, columns.appointment_type_id == row.id)
         case ClinicRow():
-            return _when_clocks_change(row)
+            return _always(rules, _when_clocks_change(row))
         case _:
             raise TypeError(type(row))
 
@@ -137,10 +142,11 @@ def _touched_by_rule(before: Any, after: Any) -> Touched:
     if None not in providers:
         conditions.append(over.c.provider_id.in_(providers))
     places = select(over.c.provider_id, over.c.date + _SHIFT).where(*conditions)
-    return Touched(frozenset({7}), (tuple_(BOOKINGS.c.provider_id, BOOKINGS.c.date).in_(places),))
+    near = tuple_(BOOKINGS.c.provider_id, BOOKINGS.c.date).in_(places)
+    return _always(frozenset({7}), near)
 
 
-def _on_dates_near_type(type_id: str) -> ColumnElement[bool]:
+def _near_type(type_id: str, first: dt.date, last: dt.date) -> ColumnElement[bool]:
     """Return the condition of bookings on dates, or beside dates, that have one of a type.
 
     Date by date the next is looked up in the index: as many steps as there are dates, whatever the
@@ -149,10 +155,10 @@ def _on_dates_near_type(type_id: str) -> ColumnElement[bool]:
 
     def next_date(*conditions: ColumnElement[bool]) -> Select[tuple[dt.date]]:
         of_type = select(func.min(one.c.date)).where(one.c.appointment_type_id == type_id)
-        return of_type.where(one.c.status != "cancelled", *conditions)
+        return of_type.where(one.c.status != "cancelled", one.c.date <= until, *conditions)
 
-    one = BOOKINGS.alias()
-    dates = next_date().cte("dates", recursive=True)
+    one, until = BOOKINGS.alias(), beside(last, 2)
+    dates = next_date(one.c.date >= beside(first, -2)).cte("dates", recursive=True)
     day = dates.c[0]
     later = next_date(one.c.date > day).scalar_subquery()
     dates = dates.union_all(select(later).where(day.is_not(None)))

@@ -63,6 +63,10 @@ class Violation:
     detail: str
 
 
+type Beside = list[tuple[Booking, Span]]
+"""Bookings, each with its busy span in minutes after midnight of the date that is read."""
+
+
 @dataclass
 class Checker:
     """Reads one clinic. What is worked out of its rows, windows minute by minute, is kept."""
@@ -343,21 +347,26 @@ class Checker:
                 by_owner[key, b.date].append(b)
 
         @cache
-        def near(owner: Provider | Room, day: dt.date) -> list[Booking]:
+        def stays(owner: Provider | Room, day: dt.date) -> bool:
+            """Whether nothing of a date reaches into another."""
+            spans = (self.busy(o, day, owner) for o in by_owner.get((owner.id, day), ()))
+            return all(start >= 0 and end <= DAY_MINUTES for start, end in spans)
+
+        @cache
+        def near(owner: Provider | Room, day: dt.date) -> Beside:
             dates = [day + dt.timedelta(days=days) for days in (-1, 0, 1)]
-            found = [o for date in dates for o in by_owner.get((owner.id, date), ())]
-            spans = (self.busy(o, o.date, owner) for o in found)
-            if all(start >= 0 and end <= DAY_MINUTES for start, end in spans):
-                return by_owner[owner.id, day]  # no date reaches into another
-            return found
+            if all(stays(owner, date) for date in dates):
+                dates = [day]
+            found = (o for date in dates for o in by_owner.get((owner.id, date), ()))
+            return [(o, self.busy(o, day, owner)) for o in found]
 
         for b in sorted(live, key=lambda b: (b.date, b.start, b.id)):
             if (since is None or b.date >= since) and (only is None or b.id in only):
                 provider, room = self._owners_of(b)
                 yield from self._violations_of(
                     b,
-                    [o for o in near(provider, b.date) if o is not b],
-                    [o for o in near(room, b.date) if o is not b],
+                    [each for each in near(provider, b.date) if each[0] is not b],
+                    [each for each in near(room, b.date) if each[0] is not b],
                     by_owner[b.appointment_type_id, b.date],
                 )
 
@@ -365,18 +374,19 @@ class Checker:
         """Tell every rule that one live booking of the clinic breaks; see :meth:`violations`."""
         near = [o for o in self.live(self.clinic.bookings) if abs((o.date - b.date).days) <= 1]
         others = [o for o in near if o.id != b.id]
+        provider, room = self._owners_of(b)
         yield from self._violations_of(
             b,
-            [o for o in others if o.provider_id == b.provider_id],
-            [o for o in others if o.room_id == b.room_id],
+            [(o, self.busy(o, b.date, provider)) for o in others if o.provider_id == provider.id],
+            [(o, self.busy(o, b.date, room)) for o in others if o.room_id == room.id],
             [o for o in near if (o.appointment_type_id, o.date) == (b.appointment_type_id, b.date)],
         )
 
     def _violations_of(
         self,
         b: Booking,
-        at_provider: list[Booking],
-        in_room: list[Booking],
+        at_provider: Beside,
+        in_room: Beside,
         of_type: list[Booking],
     ) -> Iterator[Violation]:
         provider, room = self._owners_of(b)
@@ -385,8 +395,8 @@ class Checker:
             yield Violation(b, 0, "CLOCK_CHANGE", "touches an hour that the clock skips or repeats")
         yield from self.own_violations(b)
         there = self.busy(b, b.date, room)
-        for other in in_room:
-            if _meet(there, self.busy(other, b.date, room)):
+        for other, span in in_room:
+            if _meet(there, span):
                 yield Violation(b, 3, "ROOM_BUSY", f"{room.name} is taken by booking {other.id}")
         if kind.daily_cap is not None and len(of_type) > kind.daily_cap:
             yield Violation(
@@ -395,14 +405,14 @@ class Checker:
                 "TYPE_DAILY_CAP",
                 f"{len(of_type)} of {kind.name} on one date, its daily cap is {kind.daily_cap}",
             )
-        for other in at_provider:
+        for other, _ in at_provider:
             if other.date == b.date and other.start == b.start:
                 yield Violation(
                     b, 7, "PROVIDER_BUSY", f"{provider.name} starts booking {other.id} then, too"
                 )
         if not b.is_overbooked:
             yield from self._capacity_violations_of(b, provider, at_provider)
-        elif not self._has_allowance(b, at_provider):
+        elif not self._has_allowance(b, [other for other, _ in at_provider]):
             yield Violation(
                 b, 7, "PROVIDER_BUSY", f"no overbooking rule of {provider.name} allows it"
             )
@@ -429,15 +439,15 @@ class Checker:
                 yield Violation(b, 2, f"OUTSIDE_{what}_HOURS", outside)
 
     def _capacity_violations_of(
-        self, b: Booking, provider: Provider, at_provider: list[Booking]
+        self, b: Booking, provider: Provider, at_provider: Beside
     ) -> Iterator[Violation]:
         mine = self.busy(b, b.date, provider)
-        for other in at_provider:
-            if not other.is_overbooked and _meet(mine, self.busy(other, b.date, provider)):
+        for other, span in at_provider:
+            if not other.is_overbooked and _meet(mine, span):
                 yield Violation(
                     b, 6, "PROVIDER_BUSY", f"{provider.name} is busy with booking {other.id}"
                 )
-        regular = 1 + sum(not o.is_overbooked and o.date == b.date for o in at_provider)
+        regular = 1 + sum(not o.is_overbooked and o.date == b.date for o, _ in at_provider)
         cap = provider.daily_cap
         if cap is not None and regular > cap:
             yield Violation(
