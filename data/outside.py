@@ -23,7 +23,7 @@ from solver.outside import broken_by_id, newly_outside, outside, outside_beyond
 
 MOST_TOLD = 1000
 """Bookings that one answer tells of; of more it tells how many there are."""
-PARTS, FEWEST_DAYS = 5, 30
+PARTS, FEWEST_DAYS = 5, 60
 """Into how many parts all dates ahead are divided for reading, at most; days of one, at least."""
 SECONDS = 25
 """How long reading a whole book may take: a little less than a request may."""
