@@ -368,7 +368,7 @@ class Instance:
         t = self.tasks[task]
         if not t.days:
             return np.empty(0, np.int32)
-        key = self._places_of(t)
+        key = self.places_of(t)
         known = self._columns.get(key)
         if known is None:
             known = self._columns[key] = self._work_out_columns(t)
@@ -381,10 +381,10 @@ class Instance:
 
     def options(self, task: int) -> int:
         """Return how many columns a task has."""
-        known = self._options.get(self._places_of(self.tasks[task]))
+        known = self._options.get(self.places_of(self.tasks[task]))
         return len(self.columns(task)) if known is None else known
 
-    def _places_of(self, t: Task) -> tuple[object, ...]:
+    def places_of(self, t: Task) -> tuple[object, ...]:
         """Return what decides where a task may be placed."""
         spans: tuple[object, ...] = ()
         if t.patient in self._patients_standing:

@@ -438,8 +438,14 @@ class Market:
     ) -> float:
         """Return the best bound that so many rounds, or the time, find."""
         began = time.perf_counter()
+
+        def is_over() -> bool:
+            return time.perf_counter() - began > time_limit or should_stop()
+
         best, prices = np.inf, _Prices(np.zeros((len(self._length) + 2, self._pairs)))
         for rate in np.linspace(0.0, 0.2, 21):
+            if is_over():  # a round takes a second where there are thousands of requests
+                break
             over = np.full(self._pairs, 15 * rate)
             at = _Prices(np.vstack([self._length * rate, np.zeros(self._pairs), over]))
             value, _ = self._balance(at, 0.1)
@@ -448,10 +454,9 @@ class Market:
         drift: Floats = np.zeros(prices.all.shape)
         scale: Floats = np.zeros(prices.all.shape)
         for number in range(1, rounds + 1):
-            elapsed = time.perf_counter() - began
-            if elapsed > time_limit or should_stop():
+            if is_over():
                 break
-            done = max(number / rounds, elapsed / time_limit)
+            done = max(number / rounds, (time.perf_counter() - began) / time_limit)
             blur = 0.3 * (0.02 / 0.3) ** done
             value, slope = self._balance(prices, blur)
             best = min(best, value)

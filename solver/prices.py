@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -155,17 +155,16 @@ class _Demand:
         at: dict[tuple[int, int], list[int]] = defaultdict(list)
         self.shut: dict[int, list[tuple[int, Bools]]] = defaultdict(list)
         """By day: a position and its starts at which the patient is elsewhere."""
+        known: dict[Hashable, list[tuple[int, Bools]]] = {}
         for row, i in enumerate(self.tasks.tolist()):
             task = instance.tasks[i]
-            open_ = np.zeros(table.shape, np.bool_)
-            open_.ravel()[instance.columns(i)] = True
+            places = instance.places_of(task)
+            if places not in known:
+                known[places] = _shut(instance, i)
             for d in task.days:
                 at[task.provider, d].append(row)
-                here = slice(None) if task.provider < 0 else slice(task.provider, task.provider + 1)
-                could = (table.regular | table.allowed)[here, d]
-                shut = (could & ~open_[here, d]).any(axis=0)
-                if shut.any():
-                    self.shut[d].append((row, shut))
+            for d, shut in known[places]:
+                self.shut[d].append((row, shut))
         self.rows = {key: np.array(rows, np.int64) for key, rows in at.items()}
         self.shape = starts, providers, days
         self._named = [self._by_provider(day) for day in range(days)]
@@ -215,6 +214,17 @@ class _Demand:
             better = own[top, np.arange(len(starts))] > value
             chosen = np.where(better, named.rows[top], chosen)
         return chosen
+
+
+def _shut(instance: Instance, task: int) -> list[tuple[int, Bools]]:
+    """Return days with the starts, [S], at which only the patient keeps a task from some place."""
+    t = instance.tasks[task]
+    table = instance.kinds[t.kind]
+    closed = table.regular | table.allowed
+    closed.ravel()[instance.columns(task)] = False
+    here = slice(None) if t.provider < 0 else slice(t.provider, t.provider + 1)
+    each = ((d, closed[here, d].any(axis=0)) for d in t.days)
+    return [(d, shut) for d, shut in each if shut.any()]
 
 
 class _Named(NamedTuple):

@@ -1,6 +1,7 @@
 """The bounds of the relaxation: never below what some plan reaches, and near it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,20 @@ def test_no_plan_exceeds_a_bound() -> None:
             assert market >= reached - 1e-6
             tried += 1
     assert tried > 10
+
+
+def test_the_market_stops_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = iter([False, False, True])
+    market, rounds = Market(Instance(busy_problem(0))), []
+    balance = market._balance
+
+    def counted(*args: Any) -> Any:
+        rounds.append(args)
+        return balance(*args)
+
+    monkeypatch.setattr(market, "_balance", counted)
+    market.bound(time_limit=60, should_stop=lambda: next(asked, True))
+    assert len(rounds) == 2
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -1,11 +1,13 @@
 """Prices of requests: what they prove holds, and what they recommend is worth having."""
 
+import numpy as np
+
 from benchmarks.instances import library
 from solver.instance import Instance, Put
 from solver.joint import Columns
 from solver.neighbourhood import positions
 from solver.plan import solve
-from solver.prices import price
+from solver.prices import _Demand, price
 from solver.problem import Progress
 from tests.brute_force import BruteForce, TooManyPlansError
 from tests.tiny import busy_problem, tiny_problem
@@ -72,3 +74,25 @@ def test_some_provider_days_are_enough_to_choose_there() -> None:
     part = prices.at(pairs).best(instance, columns, 300)
     assert whole.keys == part.keys
     assert len(prices.best(instance, Columns.at(instance, []), 300)) == 0
+
+
+def test_where_a_patient_is_elsewhere_no_price_is_paid() -> None:
+    """What tasks that may go to the same places share is what each would find by itself."""
+    shut = 0
+    for seed in range(500):
+        instance = Instance(tiny_problem(seed))
+        for kind in range(len(instance.kinds)):
+            demand = _Demand(instance, kind)
+            table = instance.kinds[kind]
+            for row, i in enumerate(demand.tasks.tolist()):
+                open_ = np.zeros(table.shape, np.bool_)
+                open_.ravel()[instance.columns(i)] = True
+                task = instance.tasks[i]
+                here = slice(None) if task.provider < 0 else [task.provider]
+                for day in task.days:
+                    could = (table.regular | table.allowed)[here, day]
+                    expected = (could & ~open_[here, day]).any(axis=0)
+                    found = [starts for r, starts in demand.shut[day] if r == row]
+                    assert np.array_equal(found[0] if found else expected & False, expected)
+                    shut += bool(found)
+    assert shut > 10
