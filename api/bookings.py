@@ -40,10 +40,10 @@ from data.deciding import Place
 from data.errors import InvalidFieldError
 from data.outside import find_outside
 from data.snapshot import BOOKINGS, EFFECTIVE_STATUS
-from solver.checker import Violation
-from solver.clinic import DAY_MINUTES, Status
-from solver.patients import patient_key
-from solver.timeline import parse_time
+from solver.clinic.clock import parse_time
+from solver.clinic.entities import DAY_MINUTES, Status
+from solver.clinic.patients import patient_key
+from solver.rules.checker import Violation
 
 router = APIRouter(prefix="/bookings", tags=["bookings"])
 

@@ -38,7 +38,7 @@ def explain(error: Exception) -> str | None:
 def _of_files_and_settings(error: Exception) -> str | None:
     from api.settings import InvalidSettingError
     from data.clinic_file import InvalidFileError
-    from solver.timeline import DateOutOfRangeError
+    from solver.clinic.clock import DateOutOfRangeError
 
     if isinstance(error, InvalidFileError):
         lines = [f"{fault.path}: {fault.message}" for fault in error.faults]

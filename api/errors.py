@@ -35,7 +35,7 @@ from data.errors import (
 )
 from data.transaction import is_busy
 from data.wording import models_in, worded
-from solver.timeline import DateOutOfRangeError
+from solver.clinic.clock import DateOutOfRangeError
 
 MEDIA_TYPE = "application/problem+json"
 VALIDATION_ERROR = "VALIDATION_ERROR"

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.access import allow
 from api.context import ContextDependency
-from solver.slots import SlotPage
+from solver.slots.search import SlotPage
 
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Where several processes of one service put their figures together; the library's variable."""

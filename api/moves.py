@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from solver.clinic import Booking
+from solver.clinic.entities import Booking
 
 type Place = Mapping[str, Any]
 

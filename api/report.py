@@ -16,9 +16,11 @@ from plotly.subplots import make_subplots
 from api.moves import by_time, with_whose
 from api.pages import chart, sized, template
 from api.tables import REASONS, RUN_FIGURES, STAGES, figure, with_delta
-from solver.clinic import Clinic
-from solver.scenario import AddProvider, AddRoom, Run
-from solver.timeline import Windows, format_time, parse_time
+from solver.clinic.clock import format_time, parse_time
+from solver.clinic.entities import Clinic
+from solver.clinic.windows import Windows
+from solver.whatif.changes import AddProvider, AddRoom
+from solver.whatif.run import Run
 
 BOOKED_COLOUR = "#c3c8cf"
 MOVED_COLOUR = "#f08c00"

@@ -20,8 +20,8 @@ from data import runs
 from data.engine import create_engine
 from data.run_file import InvalidRunFileError, horizon_of, parse_run
 from data.snapshot import load_clinic
-from solver.problem import Progress, relative_gap
-from solver.whatif import PlanRejectedError
+from solver.planning.problem import Progress, relative_gap
+from solver.whatif.solve import PlanRejectedError
 
 IDLE_SECONDS = 0.5
 """How often the queue is looked at."""

@@ -14,14 +14,16 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 
 from data.clinic_file import Date, EndTime, Id, PatientRef, StartTime, Strict, Text
-from solver.checker import Violation
-from solver.clinic import DAY_MINUTES, Clinic, SlotRequest, Span, Status
-from solver.objective import POINTS, round_half_up
-from solver.timeline import format_time, instant
+from solver.clinic.clock import format_time, instant
+from solver.clinic.entities import DAY_MINUTES, Clinic, Span, Status
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Violation
+from solver.scoring.parts import POINTS, round_half_up
 
 if TYPE_CHECKING:  # the commands that only want a schema do without the solver
     from data.deciding import Place
-    from solver.slots import Slot, SlotPage
+    from solver.slots.query import Slot
+    from solver.slots.search import SlotPage
 
 MAX_LIMIT = 5000
 DEFAULT_LIMIT = 50

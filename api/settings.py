@@ -14,9 +14,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from data.address import check_address, check_port
 from data.wording import worded
-from solver.clinic import InvalidClinicError
-from solver.objective import DEFAULT_WEIGHTS, Weights
-from solver.timeline import HORIZON_DAYS
+from solver.clinic.clock import HORIZON_DAYS
+from solver.clinic.entities import InvalidClinicError
+from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 
 PREFIX = "SLOTWRIGHT_"
 BARE = ("DATABASE_URL", "REDIS_URL")

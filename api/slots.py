@@ -18,10 +18,11 @@ from api.errors import Problem
 from api.schemas import SlotQuery, SlotsOut, slots_body
 from api.turns import Turns
 from data.errors import NotFoundError
-from solver.clinic import Clinic, SlotRequest
-from solver.ranking import Rooms
-from solver.slots import LOOK_AHEAD_DAYS, SlotPage, find_slots
-from solver.timeline import check_date
+from solver.clinic.clock import check_date
+from solver.clinic.entities import Clinic
+from solver.clinic.request import SlotRequest
+from solver.slots.ranking import Rooms
+from solver.slots.search import LOOK_AHEAD_DAYS, SlotPage, find_slots
 
 router = APIRouter(tags=["slots"])
 

@@ -42,12 +42,12 @@ from api.interrupt import held_back
 from api.machine import cores, free_memory
 from data.aside import begin_aside
 from data.scratch import ScratchDirectory
-from solver.clinic import Clinic
-from solver.objective import Weights
-from solver.plan import MEMORY_LIMIT_BYTES
-from solver.problem import Progress
-from solver.scenario import Run
-from solver.whatif import solve_run
+from solver.clinic.entities import Clinic
+from solver.planning.params import MEMORY_LIMIT_BYTES
+from solver.planning.problem import Progress
+from solver.scoring.parts import Weights
+from solver.whatif.run import Run
+from solver.whatif.solve import solve_run
 
 HANDSHAKE_SECONDS = 5.0
 """How long a caller may take to show that it knows the key."""

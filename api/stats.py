@@ -16,7 +16,7 @@ from api.context import ContextDependency
 from api.errors import PROBLEMS
 from data import stats
 from data.clinic_file import BookingDate, Id, Strict
-from solver.kpis import decimal
+from solver.whatif.kpis import decimal
 
 router = APIRouter(tags=["stats"])
 

@@ -15,7 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 if TYPE_CHECKING:  # a command that is refused ends at once
-    from solver.checker import Violation
+    from solver.rules.checker import Violation
 
 
 def counted(count: int, noun: str) -> str:

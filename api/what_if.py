@@ -41,7 +41,7 @@ from data.errors import BusyError, InvalidFieldError, PlanNotApplicableError
 from data.run_file import horizon_of, json_schema, parse_run, parse_run_document, run_of
 from data.scenario_changes import carry_out, changes_of, used_by
 from data.snapshot import load_clinic
-from solver.clinic import Clinic
+from solver.clinic.entities import Clinic
 
 router = APIRouter(prefix="/what-if", tags=["what-if"])
 

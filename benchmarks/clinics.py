@@ -16,7 +16,8 @@ from uuid import UUID
 
 import orjson
 
-from solver.clinic import (
+from solver.clinic.clock import format_time
+from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
@@ -26,7 +27,6 @@ from solver.clinic import (
     Provider,
     Room,
 )
-from solver.timeline import format_time
 
 MONDAY = dt.date(2027, 3, 1)
 SKILLS = ("gp", "derma", "physio", "cardio")

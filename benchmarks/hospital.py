@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from benchmarks.clinics import EQUIPMENT, SKILLS, as_document, uid
-from solver.clinic import (
+from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,

@@ -15,9 +15,10 @@ from typing import Any
 
 from benchmarks.clinics import MONDAY, make_clinic, uid
 from benchmarks.measure import Figure, Meter, Ratio, Suite
-from solver import masks
-from solver.clinic import Booking, Clinic, SlotRequest
-from solver.timeline import Day
+from solver.clinic.day import Day
+from solver.clinic.entities import Booking, Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules import masks
 
 NOW = dt.datetime(2027, 2, 1, tzinfo=dt.UTC)
 PROVIDERS = (1, 5, 50)

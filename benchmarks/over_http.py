@@ -19,7 +19,7 @@ from benchmarks.inside import application, get
 from benchmarks.measure import Figure, Meter, Ratio, Suite
 from benchmarks.service import Service, coming_monday, fill, query, service
 from benchmarks.slots import SIZES, requests
-from solver.clinic import Clinic
+from solver.clinic.entities import Clinic
 
 AT_ONCE = (1, 4, 16)
 WORKERS = (1, 2)

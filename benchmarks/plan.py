@@ -35,10 +35,11 @@ from benchmarks.planners.answer import Answer
 from benchmarks.service import Service, coming_monday, fill, service
 from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
-from solver.clinic import Clinic
-from solver.plan import solve as plan_here
-from solver.problem import relative_gap
-from solver.scenario import ProviderOut, Scenario
+from solver.clinic.entities import Clinic
+from solver.planning.problem import relative_gap
+from solver.planning.search.solve import solve as plan_here
+from solver.whatif.changes import ProviderOut
+from solver.whatif.run import Scenario
 
 PEERS = ("ours, regular only", "HiGHS", "PyJobShop")
 GRACE_SECONDS = 120

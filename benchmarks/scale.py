@@ -17,12 +17,14 @@ from benchmarks.service import coming_monday, fill
 from benchmarks.slots import requests
 from data.engine import create_engine
 from data.snapshot import Snapshots
-from solver import masks
-from solver.clinic import Clinic, SlotRequest
-from solver.objective import DEFAULT_WEIGHTS, Scores
-from solver.ranking import Ranking
-from solver.slots import find_slots
-from solver.timeline import Day
+from solver.clinic.day import Day
+from solver.clinic.entities import Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules import masks
+from solver.scoring.parts import DEFAULT_WEIGHTS
+from solver.scoring.scores import Scores
+from solver.slots.ranking import Ranking
+from solver.slots.search import find_slots
 
 SIZES = ((5, 8), (16, 30), (50, 100), (160, 300), (500, 1000))
 LIMIT = 50

@@ -28,8 +28,9 @@ from data.embedded import EmbeddedPostgres
 from data.engine import create_engine, migrate
 from data.roles import SERVICE
 from data.transfer import import_file
-from solver.clinic import Clinic, SlotRequest
-from solver.timeline import format_time
+from solver.clinic.clock import format_time
+from solver.clinic.entities import Clinic
+from solver.clinic.request import SlotRequest
 
 
 def coming_monday() -> dt.date:

@@ -12,10 +12,12 @@ from benchmarks import masks
 from benchmarks.clinics import MONDAY, make_clinic
 from benchmarks.flame import profiled
 from benchmarks.measure import Figure, Meter, Ratio, Suite
-from solver.checker import Checker
-from solver.clinic import Clinic, SlotRequest
-from solver.ranking import Rooms
-from solver.slots import SlotPage, best_slot, find_slots
+from solver.clinic.entities import Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Checker
+from solver.slots.definition import best_slot
+from solver.slots.ranking import Rooms
+from solver.slots.search import SlotPage, find_slots
 
 SIZES = ((5, 8), (50, 100), (500, 1000))
 NOW = dt.datetime(2027, 2, 1, tzinfo=dt.UTC)

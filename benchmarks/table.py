@@ -34,9 +34,9 @@ from data.deciding import Place, Policy
 from data.engine import create_engine
 from data.jobs import mark_no_shows
 from data.snapshot import Snapshots
-from solver.clinic import Clinic
-from solver.objective import DEFAULT_WEIGHTS
-from solver.timeline import format_time, parse_time
+from solver.clinic.clock import format_time, parse_time
+from solver.clinic.entities import Clinic
+from solver.scoring.parts import DEFAULT_WEIGHTS
 
 SMALL, MILLION, LARGE, QUICK_LARGE = 10_000, 1_000_000, 10_000_000, 100_000
 ROUNDS, QUICK_ROUNDS = 20, 6

@@ -27,9 +27,9 @@ from data.engine import POOL_SIZE, create_engine
 from data.events import Audience
 from data.snapshot import BOOKINGS, PROVIDERS, ROOMS
 from data.transfer import import_file
-from solver.clinic import Clinic
-from solver.objective import DEFAULT_WEIGHTS
-from solver.patients import patient_key
+from solver.clinic.entities import Clinic
+from solver.clinic.patients import patient_key
+from solver.scoring.parts import DEFAULT_WEIGHTS
 
 PAIRS = 40
 """Providers, each with a room of its own: these bookings do not compete."""

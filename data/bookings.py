@@ -79,11 +79,11 @@ from data.snapshot import (
     load_clinic,
 )
 from data.transaction import ChangedMeanwhileError, lock_days
-from solver.checker import Checker
-from solver.clinic import Clinic
-from solver.patients import patient_key
-from solver.slots import Slot
-from solver.timeline import format_time, instant
+from solver.clinic.clock import format_time, instant
+from solver.clinic.entities import Clinic
+from solver.clinic.patients import patient_key
+from solver.rules.checker import Checker
+from solver.slots.query import Slot
 
 type Found = tuple[Row[Any], str, int]
 """A booking's row, the clinic's time zone and the type's duration: what a booking's times need."""

@@ -55,8 +55,8 @@ from data.snapshot import (
 from data.touching import touched
 from data.transaction import hold_clinic, run
 from data.transfer import columns_of, from_row, shrink_guards
-from solver.checker import Violation
-from solver.clinic import Clinic
+from solver.clinic.entities import Clinic
+from solver.rules.checker import Violation
 
 GUARDS_AT_ONCE = 1000
 """Bookings whose guarded ends one transaction shortens."""

@@ -36,7 +36,8 @@ from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.nodes import MappingNode
 
 from data.wording import worded
-from solver.clinic import (
+from solver.clinic.clock import format_time, parse_time
+from solver.clinic.entities import (
     DAY_MINUTES,
     MAX_BUFFER_MINUTES,
     MAX_TAGS,
@@ -52,8 +53,7 @@ from solver.clinic import (
     Room,
     Status,
 )
-from solver.patients import patient_key
-from solver.timeline import format_time, parse_time
+from solver.clinic.patients import patient_key
 
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
 MAX_CAP = 100_000

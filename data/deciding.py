@@ -15,21 +15,23 @@ from data.audit import ANONYMOUS
 from data.errors import NotFoundError, PatientConflictError, RequestError, SlotUnavailableError
 from data.snapshot import Part, load_clinic
 from data.transaction import DayKey, patient_resource
-from solver.clinic import (
+from solver.clinic.clock import DateOutOfRangeError, check_date
+from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
     Booking,
     Clinic,
     Provider,
     Room,
-    SlotRequest,
     Span,
 )
-from solver.masks import ROOM_BUSY
-from solver.objective import Weights
-from solver.patients import patient_key
-from solver.slots import Slot, Verdict, judge, judge_each
-from solver.timeline import DateOutOfRangeError, check_date, provider_busy_span, room_busy_span
+from solver.clinic.patients import patient_key
+from solver.clinic.request import SlotRequest
+from solver.clinic.spans import provider_busy_span, room_busy_span
+from solver.rules.codes import ROOM_BUSY
+from solver.scoring.parts import Weights
+from solver.slots.judge import Verdict, judge, judge_each
+from solver.slots.query import Slot
 
 WOULD_BE_OVERBOOKED = "WOULD_BE_OVERBOOKED"
 UNDO_MINUTES = 30

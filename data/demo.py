@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from data.clinic_file import BookingRow, ClinicFile, parse_clinic_file
 from data.snapshot import BOOKINGS
 from data.transfer import import_file
-from solver.clinic import Booking, Clinic, SlotRequest
-from solver.slots import find_slots
-from solver.timeline import format_time
+from solver.clinic.clock import format_time
+from solver.clinic.entities import Booking, Clinic
+from solver.clinic.request import SlotRequest
+from solver.slots.search import find_slots
 
 WORKING_DAYS = 5
 PER_PROVIDER = 6

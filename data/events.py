@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.transaction import run
-from solver.timeline import format_time
+from solver.clinic.clock import format_time
 
 type Event = dict[str, Any]
 """One event, ready for JSON; no word of the patient but the booking's id."""

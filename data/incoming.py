@@ -25,7 +25,7 @@ from data.clinic_file import (
     parse_document,
     reference_faults,
 )
-from solver.patients import patient_key
+from solver.clinic.patients import patient_key
 
 LARGE = 512 * 1024
 """Bytes of a document from which on it is read in a process of its own."""

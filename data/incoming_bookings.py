@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from data.audit import LEFT_OUT
 from data.errors import ImportConflictError
 from data.incoming import COLUMNS, Incoming
-from solver.checker import Violation
-from solver.clinic import Booking
-from solver.timeline import format_time
+from solver.clinic.clock import format_time
+from solver.clinic.entities import Booking
+from solver.rules.checker import Violation
 
 HOLD_MINUTES = 5
 """How long a hold from a file lasts that does not say when it expires."""

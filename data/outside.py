@@ -1,7 +1,7 @@
 """Which bookings are outside the rules, found without a long stop for anyone.
 
 The book comes from PostgreSQL packed, 71 bytes a booking, and a large one is read in another
-process by :mod:`solver.outside`; a booking becomes an object only when it is to be told of.
+process by :mod:`solver.rules.outside`; a booking becomes an object only when it is to be told of.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from data.aside import read_aside
 from data.bookings import After
 from data.snapshot import BOOKINGS, HAS_RUN_OUT, Part, beside, load_clinic
-from solver.checker import Violation
-from solver.clinic import Booking, Clinic
-from solver.outside import broken_by_id, newly_outside, outside, outside_beyond
+from solver.clinic.entities import Booking, Clinic
+from solver.rules.checker import Violation
+from solver.rules.outside import broken_by_id, newly_outside, outside, outside_beyond
 
 MOST_TOLD = 1000
 """Bookings that one answer tells of; of more it tells how many there are."""
@@ -40,7 +40,7 @@ _PACKED = func.string_agg(
     literal(b"", LargeBinary),
     type_=LargeBinary,
 )
-"""The columns of :data:`solver.ledger.PACKED`."""
+"""The columns of :data:`solver.rules.whole_book.PACKED`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """All that is stored of one patient: handed out, or put beyond recognition.
 
 A patient is known by a reference, which people write in more than one way
-(:func:`solver.patients.patient_key`). Wherever the database has one, it is the field
+(:func:`solver.clinic.patients.patient_key`). Wherever the database has one, it is the field
 ``patient_ref`` of a row or of a document.
 """
 
@@ -28,7 +28,7 @@ from data.snapshot import (
     WHAT_IF_RUNS,
 )
 from data.transaction import hold_clinic, patient_resource
-from solver.patients import patient_key
+from solver.clinic.patients import patient_key
 
 _DOCUMENTS = ("document", "result", "clinic")
 """The columns of a run in which patients are named."""

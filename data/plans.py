@@ -48,11 +48,12 @@ from data.run_file import AnyChange
 from data.scenario_changes import make
 from data.snapshot import BOOKINGS, load_clinic
 from data.transaction import ChangedMeanwhileError, hold_clinic, lock_days
-from solver.checker import Checker, Violation
-from solver.clinic import Booking, Clinic, SlotRequest
-from solver.objective import POINTS, ScoreParts
-from solver.slots import Slot
-from solver.timeline import DateOutOfRangeError, check_date, parse_time
+from solver.clinic.clock import DateOutOfRangeError, check_date, parse_time
+from solver.clinic.entities import Booking, Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Checker, Violation
+from solver.scoring.parts import POINTS, ScoreParts
+from solver.slots.query import Slot
 
 APPLY_SECONDS = 300
 """How long the rules may be read over while the transaction waits."""

@@ -51,32 +51,40 @@ from data.clinic_file import (
     validate,
 )
 from data.wording import worded
-from solver.clinic import DAY_MINUTES, Clinic, InvalidClinicError, OverbookingRule, Provider, Room
-from solver.problem import MAX_DAYS, MAX_PRIORITY, MAX_REQUESTS, Request
-from solver.scenario import (
+from solver.clinic.clock import HORIZON_DAYS
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    Clinic,
+    InvalidClinicError,
+    OverbookingRule,
+    Provider,
+    Room,
+)
+from solver.planning.problem import MAX_DAYS, MAX_PRIORITY, MAX_REQUESTS, Request
+from solver.whatif.apply import RunDateError, faults
+from solver.whatif.changes import (
     MAX_FACTOR,
-    MAX_SCENARIOS,
-    MAX_TIME_LIMIT_SECONDS,
     AddOverbookingRule,
     AddProvider,
     AddRoom,
     Change,
     CloseRoom,
-    Demand,
     Entity,
-    Existing,
     OpenHours,
     ProviderOut,
     Remove,
-    Run,
-    RunDateError,
     ScaleDemand,
-    Scenario,
     SetField,
-    Stranded,
-    faults,
 )
-from solver.timeline import HORIZON_DAYS
+from solver.whatif.run import (
+    MAX_SCENARIOS,
+    MAX_TIME_LIMIT_SECONDS,
+    Demand,
+    Existing,
+    Run,
+    Scenario,
+    Stranded,
+)
 
 SCHEMA_ID = "https://slotwright.dev/schema/run.json"
 

@@ -35,7 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.errors import InvalidStateError, NotFoundError, PlanStaleError
 from data.snapshot import WHAT_IF_EVENTS, WHAT_IF_RUNS
-from solver.clinic import Clinic
+from solver.clinic.entities import Clinic
 
 MAX_ATTEMPTS = 3
 """A run that was lost this often is given up: it may be what kills its solvers."""

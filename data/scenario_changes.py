@@ -27,8 +27,8 @@ from data.run_file import (
     SetChange,
 )
 from data.snapshot import AVAILABILITY, Part, load_clinic
-from solver.clinic import DAY_MINUTES, Clinic
-from solver.timeline import format_time
+from solver.clinic.clock import format_time
+from solver.clinic.entities import DAY_MINUTES, Clinic
 
 WEEKDAYS = (
     "Monday",

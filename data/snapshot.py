@@ -1,4 +1,4 @@
-"""Database rows to a :class:`solver.clinic.Clinic`, in one query for any size of clinic."""
+"""Database rows to a :class:`~solver.clinic.entities.Clinic`, in one query for any size of it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from models import bookings as book_tables
 from models import clinic as tables
 from models import journal, operations, what_if
 from models.base import Base
-from solver.clinic import (
+from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
     Availability,

@@ -20,8 +20,8 @@ from data.errors import NotFoundError
 from data.jobs import clinic_time
 from data.snapshot import Part, load_clinic
 from data.transaction import run
-from solver.clinic import Clinic, Provider
-from solver.timeline import Windows
+from solver.clinic.entities import Clinic, Provider
+from solver.clinic.windows import Windows
 
 MOST_DAYS = 366
 DAYS_BACK = 7

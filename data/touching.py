@@ -37,7 +37,7 @@ from data.clinic_file import (
 )
 from data.outside import Touched
 from data.snapshot import BOOKINGS, beside
-from solver.timeline import clock_changes
+from solver.clinic.clock import clock_changes
 
 _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
     ProviderRow: {

@@ -53,7 +53,7 @@ from data.snapshot import (
     TYPES,
 )
 from data.transaction import hold_clinic_with_rows, run
-from solver.checker import Violation
+from solver.rules.checker import Violation
 
 IMPORT_SECONDS = 570
 """How long a statement of an import or an export may take: a little less than its request may."""

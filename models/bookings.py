@@ -46,7 +46,7 @@ def _span(number: str) -> str:
 class Booking(Base):
     """One appointment placed.
 
-    `patient_key` is what patients are compared by, :func:`solver.patients.patient_key` of
+    `patient_key` is what patients are compared by, :func:`solver.clinic.patients.patient_key` of
     `patient_ref`; whoever writes one writes both.
 
     `end_minute` is the end that the exclusion constraints guard: never later than the type's

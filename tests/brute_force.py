@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, combinations
 
-from solver.checker import Checker, _busy, _meet
-from solver.clinic import AppointmentType, Booking, SlotRequest, Span
-from solver.problem import Plan, Problem
-from solver.timeline import instant
+from solver.clinic.clock import instant
+from solver.clinic.entities import AppointmentType, Booking, Span
+from solver.clinic.request import SlotRequest
+from solver.planning.problem import Plan, Problem
+from solver.rules.checker import Checker, _busy, _meet
 
 type Value = tuple[int, int, int, int, Fraction]
 """Saved, priority, moved and minutes (negative), score: compared from left to right."""

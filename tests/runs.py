@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from data.clinic_file import ClinicFile
 from data.run_file import parse_run
-from solver.checker import Checker
-from solver.clinic import Booking, Clinic, SlotRequest
-from solver.plan_checker import read_plan
-from solver.problem import Placement, Plan, Problem, Request
-from solver.scenario import Run, apply, outside_the_rules
+from solver.clinic.entities import Booking, Clinic
+from solver.clinic.request import SlotRequest
+from solver.planning.problem import Placement, Plan, Problem, Request
+from solver.rules.checker import Checker
+from solver.whatif.apply import apply, outside_the_rules
+from solver.whatif.run import Run
+from solver.whatif.verify import read_plan
 from tests.strategies import BEFORE, MONDAY, clinics, rare, spans, uid
 
 VEGA, LINN = uid(1, 0), uid(1, 1)

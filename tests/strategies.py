@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from solver.clinic import (
+from solver.clinic.entities import (
     GRID_MINUTES,
     STATUSES,
     AppointmentType,
@@ -18,8 +18,8 @@ from solver.clinic import (
     OverbookingRule,
     Provider,
     Room,
-    SlotRequest,
 )
+from solver.clinic.request import SlotRequest
 
 MONDAY = dt.date(2027, 3, 1)
 DAYS = [MONDAY + dt.timedelta(days=offset) for offset in range(-1, 3)]

@@ -3,7 +3,7 @@
 import datetime as dt
 from random import Random
 
-from solver.clinic import (
+from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
@@ -13,16 +13,10 @@ from solver.clinic import (
     Provider,
     Room,
 )
-from solver.problem import Problem, Request
-from solver.scenario import (
-    Demand,
-    Entity,
-    Run,
-    Scenario,
-    SetField,
-    apply,
-    outside_the_rules,
-)
+from solver.planning.problem import Problem, Request
+from solver.whatif.apply import apply, outside_the_rules
+from solver.whatif.changes import Entity, SetField
+from solver.whatif.run import Demand, Run, Scenario
 from tests.strategies import BEFORE, MONDAY, uid
 
 

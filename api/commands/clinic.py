@@ -22,8 +22,8 @@ from data.audit import OPERATOR
 from data.clinic_file import MAX_YAML, is_yaml, read_clinic_file, yaml_of
 from data.snapshot import PROVIDERS, ROOMS, TYPES, load_clinic
 from data.transfer import ImportReport, export_clinic, import_document
-from solver import ledger
-from solver.clinic import Clinic
+from solver.clinic.entities import Clinic
+from solver.rules import whole_book
 
 
 def import_file(file: Path, replace: bool, data_dir: Path | None) -> int:
@@ -113,7 +113,7 @@ def check(file: Path | None, data_dir: Path | None, *, as_json: bool) -> int:
         where = str(file)
     else:
         clinic, where = on_existing_database(data_dir, _load_all), database_name(data_dir)
-    violations = ledger.violations(clinic)
+    violations = whole_book.violations(clinic)
     if as_json:
         from api.schemas import Conflict  # the interface's models take a while to import
 

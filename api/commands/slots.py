@@ -18,7 +18,7 @@ from api.tables import counted, print_json, print_table, slot_table
 
 if TYPE_CHECKING:
     from api.schemas import SlotQuery
-    from solver.slots import SlotPage
+    from solver.slots.search import SlotPage
 
 MOST_SLOTS = 5000
 
@@ -30,7 +30,7 @@ def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_
 
     from api.settings import read_settings
     from data.clinic_file import read_clinic_file
-    from solver.timeline import check_date
+    from solver.clinic.clock import check_date
 
     settings = read_settings()
     read = read_clinic_file(file)
@@ -45,7 +45,7 @@ def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_
     }
 
     from api.schemas import slots_body
-    from solver.slots import find_slots, next_available_date
+    from solver.slots.search import find_slots, next_available_date
 
     query = _query(fields, ids)
     clinic = read.to_clinic(moment)
@@ -128,6 +128,6 @@ def _print_slots(body: dict[str, Any], page: SlotPage) -> None:
     if following is not None:
         console.print(f"Next available: [bold]{following}[/]")
     else:
-        from solver.slots import LOOK_AHEAD_DAYS
+        from solver.slots.search import LOOK_AHEAD_DAYS
 
         console.print(f"Nor in the {LOOK_AHEAD_DAYS} days after.")

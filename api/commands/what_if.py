@@ -23,11 +23,11 @@ from api.tables import STAGES, counted, print_json, print_table, run_table
 from api.written import write_file
 from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
-from solver.clinic import Clinic
-from solver.objective import Weights
-from solver.problem import Progress as Step
-from solver.scenario import Run
-from solver.whatif import PlanRejectedError
+from solver.clinic.entities import Clinic
+from solver.planning.problem import Progress as Step
+from solver.scoring.parts import Weights
+from solver.whatif.run import Run
+from solver.whatif.solve import PlanRejectedError
 
 LINE_SECONDS = 5.0
 """Of a scenario's search, between two lines about it where there is no bar."""

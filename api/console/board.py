@@ -18,8 +18,8 @@ from api.console.frame import date_field, show, telling, toast
 from api.schemas import MAX_LIMIT
 from data import bookings
 from data.snapshot import BOOKINGS
-from solver.clinic import SlotRequest
-from solver.timeline import DateOutOfRangeError, format_time
+from solver.clinic.clock import DateOutOfRangeError, format_time
+from solver.clinic.request import SlotRequest
 
 LOOK_SECONDS = 1.0
 """How often a page asks whether anything has changed."""

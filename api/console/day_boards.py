@@ -15,8 +15,8 @@ from cachetools import LRUCache
 
 from api.console.day_drawing import Broken, By, Drawing, DrawnDay
 from api.console.words import reasons_in_words
-from solver.clinic import Clinic
-from solver.ledger import violations
+from solver.clinic.entities import Clinic
+from solver.rules.whole_book import violations
 
 if TYPE_CHECKING:
     from api.console.backend import Backend

@@ -16,14 +16,10 @@ from html import escape
 from itertools import pairwise
 from typing import Any, Literal
 
-from solver.clinic import AppointmentType, Booking, Clinic, Provider, Room, Span
-from solver.timeline import (
-    Windows,
-    format_time,
-    parse_time,
-    provider_busy_span,
-    room_busy_span,
-)
+from solver.clinic.clock import format_time, parse_time
+from solver.clinic.entities import AppointmentType, Booking, Clinic, Provider, Room, Span
+from solver.clinic.spans import provider_busy_span, room_busy_span
+from solver.clinic.windows import Windows
 
 type By = Literal["provider", "room"]
 type Broken = Mapping[str, str]

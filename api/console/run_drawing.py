@@ -12,8 +12,9 @@ from typing import Any
 
 from api.console.day_drawing import hues_of, type_colours
 from api.tables import REASONS, RUN_FIGURES, STAGES, figure
-from solver.clinic import Clinic
-from solver.timeline import Windows, format_time, parse_time
+from solver.clinic.clock import format_time, parse_time
+from solver.clinic.entities import Clinic
+from solver.clinic.windows import Windows
 
 BEST, BOUND = "#0b7285", "#c92a2a"
 QUIET = "#7a8794"

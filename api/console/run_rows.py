@@ -13,8 +13,9 @@ from api.console.backend import Visit
 from data import runs
 from data.run_file import horizon_of
 from data.snapshot import load_clinic
-from solver.clinic import Clinic
-from solver.scenario import AddProvider, AddRoom, Run
+from solver.clinic.entities import Clinic
+from solver.whatif.changes import AddProvider, AddRoom
+from solver.whatif.run import Run
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from solver.clinic import DAY_MINUTES, Booking, Clinic, Provider
-from solver.timeline import Windows
+from solver.clinic.entities import DAY_MINUTES, Booking, Clinic, Provider
+from solver.clinic.windows import Windows
 
 HOURS = 24
 

@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 
 from benchmarks.clinics import MONDAY, uid
-from solver.clinic import (
+from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
@@ -23,8 +23,9 @@ from solver.clinic import (
     Room,
     Span,
 )
-from solver.problem import Request
-from solver.timeline import Windows, provider_busy_span, room_busy_span, window_around
+from solver.clinic.spans import provider_busy_span, room_busy_span, window_around
+from solver.clinic.windows import Windows
+from solver.planning.problem import Request
 
 BOOKED_SHARE = 0.15
 """How much of each provider's open time is booked before the run."""

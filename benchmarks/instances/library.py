@@ -14,10 +14,10 @@ from benchmarks.clinics import MONDAY, as_document
 from benchmarks.instances.generate import Week, make_week
 from data.clinic_file import ClinicFile, read_clinic_file
 from data.run_file import RequestRow, RunFile, read_run_file
-from solver.clinic import Clinic
-from solver.problem import Problem, Request
-from solver.scenario import apply
-from solver.timeline import format_time
+from solver.clinic.clock import format_time
+from solver.clinic.entities import Clinic
+from solver.planning.problem import Problem, Request
+from solver.whatif.apply import apply
 
 FOLDER = Path(__file__).parent
 NAMES = {"s0": ("s", 0), "s1": ("s", 1), "s2": ("s", 2), "m0": ("m", 0), "l0": ("l", 0)} | {

@@ -16,13 +16,14 @@ from ortools.sat.python import cp_model
 from benchmarks.instances import library
 from benchmarks.planners.answer import plan_of
 from benchmarks.planners.highs import maximised
-from solver.greedy import greedy
-from solver.instance import Instance, Standing
-from solver.joint import JointModel, Watch
-from solver.kpis import mean_score
-from solver.neighbourhood import of_priority, relax
-from solver.plan_checker import read_plan
-from solver.problem import Problem
+from solver.planning.greedy import greedy
+from solver.planning.instance.tables import Instance, Standing
+from solver.planning.model.planning_model import JointModel
+from solver.planning.model.solving import SolveControl
+from solver.planning.problem import Problem
+from solver.planning.search.proofs import of_priority, relax
+from solver.whatif.kpis import mean_score
+from solver.whatif.verify import read_plan
 
 SIFTING_SECONDS = 60
 
@@ -39,7 +40,7 @@ class PlacedAlone(JointModel):
 
 
 def _best_plans[Model: JointModel](model: type[Model], instance: Instance, priority: int) -> Model:
-    relaxed = relax(instance, Watch(lambda: False), SIFTING_SECONDS)
+    relaxed = relax(instance, SolveControl(lambda: False), SIFTING_SECONDS)
     return of_priority(model, instance, relaxed, [], priority)
 
 

@@ -13,7 +13,7 @@ import orjson
 
 from benchmarks.instances.library import load
 from benchmarks.planners.answer import Answer
-from solver.problem import Problem
+from solver.planning.problem import Problem
 
 PLANNERS = {
     "ours": ("ours", "plan"),

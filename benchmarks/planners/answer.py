@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from solver.instance import Instance, Put
-from solver.kpis import mean_scores
-from solver.plan_checker import read_plan
-from solver.problem import Plan, Problem
+from solver.planning.instance.tables import Instance, Put
+from solver.planning.problem import Plan, Problem
+from solver.whatif.kpis import mean_scores
+from solver.whatif.verify import read_plan
 
 
 class Moment(NamedTuple):

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
 from benchmarks.planners.answer import Answer, Moment, answer, plan_of, whole_bound
-from solver.instance import Instance, Put
-from solver.joint import Columns, JointModel
-from solver.problem import Problem
+from solver.planning.instance.columns import Columns
+from solver.planning.instance.tables import Instance, Put
+from solver.planning.model.planning_model import JointModel
+from solver.planning.problem import Problem
 
 GRACE_SECONDS = 30
 """How long after its limit the solver may still take to stop."""

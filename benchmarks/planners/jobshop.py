@@ -39,10 +39,11 @@ from pyjobshop.Model import Consumable, Machine, Mode, Renewable, Task
 from benchmarks.measure import peak_mib
 from benchmarks.planners.answer import Answer, Moment, answer, plan_of, whole_bound
 from benchmarks.planners.ours import WORKERS
-from solver.clinic import DAY_MINUTES, Span
-from solver.instance import Instance, Put
-from solver.problem import Problem
-from solver.timeline import Windows, cut, merge
+from solver.clinic.entities import DAY_MINUTES, Span
+from solver.clinic.spans import cut, merge
+from solver.clinic.windows import Windows
+from solver.planning.instance.tables import Instance, Put
+from solver.planning.problem import Problem
 
 _BEST = re.compile(r"^#(?:\d+|Bound|Done)\s+([\d.]+)s\s+best:(-?[\d.]+|inf)\s+next:\[(-?[\d.]+)?")
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from benchmarks.measure import TreePeak, peak_mib
 from benchmarks.planners.answer import Answer, Moment, answer, whole_bound
-from solver.greedy import greedy
-from solver.plan import solve
-from solver.problem import Plan, Problem, Progress
+from solver.planning.greedy import greedy
+from solver.planning.problem import Plan, Problem, Progress
+from solver.planning.search.solve import solve
 
 WORKERS = 2
 

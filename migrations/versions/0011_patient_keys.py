@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from solver.patients import patient_key
+from solver.clinic.patients import patient_key
 
 revision = "0011"
 down_revision = "0010"

@@ -10,9 +10,10 @@ from hypothesis import event, given, settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.clinics import as_document
-from solver.checker import Checker, Found
-from solver.clinic import Clinic, SlotRequest
-from solver.timeline import format_time
+from solver.clinic.clock import format_time
+from solver.clinic.entities import Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Checker, Found
 from tests.clinics import coming_monday, moved_to, without_collisions
 from tests.conftest import empty_tables
 from tests.strategies import clinics

@@ -116,7 +116,7 @@ getattr(import_module(module), function)()
         ("fastapi", ["demo", "--port", "0"]),
         ("api.commands.what_if", ["what-if"]),
         ("ortools.sat.python.cp_model", ["what-if"]),
-        ("solver.whatif", ["what-if"]),
+        ("solver.whatif.solve", ["what-if"]),
     ],
 )
 def test_ctrl_c_during_an_import_is_one_line(

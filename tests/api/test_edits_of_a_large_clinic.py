@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from benchmarks.clinics import as_document, uid
 from benchmarks.hospital import hospital_clinic
 from data import catalogue, outside
-from solver.checker import Checker
-from solver.clinic import Availability, Booking, Clinic
-from solver.ledger import PACKED
-from solver.timeline import format_time
+from solver.clinic.clock import format_time
+from solver.clinic.entities import Availability, Booking, Clinic
+from solver.rules.checker import Checker
+from solver.rules.whole_book import PACKED
 from tests.clinics import coming_monday, moved_to, small_clinic, without_collisions
 from tests.conftest import empty_tables
 from tests.strategies import clinics

@@ -17,9 +17,10 @@ from sqlalchemy import text
 
 from data.clinic_file import ClinicFile
 from data.engine import create_engine
-from solver.checker import Checker, Reading
-from solver.clinic import Booking, Clinic, SlotRequest
-from solver.timeline import format_time
+from solver.clinic.clock import format_time
+from solver.clinic.entities import Booking, Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Checker, Reading
 from tests.clinics import coming_monday
 from tests.databases import migrated_server
 from tests.faults.service import service

@@ -21,10 +21,10 @@ from api.interrupt import Interrupt, held_back
 from api.solving import Exchange, Line, host_for, solve
 from data.clinic_file import ClinicFile
 from data.run_file import parse_run
-from solver.clinic import Clinic
-from solver.objective import DEFAULT_WEIGHTS
-from solver.problem import Progress
-from solver.scenario import Run
+from solver.clinic.entities import Clinic
+from solver.planning.problem import Progress
+from solver.scoring.parts import DEFAULT_WEIGHTS
+from solver.whatif.run import Run
 from tests.api.test_what_if import MONDAY, run_of, six_wishes
 from tests.clinics import PROVIDER, small_clinic
 

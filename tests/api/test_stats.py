@@ -16,8 +16,8 @@ from data.audit import CALCULATOR
 from data.events import Audience
 from data.jobs import do_due_hours
 from data.stats import keep_hours
-from solver.checker import Checker
-from solver.clinic import Clinic
+from solver.clinic.entities import Clinic
+from solver.rules.checker import Checker
 from tests.api.test_agreement import load as load_clinic
 from tests.api.test_bookings import load
 from tests.clinics import PROVIDER, booking, coming_monday, order, small_clinic, without_collisions

@@ -17,7 +17,7 @@ from api.cli import app
 from api.report import render
 from data.clinic_file import ClinicFile
 from data.run_file import parse_run
-from solver.whatif import solve_run
+from solver.whatif.solve import solve_run
 from tests.clinics import PROVIDER, TYPE, booking, small_clinic
 from tests.faults.service import SLOTWRIGHT
 from tests.runs import without_times

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.clinics import digest, known
 from benchmarks.hospital import hospital_clinic
-from solver.checker import Checker
+from solver.rules.checker import Checker
 
 
 @pytest.mark.parametrize("row", known(), ids=lambda row: f"{row['providers']} at {row['load']}")

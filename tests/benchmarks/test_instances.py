@@ -7,11 +7,11 @@ import pytest
 from benchmarks.instances import proof
 from benchmarks.instances.generate import SIZES
 from benchmarks.instances.library import NAMES, best_known, generated, load
-from solver.checker import Checker
-from solver.greedy import greedy
-from solver.kpis import mean_score
-from solver.plan import solve
-from solver.plan_checker import read_plan
+from solver.planning.greedy import greedy
+from solver.planning.search.solve import solve
+from solver.rules.checker import Checker
+from solver.whatif.kpis import mean_score
+from solver.whatif.verify import read_plan
 from tests.tiny import tiny_problem
 
 

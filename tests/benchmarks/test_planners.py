@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.instances import library
 from benchmarks.planners import highs, jobshop, ours
-from solver.problem import Problem
+from solver.planning.problem import Problem
 
 
 @pytest.fixture(scope="module")

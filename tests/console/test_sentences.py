@@ -9,8 +9,8 @@ import pytest
 from api.console.sentences import SENTENCES, Setting
 from data.clinic_file import ClinicFile
 from data.run_file import parse_run
-from solver.clinic import Clinic
-from solver.scenario import Scenario
+from solver.clinic.entities import Clinic
+from solver.whatif.run import Scenario
 from tests.clinics import coming_monday
 from tests.console.conftest import VISIT, clinic_of_two
 from tests.strategies import uid

@@ -29,10 +29,10 @@ from data.errors import (
 from data.snapshot import BOOKINGS
 from data.transaction import DayKey, hold_clinic, lock_days, run
 from data.transfer import ImportReport, import_document
-from solver.checker import Violation
-from solver.clinic import Room
-from solver.objective import DEFAULT_WEIGHTS
-from solver.timeline import parse_time
+from solver.clinic.clock import parse_time
+from solver.clinic.entities import Room
+from solver.rules.checker import Violation
+from solver.scoring.parts import DEFAULT_WEIGHTS
 from tests.clinics import TYPE, booking, coming_monday, small_clinic
 from tests.crossing import left_open, until_stuck
 from tests.strategies import uid

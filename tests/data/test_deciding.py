@@ -22,7 +22,8 @@ from data.deciding import (
 from data.errors import NotFoundError, RequestError, SlotUnavailableError
 from data.plans import Step, decide_steps
 from data.transaction import patient_resource
-from solver.clinic import (
+from solver.clinic.clock import DateOutOfRangeError
+from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
@@ -32,8 +33,7 @@ from solver.clinic import (
     Provider,
     Room,
 )
-from solver.objective import DEFAULT_WEIGHTS, Weights
-from solver.timeline import DateOutOfRangeError
+from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from tests.strategies import MONDAY, examples, uid
 
 NOW = dt.datetime(2027, 2, 25, 9, tzinfo=dt.UTC)

@@ -22,7 +22,7 @@ from data.errors import BusyError, SlotUnavailableError
 from data.events import Audience
 from data.transaction import hold_clinic, lock_days
 from data.transfer import import_document
-from solver.objective import DEFAULT_WEIGHTS
+from solver.scoring.parts import DEFAULT_WEIGHTS
 from tests.clinics import PROVIDER, ROOM, TYPE, coming_monday, small_clinic
 from tests.crossing import left_open, until_stuck
 

@@ -7,8 +7,8 @@ import pytest
 
 from data.clinic_file import read_clinic_file
 from data.run_file import read_run_file
-from solver.checker import Checker
-from solver.scenario import apply
+from solver.rules.checker import Checker
+from solver.whatif.apply import apply
 
 FOLDER = Path(__file__).parents[2] / "docs" / "what-if"
 RUNS = sorted(FOLDER.glob("*.yaml"))

@@ -18,7 +18,7 @@ from data.deciding import Policy
 from data.events import Audience
 from data.jobs import do_due_hours, mark_no_shows, surely_past
 from data.transfer import import_document
-from solver.objective import DEFAULT_WEIGHTS
+from solver.scoring.parts import DEFAULT_WEIGHTS
 from tests.clinics import booking, small_clinic
 from tests.strategies import uid
 

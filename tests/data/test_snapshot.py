@@ -13,8 +13,9 @@ from benchmarks.clinics import as_document
 from data.clinic_file import ClinicFile
 from data.snapshot import Snapshots, load_clinic
 from data.transfer import import_file
-from solver.clinic import Availability, Booking, Clinic, SlotRequest
-from solver.slots import find_slots
+from solver.clinic.entities import Availability, Booking, Clinic
+from solver.clinic.request import SlotRequest
+from solver.slots.search import find_slots
 from tests.clinics import (
     PROVIDER,
     booking,

@@ -13,9 +13,10 @@ import httpx
 import orjson
 
 from data.clinic_file import ClinicFile
-from solver.checker import Checker
-from solver.clinic import Booking, Clinic, SlotRequest
-from solver.timeline import parse_time
+from solver.clinic.clock import parse_time
+from solver.clinic.entities import Booking, Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Checker
 from tests.clinics import coming_monday
 from tests.faults.service import service
 from tests.strategies import uid

@@ -8,13 +8,17 @@ from itertools import pairwise, product
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from solver.checker import Checker, Found
-from solver.clinic import Clinic, SlotRequest
-from solver.masks import build
-from solver.objective import DEFAULT_WEIGHTS, Scores
-from solver.ranking import Ranking, Rooms
-from solver.slots import Slot, best_slot, enumerate_placements, find_slots
-from solver.timeline import Day
+from solver.clinic.day import Day
+from solver.clinic.entities import Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Checker, Found
+from solver.rules.masks import build
+from solver.scoring.parts import DEFAULT_WEIGHTS
+from solver.scoring.scores import Scores
+from solver.slots.definition import best_slot, enumerate_placements
+from solver.slots.query import Slot
+from solver.slots.ranking import Ranking, Rooms
+from solver.slots.search import find_slots
 from tests.strategies import clinics_with_requests, examples
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from solver.clinic import (
+from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Clinic,
@@ -12,16 +12,16 @@ from solver.clinic import (
     Provider,
     Room,
 )
-from solver.families import Families
-from solver.instance import Instance
-from solver.joint import Watch
-from solver.neighbourhood import relax
-from solver.plan import solve
-from solver.prices import price
-from solver.problem import Problem, Request
+from solver.planning.bounds.lagrangian import price
+from solver.planning.bounds.room_cuts import Families
+from solver.planning.instance.tables import Instance
+from solver.planning.model.solving import SolveControl
+from solver.planning.problem import Problem, Request
+from solver.planning.search.proofs import relax
+from solver.planning.search.solve import solve
 from tests.strategies import BEFORE, MONDAY, uid
 
-UNWATCHED = Watch(lambda: False)
+UNWATCHED = SolveControl(lambda: False)
 
 
 def two_with_one_laser() -> Problem:

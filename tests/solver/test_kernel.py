@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from solver.instance import Instance
-from solver.joint import Watch
-from solver.kernel import Market
-from solver.neighbourhood import Relaxed, bound_score, close, relax
-from solver.plan import solve
+from solver.planning.bounds.market import Market
+from solver.planning.instance.tables import Instance
+from solver.planning.model.solving import SolveControl
+from solver.planning.search.proofs import Relaxation, prove_priority, prove_score, relax
+from solver.planning.search.solve import solve
 from tests.tiny import busy_problem, tiny_problem
 
-UNWATCHED = Watch(lambda: False)
+UNWATCHED = SolveControl(lambda: False)
 
 
-def relaxed_problems(seeds: range) -> Iterator[tuple[Instance, float, Relaxed]]:
+def relaxed_problems(seeds: range) -> Iterator[tuple[Instance, float, Relaxation]]:
     """Small problems of requests alone: each with its best priority and its relaxation."""
     for seed in seeds:
         problem = tiny_problem(seed)
@@ -61,22 +61,24 @@ def test_the_market_comes_near_the_sifted_relaxation(seed: int) -> None:
 
 def test_fixing_by_reduced_worth_loses_no_better_plan() -> None:
     for instance, best, relaxed in relaxed_problems(range(60)):
-        answer = close(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0)
+        answer = prove_priority(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0)
         assert answer.puts is not None
         assert instance.totals(answer.puts).priority == best
-        above = close(instance, UNWATCHED, relaxed, answer.puts, 60, frozenset(), int(best))
+        above = prove_priority(
+            instance, UNWATCHED, relaxed, answer.puts, 60, frozenset(), int(best)
+        )
         assert above.puts is None or instance.totals(above.puts).priority == best
         assert above.bound <= best
-        beyond = close(instance, UNWATCHED, relaxed, [], 60, frozenset(), int(best) + 1)
+        beyond = prove_priority(instance, UNWATCHED, relaxed, [], 60, frozenset(), int(best) + 1)
         assert beyond.puts is None
         assert beyond.bound < best
 
 
 def test_one_model_of_what_the_best_could_hold_bounds_their_score() -> None:
     for instance, best, relaxed in relaxed_problems(range(60)):
-        puts = close(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0).puts
+        puts = prove_priority(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0).puts
         assert puts is not None
-        answer = bound_score(instance, UNWATCHED, relaxed, puts, 60)
+        answer = prove_score(instance, UNWATCHED, relaxed, puts, 60)
         assert answer.is_proved
         assert answer.puts is not None
         totals = instance.totals(instance.ordered(answer.puts))
@@ -89,7 +91,7 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
     kept = lost = 0
     for instance, best, relaxed in relaxed_problems(range(400)):
         roomless = frozenset(range(len(instance.kinds)))
-        answer = close(instance, UNWATCHED, relaxed, [], 60, roomless, 0)
+        answer = prove_priority(instance, UNWATCHED, relaxed, [], 60, roomless, 0)
         assert answer.puts is not None
         reached = instance.totals(answer.puts).priority
         assert reached <= best <= answer.bound
@@ -97,7 +99,7 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
         kept, lost = kept + (not answer.short), lost + bool(answer.short)
         without = roomless - answer.short
         if without == frozenset():
-            again = close(instance, UNWATCHED, relaxed, [], 60, without, 0)
+            again = prove_priority(instance, UNWATCHED, relaxed, [], 60, without, 0)
             assert again.puts is not None
             assert instance.totals(again.puts).priority == best
     assert kept > 20
@@ -108,14 +110,14 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
 def test_the_rounds_bound_and_reach_the_best_priority(
     batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("solver.plan.EXACT_UP_TO", -1)
+    monkeypatch.setattr("solver.planning.search.incumbent.EXACT_UP_TO", -1)
     proved = tried = 0
     for seed in range(batch * 25, batch * 25 + 25):
         problem = tiny_problem(seed)
         if problem.movable or not problem.requests:
             continue
         with monkeypatch.context() as exactly:
-            exactly.setattr("solver.plan.EXACT_UP_TO", 10**6)
+            exactly.setattr("solver.planning.search.incumbent.EXACT_UP_TO", 10**6)
             best = solve(problem, time_limit=60, workers=1).stages[0].objective
         stage = solve(problem, time_limit=0.25, workers=1).stages[0]
         assert stage.objective <= best <= stage.bound, seed

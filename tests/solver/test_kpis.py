@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from solver.kpis import compare, figures
-from solver.plan_checker import read_plan
-from solver.problem import Plan, Problem
+from solver.planning.problem import Plan, Problem
+from solver.whatif.kpis import compare, figures
+from solver.whatif.verify import read_plan
 from tests.runs import (
     EQUIPPED,
     LINN,

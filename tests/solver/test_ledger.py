@@ -8,10 +8,10 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from benchmarks.hospital import hospital_clinic
-from solver import ledger
-from solver.checker import Checker
-from solver.clinic import Booking, Clinic
-from solver.ledger import RULES, Ledger, broken_rules, violations
+from solver.clinic.entities import Booking, Clinic
+from solver.rules import whole_book as ledger
+from solver.rules.checker import Checker
+from solver.rules.whole_book import RULES, Ledger, broken_rules, violations
 from tests.strategies import DAYS, MONDAY, clinics, examples, uid
 
 CLOCKS_CHANGE = dt.date(2027, 3, 28)

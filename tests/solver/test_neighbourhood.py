@@ -6,15 +6,17 @@ from typing import cast
 import pytest
 
 from benchmarks.instances import library
-from solver import neighbourhood
-from solver.greedy import greedy_puts
-from solver.instance import Instance, Put
-from solver.joint import Columns, Layout, Watch
-from solver.neighbourhood import Aim, Block, combined, solve_block
-from solver.plan_checker import read_plan
-from solver.prices import Prices, price
+from solver.planning.bounds.lagrangian import Prices, price
+from solver.planning.greedy import greedy_puts
+from solver.planning.instance.columns import Columns, ColumnTimes
+from solver.planning.instance.tables import Instance, Put
+from solver.planning.lns.merge import merge
+from solver.planning.lns.neighbourhood import Aim, Neighbourhood
+from solver.planning.lns.repair import repair
+from solver.planning.model.solving import SolveControl
+from solver.whatif.verify import read_plan
 
-WATCH = Watch(lambda: False)
+WATCH = SolveControl(lambda: False)
 
 
 def test_what_is_clear_of_placements_meets_no_regular_one_of_them() -> None:
@@ -22,7 +24,7 @@ def test_what_is_clear_of_placements_meets_no_regular_one_of_them() -> None:
     puts = greedy_puts(instance)
     assert any(p.is_overbooked for p in puts)
     columns = Columns.of(instance, range(len(instance.tasks)))
-    at = Layout.of(instance, columns)
+    at = ColumnTimes.of(instance, columns)
     regular = [(p.provider, *instance.busy(p)) for p in puts if not p.is_overbooked]
     expected = [
         key
@@ -62,14 +64,14 @@ def test_what_is_not_lifted_stays(
     prices = greedy_prices if aim == "score" else None
     placed = {p.task for p in puts}
     waiting = tuple((i, 1) for i in range(len(instance.tasks)) if i not in placed)
-    block = Block(cast("Aim", aim), pairs, waiting, 7, frozenset(), lifted, prices, 400)
+    block = Neighbourhood(cast("Aim", aim), pairs, waiting, 7, frozenset(), lifted, prices, 400)
 
-    answer = solve_block(instance, WATCH, puts, block, 20)
+    answer = repair(instance, WATCH, puts, block, 20)
     if answer.puts is None:
         assert aim == "priority"
         assert lifted < 1
         return
-    plan = combined(instance, puts, block, answer.puts)
+    plan = merge(instance, puts, block, answer.puts)
     assert plan is not None
     plan = instance.ordered(plan)
     after = instance.totals(plan)
@@ -98,15 +100,15 @@ def test_a_block_that_betters_the_priority_tidies_up(monkeypatch: pytest.MonkeyP
     pairs = frozenset((p, 0) for p in range(len(instance.providers)))
     placed = {p.task for p in puts}
     waiting = tuple((i, 1) for i in range(len(instance.tasks)) if i not in placed)
-    block = Block("priority", pairs, waiting, 7, frozenset())
+    block = Neighbourhood("priority", pairs, waiting, 7, frozenset())
 
     def stayed(plan: Sequence[Put]) -> int:
         return len({p._replace(room=0) for p in puts} & {p._replace(room=0) for p in plan})
 
-    tidy = solve_block(instance, WATCH, puts, block, 20).puts
+    tidy = repair(instance, WATCH, puts, block, 20).puts
     with monkeypatch.context() as patched:
-        patched.setattr(neighbourhood, "TIDY_SECONDS", 0.0)
-        scattered = solve_block(instance, WATCH, puts, block, 20).puts
+        patched.setattr("solver.planning.model.two_step.TIDY_SECONDS", 0.0)
+        scattered = repair(instance, WATCH, puts, block, 20).puts
     assert tidy is not None
     assert scattered is not None
     inside = [p for p in puts if (p.provider, p.day) in pairs]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solver.clinic import Booking
-from solver.patients import patient_key
-from solver.problem import Request
+from solver.clinic.entities import Booking
+from solver.clinic.patients import patient_key
+from solver.planning.problem import Request
 from tests.strategies import MONDAY, uid
 
 

@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 
-import solver.greedy
-import solver.instance
-import solver.plan
-from solver.clinic import (
+from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Clinic,
@@ -20,12 +17,14 @@ from solver.clinic import (
     Provider,
     Room,
 )
-from solver.greedy import greedy, greedy_puts
-from solver.instance import Instance
-from solver.joint import JointModel, Outcome, Watch
-from solver.plan import solve
-from solver.plan_checker import read_plan
-from solver.problem import Plan, Problem, Progress, Request
+from solver.planning import params
+from solver.planning.greedy import greedy, greedy_puts
+from solver.planning.instance.tables import Instance
+from solver.planning.model.planning_model import JointModel
+from solver.planning.model.solving import SolveControl, SolveResult
+from solver.planning.problem import Plan, Problem, Progress, Request
+from solver.planning.search.solve import solve
+from solver.whatif.verify import read_plan
 from tests.brute_force import BruteForce, TooManyPlansError, Value
 from tests.runs import VISIT, booked, changed, clinic_of_two
 from tests.strategies import BEFORE, MONDAY, uid
@@ -116,8 +115,8 @@ def test_what_is_not_solved_whole_is_legal_and_no_worse_than_greedy(workers: int
 
 @pytest.mark.parametrize("batch", range(2))
 def test_bookings_that_move_block_by_block(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(solver.plan, "EXACT_UP_TO", 0)
-    monkeypatch.setattr(solver.plan, "WHOLE_UP_TO", 0)
+    monkeypatch.setattr("solver.planning.search.incumbent.EXACT_UP_TO", 0)
+    monkeypatch.setattr("solver.planning.search.incumbent.WHOLE_UP_TO", 0)
     solved = 0
     for seed, problem, every, best in small_enough(batch, colliding_problem):
         if problem.movable:
@@ -135,10 +134,12 @@ def test_bounds_are_those_of_their_stage_and_never_get_worse(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever the solver says of a bound before it knows one."""
-    monkeypatch.setattr(solver.plan, "TOLD_AFTER_SECONDS", 0)
+    monkeypatch.setattr("solver.planning.search.incumbent.TOLD_AFTER_SECONDS", 0)
     maximise = JointModel.maximise
 
-    def loose(self: JointModel, objective: Any, *, watch: Watch, **options: Any) -> Outcome:
+    def loose(
+        self: JointModel, objective: Any, *, watch: SolveControl, **options: Any
+    ) -> SolveResult:
         outcome = maximise(self, objective, watch=watch, **options)
         for bound in (math.inf, 10_000_000.0, outcome.bound):
             watch.tell(-1.0 if outcome.puts is None else outcome.bound, bound)
@@ -197,8 +198,8 @@ def test_caps_bound_what_can_be_saved() -> None:
 def test_what_is_not_solved_whole_may_still_be_proved_to_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(solver.plan, "EXACT_UP_TO", 0)
-    monkeypatch.setattr(solver.plan, "SCORE_BOUNDED_AFTER_SHARE", 0)
+    monkeypatch.setattr("solver.planning.search.incumbent.EXACT_UP_TO", 0)
+    monkeypatch.setattr("solver.planning.search.portfolio.SCORE_BOUNDED_AFTER_SHARE", 0)
     proved = 0
     for seed, problem, every, best in small_enough(0):
         if problem.requests and not problem.movable and best[1] and proved < 3:
@@ -284,7 +285,7 @@ def test_places_are_looked_through_date_by_date_where_they_are_many(
 ) -> None:
     for seed in range(4):
         problem = busy_problem(seed)
-        monkeypatch.setattr(solver.greedy, "AT_ONCE", 0)
+        monkeypatch.setattr("solver.planning.greedy.AT_ONCE", 0)
         by_date = greedy(problem)
         assert read_plan(problem, by_date).violations == ()
         monkeypatch.undo()
@@ -303,7 +304,7 @@ def test_requests_that_may_go_to_the_same_places_share_them(
     first, *others, anns = [instance.columns(i) for i in range(10)]
     assert all(columns is first for columns in others)
     assert len(anns) < len(first)
-    monkeypatch.setattr(solver.instance, "COLUMNS_KEPT_BYTES", 0)
+    monkeypatch.setattr("solver.planning.instance.tables.COLUMNS_KEPT_BYTES", 0)
     once_more = Instance(instance.problem)
     for i in range(10):
         assert (once_more.columns(i) == instance.columns(i)).all()
@@ -320,8 +321,8 @@ def test_little_memory_means_one_process_and_smaller_models(
     def run(search: Any) -> None:
         made.append((search.workers, search.most(1000)))
 
-    monkeypatch.setattr("solver.plan._Search.run", run)
-    usual = solver.plan.MEMORY_LIMIT_BYTES
+    monkeypatch.setattr("incumbent.Search.run", run)
+    usual = params.MEMORY_LIMIT_BYTES
     for memory in (usual, usual // 2, usual // 10, 2 * usual):
         solve(problem, time_limit=1, workers=2, memory_limit_bytes=memory)
     assert made == [(2, 1000), (1, 500), (1, 100), (2, 1000)]

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from solver.checker import Checker
-from solver.clinic import Booking, Clinic, Provider, Room, SlotRequest, Span
-from solver.greedy import greedy
-from solver.plan_checker import _Reader, read_plan
-from solver.problem import Placement, Plan, Problem, Stage
-from solver.slots import find_slots
+from solver.clinic.entities import Booking, Clinic, Provider, Room, Span
+from solver.clinic.request import SlotRequest
+from solver.planning.greedy import greedy
+from solver.planning.problem import Placement, Plan, Problem, Stage
+from solver.rules.checker import Checker
+from solver.slots.search import find_slots
+from solver.whatif.verify import _Reader, read_plan
 from tests.runs import (
     EQUIPPED,
     LINN,

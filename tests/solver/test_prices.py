@@ -3,12 +3,11 @@
 import numpy as np
 
 from benchmarks.instances import library
-from solver.instance import Instance, Put
-from solver.joint import Columns
-from solver.neighbourhood import positions
-from solver.plan import solve
-from solver.prices import _Demand, price
-from solver.problem import Progress
+from solver.planning.bounds.lagrangian import _Demand, price
+from solver.planning.instance.columns import Columns, positions
+from solver.planning.instance.tables import Instance, Put
+from solver.planning.problem import Progress
+from solver.planning.search.solve import solve
 from tests.brute_force import BruteForce, TooManyPlansError
 from tests.tiny import busy_problem, tiny_problem
 

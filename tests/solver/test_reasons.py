@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import event, given, settings
 
-from solver import reasons
-from solver.checker import Checker
-from solver.clinic import Booking, Clinic, SlotRequest
-from solver.greedy import greedy
-from solver.plan_checker import read_plan
-from solver.problem import Problem, Request
-from solver.reasons import Explainer, Reason
+from solver.clinic.entities import Booking, Clinic
+from solver.clinic.request import SlotRequest
+from solver.planning.greedy import greedy
+from solver.planning.problem import Problem, Request
+from solver.rules.checker import Checker
+from solver.whatif import explain as reasons
+from solver.whatif.explain import Explainer, Reason
+from solver.whatif.verify import read_plan
 from tests.runs import (
     EQUIPPED,
     LINN,

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solver.checker import Checker
-from solver.clinic import (
+from solver.clinic.clock import first_bookable_minute
+from solver.clinic.day import Day
+from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
@@ -17,18 +18,14 @@ from solver.clinic import (
     OverbookingRule,
     Provider,
     Room,
-    SlotRequest,
 )
-from solver.masks import build
-from solver.rules import Candidates, PlacementModel
-from solver.slots import (
-    Verdict,
-    enumerate_placements,
-    find_slots,
-    judge,
-    next_available_date,
-)
-from solver.timeline import Day, first_bookable_minute
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Checker
+from solver.rules.masks import build
+from solver.rules.placement_model import Candidates, PlacementModel
+from solver.slots.definition import enumerate_placements
+from solver.slots.judge import Verdict, judge
+from solver.slots.search import find_slots, next_available_date
 from tests.strategies import BEFORE, MONDAY, uid
 
 VEGA = Provider(uid(1, 0), "Dr. Vega", skills=frozenset({"gp"}))

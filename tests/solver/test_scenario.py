@@ -7,10 +7,12 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solver.clinic import Clinic
-from solver.problem import Problem, Request
-from solver.scenario import Demand, Run, ScaleDemand, Scenario, apply
-from solver.timeline import Windows
+from solver.clinic.entities import Clinic
+from solver.clinic.windows import Windows
+from solver.planning.problem import Problem, Request
+from solver.whatif.apply import apply
+from solver.whatif.changes import ScaleDemand
+from solver.whatif.run import Demand, Run, Scenario
 from tests.runs import (
     EQUIPPED,
     LINN,

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from solver.clinic import Availability, Provider, Span
-from solver.instance import Instance
-from solver.schedules import Floats, Schedules
+from solver.clinic.entities import Availability, Provider, Span
+from solver.planning.bounds.day_schedules import Floats, Schedules
+from solver.planning.instance.tables import Instance
 from tests.strategies import BEFORE, MONDAY, uid
 from tests.tiny import busy_problem, tiny_problem
 

@@ -6,21 +6,24 @@ from fractions import Fraction
 
 import pytest
 
-from solver.checker import Checker
-from solver.clinic import (
+from solver.clinic.day import Day
+from solver.clinic.entities import (
     Booking,
     Clinic,
     ClinicSettings,
     InvalidClinicError,
     OverbookingRule,
     Room,
-    SlotRequest,
 )
-from solver.masks import build
-from solver.objective import Scores, Weights, round_half_up
-from solver.ranking import Ranking
-from solver.slots import Slot, best_slot, find_slots
-from solver.timeline import Day
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Checker
+from solver.rules.masks import build
+from solver.scoring.parts import Weights, round_half_up
+from solver.scoring.scores import Scores
+from solver.slots.definition import best_slot
+from solver.slots.query import Slot
+from solver.slots.ranking import Ranking
+from solver.slots.search import find_slots
 from tests.solver.test_rules import NINE, OPEN, ROOM, TEN, VEGA, VISIT, booked, clinic
 from tests.strategies import BEFORE, MONDAY, uid
 

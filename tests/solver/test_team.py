@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from solver.instance import Instance
-from solver.joint import Watch
-from solver.neighbourhood import Team
-from solver.plan import solve
+from solver.planning.instance.tables import Instance
+from solver.planning.model.solving import SolveControl
+from solver.planning.search.solve import solve
+from solver.planning.search.workers import WorkerPool
 from tests.tiny import busy_problem
 
 PLAN = """
@@ -39,7 +39,7 @@ def test_none_outlives_a_planner_that_is_killed() -> None:
 
 def test_a_plan_that_is_stopped_early_does_not_wait_for_those_who_have_yet_to_begin() -> None:
     instance = Instance(busy_problem(2))
-    team = Team(instance, 2, Watch(lambda: False))
+    team = WorkerPool(instance, 2, SolveControl(lambda: False))
     job = team.submit(lambda given, _watch, number: (given is instance, number), 7)
     assert job.result() == (True, 7)  # by a thread of this process
     team.end()

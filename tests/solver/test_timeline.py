@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solver.clinic import ClinicSettings
-from solver.timeline import (
+from solver.clinic.clock import (
     DateOutOfRangeError,
     check_date,
     clock_changes,
-    cut,
     first_bookable_minute,
     format_time,
     instant,
-    merge,
     parse_time,
 )
+from solver.clinic.entities import ClinicSettings
+from solver.clinic.spans import cut, merge
 from tests.strategies import MONDAY
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solver.clinic import (
+from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Clinic,
@@ -14,11 +14,11 @@ from solver.clinic import (
     Provider,
     Room,
 )
-from solver.greedy import greedy_puts
-from solver.instance import Instance, Put
-from solver.plan_checker import read_plan
-from solver.problem import Problem, Request
-from solver.timing import retimed
+from solver.planning.greedy import greedy_puts
+from solver.planning.instance.tables import Instance, Put
+from solver.planning.lns.retime import retimed
+from solver.planning.problem import Problem, Request
+from solver.whatif.verify import read_plan
 from tests.strategies import BEFORE, MONDAY, uid
 from tests.tiny import busy_problem, tiny_problem
 

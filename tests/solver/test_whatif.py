@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from solver import whatif
-from solver.greedy import greedy
-from solver.plan_checker import PlanReading, PlanViolation, read_plan
-from solver.problem import Plan, Problem, Progress
-from solver.whatif import PlanRejectedError, solve_run
+from solver.planning.greedy import greedy
+from solver.planning.problem import Plan, Problem, Progress
+from solver.whatif import solve as whatif
+from solver.whatif.solve import PlanRejectedError, solve_run
+from solver.whatif.verify import PlanReading, PlanViolation, read_plan
 from tests.runs import (
     EQUIPPED,
     LINN,

@@ -1,0 +1,211 @@
+"""One date of a clinic laid out as arrays: windows, capacities and the bookings around it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from solver.arrays import Bools, Ints
+from solver.clinic.entities import DAY_MINUTES, Clinic, Provider, Room, Span
+from solver.clinic.windows import Windows
+
+NO_CAP = 2**31
+"""More bookings than any date has."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """The live bookings that can matter on one date, column by column, each of shape [n].
+
+    Minutes count from that date's midnight, so the neighbouring dates' bookings, whose buffers
+    may reach over, start below 0 or at 1440 and more.
+    """
+
+    provider: Ints
+    """Index into :attr:`Day.providers`, -1 for one that is not asked about."""
+    room: Ints
+    """Index into :attr:`Day.rooms`."""
+    appointment_type: Ints
+    """Index into the clinic's appointment types."""
+    start: Ints
+    provider_busy: tuple[Ints, Ints]
+    room_busy: tuple[Ints, Ints]
+    on_date: Bools
+    is_overbooked: Bools
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Windows of several resources, one after the other, each of shape [n]."""
+
+    owner: Ints
+    opens: Ints
+    closes: Ints
+
+    @classmethod
+    def of(cls, windows: Sequence[Sequence[Span]]) -> Edges:
+        """Lay out each resource's windows."""
+        owner = np.repeat(np.arange(len(windows)), [len(spans) for spans in windows])
+        edges = np.array([span for spans in windows for span in spans], np.int64).reshape(-1, 2)
+        return cls(owner, edges[:, 0], edges[:, 1])
+
+
+@dataclass(frozen=True)
+class Day:
+    """One date of a clinic, with the providers and rooms in question, each sorted by id."""
+
+    clinic: Clinic
+    date: dt.date
+    providers: tuple[Provider, ...]
+    rooms: tuple[Room, ...]
+    provider_windows: tuple[list[Span], ...]
+    room_windows: tuple[list[Span], ...]
+    book: Book
+
+    @classmethod
+    def of(
+        cls,
+        clinic: Clinic,
+        day: dt.date,
+        *,
+        provider_ids: frozenset[str] | None = None,
+        room_ids: frozenset[str] | None = None,
+    ) -> Day:
+        """Lay out `day`; with ids given, only those providers and rooms are in question.
+
+        A whole day is laid out once for a clinic and its book.
+        """
+        if provider_ids is not None or room_ids is not None:
+            return cls._lay_out(clinic, day, provider_ids, room_ids)
+        known = clinic.remembered_of_book.get((cls, day))
+        if known is None:
+            known = cls._lay_out(clinic.apart(), day, None, None)
+            clinic.remembered_of_book[cls, day] = known
+        return known
+
+    @classmethod
+    def _lay_out(
+        cls,
+        clinic: Clinic,
+        day: dt.date,
+        provider_ids: frozenset[str] | None,
+        room_ids: frozenset[str] | None,
+    ) -> Day:
+        providers = tuple(
+            sorted(
+                (p for p in clinic.providers if provider_ids is None or p.id in provider_ids),
+                key=lambda p: p.id,
+            )
+        )
+        rooms = tuple(
+            sorted(
+                (r for r in clinic.rooms if room_ids is None or r.id in room_ids),
+                key=lambda r: r.id,
+            )
+        )
+        windows = Windows.on(clinic, day)
+        return cls(
+            clinic,
+            day,
+            providers,
+            rooms,
+            tuple(windows.provider[p.id] for p in providers),
+            tuple(windows.room[r.id] for r in rooms),
+            _book(clinic, day, providers, rooms),
+        )
+
+    @cached_property
+    def provider_edges(self) -> Edges:
+        """The providers' windows."""
+        return Edges.of(self.provider_windows)
+
+    @cached_property
+    def room_edges(self) -> Edges:
+        """The rooms' windows."""
+        return Edges.of(self.room_windows)
+
+    @cached_property
+    def buffers(self) -> tuple[Ints, Ints]:
+        """[P], [P] the providers' own buffers, before and after."""
+        return (
+            np.array([p.buffer_before for p in self.providers], np.int64),
+            np.array([p.buffer_after for p in self.providers], np.int64),
+        )
+
+    @cached_property
+    def turnover(self) -> Ints:
+        """[R] the rooms' own turnover."""
+        return np.array([r.turnover_minutes for r in self.rooms], np.int64)
+
+    @cached_property
+    def daily_caps(self) -> Ints:
+        """[P] the providers' caps, with none a number that no date reaches."""
+        caps = [NO_CAP if p.daily_cap is None else p.daily_cap for p in self.providers]
+        return np.array(caps, np.int64)
+
+    @cached_property
+    def active(self) -> tuple[Bools, Bools]:
+        """[P], [R] which providers and rooms are active."""
+        return (
+            np.array([p.active for p in self.providers], np.bool_),
+            np.array([r.active for r in self.rooms], np.bool_),
+        )
+
+
+def _book(
+    clinic: Clinic, day: dt.date, providers: Sequence[Provider], rooms: Sequence[Room]
+) -> Book:
+    offset = {
+        dt.date.fromordinal(ordinal): (ordinal - day.toordinal()) * DAY_MINUTES
+        for ordinal in range(day.toordinal() - 1, day.toordinal() + 2)
+        if dt.date.min.toordinal() <= ordinal <= dt.date.max.toordinal()
+    }
+    bookings = [b for b in clinic.bookings if b.date in offset and b.is_live]
+    count = len(bookings)
+
+    def column(values: Iterable[int]) -> Ints:
+        return np.fromiter(values, np.int64, count)
+
+    all_rooms = {room.id: i for i, room in enumerate(clinic.rooms)}
+    all_providers = {provider.id: i for i, provider in enumerate(clinic.providers)}
+    types = {row.id: i for i, row in enumerate(clinic.appointment_types)}
+    provider = column(all_providers.get(b.provider_id, -1) for b in bookings)
+    room = column(all_rooms.get(b.room_id, -1) for b in bookings)
+    kind = column(types[b.appointment_type_id] for b in bookings)
+    start = column(b.start + offset[b.date] for b in bookings)
+
+    def per_type(field: str) -> Ints:
+        values = [getattr(row, field) for row in clinic.appointment_types]
+        return np.array(values, np.int64)[kind]
+
+    def per_provider(field: str) -> Ints:
+        return np.array([*(getattr(p, field) for p in clinic.providers), 0], np.int64)[provider]
+
+    end = start + per_type("duration_minutes")
+    before, after = per_type("buffer_before"), per_type("buffer_after")
+    turnover = np.array([*(r.turnover_minutes for r in clinic.rooms), 0], np.int64)[room]
+    return Book(
+        provider=_positions(all_providers, providers)[provider],
+        room=_positions(all_rooms, rooms)[room],
+        appointment_type=kind,
+        start=start,
+        provider_busy=(
+            start - np.maximum(before, per_provider("buffer_before")),
+            end + np.maximum(after, per_provider("buffer_after")),
+        ),
+        room_busy=(start - before, end + np.maximum(after, turnover)),
+        on_date=(start >= 0) & (start < DAY_MINUTES),
+        is_overbooked=np.fromiter((b.is_overbooked for b in bookings), np.bool_, count),
+    )
+
+
+def _positions(index: dict[str, int], chosen: Sequence[Provider | Room]) -> Ints:
+    """Return an array from the index among all rows to the position in `chosen`, or -1."""
+    positions = np.full(len(index) + 1, -1, np.int64)  # the last for rows left out
+    for position, row in enumerate(chosen):
+        positions[index[row.id]] = position
+    return positions

@@ -1,0 +1,1 @@
+"""Upper bounds on what any plan reaches."""

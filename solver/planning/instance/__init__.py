@@ -1,0 +1,1 @@
+"""A problem as arrays: candidate placements, their scores, and what is left of each capacity."""

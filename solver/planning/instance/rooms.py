@@ -1,0 +1,39 @@
+"""Where a room is free beside fixed bookings and placements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from solver.arrays import Bools
+from solver.clinic.entities import DAY_MINUTES, Span
+from solver.planning.instance.tables import Instance
+
+NO_ROOM = -1
+"""In the place of the room of a placement that has yet to be given one."""
+
+
+def rooms_left(
+    instance: Instance, days: Iterable[int], taken: Sequence[tuple[int, Span]]
+) -> dict[tuple[int, int], Bools]:
+    """[R, S] by kind and day, where a room is free of what stands for good and of what is taken.
+
+    `taken` are rooms and absolute busy spans.
+    """
+    start, end = np.array([span for _, span in taken], np.int64).reshape(-1, 2).T
+    rooms = np.array([room for room, _ in taken], np.int64)
+    free = {}
+    for day in days:
+        midnight = day * DAY_MINUTES
+        near = (end > midnight - DAY_MINUTES) & (start < midnight + 2 * DAY_MINUTES)
+        for number, kind in enumerate(instance.kinds):
+            steps = np.zeros((len(instance.rooms), len(kind.starts) + 1), np.int64)
+            first = start[near] - midnight - kind.room_after[rooms[near]]
+            last = end[near] - midnight + kind.row.buffer_before
+            first = np.searchsorted(kind.starts, first, "right")
+            last = np.searchsorted(kind.starts, last, "left")
+            np.add.at(steps, (rooms[near], first), 1)
+            np.add.at(steps, (rooms[near], np.maximum(first, last)), -1)
+            free[number, day] = kind.room_free[:, day] & ~(np.cumsum(steps, axis=1)[:, :-1] > 0)
+    return free

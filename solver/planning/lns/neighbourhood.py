@@ -1,0 +1,89 @@
+"""A neighbourhood: the part of a plan that is freed, and what its repair brought."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from solver.planning.bounds.lagrangian import Prices
+from solver.planning.instance.tables import Instance, Put
+
+WAITING = 8
+"""The most tasks without a place that a block takes on, for each of its provider-days."""
+
+
+type Aim = Literal["priority", "timing", "score"]
+"""What a block is solved for.
+
+``priority``: to place what is worth most. ``timing``: the best starts, who sees whom being settled.
+``score``: all of the score, among the columns that lose least at the prices of requests.
+"""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """The provider-days of a block, at first, and the solver's deterministic seconds for each."""
+
+    pairs: float
+    work_limit: float
+
+
+EFFORTS: dict[Aim, Effort] = {
+    "priority": Effort(10.0, 3.0),
+    "score": Effort(12.0, 1.2),
+}
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """A part of a plan to solve again.
+
+    Attributes
+    ----------
+    pairs
+        The providers and days.
+    waiting
+        Tasks that could be placed there, and how many of each.
+    roomless
+        Kinds whose rooms are looked for afterwards, where the gap part does not count.
+    lifted
+        The part of what is placed there that is lifted, by chance, and, where there are prices,
+        more of what loses by its place; the rest stays.
+    prices
+        Of requests at these provider-days, once there are any.
+    most
+        Columns that are tried where the gap part counts.
+    """
+
+    aim: Aim
+    pairs: frozenset[tuple[int, int]]
+    waiting: tuple[tuple[int, int], ...]
+    seed: int
+    roomless: frozenset[int]
+    lifted: float = 1.0
+    prices: Prices | None = None
+    most: int = 0
+
+
+def waiting_tasks(instance: Instance, puts: Iterable[Put]) -> dict[int, int]:
+    """Return tasks that wait for a place, displaced bookings too, and how many of each."""
+    placed = Counter(put.task for put in puts)
+    return {
+        i: len(task.members) - placed[i]
+        for i, task in enumerate(instance.tasks)
+        if not task.stays_if_not_moved and len(task.members) > placed[i] and instance.options(i)
+    }
+
+
+def could_be_at(instance: Instance, number: int, pairs: Iterable[tuple[int, int]]) -> bool:
+    """Return whether a task could be placed at some of these providers' dates."""
+    task = instance.tasks[number]
+    kind = instance.kinds[task.kind]
+    return any(
+        d in task.days
+        and task.provider in (-1, p)
+        and bool((kind.regular[p, d] | kind.allowed[p, d]).any())
+        for p, d in pairs
+    )

@@ -1,0 +1,137 @@
+"""Repairing a neighbourhood with the joint model, all that is frozen standing as it is."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from solver.arrays import Ints
+from solver.planning.bounds.column_generation import (
+    KERNEL_UP_TO,
+    Sifter,
+    best_of,
+    could_better,
+    priority_worth,
+)
+from solver.planning.instance.columns import Columns, positions
+from solver.planning.instance.tables import Instance, Put
+from solver.planning.lns.neighbourhood import EFFORTS, Neighbourhood
+from solver.planning.lns.retime import retimed
+from solver.planning.model.planning_model import JointModel
+from solver.planning.model.solving import JobResult, SolveControl
+from solver.planning.model.two_step import best_without_gaps, priority_of
+
+LOST = 3.0
+"""How much likelier a placement is lifted for each score that its date loses by it."""
+
+
+STALL = 0.001
+"""A block's relaxation is near enough once two rounds better it by less than this share."""
+
+
+ROOMS = 4
+"""The most rooms offered at one type and start of a block, beside those that are in use."""
+
+
+def repair(
+    instance: Instance,
+    watch: SolveControl,
+    puts: Sequence[Put],
+    block: Neighbourhood,
+    time_limit: float,
+) -> JobResult:
+    """Solve a block, everything outside it standing as in `puts`."""
+    if block.aim == "timing":
+        for day in sorted({day for _, day in block.pairs}):
+            puts = retimed(instance, puts, day, watch.should_stop)
+        return JobResult([p for p in puts if (p.provider, p.day) in block.pairs], is_proved=True)
+    inside = [p for p in puts if (p.provider, p.day) in block.pairs]
+    outside = [p for p in puts if (p.provider, p.day) not in block.pairs]
+    left: dict[int, int] = defaultdict(int, block.waiting)
+    for put in inside:
+        left[put.task] += 1
+    draw = np.random.default_rng(block.seed).random(len(inside))
+    if block.prices is not None and inside:
+        lost = block.prices.lost(instance, Columns.at(instance, inside))
+        draw -= LOST * np.maximum(lost, 0)
+    is_kept = draw >= block.lifted
+    kept = [put for put, stays in zip(inside, is_kept, strict=True) if stays]
+    stay = Counter(put.task for put in kept)
+    free = sorted(task for task, count in left.items() if count > stay[task])
+    columns = Columns.inside(instance, free, block.pairs).clear_of(instance, kept)
+    if block.prices is not None and block.aim == "score":
+        columns = block.prices.best(instance, columns, block.most)
+    columns = columns.joined(Columns.at(instance, inside))
+    if not len(columns):
+        return JobResult(None, is_proved=True)
+    if block.aim == "score":
+        joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
+        joint.fix(kept)
+        return _solve_for_score(instance, watch, block, joint, inside, time_limit)
+    began = time.perf_counter()
+    worth = priority_worth(instance, columns, 0.5 / sum(left.values()))
+    sifter = Sifter(instance, columns, left, worth, outside)
+    start = positions(instance, columns, inside)
+    most = sifter.run(
+        start,
+        time_limit=time_limit / 2,
+        first=4,
+        per_task=3,
+        tolerance=0.02,
+        stall=STALL,
+        should_stop=watch.should_stop,
+    ).bound
+    if sifter.priced is None:
+        return JobResult(None, is_proved=False)
+    have = priority_of(instance, inside)
+    if most < have + 1 - 1e-6:
+        return JobResult(None, is_proved=True)
+    return best_without_gaps(
+        instance,
+        watch,
+        columns[_worth_trying(sifter, most, have, start)],
+        left,
+        outside,
+        inside,
+        roomless=block.roomless,
+        most=most,
+        time_limit=time_limit - (time.perf_counter() - began),
+        work_limit=EFFORTS[block.aim].work_limit,
+        seed=block.seed,
+    )
+
+
+def _solve_for_score(
+    instance: Instance,
+    watch: SolveControl,
+    block: Neighbourhood,
+    joint: JointModel,
+    inside: Sequence[Put],
+    time_limit: float,
+) -> JobResult:
+    objective = instance.most_score * joint.expression("priority") + joint.score()
+    joint.hint(inside)
+    outcome = joint.maximise(
+        objective,
+        time_limit=time_limit,
+        seed=block.seed,
+        work_limit=EFFORTS[block.aim].work_limit,
+        watch=watch,
+    )
+    return JobResult(outcome.puts, outcome.is_proved, size=joint.size())
+
+
+def _worth_trying(sifter: Sifter, bound: float, have: float, start: Sequence[int]) -> Ints:
+    """Return positions of columns that a plan of more priority than `have` could contain.
+
+    All of them where they are few (reduced-cost fixing), else the best of the kernel, and `start`
+    in any case.
+    """
+    assert sifter.priced is not None
+    could = np.flatnonzero(could_better(sifter.priced, bound, have))
+    if len(could) > KERNEL_UP_TO:
+        could = best_of(sifter.entered, sifter.priced)
+    return np.union1d(could, np.array(start, np.int64))

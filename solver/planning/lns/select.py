@@ -1,0 +1,218 @@
+"""Which part of a plan to free next: around tasks that wait, as large as pays (Pisinger 2007)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+
+import numpy as np
+
+from solver.arrays import Floats
+from solver.planning.bounds.lagrangian import Prices
+from solver.planning.instance.columns import Columns
+from solver.planning.instance.tables import Instance, Put, Totals
+from solver.planning.lns.neighbourhood import (
+    EFFORTS,
+    WAITING,
+    Aim,
+    Neighbourhood,
+    could_be_at,
+    waiting_tasks,
+)
+from solver.planning.model.solving import JobResult
+
+SCORED_AT_FIRST, SCORED_FROM, SCORED_TO = 60.0, 20.0, 500.0
+"""Columns of each provider-day that are tried together where the gap part counts: more once such
+blocks are easy, fewer when they are hard."""
+
+
+LIFTED_SHARE = 0.6
+"""The part of the placements that every other block for the priority lifts. Few requests with many
+columns each bring more than many with few."""
+
+
+LIFTED_FROM, LIFTED_TO = 0.2, 0.6
+"""All blocks for the score are such, with a part between these: what one leaves, another finds."""
+
+
+LEAST_LOST = 0.02
+"""What a provider-day is taken to lose in any case, so that each has its turn."""
+
+
+ONE_DATE_SHARE = 0.7
+"""The part of the blocks that lie on as few dates as they can: providers who share rooms and can
+take each other's appointments."""
+
+
+ALL_DATES_SHARE = 0.5
+"""The part of the blocks for the score that take all dates of a working week."""
+
+
+STALE_ROUNDS, STALE_BLOCKS = 2, 20
+
+
+STALE_SHARE = 0.0005
+"""It is the score's turn when so many blocks, which went over all provider-days so often, have
+bettered the priority by no more than this share."""
+
+
+class Selector:
+    """Chooses blocks, around tasks that wait; they grow while they are solved with ease."""
+
+    def __init__(self, instance: Instance, seed: int) -> None:
+        self._instance = instance
+        self._chance = np.random.default_rng(seed)
+        self._size = EFFORTS["priority"].pairs
+        self._gains: list[tuple[float, int]] = []
+        self._reached = 0
+        self._most = SCORED_AT_FIRST
+        self._lost: dict[Put, float] = {}
+        self._is_little = len(instance.providers) * len(instance.dates) <= EFFORTS["score"].pairs
+        self._untimed = list(range(len(instance.dates)))
+        scarce = max(3, len(instance.providers) // 4)
+        served_by = [int(k.room_free.any(axis=(1, 2)).sum()) for k in instance.kinds]
+        self.roomless = frozenset(k for k, rooms in enumerate(served_by) if rooms > scarce)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether blocks for the priority hardly better it any more."""
+        everything = len(self._instance.providers) * len(self._instance.dates)
+        covered, gained = 0.0, 0
+        for blocks, (pairs, gain) in enumerate(reversed(self._gains), 1):
+            covered, gained = covered + pairs, gained + gain
+            if covered >= STALE_ROUNDS * everything and blocks >= STALE_BLOCKS:
+                return gained <= STALE_SHARE * self._reached
+        return False
+
+    @property
+    def has_untimed(self) -> bool:
+        """Whether there are dates whose starts have yet to be bettered."""
+        return bool(self._untimed)
+
+    def note_short(self, kinds: frozenset[int]) -> None:
+        """Give kinds for which rooms ran short their rooms in the model from now on."""
+        self.roomless -= kinds
+
+    def learn(self, block: Neighbourhood, answer: JobResult, before: Totals, after: Totals) -> None:
+        """Take larger blocks once such as these bring nothing, smaller ones when they are hard.
+
+        Those for the score keep their provider-days and take more columns or fewer.
+        """
+        self.note_short(answer.short)
+        is_better = after > before
+        if block.aim == "priority":
+            self._gains.append((block.lifted * len(block.pairs), after.priority - before.priority))
+            self._reached = after.priority
+        factor = 0.93 if not answer.is_proved else 1.0 if is_better else 1.04
+        if block.aim == "priority":
+            self._size = min(30.0, max(2.0, self._size * factor))
+        elif block.aim == "score":
+            self._most = min(SCORED_TO, max(SCORED_FROM, self._most * factor))
+
+    def choose(
+        self,
+        puts: Sequence[Put],
+        running: Iterable[Neighbourhood],
+        prices: Prices | None,
+        *,
+        for_score: bool,
+    ) -> Neighbourhood:
+        """Return a block that shares neither task nor, where it can, a date with those running.
+
+        Selector of different dates have no room, patient or cap in common; others may clash. Where
+        all of the clinic is little, every block for the score is all of it: whoever is first with
+        something better wins.
+        """
+        instance, chance = self._instance, self._chance
+        running = [] if for_score and self._is_little else list(running)
+        busy = {pair for block in running for pair in block.pairs}
+        taken = {task for block in running for task, _ in block.waiting}
+        taken |= {p.task for p in puts if (p.provider, p.day) in busy}
+        waiting = {i: n for i, n in waiting_tasks(instance, puts).items() if i not in taken}
+        aim: Aim = "score" if for_score else "priority"
+        days: list[int] = chance.permutation(len(instance.dates)).tolist()
+        if for_score:
+            lifted = float(chance.uniform(LIFTED_FROM, LIFTED_TO))
+        else:
+            lifted = LIFTED_SHARE if chance.random() < 0.5 else 1.0
+        if for_score and self._untimed:
+            aim, day = "timing", self._untimed.pop()
+            pairs = frozenset((p, day) for p in range(len(instance.providers)))
+        elif for_score:
+            pairs = self._across(days, busy, self._losses(puts, prices))
+        else:
+            free = [d for d in days if all(d != day for _, day in busy)]
+            pairs = self._pairs(free or days, waiting, self._size / lifted) - busy
+        fits = [i for i in waiting if could_be_at(instance, i, pairs)]
+        weight = {i: instance.tasks[i].priority * chance.random() ** 0.3 for i in fits}
+        fits.sort(key=lambda i: -weight[i])
+        return Neighbourhood(
+            aim,
+            pairs,
+            tuple((i, waiting[i]) for i in fits[: WAITING * len(pairs)]),
+            int(chance.integers(1 << 30)),
+            self.roomless,
+            lifted,
+            prices.at(pairs) if prices is not None and aim != "timing" else None,
+            round(self._most * len(pairs)),
+        )
+
+    def _losses(self, puts: Sequence[Put], prices: Prices | None) -> Floats:
+        """[P, D] the most that a provider's date loses by one of its placements."""
+        instance = self._instance
+        losses = np.full((len(instance.providers), len(instance.dates)), LEAST_LOST)
+        if prices is None:
+            return losses
+        new = [put for put in puts if put not in self._lost]
+        if new:
+            lost = prices.lost(instance, Columns.at(instance, new)).tolist()
+            self._lost.update(zip(new, lost, strict=True))
+        for put in puts:
+            at = put.provider, put.day
+            losses[at] = max(losses[at], self._lost[put])
+        return losses
+
+    def _across(
+        self, days: Sequence[int], busy: Collection[tuple[int, int]], losses: Floats
+    ) -> frozenset[tuple[int, int]]:
+        """Return dates of some providers that are not busy, up to five of each.
+
+        Who sees whom when is settled across a week. Half of the clinic is left to others. Those who
+        lose more are likelier to be chosen, without repeats (Efraimidis & Spirakis 2006).
+        """
+        chance, providers = self._chance, range(len(self._instance.providers))
+        if self._is_little:
+            return frozenset((p, d) for p in providers for d in days)
+        most = 5 if chance.random() < ALL_DATES_SHARE else int(chance.integers(1, 6))
+        order = days[:most]
+        turn = chance.random(len(providers)) ** (1 / losses[:, order].mean(axis=1))
+        free = [
+            p
+            for p in np.argsort(-turn, kind="stable").tolist()
+            if all((p, d) not in busy for d in order)
+        ]
+        count = max(1, round(EFFORTS["score"].pairs / len(order)))
+        if len(order) == len(days):
+            count = min((len(providers) + 1) // 2, count)
+        return frozenset((p, d) for p in free[:count] for d in order)
+
+    def _pairs(
+        self, days: list[int], waiting: dict[int, int], size: float
+    ) -> frozenset[tuple[int, int]]:
+        instance, chance = self._instance, self._chance
+        providers = len(instance.providers)
+        wanted = 0.0 if chance.random() < ONE_DATE_SHARE else size**0.5
+        least = math.ceil(size / providers)
+        days = days[: max(1, least, min(len(days), round(wanted)))]
+        most = max(2, round(size / len(days)))
+        able: set[int] = set()
+        around = [i for i in waiting if set(instance.tasks[i].days) & set(days)]
+        if around:
+            weight = np.array([instance.tasks[i].priority for i in around], np.float64)
+            seed = around[int(chance.choice(len(around), p=weight / weight.sum()))]
+            kind = instance.kinds[instance.tasks[seed].kind]
+            able = set((instance.columns(seed) // (kind.shape[1] * kind.shape[2])).tolist())
+        first = chance.permutation(sorted(able)).tolist()[: max(1, most * 2 // 3)]
+        rest = [p for p in chance.permutation(providers).tolist() if p not in first]
+        chosen = (first + rest)[:most]
+        return frozenset((p, d) for p in chosen for d in days)

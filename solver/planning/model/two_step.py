@@ -1,0 +1,124 @@
+"""Solving in two steps: priorities without gap parts and rooms first, then the score."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from ortools.sat.python import cp_model
+
+from solver.planning.instance.columns import Columns
+from solver.planning.instance.rooms import NO_ROOM
+from solver.planning.instance.tables import Instance, Put
+from solver.planning.model.planning_model import JointModel
+from solver.planning.model.solving import JobResult, SolveControl
+
+
+def assign_rooms(
+    instance: Instance,
+    puts: Sequence[Put],
+    left: Mapping[int, int],
+    outside: Sequence[Put],
+    time_limit: float,
+    watch: SolveControl | None = None,
+) -> list[Put] | None:
+    """Return placements with rooms: all of them, or those of the most priority that find one.
+
+    Providers and starts stay as they are; all else is as for :class:`JointModel`. None when there
+    was no time to find any.
+    """
+    joint = JointModel(instance, Columns.at(instance, puts), left, outside)
+    objective = instance.most_score * joint.expression("priority") + joint.score(with_gap=False)
+    return joint.maximise(objective, time_limit=time_limit, watch=watch).puts
+
+
+STAY_SHARE = 0.5
+"""What it counts for, in gap parts, that a placement stays when a block betters the priority."""
+
+
+TIDY_WORK, TIDY_SECONDS = 0.3, 2.0
+"""The solver's deterministic seconds, and seconds, for bettering the score then."""
+
+
+def best_without_gaps(
+    instance: Instance,
+    watch: SolveControl,
+    columns: Columns,
+    left: Mapping[int, int],
+    outside: Sequence[Put],
+    inside: Sequence[Put],
+    *,
+    roomless: Collection[int],
+    time_limit: float,
+    least: float = -math.inf,
+    most: float = math.inf,
+    work_limit: float | None = None,
+    seed: int = 0,
+) -> JobResult:
+    """Look for the placements of the most priority among some columns, starting from `inside`.
+
+    Only a priority from `least` to `most` is looked for, the latter being known to hold. Two steps:
+    where and when, with the rooms of all kinds but the `roomless`; then the rooms. What finds none
+    is left out, and its kind told of. With a `work_limit`, as blocks have it, what betters the
+    priority is tidied up between the two.
+    """
+    began = time.perf_counter()
+    joint = JointModel(instance, columns, left, outside, keep=inside, roomless=roomless)
+    objective = joint.expression("priority")
+    if math.isfinite(most):
+        joint.model.add(objective <= math.floor(most + 1e-6))
+    if math.isfinite(least):
+        joint.model.add(objective >= math.ceil(least))
+    joint.hint(inside)
+    outcome = joint.maximise(
+        objective, time_limit=time_limit, seed=seed, work_limit=work_limit, watch=watch
+    )
+    if outcome.puts is None:
+        return JobResult(None, outcome.is_proved, outcome.bound, size=joint.size())
+    chosen = outcome.puts
+    if work_limit is not None and priority_of(instance, chosen) > priority_of(instance, inside):
+        chosen = _tidied(instance, joint, objective, chosen, inside, watch, seed)
+    puts = chosen
+    if any(put.room == NO_ROOM for put in chosen):
+        time_left = max(1.0, time_limit - (time.perf_counter() - began))
+        found = assign_rooms(instance, chosen, left, outside, time_left, watch)
+        if found is None:
+            return JobResult(None, is_proved=False, bound=outcome.bound, size=joint.size())
+        puts = found
+    lost = Counter(p.task for p in chosen) - Counter(p.task for p in puts)
+    short = frozenset(instance.tasks[i].kind for i in lost)
+    return JobResult(puts, outcome.is_proved, outcome.bound, short, joint.size())
+
+
+def priority_of(instance: Instance, puts: Sequence[Put]) -> int:
+    """Return the sum of the priorities of what is placed."""
+    return sum(instance.tasks[put.task].priority for put in puts)
+
+
+def _tidied(
+    instance: Instance,
+    joint: JointModel,
+    objective: cp_model.LinearExpr,
+    puts: list[Put],
+    inside: Sequence[Put],
+    watch: SolveControl,
+    seed: int,
+) -> list[Put]:
+    """Return placements of as much priority that score more, or leave more of `inside` as it was.
+
+    What has been placed well by its gap part would be scattered otherwise, as nothing in the
+    priority speaks for one start or another.
+    """
+    joint.model.add(objective >= priority_of(instance, puts))
+    joint.hint(puts)
+    stay = round(STAY_SHARE * 4 * instance.gap_quarter)
+    outcome = joint.maximise(
+        joint.score(with_gap=False) + stay * joint.kept(inside),
+        time_limit=TIDY_SECONDS,
+        seed=seed,
+        work_limit=TIDY_WORK,
+        watch=watch,
+    )
+    return puts if outcome.puts is None else outcome.puts

@@ -1,0 +1,55 @@
+"""Solving a problem within a time and a memory limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from solver.planning.params import MEMORY_LIMIT_BYTES, PROCESS_BYTES
+from solver.planning.problem import Plan, Problem, Progress
+from solver.planning.search.incumbent import Search
+
+
+def solve(
+    problem: Problem,
+    *,
+    time_limit: float,
+    seed: int = 0,
+    workers: int = 2,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    keep_back: Callable[[Plan], float] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Plan:
+    """Return the best plan found within `time_limit` seconds, never worse than the greedy one.
+
+    Setting up and the greedy plan count; where there is not even time for that, what has been
+    placed by then is the plan.
+
+    Parameters
+    ----------
+    problem
+        What to plan.
+    time_limit
+        Seconds. Most of what is not proved goes to the priorities, the rest to the score.
+    seed
+        Of the random choices. A solve that ends by proof gives the same plan for the same seed.
+    workers
+        Jobs that may be done at once, in as many processes; with 1 everything happens in this one.
+    memory_limit_bytes
+        Memory for this process and those it begins: it decides how many there are at most, and how
+        large models become.
+    keep_back
+        Asked with the greedy plan how many of the seconds to leave for what is done with a plan.
+    on_progress
+        Called in this thread, about every half second.
+    should_stop
+        Asked often; once true, the best plan so far is returned.
+    """
+    search = Search(problem, time_limit, seed, workers, on_progress, should_stop)
+    processes = memory_limit_bytes // (PROCESS_BYTES + search.instance.table_bytes)
+    search.workers = max(1, min(workers, processes - 1))
+    search.size_share = min(1.0, memory_limit_bytes / MEMORY_LIMIT_BYTES)
+    if keep_back is not None:
+        search.limit -= keep_back(search.plan())
+    search.run()
+    return search.plan()

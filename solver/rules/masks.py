@@ -1,0 +1,420 @@
+"""Numpy interval masks: what may still be possible, for all providers, rooms and starts at once.
+
+The rules fall into those of a provider at a start and those of a room at a start, so nothing here
+is larger than providers × starts or rooms × starts. Each booking or window becomes the range of
+candidate starts that it rules out (or in); ranges are written as steps and summed up along the
+starts (a difference array). Masks may pass too much, never too little: what they pass goes to the
+CP-SAT model of :mod:`solver.rules.placement_model`, which decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solver.arrays import Bools, Ints
+from solver.clinic.clock import clock_changes, first_bookable_minute
+from solver.clinic.day import Day, Edges
+from solver.clinic.entities import DAY_MINUTES, AppointmentType, Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules.codes import (
+    CLOCK_CHANGE,
+    OFF_GRID,
+    OUTSIDE_PROVIDER_HOURS,
+    OUTSIDE_ROOM_HOURS,
+    PROVIDER_BUSY,
+    PROVIDER_DAILY_CAP,
+    PROVIDER_INACTIVE,
+    PROVIDER_LACKS_SKILLS,
+    ROOM_BUSY,
+    ROOM_INACTIVE,
+    ROOM_LACKS_EQUIPMENT,
+    TOO_SOON,
+    TYPE_DAILY_CAP,
+    TYPE_INACTIVE,
+)
+
+
+@dataclass(frozen=True)
+class RuleMask:
+    """Where one rule lets a candidate pass.
+
+    Exactly one side is an array, broadcastable to [providers, starts] or [rooms, starts].
+    """
+
+    code: str
+    provider: Bools | None = None
+    room: Bools | None = None
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Everything the masks know of one request on one date.
+
+    Attributes
+    ----------
+    starts
+        [S] candidate starts, minutes.
+    regular, overbooked
+        [P, S] where the provider may take a regular or an overbooked placement.
+    allowed
+        [P, S] where an overbooking rule would cover a placement, whether or not it needs one.
+    room_free
+        [R, S] where the room may take the placement.
+    meets
+        [P, S] number of live bookings whose provider busy span the placement's own meets.
+    earliest
+        The first minute of the date that is still bookable.
+    grid
+        What starts are multiples of, in minutes.
+    rules
+        Each rule's mask, in the order in which exclusions are told.
+    around
+        What is before and after a placement.
+    """
+
+    day: Day
+    kind: AppointmentType
+    starts: Ints
+    regular: Bools
+    overbooked: Bools
+    allowed: Bools
+    room_free: Bools
+    meets: Ints
+    earliest: int
+    grid: int
+    rules: tuple[RuleMask, ...]
+    around: _Around
+
+    @cached_property
+    def idle(self) -> tuple[Ints, Ints]:
+        """[P, S], [P, S] minutes between a provider busy span and what is before and after it.
+
+        That is its neighbour or the window's edge; meaningful where `regular` or `overbooked` holds
+        and `meets` does not.
+        """
+        return self.around.idle()
+
+    @cached_property
+    def provider_free(self) -> Bools:
+        """[P, S] where the provider may take a placement of either kind."""
+        return self.regular | self.overbooked
+
+    def candidates(self) -> int:
+        """Return the number of provider-room-start triples that there are."""
+        return len(self.day.providers) * len(self.day.rooms) * len(self.starts)
+
+    def total(self) -> int:
+        """Return the number of feasible provider-room-start triples.
+
+        A triple is feasible when its provider-start and its room-start are, so the triples at a
+        start are a product and none has to be built.
+        """
+        providers = self.provider_free.sum(axis=0, dtype=np.int64)
+        return int(providers @ self.room_free.sum(axis=0, dtype=np.int64))
+
+    def blocked_by(self) -> dict[str, int]:
+        """Count, per rule, the triples that it is the first to exclude, in the rules' order."""
+        shape = len(self.starts)
+        provider = np.ones((len(self.day.providers), shape), np.bool_)
+        room = np.ones((len(self.day.rooms), shape), np.bool_)
+        alive = self.candidates()
+        counts = {}
+        for rule in self.rules:
+            if rule.provider is not None:
+                provider &= rule.provider
+            if rule.room is not None:
+                room &= rule.room
+            left = int(provider.sum(axis=0, dtype=np.int64) @ room.sum(axis=0, dtype=np.int64))
+            if left < alive:
+                counts[rule.code] = alive - left
+            alive = left
+        return counts
+
+    def broken(self, provider: int, room: int | None, start: int) -> list[str]:
+        """Return the codes of every rule that excludes one triple (positions, not ids).
+
+        With `room` None, a rule about rooms is named when it excludes every room.
+        """
+        codes = []
+        for rule in self.rules:
+            passes = True
+            if rule.provider is not None:
+                passes = _cell(rule.provider, provider, start)
+            elif rule.room is not None:
+                column = rule.room[:, start if rule.room.shape[1] > 1 else 0]
+                passes = bool(column.any() if room is None else _cell(rule.room, room, start))
+            if not passes:
+                codes.append(rule.code)
+        return codes
+
+
+def _cell(mask: Bools, row: int, column: int) -> bool:
+    return bool(mask[row if mask.shape[0] > 1 else 0, column if mask.shape[1] > 1 else 0])
+
+
+def candidate_starts(day: Day, kind: AppointmentType, start: int | None = None) -> Ints:
+    """Return the starts on the grid whose appointment ends within the date; or just `start`."""
+    if start is not None:
+        fits = start + kind.duration_minutes <= DAY_MINUTES
+        return np.array([start] if fits else [], np.int64)
+    grid = grid_starts(day.clinic, kind)
+    return np.arange(grid.start, grid.stop, grid.step, dtype=np.int64)
+
+
+def grid_starts(clinic: Clinic, kind: AppointmentType) -> range:
+    """Return the starts on the clinic's grid whose appointment ends within the date."""
+    return range(0, DAY_MINUTES - kind.duration_minutes + 1, clinic.settings.grid_minutes)
+
+
+def earliest_start(clinic: Clinic, request: SlotRequest) -> int:
+    """Return the first minute of the date that is still bookable, 0 where the place is given."""
+    if request.is_given:
+        return 0
+    settings = clinic.settings
+    return first_bookable_minute(
+        settings.zone, request.date, request.now, settings.min_notice_minutes
+    )
+
+
+def build(day: Day, request: SlotRequest) -> Masks:
+    """Work the masks out for one request; `day` is already narrowed to what it asks for."""
+    clinic, settings = day.clinic, day.clinic.settings
+    kind = clinic.type_by_id[request.appointment_type_id]
+    starts = candidate_starts(day, kind, request.start)
+    duration = kind.duration_minutes
+    axis = _StartAxis(starts)
+    providers, rooms, book = day.providers, day.rooms, day.book
+
+    before = np.maximum(kind.buffer_before, day.buffers[0])
+    after = np.maximum(kind.buffer_after, day.buffers[1])
+    turnover = np.maximum(kind.buffer_after, day.turnover)
+
+    skilled = _flags(kind.required_skills <= p.skills for p in providers)
+    equipped = _flags(kind.required_equipment <= r.equipment for r in rooms)
+
+    earliest = earliest_start(clinic, request)
+    grid = 1 if request.is_given else settings.grid_minutes
+    steady = np.ones(len(starts), np.bool_)
+    for from_, to in clock_changes(settings.zone, request.date):
+        steady &= (starts + duration <= from_) | (starts >= to)
+
+    provider_open = axis.windows(day.provider_edges, duration)
+    room_open = axis.windows(day.room_edges, duration)
+
+    in_room = np.flatnonzero(book.room >= 0)
+    room_owner = book.room[in_room]
+    in_the_rooms = axis.between(
+        book.room_busy[0][in_room] - duration - turnover[room_owner],
+        book.room_busy[1][in_room] + kind.buffer_before,
+    )
+
+    of_provider = np.flatnonzero(book.provider >= 0)
+    owner = book.provider[of_provider]
+    busy_start, busy_end = book.provider_busy[0][of_provider], book.provider_busy[1][of_provider]
+    met = axis.between(busy_start - duration - after[owner], busy_end + before[owner])
+    begun = book.start[of_provider]
+
+    windows, meets, begin_there, room_windows, room_busy = axis.counts(
+        (len(providers), provider_open.owner, provider_open.first, provider_open.last),
+        (len(providers), owner, *met),
+        (len(providers), owner, axis.at_or_after(begun), axis.at_or_before(begun)),
+        (len(rooms), room_open.owner, room_open.first, room_open.last),
+        (len(rooms), room_owner, *in_the_rooms),
+    )
+
+    todays = book.on_date[of_provider]
+    overbooked_before = book.is_overbooked[of_provider]
+    regular_count = np.bincount(owner[todays & ~overbooked_before], minlength=len(providers))
+    overbooked_count = np.bincount(owner[todays & overbooked_before], minlength=len(providers))
+    under_cap = regular_count < day.daily_caps
+    regular = (meets == 0) & under_cap[:, None]
+
+    allowed = _allowances(day, kind, starts, meets, overbooked_count) & (begin_there == 0)
+    overbooked = allowed & ~regular
+
+    of_type = clinic.appointment_types.index(kind)
+    booked_of_type = int((book.on_date & (book.appointment_type == of_type)).sum())
+
+    every = np.ones((1, 1), np.bool_)
+    rules = (
+        RuleMask(TYPE_INACTIVE, provider=every & kind.active),
+        RuleMask(OFF_GRID, provider=(starts % grid == 0)[None, :]),
+        RuleMask(PROVIDER_INACTIVE, provider=day.active[0][:, None]),
+        RuleMask(PROVIDER_LACKS_SKILLS, provider=skilled[:, None]),
+        RuleMask(ROOM_INACTIVE, room=day.active[1][:, None]),
+        RuleMask(ROOM_LACKS_EQUIPMENT, room=equipped[:, None]),
+        RuleMask(TOO_SOON, provider=(starts >= earliest)[None, :]),
+        RuleMask(CLOCK_CHANGE, provider=steady[None, :]),
+        RuleMask(OUTSIDE_PROVIDER_HOURS, provider=windows > 0),
+        RuleMask(OUTSIDE_ROOM_HOURS, room=room_windows > 0),
+        RuleMask(ROOM_BUSY, room=room_busy == 0),
+        RuleMask(
+            TYPE_DAILY_CAP,
+            provider=every & (kind.daily_cap is None or booked_of_type < kind.daily_cap),
+        ),
+        RuleMask(PROVIDER_BUSY, provider=allowed | (meets == 0)),
+        RuleMask(PROVIDER_DAILY_CAP, provider=allowed | under_cap[:, None]),
+    )
+
+    open_to_provider = np.ones(regular.shape, np.bool_)
+    room_free = np.ones((len(rooms), len(starts)), np.bool_)
+    for rule in rules:
+        if rule.provider is not None:
+            open_to_provider &= rule.provider
+        if rule.room is not None:
+            room_free &= rule.room
+
+    return Masks(
+        day=day,
+        kind=kind,
+        starts=starts,
+        regular=regular & open_to_provider,
+        overbooked=overbooked & open_to_provider,
+        allowed=allowed & open_to_provider,
+        room_free=room_free,
+        meets=meets,
+        earliest=earliest,
+        grid=grid,
+        rules=rules,
+        around=_Around(
+            axis, provider_open, owner, (busy_start, busy_end), duration, (before, after)
+        ),
+    )
+
+
+def _flags(values: Iterable[bool]) -> Bools:
+    return np.array(list(values), np.bool_)
+
+
+def _allowances(
+    day: Day, kind: AppointmentType, starts: Ints, meets: Ints, overbooked_count: NDArray[np.intp]
+) -> Bools:
+    """[P, S] where some overbooking rule allows one more."""
+    allowed = np.zeros(meets.shape, np.bool_)
+    position = {provider.id: i for i, provider in enumerate(day.providers)}
+    for rule in day.clinic.overbooking_rules:
+        if rule.appointment_type_id not in (None, kind.id):
+            continue
+        if rule.weekday not in (None, day.date.isoweekday()):
+            continue
+        rows = slice(None)
+        if rule.provider_id is not None:
+            if rule.provider_id not in position:
+                continue
+            rows = slice(position[rule.provider_id], position[rule.provider_id] + 1)
+        opens, closes = rule.hours
+        in_hours = (starts >= opens) & (starts + kind.duration_minutes <= closes)
+        allowed[rows] |= (
+            in_hours[None, :]
+            & (meets[rows] <= rule.max_overlap)
+            & (overbooked_count[rows] < rule.max_per_day)[:, None]
+        )
+    return allowed
+
+
+@dataclass(frozen=True)
+class _Open:
+    """Windows that can hold the appointment, each of shape [n], and their first and last starts."""
+
+    owner: Ints
+    first: Ints
+    last: Ints
+    edges: tuple[Ints, Ints]
+
+
+class _StartAxis:
+    """Minutes translated to positions among the candidate starts, which are evenly spaced."""
+
+    def __init__(self, starts: Ints) -> None:
+        self.size = len(starts)
+        self.origin = int(starts[0]) if self.size else 0
+        self.step = int(starts[1] - starts[0]) if self.size > 1 else DAY_MINUTES
+
+    def at_or_after(self, minute: Ints) -> Ints:
+        """Return the position of the first start >= `minute`, at most `size`."""
+        return np.minimum(np.maximum(-((self.origin - minute) // self.step), 0), self.size)
+
+    def at_or_before(self, minute: Ints) -> Ints:
+        """Return the position of the last start <= `minute`, at least -1."""
+        return np.minimum(np.maximum((minute - self.origin) // self.step, -1), self.size - 1)
+
+    def counts(self, *groups: tuple[int, Ints, Ints, Ints]) -> list[Ints]:
+        """[rows, S] of each group, how many of its ranges hold a start.
+
+        A group is how many rows there are, and for each range its row, its first and its last
+        position; ranges that end before they begin are empty.
+        """
+        width = self.size + 1
+        above = np.cumsum([0] + [rows for rows, *_ in groups])
+        rows, first, last = (
+            np.concatenate(parts)
+            for parts in zip(
+                *((owner + n, a, b) for n, (_, owner, a, b) in zip(above, groups, strict=False)),
+                strict=True,
+            )
+        )
+        keep = first <= last
+        flat = rows[keep] * width
+        steps = np.bincount(flat + first[keep], minlength=above[-1] * width)
+        steps -= np.bincount(flat + last[keep] + 1, minlength=above[-1] * width)
+        sums = np.cumsum(steps.reshape(-1, width)[:, : self.size], axis=1, dtype=np.int64)
+        return np.split(sums, above[1:-1])
+
+    def between(self, after: Ints, before: Ints) -> tuple[Ints, Ints]:
+        """Return the first and the last position in the open intervals ``(after, before)``."""
+        return self.at_or_after(after + 1), self.at_or_before(before - 1)
+
+    def windows(self, edges: Edges, duration: int) -> _Open:
+        """Place windows on the axis."""
+        first, last = self.at_or_after(edges.opens), self.at_or_before(edges.closes - duration)
+        fits = first <= last
+        edges_that_fit = edges.opens[fits], edges.closes[fits]
+        return _Open(edges.owner[fits], first[fits], last[fits], edges_that_fit)
+
+
+@dataclass(frozen=True)
+class _Around:
+    """The windows and the provider busy spans that a placement may be next to."""
+
+    axis: _StartAxis
+    windows: _Open
+    owner: Ints
+    busy: tuple[Ints, Ints]
+    duration: int
+    buffers: tuple[Ints, Ints]
+
+    def idle(self) -> tuple[Ints, Ints]:
+        """[P, S] idle minutes before and after the provider busy span, each at least 0.
+
+        A window's edge or a busy span's end is written at the first start that has it behind, and
+        carried on to the later starts by a running maximum; the other side is its mirror image.
+        """
+        axis, windows, owner, busy = self.axis, self.windows, self.owner, self.busy
+        before, after = self.buffers
+        shape = (len(before), axis.size)
+        if not axis.size:
+            return np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        starts = axis.origin + axis.step * np.arange(axis.size)
+
+        behind = np.full(shape, -DAY_MINUTES, np.int64)
+        np.maximum.at(behind, (windows.owner, windows.first), windows.edges[0])
+        position = axis.at_or_after(busy[1] + before[owner])
+        seen = position < axis.size
+        np.maximum.at(behind, (owner[seen], position[seen]), busy[1][seen])
+        behind = np.maximum.accumulate(behind, axis=1)
+
+        ahead = np.full(shape, 2 * DAY_MINUTES, np.int64)
+        np.minimum.at(ahead, (windows.owner, windows.last), windows.edges[1])
+        position = axis.at_or_before(busy[0] - self.duration - after[owner])
+        seen = position >= 0
+        np.minimum.at(ahead, (owner[seen], position[seen]), busy[0][seen])
+        ahead = np.minimum.accumulate(ahead[:, ::-1], axis=1)[:, ::-1]
+
+        idle_before = np.maximum(starts - before[:, None] - behind, 0)
+        idle_after = np.maximum(ahead - (starts + self.duration + after[:, None]), 0)
+        return idle_before, idle_after

@@ -1,0 +1,72 @@
+"""What a slot is, by the CP-SAT model alone: the oracle of tests and benchmarks."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from solver.clinic.entities import Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules.placement_model import Candidates, PlacementModel
+from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
+from solver.slots.query import Query, Slot
+from solver.slots.ranking import Ranking
+
+
+def best_slot(
+    clinic: Clinic, request: SlotRequest, *, weights: Weights = DEFAULT_WEIGHTS
+) -> tuple[Slot, Fraction] | None:
+    """Return one slot of the highest exact score, proved by the solver, and that score.
+
+    All the placements that survive the masks stand in one model whose objective is the score, one
+    term per weight: preference, gap and overbooking ride on the provider's presence, the room's
+    part on the room's.
+    """
+    query = Query.whole(clinic, request, weights)
+    total = query.masks.total()
+    if not total:
+        return None
+    ranked = next(Ranking(query.masks, query.scores).growing(total, "all"))
+    slots = [query.slot(row) for row in ranked]
+    parts = [slot.parts for slot in slots]
+    found = query.model(ranked, independent=False).best(
+        at_provider=[
+            weights.preference * part.preference
+            + weights.gap * part.gap
+            + weights.overbook * part.overbook
+            for part in parts
+        ],
+        in_room=[weights.room * part.room for part in parts],
+    )
+    return None if found is None else (slots[found[0]], found[1])
+
+
+def enumerate_placements(clinic: Clinic, request: SlotRequest) -> set[tuple[str, str, int, bool]]:
+    """Return every feasible (provider id, room id, start, is_overbooked) without any mask.
+
+    The model alone decides on every provider, room and start of the grid. Slow: this is the
+    definition that the fast way is held against.
+    """
+    query = Query.whole(clinic, request, DEFAULT_WEIGHTS)
+    day = query.masks.day
+    every = Candidates.every(day, query.masks.starts)
+    found = set()
+    for provider in range(len(day.providers)):
+        candidates = every[every.provider == provider]
+        if not len(candidates):
+            continue
+        model = PlacementModel(
+            day,
+            query.masks.kind,
+            candidates,
+            earliest=query.masks.earliest,
+            grid=query.masks.grid,
+        )
+        feasible = candidates[model.enumerate()]
+        for room, start, is_overbooked in zip(
+            feasible.room.tolist(),
+            feasible.start.tolist(),
+            feasible.is_overbooked.tolist(),
+            strict=True,
+        ):
+            found.add((day.providers[provider].id, day.rooms[room].id, start, is_overbooked))
+    return found

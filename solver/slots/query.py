@@ -1,0 +1,161 @@
+"""One slot query on one date: masks, ranking, certified slots."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from solver.arrays import Ints
+from solver.clinic.day import Day
+from solver.clinic.entities import Clinic, Provider, Room
+from solver.clinic.request import SlotRequest
+from solver.rules import masks as masks_module
+from solver.rules.masks import Masks
+from solver.rules.placement_model import Candidates, PlacementModel
+from solver.scoring.parts import POINTS, ScoreParts, Weights
+from solver.scoring.scores import Scores
+from solver.slots.judge import _provider_of
+from solver.slots.ranking import Ranking, Rooms, in_order
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One feasible placement, certified by the model, with its score.
+
+    `points` is the score in ten-thousandths.
+    """
+
+    provider: Provider
+    room: Room
+    date: dt.date
+    start: int
+    end: int
+    points: int
+    parts: ScoreParts
+    is_overbooked: bool
+
+    @property
+    def score(self) -> float:
+        """The score in [0, 1], to four decimals."""
+        return self.points / POINTS
+
+
+type Cell = tuple[int, int | None, int]
+"""Positions of a provider, a room (None: any) and a start."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One request with its masks and scores."""
+
+    masks: Masks
+    scores: Scores
+
+    @classmethod
+    def of(
+        cls,
+        clinic: Clinic,
+        request: SlotRequest,
+        weights: Weights,
+        *,
+        provider_ids: frozenset[str] | None,
+        room_ids: frozenset[str] | None,
+    ) -> Query:
+        """Lay a request out over some providers and rooms; None stands for all of them."""
+        day = Day.of(clinic, request.date, provider_ids=provider_ids, room_ids=room_ids)
+        masks = masks_module.build(day, request)
+        return cls(masks, Scores.of(masks, request, weights))
+
+    @classmethod
+    def whole(cls, clinic: Clinic, request: SlotRequest, weights: Weights) -> Query:
+        """Return the query over all that `request` asks about."""
+        return cls.of(
+            clinic,
+            request,
+            weights,
+            provider_ids=request.provider_ids,
+            room_ids=None if request.room_id is None else frozenset({request.room_id}),
+        )
+
+    def cell(self, request: SlotRequest) -> Cell:
+        """Return the positions of the provider, the room and the start that `request` names."""
+        day = self.masks.day
+        provider = next(i for i, row in enumerate(day.providers) if row.id == _provider_of(request))
+        room = None
+        if request.room_id is not None:
+            room = next(i for i, row in enumerate(day.rooms) if row.id == request.room_id)
+        (start,) = np.flatnonzero(self.masks.starts == request.start).tolist()
+        return provider, room, start
+
+    def ranked(self, provider: int, room: int | None, start: int) -> Ints:
+        """Return what the masks pass in one cell, best room first: rows as of a ranking."""
+        free = self.masks.room_free[:, start] & self.masks.provider_free[provider, start]
+        rooms = np.flatnonzero(free)
+        if room is not None:
+            rooms = rooms[rooms == room]
+        same = np.ones_like(rooms)
+        return in_order(self.scores, start * same, provider * same, rooms)
+
+    def certified_each(self, ranked: Sequence[Ints], limit: int) -> list[Ints]:
+        """Return of each list of rows the first `limit` that the model certifies."""
+        found = [rows[:0] for rows in ranked]
+        for begin in range(0, max(len(rows) for rows in ranked), limit):
+            fresh = [
+                rows[begin : begin + limit] if len(have) < limit else rows[:0]
+                for rows, have in zip(ranked, found, strict=True)
+            ]
+            if not any(len(rows) for rows in fresh):
+                break
+            feasible = self.model(np.concatenate(fresh), independent=True).certify()
+            ends = np.cumsum([len(rows) for rows in fresh])[:-1]
+            found = [
+                np.concatenate([have, rows[passes]])[:limit]
+                for have, rows, passes in zip(found, fresh, np.split(feasible, ends), strict=True)
+            ]
+        return found
+
+    def certified(self, limit: int, rooms: Rooms) -> list[Slot]:
+        """Return the first `limit` placements, in order, that the model certifies."""
+        ranking = Ranking(self.masks, self.scores)
+        slots: list[Slot] = []
+        done = 0
+        for ranked in ranking.growing(limit, rooms):
+            fresh = ranked[done:]
+            feasible = self.model(fresh, independent=True).certify()
+            slots += [self.slot(row) for row in fresh[feasible]]
+            if len(slots) >= limit:
+                break
+            done = len(ranked)
+        return slots[:limit]
+
+    def model(self, ranked: Ints, *, independent: bool) -> PlacementModel:
+        """Return the CP-SAT model over rows of the ranking."""
+        _, start, provider, room = ranked.T
+        is_overbooked = ~self.masks.regular[provider, start]
+        return PlacementModel(
+            self.masks.day,
+            self.masks.kind,
+            Candidates(provider, room, self.masks.starts[start], is_overbooked),
+            earliest=self.masks.earliest,
+            grid=self.masks.grid,
+            independent=independent,
+        )
+
+    def slot(self, row: Ints) -> Slot:
+        """Return one row of the ranking as the slot it stands for."""
+        points, start, provider, room = row.tolist()
+        is_overbooked = not self.masks.regular[provider, start]
+        minute = int(self.masks.starts[start])
+        return Slot(
+            provider=self.masks.day.providers[provider],
+            room=self.masks.day.rooms[room],
+            date=self.masks.day.date,
+            start=minute,
+            end=minute + self.masks.kind.duration_minutes,
+            points=points,
+            parts=self.scores.parts(provider, room, start, is_overbooked=is_overbooked),
+            is_overbooked=is_overbooked,
+        )

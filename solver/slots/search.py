@@ -1,0 +1,84 @@
+"""One request answered: masks narrow, the CP-SAT model certifies, best first.
+
+The masks give every placement its score. Placements go to the model in the order in which they
+would be shown, until as many are certified as were asked for, so the solver's work grows with the
+length of the list and not with the clinic.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+
+from solver.clinic.entities import AppointmentType, Clinic
+from solver.clinic.request import SlotRequest
+from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
+from solver.slots.query import Query, Slot
+from solver.slots.ranking import Rooms
+
+LOOK_AHEAD_DAYS = 14
+"""How far the next date with a slot is looked for."""
+
+
+@dataclass(frozen=True)
+class SlotPage:
+    """The answer to one slot query.
+
+    `total` counts every feasible placement of all the `candidates` over all rooms, however many
+    are listed; `blocked_by` tells, when there is none, how many candidates each rule was the first
+    to exclude.
+    """
+
+    date: dt.date
+    kind: AppointmentType
+    candidates: int
+    total: int
+    slots: tuple[Slot, ...]
+    blocked_by: dict[str, int]
+
+
+def find_slots(
+    clinic: Clinic,
+    request: SlotRequest,
+    *,
+    limit: int = 50,
+    rooms: Rooms = "best",
+    weights: Weights = DEFAULT_WEIGHTS,
+) -> SlotPage:
+    """Return the best slots of one date in the order of the score.
+
+    Parameters
+    ----------
+    clinic
+        The clinic with the live bookings of the date and its two neighbours.
+    request
+        What is asked for.
+    limit
+        The most slots to list.
+    rooms
+        ``best``: for each provider and start the room that ranks first; ``all``: every room.
+    weights
+        The weights of the score's parts.
+    """
+    query = Query.whole(clinic, request, weights)
+    total = query.masks.total()
+    slots = tuple(query.certified(limit, rooms)) if total else ()
+    kind = query.masks.kind
+    blocked_by = {} if slots else query.masks.blocked_by()
+    return SlotPage(request.date, kind, query.masks.candidates(), total, slots, blocked_by)
+
+
+def next_available_date(
+    clinic: Clinic, request: SlotRequest, *, last: dt.date = dt.date.max
+) -> dt.date | None:
+    """Return the first of the following 14 days, up to `last`, that has a slot.
+
+    `clinic` holds the bookings of all these days.
+    """
+    for ahead in range(1, LOOK_AHEAD_DAYS + 1):
+        if (last - request.date).days < ahead:
+            break
+        day = request.date + dt.timedelta(days=ahead)
+        if find_slots(clinic, replace(request, date=day), limit=1).slots:
+            return day
+    return None

@@ -1,0 +1,1 @@
+"""What if: runs of several scenarios over some days, solved, verified and explained."""

@@ -1,0 +1,365 @@
+"""What a run asks: requests, and scenarios that change the clinic or the demand.
+
+A scenario is applied change by change, in order, to the clinic's rows and to the run's requests;
+what results is one :class:`solver.planning.problem.Problem`. Nothing of the original is touched.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+from typing import Any
+
+from solver.clinic.clock import HORIZON_DAYS, DateOutOfRangeError, check_date, instant
+from solver.clinic.entities import (
+    AppointmentType,
+    Availability,
+    Booking,
+    Clinic,
+    InvalidClinicError,
+    OverbookingRule,
+    Provider,
+    Room,
+)
+from solver.planning.problem import MAX_REQUESTS, Problem
+from solver.rules.checker import Checker
+from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
+from solver.whatif.changes import (
+    AddOverbookingRule,
+    AddProvider,
+    AddRoom,
+    Change,
+    CloseRoom,
+    OpenHours,
+    ProviderOut,
+    Remove,
+    Row,
+    ScaleDemand,
+    SetField,
+)
+from solver.whatif.run import Demand, Run, Scenario
+
+
+class RunDateError(InvalidClinicError):
+    """A run has a date that cannot be booked: in the past, or beyond the horizon."""
+
+
+def faults(
+    clinic: Clinic, run: Run, now: dt.datetime, horizon_days: int = HORIZON_DAYS
+) -> list[InvalidClinicError]:
+    """Return everything in `run` that does not fit `clinic`, each with its path in the run.
+
+    `horizon_days` is how far ahead of today the last date of a run may lie.
+    """
+    found: list[InvalidClinicError] = []
+    for name, date in (("start_date", run.dates[0]), ("days", run.dates[-1])):
+        try:
+            check_date(clinic.settings, date, now, horizon_days)
+        except DateOutOfRangeError as error:
+            found.append(RunDateError(name, str(error)))
+            break
+    found += _request_faults(clinic, run)
+    if not found:
+        for position, scenario in enumerate(run.scenarios):
+            try:
+                _Changed.by(clinic, run, scenario)
+            except InvalidClinicError as error:
+                path = f"scenarios[{position}].{error.field}"
+                found.append(InvalidClinicError(path, error.message))
+    return found
+
+
+def _request_faults(clinic: Clinic, run: Run) -> Iterator[InvalidClinicError]:
+    for position, demand in enumerate(run.demands):
+        request, path = demand.request, f"requests[{position}]"
+        if request.appointment_type_id not in clinic.type_by_id:
+            yield InvalidClinicError(
+                f"{path}.appointment_type_id",
+                f"there is no {request.appointment_type_id} in appointment_types",
+            )
+        if request.provider_id is not None and request.provider_id not in clinic.provider_by_id:
+            yield InvalidClinicError(
+                f"{path}.provider_id", f"there is no {request.provider_id} in providers"
+            )
+
+
+def apply(
+    clinic: Clinic,
+    run: Run,
+    scenario: Scenario,
+    now: dt.datetime,
+    weights: Weights = DEFAULT_WEIGHTS,
+) -> Problem:
+    """Return the problem that a scenario poses.
+
+    Bookings may move, in a run that lets them, when they are booked, lie in the horizon and have
+    not begun. Of these, the displaced ones break a rule where they stand once the changes are
+    made. Those that did so before are left alone if the run says so.
+
+    Raises
+    ------
+    InvalidClinicError
+        When a change does not apply; `field` is its path in the scenario.
+    """
+    changed = _Changed.by(clinic, run, scenario)
+    after = changed.clinic()
+    around = _around(after, run.dates)
+    movable = frozenset(_movable(after, run, now)) if run.existing == "movable" else frozenset()
+    displaced, left = outside_the_rules(around, movable), frozenset[str]()
+    if displaced and run.stranded == "leave":
+        left = displaced & outside_the_rules(_around(clinic, run.dates), displaced)
+    return Problem(
+        around,
+        run.start_date,
+        run.days,
+        tuple(request for demand in changed.demands for request in demand.expand()),
+        now,
+        movable=movable,
+        displaced=displaced - left,
+        left=left,
+        allow_overbooking=run.allow_overbooking,
+        weights=weights,
+    )
+
+
+def _around(clinic: Clinic, dates: Sequence[dt.date]) -> Clinic:
+    """Return the clinic with the live bookings of some dates, and of the two beside them."""
+    first, last = dates[0] - dt.timedelta(days=1), dates[-1] + dt.timedelta(days=1)
+    return clinic.with_bookings(b for b in clinic.bookings if b.is_live and first <= b.date <= last)
+
+
+def _movable(clinic: Clinic, run: Run, now: dt.datetime) -> Iterator[str]:
+    dates = frozenset(run.dates)
+    for b in clinic.bookings:
+        if (
+            b.status == "booked"
+            and b.date in dates
+            and instant(clinic.settings.zone, b.date, b.start) >= now
+        ):
+            yield b.id
+
+
+def outside_the_rules(clinic: Clinic, ids: Collection[str]) -> frozenset[str]:
+    """Return those of some bookings that break a rule of section 3 as the book stands."""
+    if not ids:
+        return frozenset()
+    return frozenset(v.booking.id for v in Checker(clinic).violations() if v.booking.id in ids)
+
+
+@dataclass
+class _Changed:
+    """The rows of a clinic and the demand of a run while changes are made to them."""
+
+    settings: Any
+    rows: dict[str, dict[str, Any]]
+    availability: list[Availability]
+    demands: list[Demand]
+    dates: tuple[dt.date, ...]
+    run_types: frozenset[str] = field(default_factory=frozenset)
+    run_providers: frozenset[str | None] = field(default_factory=frozenset)
+
+    @classmethod
+    def by(cls, clinic: Clinic, run: Run, scenario: Scenario) -> _Changed:
+        """Apply a scenario's changes, naming the one that does not apply."""
+        changed = cls(
+            settings=clinic.settings,
+            rows={
+                name: {row.id: row for row in getattr(clinic, name)}
+                for name in ("providers", "rooms", "appointment_types", "overbooking_rules")
+            }
+            | {"bookings": {row.id: row for row in clinic.bookings}},
+            availability=list(clinic.availability),
+            demands=list(run.demands),
+            dates=run.dates,
+            run_types=frozenset(d.request.appointment_type_id for d in run.demands),
+            run_providers=frozenset(d.request.provider_id for d in run.demands),
+        )
+        for position, change in enumerate(scenario.changes):
+            try:
+                changed.apply(change)
+            except InvalidClinicError as error:
+                path = f"changes[{position}].{error.field}"
+                raise InvalidClinicError(path, error.message) from None
+        if (count := sum(demand.count for demand in changed.demands)) > MAX_REQUESTS:
+            raise InvalidClinicError(
+                "changes", f"make {count} requests; at most {MAX_REQUESTS} are taken"
+            )
+        return changed
+
+    def clinic(self) -> Clinic:
+        """Return the clinic as changed."""
+        return Clinic(
+            self.settings,
+            availability=tuple(self.availability),
+            **{name: tuple(rows.values()) for name, rows in self.rows.items()},
+        )
+
+    def apply(self, change: Change) -> None:
+        """Make one change."""
+        match change:
+            case ProviderOut():
+                self._find("providers", change.provider_id, "provider_id")
+                self._close(change)
+            case CloseRoom():
+                self._find("rooms", change.room_id, "room_id")
+                self._close(change)
+            case OpenHours():
+                self._open_hours(change)
+            case AddProvider():
+                self._add("providers", change.provider)
+            case AddRoom():
+                self._add("rooms", change.room)
+            case AddOverbookingRule():
+                self._check_references(change.rule)
+                self._add("overbooking_rules", change.rule)
+            case SetField():
+                self._set(change)
+            case Remove():
+                self._remove(change)
+            case ScaleDemand():
+                self._scale(change)
+
+    def _find(self, entity: str, key: str | None, path: str) -> Any:
+        if key not in self.rows[entity]:
+            raise InvalidClinicError(path, f"there is no {key} in {entity}")
+        return self.rows[entity][key]
+
+    def _require_date(self, date: dt.date) -> None:
+        if date not in self.dates:
+            raise InvalidClinicError(
+                "date", f"{date} is not in the run, {self.dates[0]} to {self.dates[-1]}"
+            )
+
+    def _close(self, change: ProviderOut | CloseRoom) -> None:
+        self._require_date(change.date)
+        self.availability.append(
+            Availability(
+                change.start,
+                change.end,
+                provider_id=change.provider_id if isinstance(change, ProviderOut) else None,
+                room_id=change.room_id if isinstance(change, CloseRoom) else None,
+                date=change.date,
+                kind="closed",
+            )
+        )
+
+    def _open_hours(self, change: OpenHours) -> None:
+        if (change.provider_id is None) == (change.room_id is None):
+            raise InvalidClinicError("provider_id", "give a provider or a room, one of the two")
+        if change.provider_id is not None:
+            self._find("providers", change.provider_id, "provider_id")
+        else:
+            self._find("rooms", change.room_id, "room_id")
+        added = Availability(
+            change.start,
+            change.end,
+            provider_id=change.provider_id,
+            room_id=change.room_id,
+            date=change.date,
+            weekday=change.weekday,
+        )
+        opening = [
+            row
+            for row in self.availability
+            if row.kind == "open"
+            and (row.provider_id, row.room_id) == (change.provider_id, change.room_id)
+        ]
+        if change.room_id is not None and not opening:
+            return  # open all day
+        if change.date is not None:
+            self._require_date(change.date)
+            if not any(row.date == change.date for row in opening):
+                self.availability += [
+                    replace(row, weekday=None, date=change.date, valid_from=None, valid_to=None)
+                    for row in opening
+                    if row.applies_on(change.date, change.date.isoweekday())
+                ]
+        self.availability.append(added)
+
+    def _add(self, entity: str, row: Row) -> None:
+        if row.id in self.rows[entity]:
+            raise InvalidClinicError("id", f"{row.id} stands in {entity} already")
+        self.rows[entity][row.id] = row
+
+    def _set(self, change: SetField) -> None:
+        if change.entity == "clinic":
+            row = self.settings
+        else:
+            row = self._find(change.entity, change.id, "id")
+        if change.field == "id" or change.field not in {field.name for field in fields(row)}:
+            raise InvalidClinicError("field", f"there is no '{change.field}' to set")
+        try:
+            changed = replace(row, **{change.field: change.value})
+            if isinstance(changed, OverbookingRule | Booking):
+                self._check_references(changed)
+        except InvalidClinicError as error:
+            raise InvalidClinicError("value", error.message) from None
+        if change.entity == "clinic":
+            self.settings = changed
+        else:
+            self.rows[change.entity][row.id] = changed
+
+    def _check_references(self, row: OverbookingRule | Booking) -> None:
+        for name, entity in _REFERENCES.items():
+            key = getattr(row, name, None)
+            if key is not None:
+                self._find(entity, key, name)
+
+    def _remove(self, change: Remove) -> None:
+        if change.entity == "clinic":
+            raise InvalidClinicError("entity", "the clinic itself cannot be removed")
+        row = self._find(change.entity, change.id, "id")
+        if self._is_referred_to(row):
+            self.rows[change.entity][row.id] = replace(row, active=False)
+        else:
+            del self.rows[change.entity][row.id]
+        self.availability = [
+            row for row in self.availability if change.id not in (row.provider_id, row.room_id)
+        ]
+        rules = self.rows["overbooking_rules"]
+        self.rows["overbooking_rules"] = {
+            key: rule
+            for key, rule in rules.items()
+            if change.id not in (rule.provider_id, rule.appointment_type_id)
+        }
+
+    def _is_referred_to(self, row: Row) -> bool:
+        bookings = self.rows["bookings"].values()
+        match row:
+            case Provider():
+                return row.id in self.run_providers or any(
+                    b.provider_id == row.id for b in bookings
+                )
+            case Room():
+                return any(b.room_id == row.id for b in bookings)
+            case AppointmentType():
+                return row.id in self.run_types or any(
+                    b.appointment_type_id == row.id for b in bookings
+                )
+            case _:
+                return False
+
+    def _scale(self, change: ScaleDemand) -> None:
+        if change.appointment_type_id is not None:
+            self._find("appointment_types", change.appointment_type_id, "appointment_type_id")
+        counted = given = 0
+        for position, demand in enumerate(self.demands):
+            if change.appointment_type_id not in (None, demand.request.appointment_type_id):
+                continue
+            counted += demand.count
+            due = (change.factor * counted + Fraction(1, 2)).__floor__()
+            self.demands[position] = replace(demand, count=due - given)
+            given = due
+        if given > MAX_REQUESTS:
+            raise InvalidClinicError(
+                "factor", f"makes {given} requests; at most {MAX_REQUESTS} are taken"
+            )
+
+
+_REFERENCES = {
+    "provider_id": "providers",
+    "room_id": "rooms",
+    "appointment_type_id": "appointment_types",
+}

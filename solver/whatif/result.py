@@ -1,0 +1,138 @@
+"""A run's result as it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from solver.clinic.clock import format_time
+from solver.clinic.entities import Booking
+from solver.planning.problem import Placement, Plan, Problem, Progress, Request, Stage, relative_gap
+from solver.whatif.explain import Explainer, Reason
+from solver.whatif.kpis import PARTS, decimal, figures
+from solver.whatif.verify import PlanReading
+
+
+class Told:
+    """A plan that has been read, told as SPEC's result."""
+
+    def __init__(self, problem: Problem, plan: Plan, reading: PlanReading) -> None:
+        self._problem, self._plan, self._reading = problem, plan, reading
+        self._bookings = {b.id: b for b in problem.clinic.bookings}
+        self._requests = {r.id: r for r in problem.requests}
+        self.explainer = Explainer(
+            problem, reading.standing, frozenset(p.id for p in plan.placements)
+        )
+
+    def as_json(self, seen: list[Progress]) -> dict[str, Any]:
+        """Return the scenario's part of the result; `seen` is the progress of its solve."""
+        plan = self._plan
+        first = next((stage for stage in plan.stages if stage.name == "priority"), None)
+        return {
+            "status": plan.status,
+            "objective": number(first.objective) if first else 0,
+            "bound": number(first.bound) if first else 0,
+            "gap": decimal(relative_gap(first.objective, first.bound)) if first else 0.0,
+            "seconds": round(plan.seconds, 3),
+            "stages": [_stage(stage) for stage in plan.stages],
+            "placements": [self.placement(placement) for placement in plan.placements],
+            "unplaced": list(self._unplaced()),
+            "moves": [*map(self._move, plan.moves), *map(self._lost, plan.lost)],
+            "model": {"variables": plan.variables, "constraints": plan.constraints},
+            "kpis": figures(self._problem, plan, self._reading),
+            "progress": [_progress(progress) for progress in seen],
+        }
+
+    def placement(self, placement: Placement) -> dict[str, Any]:
+        """Return what is told of a request that was placed."""
+        request = self._requests[placement.id]
+        kind = request.appointment_type_id
+        parts = self._reading.parts[placement.id]
+        weights = self._problem.weights
+        score = sum(
+            (getattr(weights, name) * part for name, part in zip(PARTS, parts, strict=True)),
+            Fraction(0),
+        )
+        return {
+            "request_id": placement.id,
+            **_whose(request),
+            **self._place(placement, kind),
+            "score": decimal(score),
+            "score_parts": {name: decimal(part) for name, part in zip(PARTS, parts, strict=True)},
+            "is_overbooked": placement.is_overbooked,
+        }
+
+    def _place(self, place: Placement | Booking, kind: str) -> dict[str, Any]:
+        minutes = self._problem.clinic.type_by_id[kind].duration_minutes
+        return {
+            "provider_id": place.provider_id,
+            "room_id": place.room_id,
+            "date": place.date.isoformat(),
+            "start_time": format_time(place.start),
+            "end_time": format_time(place.start + minutes),
+        }
+
+    def _unplaced(self) -> Iterator[dict[str, Any]]:
+        placed = {placement.id for placement in self._plan.placements}
+        for request in self._problem.requests:
+            if request.id not in placed:
+                reason = self.explainer.explain(request)
+                yield {"request_id": request.id, **_whose(request), **_reason(reason)}
+
+    def _move(self, move: Placement) -> dict[str, Any]:
+        before = self._bookings[move.id]
+        kind = before.appointment_type_id
+        return {
+            "booking_id": move.id,
+            "patient_ref": before.patient_ref,
+            "appointment_type_id": kind,
+            "from": self._place(before, kind),
+            "to": self._place(move, kind) | {"is_overbooked": move.is_overbooked},
+        }
+
+    def _lost(self, key: str) -> dict[str, Any]:
+        before = self._bookings[key]
+        kind = before.appointment_type_id
+        wish = Request(key, kind, patient_ref=before.patient_ref)
+        return {
+            "booking_id": key,
+            "patient_ref": before.patient_ref,
+            "appointment_type_id": kind,
+            "from": self._place(before, kind),
+            "to": None,
+            **_reason(self.explainer.explain(wish)),
+        }
+
+
+def _whose(request: Request) -> dict[str, str]:
+    """Return who asks for what; without a reference to a patient, only what."""
+    whose = {} if request.patient_ref is None else {"patient_ref": request.patient_ref}
+    return {"appointment_type_id": request.appointment_type_id, **whose}
+
+
+def _reason(reason: Reason) -> dict[str, str]:
+    return {"reason": reason.code, "detail": reason.detail}
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "objective": number(stage.objective),
+        "bound": number(stage.bound),
+    }
+
+
+def _progress(progress: Progress) -> dict[str, Any]:
+    return {
+        "seconds": round(progress.seconds, 3),
+        "stage": progress.stage,
+        "objective": round(progress.objective, 4) + 0,  # never -0.0
+        "bound": round(progress.bound, 4) + 0,
+        "placed": progress.placed,
+    }
+
+
+def number(value: Fraction) -> int | float:
+    """Return a whole number as one, any other to four decimals."""
+    return value.numerator if value.denominator == 1 else decimal(value)
