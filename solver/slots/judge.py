@@ -11,7 +11,7 @@ from solver.clinic.request import SlotRequest
 from solver.rules import codes
 from solver.rules import masks as masks_module
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
-from solver.slots.query import Query, Slot
+from solver.slots.query import Query, Slot, provider_of
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _judge_together(
         clinic,
         replace(requests[0], start=requests[0].start if len(starts) == 1 else None),
         weights,
-        provider_ids=frozenset(_provider_of(request) for request in requests),
+        provider_ids=frozenset(provider_of(request) for request in requests),
         room_ids=None if None in rooms else frozenset(room for room in rooms if room is not None),
     )
     masks = query.masks
@@ -114,10 +114,3 @@ def _judge_together(
         else:
             verdicts.append(Verdict((), tuple(masks.broken(*cell))))
     return verdicts
-
-
-def _provider_of(request: SlotRequest) -> str:
-    """Return the one provider that a request to be judged names."""
-    assert request.provider_ids is not None
-    (provider_id,) = request.provider_ids
-    return provider_id

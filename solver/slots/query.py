@@ -17,7 +17,6 @@ from solver.rules.masks import Masks
 from solver.rules.placement_model import Candidates, PlacementModel
 from solver.scoring.parts import POINTS, ScoreParts, Weights
 from solver.scoring.scores import Scores
-from solver.slots.judge import _provider_of
 from solver.slots.ranking import Ranking, Rooms, in_order
 
 
@@ -83,7 +82,7 @@ class Query:
     def cell(self, request: SlotRequest) -> Cell:
         """Return the positions of the provider, the room and the start that `request` names."""
         day = self.masks.day
-        provider = next(i for i, row in enumerate(day.providers) if row.id == _provider_of(request))
+        provider = next(i for i, row in enumerate(day.providers) if row.id == provider_of(request))
         room = None
         if request.room_id is not None:
             room = next(i for i, row in enumerate(day.rooms) if row.id == request.room_id)
@@ -159,3 +158,10 @@ class Query:
             parts=self.scores.parts(provider, room, start, is_overbooked=is_overbooked),
             is_overbooked=is_overbooked,
         )
+
+
+def provider_of(request: SlotRequest) -> str:
+    """Return the one provider that a request to be judged names."""
+    assert request.provider_ids is not None
+    (provider_id,) = request.provider_ids
+    return provider_id

@@ -321,7 +321,7 @@ def test_little_memory_means_one_process_and_smaller_models(
     def run(search: Any) -> None:
         made.append((search.workers, search.most(1000)))
 
-    monkeypatch.setattr("incumbent.Search.run", run)
+    monkeypatch.setattr("solver.planning.search.incumbent.Search.run", run)
     usual = params.MEMORY_LIMIT_BYTES
     for memory in (usual, usual // 2, usual // 10, 2 * usual):
         solve(problem, time_limit=1, workers=2, memory_limit_bytes=memory)

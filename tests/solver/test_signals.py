@@ -13,7 +13,7 @@ for ask in queries(make_clinic(2, 2), 1):
     ask()
 """
 PLAN = """
-from solver.plan import solve
+from solver.planning.search.solve import solve
 from tests.tiny import tiny_problem
 solve(tiny_problem(1), time_limit=60, workers=1)
 """

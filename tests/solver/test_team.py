@@ -15,7 +15,7 @@ from solver.planning.search.workers import WorkerPool
 from tests.tiny import busy_problem
 
 PLAN = """
-from solver.plan import solve
+from solver.planning.search.solve import solve
 from tests.tiny import busy_problem
 if __name__ == "__main__":
     solve(busy_problem(2), time_limit=600, workers=2)

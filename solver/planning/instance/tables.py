@@ -850,8 +850,8 @@ class Beside:
         over = self._on_day[own.provider, own.day, True]
         start = own.booking.start
         return any(
-            met <= overlap and over < per_day
-            for overlap, per_day in self._instance.allowances(
+            met <= most_met and over < per_day
+            for most_met, per_day in self._instance.allowances(
                 own.kind, own.provider, own.day, start
             )
         )

@@ -619,11 +619,11 @@ class JointModel:
                 if over.is_move:
                     self._could_not_be_regular(u, provider, day, met, sure)
                 if not variable:
-                    overlap = max((o for o, per in pairs if overbooked + n < per), default=-1)
-                    if overlap < sure:
+                    most_met = max((o for o, per in pairs if overbooked + n < per), default=-1)
+                    if most_met < sure:
                         model.add(u == 0)
-                    elif sure + most > overlap:
-                        spare = overlap - sure
+                    elif sure + most > most_met:
+                        spare = most_met - sure
                         model.add(met + (most - spare) * u <= most)
                     continue
                 self._under_some_allowance(
