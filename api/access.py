@@ -15,7 +15,7 @@ from api.context import ContextDependency
 from api.errors import ForbiddenError, RateLimitedError
 from api.limits import Group
 from api.origins import READS
-from data.keys import Role
+from data.api_keys import Role
 
 BEARER = HTTPBearer(
     auto_error=False,

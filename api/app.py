@@ -46,10 +46,10 @@ from api.prefix import ForwardedPrefix
 from api.run_feeds import RunFeeds
 from api.runner import running
 from api.settings import Settings, read_settings
-from data.desk import Desk
-from data.engine import create_engine
-from data.postgres_launcher import end_with_parent
-from data.snapshot import Snapshots
+from data.bookings.group_commit import Desk
+from data.clinic.snapshot import Snapshots
+from data.database.embedded.launcher import end_with_parent
+from data.database.engine import create_engine
 
 SWITCH_SECONDS = 0.0005
 """How long the event loop waits, at most, for a thread that computes to let go of the interpreter:

@@ -33,13 +33,18 @@ from api.schemas import (
     standing_body,
 )
 from api.writes import WriterDependency
-from data import audit, bookings
-from data.bookings import After, Details
-from data.clinic_file import BookingDate, Date, Id, PatientRef, Strict
-from data.deciding import Place
+from data import audit
+from data.bookings import commands as bookings
+from data.bookings import reading, relocate
+from data.bookings import status as bookings_status
+from data.bookings.commands import Details
+from data.bookings.decisions import Place
+from data.bookings.outside_rules import find_outside
+from data.bookings.reading import After
+from data.clinic.snapshot import EFFECTIVE_STATUS
 from data.errors import InvalidFieldError
-from data.outside import find_outside
-from data.snapshot import BOOKINGS, EFFECTIVE_STATUS
+from data.files.fields import BookingDate, Date, Id, PatientRef, Strict
+from models.tables import BOOKINGS
 from solver.clinic.clock import parse_time
 from solver.clinic.entities import DAY_MINUTES, Status
 from solver.clinic.patients import patient_key
@@ -170,7 +175,7 @@ async def find(
     query: Annotated[BookingFilter, Query()], request: Request, context: ContextDependency
 ) -> Response:
     """List bookings by date, start and id; a `Link` header leads to the next page."""
-    found = await bookings.find(
+    found = await reading.find(
         context.engine, query.conditions, after=query.after, limit=query.limit + 1
     )
     listed = found[: query.limit]
@@ -209,7 +214,7 @@ async def conflicts(
     for violation in outside.violations:
         broken.setdefault(violation.booking.id, []).append(violation)
     ids = list(broken)[: query.limit]
-    found = await bookings.find(context.engine, [BOOKINGS.c.id.in_(ids)])
+    found = await reading.find(context.engine, [BOOKINGS.c.id.in_(ids)])
     bodies = await asyncio.to_thread(
         lambda: [
             standing_body(body, broken[body["id"]], outside.clinic)
@@ -234,7 +239,7 @@ async def swap(body: SwapIn, writer: WriterDependency) -> Response:
     """Exchange provider, room, date and start of two bookings, both or neither."""
 
     async def work(connection: AsyncConnection) -> dict[str, Any]:
-        a, b = await bookings.swap(
+        a, b = await relocate.swap(
             connection,
             body.a,
             body.b,
@@ -257,7 +262,7 @@ async def swap(body: SwapIn, writer: WriterDependency) -> Response:
 )
 async def get(booking_id: BookingId, context: ContextDependency) -> dict[str, Any]:
     """Return one booking."""
-    return booking_body(*await bookings.get(context.engine, booking_id))
+    return booking_body(*await reading.get(context.engine, booking_id))
 
 
 @router.get(
@@ -272,7 +277,7 @@ async def history(booking_id: BookingId, context: ContextDependency) -> list[dic
     """Tell who changed a booking when, before and after, oldest first."""
     entries = await audit.history(context.engine, "booking", booking_id)
     if not entries:  # of one that was removed the history stays
-        await bookings.get(context.engine, booking_id)
+        await reading.get(context.engine, booking_id)
     return entries
 
 
@@ -297,7 +302,7 @@ async def reschedule(
         body.accept_overbooked,
     )
     return await writer.booking(
-        lambda connection, policy: bookings.reschedule(
+        lambda connection, policy: relocate.reschedule(
             connection,
             booking_id,
             place,
@@ -346,7 +351,7 @@ async def undo(
     """Take it back while it is recent; what was cancelled has to win its place again."""
     body = body or UndoIn()
     return await writer.booking(
-        lambda connection, policy: bookings.undo(
+        lambda connection, policy: bookings_status.undo(
             connection,
             booking_id,
             policy,
@@ -358,7 +363,7 @@ async def undo(
 
 
 def _add_move[Body: MoveIn](
-    action: bookings.Move,
+    action: bookings_status.Transition,
     operation_id: str,
     path: str,
     summary: str,
@@ -380,7 +385,7 @@ def _add_move[Body: MoveIn](
     ) -> Response:
         given: dict[str, Any] = {} if body is None else dict(body)
         return await writer.booking(
-            lambda connection, policy: bookings.move(
+            lambda connection, policy: bookings_status.change_status(
                 connection, booking_id, action, policy, **given
             )
         )

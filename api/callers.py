@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.door import Door
 from api.errors import UnauthenticatedError
 from api.oidc import Issuer
-from data import keys
+from data import api_keys as keys
+from data.api_keys import MARK, ROLES, KnownKey, Role
 from data.audit import ANONYMOUS, OIDC
-from data.keys import MARK, ROLES, KnownKey, Role
 
 FRESH_SECONDS = 1.0
 """How long keys once read are relied on: a key revoked by another process works that long."""

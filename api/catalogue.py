@@ -16,10 +16,11 @@ from api.access import CallerDependency, allow
 from api.context import ContextDependency
 from api.errors import PROBLEMS, Problem
 from api.schemas import CONFLICTING_BOOKINGS, Conflict, RemovalOut
-from data import catalogue
-from data.catalogue import RESOURCES, Edit, Resource
-from data.clinic_file import ClinicRow, Id, Strict
-from data.outside import Found
+from data.bookings.outside_rules import Found
+from data.clinic import rows as catalogue
+from data.clinic.rows import RESOURCES, Edit, Resource
+from data.files.clinic_file import ClinicRow
+from data.files.fields import Id, Strict
 
 RowId = Annotated[Id, Path()]
 

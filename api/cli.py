@@ -19,7 +19,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            from data.wording import plain
+            from data.files.wording import plain
 
             error.message = plain(error.message)
             raise

@@ -20,8 +20,9 @@ from api.context import ContextDependency
 from api.errors import Problem
 from api.schemas import DOCUMENT_BODY, Conflict, ImportOut
 from api.turns import Turns
-from data.clinic_file import Strict, json_schema
-from data.transfer import ImportReport, export_in_pieces, import_document
+from data.clinic.import_export import ImportReport, export_in_pieces, import_document
+from data.files.clinic_file import json_schema
+from data.files.fields import Strict
 
 router = APIRouter(prefix="/clinic", tags=["clinic"])
 

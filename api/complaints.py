@@ -37,7 +37,7 @@ def explain(error: Exception) -> str | None:
 
 def _of_files_and_settings(error: Exception) -> str | None:
     from api.settings import InvalidSettingError
-    from data.clinic_file import InvalidFileError
+    from data.files.faults import InvalidFileError
     from solver.clinic.clock import DateOutOfRangeError
 
     if isinstance(error, InvalidFileError):
@@ -54,8 +54,8 @@ def _of_files_and_settings(error: Exception) -> str | None:
 def _of_the_database(error: Exception) -> str | None:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from data.embedded import EmbeddedPostgresError
-    from data.engine import SchemaError
+    from data.database.embedded.server import EmbeddedPostgresError
+    from data.database.engine import SchemaError
     from data.errors import ImportConflictError, RequestError
 
     if isinstance(error, ImportConflictError):

@@ -13,9 +13,9 @@ from api.callers import Callers
 from api.limits import Limits
 from api.run_feeds import RunFeeds
 from api.settings import Settings
-from data.desk import Desk
-from data.events import Audience
-from data.snapshot import Snapshots
+from data.bookings.group_commit import Desk
+from data.clinic.snapshot import Snapshots
+from data.events.events import Audience
 
 
 @dataclass(frozen=True)

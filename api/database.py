@@ -16,9 +16,9 @@ from api import logs
 from api.complaints import UsageError
 from api.interrupt import raises
 from api.settings import Settings, read_settings
-from data.address import place_of
-from data.embedded import EmbeddedPostgres
-from data.engine import create_engine, migrate
+from data.database.address import place_of
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.engine import create_engine, migrate
 
 EMBEDDED = "postgres"
 """The embedded server's directory in the data directory."""

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from data.clinic_file import Fault, InvalidFileError, format_path
+from data.database.transaction import is_busy
 from data.errors import (
     AlreadyExistsError,
     BusyError,
@@ -33,8 +33,8 @@ from data.errors import (
     SlotUnavailableError,
     StaleVersionError,
 )
-from data.transaction import is_busy
-from data.wording import models_in, worded
+from data.files.faults import Fault, InvalidFileError, format_path
+from data.files.wording import models_in, worded
 from solver.clinic.clock import DateOutOfRangeError
 
 MEDIA_TYPE = "application/problem+json"

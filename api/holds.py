@@ -10,9 +10,10 @@ from api.access import allow
 from api.errors import PROBLEMS
 from api.schemas import BookingOut, ConfirmIn, HoldIn
 from api.writes import WriterDependency
-from data import bookings
-from data.bookings import Details
-from data.clinic_file import Id
+from data.bookings import commands as bookings
+from data.bookings import status
+from data.bookings.commands import Details
+from data.files.fields import Id
 
 router = APIRouter(prefix="/holds", tags=["bookings"])
 
@@ -56,7 +57,7 @@ async def confirm(
     body = body or ConfirmIn()
     details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
     return await writer.booking(
-        lambda connection, policy: bookings.confirm(
+        lambda connection, policy: status.confirm(
             connection,
             hold_id,
             details,

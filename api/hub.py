@@ -15,8 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.settings import Settings
-from data import outbox
-from data.events import Audience, Event, events_of
+from data.events import outbox
+from data.events.events import Audience, Event, events_of
 
 TOTAL_SECONDS = 5.0
 """For one attempt in all, from the connection's first packet to the answer's status."""

@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api import metrics
 from api.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
-from data.events import Audience
-from data.jobs import Work, do_due_hours, mark_no_shows
-from data.retention import CLEANER, clean
-from data.stats import keep_hours
+from data.events.events import Audience
+from data.jobs.hourly import Work, do_due_hours, mark_no_shows
+from data.jobs.retention import CLEANER, clean
+from data.statistics import keep_hours
 
 LOOK_SECONDS = 60
 

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.access import CallerDependency, allow
 from api.context import ContextDependency
 from api.errors import PROBLEMS
-from data import keys
-from data.clinic_file import Id, Strict
-from data.keys import KnownKey, Role
-from data.transaction import run
+from data import api_keys as keys
+from data.api_keys import KnownKey, Role
+from data.database.transaction import run
+from data.files.fields import Id, Strict
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 

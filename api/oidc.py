@@ -13,8 +13,8 @@ import structlog
 from jwt import PyJWK, PyJWKSet
 
 from api.errors import UnauthenticatedError
+from data.api_keys import ROLES, Role
 from data.errors import BusyError
-from data.keys import ROLES, Role
 
 ALGORITHMS = [
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),

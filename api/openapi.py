@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from api.errors import MEDIA_TYPE, Problem
 from api.examples import PARAMETERS, PROBLEMS, SCHEMAS
-from data.clinic_file import ClinicFile
-from data.run_file import RunFile
+from data.files.clinic_file import ClinicFile
+from data.files.run_file import RunFile
 
 DESCRIPTION = """\
 Scheduling for a clinic: every bookable slot, exact, scored and explained.

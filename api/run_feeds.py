@@ -14,8 +14,8 @@ from cachetools import LRUCache
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.errors import RateLimitedError
-from data import runs
 from data.errors import BusyError, NotFoundError
+from data.what_if import queue as runs
 
 POLL_SECONDS = 0.3
 """How often a run that somebody watches is looked at."""

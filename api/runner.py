@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.settings import Settings
 from api.solving import Exchange, host_for, solve
-from data import runs
-from data.engine import create_engine
-from data.run_file import InvalidRunFileError, horizon_of, parse_run
-from data.snapshot import load_clinic
+from data.clinic.snapshot import load_clinic
+from data.database.engine import create_engine
+from data.files.run_file import InvalidRunFileError, horizon_of, parse_run
+from data.what_if import queue as runs
 from solver.planning.problem import Progress, relative_gap
 from solver.whatif.solve import PlanRejectedError
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 
-from data.clinic_file import Date, EndTime, Id, PatientRef, StartTime, Strict, Text
+from data.files.fields import Date, EndTime, Id, PatientRef, StartTime, Strict, Text
 from solver.clinic.clock import format_time, instant
 from solver.clinic.entities import DAY_MINUTES, Clinic, Span, Status
 from solver.clinic.request import SlotRequest
@@ -21,7 +21,7 @@ from solver.rules.checker import Violation
 from solver.scoring.parts import POINTS, round_half_up
 
 if TYPE_CHECKING:  # the commands that only want a schema do without the solver
-    from data.deciding import Place
+    from data.bookings.decisions import Place
     from solver.slots.query import Slot
     from solver.slots.search import SlotPage
 
@@ -180,7 +180,7 @@ class PlaceIn(Strict):
 
     def place(self) -> Place:
         """Return where the appointment is wanted."""
-        from data.deciding import Place
+        from data.bookings.decisions import Place
 
         return Place(
             self.appointment_type_id,

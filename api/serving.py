@@ -34,10 +34,10 @@ from api.ports import AddressError
 from api.protocol import ImpatientProtocol
 from api.settings import PREFIX, Settings, read_settings
 from api.tables import counted, print_table, slot_table
-from data import demo as demo_clinic
-from data import keys
-from data.roles import owns_the_log
-from data.scratch import ScratchDirectory, remove_abandoned, shared_memory
+from data import api_keys as keys
+from data.clinic import demo as demo_clinic
+from data.database.roles import owns_the_log
+from data.database.scratch import ScratchDirectory, remove_abandoned, shared_memory
 
 DEMO_HOST = "127.0.0.1"
 DEMO_ROWS = 10

@@ -12,8 +12,8 @@ from platformdirs import user_data_path
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from data.address import check_address, check_port
-from data.wording import worded
+from data.database.address import check_address, check_port
+from data.files.wording import worded
 from solver.clinic.clock import HORIZON_DAYS
 from solver.clinic.entities import InvalidClinicError
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights

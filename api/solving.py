@@ -40,8 +40,8 @@ import orjson
 
 from api.interrupt import held_back
 from api.machine import cores, free_memory
-from data.aside import begin_aside
-from data.scratch import ScratchDirectory
+from data.database.aside import begin_aside
+from data.database.scratch import ScratchDirectory
 from solver.clinic.entities import Clinic
 from solver.planning.params import MEMORY_LIMIT_BYTES
 from solver.planning.problem import Progress

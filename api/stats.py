@@ -14,8 +14,8 @@ from sqlalchemy import Row
 from api.access import allow
 from api.context import ContextDependency
 from api.errors import PROBLEMS
-from data import stats
-from data.clinic_file import BookingDate, Id, Strict
+from data import statistics as stats
+from data.files.fields import BookingDate, Id, Strict
 from solver.whatif.kpis import decimal
 
 router = APIRouter(tags=["stats"])

@@ -35,12 +35,14 @@ from api.errors import PROBLEMS, Problem, RateLimitedError, UnauthenticatedError
 from api.run_feeds import POLL_SECONDS
 from api.schemas import DOCUMENT_BODY, BookingOut, Conflict, booking_body
 from api.writes import WriterDependency
-from data import audit, plans, runs
-from data.clinic_file import Id, Name, Strict
+from data import audit
+from data.clinic.snapshot import load_clinic
 from data.errors import BusyError, InvalidFieldError, PlanNotApplicableError
-from data.run_file import horizon_of, json_schema, parse_run, parse_run_document, run_of
-from data.scenario_changes import carry_out, changes_of, used_by
-from data.snapshot import load_clinic
+from data.files.fields import Id, Name, Strict
+from data.files.run_file import horizon_of, json_schema, parse_run, parse_run_document, run_of
+from data.what_if import carry_out as plans
+from data.what_if import queue as runs
+from data.what_if.clinic_changes import carry_out, changes_of, used_by
 from solver.clinic.entities import Clinic
 
 router = APIRouter(prefix="/what-if", tags=["what-if"])

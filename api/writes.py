@@ -18,13 +18,14 @@ from api.access import CallerDependency
 from api.callers import Caller
 from api.context import Context, ContextDependency
 from api.schemas import booking_body
-from data.bookings import Details, Found, Order
-from data.deciding import Place, Policy
-from data.desk import Repeatable
+from data.bookings.commands import Details, Order
+from data.bookings.decisions import Place, Policy
+from data.bookings.group_commit import Repeatable
+from data.bookings.reading import BookingRecord
+from data.database.idempotency import Answer, RepeatableRequest, answer_once
 from data.errors import InvalidFieldError, RequestError
-from data.events import run_and_tell
-from data.idempotency import Answer, RepeatableRequest, answer_once
-from data.wording import Form
+from data.events.events import run_and_tell
+from data.files.wording import Form
 
 JSON = "application/json"
 REPLAYED = "Idempotency-Replayed"
@@ -75,13 +76,15 @@ class Writer:
             response.headers[REPLAYED] = "true"
         return _counted(response)
 
-    async def place(self, work: Callable[[AsyncConnection, Policy], Awaitable[Found]]) -> Response:
+    async def place(
+        self, work: Callable[[AsyncConnection, Policy], Awaitable[BookingRecord]]
+    ) -> Response:
         """Write the one new booking that `work` returns, and count it as won or refused."""
         with _counting_refusals():
             return _counted(await self.booking(work, 201))
 
     async def booking(
-        self, work: Callable[[AsyncConnection, Policy], Awaitable[Found]], status: int = 200
+        self, work: Callable[[AsyncConnection, Policy], Awaitable[BookingRecord]], status: int = 200
     ) -> Response:
         """Write, and answer with the one booking that `work` returns."""
 
@@ -92,7 +95,7 @@ class Writer:
 
         return await self.answer(body, status)
 
-    def tell(self, *found: Found) -> None:
+    def tell(self, *found: BookingRecord) -> None:
         """Note, within the work of :meth:`answer`, what whoever listens is to be told of."""
         self._told += [row for row, *_ in found]
 
@@ -155,7 +158,7 @@ def _counted(answer: Response) -> Response:
     return answer
 
 
-def _booked(found: Found) -> Answer:
+def _booked(found: BookingRecord) -> Answer:
     return Answer(201, orjson.dumps(booking_body(*found)))
 
 

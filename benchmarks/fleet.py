@@ -36,8 +36,8 @@ from benchmarks.simulation import (
     solver_waits,
 )
 from benchmarks.slots import requests
-from data.engine import create_engine
-from data.snapshot import Snapshots
+from data.clinic.snapshot import Snapshots
+from data.database.engine import create_engine
 
 CLINICS_OF_MACHINE = (125, 250, 500, 1000, 2000, 4000)
 SOLVERS = (8, 12, 16, 24, 32)

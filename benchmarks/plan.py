@@ -33,8 +33,8 @@ from benchmarks.measure import Figure, Meter, Ratio, Suite
 from benchmarks.over_http import ask, queries_to
 from benchmarks.planners.answer import Answer
 from benchmarks.service import Service, coming_monday, fill, service
-from data.clinic_file import read_clinic_file
-from data.run_file import read_run_file
+from data.files.clinic_file import read_clinic_file
+from data.files.run_file import read_run_file
 from solver.clinic.entities import Clinic
 from solver.planning.problem import relative_gap
 from solver.planning.search.solve import solve as plan_here

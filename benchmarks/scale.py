@@ -15,8 +15,8 @@ from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Suite
 from benchmarks.service import coming_monday, fill
 from benchmarks.slots import requests
-from data.engine import create_engine
-from data.snapshot import Snapshots
+from data.clinic.snapshot import Snapshots
+from data.database.engine import create_engine
 from solver.clinic.day import Day
 from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest

@@ -23,11 +23,11 @@ import httpx
 from sqlalchemy import URL, make_url
 
 from benchmarks.clinics import as_document
-from data.clinic_file import ClinicFile
-from data.embedded import EmbeddedPostgres
-from data.engine import create_engine, migrate
-from data.roles import SERVICE
-from data.transfer import import_file
+from data.clinic.import_export import import_file
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.engine import create_engine, migrate
+from data.database.roles import SERVICE
+from data.files.clinic_file import ClinicFile
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest

@@ -29,11 +29,11 @@ from benchmarks.clinics import make_clinic
 from benchmarks.measure import Figure, Meter, Ratio, Suite
 from benchmarks.service import Service, coming_monday, fill, query, service
 from benchmarks.slots import requests
-from data.bookings import Details, book
-from data.deciding import Place, Policy
-from data.engine import create_engine
-from data.jobs import mark_no_shows
-from data.snapshot import Snapshots
+from data.bookings.commands import Details, book
+from data.bookings.decisions import Place, Policy
+from data.clinic.snapshot import Snapshots
+from data.database.engine import create_engine
+from data.jobs.hourly import mark_no_shows
 from solver.clinic.clock import format_time, parse_time
 from solver.clinic.entities import Clinic
 from solver.scoring.parts import DEFAULT_WEIGHTS

@@ -19,14 +19,14 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from benchmarks.clinics import MONDAY, as_document, make_clinic
-from data.bookings import Details, Order
-from data.clinic_file import ClinicFile
-from data.deciding import Place, Policy
-from data.desk import Desk
-from data.engine import POOL_SIZE, create_engine
-from data.events import Audience
-from data.snapshot import BOOKINGS, PROVIDERS, ROOMS
-from data.transfer import import_file
+from data.bookings.commands import Details, Order
+from data.bookings.decisions import Place, Policy
+from data.bookings.group_commit import Desk
+from data.clinic.import_export import import_file
+from data.database.engine import POOL_SIZE, create_engine
+from data.events.events import Audience
+from data.files.clinic_file import ClinicFile
+from models.tables import BOOKINGS, PROVIDERS, ROOMS
 from solver.clinic.entities import Clinic
 from solver.clinic.patients import patient_key
 from solver.scoring.parts import DEFAULT_WEIGHTS

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.snapshot import AUDIT_LOG
+from models.tables import AUDIT_LOG
 
 ANONYMOUS = "anonymous"
 """The actor while callers need no key."""

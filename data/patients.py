@@ -18,16 +18,12 @@ from sqlalchemy import update as change
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
+from data.clinic.snapshot import RESOURCE_DAYS
+from data.database.locks import hold_clinic
+from data.database.transaction import patient_resource
 from data.errors import InvalidStateError, NotFoundError
-from data.jobs import clinic_time
-from data.snapshot import (
-    BOOKINGS,
-    IDEMPOTENCY_KEYS,
-    OUTBOX,
-    RESOURCE_DAYS,
-    WHAT_IF_RUNS,
-)
-from data.transaction import hold_clinic, patient_resource
+from data.jobs.hourly import clinic_time
+from models.tables import BOOKINGS, IDEMPOTENCY_KEYS, OUTBOX, WHAT_IF_RUNS
 from solver.clinic.patients import patient_key
 
 _DOCUMENTS = ("document", "result", "clinic")

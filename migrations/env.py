@@ -6,8 +6,11 @@ import os
 from alembic import context
 from sqlalchemy import Connection
 
-from data.engine import create_engine
-from models import bookings, clinic, journal, keys, operations, what_if
+from data.database.engine import create_engine
+from models import access as keys
+from models import audit as journal
+from models import bookings, clinic, what_if
+from models import statistics as operations
 from models.base import Base
 
 TABLES = (bookings, clinic, journal, keys, operations, what_if)  # so that the metadata knows them

@@ -16,9 +16,9 @@ from api.app import create_app
 from api.door import Door
 from api.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
-from data.embedded import EmbeddedPostgres
-from data.engine import create_engine
-from data.retention import CLEANER
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.engine import create_engine
+from data.jobs.retention import CLEANER
 from tests.databases import migrated
 
 settings.register_profile(

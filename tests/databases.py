@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from data.embedded import EmbeddedPostgres
-from data.engine import create_engine, migrate
-from data.roles import SERVICE
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.engine import create_engine, migrate
+from data.database.roles import SERVICE
 
 
 async def _migrate(admin_url: str) -> None:

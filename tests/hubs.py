@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import orjson
 
-from data.events import Event
+from data.events.events import Event
 
 type Answerer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from data.clinic_file import ClinicFile
-from data.run_file import parse_run
+from data.files.clinic_file import ClinicFile
+from data.files.run_file import parse_run
 from solver.clinic.entities import Booking, Clinic
 from solver.clinic.request import SlotRequest
 from solver.planning.problem import Placement, Plan, Problem, Request

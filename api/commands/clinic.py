@@ -19,9 +19,11 @@ from api.database import database_name, on_database, on_existing_database
 from api.tables import counted, print_json, print_violations
 from api.written import write_file
 from data.audit import OPERATOR
-from data.clinic_file import MAX_YAML, is_yaml, read_clinic_file, yaml_of
-from data.snapshot import PROVIDERS, ROOMS, TYPES, load_clinic
-from data.transfer import ImportReport, export_clinic, import_document
+from data.clinic.import_export import ImportReport, export_clinic, import_document
+from data.clinic.snapshot import load_clinic
+from data.files.clinic_file import read_clinic_file, yaml_of
+from data.files.documents import MAX_YAML, is_yaml
+from models.tables import PROVIDERS, ROOMS, TYPES
 from solver.clinic.entities import Clinic
 from solver.rules import whole_book
 

@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.complaints import UsageError
 from api.database import on_database, on_existing_database
 from api.tables import new_table, print_json, print_table
-from data import keys
+from data import api_keys as keys
+from data.api_keys import KnownKey, Role
 from data.audit import OPERATOR
-from data.keys import KnownKey, Role
-from data.transaction import run
-from data.wording import worded
+from data.database.transaction import run
+from data.files.wording import worded
 
 
 def create_key(role: Role, name: str | None, data_dir: Path | None) -> int:

@@ -12,7 +12,7 @@ from api.database import on_existing_database
 from api.tables import counted, print_json
 from data import patients
 from data.audit import OPERATOR
-from data.transaction import run
+from data.database.transaction import run
 
 
 def export_patient(reference: str, data_dir: Path | None) -> int:

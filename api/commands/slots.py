@@ -29,7 +29,7 @@ def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_
     _require_sense(fields, asked)
 
     from api.settings import read_settings
-    from data.clinic_file import read_clinic_file
+    from data.files.clinic_file import read_clinic_file
     from solver.clinic.clock import check_date
 
     settings = read_settings()
@@ -87,7 +87,7 @@ def _query(fields: dict[str, Any], ids: dict[str, Any]) -> SlotQuery:
     from pydantic import ValidationError
 
     from api.schemas import SlotQuery
-    from data.clinic_file import faults_of
+    from data.files.faults import faults_of
 
     given = {n: value for n, value in fields.items() if value is not None and n != "provider"}
     try:

@@ -21,8 +21,8 @@ from api.settings import read_settings
 from api.solving import Exchange, solve
 from api.tables import STAGES, counted, print_json, print_table, run_table
 from api.written import write_file
-from data.clinic_file import read_clinic_file
-from data.run_file import read_run_file
+from data.files.clinic_file import read_clinic_file
+from data.files.run_file import read_run_file
 from solver.clinic.entities import Clinic
 from solver.planning.problem import Progress as Step
 from solver.scoring.parts import Weights

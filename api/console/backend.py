@@ -19,7 +19,7 @@ from api.console.day_boards import DayBoards
 from api.console.stranded import Stranded
 from api.context import Context
 from api.errors import STATUS_OF, ForbiddenError, UnauthenticatedError
-from data.keys import Role
+from data.api_keys import Role
 
 KEY_COOKIE = "slotwright_key"
 DARK_COOKIE = "slotwright_dark"

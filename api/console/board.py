@@ -16,8 +16,8 @@ from api.console.backend import Backend, Visit, read_date
 from api.console.day_drawing import STATUS_WORDS, By, DrawnDay
 from api.console.frame import date_field, show, telling, toast
 from api.schemas import MAX_LIMIT
-from data import bookings
-from data.snapshot import BOOKINGS
+from data.bookings import reading
+from models.tables import BOOKINGS
 from solver.clinic.clock import DateOutOfRangeError, format_time
 from solver.clinic.request import SlotRequest
 
@@ -188,9 +188,9 @@ class _Board:
         async with telling():
             self._show_found(wanted, await self._appointments_of(wanted))
 
-    async def _appointments_of(self, wanted: str) -> list[bookings.Found]:
+    async def _appointments_of(self, wanted: str) -> list[reading.BookingRecord]:
         since = dt.datetime.now(self._zone).date() - dt.timedelta(days=30)
-        return await bookings.find(
+        return await reading.find(
             (await self._visit.service()).engine,
             [
                 BOOKINGS.c.patient_ref.icontains(wanted, autoescape=True),
@@ -200,7 +200,7 @@ class _Board:
             limit=MOST_FOUND + 1,
         )
 
-    def _show_found(self, wanted: str, found: list[bookings.Found]) -> None:
+    def _show_found(self, wanted: str, found: list[reading.BookingRecord]) -> None:
         assert self._drawn is not None
         clinic = self._drawn.clinic
         with ui.dialog(value=True) as dialog, ui.card():

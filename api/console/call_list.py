@@ -16,8 +16,8 @@ from api.console.run_composer import TITLE
 from api.console.run_drawing import table
 from api.console.run_rows import KnownRows, known_rows, place_in_words
 from api.moves import by_time, with_whose
-from data import runs
-from data.run_file import run_of
+from data.files.run_file import run_of
+from data.what_if import queue
 
 BOX = '<td class="sw-box"><input type="checkbox" aria-label="{}"></td>'
 
@@ -43,7 +43,7 @@ async def _draw(visit: Visit, run_id: str) -> None:
         ui.link("Back to the plans", f"/what-if/{run_id}").classes("sw-link")
         return
     engine = (await visit.service()).engine
-    row = await runs.get(engine, run_id)
+    row = await queue.get(engine, run_id)
     kept = await known_rows(engine, run_id, row.document, run_of(row.document))
     at = dt.datetime.fromisoformat(applied["at"]).astimezone(kept.clinic.settings.zone)
     ui.label(

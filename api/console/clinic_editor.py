@@ -17,8 +17,9 @@ from api.console.frame import DENSE, date_field, show, telling
 from api.console.run_drawing import table
 from api.console.stranded import booking_table
 from api.console.words import label_of, refusal
-from data.catalogue import RESOURCES
-from data.clinic_file import ClinicRow, Strict
+from data.clinic.rows import RESOURCES
+from data.files.clinic_file import ClinicRow
+from data.files.fields import Strict
 
 TITLE = "Clinic"
 MOST_CONFLICTS = 50

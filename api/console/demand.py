@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.console.csv_file import write_csv
-from data.snapshot import BOOKINGS
+from models.tables import BOOKINGS
 
 COLUMNS = (
     "type",

@@ -17,7 +17,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from api import logs
 from api.access import allow
 from api.console.backend import Backend
-from data.scratch import ScratchDirectory
+from data.database.scratch import ScratchDirectory
 
 MOUNT_PATH = "/console"
 POLICY = (

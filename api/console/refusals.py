@@ -11,8 +11,8 @@ from api.console.backend import RefusedError
 from api.console.words import SENTENCES, refusal
 from api.errors import RETRY_AFTER_SECONDS
 from api.plain_pages import plain_page
+from data.database.transaction import is_busy
 from data.errors import BusyError
-from data.transaction import is_busy
 
 
 def install(console: FastAPI) -> None:

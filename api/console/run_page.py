@@ -28,8 +28,8 @@ from api.console.words import reasons_in_words, refusal
 from api.context import Context
 from api.moves import WAITS, by_time, with_whose
 from api.tables import REASONS
-from data import runs
-from data.run_file import run_of
+from data.files.run_file import run_of
+from data.what_if import queue
 
 WATCH_SECONDS = 0.5
 MOST_LISTED = 300
@@ -63,10 +63,10 @@ class _RunPage:
         run = await self._visit.get(f"/what-if/{self._run_id}")
         ui.label(run["name"]).classes("text-xl").props("role=heading aria-level=1")
         self._status = ui.label().props("role=status")
-        if run["status"] in runs.ENDED:
+        if run["status"] in queue.ENDED:
             await self._show(run)
             return
-        row = await runs.get((await self._visit.service()).engine, self._run_id)
+        row = await queue.get((await self._visit.service()).engine, self._run_id)
         self._limit = float(row.document.get("time_limit_seconds", 30))
         with ui.column().classes("w-full") as self._watched:
             self._bar = ui.linear_progress(0, show_value=False).props(
@@ -94,7 +94,7 @@ class _RunPage:
         for scenario in changed:
             self._chart(scenario)
         if self._began is None and status == "running":
-            row = await runs.get(service.engine, self._run_id)
+            row = await queue.get(service.engine, self._run_id)
             self._began = row.started_at
         if self._began is not None:
             used = (dt.datetime.now(dt.UTC) - self._began).total_seconds()
@@ -105,7 +105,7 @@ class _RunPage:
         self._status.set_text(
             STATUS_WORDS[status].capitalize() + (f" · {placed}" if placed else "")
         )
-        if status in runs.ENDED:
+        if status in queue.ENDED:
             self._timer.cancel()
             self._watched.delete()
             await self._show(await self._visit.get(f"/what-if/{self._run_id}"))
@@ -135,7 +135,7 @@ class _RunPage:
             return
         self._status.set_text(f"{words}, in {run['seconds']:.1f} s")
         engine = (await self._visit.service()).engine
-        row = await runs.get(engine, self._run_id)
+        row = await queue.get(engine, self._run_id)
         asked = run_of(row.document)
         kept = await known_rows(engine, self._run_id, row.document, asked)
         clinic, self._names = kept.clinic, kept.names

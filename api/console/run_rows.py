@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.console.backend import Visit
-from data import runs
-from data.run_file import horizon_of
-from data.snapshot import load_clinic
+from data.clinic.snapshot import load_clinic
+from data.files.run_file import horizon_of
+from data.what_if import queue
 from solver.clinic.entities import Clinic
 from solver.whatif.changes import AddProvider, AddRoom
 from solver.whatif.run import Run
@@ -30,7 +30,7 @@ async def known_rows(
     engine: AsyncEngine, run_id: str, document: Mapping[str, Any], asked: Run
 ) -> KnownRows:
     """Return the clinic that a run was solved for, or the present one where none was kept."""
-    clinic = await runs.clinic_of(engine, run_id)
+    clinic = await queue.clinic_of(engine, run_id)
     if clinic is None:
         first, last = horizon_of(document, dt.datetime.now(dt.UTC).date())
         async with engine.connect() as connection:

@@ -20,7 +20,7 @@ from api.console.backend import Backend, Visit, read_date
 from api.console.frame import DENSE, date_field, show, telling
 from api.console.run_drawing import BEST, BOUND, HEAT, QUIET, table
 from api.console.week_fill import HOURS, week_fill
-from data.snapshot import load_clinic
+from data.clinic.snapshot import load_clinic
 
 TITLE = "Statistics"
 DEFAULT_DAYS = 28

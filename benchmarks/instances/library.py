@@ -12,8 +12,8 @@ import orjson
 
 from benchmarks.clinics import MONDAY, as_document
 from benchmarks.instances.generate import Week, make_week
-from data.clinic_file import ClinicFile, read_clinic_file
-from data.run_file import RequestRow, RunFile, read_run_file
+from data.files.clinic_file import ClinicFile, read_clinic_file
+from data.files.run_file import RequestRow, RunFile, read_run_file
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Clinic
 from solver.planning.problem import Problem, Request

@@ -19,9 +19,10 @@ from api.app import create_app
 from api.callers import FRESH_SECONDS
 from api.door import Door
 from api.settings import Settings
-from data import keys
-from data.keys import ROLES
-from data.transaction import hold_clinic, run
+from data import api_keys as keys
+from data.api_keys import ROLES
+from data.database.locks import hold_clinic
+from data.database.transaction import run
 from tests.clinics import coming_monday, order, small_clinic
 from tests.conftest import served
 from tests.strategies import uid

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data.clinic_file import json_schema
+from data.files.clinic_file import json_schema
 from tests.api.test_bookings import load
 from tests.clinics import PROVIDER, ROOM, RULE, TYPE, booking, coming_monday, order, small_clinic
 from tests.strategies import uid

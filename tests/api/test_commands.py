@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from api import schemas
 from api.cli import app
 from api.commands.slots import MOST_SLOTS
-from data.clinic_file import read_clinic_file
+from data.files.clinic_file import read_clinic_file
 from tests.clinics import PROVIDER, booking, coming_monday, order, small_clinic
 from tests.faults.service import SLOTWRIGHT, servers_of, service, started, wait_until_gone
 from tests.strategies import MONDAY, uid

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.clinics import as_document, uid
 from benchmarks.hospital import hospital_clinic
-from data import catalogue, outside
+from data.bookings import outside_rules as outside
+from data.clinic import rows as catalogue
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Availability, Booking, Clinic
 from solver.rules.checker import Checker
@@ -121,7 +122,7 @@ async def test_of_many_conflicts_the_first_are_told_and_all_are_counted(
 async def test_a_dry_run_writes_nothing_and_waits_for_nobody(
     client: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
-    from data.transaction import hold_clinic
+    from data.database.locks import hold_clinic
 
     await load(client, hospital_clinic(MONDAY, providers=1, bookings=22))
     async with engine.connect() as connection:

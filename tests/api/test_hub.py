@@ -20,7 +20,7 @@ from api.door import Door
 from api.hub import QUEUE_SIZE, Direct, Hub
 from api.settings import Settings
 from data.audit import NO_SHOW_MARKER
-from data.events import Event
+from data.events.events import Event
 from tests.api.test_bookings import load
 from tests.api.test_lifecycle import booked, do, to, two_of_each
 from tests.api.test_what_if import run_of, six_wishes, solved
@@ -355,7 +355,7 @@ async def test_an_event_is_sent_until_it_is_taken_and_none_overtakes_it(
 
 
 async def test_pauses_double_up_to_an_hour(engine: AsyncEngine) -> None:
-    from data import outbox
+    from data.events import outbox
 
     async with engine.begin() as connection:
         await outbox.put(connection, [{**an_event(), "booking_id": uid(5, 1)}])

@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from api.clinic import export_in_turn
 from benchmarks.clinics import as_document
 from benchmarks.hospital import hospital_clinic
-from data import incoming, transfer
-from data.clinic_file import ClinicFile
-from data.engine import POOL_SIZE
-from data.transaction import hold_clinic_with_rows
+from data.clinic import import_export as transfer
+from data.clinic import import_file as incoming
+from data.database.engine import POOL_SIZE
+from data.database.transaction import hold_clinic_with_rows
+from data.files.clinic_file import ClinicFile
 from tests.api.test_bookings import load
 from tests.clinics import ROOM, booking, coming_monday, order, small_clinic
 from tests.crossing import until_stuck

@@ -16,9 +16,9 @@ from api import jobs
 from api.jobs import Job, working
 from api.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
-from data.engine import create_engine
-from data.events import Audience
-from data.retention import CLEANER
+from data.database.engine import create_engine
+from data.events.events import Audience
+from data.jobs.retention import CLEANER
 from tests.hubs import nobody
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import text
 
-from data.clinic_file import ClinicFile
-from data.engine import create_engine
+from data.database.engine import create_engine
+from data.files.clinic_file import ClinicFile
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Booking, Clinic
 from solver.clinic.request import SlotRequest

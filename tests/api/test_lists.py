@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data import snapshot
-from data.snapshot import Snapshots
+from data.clinic import snapshot
+from data.clinic.snapshot import Snapshots
 from tests.api.test_bookings import load
 from tests.clinics import PROVIDER, TYPE, booking, coming_monday, order, small_clinic
 from tests.strategies import uid

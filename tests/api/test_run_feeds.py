@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.errors import RateLimitedError
 from api.run_feeds import MOST_STREAMS, RunFeeds
-from data import runs
 from data.errors import NotFoundError
+from data.what_if import queue as runs
 from tests.strategies import uid
 
 DOCUMENT = {"name": "A week", "start_date": "2027-03-01", "days": 1}

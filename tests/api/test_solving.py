@@ -19,8 +19,8 @@ from distributed import LocalCluster
 from api import solving
 from api.interrupt import Interrupt, held_back
 from api.solving import Exchange, Line, host_for, solve
-from data.clinic_file import ClinicFile
-from data.run_file import parse_run
+from data.files.clinic_file import ClinicFile
+from data.files.run_file import parse_run
 from solver.clinic.entities import Clinic
 from solver.planning.problem import Progress
 from solver.scoring.parts import DEFAULT_WEIGHTS

@@ -13,9 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data.audit import CALCULATOR
-from data.events import Audience
-from data.jobs import do_due_hours
-from data.stats import keep_hours
+from data.events.events import Audience
+from data.jobs.hourly import do_due_hours
+from data.statistics import keep_hours
 from solver.clinic.entities import Clinic
 from solver.rules.checker import Checker
 from tests.api.test_agreement import load as load_clinic

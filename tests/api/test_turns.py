@@ -10,7 +10,7 @@ import pytest
 
 from api import slots
 from api.turns import Turns
-from data.snapshot import Snapshots
+from data.clinic.snapshot import Snapshots
 from tests.clinics import TYPE, coming_monday, small_clinic
 
 MONDAY = coming_monday()

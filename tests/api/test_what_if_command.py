@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from api.cli import app
 from api.report import render
-from data.clinic_file import ClinicFile
-from data.run_file import parse_run
+from data.files.clinic_file import ClinicFile
+from data.files.run_file import parse_run
 from solver.whatif.solve import solve_run
 from tests.clinics import PROVIDER, TYPE, booking, small_clinic
 from tests.faults.service import SLOTWRIGHT

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
-from data.embedded import EmbeddedPostgres
+from data.database.embedded.server import EmbeddedPostgres
 from tests.clinics import small_clinic
 from tests.databases import migrated
 from tests.faults.service import service

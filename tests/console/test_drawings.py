@@ -10,7 +10,7 @@ from api.console.day_drawing import By, Drawing, hues_of
 from api.console.run_drawing import unplaced_in_words
 from api.console.statistics import use_of_open_hours
 from api.console.week_fill import week_fill
-from data.clinic_file import ClinicFile
+from data.files.clinic_file import ClinicFile
 from solver.clinic.entities import Clinic
 from tests.clinics import booking
 from tests.console.conftest import LINN, SCAN, VEGA, clinic_of_two

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from api.console.sentences import SENTENCES, Setting
-from data.clinic_file import ClinicFile
-from data.run_file import parse_run
+from data.files.clinic_file import ClinicFile
+from data.files.run_file import parse_run
 from solver.clinic.entities import Clinic
 from solver.whatif.run import Scenario
 from tests.clinics import coming_monday

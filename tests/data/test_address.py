@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from data.address import place_of, tls_of
-from data.engine import create_engine
+from data.database.address import place_of, tls_of
+from data.database.engine import create_engine
 
 
 @pytest.fixture(scope="module")

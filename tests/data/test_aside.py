@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from data.aside import LARGE, NICENESS, read_aside
+from data.database.aside import LARGE, NICENESS, read_aside
 from data.errors import BusyError
 
 

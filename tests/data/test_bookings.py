@@ -12,11 +12,18 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data import bookings, catalogue, deciding
 from data.audit import history
-from data.bookings import Details, Found, Order
-from data.catalogue import RESOURCES
-from data.deciding import Place, Policy
+from data.bookings import commands as bookings
+from data.bookings import decisions, reading, relocate
+from data.bookings import status as bookings_status
+from data.bookings.commands import Details, Order
+from data.bookings.decisions import Place, Policy
+from data.bookings.reading import BookingRecord
+from data.clinic import rows as catalogue
+from data.clinic.import_export import ImportReport, import_document
+from data.clinic.rows import RESOURCES
+from data.database.locks import DayKey, hold_clinic, lock_days
+from data.database.transaction import run
 from data.errors import (
     InvalidFieldError,
     InvalidStateError,
@@ -26,9 +33,7 @@ from data.errors import (
     SlotUnavailableError,
     StaleVersionError,
 )
-from data.snapshot import BOOKINGS
-from data.transaction import DayKey, hold_clinic, lock_days, run
-from data.transfer import ImportReport, import_document
+from models.tables import BOOKINGS
 from solver.clinic.clock import parse_time
 from solver.clinic.entities import Room
 from solver.rules.checker import Violation
@@ -97,32 +102,32 @@ class Wish:
         start = parse_time(self.start)
         return Place(self.kind, uid(1, self.provider), self.date, start, room, True)
 
-    async def book(self, connection: AsyncConnection) -> Found:
+    async def book(self, connection: AsyncConnection) -> BookingRecord:
         return await bookings.book(connection, self.place, Details(self.patient), POLICY)
 
-    async def hold(self, connection: AsyncConnection) -> Found:
+    async def hold(self, connection: AsyncConnection) -> BookingRecord:
         return await bookings.hold(connection, self.place, Details(self.patient), POLICY, 5)
 
 
 def confirm(key: str, patient: str = "Ada") -> Work:
-    return lambda connection: bookings.confirm(connection, key, Details(patient), POLICY)
+    return lambda connection: bookings_status.confirm(connection, key, Details(patient), POLICY)
 
 
-def move(key: str, action: bookings.Move, version: int | None = None) -> Work:
-    return lambda connection: bookings.move(
+def move(key: str, action: bookings_status.Transition, version: int | None = None) -> Work:
+    return lambda connection: bookings_status.change_status(
         connection, key, action, POLICY, version=version, confirm=True
     )
 
 
 def reschedule(key: str, start: str, version: int | None = None) -> Work:
     place = Place("", "", MONDAY, parse_time(start))
-    return lambda connection: bookings.reschedule(
+    return lambda connection: relocate.reschedule(
         connection, key, place, POLICY, version=version, allow_patient_overlap=False
     )
 
 
 def swap(a: str, b: str) -> Work:
-    return lambda connection: bookings.swap(connection, a, b, POLICY, accept_overbooked=False)
+    return lambda connection: relocate.swap(connection, a, b, POLICY, accept_overbooked=False)
 
 
 async def behind(engine: AsyncEngine, first: Work, second: Work) -> Any:
@@ -206,7 +211,7 @@ async def test_of_two_that_a_rule_forbids_together_one_is_booked(
     assert await is_possible(engine, rivals.second.book)
     with pytest.raises(rivals.error):
         await behind(engine, rivals.first.book, rivals.second.book)
-    assert len(await bookings.find(engine, [])) == 1 + len(rivals.before)
+    assert len(await reading.find(engine, [])) == 1 + len(rivals.before)
 
 
 async def test_a_move_and_a_booking_that_a_rule_forbids_together(engine: AsyncEngine) -> None:
@@ -245,7 +250,7 @@ async def test_two_may_swap_if_they_can_in_either_order(engine: AsyncEngine, tur
     pair = (str(b.id), str(a.id)) if turned else (str(a.id), str(b.id))
     await run(engine, swap(*pair))
     for row, start in ((a, "09:15"), (b, "09:00")):
-        after, *_ = await bookings.get(engine, str(row.id))
+        after, *_ = await reading.get(engine, str(row.id))
         assert after.start_minute == parse_time(start)
         assert after.is_overbooked == row.is_overbooked
 
@@ -300,7 +305,7 @@ async def test_a_hold_that_runs_out_while_its_confirmation_waits_is_gone(
         ("booked", swap),
         (
             "held",
-            lambda a, _: lambda c: bookings.confirm(c, a, Details(), POLICY),
+            lambda a, _: lambda c: bookings_status.confirm(c, a, Details(), POLICY),
         ),
     ],
 )
@@ -383,7 +388,7 @@ async def test_a_room_that_is_gone_by_then_is_not_insisted_on(engine: AsyncEngin
 
 async def test_a_look_is_for_the_rooms_that_may_be_taken(engine: AsyncEngine) -> None:
     await bring_in(engine, clinic())
-    wish = deciding.Wish(Wish("09:00", room=None).place, POLICY, None, False)
+    wish = decisions.Wish(Wish("09:00", room=None).place, POLICY, None, False)
     async with engine.connect() as connection:
         anywhere = await wish.look(connection)
         there = await wish.look(connection, room=Room(uid(2, 1), "R1"))
@@ -448,7 +453,7 @@ async def test_the_second_change_of_a_booking_knows_of_the_first(
     assert await is_possible(engine, second(a, b))
     with pytest.raises(error):
         await behind(engine, first(a, b), second(a, b))
-    after, *_ = await bookings.get(engine, a)
+    after, *_ = await reading.get(engine, a)
     assert after.version == 2  # the second has left no trace
 
 
@@ -571,7 +576,7 @@ async def test_each_write_tells_who_did_what(engine: AsyncEngine) -> None:
     place, other = Wish("09:00").place, Wish("11:00", 1, 1, TUESDAY).place
     details = Details("Ada", "first visit")
 
-    async def hold(connection: AsyncConnection) -> Found:
+    async def hold(connection: AsyncConnection) -> BookingRecord:
         return await bookings.hold(connection, place, details, EVE, 7)
 
     held, zone, minutes = await run(engine, hold)
@@ -580,12 +585,12 @@ async def test_each_write_tells_who_did_what(engine: AsyncEngine) -> None:
     life = held.expires_at - held.created_at
     assert abs(life - dt.timedelta(minutes=7)) < dt.timedelta(seconds=5)
     key = str(held.id)
-    found = await run(engine, by_eve(bookings.confirm, key, Details()))
+    found = await run(engine, by_eve(bookings_status.confirm, key, Details()))
     assert (found[0].patient_ref, found[0].notes, found[1:]) == ("Ada", "first visit", (zone, 30))
     assert found[0].expires_at is None
     moved = await run(
         engine,
-        by_eve(bookings.reschedule, key, other, version=2, allow_patient_overlap=False),
+        by_eve(relocate.reschedule, key, other, version=2, allow_patient_overlap=False),
     )
     where = ("provider_id", "room_id", "date", "start_minute", "end_minute", "status", "version")
     assert [getattr(moved[0], name) for name in where] == [
@@ -599,16 +604,18 @@ async def test_each_write_tells_who_did_what(engine: AsyncEngine) -> None:
     ]
     assert moved[1:] == (zone, 30)
     second, *_ = await run(engine, by_eve(bookings.book, place, Details("Bo")))
-    swapped = await run(engine, by_eve(bookings.swap, key, str(second.id), accept_overbooked=False))
+    swapped = await run(engine, by_eve(relocate.swap, key, str(second.id), accept_overbooked=False))
     assert [(str(row.id), row.date, z, m) for row, z, m in swapped] == [
         (key, MONDAY, zone, 30),
         (str(second.id), TUESDAY, zone, 30),
     ]
     assert [row.patient_ref for row, *_ in swapped] == ["Ada", "Bo"]
     for action, status in (("check_in", "checked_in"), ("complete", "completed")):
-        row, *rest = await run(engine, by_eve(bookings.move, key, action, confirm=True))
+        row, *rest = await run(
+            engine, by_eve(bookings_status.change_status, key, action, confirm=True)
+        )
         assert (row.status, rest) == (status, [zone, 30])
-    await run(engine, by_eve(bookings.move, str(second.id), "cancel"))
+    await run(engine, by_eve(bookings_status.change_status, str(second.id), "cancel"))
     assert await entries(engine, key) == [
         ("Eve", "hold", None, ("held", 1)),
         ("Eve", "confirm", ("held", 1), ("booked", 2)),
@@ -627,14 +634,14 @@ async def test_each_write_tells_who_did_what(engine: AsyncEngine) -> None:
 async def test_who_confirms_may_say_more(engine: AsyncEngine) -> None:
     await bring_in(engine, clinic())
 
-    async def hold(connection: AsyncConnection) -> Found:
+    async def hold(connection: AsyncConnection) -> BookingRecord:
         return await bookings.hold(connection, Wish("09:00").place, Details(None, "old"), EVE, 5)
 
     row, *_ = await run(engine, hold)
     with pytest.raises(InvalidFieldError) as lacking:
-        await run(engine, by_eve(bookings.confirm, str(row.id), Details()))
+        await run(engine, by_eve(bookings_status.confirm, str(row.id), Details()))
     assert str(lacking.value) == "patient_ref: is needed, since the hold has none"
-    row, *_ = await run(engine, by_eve(bookings.confirm, str(row.id), Details("Cy", "new")))
+    row, *_ = await run(engine, by_eve(bookings_status.confirm, str(row.id), Details("Cy", "new")))
     assert (row.patient_ref, row.notes) == ("Cy", "new")
 
 
@@ -647,15 +654,15 @@ async def test_a_patient_may_be_in_two_places_if_someone_says_so(engine: AsyncEn
     assert await is_possible(engine, by_eve(bookings.book, place, allowed))
     row, *_ = await run(engine, Wish("09:15", 1, 1).hold)
     key = str(row.id)
-    assert not await is_possible(engine, by_eve(bookings.confirm, key, Details("Ada")))
-    await run(engine, by_eve(bookings.confirm, key, allowed))
+    assert not await is_possible(engine, by_eve(bookings_status.confirm, key, Details("Ada")))
+    await run(engine, by_eve(bookings_status.confirm, key, allowed))
     for start, allow, is_free in (
         ("08:45", False, False),
         ("08:45", True, True),
         ("09:30", False, True),
     ):
         there = Place("", "", MONDAY, parse_time(start))
-        work = by_eve(bookings.reschedule, key, there, version=None, allow_patient_overlap=allow)
+        work = by_eve(relocate.reschedule, key, there, version=None, allow_patient_overlap=allow)
         assert await is_possible(engine, work) is is_free
 
 
@@ -713,7 +720,7 @@ async def test_bookings_that_are_not_there_and_the_order_of_those_that_are(
         swap(uid(5, 8), uid(5, 9)),
         move(uid(5, 9), "cancel"),
         confirm(uid(5, 9)),
-        lambda _: bookings.get(engine, uid(5, 9)),
+        lambda _: reading.get(engine, uid(5, 9)),
     ):
         with pytest.raises(NotFoundError, match=f"There is no booking {uid(5, 8)[:-1]}[89]."):
             await run(engine, work)
@@ -728,14 +735,14 @@ async def test_bookings_that_are_not_there_and_the_order_of_those_that_are(
         Wish("10:00", date=TUESDAY),
     ]
     rows = [(await run(engine, wish.book))[0] for wish in made]
-    found = await bookings.find(engine, [])
+    found = await reading.find(engine, [])
     assert [row.id for row, *_ in found] == [
         row.id for row in sorted(rows, key=lambda row: (row.date, row.start_minute, row.id))
     ]
     assert {tuple(rest) for _, *rest in found} == {("Europe/Berlin", 30)}
-    on_tuesday = await bookings.find(engine, [BOOKINGS.c.date == TUESDAY])
+    on_tuesday = await reading.find(engine, [BOOKINGS.c.date == TUESDAY])
     assert [row.start_minute for row, *_ in on_tuesday] == [600, 660]
-    assert (await bookings.get(engine, str(rows[1].id)))[0].id == rows[1].id
+    assert (await reading.get(engine, str(rows[1].id)))[0].id == rows[1].id
 
 
 async def test_a_place_is_moved_as_its_caller_says_and_else_stays(engine: AsyncEngine) -> None:
@@ -747,7 +754,7 @@ async def test_a_place_is_moved_as_its_caller_says_and_else_stays(engine: AsyncE
         place = replace(Place("", "", MONDAY, parse_time(start)), **to)
         row, *_ = await run(
             engine,
-            by_eve(bookings.reschedule, key, place, version=None, allow_patient_overlap=False),
+            by_eve(relocate.reschedule, key, place, version=None, allow_patient_overlap=False),
         )
         return row.provider_id.int % 2**64, row.room_id.int % 2**64
 
@@ -796,7 +803,7 @@ async def test_a_booking_moves_to_where_a_hold_ran_out(engine: AsyncEngine, acti
         over = text("UPDATE bookings SET expires_at = now() WHERE id = :key")
         await connection.execute(over, {"key": hold.id})
     await run(engine, moved)
-    row, *_ = await bookings.get(engine, str(hold.id))
+    row, *_ = await reading.get(engine, str(hold.id))
     assert (row.status, row.expires_at) == ("cancelled", None)
     assert await entries(engine, str(hold.id)) == [
         ("anonymous", "hold", None, ("held", 1)),
@@ -827,4 +834,4 @@ async def test_orders_together_find_places_of_holds_that_ran_out(engine: AsyncEn
         assert await entries(engine, str(row.id)) == [("Eve", "book", None, ("booked", 1))]
     (only,) = await run(engine, lambda connection: bookings.book_together(connection, orders[1:2]))
     assert isinstance(only, NotFoundError)
-    assert len(await bookings.find(engine, [BOOKINGS.c.status == "booked"])) == 2
+    assert len(await reading.find(engine, [BOOKINGS.c.status == "booked"])) == 2

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.deciding import (
+from data.bookings.decisions import (
     Place,
     Policy,
     Seen,
@@ -19,9 +19,9 @@ from data.deciding import (
     foresee_keys,
     keys_of,
 )
+from data.database.transaction import patient_resource
 from data.errors import NotFoundError, RequestError, SlotUnavailableError
-from data.plans import Step, decide_steps
-from data.transaction import patient_resource
+from data.what_if.carry_out import Step, decide_steps
 from solver.clinic.clock import DateOutOfRangeError
 from solver.clinic.entities import (
     AppointmentType,

@@ -13,15 +13,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-import data.engine
-from data.bookings import Details, Order
-from data.deciding import Place, Policy
-from data.desk import LARGEST, Desk
-from data.engine import create_engine
+from data.bookings.commands import Details, Order
+from data.bookings.decisions import Place, Policy
+from data.bookings.group_commit import LARGEST, Desk
+from data.clinic.import_export import import_document
+from data.database.engine import create_engine
+from data.database.locks import hold_clinic, lock_days
 from data.errors import BusyError, SlotUnavailableError
-from data.events import Audience
-from data.transaction import hold_clinic, lock_days
-from data.transfer import import_document
+from data.events.events import Audience
 from solver.scoring.parts import DEFAULT_WEIGHTS
 from tests.clinics import PROVIDER, ROOM, TYPE, coming_monday, small_clinic
 from tests.crossing import left_open, until_stuck
@@ -165,7 +164,7 @@ async def test_who_has_gone_keeps_nobody_waiting(engine: AsyncEngine, desk: Desk
 async def test_what_one_order_breaks_costs_the_others_nothing(
     engine: AsyncEngine, desk: Desk, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "data.desk"):
+    with caplog.at_level(logging.WARNING, "data.bookings.group_commit"):
         a, broken, b = await all_booked(desk, order(0), order(30, notes="\0"), order(60))
     assert isinstance(broken, DBAPIError)
     assert (a.start_minute, b.start_minute) == (0, 60)
@@ -191,7 +190,7 @@ async def test_what_keeps_a_transaction_waiting_is_told_to_all_at_once(
     value: Any,
     error: type[Exception],
 ) -> None:
-    monkeypatch.setattr(data.engine, name, value)
+    monkeypatch.setattr(f"data.database.engine.{name}", value)
     hurried = create_engine(database_url, pool_size=2 if error is BusyError else 1)
     busy = Desk(hurried, Audience())
     orders = [order(30 * n) for n in range(number)]

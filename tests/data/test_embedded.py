@@ -13,8 +13,14 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from data.embedded import OWN_ACCOUNT, EmbeddedPostgres, EmbeddedPostgresError, _programs, _User
-from data.engine import create_engine, migrate
+from data.database.embedded.server import (
+    OWN_ACCOUNT,
+    EmbeddedPostgres,
+    EmbeddedPostgresError,
+    _programs,
+    _User,
+)
+from data.database.engine import create_engine, migrate
 from tests.faults.service import servers_of, wait_until_gone
 
 
@@ -106,7 +112,7 @@ def test_root_reads_nothing_that_initdbs_account_points_it_to(
 STARTER = """
 import sys, time
 from pathlib import Path
-from data.embedded import OWN_ACCOUNT, EmbeddedPostgres, EmbeddedPostgresError, _programs, _User
+from data.database.embedded.server import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 print("up", flush=True)
@@ -167,7 +173,7 @@ async def test_never_two_servers_on_a_directory(
         known = tmp_path / "cluster/postmaster.pid"
         before = known.read_text()
         known.write_text(f"{os.getpid()}\n{before.split(chr(10), 1)[1]}")
-        monkeypatch.setattr("data.embedded.START_SECONDS", 1.0)
+        monkeypatch.setattr("data.database.embedded.server.START_SECONDS", 1.0)
         with pytest.raises(EmbeddedPostgresError, match="another PostgreSQL still uses"):
             EmbeddedPostgres(tmp_path, durable=False).start()
         assert known.exists()

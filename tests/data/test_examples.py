@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data.clinic_file import read_clinic_file
-from data.run_file import read_run_file
+from data.files.clinic_file import read_clinic_file
+from data.files.run_file import read_run_file
 from solver.rules.checker import Checker
 from solver.whatif.apply import apply
 

@@ -7,9 +7,9 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data.holds import write_off_holds
-from data.snapshot import BOOKINGS
-from data.transfer import import_document
+from data.bookings.holds import write_off_holds
+from data.clinic.import_export import import_document
+from models.tables import BOOKINGS
 from tests.clinics import booking, coming_monday, small_clinic
 from tests.strategies import uid
 

@@ -8,9 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from data.database.idempotency import Answer, RepeatableRequest, answer_once
+from data.database.transaction import run
 from data.errors import IdempotencyKeyReusedError, RequestError, SlotUnavailableError
-from data.idempotency import Answer, RepeatableRequest, answer_once
-from data.transaction import run
 from models.bookings import UNIQUE_PROVIDER_START
 from tests.crossing import left_open, until_stuck
 

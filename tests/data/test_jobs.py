@@ -12,12 +12,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data import audit, bookings
+from data import audit
 from data.audit import NO_SHOW_MARKER
-from data.deciding import Policy
-from data.events import Audience
-from data.jobs import do_due_hours, mark_no_shows, surely_past
-from data.transfer import import_document
+from data.bookings import reading, status
+from data.bookings.decisions import Policy
+from data.clinic.import_export import import_document
+from data.events.events import Audience
+from data.jobs.hourly import do_due_hours, mark_no_shows, surely_past
 from solver.scoring.parts import DEFAULT_WEIGHTS
 from tests.clinics import booking, small_clinic
 from tests.strategies import uid
@@ -71,7 +72,7 @@ async def mark(engine: AsyncEngine) -> list[str]:
 
 
 async def status_of(engine: AsyncEngine, number: int) -> tuple[str, int]:
-    row, _, _ = await bookings.get(engine, uid(5, number))
+    row, _, _ = await reading.get(engine, uid(5, number))
     return row.status, row.version
 
 
@@ -82,9 +83,9 @@ async def test_what_is_booked_and_over_is_marked(engine: AsyncEngine) -> None:
     others = ["checked_in", "completed", "cancelled", "no_show"]
     rows = [last_week(n, f"{9 + n:02d}:00", status=s) for n, s in enumerate(others, 2)]
     await fill(engine, last_week(1, "09:00"), *rows)
-    before, _, _ = await bookings.get(engine, uid(5, 1))
+    before, _, _ = await reading.get(engine, uid(5, 1))
     assert await mark(engine) == [uid(5, 1)]
-    after, _, _ = await bookings.get(engine, uid(5, 1))
+    after, _, _ = await reading.get(engine, uid(5, 1))
     assert (after.status, after.version) == ("no_show", before.version + 1)
     assert after.updated_at > before.updated_at
     assert [(await status_of(engine, n))[0] for n in range(2, 6)] == others
@@ -149,7 +150,7 @@ def test_a_zone_that_is_none_any_more_becomes_what_it_stood_for(name: str, becom
 async def test_a_check_in_under_way_wins(engine: AsyncEngine) -> None:
     await fill(engine, last_week(1, "09:00"), last_week(2, "10:00"))
     async with engine.begin() as desk:
-        await bookings.move(desk, uid(5, 1), "check_in", POLICY, confirm=True)
+        await status.change_status(desk, uid(5, 1), "check_in", POLICY, confirm=True)
         assert await mark(engine) == [uid(5, 2)]
     assert await mark(engine) == []
     assert await status_of(engine, 1) == ("checked_in", 2)
@@ -172,7 +173,9 @@ async def test_a_check_in_that_comes_second_waits_and_wins_all_the_same(
 
     async def check_in() -> str:
         async with engine.begin() as desk:
-            row, _, _ = await bookings.move(desk, uid(5, 1), "check_in", POLICY, confirm=True)
+            row, _, _ = await status.change_status(
+                desk, uid(5, 1), "check_in", POLICY, confirm=True
+            )
             return str(row.status)
 
     async with engine.connect() as marker:

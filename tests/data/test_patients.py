@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data import patients
 from data.audit import OPERATOR
+from data.database.transaction import run
 from data.errors import InvalidStateError, NotFoundError
-from data.transaction import run
 from tests.clinics import coming_monday, order, small_clinic
 from tests.strategies import uid
 

@@ -5,9 +5,9 @@ import datetime as dt
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data.events import Audience
-from data.jobs import do_due_hours
-from data.retention import CLEANER, clean
+from data.events.events import Audience
+from data.jobs.hourly import do_due_hours
+from data.jobs.retention import CLEANER, clean
 
 NOW = dt.datetime.now(dt.UTC)
 

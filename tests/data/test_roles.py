@@ -10,10 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data import keys
-from data.embedded import EmbeddedPostgres
-from data.engine import SchemaError, create_engine, migrate
-from data.roles import OWNER, SERVICE, owns_the_log
+from data import api_keys
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.engine import SchemaError, create_engine, migrate
+from data.database.roles import OWNER, SERVICE, owns_the_log
 from tests.databases import migrated
 
 DENIED = "42501"
@@ -81,11 +81,11 @@ async def test_an_entry_has_the_databases_time_whoever_writes_it(admin_engine: A
 
 async def test_a_key_is_revoked_for_good(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        known, _ = await keys.create(connection, "viewer", None, "a")
-        await keys.revoke(connection, known.id, "a")
+        known, _ = await api_keys.create(connection, "viewer", None, "a")
+        await api_keys.revoke(connection, known.id, "a")
     for change in ("NULL", "now() + interval '1 day'"):
         assert await refusal(engine, f"UPDATE api_keys SET revoked_at = {change}") == RAISED
-    (after,) = await keys.every(engine)
+    (after,) = await api_keys.every(engine)
     assert after.revoked_at is not None
 
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from data.run_file import (
+from data.files.run_file import (
     InvalidRunDatesError,
     InvalidRunFileError,
     json_schema,

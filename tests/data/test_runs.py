@@ -4,7 +4,7 @@ import datetime as dt
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data import runs
+from data.what_if import queue as runs
 
 DOCUMENT = {"name": "A week", "start_date": "2027-03-01", "days": 1}
 

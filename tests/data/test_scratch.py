@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from data import scratch
-from data.scratch import ScratchDirectory, remove_abandoned
+from data.database import scratch
+from data.database.scratch import ScratchDirectory, remove_abandoned
 
 MAKES_ONE = """
 import sys

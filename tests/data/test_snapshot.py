@@ -10,9 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.clinics import as_document
-from data.clinic_file import ClinicFile
-from data.snapshot import Snapshots, load_clinic
-from data.transfer import import_file
+from data.clinic.import_export import import_file
+from data.clinic.snapshot import Snapshots, load_clinic
+from data.files.clinic_file import ClinicFile
 from solver.clinic.entities import Availability, Booking, Clinic
 from solver.clinic.request import SlotRequest
 from solver.slots.search import find_slots

@@ -15,12 +15,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-import data.engine
-import data.transaction
-from data.embedded import EmbeddedPostgres
-from data.engine import create_engine
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.engine import create_engine
+from data.database.locks import DayKey, lock_days
+from data.database.transaction import ChangedMeanwhileError, run
 from data.errors import BusyError
-from data.transaction import ChangedMeanwhileError, DayKey, lock_days, run
 from tests.crossing import left_open, until_stuck
 
 DAY = dt.date(2027, 3, 1)
@@ -45,7 +44,7 @@ def state_of(error: BaseException) -> str | None:
 async def test_what_lost_to_another_is_run_again_for_some_seconds(
     engine: AsyncEngine, losses: int, patience: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data.transaction, "PATIENCE_SECONDS", patience)
+    monkeypatch.setattr("data.database.transaction.PATIENCE_SECONDS", patience)
     attempts = 0
 
     async def rename(connection: AsyncConnection) -> None:
@@ -126,7 +125,7 @@ async def test_the_victim_of_a_deadlock_is_run_again(
 async def test_what_was_seen_and_keeps_changing_is_given_up(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data.transaction, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("data.database.transaction.PATIENCE_SECONDS", 0.2)
     attempts = 0
 
     async def work(connection: AsyncConnection) -> None:
@@ -154,7 +153,7 @@ async def hurried(
         ("IDLE_IN_TRANSACTION_TIMEOUT", "100ms"),
         ("POOL_TIMEOUT_SECONDS", 1),
     ):
-        monkeypatch.setattr(data.engine, name, value)
+        monkeypatch.setattr(f"data.database.engine.{name}", value)
     hurried = create_engine(database_url, pool_size=1)
     yield hurried
     await hurried.dispose()

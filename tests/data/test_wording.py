@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from data.clinic_file import InvalidClinicFileError, parse_clinic_file
-from data.run_file import InvalidRunFileError, parse_run_file
+from data.files.clinic_file import InvalidClinicFileError, parse_clinic_file
+from data.files.run_file import InvalidRunFileError, parse_run_file
 from tests.clinics import PROVIDER, TYPE, small_clinic
 from tests.strategies import BEFORE, uid
 

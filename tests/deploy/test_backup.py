@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data.embedded import _programs, _User
+from data.database.embedded.server import _programs, _User
 from tests.deploy.compose import DEPLOY, read_compose
 
 INSIDE = "/usr/local/lib/slotwright"

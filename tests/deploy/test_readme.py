@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.cli import app
 from api.database import with_engine
 from api.settings import PREFIX, Settings
-from data.embedded import EmbeddedPostgres
+from data.database.embedded.server import EmbeddedPostgres
 from tests.deploy.compose import DEPLOY, ROOT, example_settings, read_compose
 from tests.faults.service import SLOTWRIGHT
 

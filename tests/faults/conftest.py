@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.embedded import EmbeddedPostgres
+from data.database.embedded.server import EmbeddedPostgres
 from tests.databases import migrated_server
 
 

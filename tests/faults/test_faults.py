@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data.embedded import EmbeddedPostgres
-from data.engine import create_engine
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.engine import create_engine
 from tests.clinics import PROVIDER, TYPE, coming_monday, order, small_clinic
 from tests.crossing import left_open
 from tests.faults.service import postmaster_of, service

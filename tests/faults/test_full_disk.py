@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from data.embedded import EmbeddedPostgres
-from data.engine import create_engine
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.engine import create_engine
 from tests.clinics import TYPE, coming_monday, order, small_clinic
 from tests.faults.service import postmaster_of, service
 

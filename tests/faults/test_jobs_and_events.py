@@ -17,10 +17,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data.audit import CALCULATOR, NO_SHOW_MARKER
-from data.embedded import EmbeddedPostgres
-from data.engine import create_engine
-from data.retention import CLEANER
-from data.transfer import import_document
+from data.clinic.import_export import import_document
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.engine import create_engine
+from data.jobs.retention import CLEANER
 from tests.clinics import booking, coming_monday, order, small_clinic
 from tests.faults.service import service, started
 from tests.hubs import drips, hangs, hub, says

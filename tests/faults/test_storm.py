@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import orjson
 
-from data.clinic_file import ClinicFile
+from data.files.clinic_file import ClinicFile
 from solver.clinic.clock import parse_time
 from solver.clinic.entities import Booking, Clinic
 from solver.clinic.request import SlotRequest

@@ -11,10 +11,9 @@ from sqlalchemy import Connection, insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data.embedded import EmbeddedPostgres
-from data.engine import create_engine
-from data.snapshot import BOOKINGS, PROVIDERS, ROOMS, TYPES
-from data.transaction import constraint_of
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.engine import create_engine
+from data.database.transaction import constraint_of
 from models.base import Base
 from models.bookings import (
     NO_PROVIDER_OVERLAP,
@@ -22,6 +21,7 @@ from models.bookings import (
     UNIQUE_PROVIDER_START,
     UNIQUE_ROOM_START,
 )
+from models.tables import BOOKINGS, PROVIDERS, ROOMS, TYPES
 from tests.strategies import uid
 
 DAY = dt.date(2027, 3, 1)

@@ -1,0 +1,1 @@
+"""The book: placements written, moved and judged, under the locks that keep every rule."""

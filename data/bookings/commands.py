@@ -1,0 +1,244 @@
+"""The write path of the book.
+
+Every write is one short transaction: look at the place and refuse what cannot be, lock the rows of
+everything its rules count (a fixed order keeps two transactions from waiting for each other), look
+again in a new statement, decide by the same function as the slot query, write, commit, and only
+then answer. The constraints of the table have the last word, whoever else writes.
+
+The functions here do their part on a connection that is in a transaction already; see
+:func:`data.database.transaction.run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from data.bookings.decisions import (
+    Outcome,
+    Place,
+    Policy,
+    Seen,
+    Wish,
+    decide_in_turn,
+    foresee,
+    keys_of,
+    load_around,
+    refuse_patient_overlap,
+)
+from data.bookings.grant import lock_unchanged, release_holds_that_ran_out, win, write
+from data.bookings.reading import BookingRecord, require_version, row_of
+from data.bookings.statements import INSERT, placed
+from data.clinic.snapshot import Part, load_clinic
+from data.database.locks import lock_days
+from data.database.transaction import ChangedMeanwhileError
+from data.errors import SlotUnavailableError
+from data.events.events import AMENDED
+from solver.clinic.patients import patient_key
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a booking is told beside its place."""
+
+    patient_ref: str | None = None
+    notes: str | None = None
+    allow_patient_overlap: bool = False
+
+
+# Taking a place
+
+
+async def book(
+    connection: AsyncConnection, place: Place, details: Details, policy: Policy
+) -> BookingRecord:
+    """Book one appointment.
+
+    Raises
+    ------
+    NotFoundError
+        When the type, provider or room does not exist.
+    DateOutOfRangeError
+        When the date is past or beyond the horizon.
+    SlotUnavailableError
+        When a rule forbids the placement at the moment of writing.
+    PatientConflictError
+        When the patient has an overlapping booking and the caller did not allow it.
+    """
+    return await _take(connection, place, details, policy, hold_minutes=None)
+
+
+async def hold(
+    connection: AsyncConnection, place: Place, details: Details, policy: Policy, minutes: int
+) -> BookingRecord:
+    """Reserve a placement for some minutes; see :func:`book` for what it raises."""
+    return await _take(connection, place, details, policy, hold_minutes=minutes)
+
+
+async def _take(
+    connection: AsyncConnection,
+    place: Place,
+    details: Details,
+    policy: Policy,
+    *,
+    hold_minutes: int | None,
+) -> BookingRecord:
+    wish = Wish(place, policy, details.patient_ref, details.allow_patient_overlap)
+    won = await win(connection, wish)
+    await release_holds_that_ran_out(connection, won.clinic, [placed(won.slot)])
+    action = "book" if hold_minutes is None else "hold"
+    (found,) = await insert_won(connection, [Won(won, details, policy, action, hold_minutes)])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One booking asked for."""
+
+    place: Place
+    details: Details
+    policy: Policy
+
+    @property
+    def wish(self) -> Wish:
+        """The place and whose it would be."""
+        details = self.details
+        return Wish(self.place, self.policy, details.patient_ref, details.allow_patient_overlap)
+
+
+async def book_together(
+    connection: AsyncConnection, orders: Sequence[Order]
+) -> list[BookingRecord | Exception | None]:
+    """Book orders of one date in their order, each beside those before it.
+
+    The same as one after another, with one look, one lock and one commit for all: what is refused
+    takes nothing from the others. Returns what :func:`book` returns or raises for each; None for
+    one whose room others have taken meanwhile, which is to be tried again in another.
+    """
+    wishes = [order.wish for order in orders]
+    clinic = await load_around(connection, wishes)
+    rooms, locked = await asyncio.to_thread(foresee, clinic, wishes)
+    there = [wish.in_room(room) for wish, room in zip(wishes, rooms, strict=True)]
+    if locked:
+        await lock_days(connection, locked)
+        clinic = await load_around(connection, there)
+
+    def decide() -> list[Outcome]:
+        return list(decide_in_turn(clinic, there))
+
+    outcomes = await asyncio.to_thread(decide)  # many take long enough to keep others waiting
+    if not keys_of(outcomes) <= locked:  # a buffer or a cap by now
+        raise ChangedMeanwhileError
+    won = [
+        Won(outcome, order.details, order.policy, "book")
+        for order, outcome in zip(orders, outcomes, strict=True)
+        if isinstance(outcome, Seen)
+    ]
+    places = [placed(each.seen.slot) for each in won]
+    await release_holds_that_ran_out(connection, clinic, places)
+    written = iter(await insert_won(connection, won))
+    results: list[BookingRecord | Exception | None] = []
+    for room, outcome in zip(rooms, outcomes, strict=True):
+        if isinstance(outcome, Seen):
+            results.append(next(written))
+        elif None in results or (room is not None and isinstance(outcome, SlotUnavailableError)):
+            results.append(None)  # who comes after one that is to be tried again waits for it
+        else:
+            results.append(outcome)
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class Won:
+    """A place that is won, and what is to be written there."""
+
+    seen: Seen
+    details: Details
+    policy: Policy
+    action: str
+    hold_minutes: int | None = None
+
+
+WRITTEN_AT_ONCE = 1000
+"""The most rows that one statement writes and answers with."""
+
+
+async def insert_won(connection: AsyncConnection, won: Sequence[Won]) -> list[BookingRecord]:
+    """Write bookings whose places are won, up to a thousand in one statement."""
+    found: list[BookingRecord] = []
+    for some in batched(won, WRITTEN_AT_ONCE):
+        found += await _insert(connection, some)
+    return found
+
+
+async def _insert(connection: AsyncConnection, won: Sequence[Won]) -> list[BookingRecord]:
+    if not won:
+        return []
+    asked = [
+        {
+            "id": str(uuid4()),
+            "appointment_type_id": each.seen.kind.id,
+            "patient_ref": each.details.patient_ref,
+            "patient_key": patient_key(each.details.patient_ref),
+            "notes": each.details.notes,
+            "status": "booked" if each.hold_minutes is None else "held",
+            "hold_minutes": each.hold_minutes,
+            "actor": each.policy.actor,
+            "action": each.action,
+            **placed(each.seen.slot),
+            "day": each.seen.slot.date.isoformat(),
+        }
+        for each in won
+    ]
+    rows = {str(row.id): row for row in await connection.execute(INSERT, {"asked": asked})}
+    return [
+        (
+            rows[fields["id"]],
+            each.seen.clinic.settings.timezone,
+            each.seen.kind.duration_minutes,
+        )
+        for each, fields in zip(won, asked, strict=True)
+    ]
+
+
+async def amend(
+    connection: AsyncConnection,
+    booking_id: str,
+    changes: Mapping[str, Any],
+    policy: Policy,
+    *,
+    version: int | None = None,
+    allow_patient_overlap: bool = False,
+) -> BookingRecord:
+    """Change a booking's `patient_ref` or `notes`, those of the two that are given.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such booking.
+    StaleVersionError
+        When it has changed since `version`.
+    PatientConflictError
+        When the patient has an overlapping booking and the caller did not allow it.
+    """
+    seen = await row_of(connection, booking_id)
+    require_version(seen, version)
+    patient = patient_key(changes.get("patient_ref", seen.patient_ref))
+    is_another = patient is not None and patient != patient_key(seen.patient_ref)
+    if is_another:
+        await lock_days(connection, [("patient", patient or "", seen.date)])
+    before = await lock_unchanged(connection, seen)
+    if all(getattr(before, name) == value for name, value in changes.items()):
+        return before, before.timezone, before.duration_minutes
+    if is_another and before.effective_status != "cancelled" and not allow_patient_overlap:
+        part = Part(provider_ids=(), room_ids=(), patient_keys=(patient or "",))
+        clinic = await load_clinic(connection, before.date, before.date, part)
+        span = (before.start_minute, before.start_minute + before.duration_minutes)
+        refuse_patient_overlap(clinic, patient, before.date, span, aside=booking_id)
+    return await write(connection, before, policy, AMENDED, **changes)

@@ -1,0 +1,408 @@
+"""Whether a place can be taken, by the function of the slot query: one place, or many in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from data.audit import ANONYMOUS
+from data.bookings.index import Ledger, _owners, _patient
+from data.clinic.snapshot import Part, load_clinic
+from data.database.locks import DayKey
+from data.database.transaction import patient_resource
+from data.errors import NotFoundError, PatientConflictError, RequestError, SlotUnavailableError
+from solver.clinic.clock import DateOutOfRangeError, check_date
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    AppointmentType,
+    Booking,
+    Clinic,
+    Provider,
+    Room,
+    Span,
+)
+from solver.clinic.patients import patient_key
+from solver.clinic.request import SlotRequest
+from solver.clinic.spans import provider_busy_span, room_busy_span
+from solver.rules.codes import ROOM_BUSY
+from solver.scoring.parts import Weights
+from solver.slots.judge import Verdict, judge, judge_each
+from solver.slots.query import Slot
+
+WOULD_BE_OVERBOOKED = "WOULD_BE_OVERBOOKED"
+
+
+UNDO_MINUTES = 30
+"""How long a change of status can be taken back where no setting says otherwise."""
+
+
+FEWEST_AHEAD = 4
+"""Fewest wishes judged at once, some of them perhaps in vain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a decision depends on beside the book: the moment, the settings, who asks."""
+
+    now: dt.datetime
+    weights: Weights
+    horizon_days: int
+    actor: str = ANONYMOUS
+    undo_minutes: int = UNDO_MINUTES
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an appointment is wanted; without `room_id` in the best free room."""
+
+    appointment_type_id: str
+    provider_id: str
+    date: dt.date
+    start: int
+    room_id: str | None = None
+    accept_overbooked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A place asked for, and whose it would be.
+
+    The bookings `aside` do not count; the room `room_before` is taken if it is free. A place that
+    `is_given` already may lie off the grid, and be near or past.
+    """
+
+    place: Place
+    policy: Policy
+    patient_ref: str | None
+    allow_patient_overlap: bool
+    aside: frozenset[str] = frozenset()
+    room_before: str | None = None
+    is_given: bool = False
+
+    @property
+    def patient_key(self) -> str | None:
+        """What the patient is compared by."""
+        return patient_key(self.patient_ref)
+
+    def in_room(self, room_id: str | None) -> Wish:
+        """Return the same wish for one room; with None, the wish as it is."""
+        return (
+            self if room_id is None else replace(self, place=replace(self.place, room_id=room_id))
+        )
+
+    async def look(
+        self,
+        connection: AsyncConnection,
+        *,
+        room: Room | None = None,
+        refused: frozenset[str] = frozenset(),
+        beside: tuple[Booking, ...] = (),
+        certify: bool = False,
+    ) -> Seen:
+        """Read the rows and decide as the book stands, with no room but `room` if given.
+
+        Rooms `refused` are left out; bookings `beside` count as though they were there. Without
+        `certify` only the masks decide: what they refuse is refused for good. A thread decides, as
+        a few milliseconds of the event loop are many while other threads compute.
+        """
+        clinic = await load_around(connection, [self], room)
+        return await asyncio.to_thread(
+            self.decide, clinic, refused=refused, beside=beside, certify=certify
+        )
+
+    def decide(
+        self,
+        clinic: Clinic,
+        *,
+        refused: frozenset[str] = frozenset(),
+        beside: tuple[Booking, ...] = (),
+        certify: bool = True,
+    ) -> Seen:
+        """Decide in `clinic`, which holds the rows that matter; see :meth:`look`."""
+        if self.aside or beside:
+            standing = (b for b in clinic.bookings if b.id not in self.aside)
+            clinic = clinic.with_bookings([*standing, *beside])
+        request = self.request(clinic)
+        limit = max(1 + len(refused), self.most_rooms(clinic))
+        weights = self.policy.weights
+        verdict = judge(clinic, request, limit=limit, weights=weights, certify=certify)
+        return self.settle(clinic, verdict, refused)
+
+    def request(self, clinic: Clinic) -> SlotRequest:
+        """Return the question that decides on the wish.
+
+        Raises
+        ------
+        NotFoundError, DateOutOfRangeError
+            When there is no such row or date to ask about.
+        """
+        place, policy = self.place, self.policy
+        self.rows(clinic)
+        if not self.is_given:
+            check_date(clinic.settings, place.date, policy.now, policy.horizon_days)
+        return SlotRequest(
+            place.appointment_type_id,
+            place.date,
+            policy.now,
+            provider_ids=frozenset({place.provider_id}),
+            room_id=place.room_id,
+            start=place.start,
+            is_given=self.is_given,
+        )
+
+    def most_rooms(self, clinic: Clinic) -> int:
+        """Return how many of the free rooms must be known to choose one."""
+        return 1 if self.room_before is None else max(1, len(clinic.rooms))
+
+    def rows(self, clinic: Clinic) -> tuple[AppointmentType, Provider, Room | None]:
+        """Return the rows that the wish names.
+
+        Raises
+        ------
+        NotFoundError
+            When one is not there.
+        """
+        place = self.place
+        kind = clinic.type_by_id.get(place.appointment_type_id)
+        provider = clinic.provider_by_id.get(place.provider_id)
+        room = None if place.room_id is None else clinic.room_by_id.get(place.room_id)
+        if kind is None:
+            raise NotFoundError(f"There is no appointment type {place.appointment_type_id}.")
+        if provider is None:
+            raise NotFoundError(f"There is no provider {place.provider_id}.")
+        if room is None and place.room_id is not None:
+            raise NotFoundError(f"There is no room {place.room_id}.")
+        return kind, provider, room
+
+    def settle(
+        self, clinic: Clinic, verdict: Verdict, refused: frozenset[str] = frozenset()
+    ) -> Seen:
+        """Return the best slot at the place asked for, or say why there is none.
+
+        Raises
+        ------
+        SlotUnavailableError, PatientConflictError
+            When there is none that can be taken.
+        """
+        place = self.place
+        free = [slot for slot in verdict.slots if slot.room.id not in refused]
+        if not free:
+            reasons = list(verdict.reasons) or [ROOM_BUSY]
+            raise SlotUnavailableError("This place cannot be booked.", reasons=reasons)
+        slot = next((slot for slot in free if slot.room.id == self.room_before), free[0])
+        if slot.is_overbooked and not place.accept_overbooked:
+            raise SlotUnavailableError(
+                "This place could only be overbooked; send accept_overbooked to take it.",
+                reasons=[WOULD_BE_OVERBOOKED],
+            )
+        if not self.allow_patient_overlap:
+            refuse_patient_overlap(clinic, self.patient_key, slot.date, (slot.start, slot.end))
+        kind = clinic.type_by_id[place.appointment_type_id]
+        return Seen(clinic, kind, slot.provider, slot, self.patient_ref)
+
+    def claims(self, clinic: Clinic) -> frozenset[str]:
+        """Return all whose bookings count for the wish, and those that it may be booked with."""
+        place = self.place
+        rooms = [room.id for room in clinic.rooms] if place.room_id is None else [place.room_id]
+        kind = clinic.type_by_id.get(place.appointment_type_id)
+        is_capped = kind is not None and kind.daily_cap is not None
+        return frozenset(
+            [
+                place.provider_id,
+                *rooms,
+                *([place.appointment_type_id] if is_capped else ()),
+                *(() if self.patient_ref is None else [_patient(self.patient_key)]),
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look at a wish found: the clinic around it, and the slot to take."""
+
+    clinic: Clinic
+    kind: AppointmentType
+    provider: Provider
+    slot: Slot
+    patient_ref: str | None
+
+    def keys(self) -> set[DayKey]:
+        """Return the days to lock: those whose bookings the rules count or compare."""
+        slot = self.slot
+        patient = patient_key(self.patient_ref)
+        return _keys(self.kind, self.provider, slot.room, (slot.date, slot.start), patient)
+
+    def as_booking(self, key: str) -> Booking:
+        """Return the booking that taking the slot makes."""
+        slot = self.slot
+        return Booking(
+            key,
+            slot.provider.id,
+            slot.room.id,
+            self.kind.id,
+            slot.date,
+            slot.start,
+            self.patient_ref,
+            is_overbooked=slot.is_overbooked,
+        )
+
+
+def _keys(
+    kind: AppointmentType,
+    provider: Provider,
+    room: Room,
+    time: tuple[dt.date, int],
+    patient: str | None,
+) -> set[DayKey]:
+    day, start = time
+    keys: set[DayKey] = set()
+    if kind.daily_cap is not None:
+        keys.add(("appointment_type", kind.id, day))
+    if patient is not None:
+        keys.add(("patient", patient_resource(patient), day))
+    span = provider_busy_span(provider, kind, start)
+    keys |= {("provider", provider.id, each) for each in _days(day, span)}
+    span = room_busy_span(room, kind, start)
+    return keys | {("room", room.id, each) for each in _days(day, span)}
+
+
+def _days(day: dt.date, span: Span) -> Iterable[dt.date]:
+    """Yield the dates that a busy span touches; spans that meet touch one in common."""
+    for ahead in range(span[0] // DAY_MINUTES, (span[1] - 1) // DAY_MINUTES + 1):
+        yield day + dt.timedelta(days=ahead)
+
+
+def refuse_patient_overlap(
+    clinic: Clinic,
+    patient: str | None,
+    day: dt.date,
+    span: Span,
+    aside: str | None = None,
+) -> None:
+    """Refuse a time at which the patient has another live booking, as far as `clinic` tells.
+
+    `patient` is what patients are compared by.
+
+    Raises
+    ------
+    PatientConflictError
+        Naming the other booking.
+    """
+    if patient is None:
+        return
+    for other in clinic.bookings:
+        if other.date != day or not other.is_live or other.patient_key != patient:
+            continue
+        end = other.start + clinic.type_by_id[other.appointment_type_id].duration_minutes
+        if other.id != aside and other.start < span[1] and span[0] < end:
+            raise PatientConflictError(
+                "The patient has another booking at that time; "
+                "send allow_patient_overlap to book all the same.",
+                booking_id=other.id,
+            )
+
+
+async def load_around(
+    connection: AsyncConnection, wishes: Sequence[Wish], room: Room | None = None
+) -> Clinic:
+    """Read what decides on wishes of one date, in `room` or in the rooms that they name."""
+    rooms = {wish.place.room_id if room is None else room.id for wish in wishes}
+    part = Part(
+        provider_ids={wish.place.provider_id for wish in wishes},
+        room_ids=None if None in rooms else {key for key in rooms if key is not None},
+        capped_type_ids={wish.place.appointment_type_id for wish in wishes},
+        patient_keys={key for wish in wishes if (key := wish.patient_key) is not None},
+    )
+    (day,) = {wish.place.date for wish in wishes}
+    return await load_clinic(connection, day, day, part)
+
+
+type Outcome = Seen | RequestError | DateOutOfRangeError
+"""A place won, or why it was not."""
+
+
+def decide_in_turn(
+    clinic: Clinic, wishes: Iterable[Wish], *, certify: bool = True
+) -> Iterator[Outcome]:
+    """Decide on each wish beside all that were won before it.
+
+    Wishes are judged many at once, and what is found holds up to the first that counts something
+    which one of those before it has just won; from there they are judged again.
+    """
+    wishes = list(wishes)
+    aside = {key for wish in wishes for key in wish.aside}
+    ledger = Ledger(clinic, (b for b in clinic.bookings if b.id not in aside))
+    done, ahead = 0, len(wishes)
+    while done < len(wishes):
+        together = wishes[done : done + ahead]
+        taken: set[str] = set()
+        count = 0
+        for wish, outcome in zip(together, _decide_each(ledger, together, certify), strict=True):
+            if not taken.isdisjoint(wish.claims(clinic)):
+                break
+            yield outcome
+            if isinstance(outcome, Seen):
+                won = outcome.as_booking(f"won {done + count}")
+                ledger.add(won)
+                taken |= _owners(won)
+            count += 1
+        done, ahead = done + count, max(FEWEST_AHEAD, 2 * count)
+
+
+def _decide_each(ledger: Ledger, wishes: Sequence[Wish], certify: bool) -> list[Outcome]:
+    """Decide on each wish as though it were alone."""
+    clinic = ledger.around(wishes)
+    outcomes: dict[int, Outcome] = {}
+    requests: dict[int, SlotRequest] = {}
+    for number, wish in enumerate(wishes):
+        try:
+            requests[number] = wish.request(clinic)
+        except (RequestError, DateOutOfRangeError) as error:
+            outcomes[number] = error
+    verdicts = judge_each(
+        clinic,
+        list(requests.values()),
+        limit=max(wish.most_rooms(clinic) for wish in wishes),
+        weights=wishes[0].policy.weights,
+        certify=certify,
+    )
+    for number, verdict in zip(requests, verdicts, strict=True):
+        try:
+            outcomes[number] = wishes[number].settle(clinic, verdict)
+        except RequestError as error:
+            outcomes[number] = error
+    return [outcomes[number] for number in range(len(wishes))]
+
+
+def keys_of(outcomes: Iterable[Outcome]) -> set[DayKey]:
+    """Return the days to lock for all that were won."""
+    return {key for won in outcomes if isinstance(won, Seen) for key in won.keys()}  # noqa: SIM118
+
+
+def foresee(clinic: Clinic, wishes: Sequence[Wish]) -> tuple[list[str | None], set[DayKey]]:
+    """Return the room that each wish without one would win, and the days to lock for all."""
+    if all(wish.place.room_id is not None for wish in wishes):
+        return [None] * len(wishes), foresee_keys(clinic, wishes)
+    outcomes = list(decide_in_turn(clinic, wishes, certify=False))
+    rooms = [
+        won.slot.room.id if isinstance(won, Seen) and wish.place.room_id is None else None
+        for wish, won in zip(wishes, outcomes, strict=True)
+    ]
+    return rooms, keys_of(outcomes)
+
+
+def foresee_keys(clinic: Clinic, wishes: Sequence[Wish]) -> set[DayKey]:
+    """Return the days to lock before deciding on wishes that name their rooms."""
+    keys: set[DayKey] = set()
+    for wish in wishes:
+        with suppress(NotFoundError):
+            kind, provider, room = wish.rows(clinic)
+            assert room is not None
+            place = wish.place
+            keys |= _keys(kind, provider, room, (place.date, place.start), wish.patient_key)
+    return keys

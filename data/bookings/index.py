@@ -1,0 +1,82 @@
+"""A clinic whose bookings are found by what they take."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from solver.clinic.entities import Booking, Clinic
+
+if TYPE_CHECKING:
+    from data.bookings.decisions import Wish
+
+
+class Ledger:
+    """A clinic whose bookings are found by what they take, so that one place needs few rows."""
+
+    def __init__(self, clinic: Clinic, bookings: Iterable[Booking]) -> None:
+        self._clinic = clinic
+        self._by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
+        for booking in bookings:
+            self.add(booking)
+
+    def add(self, booking: Booking) -> None:
+        """Put one more booking in."""
+        for owner in _owners(booking):
+            self._by_owner[owner, booking.date].append(booking)
+
+    def around(self, wishes: Sequence[Wish]) -> Clinic:
+        """Return what decides on wishes, and nothing else."""
+        clinic = self._clinic
+        providers = {wish.place.provider_id for wish in wishes}
+        named = {wish.place.room_id for wish in wishes}
+        rooms = {room.id for room in clinic.rooms} if None in named else named
+        dates = {
+            wish.place.date + dt.timedelta(days=days) for wish in wishes for days in (-1, 0, 1)
+        }
+        owners = (
+            *providers,
+            *rooms,
+            *{wish.place.appointment_type_id for wish in wishes},
+            *{_patient(wish.patient_key) for wish in wishes},
+        )
+        found = {
+            booking.id: booking
+            for owner in owners
+            for date in dates
+            for booking in self._by_owner.get((owner, date), ())
+        }
+        return Clinic(
+            clinic.settings,
+            tuple(p for p in clinic.providers if p.id in providers),
+            tuple(room for room in clinic.rooms if room.id in rooms),
+            clinic.appointment_types,
+            tuple(
+                row
+                for row in clinic.availability
+                if (row.provider_id is None or row.provider_id in providers)
+                and (row.room_id is None or row.room_id in rooms)
+            ),
+            tuple(
+                rule
+                for rule in clinic.overbooking_rules
+                if rule.provider_id is None or rule.provider_id in providers
+            ),
+            tuple(found.values()),
+        )
+
+
+def _owners(booking: Booking) -> set[str]:
+    """Return the names under which a booking is found."""
+    return {
+        booking.provider_id,
+        booking.room_id,
+        booking.appointment_type_id,
+        _patient(booking.patient_key),
+    }
+
+
+def _patient(key: str | None) -> str:
+    return f"patient {key}"

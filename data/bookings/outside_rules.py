@@ -1,0 +1,262 @@
+"""Which bookings are outside the rules, found without a long stop for anyone.
+
+The book comes from PostgreSQL packed, 71 bytes a booking, and a large one is read in another
+process by :mod:`solver.rules.outside`; a booking becomes an object only when it is to be told of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Uuid, any_, func, literal, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from data.bookings.reading import After
+from data.clinic.snapshot import HAS_RUN_OUT, Part, beside, load_clinic
+from data.database.aside import read_aside
+from models.tables import BOOKINGS
+from solver.clinic.entities import Booking, Clinic
+from solver.rules.checker import Violation
+from solver.rules.outside import broken_by_id, newly_outside, outside, outside_beyond
+
+MOST_TOLD = 1000
+"""Bookings that one answer tells of; of more it tells how many there are."""
+
+
+PARTS, FEWEST_DAYS = 5, 60
+"""Into how many parts all dates ahead are divided for reading, at most; days of one, at least."""
+
+
+SECONDS = 25
+"""How long reading a whole book may take: a little less than a request may."""
+
+
+WITHOUT_BOOKINGS = Part(bookings=False)
+
+
+_PACKED = func.string_agg(
+    func.uuid_send(BOOKINGS.c.id)
+    .op("||")(func.uuid_send(BOOKINGS.c.provider_id))
+    .op("||")(func.uuid_send(BOOKINGS.c.room_id))
+    .op("||")(func.uuid_send(BOOKINGS.c.appointment_type_id))
+    .op("||")(func.date_send(BOOKINGS.c.date))
+    .op("||")(func.int2send(BOOKINGS.c.start_minute))
+    .op("||")(func.boolsend(BOOKINGS.c.is_overbooked)),
+    literal(b"", LargeBinary),
+    type_=LargeBinary,
+)
+"""The columns of :data:`solver.rules.whole_book.PACKED`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Bookings outside the rules: what each breaks, by date, start and id.
+
+    `count` is how many bookings there are; of so many, `violations` tells of the first.
+    """
+
+    clinic: Clinic
+    """The rows that they were read against, without bookings."""
+    violations: list[Violation] = field(default_factory=list)
+    count: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of them are told of."""
+        return self.count <= MOST_TOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What an edit can touch: these rules, of these bookings and those they are read beside."""
+
+    rules: frozenset[int]
+    on_dates: Callable[[dt.date, dt.date], ColumnElement[bool]]
+    """The condition of those bookings, as far as dates from one to another are read."""
+
+
+async def load_rows(connection: AsyncConnection) -> Clinic:
+    """Read the clinic's rows, without bookings."""
+    return await load_clinic(connection, part=WITHOUT_BOOKINGS)
+
+
+async def load_packed(
+    connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]] = ()
+) -> bytes:
+    """Read the live bookings that meet all `conditions`, packed."""
+    live = BOOKINGS.c.status != "cancelled"  # for the indexes of live bookings; holds run out, too
+    statement = select(_PACKED).where(live, ~HAS_RUN_OUT, *conditions)
+    return (await connection.execute(statement)).scalar_one() or b""
+
+
+async def put_outside(
+    engine: AsyncEngine, before: Clinic, after: Clinic, touched: Touched
+) -> Found:
+    """Find the bookings from today on that break a rule `after` an edit, but not `before`.
+
+    The dates ahead are read part by part: while the database sends one, the part before it is
+    judged in the other process.
+    """
+    today = dt.datetime.now(after.settings.zone).date()
+    at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
+    violations: list[Violation] = []
+    count = 0
+
+    async def tell(
+        packed: bytes, first: dt.date, last: dt.date, earlier: asyncio.Task[None] | None
+    ) -> None:
+        nonlocal count
+        if earlier is not None:
+            await earlier
+        told, found = await read_aside(
+            len(packed),
+            newly_outside,
+            before,
+            after,
+            packed,
+            rules=touched.rules,
+            since=first,
+            last=last,
+            limit=max(0, MOST_TOLD - count),
+        )
+        violations.extend(told)
+        count += found
+
+    task: asyncio.Task[None] | None = None
+    try:
+        async with asyncio.TaskGroup() as group, at_one_moment.connect() as connection:
+            await take_time(connection)
+            for first, last in await _parts_ahead(connection, today):
+                dates = beside(first, -1), beside(last, 1)
+                near = BOOKINGS.c.date.between(*dates)
+                packed = await load_packed(connection, [touched.on_dates(*dates), near])
+                task = group.create_task(tell(packed, first, last, task))
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
+    async with engine.connect() as connection:
+        return Found(after, await _with_patients(connection, violations), count)
+
+
+async def _parts_ahead(
+    connection: AsyncConnection, today: dt.date
+) -> list[tuple[dt.date, dt.date]]:
+    """Return the first and last date of each of at most :data:`PARTS` parts of all dates ahead."""
+    last = await connection.scalar(select(func.max(BOOKINGS.c.date)))
+    if last is None or last < today:
+        return []
+    days = max(FEWEST_DAYS, -(-((last - today).days + 1) // PARTS))
+    firsts = range(0, (last - today).days + 1, days)
+    return [(beside(today, first), min(last, beside(today, first + days - 1))) for first in firsts]
+
+
+async def find_outside(
+    engine: AsyncEngine,
+    *,
+    first: dt.date | None,
+    last: dt.date | None,
+    provider_id: str | None = None,
+    room_id: str | None = None,
+    after: After | None = None,
+    limit: int = MOST_TOLD,
+) -> Found:
+    """Find the bookings from today on that are outside the rules now.
+
+    `first` and `last` narrow the dates; `limit` bookings are told, those that come `after` a place.
+    """
+    async with engine.connect() as connection:
+        await take_time(connection)
+        clinic = await load_rows(connection)
+        today = dt.datetime.now(clinic.settings.zone).date()
+        since = max(first, today) if first is not None else today
+        near = [BOOKINGS.c.date >= beside(since, -1)]
+        if last is not None:
+            near.append(BOOKINGS.c.date <= beside(last, 1))
+        packed = await load_packed(connection, near)
+    violations, count = await read_aside(
+        len(packed),
+        outside,
+        clinic,
+        packed,
+        since=since,
+        last=last,
+        provider_id=provider_id,
+        room_id=room_id,
+        after=None if after is None else (after.date, after.start, after.id),
+        limit=limit,
+    )
+    return Found(clinic, violations, count)
+
+
+async def broken_now(connection: AsyncConnection, *, since: dt.date) -> dict[str, int]:
+    """Return what each booking outside the rules from `since` on breaks: ``1 << rule``, by id."""
+    clinic = await load_rows(connection)
+    packed = await load_packed(connection, [BOOKINGS.c.date >= beside(since, -1)])
+    return await read_aside(len(packed), broken_by_id, clinic, packed, since=since)
+
+
+async def find_all_outside(
+    connection: AsyncConnection,
+    *,
+    since: dt.date,
+    or_of: bytes = b"",
+    known: Mapping[str, int] | None = None,
+) -> Found:
+    """Find the bookings outside the rules of dates from `since` on, and those of certain ids.
+
+    The ids, `or_of`, are 16 bytes each, one after the other. Of bookings that :func:`broken_now`
+    knew only what they break beyond that is told.
+    """
+    clinic = await load_rows(connection)
+    packed = await load_packed(connection)
+    violations, count = await read_aside(
+        len(packed),
+        outside_beyond,
+        clinic,
+        packed,
+        since=since,
+        or_of=or_of,
+        known=known or {},
+        limit=MOST_TOLD,
+    )
+    return Found(clinic, await _with_patients(connection, violations), count)
+
+
+async def take_time(connection: AsyncConnection, seconds: int = SECONDS) -> None:
+    """Let the statements of this transaction, and the pauses between them, take longer."""
+    milliseconds = str(seconds * 1000)
+    await connection.execute(
+        select(
+            func.set_config("statement_timeout", milliseconds, True),
+            func.set_config("idle_in_transaction_session_timeout", milliseconds, True),
+        )
+    )
+
+
+async def _with_patients(
+    connection: AsyncConnection, violations: list[Violation]
+) -> list[Violation]:
+    """Tell whose the bookings are, and their status."""
+    if not violations:
+        return violations
+    columns = BOOKINGS.c
+    ids = literal(list({v.booking.id for v in violations}), ARRAY(Uuid(as_uuid=False)))
+    rows = await connection.execute(
+        select(columns.id, columns.patient_ref, columns.status).where(columns.id == any_(ids))
+    )
+    known = {str(row.id): (row.patient_ref, row.status) for row in rows}
+
+    def tell() -> list[Violation]:  # of up to a thousand bookings, beside the event loop
+        whole: dict[str, Booking] = {}
+        for violation in violations:
+            booking = violation.booking
+            if booking.id in known and booking.id not in whole:
+                patient_ref, status = known[booking.id]
+                whole[booking.id] = replace(booking, patient_ref=patient_ref, status=status)
+        return [
+            replace(v, booking=whole[v.booking.id]) for v in violations if v.booking.id in whole
+        ]
+
+    return await asyncio.to_thread(tell)

@@ -1,0 +1,193 @@
+"""A booking moved to another place, or two that change theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import batched
+from typing import Any
+
+from sqlalchemy import Row, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from data.bookings.commands import WRITTEN_AT_ONCE
+from data.bookings.decisions import Place, Policy, Seen, Wish
+from data.bookings.grant import place_of, release_holds_that_ran_out, win, write
+from data.bookings.reading import BookingRecord, require_state, row_of
+from data.bookings.statements import RELOCATE_ALL, placed
+from data.database.locks import lock_days
+from data.database.transaction import ChangedMeanwhileError
+from data.errors import InvalidFieldError, PatientConflictError, RequestError, SlotUnavailableError
+from models.tables import BOOKINGS
+
+
+async def relocate(
+    connection: AsyncConnection, before: Row[Any], won: Seen, policy: Policy, action: str
+) -> BookingRecord:
+    """Write a booking to the place that it has won."""
+    return await write(connection, before, policy, action, placed(won.slot))
+
+
+async def relocate_all(
+    connection: AsyncConnection, moves: Sequence[tuple[Row[Any], Seen]], policy: Policy, action: str
+) -> list[BookingRecord]:
+    """Write bookings, which have stepped aside, to the places that they have won."""
+    found: list[BookingRecord] = []
+    for some in batched(moves, WRITTEN_AT_ONCE):
+        asked = [
+            {
+                "id": str(before.id),
+                "status": before.status,
+                "actor": policy.actor,
+                "action": action,
+                "before": before.logged,
+                **placed(won.slot),
+                "day": won.slot.date.isoformat(),
+            }
+            for before, won in some
+        ]
+        rows = {row.id: row for row in await connection.execute(RELOCATE_ALL, {"asked": asked})}
+        found += [
+            (rows[before.id], won.clinic.settings.timezone, won.kind.duration_minutes)
+            for before, won in some
+        ]
+    return found
+
+
+async def reschedule(
+    connection: AsyncConnection,
+    booking_id: str,
+    place: Place,
+    policy: Policy,
+    *,
+    version: int | None,
+    allow_patient_overlap: bool,
+) -> BookingRecord:
+    """Move a booking; its old place is given up only if the new one is won.
+
+    `place` may leave the type, the provider and the room empty: the type never changes, the
+    provider stays, and so does the room where it is free, else it is the best free one.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such booking, provider or room.
+    InvalidStateError
+        When it is not booked.
+    StaleVersionError
+        When it has changed since `version`.
+    SlotUnavailableError
+        When a rule forbids the new placement.
+    PatientConflictError
+        When the patient has an overlapping booking and the caller did not allow it.
+    """
+
+    def wish_of(row: Row[Any]) -> Wish:
+        there = replace(
+            place,
+            appointment_type_id=str(row.appointment_type_id),
+            provider_id=place.provider_id or str(row.provider_id),
+        )
+        return Wish(
+            there,
+            policy,
+            row.patient_ref,
+            allow_patient_overlap,
+            aside=frozenset({booking_id}),
+            room_before=str(row.room_id),
+        )
+
+    seen = await row_of(connection, booking_id)
+    require_state(seen, ("booked",), "rescheduled", version)
+    wish = wish_of(seen)
+    won = await win(connection, wish)
+    before = await row_of(connection, booking_id, lock=True)
+    require_state(before, ("booked",), "rescheduled", version)
+    if wish_of(before) != wish:
+        raise ChangedMeanwhileError
+    await release_holds_that_ran_out(connection, won.clinic, [placed(won.slot)])
+    return await relocate(connection, before, won, policy, "reschedule")
+
+
+async def swap(
+    connection: AsyncConnection, a: str, b: str, policy: Policy, *, accept_overbooked: bool
+) -> tuple[BookingRecord, BookingRecord]:
+    """Let two bookings exchange provider, room, date and start, both or neither.
+
+    Raises
+    ------
+    InvalidFieldError
+        When the two are one.
+    NotFoundError
+        When there is no such booking.
+    InvalidStateError
+        When one is not booked.
+    SlotUnavailableError
+        When a rule forbids either new placement, in whichever order they are made.
+    PatientConflictError
+        When a patient's bookings would overlap.
+    """
+    if a == b:
+        raise InvalidFieldError("b", "must name another booking than a")
+
+    def wishes_of(rows: Mapping[str, Row[Any]]) -> dict[str, Wish]:
+        for row in rows.values():
+            require_state(row, ("booked",), "swapped", None)
+        accept = accept_overbooked or any(row.is_overbooked for row in rows.values())
+        return {
+            key: Wish(
+                place_of(rows[other], rows[key], accept_overbooked=accept),
+                policy,
+                rows[key].patient_ref,
+                allow_patient_overlap=False,
+                aside=frozenset({a, b}),
+            )
+            for key, other in ((a, b), (b, a))
+        }
+
+    seen = {key: await row_of(connection, key) for key in sorted((a, b))}
+    wishes = wishes_of(seen)
+    looks = [await wishes[key].look(connection) for key in (a, b)]
+    locked = looks[0].keys() | looks[1].keys()
+    await lock_days(connection, locked)
+    # Those that have been swapped meanwhile have the same two places, and these are locked.
+    before = {key: await row_of(connection, key, lock=True) for key in seen}
+    won = await _win_both(connection, (a, b), wishes_of(before))
+    if not won[a].keys() | won[b].keys() <= locked:  # moved elsewhere; or a buffer or a cap edited
+        raise ChangedMeanwhileError
+    for seen_by_one in won.values():
+        place = placed(seen_by_one.slot)
+        await release_holds_that_ran_out(connection, seen_by_one.clinic, [place])
+    await step_aside(connection, [a, b])
+    after = {key: await relocate(connection, before[key], won[key], policy, "swap") for key in won}
+    return after[a], after[b]
+
+
+async def step_aside(connection: AsyncConnection, ids: Collection[Any]) -> None:
+    """Take bookings from their places, since none can be written where another still stands.
+
+    Their versions are below 0 meanwhile: nobody has changed them yet.
+    """
+    await connection.execute(
+        update(BOOKINGS)
+        .where(BOOKINGS.c.id.in_(ids))
+        .values(status="cancelled", expires_at=None, version=-BOOKINGS.c.version)
+    )
+
+
+async def _win_both(
+    connection: AsyncConnection, pair: tuple[str, str], wishes: dict[str, Wish]
+) -> dict[str, Seen]:
+    """Return both new placements, the second feasible with the first in place."""
+    refusal: RequestError | None = None
+    for first, second in (pair, pair[::-1]):
+        try:
+            won = await wishes[first].look(connection, certify=True)
+            standing = won.as_booking(first)
+            other = await wishes[second].look(connection, beside=(standing,), certify=True)
+        except (SlotUnavailableError, PatientConflictError) as error:
+            refusal = refusal or error
+        else:
+            return {first: won, second: other}
+    assert refusal is not None
+    raise refusal

@@ -1,0 +1,216 @@
+"""The statements that write bookings, and the columns that they set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Date,
+    Integer,
+    Row,
+    Select,
+    SmallInteger,
+    Text,
+    Uuid,
+    bindparam,
+    column,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from data import audit
+from data.clinic.snapshot import EFFECTIVE_STATUS
+from models.tables import BOOKINGS, CLINIC, PROVIDERS, ROOMS, TYPES
+from solver.slots.query import Slot
+
+ASKED = (
+    func.jsonb_to_recordset(bindparam("asked", type_=JSONB))
+    .table_valued(
+        column("id", Uuid),
+        column("appointment_type_id", Uuid),
+        column("provider_id", Uuid),
+        column("room_id", Uuid),
+        column("day", Date),
+        column("start", SmallInteger),
+        column("end", SmallInteger),
+        column("is_overbooked", Boolean),
+        column("points", SmallInteger),
+        column("patient_ref", Text),
+        column("patient_key", Text),
+        column("notes", Text),
+        column("status", Text),
+        column("hold_minutes", Integer),
+        column("actor", Text),
+        column("action", Text),
+    )
+    .render_derived(name="asked", with_types=True)
+)
+
+
+INSERT = audit.with_entries(
+    insert(BOOKINGS).from_select(
+        [
+            "id",
+            "appointment_type_id",
+            "provider_id",
+            "provider_no",
+            "room_id",
+            "room_no",
+            "date",
+            "start_minute",
+            "end_minute",
+            "is_overbooked",
+            "score",
+            "patient_ref",
+            "patient_key",
+            "notes",
+            "status",
+            "expires_at",
+        ],
+        select(
+            ASKED.c.id,
+            ASKED.c.appointment_type_id,
+            ASKED.c.provider_id,
+            PROVIDERS.c.no,
+            ASKED.c.room_id,
+            ROOMS.c.no,
+            ASKED.c.day,
+            ASKED.c.start,
+            ASKED.c.end,
+            ASKED.c.is_overbooked,
+            ASKED.c.points,
+            ASKED.c.patient_ref,
+            ASKED.c.patient_key,
+            ASKED.c.notes,
+            ASKED.c.status,
+            func.statement_timestamp() + func.make_interval(0, 0, 0, 0, 0, ASKED.c.hold_minutes),
+        )
+        .join(PROVIDERS, PROVIDERS.c.id == ASKED.c.provider_id)
+        .join(ROOMS, ROOMS.c.id == ASKED.c.room_id),
+    ),
+    BOOKINGS,
+    ASKED,
+)
+
+
+PLACED: dict[str, Any] = {
+    "provider_id": bindparam("provider_id"),
+    "provider_no": select(PROVIDERS.c.no)
+    .where(PROVIDERS.c.id == bindparam("provider_id"))
+    .scalar_subquery(),
+    "room_id": bindparam("room_id"),
+    "room_no": select(ROOMS.c.no).where(ROOMS.c.id == bindparam("room_id")).scalar_subquery(),
+    "date": bindparam("day"),
+    "start_minute": bindparam("start"),
+    "end_minute": bindparam("end"),
+    "is_overbooked": bindparam("is_overbooked"),
+    "score": bindparam("points"),
+}
+"""The columns that say where a booking is, of the values of :func:`placed`."""
+
+
+def placed(slot: Slot) -> dict[str, Any]:
+    """Return a slot as the values of :data:`PLACED`."""
+    return {
+        "provider_id": slot.provider.id,
+        "room_id": slot.room.id,
+        "day": slot.date,
+        "start": slot.start,
+        "end": slot.end,
+        "is_overbooked": slot.is_overbooked,
+        "points": slot.points,
+    }
+
+
+def as_it_stands(row: Row[Any]) -> dict[str, Any]:
+    """Return where a booking is, as :func:`placed` does of a slot, as long as its type now is."""
+    return {
+        "provider_id": str(row.provider_id),
+        "room_id": str(row.room_id),
+        "day": row.date,
+        "start": row.start_minute,
+        "end": row.start_minute + row.duration_minutes,
+        "is_overbooked": row.is_overbooked,
+        "points": row.score,
+    }
+
+
+CHANGED = {"version": func.abs(BOOKINGS.c.version) + 1, "updated_at": func.now()}
+
+
+CHANGE = update(BOOKINGS).where(BOOKINGS.c.id == bindparam("booking_id"))
+
+
+TOLD: dict[str, Any] = {
+    name: bindparam(name)
+    for name in ("status", "expires_at", "patient_ref", "patient_key", "notes")
+}
+"""What a booking is told beside its place."""
+
+
+RELOCATE = audit.with_entry(CHANGE.values(**CHANGED, **PLACED, **TOLD), BOOKINGS)
+
+
+TELL = audit.with_entry(CHANGE.values(**CHANGED, **TOLD), BOOKINGS)
+
+
+RELOCATED = (
+    func.jsonb_to_recordset(bindparam("asked", type_=JSONB))
+    .table_valued(
+        column("id", Uuid),
+        column("status", Text),
+        column("provider_id", Uuid),
+        column("room_id", Uuid),
+        column("day", Date),
+        column("start", SmallInteger),
+        column("end", SmallInteger),
+        column("is_overbooked", Boolean),
+        column("points", SmallInteger),
+        column("actor", Text),
+        column("action", Text),
+        column("before", JSONB),
+    )
+    .render_derived(name="asked", with_types=True)
+)
+
+
+RELOCATE_ALL = audit.with_entries(
+    update(BOOKINGS)
+    .where(
+        BOOKINGS.c.id == RELOCATED.c.id,
+        PROVIDERS.c.id == RELOCATED.c.provider_id,
+        ROOMS.c.id == RELOCATED.c.room_id,
+    )
+    .values(
+        **CHANGED,
+        status=RELOCATED.c.status,
+        provider_id=RELOCATED.c.provider_id,
+        provider_no=PROVIDERS.c.no,
+        room_id=RELOCATED.c.room_id,
+        room_no=ROOMS.c.no,
+        date=RELOCATED.c.day,
+        start_minute=RELOCATED.c.start,
+        end_minute=RELOCATED.c.end,
+        is_overbooked=RELOCATED.c.is_overbooked,
+        score=RELOCATED.c.points,
+    ),
+    BOOKINGS,
+    RELOCATED,
+)
+
+
+ROWS: Select[Any] = (
+    select(
+        *(column for column in BOOKINGS.c if column.computed is None),  # those are for constraints
+        EFFECTIVE_STATUS.label("effective_status"),
+        CLINIC.c.timezone,
+        TYPES.c.duration_minutes,
+    )
+    .join(TYPES, TYPES.c.id == BOOKINGS.c.appointment_type_id)
+    .join(CLINIC, text("true"))
+)

@@ -1,0 +1,405 @@
+"""The clinic file in and out of the database."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Table,
+    Uuid,
+    all_,
+    any_,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from data import audit
+from data.audit import ANONYMOUS
+from data.bookings.holds import write_off_holds
+from data.bookings.outside_rules import Found, find_all_outside, take_time
+from data.clinic import import_bookings
+from data.clinic.import_file import Incoming, read
+from data.database.transaction import hold_clinic_with_rows, run
+from data.files.clinic_file import (
+    AppointmentTypeRow,
+    AvailabilityRow,
+    ClinicFile,
+    ClinicRow,
+    OverbookingRuleRow,
+    ProviderRow,
+    RoomRow,
+)
+from data.files.fields import Strict
+from models.tables import AVAILABILITY, BOOKINGS, CLINIC, OVERBOOKING_RULES, PROVIDERS, ROOMS, TYPES
+from solver.rules.checker import Violation
+
+IMPORT_SECONDS = 570
+"""How long a statement of an import or an export may take: a little less than its request may."""
+
+
+BATCH = 1000
+
+
+_SAID_ORDER = "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to id"
+
+
+DATES_AT_ONCE = 4
+"""Dates whose bookings an export has in memory."""
+
+
+def _time(minute: str) -> str:
+    return f"to_char({minute} / 60, 'FM00') || ':' || to_char({minute} % 60, 'FM00')"
+
+
+_AS_JSON = f"""
+    SELECT string_agg(
+        '{{"id":"' || b.id || '","provider_id":"' || b.provider_id || '","room_id":"' || b.room_id
+        || '","appointment_type_id":"' || b.appointment_type_id
+        || '","date":"' || to_char(b.date, 'YYYY-MM-DD')
+        || '","start_time":"' || {_time("b.start_minute")}
+        || '","patient_ref":' || coalesce(CAST(to_json(b.patient_ref) AS text), 'null')
+        || ',"status":"' || b.status || '","is_overbooked":' || CAST(b.is_overbooked AS text)
+        || coalesce(',"notes":' || CAST(to_json(b.notes) AS text), '')
+        || coalesce(',"expires_at":"' || to_char(b.expires_at AT TIME ZONE 'UTC',
+            CASE WHEN date_trunc('second', b.expires_at) = b.expires_at
+                THEN 'YYYY-MM-DD"T"HH24:MI:SS"Z"' ELSE 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' END
+        ) || '"', '')
+        || CASE WHEN b.end_minute = b.start_minute + t.duration_minutes THEN ''
+            ELSE ',"end_time":"' || {_time("b.end_minute")} || '"' END
+        || '}}',
+        E',\n' ORDER BY b.start_minute, b.id
+    )
+    FROM bookings AS b JOIN appointment_types AS t ON t.id = b.appointment_type_id
+    GROUP BY b.date ORDER BY b.date
+"""  # noqa: S608 - names of columns
+"""One text for each date: its bookings as ``BookingRow.to_json`` writes them, by PostgreSQL.
+
+Rows that this process made objects of would keep it from answering others.
+"""
+
+
+TABLES: dict[str, Table] = {
+    "providers": PROVIDERS,
+    "rooms": ROOMS,
+    "appointment_types": TYPES,
+    "overbooking_rules": OVERBOOKING_RULES,
+}
+"""The lists of the file whose rows are known by id and stand in a table as they are."""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did: rows taken by list, rows removed, and rules that bookings break."""
+
+    imported: dict[str, int]
+    removed: dict[str, int]
+    outside: Found
+    """The bookings ahead, and those of the file, that break rules."""
+
+    @property
+    def warnings(self) -> list[Violation]:
+        """The rules that they break, as far as it is told."""
+        return self.outside.violations
+
+
+def columns_of(row: Strict) -> dict[str, Any]:
+    """Return a row's fields under the names of the table's columns."""
+    fields = dict(row)
+    for field, column in (("start_time", "start_minute"), ("end_time", "end_minute")):
+        if field in fields:
+            fields[column] = fields.pop(field)
+    return fields
+
+
+def from_row[Model: Strict](row: Any, model: type[Model]) -> Model:
+    """Return a database row as a row of the file, without checking it again."""
+    names = {"start_time": "start_minute", "end_time": "end_minute"}
+    fields = {field: getattr(row, names.get(field, field)) for field in model.model_fields}
+    for field, value in fields.items():
+        if isinstance(value, UUID):
+            fields[field] = str(value)
+    constructed: Model = model.model_construct(None, **fields)  # type: ignore[assignment]
+    return constructed
+
+
+async def export_in_pieces(engine: AsyncEngine) -> AsyncGenerator[bytes]:
+    """Yield all there is as the text of a clinic file, at one moment, in a stable order.
+
+    It takes a connection until its reader has it all.
+    """
+    at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
+    async with at_one_moment.connect() as connection:
+        await take_time(connection, IMPORT_SECONDS)
+        head = await _read_rows(connection)
+        yield orjson.dumps(head)[:-1] + b',"bookings":['
+        bookings = await connection.stream_scalars(
+            text(_AS_JSON), execution_options={"yield_per": DATES_AT_ONCE}
+        )
+        between = b"\n"
+        async for of_date in bookings:
+            yield between + of_date.encode()
+            between = b",\n"
+        yield b"]}\n"
+
+
+async def export_clinic(engine: AsyncEngine) -> dict[str, Any]:
+    """Return the same as one document."""
+    return orjson.loads(b"".join([piece async for piece in export_in_pieces(engine)]))  # type: ignore[no-any-return]
+
+
+async def _read_rows(connection: AsyncConnection) -> dict[str, Any]:
+    """Return all there is but the bookings, as a clinic file has it."""
+    found = [
+        (name, model, (await connection.execute(select(table).order_by(*order.split()))).all())
+        for name, model, table, order in _LISTS
+    ]
+
+    def write() -> dict[str, Any]:  # thousands of rows, and others wait for the event loop
+        lists: dict[str, Any] = {
+            name: [from_row(row, model).model_dump(mode="json") for row in rows]
+            for name, model, rows in found
+        }
+        return lists | {"clinic": lists["clinic"][0]}
+
+    return await asyncio.to_thread(write)
+
+
+_LISTS: tuple[tuple[str, type[Strict], Table, str], ...] = (
+    ("clinic", ClinicRow, CLINIC, "id"),
+    ("providers", ProviderRow, PROVIDERS, "id"),
+    ("rooms", RoomRow, ROOMS, "id"),
+    ("appointment_types", AppointmentTypeRow, TYPES, "id"),
+    ("availability", AvailabilityRow, AVAILABILITY, _SAID_ORDER),
+    ("overbooking_rules", OverbookingRuleRow, OVERBOOKING_RULES, "id"),
+)
+"""The file's lists, in its order: the rows of each, where they are kept, and in which order."""
+
+
+async def import_document(
+    engine: AsyncEngine,
+    document: bytes,
+    *,
+    is_yaml: bool,
+    replace: bool,
+    today: dt.date,
+    actor: str = ANONYMOUS,
+) -> ImportReport:
+    """Read a clinic file and bring it into the database, all of it or nothing.
+
+    Rows are matched by id, availability rows (which have none) by what they say. With `replace`,
+    rows that the file lacks are removed.
+
+    Raises
+    ------
+    InvalidClinicFileError
+        When the document is not a clinic file.
+    ImportConflictError
+        When bookings break a constraint of the database; every one is named.
+    """
+    while True:
+        async with engine.connect() as connection:
+            known = {} if replace else await _known_ids(connection)
+        incoming = await read(document, is_yaml=is_yaml, known=known)
+        try:
+            return await _import(engine, incoming, replace, today, actor, known)
+        except _OtherRowsByNowError:
+            continue
+
+
+async def import_file(
+    engine: AsyncEngine, file: ClinicFile, *, replace: bool, today: dt.date, actor: str = ANONYMOUS
+) -> ImportReport:
+    """Bring a clinic file that has been read into the database; see :func:`import_document`."""
+    incoming = await asyncio.to_thread(Incoming.of, file)
+    return await _import(engine, incoming, replace, today, actor, known={})
+
+
+class _OtherRowsByNowError(Exception):
+    """The rows that a file was read beside are others by now."""
+
+
+async def _import(
+    engine: AsyncEngine,
+    incoming: Incoming,
+    replace: bool,
+    today: dt.date,
+    actor: str,
+    known: Mapping[str, frozenset[str]],
+) -> ImportReport:
+    """Bring a file in that was read beside the rows that are `known`, if any."""
+
+    async def work(connection: AsyncConnection) -> tuple[dict[str, int], list[Violation]]:
+        await take_time(connection, IMPORT_SECONDS)
+        await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{IMPORT_SECONDS}s'")
+        await import_bookings.stage(connection, incoming, actor)
+        await hold_clinic_with_rows(connection, IMPORT_SECONDS)
+        if known and await _known_ids(connection) != known:
+            raise _OtherRowsByNowError
+        return await _bring_in(connection, incoming, replace=replace, actor=actor)
+
+    removed, warnings = await run(engine, work)
+    async with engine.connect() as connection:
+        await take_time(connection, IMPORT_SECONDS)
+        outside = await find_all_outside(connection, since=today, or_of=incoming.ids)
+    warned = {v.booking.id for v in outside.violations}
+    also = {v.booking.id for v in warnings} - warned
+    return ImportReport(
+        _counts(incoming),
+        removed,
+        Found(outside.clinic, [*warnings, *outside.violations], outside.count + len(also)),
+    )
+
+
+def _counts(incoming: Incoming) -> dict[str, int]:
+    counts = {
+        name: len(getattr(incoming.file, name))
+        for name in ClinicFile.model_fields
+        if name != "clinic"
+    }
+    return counts | {"bookings": incoming.count}
+
+
+async def _known_ids(connection: AsyncConnection) -> dict[str, frozenset[str]]:
+    known = {}
+    for name, table in TABLES.items():
+        ids = await connection.execute(select(table.c.id))
+        known[name] = frozenset(str(key) for key in ids.scalars())
+    return known
+
+
+async def _bring_in(
+    connection: AsyncConnection, incoming: Incoming, *, replace: bool, actor: str
+) -> tuple[dict[str, int], list[Violation]]:
+    """Write a file whose bookings are staged; return what was removed, and warnings."""
+    file = incoming.file
+    before = await _read_rows(connection)
+    await write_off_holds(connection)
+    await connection.execute(update(CLINIC).values(columns_of(file.clinic)))
+    removed: dict[str, int] = {}
+    if replace:
+        if count := await import_bookings.remove_absent(connection, actor):
+            removed["bookings"] = count
+        await _remove_absent_availability(connection, file.availability, removed)
+    for name, table in TABLES.items():
+        await _upsert(connection, table, [columns_of(row) for row in getattr(file, name)])
+    await _add_availability(connection, file.availability)
+    warnings = await import_bookings.write(connection, actor)
+    if replace:  # only now does no booking name them any more
+        for name, table in reversed(TABLES.items()):
+            await _remove_absent(connection, name, table, getattr(file, name), removed)
+    await shrink_guards(connection)
+    brought = await asyncio.to_thread(file.to_json)
+    del brought["bookings"]  # each has an entry of its own
+    after = {"imported": _counts(incoming), "removed": removed, "file": brought}
+    await audit.record(connection, actor, "import", "clinic", before=before, after=after)
+    return removed, warnings
+
+
+async def _remove_absent(
+    connection: AsyncConnection,
+    name: str,
+    table: Table,
+    rows: Sequence[Any],
+    removed: dict[str, int],
+) -> None:
+    gone = await connection.execute(
+        delete(table).where(table.c.id != all_(_uuids(row.id for row in rows)))
+    )
+    if gone.rowcount:
+        removed[name] = gone.rowcount
+
+
+async def _remove_absent_availability(
+    connection: AsyncConnection, rows: Sequence[AvailabilityRow], removed: dict[str, int]
+) -> None:
+    said = {_said(columns_of(row)) for row in rows}
+    present = (await connection.execute(select(AVAILABILITY))).mappings()
+    absent = [row["id"] for row in present if _said(row) not in said]
+    if absent:
+        removed["availability"] = len(absent)
+        await connection.execute(
+            delete(AVAILABILITY).where(AVAILABILITY.c.id == any_(_uuids(map(str, absent))))
+        )
+
+
+def _uuids(ids: Iterable[str]) -> ColumnElement[Any]:
+    """Return ids as one array parameter, since there may be more than a statement may have."""
+    return literal(list(ids), ARRAY(Uuid(as_uuid=False)))
+
+
+async def _upsert(
+    connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]]
+) -> None:
+    if not rows:
+        return
+    statement = upsert(table)
+    changed = {name: statement.excluded[name] for name in rows[0] if name != "id"}
+    statement = statement.on_conflict_do_update(index_elements=["id"], set_=changed)
+    for first in range(0, len(rows), BATCH):
+        await connection.execute(statement, list(rows[first : first + BATCH]))
+
+
+_SAID = (
+    "provider_id",
+    "room_id",
+    "weekday",
+    "date",
+    "start_minute",
+    "end_minute",
+    "kind",
+    "valid_from",
+    "valid_to",
+)
+
+
+def _said(row: Any) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in _SAID)
+
+
+async def _add_availability(connection: AsyncConnection, rows: Sequence[AvailabilityRow]) -> None:
+    present = (await connection.execute(select(AVAILABILITY))).mappings()
+    said = {_said(row) for row in present}
+    fresh = []
+    for row in map(columns_of, rows):
+        if _said(row) not in said:
+            said.add(_said(row))
+            fresh.append({"id": uuid4(), **row})
+    if fresh:
+        await connection.execute(insert(AVAILABILITY), fresh)
+
+
+async def shrink_guards(connection: AsyncConnection, most: int | None = None) -> int:
+    """Let no booking's guarded end lie later than its type's duration now says.
+
+    A type that grew leaves the guards of older bookings as they are: making them longer could
+    make them overlap, and the edit is to be made all the same. At most `most` are shortened, those
+    ahead and near first; returns how many were.
+    """
+    ends = BOOKINGS.c.start_minute + TYPES.c.duration_minutes
+    of_type = TYPES.c.id == BOOKINGS.c.appointment_type_id
+    too_long = (
+        select(BOOKINGS.c.id)
+        .join(TYPES, of_type)
+        .where(BOOKINGS.c.end_minute > ends)
+        .order_by(BOOKINGS.c.date < func.current_date(), BOOKINGS.c.date)
+        .limit(most)
+    )
+    shortened = await connection.execute(
+        update(BOOKINGS).where(of_type, BOOKINGS.c.id.in_(too_long)).values(end_minute=ends)
+    )
+    return shortened.rowcount

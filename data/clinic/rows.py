@@ -1,0 +1,496 @@
+"""List, get, create, change and delete the clinic's rows.
+
+An edit is made even where it puts bookings outside the rules; these are told as conflicts. It
+holds the clinic alone while it is written: bookings under way end first, later ones see it. What it
+puts outside is read afterwards, of the bookings that such an edit can touch; a dry run reads the
+same and writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from pydantic import ValidationError
+from sqlalchemy import Table, delete, exists, insert, select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from data import audit
+from data.audit import ANONYMOUS
+from data.bookings.outside_rules import Found, Touched, load_rows, put_outside
+from data.clinic.import_export import columns_of, from_row, shrink_guards
+from data.clinic.touched import touched
+from data.database.locks import hold_clinic
+from data.database.transaction import run
+from data.errors import (
+    AlreadyExistsError,
+    BusyError,
+    InvalidFieldError,
+    NotFoundError,
+    PreconditionFailedError,
+)
+from data.files.clinic_file import (
+    AppointmentTypeRow,
+    AvailabilityRow,
+    ClinicRow,
+    OverbookingRuleRow,
+    ProviderRow,
+    RoomRow,
+)
+from data.files.faults import faults_of
+from data.files.fields import Id, Strict
+from models.tables import AVAILABILITY, BOOKINGS, CLINIC, OVERBOOKING_RULES, PROVIDERS, ROOMS, TYPES
+from solver.clinic.entities import Clinic
+from solver.rules.checker import Violation
+
+GUARDS_AT_ONCE = 1000
+"""Bookings whose guarded ends one transaction shortens."""
+
+
+_AT_WORK: set[asyncio.Task[None]] = set()
+
+
+class AvailabilityEntry(AvailabilityRow):
+    """An availability row as it stands in the database, with its id."""
+
+    id: Id
+
+    def to_solver(self) -> Any:
+        """Return the row as the solver has it."""
+        return AvailabilityRow.model_construct(
+            None, **{name: value for name, value in self if name != "id"}
+        ).to_solver()
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of row: what it is called, its table and its model."""
+
+    name: str
+    table: Table
+    model: type[Strict]
+    booking_column: str | None = None
+    """The column by which bookings refer to it; such rows are deactivated, not deleted."""
+
+    @property
+    def noun(self) -> str:
+        """What one of them is called."""
+        return self.name.removesuffix("s").replace("_", " ")
+
+
+RESOURCES = {
+    resource.name: resource
+    for resource in (
+        Resource("providers", PROVIDERS, ProviderRow, "provider_id"),
+        Resource("rooms", ROOMS, RoomRow, "room_id"),
+        Resource("appointment_types", TYPES, AppointmentTypeRow, "appointment_type_id"),
+        Resource("availability", AVAILABILITY, AvailabilityEntry),
+        Resource("overbooking_rules", OVERBOOKING_RULES, OverbookingRuleRow),
+    )
+}
+
+
+_REFERENCES = {
+    "provider_id": RESOURCES["providers"],
+    "room_id": RESOURCES["rooms"],
+    "appointment_type_id": RESOURCES["appointment_types"],
+}
+
+
+@dataclass(frozen=True)
+class Edit[Model: Strict]:
+    """A row after an edit, and the bookings that the edit puts outside the rules; None: none."""
+
+    row: Model
+    outside: Found | None
+
+    @property
+    def conflicts(self) -> list[Violation]:
+        """What the edit puts outside the rules, as far as it is told."""
+        return [] if self.outside is None else self.outside.violations
+
+
+@dataclass(frozen=True)
+class Removal:
+    """How a row went: deleted, or deactivated because bookings refer to it."""
+
+    deleted: bool
+    outside: Found | None
+
+
+@dataclass(frozen=True)
+class _Change:
+    """An edit that has been decided and not yet written; `resource` None is the settings."""
+
+    resource: Resource | None
+    action: str
+    key: str | None
+    before: Strict | None
+    after: Strict | None
+
+    @property
+    def row(self) -> Strict:
+        """The row as it is afterwards, or was, where it is deleted."""
+        row = self.after or self.before
+        assert row is not None
+        return row
+
+
+def etag(row: Strict) -> str:
+    """Return what names a row's content, for ``If-Match``."""
+    content = orjson.dumps(row.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+async def settings(engine: AsyncEngine) -> ClinicRow:
+    """Return the clinic's settings."""
+    async with engine.connect() as connection:
+        return await _settings(connection)
+
+
+async def rows(engine: AsyncEngine, resource: Resource) -> list[Strict]:
+    """Return every row, in the order of its id."""
+    async with engine.connect() as connection:
+        found = await connection.execute(select(resource.table).order_by(resource.table.c.id))
+        return [from_row(row, resource.model) for row in found]
+
+
+async def get(engine: AsyncEngine, resource: Resource, key: str) -> Strict:
+    """Return one row.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none with this id.
+    """
+    async with engine.connect() as connection:
+        return await _get(connection, resource, key)
+
+
+async def create(
+    engine: AsyncEngine,
+    resource: Resource,
+    fields: dict[str, Any],
+    *,
+    actor: str = ANONYMOUS,
+    dry_run: bool = False,
+) -> Edit[Strict]:
+    """Create a row, with a new id unless it brings one; a dry run only tells the conflicts.
+
+    Raises
+    ------
+    AlreadyExistsError
+        When its id is taken.
+    InvalidFieldError
+        When it refers to a row that is not there.
+    """
+    change, outside = await _edit(
+        engine, lambda c: _decide_to_create(c, resource, fields), actor, dry_run=dry_run
+    )
+    return Edit(change.row, outside)
+
+
+async def patch(
+    engine: AsyncEngine,
+    resource: Resource,
+    key: str,
+    changes: dict[str, Any],
+    *,
+    actor: str = ANONYMOUS,
+    if_match: str | None = None,
+    dry_run: bool = False,
+) -> Edit[Strict]:
+    """Change some fields of a row; a dry run only tells the conflicts.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none with this id.
+    InvalidFieldError
+        When the row as changed would not be valid.
+    PreconditionFailedError
+        When it is not the row that `if_match` names.
+    """
+    change, outside = await _edit(
+        engine,
+        lambda c: _decide_to_patch(c, resource, key, changes, if_match),
+        actor,
+        dry_run=dry_run,
+    )
+    return Edit(change.row, outside)
+
+
+async def patch_settings(
+    engine: AsyncEngine,
+    changes: dict[str, Any],
+    *,
+    actor: str = ANONYMOUS,
+    if_match: str | None = None,
+    dry_run: bool = False,
+) -> Edit[Strict]:
+    """Change some of the clinic's settings; a dry run only tells the conflicts.
+
+    Raises
+    ------
+    InvalidFieldError
+        When the settings as changed would not be valid.
+    PreconditionFailedError
+        When they are not those that `if_match` names.
+    """
+    change, outside = await _edit(
+        engine, lambda c: _decide_to_patch_settings(c, changes, if_match), actor, dry_run=dry_run
+    )
+    return Edit(change.row, outside)
+
+
+async def remove(
+    engine: AsyncEngine,
+    resource: Resource,
+    key: str,
+    *,
+    actor: str = ANONYMOUS,
+    if_match: str | None = None,
+    dry_run: bool = False,
+) -> Removal:
+    """Delete a row, or deactivate it where bookings refer to it; a dry run only tells.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none with this id.
+    PreconditionFailedError
+        When it is not the row that `if_match` names.
+    """
+    change, outside = await _edit(
+        engine, lambda c: _decide_to_remove(c, resource, key, if_match), actor, dry_run=dry_run
+    )
+    return Removal(change.after is None, outside)
+
+
+# One edit on a connection whose transaction holds the clinic
+
+
+async def create_row(
+    connection: AsyncConnection, resource: Resource, fields: dict[str, Any], actor: str
+) -> Strict:
+    """Write a new row; see :func:`create`."""
+    change = await _decide_to_create(connection, resource, fields)
+    await _write(connection, change, actor)
+    return change.row
+
+
+async def patch_row(
+    connection: AsyncConnection, resource: Resource, key: str, changes: dict[str, Any], actor: str
+) -> Strict:
+    """Write some fields of a row; see :func:`patch`."""
+    change = await _decide_to_patch(connection, resource, key, changes)
+    await _write(connection, change, actor)
+    return change.row
+
+
+async def patch_clinic_row(
+    connection: AsyncConnection, changes: dict[str, Any], actor: str
+) -> Strict:
+    """Write some of the clinic's settings; see :func:`patch_settings`."""
+    change = await _decide_to_patch_settings(connection, changes)
+    await _write(connection, change, actor)
+    return change.row
+
+
+async def remove_row(
+    connection: AsyncConnection, resource: Resource, key: str, actor: str
+) -> tuple[Strict, bool]:
+    """Delete or deactivate a row; return it as it was, and whether it is deleted."""
+    change = await _decide_to_remove(connection, resource, key)
+    await _write(connection, change, actor)
+    assert change.before is not None
+    return change.before, change.after is None
+
+
+# What an edit comes to, before it is written
+
+
+async def _decide_to_create(
+    connection: AsyncConnection, resource: Resource, fields: dict[str, Any]
+) -> _Change:
+    row = _validated(resource.model, {"id": str(uuid4()), **fields})
+    await _check_references(connection, row)
+    key = columns_of(row)["id"]
+    taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
+    if taken.scalar_one():
+        raise AlreadyExistsError(f"{resource.noun.capitalize()} {key} exists already.")
+    return _Change(resource, "create", key, None, row)
+
+
+async def _decide_to_patch(
+    connection: AsyncConnection,
+    resource: Resource,
+    key: str,
+    changes: dict[str, Any],
+    if_match: str | None = None,
+) -> _Change:
+    if changes.get("id", key) != key:
+        raise InvalidFieldError("id", "cannot change; leave it out, or create another row")
+    present = await _get(connection, resource, key)
+    _require_match(present, if_match)
+    row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, "id": key})
+    await _check_references(connection, row)
+    return _Change(resource, "patch", key, present, row)
+
+
+async def _decide_to_patch_settings(
+    connection: AsyncConnection, changes: dict[str, Any], if_match: str | None = None
+) -> _Change:
+    present = await _settings(connection)
+    _require_match(present, if_match)
+    row = _validated(ClinicRow, {**present.model_dump(mode="json"), **changes})
+    return _Change(None, "patch", None, present, row)
+
+
+async def _decide_to_remove(
+    connection: AsyncConnection, resource: Resource, key: str, if_match: str | None = None
+) -> _Change:
+    row = await _get(connection, resource, key)
+    _require_match(row, if_match)
+    if resource.booking_column is not None:
+        column = BOOKINGS.c[resource.booking_column]
+        used = await connection.execute(select(exists().where(column == key)))
+        if used.scalar_one():
+            inactive = row.model_copy(update={"active": False})
+            return _Change(resource, "deactivate", key, row, inactive)
+    return _Change(resource, "delete", key, row, None)
+
+
+def _require_match(present: Strict, if_match: str | None) -> None:
+    """Refuse an edit of another row than its caller has seen."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    tags = {tag.strip().removeprefix("W/") for tag in if_match.split(",")}
+    if etag(present) not in tags:
+        raise PreconditionFailedError(
+            "Someone has changed this row since it was read; read it again and repeat the edit."
+        )
+
+
+# Writing it, and reading what it puts outside
+
+
+async def _write(
+    connection: AsyncConnection, change: _Change, actor: str, *, guards: int | None = None
+) -> bool:
+    """Write a change; return whether guards are left to shorten, beyond the number given."""
+    resource, key, before, after = change.resource, change.key, change.before, change.after
+    if resource is None:
+        assert after is not None
+        await connection.execute(update(CLINIC).values(columns_of(after)))
+    elif after is None:
+        await connection.execute(delete(resource.table).where(resource.table.c.id == key))
+    elif before is None:
+        await connection.execute(insert(resource.table).values(columns_of(after)))
+    else:
+        await connection.execute(
+            update(resource.table).where(resource.table.c.id == key).values(columns_of(after))
+        )
+    is_left = False
+    if getattr(after, "duration_minutes", 0) < getattr(before, "duration_minutes", 0):
+        is_left = await shrink_guards(connection, guards) == guards
+    await audit.record(
+        connection,
+        actor,
+        change.action,
+        "clinic" if resource is None else resource.name,
+        key=key,
+        before=None if before is None else before.model_dump(mode="json"),
+        after=None if after is None else after.model_dump(mode="json"),
+    )
+    return is_left
+
+
+async def _shorten_guards(engine: AsyncEngine) -> None:
+    """Shorten the guards that an edit has left, some at a time, so that nobody waits for long."""
+    with suppress(BusyError, DBAPIError):  # the next edit of a duration, or import, goes on
+        while await run(engine, lambda c: shrink_guards(c, GUARDS_AT_ONCE)) == GUARDS_AT_ONCE:
+            await asyncio.sleep(0)
+
+
+async def _edit(
+    engine: AsyncEngine,
+    decide: Callable[[AsyncConnection], Awaitable[_Change]],
+    actor: str,
+    *,
+    dry_run: bool,
+) -> tuple[_Change, Found | None]:
+    async def edit(
+        connection: AsyncConnection,
+    ) -> tuple[_Change, Touched | None, Clinic | None, bool]:
+        if not dry_run:
+            await hold_clinic(connection)
+        change = await decide(connection)
+        reach = touched(change.before, change.after)
+        clinic = None if reach is None else await load_rows(connection)
+        is_left = False
+        if not dry_run:
+            is_left = await _write(connection, change, actor, guards=GUARDS_AT_ONCE)
+        return change, reach, clinic, is_left
+
+    change, reach, before, is_left = await run(engine, edit)
+    if is_left:
+        task = asyncio.create_task(_shorten_guards(engine))
+        _AT_WORK.add(task)
+        task.add_done_callback(_AT_WORK.discard)
+    if reach is None or before is None:
+        return change, None
+    return change, await put_outside(engine, before, _after(before, change), reach)
+
+
+def _after(clinic: Clinic, change: _Change) -> Clinic:
+    """Return a clinic's rows after a change."""
+    if change.resource is None:
+        assert isinstance(change.after, ClinicRow)
+        return replace(clinic, settings=change.after.to_solver())
+    name = change.resource.name
+    present = list(getattr(clinic, name))
+    new = [] if change.after is None else [change.after.to_solver()]  # type: ignore[attr-defined]
+    if change.before is None:
+        present += new
+    else:
+        position = present.index(change.before.to_solver())  # type: ignore[attr-defined]
+        present[position : position + 1] = new
+    rows: dict[str, Any] = {name: tuple(present)}
+    return replace(clinic, **rows)
+
+
+async def _settings(connection: AsyncConnection) -> ClinicRow:
+    return from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
+
+
+async def _get(connection: AsyncConnection, resource: Resource, key: str) -> Strict:
+    found = await connection.execute(select(resource.table).where(resource.table.c.id == key))
+    row = found.one_or_none()
+    if row is None:
+        raise NotFoundError(f"There is no {resource.noun} {key}.")
+    return from_row(row, resource.model)
+
+
+def _validated[Model: Strict](model: type[Model], fields: dict[str, Any]) -> Model:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        fault = faults_of(error)[0]
+        raise InvalidFieldError(fault.path, fault.message) from None
+
+
+async def _check_references(connection: AsyncConnection, row: Strict) -> None:
+    for field, resource in _REFERENCES.items():
+        key = getattr(row, field, None)
+        if key is not None:
+            found = await connection.execute(select(exists().where(resource.table.c.id == key)))
+            if not found.scalar_one():
+                raise InvalidFieldError(field, f"there is no {resource.noun} {key}")

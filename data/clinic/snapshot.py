@@ -1,0 +1,418 @@
+"""Database rows to a :class:`~solver.clinic.entities.Clinic`, in one query for any size of it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import orjson
+from cachetools import TTLCache
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Row,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from models import bookings as book_tables
+from models.tables import (
+    AVAILABILITY,
+    BOOKINGS,
+    CLINIC,
+    OVERBOOKING_RULES,
+    PROVIDERS,
+    ROOMS,
+    TYPES,
+    table_of,
+)
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    AppointmentType,
+    Availability,
+    Booking,
+    Clinic,
+    ClinicSettings,
+    OverbookingRule,
+    Provider,
+    Room,
+)
+
+RESOURCE_DAYS = table_of(book_tables.ResourceDay)
+
+
+HAS_RUN_OUT: ColumnElement[bool] = and_(
+    BOOKINGS.c.status == "held", BOOKINGS.c.expires_at <= func.statement_timestamp()
+)
+"""A hold past its time; it blocks nobody, from that very moment and with no cleaner's help."""
+
+
+EFFECTIVE_STATUS = case((HAS_RUN_OUT, "cancelled"), else_=BOOKINGS.c.status)
+"""The status as everyone is to see it: a hold that has run out is as good as cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What part of a clinic a question needs; None is all of it."""
+
+    provider_ids: Collection[str] | None = None
+    room_ids: Collection[str] | None = None
+    capped_type_ids: Collection[str] = ()
+    """Types whose bookings are wanted wherever they are if a cap counts them."""
+    patient_keys: Collection[str] = ()
+    """Patients, by what they are compared by, whose bookings are wanted wherever they are."""
+    bookings: bool = True
+    """False leaves all bookings out."""
+
+
+WHOLE = Part()
+
+
+LONG = 50_000
+"""Letters from which on rows are parsed in a thread; 200 letters are a booking."""
+
+
+KEPT_SECONDS = 60
+
+
+KEPT_ROWS = 50_000
+"""Rows, bookings and all others, that are kept at once, of whatever dates."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A clinic as it was read, with its version and the text that its bookings came as."""
+
+    version: int
+    book: str
+    clinic: Clinic
+
+    def now(self, book: str) -> _Kept:
+        """Return the same rows with the book that this text is."""
+        if book == self.book:
+            return self
+        return _Kept(self.version, book, self.clinic.with_bookings(_bookings(book)))
+
+    @property
+    def size(self) -> int:
+        """How many rows it keeps."""
+        clinic = self.clinic
+        rows = (clinic.providers, clinic.rooms, clinic.availability, clinic.bookings)
+        return sum(map(len, rows)) + 1
+
+
+class Snapshots:
+    """Clinics as slot queries see them: the rows kept, the book read each time.
+
+    What is kept of a clinic holds while its version in the database does, which any change of its
+    rows, by whomever, counts up in the same transaction. The version is read with the bookings, in
+    one statement, so nothing is ever answered from rows that are not the newest; bookings that come
+    as the text they came as before are not parsed again. What has not changed for a minute is read
+    again in any case.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        # One statement sees one moment by itself; a transaction would be two more round trips.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._kept: TTLCache[tuple[dt.date, dt.date], _Kept] = TTLCache(
+            KEPT_ROWS, KEPT_SECONDS, getsizeof=lambda kept: kept.size
+        )
+
+    async def load(self, first: dt.date, last: dt.date) -> Clinic:
+        """Read the clinic with the bookings that matter on `first` to `last`, at one moment."""
+        kept = self._kept.get((first, last))
+        values = _dates(first, last)
+        async with self._engine.connect() as connection:
+            if kept is not None:
+                row = (await connection.execute(_book_statement(), values)).one()
+                if row.version == kept.version:
+                    now = await _parsed(row, kept.now, row.bookings)
+                    if now is not kept:
+                        self._keep(first, last, now)
+                    return now.clinic
+            row = (await connection.execute(_rows_statement(True), values)).one()
+        clinic = await _parsed(row, _clinic, row)
+        read = _Kept(row.version, row.bookings, clinic)
+        self._keep(first, last, read)
+        return read.clinic
+
+    def _keep(self, first: dt.date, last: dt.date, read: _Kept) -> None:
+        """Keep what was read, unless it is more than all that is kept together may be."""
+        self._kept.pop((first, last), None)
+        if read.size <= KEPT_ROWS:
+            self._kept[first, last] = read
+
+    async def ahead(self, first: dt.date, last: dt.date) -> AsyncIterator[tuple[dt.date, Clinic]]:
+        """Yield each date and the clinic with the bookings that matter on it; nothing is kept."""
+        version, clinic = -1, None
+        for day in (first + dt.timedelta(days=days) for days in range((last - first).days + 1)):
+            async with self._engine.connect() as connection:
+                book = (await connection.execute(_book_statement(), _dates(day, day))).one()
+                if book.version != version or clinic is None:
+                    values = _dates(first, last)
+                    rows = (await connection.execute(_rows_statement(False), values)).one()
+                    version, clinic = rows.version, await _parsed(rows, _clinic, rows)
+            yield day, clinic.with_bookings(await _parsed(book, _bookings, book.bookings))
+
+
+async def load_clinic(
+    connection: AsyncConnection,
+    first: dt.date | None = None,
+    last: dt.date | None = None,
+    part: Part = WHOLE,
+) -> Clinic:
+    """Read the clinic, or `part` of it; with dates given, availability and bookings for these.
+
+    Bookings come without the cancelled ones; holds that have run out come as cancelled.
+
+    One statement, so all of it is seen at one moment, and narrow: rows come as JSON arrays in the
+    order of the solver's fields.
+    """
+    values: dict[str, Any] = {}
+    if first is not None and last is not None:
+        values |= _dates(first, last)
+    if part.provider_ids is not None:
+        values["provider_ids"] = list(part.provider_ids)
+    if part.room_ids is not None:
+        values["room_ids"] = list(part.room_ids)
+    if part.capped_type_ids:
+        values["capped_type_ids"] = list(part.capped_type_ids)
+    if part.patient_keys:
+        values["patient_keys"] = list(part.patient_keys)
+    statement = _statement(frozenset(values), part.bookings)
+    row = (await connection.execute(statement, values)).one()
+    return await _parsed(row, _clinic, row)
+
+
+def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
+    return {
+        "first": first,
+        "last": last,
+        "day_before": beside(first, -1),
+        "day_after": beside(last, 1),
+    }
+
+
+async def _parsed[Result](row: Row[Any], parse: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what is made of texts; of long ones in a thread, beside the event loop."""
+    if sum(len(text) for text in row if isinstance(text, str)) < LONG:
+        return parse(*arguments)
+    return await asyncio.to_thread(parse, *arguments)
+
+
+def _clinic(row: Row[Any]) -> Clinic:
+    settings, providers, rooms, types, availability, rules = map(
+        orjson.loads,
+        (row.settings, row.providers, row.rooms, row.types, row.availability, row.rules),
+    )
+    return Clinic(
+        ClinicSettings(*settings[0]),
+        tuple(Provider(*fields) for fields in _typed(providers, sets=(2,))),
+        tuple(Room(*fields) for fields in _typed(rooms, sets=(2,))),
+        tuple(AppointmentType(*fields) for fields in _typed(types, sets=(5, 6))),
+        tuple(Availability(*fields) for fields in _typed(availability, dates=(5, 7, 8))),
+        tuple(OverbookingRule(*fields) for fields in rules),
+        _bookings(row.bookings),
+    )
+
+
+def _bookings(text: str) -> tuple[Booking, ...]:
+    return tuple(Booking(*fields) for fields in _typed(orjson.loads(text), dates=(4,)))
+
+
+def _typed(
+    rows: list[list[Any]], *, sets: tuple[int, ...] = (), dates: tuple[int, ...] = ()
+) -> list[list[Any]]:
+    """Give the fields at these positions the types that JSON has not."""
+    for row in rows:
+        for position in sets:
+            row[position] = frozenset(row[position])
+        for position in dates:
+            row[position] = _date(row[position])
+    return rows
+
+
+_date = cache(lambda text: None if text is None else dt.date.fromisoformat(text))
+"""Dates of JSON; few different ones come again and again."""
+
+
+@cache
+def _statement(
+    given: frozenset[str], with_bookings: bool, *, as_queries_need: bool = False
+) -> Select[*tuple[Any, ...]]:
+    """Return the statement for what is `given`: dates, providers, rooms, a type.
+
+    `as_queries_need` leaves out what :func:`_near_dates` does.
+    """
+
+    def is_of(name: str, column: ColumnElement[Any], *, or_unset: bool = False) -> Any:
+        if name not in given:
+            return true()
+        chosen = column == any_(bindparam(name, type_=ARRAY(Uuid(as_uuid=False))))
+        return or_(chosen, column.is_(None)) if or_unset else chosen
+
+    availability, bookings = AVAILABILITY.c, BOOKINGS.c
+    in_time: ColumnElement[bool] = true()
+    near: ColumnElement[bool] = true()
+    if "first" in given:
+        # Not those of other dates, but for a room's open ones: having any changes its hours.
+        in_time = or_(
+            availability.date.is_(None),
+            availability.date.between(bindparam("first"), bindparam("last")),
+            and_(availability.room_id.is_not(None), availability.kind == "open"),
+        )
+        near = _WITH_DATES_BESIDE if not as_queries_need else _near_dates()
+    wanted = or_(is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id))
+    if not with_bookings:
+        wanted = false()
+    if "capped_type_ids" in given:
+        capped = select(TYPES.c.id).where(
+            is_of("capped_type_ids", TYPES.c.id), TYPES.c.daily_cap.is_not(None)
+        )
+        wanted = or_(wanted, bookings.appointment_type_id.in_(capped))
+    if "patient_keys" in given:
+        patients = bindparam("patient_keys", type_=ARRAY(Text))
+        wanted = or_(wanted, bookings.patient_key == any_(patients))
+    return select(
+        select(CLINIC.c.version).scalar_subquery().label("version"),
+        _arrays(CLINIC, _SETTINGS).label("settings"),
+        _arrays(PROVIDERS, _PROVIDER, is_of("provider_ids", PROVIDERS.c.id)).label("providers"),
+        _arrays(ROOMS, _ROOM, is_of("room_ids", ROOMS.c.id)).label("rooms"),
+        _arrays(TYPES, _TYPE).label("types"),
+        _arrays(
+            AVAILABILITY,
+            _AVAILABILITY,
+            in_time,
+            is_of("provider_ids", availability.provider_id, or_unset=True),
+            is_of("room_ids", availability.room_id, or_unset=True),
+        ).label("availability"),
+        _arrays(
+            OVERBOOKING_RULES,
+            _RULE,
+            is_of("provider_ids", OVERBOOKING_RULES.c.provider_id, or_unset=True),
+        ).label("rules"),
+        _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near, wanted).label(
+            "bookings"
+        ),
+    )
+
+
+@cache
+def _book_statement() -> Select[*tuple[Any, ...]]:
+    """Return the statement for the clinic's version and the bookings of some dates."""
+    return select(
+        select(CLINIC.c.version).scalar_subquery().label("version"),
+        _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", _near_dates()).label(
+            "bookings"
+        ),
+    )
+
+
+def _rows_statement(with_bookings: bool) -> Select[*tuple[Any, ...]]:
+    """Return the statement for the rows of some dates, with the bookings that queries need."""
+    given = frozenset({"first", "last", "day_before", "day_after"})
+    return _statement(given, with_bookings, as_queries_need=True)
+
+
+_WITH_DATES_BESIDE = BOOKINGS.c.date.between(bindparam("day_before"), bindparam("day_after"))
+
+
+def _near_dates() -> ColumnElement[bool]:
+    """Return the condition of the bookings that count on some dates.
+
+    Those of the dates beside count if any booking, there or between, may be busy over midnight or
+    within the reach of one that is: nearer to it than the longest buffers before and after. In most
+    clinics none is, and two thirds of the book need not be read.
+    """
+    book, kinds = BOOKINGS.alias(), TYPES.alias()
+    reach = _longest(PROVIDERS.c.buffer_before, TYPES.c.buffer_before) + _longest(
+        PROVIDERS.c.buffer_after, TYPES.c.buffer_after, ROOMS.c.turnover_minutes
+    )
+    at_midnight = exists().where(
+        book.c.appointment_type_id == kinds.c.id,
+        book.c.date.between(bindparam("day_before"), bindparam("day_after")),
+        book.c.status != "cancelled",
+        or_(
+            book.c.start_minute < reach,
+            book.c.start_minute + kinds.c.duration_minutes + reach > DAY_MINUTES,
+        ),
+    )
+    on_dates = BOOKINGS.c.date.between(bindparam("first"), bindparam("last"))
+    return and_(_WITH_DATES_BESIDE, or_(on_dates, at_midnight))
+
+
+def _longest(*columns: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the greatest value in any of the columns."""
+    return func.greatest(*(select(func.max(column)).scalar_subquery() for column in columns))
+
+
+def _arrays(table: Table, names: str, *conditions: ColumnElement[bool]) -> ColumnElement[str]:
+    """Return the table's rows as the text of one JSON array of arrays of the named columns."""
+    row = func.json_build_array(
+        *(EFFECTIVE_STATUS if name == "status" else table.c[name] for name in names.split())
+    )
+    rows = select(cast(func.coalesce(func.json_agg(row), text("'[]'")), Text))
+    return rows.select_from(table).where(*conditions).scalar_subquery()
+
+
+# The columns in the order of the fields of the solver's types
+_SETTINGS = "name timezone grid_minutes preference_decay_minutes min_notice_minutes"
+
+
+_PROVIDER = "id name skills daily_cap buffer_before buffer_after active"
+
+
+_ROOM = "id name equipment turnover_minutes active"
+
+
+_TYPE = (
+    "id name duration_minutes buffer_before buffer_after required_skills required_equipment"
+    " daily_cap active"
+)
+
+
+_AVAILABILITY = "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to"
+
+
+_RULE = "id provider_id appointment_type_id weekday start_minute end_minute max_overlap max_per_day"
+
+
+_BOOKING = (
+    "id provider_id room_id appointment_type_id date start_minute patient_ref status is_overbooked"
+)
+
+
+def beside(day: dt.date, days: int) -> dt.date:
+    """Return the date some days from `day`, or the last there is: buffers reach over midnight."""
+    ordinal = day.toordinal() + days
+    return dt.date.fromordinal(min(max(ordinal, 1), dt.date.max.toordinal()))
+
+
+def to_settings(row: Row[Any]) -> ClinicSettings:
+    """Return the settings a row holds."""
+    return ClinicSettings(
+        row.name,
+        row.timezone,
+        row.grid_minutes,
+        row.preference_decay_minutes,
+        row.min_notice_minutes,
+    )

@@ -1,0 +1,181 @@
+"""What an edit of a row of the clinic can touch: which rules, of which bookings.
+
+An edit reads no booking that it cannot put outside a rule. A name touches nothing, a provider's
+hours that provider's bookings on those dates, a clock change the dates on which clocks change; a
+duration or a buffer touches what stands beside bookings of its type, too.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import partial
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Date,
+    Select,
+    any_,
+    extract,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
+
+from data.bookings.outside_rules import Touched
+from data.clinic.snapshot import beside
+from data.files.clinic_file import (
+    AppointmentTypeRow,
+    AvailabilityRow,
+    ClinicRow,
+    OverbookingRuleRow,
+    ProviderRow,
+    RoomRow,
+)
+from data.files.fields import Strict
+from models.tables import BOOKINGS
+from solver.clinic.clock import clock_changes
+
+_RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
+    ProviderRow: {
+        "skills": frozenset({1}),
+        "active": frozenset({1}),
+        "daily_cap": frozenset({6, 7}),
+        "buffer_before": frozenset({6, 7}),
+        "buffer_after": frozenset({6, 7}),
+    },
+    RoomRow: {
+        "equipment": frozenset({1}),
+        "active": frozenset({1}),
+        "turnover_minutes": frozenset({3}),
+    },
+    AppointmentTypeRow: {
+        "required_skills": frozenset({1}),
+        "required_equipment": frozenset({1}),
+        "active": frozenset({1}),
+        "daily_cap": frozenset({5}),
+        "duration_minutes": frozenset({0, 2, 3, 6, 7}),
+        "buffer_before": frozenset({3, 6, 7}),
+        "buffer_after": frozenset({3, 6, 7}),
+    },
+    ClinicRow: {"timezone": frozenset({0})},
+}
+"""The rules that a field counts in; fields that are not named count in none."""
+
+
+_YEARS_AHEAD = 3
+"""For which clock changes are looked up date by date; bookings further ahead are all read."""
+
+
+_SHIFT = func.generate_series(literal_column("-2"), literal_column("2"))
+"""SQL of the days from a date to those whose bookings its neighbours are read beside."""
+
+
+def touched(before: Strict | None, after: Strict | None) -> Touched | None:
+    """Return what an edit from one row to another can touch; None where it can touch nothing.
+
+    None stands for a row that is not there yet, or not there any more.
+    """
+    match after or before:
+        case AvailabilityRow():
+            spoken = (_spoken_of(row) for row in (before, after) if row is not None)
+            return _always(frozenset({2}), or_(*spoken))
+        case OverbookingRuleRow():
+            return _touched_by_rule(before, after)
+    if before is None or after is None:
+        return None  # no booking refers to it
+    fields = _RULES_OF[type(after)]
+    changed = {name for name in fields if getattr(before, name) != getattr(after, name)}
+    if not changed:
+        return None
+    rules = frozenset[int]().union(*(fields[name] for name in changed))
+    return _concerned(after, rules)
+
+
+def _always(rules: frozenset[int], condition: ColumnElement[bool]) -> Touched:
+    return Touched(rules, lambda _first, _last: condition)
+
+
+def _concerned(row: Strict, rules: frozenset[int]) -> Touched:
+    """Return the bookings that `rules` are to be read for, and those that they are read beside."""
+    columns = BOOKINGS.c
+    match row:
+        case ProviderRow():
+            return _always(rules, columns.provider_id == row.id)
+        case RoomRow():
+            return _always(rules, columns.room_id == row.id)
+        case AppointmentTypeRow():
+            if rules & {3, 6, 7}:
+                return Touched(rules, partial(_near_type, row.id))
+            return _always(rules, columns.appointment_type_id == row.id)
+        case ClinicRow():
+            return _always(rules, _when_clocks_change(row))
+        case _:
+            raise TypeError(type(row))
+
+
+def _spoken_of(row: Any) -> ColumnElement[bool]:
+    """Return the condition of the bookings on whose dates an availability row speaks."""
+    columns = BOOKINGS.c
+    spoken: ColumnElement[bool] = (
+        columns.date == row.date
+        if row.date is not None
+        else extract("isodow", columns.date) == row.weekday
+    )
+    if row.valid_from is not None:
+        spoken &= columns.date >= row.valid_from
+    if row.valid_to is not None:
+        spoken &= columns.date <= row.valid_to
+    if row.provider_id is not None:
+        spoken &= columns.provider_id == row.provider_id
+    if row.room_id is not None:
+        of_room: ColumnElement[bool] = columns.room_id == row.room_id
+        # a room without any open row is open all day: the first row, and the last, change all days
+        spoken = of_room if row.kind == "open" else spoken & of_room
+    return spoken
+
+
+def _touched_by_rule(before: Any, after: Any) -> Touched:
+    """An allowance counts for overbooked bookings, read beside all others of their providers."""
+    over = BOOKINGS.alias()
+    conditions = [over.c.is_overbooked, over.c.status != "cancelled"]
+    providers = {row.provider_id for row in (before, after) if row is not None}
+    if None not in providers:
+        conditions.append(over.c.provider_id.in_(providers))
+    places = select(over.c.provider_id, over.c.date + _SHIFT).where(*conditions)
+    near = tuple_(BOOKINGS.c.provider_id, BOOKINGS.c.date).in_(places)
+    return _always(frozenset({7}), near)
+
+
+def _near_type(type_id: str, first: dt.date, last: dt.date) -> ColumnElement[bool]:
+    """Return the condition of bookings on dates, or beside dates, that have one of a type.
+
+    Date by date the next is looked up in the index: as many steps as there are dates, whatever the
+    number of bookings.
+    """
+
+    def next_date(*conditions: ColumnElement[bool]) -> Select[tuple[dt.date]]:
+        of_type = select(func.min(one.c.date)).where(one.c.appointment_type_id == type_id)
+        return of_type.where(one.c.status != "cancelled", one.c.date <= until, *conditions)
+
+    one, until = BOOKINGS.alias(), beside(last, 2)
+    dates = next_date(one.c.date >= beside(first, -2)).cte("dates", recursive=True)
+    day = dates.c[0]
+    later = next_date(one.c.date > day).scalar_subquery()
+    dates = dates.union_all(select(later).where(day.is_not(None)))
+    near: ColumnElement[bool] = BOOKINGS.c.date.in_(select(dates.c[0] + _SHIFT))
+    return near
+
+
+def _when_clocks_change(row: ClinicRow) -> ColumnElement[bool]:
+    zone = row.to_solver().zone
+    today = dt.datetime.now(zone).date()
+    days = (today + dt.timedelta(days=ahead) for ahead in range(-1, 366 * _YEARS_AHEAD))
+    changing = [day for day in days if clock_changes(zone, day)]
+    columns = BOOKINGS.c
+    beyond = columns.date > today + dt.timedelta(days=366 * _YEARS_AHEAD - 2)
+    return or_(columns.date == any_(literal(changing, ARRAY(Date))), beyond)

@@ -1,0 +1,1 @@
+"""The database itself: its server, engine, schema, transactions and locks."""

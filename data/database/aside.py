@@ -1,0 +1,70 @@
+"""Long reading in a process of its own, which gives way to whatever the service answers meanwhile.
+
+A thread would share the interpreter with the event loop: a book of hundreds of thousands of
+bookings would then hold every request up, health included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache, partial
+from typing import Any
+
+from data.database.embedded.launcher import end_with_parent
+from data.errors import BusyError
+
+LARGE = 20_000
+"""Bytes of what is to be read from which on another process reads it."""
+
+
+NICENESS = 10
+"""How far such a process gives way to everything that someone waits for (0 to 19)."""
+
+
+async def read_aside[Result](
+    size: int, read: Callable[..., Result], *arguments: Any, **named: Any
+) -> Result:
+    """Call `read`, a function of a module, beside the event loop; return what it returns.
+
+    What has fewer than :data:`LARGE` bytes, `size`, is read in a thread.
+
+    Raises
+    ------
+    BusyError
+        When the process that read was killed, twice.
+    """
+    work = partial(read, *arguments, **named)
+    if size < LARGE:
+        return await asyncio.to_thread(work)
+    for _ in range(2):
+        try:
+            return await asyncio.get_running_loop().run_in_executor(_reader(), work)
+        except BrokenProcessPool:
+            _reader.cache_clear()
+    raise BusyError("The process that reads the bookings was ended; please repeat the request.")
+
+
+@cache
+def _reader() -> ProcessPoolExecutor:
+    """Return the process that reads, one request after the other."""
+    return process_aside()
+
+
+def process_aside() -> ProcessPoolExecutor:
+    """Return a process that gives way to others and ends with this one."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, context, initializer=begin_aside, initargs=(os.getpid(),))
+
+
+def begin_aside(parent: int) -> None:
+    """Prepare a process that works beside `parent`: it gives way, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
+    end_with_parent(parent, signal.SIGKILL)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)

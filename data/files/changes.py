@@ -1,0 +1,309 @@
+"""A scenario's changes as a run file writes them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from data.files.clinic_file import (
+    BOOKING_EXTRAS,
+    AppointmentTypeRow,
+    BookingRow,
+    ClinicRow,
+    OverbookingRuleRow,
+    ProviderRow,
+    RoomRow,
+)
+from data.files.fields import Date, EndTime, Id, StartTime, Strict, Weekday
+from data.files.wording import worded
+from solver.clinic.entities import DAY_MINUTES, InvalidClinicError, OverbookingRule, Provider, Room
+from solver.whatif.changes import (
+    MAX_FACTOR,
+    AddOverbookingRule,
+    AddProvider,
+    AddRoom,
+    Change,
+    CloseRoom,
+    Entity,
+    OpenHours,
+    ProviderOut,
+    Remove,
+    ScaleDemand,
+    SetField,
+)
+
+Number = StrictInt | StrictFloat
+
+
+class _named_by_field:  # noqa: N801 - a context manager reads as a phrase
+    """Tell what the solver's types refuse as a validation error at their field."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, InvalidClinicError):
+            raise PydanticCustomError(
+                "row", "{message}", {"message": error.message, "field": error.field}
+            ) from None
+
+
+# The changes
+
+
+class _Change(Strict):
+    """A change whose own grammar the solver's type of the same change checks."""
+
+    @model_validator(mode="after")
+    def _is_valid(self) -> Self:
+        with _named_by_field():
+            self.to_change()
+        return self
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        raise NotImplementedError
+
+
+class _Hours(_Change):
+    """Some hours of a date; an end that is left out is that end of the day."""
+
+    date: Date
+    start_time: StartTime | None = None
+    end_time: EndTime | None = None
+
+    @model_validator(mode="after")
+    def _has_minutes(self) -> Self:
+        if self.hours[0] >= self.hours[1]:
+            raise PydanticCustomError(
+                "hours", "must be later than start_time", {"field": "end_time"}
+            )
+        return self
+
+    @property
+    def hours(self) -> tuple[int, int]:
+        """The minutes it covers."""
+        return (
+            0 if self.start_time is None else self.start_time,
+            DAY_MINUTES if self.end_time is None else self.end_time,
+        )
+
+
+class ProviderOutChange(_Hours):
+    """A provider is away."""
+
+    op: Literal["provider_out"]
+    provider_id: Id
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return ProviderOut(self.provider_id, self.date, *self.hours)
+
+
+class CloseRoomChange(_Hours):
+    """A room is closed."""
+
+    op: Literal["close_room"]
+    room_id: Id
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return CloseRoom(self.room_id, self.date, *self.hours)
+
+
+class OpenHoursChange(_Change):
+    """A provider or a room is open longer, on a date or on a weekday."""
+
+    op: Literal["open_hours"]
+    provider_id: Id | None = None
+    room_id: Id | None = None
+    date: Date | None = None
+    weekday: Weekday | None = None
+    start_time: StartTime
+    end_time: EndTime
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return OpenHours(
+            self.start_time, self.end_time, self.provider_id, self.room_id, self.date, self.weekday
+        )
+
+
+def _id_is_optional(schema: dict[str, Any]) -> None:
+    schema["required"].remove("id")
+
+
+_ADDED = ConfigDict(json_schema_extra=_id_is_optional)
+
+
+class AddProviderChange(ProviderRow):
+    """One more provider: a row of the clinic file."""
+
+    model_config = _ADDED
+    op: Literal["add_provider"]
+
+    def to_solver(self) -> Provider:
+        """Return the row as the solver has it."""
+        return ProviderRow.model_validate(self.model_dump(exclude={"op"})).to_solver()
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return AddProvider(self.to_solver())
+
+
+class AddRoomChange(RoomRow):
+    """One more room: a row of the clinic file."""
+
+    model_config = _ADDED
+    op: Literal["add_room"]
+
+    def to_solver(self) -> Room:
+        """Return the row as the solver has it."""
+        return RoomRow.model_validate(self.model_dump(exclude={"op"})).to_solver()
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return AddRoom(self.to_solver())
+
+
+class AddOverbookingRuleChange(OverbookingRuleRow):
+    """One more overbooking rule: a row of the clinic file."""
+
+    model_config = _ADDED
+    op: Literal["add_overbooking_rule"]
+
+    def to_solver(self) -> OverbookingRule:
+        """Return the row as the solver has it."""
+        return OverbookingRuleRow.model_validate(self.model_dump(exclude={"op"})).to_solver()
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return AddOverbookingRule(self.to_solver())
+
+
+_ROWS: dict[Entity, type[Strict]] = {
+    "clinic": ClinicRow,
+    "providers": ProviderRow,
+    "rooms": RoomRow,
+    "appointment_types": AppointmentTypeRow,
+    "overbooking_rules": OverbookingRuleRow,
+    "bookings": BookingRow,
+}
+
+
+_MINUTES = {"start_time": "start", "end_time": "end"}
+
+
+def _entity(value: object) -> object:
+    """Read an entity's name, in the singular or the plural."""
+    if isinstance(value, str):
+        name = value.replace("-", "_")
+        if name == "availability":
+            raise PydanticCustomError(
+                "entity", "has no ids; use open_hours, provider_out or close_room"
+            )
+        return next((known for known in _ROWS if name in (known, known.removesuffix("s"))), name)
+    return value
+
+
+EntityName = Annotated[
+    Entity,
+    BeforeValidator(_entity),
+    WithJsonSchema({"enum": [*_ROWS, *(name.removesuffix("s") for name in [*_ROWS][1:])]}),
+]
+
+
+class SetChange(_Change):
+    """One field of one row has another value."""
+
+    op: Literal["set"]
+    entity: EntityName
+    id: Id | None = None
+    field: str
+    value: Any
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        if (self.id is None) != (self.entity == "clinic"):
+            raise InvalidClinicError("id", "every entity but the clinic has one")
+        row = _ROWS[self.entity]
+        names = [
+            name
+            for name in row.model_fields
+            if name != "id" and not (row is BookingRow and name in BOOKING_EXTRAS)
+        ]
+        if self.field not in names:
+            raise InvalidClinicError("field", f"must be one of {', '.join(names)}")
+        known = row.model_fields[self.field]
+        of_field: Any = Annotated[known.annotation, known]
+        try:
+            value = TypeAdapter(of_field).validate_python(self.value)
+        except ValidationError as error:
+            raise InvalidClinicError("value", worded(error.errors()[0])) from None
+        if isinstance(value, list):
+            value = frozenset(value)
+        return SetField(self.entity, self.id, _MINUTES.get(self.field, self.field), value)
+
+
+class RemoveChange(_Change):
+    """A row is gone."""
+
+    op: Literal["remove"]
+    entity: EntityName
+    id: Id
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return Remove(self.entity, self.id)
+
+
+class ScaleDemandChange(_Change):
+    """More requests, or fewer."""
+
+    op: Literal["scale_demand"]
+    factor: Annotated[Number, Field(ge=0, le=MAX_FACTOR, allow_inf_nan=False)]
+    appointment_type_id: Id | None = None
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return ScaleDemand(Fraction(Decimal(str(self.factor))), self.appointment_type_id)
+
+
+type AnyChange = Annotated[
+    ProviderOutChange
+    | CloseRoomChange
+    | OpenHoursChange
+    | AddProviderChange
+    | AddRoomChange
+    | AddOverbookingRuleChange
+    | SetChange
+    | RemoveChange
+    | ScaleDemandChange,
+    Field(discriminator="op"),
+]
+
+
+_ADDITIONS = {
+    "add_provider": "provider",
+    "add_room": "room",
+    "add_overbooking_rule": "overbooking_rule",
+}
+
+
+_OPS = frozenset(
+    {"provider_out", "close_room", "open_hours", "set", "remove", "scale_demand", *_ADDITIONS}
+)

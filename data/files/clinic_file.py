@@ -1,0 +1,398 @@
+"""The clinic file: its rows, their reading with every fault named, and its JSON Schema.
+
+The same rows are what the HTTP API takes and gives, so a field is described once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from uuid import NAMESPACE_URL, uuid5
+
+import orjson
+from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+from ruamel.yaml import YAML
+
+from data.files.documents import is_yaml, parse_document
+from data.files.faults import MAX_FAULTS, Fault, InvalidFileError, faults_of
+from data.files.fields import (
+    BookingDate,
+    Buffer,
+    Cap,
+    Date,
+    EndTime,
+    Id,
+    Moment,
+    Name,
+    PatientRef,
+    StartTime,
+    Strict,
+    Tags,
+    Text,
+    Weekday,
+)
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    AppointmentType,
+    Availability,
+    Booking,
+    Clinic,
+    ClinicSettings,
+    InvalidClinicError,
+    Kind,
+    OverbookingRule,
+    Provider,
+    Room,
+    Status,
+)
+
+SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
+
+
+FIRST_ROWS = 100
+"""Of each list, whose faults are named where the document has too many."""
+
+
+class InvalidClinicFileError(InvalidFileError):
+    """A clinic file that cannot be taken."""
+
+    kind = "clinic file"
+    code = "INVALID_CLINIC_FILE"
+
+
+class _Row(Strict):
+    """A row whose own grammar the solver's type of the same row checks."""
+
+    @model_validator(mode="after")
+    def _is_valid(self) -> Self:
+        try:
+            self.to_solver()
+        except InvalidClinicError as error:
+            raise PydanticCustomError(
+                "row", "{message}", {"message": error.message, "field": error.field}
+            ) from None
+        return self
+
+    def to_solver(self) -> object:
+        """Return the row as the solver has it."""
+        raise NotImplementedError
+
+
+class ClinicRow(_Row):
+    """What holds for the clinic as a whole."""
+
+    name: Name
+    timezone: Annotated[Name, Field(examples=["Europe/Berlin"])]
+    grid_minutes: Literal[5, 10, 15, 20, 30, 60] = 15
+    preference_decay_minutes: Annotated[StrictInt, Field(ge=1, le=DAY_MINUTES)] = 240
+    min_notice_minutes: Annotated[StrictInt, Field(ge=0, le=527_040)] = 0
+
+    def to_solver(self) -> ClinicSettings:
+        """Return the row as the solver has it."""
+        return ClinicSettings(**dict(self))
+
+
+class ProviderRow(_Row):
+    """A clinician."""
+
+    id: Id
+    name: Name
+    skills: Tags = []
+    daily_cap: Cap | None = None
+    buffer_before: Buffer = 0
+    buffer_after: Buffer = 0
+    active: StrictBool = True
+
+    def to_solver(self) -> Provider:
+        """Return the row as the solver has it."""
+        return Provider(**{**dict(self), "skills": frozenset(self.skills)})
+
+
+class RoomRow(_Row):
+    """A place."""
+
+    id: Id
+    name: Name
+    equipment: Tags = []
+    turnover_minutes: Buffer = 0
+    active: StrictBool = True
+
+    def to_solver(self) -> Room:
+        """Return the row as the solver has it."""
+        return Room(**{**dict(self), "equipment": frozenset(self.equipment)})
+
+
+class AppointmentTypeRow(_Row):
+    """What is booked."""
+
+    id: Id
+    name: Name
+    duration_minutes: Annotated[StrictInt, Field(ge=1, le=DAY_MINUTES)]
+    buffer_before: Buffer = 0
+    buffer_after: Buffer = 0
+    required_skills: Tags = []
+    required_equipment: Tags = []
+    daily_cap: Cap | None = None
+    active: StrictBool = True
+
+    def to_solver(self) -> AppointmentType:
+        """Return the row as the solver has it."""
+        return AppointmentType(
+            **{
+                **dict(self),
+                "required_skills": frozenset(self.required_skills),
+                "required_equipment": frozenset(self.required_equipment),
+            }
+        )
+
+
+class AvailabilityRow(_Row):
+    """An open or closed span of a provider, a room or (closed only) the clinic."""
+
+    provider_id: Id | None = None
+    room_id: Id | None = None
+    weekday: Weekday | None = None
+    date: Date | None = None
+    start_time: StartTime
+    end_time: EndTime
+    kind: Kind = "open"
+    valid_from: Date | None = None
+    valid_to: Date | None = None
+
+    def to_solver(self) -> Availability:
+        """Return the row as the solver has it."""
+        fields = dict(self)
+        return Availability(fields.pop("start_time"), fields.pop("end_time"), **fields)
+
+
+class OverbookingRuleRow(_Row):
+    """An allowance to book over regular capacity; without an id it gets one from its content."""
+
+    id: Id
+    provider_id: Id | None = None
+    appointment_type_id: Id | None = None
+    weekday: Weekday | None = None
+    start_time: StartTime | None = None
+    end_time: EndTime | None = None
+    max_overlap: Cap = 1
+    max_per_day: Cap = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_by_content(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "id" not in value:
+            content = orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=str).decode()
+            return {**value, "id": str(uuid5(NAMESPACE_URL, f"overbooking-rule:{content}"))}
+        return value
+
+    def to_solver(self) -> OverbookingRule:
+        """Return the row as the solver has it."""
+        fields = dict(self)
+        return OverbookingRule(start=fields.pop("start_time"), end=fields.pop("end_time"), **fields)
+
+
+class BookingRow(_Row):
+    """One appointment placed.
+
+    Three fields are written only where they say something: `notes`; on a hold, `expires_at`; and
+    `end_time` where the type has grown since and the booking is guarded up to its former end.
+    """
+
+    id: Id
+    provider_id: Id
+    room_id: Id
+    appointment_type_id: Id
+    date: BookingDate
+    start_time: StartTime
+    patient_ref: PatientRef | None = None
+    status: Status = "booked"
+    is_overbooked: StrictBool = False
+    notes: Text | None = None
+    expires_at: Moment | None = None
+    end_time: EndTime | None = None
+
+    def to_solver(self) -> Booking:
+        """Return the row as the solver has it."""
+        fields = dict(self)
+        for name in BOOKING_EXTRAS:
+            del fields[name]
+        return Booking(start=fields.pop("start_time"), **fields)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row with every field, the extra ones only where set."""
+        document = self.model_dump(mode="json")
+        for name in BOOKING_EXTRAS:
+            if document[name] is None:
+                del document[name]
+        return document
+
+
+BOOKING_EXTRAS = ("notes", "expires_at", "end_time")
+
+
+class ClinicFile(Strict):
+    """A whole clinic in one document."""
+
+    clinic: ClinicRow
+    providers: list[ProviderRow] = []
+    rooms: list[RoomRow] = []
+    appointment_types: list[AppointmentTypeRow] = []
+    availability: list[AvailabilityRow] = []
+    overbooking_rules: list[OverbookingRuleRow] = []
+    bookings: list[BookingRow] = []
+
+    def to_clinic(self, now: dt.datetime) -> Clinic:
+        """Return the clinic as the solver has it, without the holds expired at `now`."""
+        return Clinic(
+            self.clinic.to_solver(),
+            tuple(row.to_solver() for row in self.providers),
+            tuple(row.to_solver() for row in self.rooms),
+            tuple(row.to_solver() for row in self.appointment_types),
+            tuple(row.to_solver() for row in self.availability),
+            tuple(row.to_solver() for row in self.overbooking_rules),
+            tuple(
+                row.to_solver()
+                for row in self.bookings
+                if row.status != "held" or row.expires_at is None or row.expires_at > now
+            ),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document with every field, a booking's extra ones only where set."""
+        document = self.model_dump(mode="json")
+        for booking in document["bookings"]:
+            for name in BOOKING_EXTRAS:
+                if booking[name] is None:
+                    del booking[name]
+        return document
+
+
+# Reading
+
+
+def read_clinic_file(path: Path) -> ClinicFile:
+    """Read a clinic file, JSON or YAML by its name.
+
+    Raises
+    ------
+    InvalidClinicFileError
+        With every fault found.
+    OSError
+        When the file cannot be read.
+    """
+    return parse_clinic_file(path.read_bytes(), is_yaml=is_yaml(path))
+
+
+def yaml_of(document: object) -> str:
+    """Write a document as YAML, its keys in the order they have."""
+    writer: Any = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False
+    writer.allow_unicode = True
+    writer.width = 100
+    text = StringIO()
+    writer.dump(document, text)
+    return text.getvalue()
+
+
+def parse_clinic_file(
+    document: bytes, *, is_yaml: bool = False, known: Mapping[str, frozenset[str]] | None = None
+) -> ClinicFile:
+    """Read a document; `known` are ids by list that its rows may also refer to.
+
+    Raises
+    ------
+    InvalidClinicFileError
+        With every fault found.
+    """
+    value = parse_document(document, is_yaml=is_yaml, error=InvalidClinicFileError)
+    return check_clinic_file(value, known or {})
+
+
+def check_clinic_file(value: object, known: Mapping[str, frozenset[str]]) -> ClinicFile:
+    """Return a parsed document as a clinic file; see :func:`parse_clinic_file`."""
+    file, found = validate(ClinicFile, value)
+    faults = {fault.path: fault for fault in found}
+    for fault in islice(reference_faults(value, known), MAX_FAULTS):
+        faults.setdefault(fault.path, fault)
+    if file is None or faults:
+        raise InvalidClinicFileError(list(faults.values()))
+    return file
+
+
+def validate[Model: BaseModel](
+    kind: type[Model], value: object, tags: frozenset[str] = frozenset()
+) -> tuple[Model | None, list[Fault]]:
+    """Return a parsed document as `kind`, or else its faults; of too many, its first rows'.
+
+    `tags` are those of :func:`faults_of`.
+    """
+    try:
+        return kind.model_validate(value), []
+    except ValidationError as error:
+        count = error.error_count()
+        if count <= MAX_FAULTS:
+            return None, faults_of(error, tags=tags, kinds=(kind,))
+    named: list[Fault] = []
+    try:
+        kind.model_validate(_beginning(value))
+    except ValidationError as error:
+        named = faults_of(error, tags=tags, kinds=(kind,))[:MAX_FAULTS]
+    return None, [*named, Fault("document", f"has {count} faults, of which not all are named")]
+
+
+def _beginning(value: object, depth: int = 5) -> object:
+    """Return the first rows of every list in a document."""
+    if isinstance(value, dict) and depth:
+        return {key: _beginning(each, depth - 1) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_beginning(each, depth - 1) for each in value[:FIRST_ROWS]] if depth else []
+    return value
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the clinic file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        **ClinicFile.model_json_schema(),
+    }
+
+
+_REFERENCES = {
+    "provider_id": "providers",
+    "room_id": "rooms",
+    "appointment_type_id": "appointment_types",
+}
+
+
+def reference_faults(document: object, known: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
+    """Tell ids that stand twice and references to nothing, whatever else may be wrong."""
+    ids: dict[str, set[str]] = {}
+    for name in ("providers", "rooms", "appointment_types", "overbooking_rules", "bookings"):
+        ids[name] = set()
+        for position, row in _rows(document, name):
+            key = row.get("id")
+            if isinstance(key, str):
+                if key.lower() in ids[name]:
+                    yield Fault(f"{name}[{position}].id", f"{key} stands twice in {name}")
+                ids[name].add(key.lower())
+    present = {name: ids[name] | known.get(name, frozenset()) for name in _REFERENCES.values()}
+    for name in ("availability", "overbooking_rules", "bookings"):
+        for position, row in _rows(document, name):
+            for field, target in _REFERENCES.items():
+                key = row.get(field)
+                if isinstance(key, str) and key.lower() not in present[target]:
+                    yield Fault(f"{name}[{position}].{field}", f"there is no {key} in {target}")
+
+
+def _rows(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    rows = document.get(name) if isinstance(document, dict) else None
+    for position, row in enumerate(rows if isinstance(rows, list) else ()):
+        if isinstance(row, dict):
+            yield position, row

@@ -1,0 +1,192 @@
+"""The fields that clinic file, run file and requests share, and how each is read."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import re
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictInt,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from solver.clinic.clock import format_time, parse_time
+from solver.clinic.entities import DAY_MINUTES, MAX_BUFFER_MINUTES, MAX_TAGS
+from solver.clinic.patients import patient_key
+
+MAX_CAP = 100_000
+
+
+MAX_VALUES = 10_000_000
+"""In one document, each alias of YAML counted as what it stands for."""
+
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+# The values fields hold
+
+
+def _minute(value: object) -> int:
+    if not isinstance(value, str):
+        raise PydanticCustomError("time", "write a time as HH:MM in quotes, as in '09:30'")
+    try:
+        return parse_time(value)
+    except ValueError:  # its message holds the text, which may hold anything
+        raise PydanticCustomError("time", "is no time of day; write HH:MM, as in 09:30") from None
+
+
+def _start_minute(value: object) -> int:
+    minute = _minute(value)
+    if minute == DAY_MINUTES:
+        raise PydanticCustomError("time", "24:00 can only end a span")
+    return minute
+
+
+def _date(value: object) -> dt.date:
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return value  # YAML reads dates itself
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        try:
+            return dt.date.fromisoformat(value)
+        except ValueError:
+            pass
+    raise PydanticCustomError("date", "write a date as YYYY-MM-DD, as in 2027-03-01")
+
+
+def _id(value: object) -> str:
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return value.lower()
+    raise PydanticCustomError(
+        "uuid", "write an id as a UUID, as in 6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
+    )
+
+
+def _names_one(patient_ref: str) -> str:
+    if not patient_key(patient_ref):
+        raise PydanticCustomError("blank", "must not be blank; leave it out, or write who it is")
+    return patient_ref
+
+
+def _seen(name: str) -> str:
+    if not patient_key(name):  # which leaves out what nobody sees
+        raise PydanticCustomError("blank", "must not be blank; write what people are to read")
+    return name
+
+
+def _storable(value: str) -> str:
+    if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise PydanticCustomError("text", "must not hold a NUL or half a surrogate pair")
+    return value
+
+
+def _moment(value: object) -> dt.datetime:
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = dt.datetime.fromisoformat(value)
+    if not isinstance(value, dt.datetime) or value.tzinfo is None or not 2000 <= value.year <= 2500:
+        raise PydanticCustomError(
+            "moment", "write a moment with its offset, as in 2027-03-01T09:00:00+01:00"
+        )
+    return value
+
+
+def _booking_year(value: dt.date) -> dt.date:
+    if not 2000 <= value.year <= 2500:
+        raise PydanticCustomError("date", "must be in the years 2000 to 2500")
+    return value
+
+
+_TIME_SCHEMA = {"type": "string", "pattern": r"^([01]\d|2[0-3]):[0-5]\d$", "examples": ["09:30"]}
+
+
+_END_SCHEMA = {**_TIME_SCHEMA, "pattern": r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$"}
+
+
+StartTime = Annotated[
+    int,
+    BeforeValidator(_start_minute),
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema(_TIME_SCHEMA),
+]
+
+
+EndTime = Annotated[
+    int,
+    BeforeValidator(_minute),
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema(_END_SCHEMA),
+]
+
+
+Date = Annotated[
+    dt.date, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date"})
+]
+
+
+Moment = Annotated[
+    dt.datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+BookingDate = Annotated[Date, AfterValidator(_booking_year)]
+
+
+Id = Annotated[str, BeforeValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})]
+
+
+Name = Annotated[
+    str, Field(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_seen)
+]
+
+
+Tag = Annotated[
+    str, Field(min_length=1, max_length=100), AfterValidator(_storable), AfterValidator(_seen)
+]
+
+
+Text = Annotated[str, Field(max_length=2000), AfterValidator(_storable)]
+
+
+PatientRef = Annotated[
+    str, Field(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_names_one)
+]
+
+
+def _distinct(tags: list[str]) -> list[str]:
+    return sorted(set(tags))
+
+
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_distinct)]
+
+
+Buffer = Annotated[StrictInt, Field(ge=0, le=MAX_BUFFER_MINUTES)]
+
+
+Cap = Annotated[StrictInt, Field(ge=0, le=MAX_CAP)]
+
+
+Weekday = Annotated[StrictInt, Field(ge=1, le=7, description="ISO weekday, 1 = Monday")]
+
+
+class Strict(BaseModel):
+    """A model that knows all its fields."""
+
+    model_config = ConfigDict(extra="forbid")

@@ -1,0 +1,1 @@
+"""What-if runs: their queue, and a plan carried out."""

@@ -1,0 +1,397 @@
+"""A plan carried out: its moves and placements written in one transaction, or nothing of it.
+
+Plans may be as large as ten thousand appointments, so everything is read and written by sets, and
+the rules are read over once, with the days kept as they fill, before anything is locked. Under the
+locks the book is read again, and only where it is another by then are the rules read again, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from data.bookings import outside_rules as outside
+from data.bookings.commands import Details, Won, insert_won
+from data.bookings.decisions import WOULD_BE_OVERBOOKED, Outcome, Place, Policy, Seen, Wish, keys_of
+from data.bookings.holds import write_off_holds
+from data.bookings.reading import BookingRecord, rows_by_id
+from data.bookings.relocate import relocate_all, step_aside
+from data.clinic.snapshot import load_clinic
+from data.database.locks import hold_clinic, lock_days
+from data.database.transaction import ChangedMeanwhileError
+from data.errors import (
+    NotFoundError,
+    PatientConflictError,
+    PlanStaleError,
+    RequestError,
+    SlotUnavailableError,
+)
+from data.files.changes import AnyChange
+from data.what_if.clinic_changes import make
+from models.tables import BOOKINGS
+from solver.clinic.clock import DateOutOfRangeError, check_date, parse_time
+from solver.clinic.entities import Booking, Clinic
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Checker, Violation
+from solver.scoring.parts import POINTS, ScoreParts
+from solver.slots.query import Slot
+
+APPLY_SECONDS = 300
+"""How long the rules may be read over while the transaction waits."""
+
+
+BOOKING_CHANGED = "BOOKING_CHANGED"
+
+
+GONE = "GONE"
+
+
+HELD = "HELD"
+
+
+FAR_AHEAD = dt.date(2500, 12, 31)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One write of a plan: a request to book, or a booking to move."""
+
+    place: Place
+    patient_ref: str | None
+    request_id: str | None = None
+    booking_id: str | None = None
+
+    @property
+    def name(self) -> dict[str, str]:
+        """What the step is about, as the plan names it."""
+        if self.booking_id is not None:
+            return {"booking_id": self.booking_id}
+        return {"request_id": self.request_id or ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was written: bookings by the request they are for, and those that moved.
+
+    `conflicts` are what the clinic's changes leave outside the rules, after the moves; `clinic` has
+    the rows that they name.
+    """
+
+    booked: list[tuple[str, BookingRecord]]
+    moved: list[BookingRecord]
+    conflicts: list[Violation] = field(default_factory=list)
+    clinic: Clinic | None = None
+
+
+async def apply(
+    connection: AsyncConnection,
+    scenario: Mapping[str, Any],
+    patients: Mapping[str, str | None],
+    policy: Policy,
+    *,
+    accept_overbooked: bool,
+    changes: Sequence[AnyChange] = (),
+) -> Applied:
+    """Carry out the plan of one scenario of a result, and before it `changes` of the clinic.
+
+    Moves come first, then placements, each in its order and each under every rule with all before
+    it in the book. Bookings that the plan could not save stay where they are.
+
+    Raises
+    ------
+    PlanStaleError
+        Naming all that no longer fits, with the reasons.
+    SlotUnavailableError
+        When it would overbook and the caller did not accept that.
+    """
+    moves = [move for move in scenario["moves"] if move["to"] is not None]
+    over = [row["request_id"] for row in scenario["placements"] if row["is_overbooked"]]
+    over += [move["booking_id"] for move in moves if move["to"].get("is_overbooked")]
+    if over and not accept_overbooked:
+        raise SlotUnavailableError(
+            "The plan overbooks; send accept_overbooked to carry it out.",
+            reasons=[WOULD_BE_OVERBOOKED],
+            overbooked=over,
+        )
+    await connection.execute(
+        text(f"SET LOCAL idle_in_transaction_session_timeout = '{APPLY_SECONDS}s'")
+    )
+    seen = await rows_by_id(connection, [move["booking_id"] for move in moves])
+    _require_in_place(moves, seen)
+    steps = [
+        *(_step_of_move(move, seen[move["booking_id"]], accept_overbooked) for move in moves),
+        *(
+            _step_of(row, patients.get(row["request_id"]), accept_overbooked)
+            for row in scenario["placements"]
+        ),
+    ]
+    if not steps and not changes:
+        return Applied([], [])
+    dates = [step.place.date for step in steps] or [policy.now.date()]
+    span = min(dates), max(dates)
+    clinic = await _as_changed(connection, changes, policy, span)
+    won = await _decide(clinic, steps, policy)
+    locked = keys_of(won)
+    known: dict[str, int] = {}
+    today = policy.now.astimezone(clinic.settings.zone).date()
+    if changes:
+        await hold_clinic(connection)
+        known = await outside.broken_now(connection, since=today)
+        await make(connection, changes, policy.actor)
+    if locked:
+        await lock_days(connection, locked)
+    now = await load_clinic(connection, *span)
+    if now != clinic:
+        won = await _decide(now, steps, policy)
+        if not keys_of(won) <= locked:
+            raise ChangedMeanwhileError
+    before = await rows_by_id(connection, list(seen), lock=True)
+    _require_in_place(moves, before)  # a hold may have run out
+    if any(row.logged != seen[key].logged for key, row in before.items()):
+        raise ChangedMeanwhileError
+    applied = await _write(connection, steps, won, before, span, policy)
+    if not changes:
+        return applied
+    left = await outside.find_all_outside(connection, since=today, known=known)
+    return Applied(applied.booked, applied.moved, left.violations, left.clinic)
+
+
+async def _as_changed(
+    connection: AsyncConnection,
+    changes: Sequence[AnyChange],
+    policy: Policy,
+    span: tuple[dt.date, dt.date],
+) -> Clinic:
+    """Return the clinic as it will be with `changes`, which are not made yet and lock nothing."""
+    if not changes:
+        return await load_clinic(connection, *span)
+    attempt = await connection.begin_nested()
+    await make(connection, changes, policy.actor)
+    clinic = await load_clinic(connection, *span)
+    await attempt.rollback()
+    return clinic
+
+
+async def _write(
+    connection: AsyncConnection,
+    steps: Sequence[Step],
+    won: Sequence[Seen],
+    before: Mapping[str, Row[Any]],
+    span: tuple[dt.date, dt.date],
+    policy: Policy,
+) -> Applied:
+    """Write what is won, all of it."""
+    await write_off_holds(connection, BOOKINGS.c.date.between(*span))
+    await step_aside(connection, [row.id for row in before.values()])
+    moves: list[tuple[Row[Any], Seen]] = []
+    placed: list[Won] = []
+    keys: list[str] = []
+    for step, each in zip(steps, won, strict=True):
+        if step.booking_id is not None:
+            moves.append((before[step.booking_id], each))
+        else:
+            placed.append(Won(each, Details(step.patient_ref), policy, "plan"))
+            keys.append(step.request_id or "")
+    moved = await relocate_all(connection, moves, policy, "plan")
+    booked = await insert_won(connection, placed)
+    return Applied(list(zip(keys, booked, strict=True)), moved)
+
+
+def _step_of(row: Mapping[str, Any], patient_ref: str | None, accept_overbooked: bool) -> Step:
+    place = _place(row, row["appointment_type_id"], accept_overbooked)
+    return Step(place, patient_ref, request_id=row["request_id"])
+
+
+def _step_of_move(move: Mapping[str, Any], row: Row[Any], accept_overbooked: bool) -> Step:
+    place = _place(move["to"], str(row.appointment_type_id), accept_overbooked)
+    return Step(place, row.patient_ref, booking_id=move["booking_id"])
+
+
+def _place(row: Mapping[str, Any], kind: str, accept_overbooked: bool) -> Place:
+    return Place(
+        kind,
+        row["provider_id"],
+        dt.date.fromisoformat(row["date"]),
+        parse_time(row["start_time"]),
+        row["room_id"],
+        accept_overbooked=accept_overbooked,
+    )
+
+
+def _require_in_place(moves: Sequence[Mapping[str, Any]], rows: Mapping[str, Row[Any]]) -> None:
+    """Refuse to move bookings that are no longer where the plan found them, and holds."""
+    stale = []
+    for move in moves:
+        key, place = move["booking_id"], move["from"]
+        row = rows.get(key)
+        if row is not None and row.effective_status == "held":
+            stale.append({"booking_id": key, "reasons": [HELD]})
+        elif row is None or row.effective_status != "booked":
+            stale.append({"booking_id": key, "reasons": [GONE]})
+        elif (
+            str(row.provider_id) != place["provider_id"]
+            or str(row.room_id) != place["room_id"]
+            or row.date.isoformat() != place["date"]
+            or row.start_minute != parse_time(place["start_time"])
+        ):
+            stale.append({"booking_id": key, "reasons": [BOOKING_CHANGED]})
+    _refuse(stale)
+
+
+def _refuse(stale: list[dict[str, Any]]) -> None:
+    if stale:
+        raise PlanStaleError(
+            "The book has changed since the plan was made; nothing was written.", stale=stale
+        )
+
+
+def _wish_of(step: Step, policy: Policy) -> Wish:
+    aside = frozenset() if step.booking_id is None else frozenset({step.booking_id})
+    return Wish(step.place, policy, step.patient_ref, allow_patient_overlap=False, aside=aside)
+
+
+async def _decide(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[Seen]:
+    """Return every step's place as it is won at its turn; off the event loop, for it takes long."""
+    outcomes = await asyncio.to_thread(decide_steps, clinic, steps, policy)
+    _refuse(
+        [
+            {**step.name, "reasons": _reasons(outcome)}
+            for step, outcome in zip(steps, outcomes, strict=True)
+            if not isinstance(outcome, Seen)
+        ]
+    )
+    return [outcome for outcome in outcomes if isinstance(outcome, Seen)]
+
+
+def decide_steps(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[Outcome]:
+    """Decide on each step beside all that were won before it.
+
+    One pass with the plain reading of the rules, which needs only the few bookings of the step's
+    own provider, room, type and patient. What it refuses is judged as a single booking is, which
+    tells the reasons.
+    """
+    return _Turns(clinic, steps, policy).outcomes()
+
+
+class _Turns:
+    """A book that fills up, kept by what its bookings take and on which dates."""
+
+    def __init__(self, clinic: Clinic, steps: Sequence[Step], policy: Policy) -> None:
+        self._clinic, self._steps, self._policy = clinic, steps, policy
+        weights = policy.weights
+        self._checker = Checker(
+            clinic, (weights.preference, weights.gap, weights.room, weights.overbook)
+        )
+        self._book: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
+        self._known_dates: dict[dt.date, DateOutOfRangeError | None] = {}
+        aside = {step.booking_id for step in steps}
+        for booking in clinic.bookings:
+            if booking.is_live and booking.id not in aside:
+                self._add(booking)
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what becomes of each step."""
+        outcomes: list[Outcome] = []
+        for number, step in enumerate(self._steps):
+            try:
+                won = self._won(step)
+            except (RequestError, DateOutOfRangeError) as error:
+                outcomes.append(error)
+            else:
+                self._add(won.as_booking(f"won {number}"))
+                outcomes.append(won)
+        return outcomes
+
+    def _won(self, step: Step) -> Seen:
+        place, wish = step.place, _wish_of(step, self._policy)
+        kind, provider, room = wish.rows(self._clinic)
+        self._require_date(place.date)
+        assert room is not None  # a plan names its rooms
+        around = [
+            self._beside(owner, place.date)
+            for owner in (provider.id, room.id, kind.id, _patient(wish.patient_key))
+        ]
+        at_provider, in_room, of_type, of_patient = around
+        request = SlotRequest(kind.id, place.date, self._policy.now)
+        reading = self._checker.read_among(
+            request,
+            provider,
+            room,
+            place.start,
+            at_provider=at_provider,
+            in_room=in_room,
+            of_type=of_type,
+        )
+        end = place.start + kind.duration_minutes
+        is_refused = reading.score is None or (
+            reading.is_overbooked and not place.accept_overbooked
+        )
+        if is_refused or self._is_elsewhere(of_patient, place.date, (place.start, end)):
+            known = {booking.id: booking for some in around for booking in some}
+            return wish.decide(self._clinic.with_bookings(known.values()))
+        assert reading.score is not None
+        assert reading.parts is not None
+        slot = Slot(
+            provider,
+            room,
+            place.date,
+            place.start,
+            end,
+            int(reading.score * POINTS),
+            ScoreParts(*reading.parts),
+            reading.is_overbooked,
+        )
+        return Seen(self._clinic, kind, provider, slot, step.patient_ref)
+
+    def _require_date(self, day: dt.date) -> None:
+        if day not in self._known_dates:
+            policy = self._policy
+            try:
+                check_date(self._clinic.settings, day, policy.now, policy.horizon_days)
+                self._known_dates[day] = None
+            except DateOutOfRangeError as error:
+                self._known_dates[day] = error
+        refusal = self._known_dates[day]
+        if refusal is not None:
+            raise refusal
+
+    def _is_elsewhere(self, own: Iterable[Booking], day: dt.date, span: tuple[int, int]) -> bool:
+        kinds = self._clinic.type_by_id
+        return any(
+            b.date == day
+            and b.start < span[1]
+            and span[0] < b.start + kinds[b.appointment_type_id].duration_minutes
+            for b in own
+        )
+
+    def _add(self, booking: Booking) -> None:
+        owners = {booking.provider_id, booking.room_id, booking.appointment_type_id}
+        if booking.patient_ref is not None:
+            owners.add(_patient(booking.patient_key))
+        for owner in owners:
+            self._book[owner, booking.date].append(booking)
+
+    def _beside(self, owner: str, date: dt.date) -> list[Booking]:
+        dates = (date + dt.timedelta(days=days) for days in (-1, 0, 1))
+        return [b for day in dates for b in self._book.get((owner, day), ())]
+
+
+def _patient(key: str | None) -> str:
+    return f"patient {key}"
+
+
+def _reasons(error: Exception) -> list[str]:
+    match error:
+        case SlotUnavailableError():
+            return list(error.extra["reasons"])
+        case PatientConflictError() | NotFoundError():
+            return [error.code]
+        case _:
+            return ["DATE_OUT_OF_RANGE"]
