@@ -7,13 +7,21 @@ from alembic import context
 from sqlalchemy import Connection
 
 from data.database.engine import create_engine
-from models import access as keys
-from models import audit as journal
-from models import bookings, clinic, what_if
-from models import statistics as operations
+from models import (
+    access,
+    audit,
+    bookings,
+    clinic,
+    events,
+    idempotency,
+    jobs,
+    statistics,
+    what_if,
+)
 from models.base import Base
 
-TABLES = (bookings, clinic, journal, keys, operations, what_if)  # so that the metadata knows them
+TABLES = access, audit, bookings, clinic, events, idempotency, jobs, statistics, what_if
+"""Named so that the metadata knows them."""
 
 
 def _run(connection: Connection) -> None:

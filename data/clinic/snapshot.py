@@ -24,7 +24,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    exists,
     false,
     func,
     or_,
@@ -347,14 +346,20 @@ def _near_dates() -> ColumnElement[bool]:
     reach = _longest(PROVIDERS.c.buffer_before, TYPES.c.buffer_before) + _longest(
         PROVIDERS.c.buffer_after, TYPES.c.buffer_after, ROOMS.c.turnover_minutes
     )
-    at_midnight = exists().where(
-        book.c.appointment_type_id == kinds.c.id,
-        book.c.date.between(bindparam("day_before"), bindparam("day_after")),
-        book.c.status != "cancelled",
+    is_there = func.bool_or(
         or_(
             book.c.start_minute < reach,
             book.c.start_minute + kinds.c.duration_minutes + reach > DAY_MINUTES,
-        ),
+        )
+    )  # and not EXISTS, for which the planner reads the whole table in the hope of an early hit
+    at_midnight = (
+        select(is_there)
+        .where(
+            book.c.appointment_type_id == kinds.c.id,
+            book.c.date.between(bindparam("day_before"), bindparam("day_after")),
+            book.c.status != "cancelled",
+        )
+        .scalar_subquery()
     )
     on_dates = BOOKINGS.c.date.between(bindparam("first"), bindparam("last"))
     return and_(_WITH_DATES_BESIDE, or_(on_dates, at_midnight))

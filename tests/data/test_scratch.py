@@ -15,7 +15,7 @@ from data.database.scratch import ScratchDirectory, remove_abandoned
 
 MAKES_ONE = """
 import sys
-from data.scratch import ScratchDirectory
+from data.database.scratch import ScratchDirectory
 with ScratchDirectory("door") as directory:
     print(directory, flush=True)
     sys.stdin.read()
