@@ -119,9 +119,9 @@ class Selector:
     ) -> Neighbourhood:
         """Return a block that shares neither task nor, where it can, a date with those running.
 
-        Selector of different dates have no room, patient or cap in common; others may clash. Where
-        all of the clinic is little, every block for the score is all of it: whoever is first with
-        something better wins.
+        Neighbourhoods of different dates have no room, patient or cap in common; others may clash.
+        Where all of the clinic is little, every block for the score is all of it: whoever is first
+        with something better wins.
         """
         instance, chance = self._instance, self._chance
         running = [] if for_score and self._is_little else list(running)
