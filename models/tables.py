@@ -18,36 +18,14 @@ def table_of(model: type[Base]) -> Table:
 
 
 CLINIC = table_of(tables.ClinicSettings)
-
-
 PROVIDERS = table_of(tables.Provider)
-
-
 ROOMS = table_of(tables.Room)
-
-
 TYPES = table_of(tables.AppointmentType)
-
-
 AVAILABILITY = table_of(tables.Availability)
-
-
 OVERBOOKING_RULES = table_of(tables.OverbookingRule)
-
-
 BOOKINGS = table_of(book_tables.Booking)
-
-
 IDEMPOTENCY_KEYS = table_of(idempotency.IdempotencyKey)
-
-
 AUDIT_LOG = table_of(audit.AuditEntry)
-
-
 WHAT_IF_RUNS = table_of(what_if.WhatIfRun)
-
-
 WHAT_IF_EVENTS = table_of(what_if.WhatIfEvent)
-
-
 OUTBOX = table_of(events.OutboxEvent)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.audit import ANONYMOUS
-from data.bookings.index import Ledger, _owners, _patient
+from data.bookings.index import BookIndex, owners_of, patient_owner
 from data.clinic.snapshot import Part, load_clinic
 from data.database.locks import DayKey
 from data.database.transaction import patient_resource
@@ -216,7 +216,7 @@ class Wish:
                 place.provider_id,
                 *rooms,
                 *([place.appointment_type_id] if is_capped else ()),
-                *(() if self.patient_ref is None else [_patient(self.patient_key)]),
+                *(() if self.patient_ref is None else [patient_owner(self.patient_key)]),
             ]
         )
 
@@ -336,27 +336,27 @@ def decide_in_turn(
     """
     wishes = list(wishes)
     aside = {key for wish in wishes for key in wish.aside}
-    ledger = Ledger(clinic, (b for b in clinic.bookings if b.id not in aside))
+    index = BookIndex(clinic, (b for b in clinic.bookings if b.id not in aside))
     done, ahead = 0, len(wishes)
     while done < len(wishes):
         together = wishes[done : done + ahead]
         taken: set[str] = set()
         count = 0
-        for wish, outcome in zip(together, _decide_each(ledger, together, certify), strict=True):
+        for wish, outcome in zip(together, _decide_each(index, together, certify), strict=True):
             if not taken.isdisjoint(wish.claims(clinic)):
                 break
             yield outcome
             if isinstance(outcome, Seen):
                 won = outcome.as_booking(f"won {done + count}")
-                ledger.add(won)
-                taken |= _owners(won)
+                index.add(won)
+                taken |= owners_of(won)
             count += 1
         done, ahead = done + count, max(FEWEST_AHEAD, 2 * count)
 
 
-def _decide_each(ledger: Ledger, wishes: Sequence[Wish], certify: bool) -> list[Outcome]:
+def _decide_each(index: BookIndex, wishes: Sequence[Wish], certify: bool) -> list[Outcome]:
     """Decide on each wish as though it were alone."""
-    clinic = ledger.around(wishes)
+    clinic = index.around(wishes)
     outcomes: dict[int, Outcome] = {}
     requests: dict[int, SlotRequest] = {}
     for number, wish in enumerate(wishes):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from data.bookings.decisions import Wish
 
 
-class Ledger:
+class BookIndex:
     """A clinic whose bookings are found by what they take, so that one place needs few rows."""
 
     def __init__(self, clinic: Clinic, bookings: Iterable[Booking]) -> None:
@@ -24,7 +24,7 @@ class Ledger:
 
     def add(self, booking: Booking) -> None:
         """Put one more booking in."""
-        for owner in _owners(booking):
+        for owner in owners_of(booking):
             self._by_owner[owner, booking.date].append(booking)
 
     def around(self, wishes: Sequence[Wish]) -> Clinic:
@@ -40,7 +40,7 @@ class Ledger:
             *providers,
             *rooms,
             *{wish.place.appointment_type_id for wish in wishes},
-            *{_patient(wish.patient_key) for wish in wishes},
+            *{patient_owner(wish.patient_key) for wish in wishes},
         )
         found = {
             booking.id: booking
@@ -68,15 +68,16 @@ class Ledger:
         )
 
 
-def _owners(booking: Booking) -> set[str]:
+def owners_of(booking: Booking) -> set[str]:
     """Return the names under which a booking is found."""
     return {
         booking.provider_id,
         booking.room_id,
         booking.appointment_type_id,
-        _patient(booking.patient_key),
+        patient_owner(booking.patient_key),
     }
 
 
-def _patient(key: str | None) -> str:
+def patient_owner(key: str | None) -> str:
+    """Return the name under which a patient's bookings are found, by what patients compare by."""
     return f"patient {key}"

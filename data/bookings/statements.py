@@ -6,11 +6,13 @@ from typing import Any
 
 from sqlalchemy import (
     Boolean,
+    ColumnClause,
     Date,
     Integer,
     Row,
     Select,
     SmallInteger,
+    TableValuedAlias,
     Text,
     Uuid,
     bindparam,
@@ -28,11 +30,16 @@ from data.clinic.snapshot import EFFECTIVE_STATUS
 from models.tables import BOOKINGS, CLINIC, PROVIDERS, ROOMS, TYPES
 from solver.slots.query import Slot
 
-ASKED = (
-    func.jsonb_to_recordset(bindparam("asked", type_=JSONB))
-    .table_valued(
-        column("id", Uuid),
-        column("appointment_type_id", Uuid),
+
+def _asked(*columns: ColumnClause[Any]) -> TableValuedAlias:
+    """Return the rows that a statement is given as one JSON array, `asked`, with these columns."""
+    rows = func.jsonb_to_recordset(bindparam("asked", type_=JSONB)).table_valued(*columns)
+    return rows.render_derived(name="asked", with_types=True)
+
+
+def _place() -> tuple[ColumnClause[Any], ...]:
+    """Return the columns of a place: where, when, how."""
+    return (
         column("provider_id", Uuid),
         column("room_id", Uuid),
         column("day", Date),
@@ -40,15 +47,20 @@ ASKED = (
         column("end", SmallInteger),
         column("is_overbooked", Boolean),
         column("points", SmallInteger),
-        column("patient_ref", Text),
-        column("patient_key", Text),
-        column("notes", Text),
-        column("status", Text),
-        column("hold_minutes", Integer),
-        column("actor", Text),
-        column("action", Text),
     )
-    .render_derived(name="asked", with_types=True)
+
+
+ASKED = _asked(
+    column("id", Uuid),
+    column("appointment_type_id", Uuid),
+    *_place(),
+    column("patient_ref", Text),
+    column("patient_key", Text),
+    column("notes", Text),
+    column("status", Text),
+    column("hold_minutes", Integer),
+    column("actor", Text),
+    column("action", Text),
 )
 
 
@@ -159,23 +171,13 @@ RELOCATE = audit.with_entry(CHANGE.values(**CHANGED, **PLACED, **TOLD), BOOKINGS
 TELL = audit.with_entry(CHANGE.values(**CHANGED, **TOLD), BOOKINGS)
 
 
-RELOCATED = (
-    func.jsonb_to_recordset(bindparam("asked", type_=JSONB))
-    .table_valued(
-        column("id", Uuid),
-        column("status", Text),
-        column("provider_id", Uuid),
-        column("room_id", Uuid),
-        column("day", Date),
-        column("start", SmallInteger),
-        column("end", SmallInteger),
-        column("is_overbooked", Boolean),
-        column("points", SmallInteger),
-        column("actor", Text),
-        column("action", Text),
-        column("before", JSONB),
-    )
-    .render_derived(name="asked", with_types=True)
+RELOCATED = _asked(
+    column("id", Uuid),
+    column("status", Text),
+    *_place(),
+    column("actor", Text),
+    column("action", Text),
+    column("before", JSONB),
 )
 
 
