@@ -97,47 +97,63 @@ async def put_outside(
 ) -> Found:
     """Find the bookings from today on that break a rule `after` an edit, but not `before`.
 
-    The dates ahead are read part by part: while the database sends one, the part before it is
-    judged in the other process.
+    The dates ahead are read part by part: while the database sends one, the other process judges
+    the part before it.
     """
     today = dt.datetime.now(after.settings.zone).date()
-    at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
-    violations: list[Violation] = []
+    read: asyncio.Queue[tuple[dt.date, dt.date, bytes] | None] = asyncio.Queue()
+    told: list[asyncio.Task[list[Violation]]] = []
     count = 0
 
-    async def tell(
-        packed: bytes, first: dt.date, last: dt.date, earlier: asyncio.Task[None] | None
-    ) -> None:
+    async def judge() -> None:
         nonlocal count
-        if earlier is not None:
-            await earlier
-        told, found = await read_aside(
-            len(packed),
-            newly_outside,
-            before,
-            after,
-            packed,
-            rules=touched.rules,
-            since=first,
-            last=last,
-            limit=max(0, MOST_TOLD - count),
-        )
-        violations.extend(told)
-        count += found
+        while (part := await read.get()) is not None:
+            first, last, packed = part
+            violations, found = await read_aside(
+                len(packed),
+                newly_outside,
+                before,
+                after,
+                packed,
+                rules=touched.rules,
+                since=first,
+                last=last,
+                limit=max(0, MOST_TOLD - count),
+            )
+            count += found
+            if violations:
+                told.append(group.create_task(_told_of_patients(engine, violations)))
 
-    task: asyncio.Task[None] | None = None
     try:
-        async with asyncio.TaskGroup() as group, at_one_moment.connect() as connection:
-            await take_time(connection)
-            for first, last in await _parts_ahead(connection, today):
-                dates = beside(first, -1), beside(last, 1)
-                near = BOOKINGS.c.date.between(*dates)
-                packed = await load_packed(connection, [touched.on_dates(*dates), near])
-                task = group.create_task(tell(packed, first, last, task))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(judge())
+            await _read_ahead(engine, today, touched, read)
     except* Exception as errors:
         raise errors.exceptions[0] from None
+    return Found(after, [violation for task in told for violation in task.result()], count)
+
+
+async def _told_of_patients(engine: AsyncEngine, violations: list[Violation]) -> list[Violation]:
     async with engine.connect() as connection:
-        return Found(after, await _with_patients(connection, violations), count)
+        return await _with_patients(connection, violations)
+
+
+async def _read_ahead(
+    engine: AsyncEngine,
+    today: dt.date,
+    touched: Touched,
+    read: asyncio.Queue[tuple[dt.date, dt.date, bytes] | None],
+) -> None:
+    """Put what an edit can touch into a queue, packed, part by part; after the last one None."""
+    at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
+    async with at_one_moment.connect() as connection:
+        await take_time(connection)
+        for first, last in await _parts_ahead(connection, today):
+            dates = beside(first, -1), beside(last, 1)
+            near = BOOKINGS.c.date.between(*dates)
+            packed = await load_packed(connection, [touched.on_dates(*dates), near])
+            read.put_nowait((first, last, packed))
+    read.put_nowait(None)
 
 
 async def _parts_ahead(
