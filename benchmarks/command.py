@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from api.complaints import UsageError
-from api.interrupt import raises
+from api.service.complaints import UsageError
+from api.service.interrupt import raises
 from benchmarks.compare import Change, compare
 from benchmarks.report import NAME, summary, write
 from benchmarks.suites import SUITES, USUAL, run

@@ -8,10 +8,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import logs
-from api.app import create_app
-from api.door import Door
-from api.settings import Settings
+from api.access.keyless import KeylessAccess
+from api.server.app import create_app
+from api.service import logs
+from api.service.settings import Settings
 
 HERE = ("127.0.0.1", 1)
 
@@ -20,7 +20,7 @@ HERE = ("127.0.0.1", 1)
 async def application(url: str) -> AsyncIterator[FastAPI]:
     """Yield the service on a database; there is no limit of rates."""
     logs.configure("WARNING")
-    app = create_app(Settings(DATABASE_URL=url, rate_limits="off"), Door(is_open=True))
+    app = create_app(Settings(DATABASE_URL=url, rate_limits="off"), KeylessAccess(is_open=True))
     async with app.router.lifespan_context(app):
         yield app
 

@@ -24,8 +24,9 @@ import httpx
 import numpy as np
 import orjson
 
-from api.settings import read_settings
-from api.solving import Exchange, solve
+from api.service.settings import read_settings
+from api.what_if.executors import solve
+from api.what_if.progress_channel import ProgressServer
 from benchmarks.clinics import make_clinic
 from benchmarks.flame import profiled
 from benchmarks.instances import library
@@ -242,8 +243,8 @@ def _side_by_side(seconds: float) -> Suite:
     def solved(scenarios: tuple[Scenario, ...], limit: float) -> tuple[float, dict[str, Any]]:
         asked = replace(run, scenarios=scenarios, time_limit_seconds=limit)
         begin = time.perf_counter()
-        with Exchange(lambda _name, _progress: None) as exchange:
-            result = solve(asked, clinic, library.NOW, exchange, weights=settings.weights)
+        with ProgressServer(lambda _name, _progress: None) as server:
+            result = solve(asked, clinic, library.NOW, server, weights=settings.weights)
         return time.perf_counter() - begin, result["scenarios"][0]
 
     alone, first = solved(run.scenarios[:1], seconds)

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from plotly import graph_objects as go
 from plotly.colors import qualitative
 
-from api.pages import chart, sized, template
-from api.written import write_file
+from api.cli.whole_files import write_file
+from api.http.chart_pages import chart, sized, template
 from benchmarks.compare import Change
 
 NAME = "benchmarks"

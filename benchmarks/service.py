@@ -112,7 +112,7 @@ def service(url: str, workers: int = 1) -> Iterator[Service]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", "from api.cli import main; main()", "serve"]
+    command = [sys.executable, "-c", "from api.cli.main import main; main()", "serve"]
     command += ["--port", f"{port}", "--workers", f"{workers}"]
     environment = {
         **os.environ,

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.app import create_app
-from api.door import Door
-from api.settings import Settings
+from api.access.keyless import KeylessAccess
+from api.server.app import create_app
+from api.service.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
@@ -112,7 +112,7 @@ async def engine(migrated_engine: AsyncEngine, admin_engine: AsyncEngine) -> Asy
 @contextlib.asynccontextmanager
 async def served(database_url: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """The whole service in this process, open until a key is made."""
-    app = create_app(Settings(DATABASE_URL=database_url, **settings), Door(is_open=True))
+    app = create_app(Settings(DATABASE_URL=database_url, **settings), KeylessAccess(is_open=True))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

@@ -14,19 +14,27 @@ from babel.dates import format_date, format_skeleton, format_time, get_day_names
 from fastapi import FastAPI, Request
 from sqlalchemy import text
 
-from api.callers import Caller
-from api.console.day_boards import DayBoards
-from api.console.stranded import Stranded
-from api.context import Context
-from api.errors import STATUS_OF, ForbiddenError, UnauthenticatedError
+from api.access.callers import Caller
+from api.access.context import Context
+from api.console.pages.open_boards import DayBoards
+from api.console.pages.stranded import Stranded
+from api.http.errors import STATUS_OF, ForbiddenError, UnauthenticatedError
 from data.api_keys import Role
 
 KEY_COOKIE = "slotwright_key"
+
+
 DARK_COOKIE = "slotwright_dark"
+
+
 DARK = {None: "auto", True: "yes", False: "no"}
 """How the cookie says whether pages are dark; None is as the browser prefers."""
+
+
 MARK_SECONDS = 0.8
 """How long what was read of the database's state serves all open pages."""
+
+
 FALLBACK_LOCALE = Locale("en", "GB")
 
 

@@ -20,29 +20,42 @@ from nicegui import Client, __version__
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors
-from api.access import counted_as
-from api.callers import FRESH_SECONDS, Caller
+from api.access.callers import FRESH_SECONDS, Caller
+from api.access.origins import POLICY_VIOLATION, READS
+from api.access.rate_limits import Group
+from api.access.require import counted_as
 from api.console.backend import KEY_COOKIE, Backend
-from api.console.sign_in import FOR_STRANGERS, SIGN_IN
-from api.errors import UnauthenticatedError
-from api.limits import Group
-from api.origins import POLICY_VIOLATION, READS
-from api.plain_pages import plain_page
+from api.console.pages.sign_in import FOR_STRANGERS, SIGN_IN
+from api.http import errors
+from api.http.errors import UnauthenticatedError
+from api.http.plain_pages import plain_page
 
 ASSETS = f"/_nicegui/{__version__}/"
 """Scripts, styles and fonts, the same for everyone."""
+
+
 STRANGER_SECONDS = 5.0
 """How long a websocket stays that speaks for no page of a known visitor: long enough for a browser
 with a page from before a restart to be told, and to load it anew."""
+
+
 STRANGERS, STRANGERS_PER_ADDRESS = 128, 32
 """How many of them there are at most."""
+
+
 SOCKETS, SOCKETS_PER_ADDRESS = 1000, 250
 """How many websockets of open pages there are at most: in all, and from one address."""
+
+
 TRY_AGAIN_LATER = 1013
+
+
 NOBODYS_PAGE = "-"
+
+
 MAX_FORM = 64 * 1024
 """The largest body in bytes that a stranger may send: a key, or an issuer's token."""
+
 
 log = structlog.get_logger(__name__)
 

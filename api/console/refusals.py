@@ -6,11 +6,11 @@ from fastapi import FastAPI, Request, Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from api import errors
 from api.console.backend import RefusedError
-from api.console.words import SENTENCES, refusal
-from api.errors import RETRY_AFTER_SECONDS
-from api.plain_pages import plain_page
+from api.console.messages import SENTENCES, refusal
+from api.http import errors
+from api.http.errors import RETRY_AFTER_SECONDS
+from api.http.plain_pages import plain_page
 from data.database.transaction import is_busy
 from data.errors import BusyError
 

@@ -14,11 +14,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.routing import BaseRoute
 
-from api.access import Access
-from api.app import create_app
-from api.callers import FRESH_SECONDS
-from api.door import Door
-from api.settings import Settings
+from api.access.callers import FRESH_SECONDS
+from api.access.keyless import KeylessAccess
+from api.access.require import Access
+from api.server.app import create_app
+from api.service.settings import Settings
 from data import api_keys as keys
 from data.api_keys import ROLES
 from data.database.locks import hold_clinic
@@ -208,8 +208,8 @@ async def test_a_key_that_came_and_went_unasked_closes_it(
 ) -> None:
     app = client._transport.app  # type: ignore[attr-defined]
     await run(admin_engine, lambda c: keys.create(c, "viewer", None, "elsewhere"))
-    door = app.state.context.callers._door
-    while door.is_open:  # it looks by itself
+    keyless = app.state.context.callers._keyless
+    while keyless.is_open:  # it looks by itself
         await asyncio.sleep(0.01)
     async with admin_engine.begin() as connection:
         await connection.execute(text("DELETE FROM api_keys"))
@@ -230,10 +230,10 @@ async def test_without_a_door_there_is_no_way_in(engine: AsyncEngine, database_u
 def test_processes_that_share_a_door_close_it_together(tmp_path: Path) -> None:
     file = tmp_path / "open"
     file.touch()
-    one, other = Door(is_open=True, file=file), Door(is_open=True, file=file)
+    one, other = KeylessAccess(is_open=True, file=file), KeylessAccess(is_open=True, file=file)
     assert (one.is_open, other.is_open) == (True, True)
     one.close()
-    file_again = Door(is_open=True, file=file)  # a process that is started anew
+    file_again = KeylessAccess(is_open=True, file=file)  # a process that is started anew
     assert (one.is_open, other.is_open, file_again.is_open) == (False, False, False)
     file.touch()
     assert (one.is_open, other.is_open) == (False, False)

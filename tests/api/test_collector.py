@@ -10,7 +10,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from api.collector import NEVER, FullRounds, Pace, collecting
+from api.service.collector import NEVER, FullRounds, Pace, collecting
 from benchmarks.clinics import as_document
 from benchmarks.hospital import hospital_clinic
 from benchmarks.service import first_order

@@ -24,9 +24,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from api import schemas
-from api.cli import app
-from api.commands.slots import MOST_SLOTS
+from api.cli.commands.slots import MOST_SLOTS
+from api.cli.main import app
+from api.slots import schemas
 from data.files.clinic_file import read_clinic_file
 from tests.clinics import PROVIDER, booking, coming_monday, order, small_clinic
 from tests.faults.service import SLOTWRIGHT, servers_of, service, started, wait_until_gone
@@ -78,7 +78,7 @@ def slots(clinic_file: Path, *more: str) -> Result:
 
 
 def test_help_comes_without_the_solver() -> None:
-    script = "import sys; from api import cli; print('ortools' in sys.modules)"
+    script = "import sys; from api.cli import main; print('ortools' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert loaded.stdout.strip() == b"False"
     assert "demo" in run_alone("--help").stdout
@@ -103,18 +103,18 @@ getattr(import_module(module), function)()
 @pytest.mark.parametrize(
     ("imported", "arguments"),
     [
-        ("api.cli", ["--help"]),
+        ("api.cli.main", ["--help"]),
         ("typer", ["--version"]),
-        ("api.commands.slots", ["slots"]),
+        ("api.cli.commands.slots", ["slots"]),
         ("numpy._core.multiarray", ["slots"]),
         ("sqlalchemy", ["check"]),
         ("numpy._core.multiarray", ["check"]),
         ("pandas._libs.lib", ["check"]),
         ("pydantic", ["keys", "create", "--role", "admin"]),
-        ("api.ports", ["serve", "--port", "0"]),
+        ("api.server.reuse_port", ["serve", "--port", "0"]),
         ("uvicorn", ["serve", "--port", "0"]),
         ("fastapi", ["demo", "--port", "0"]),
-        ("api.commands.what_if", ["what-if"]),
+        ("api.cli.commands.what_if", ["what-if"]),
         ("ortools.sat.python.cp_model", ["what-if"]),
         ("solver.whatif.solve", ["what-if"]),
     ],
@@ -143,8 +143,8 @@ def test_ctrl_c_during_an_import_is_one_line(
 @pytest.mark.parametrize("work", ["keys", "patients", "schema"])
 def test_what_never_plans_comes_without_the_solver(work: str) -> None:
     script = (
-        f"import sys; import api.commands.{work}\n"
-        "print({'ortools', 'pandas', 'fastapi', 'api.schemas'} & set(sys.modules))"
+        f"import sys; import api.cli.commands.{work}\n"
+        "print({'ortools', 'pandas', 'fastapi', 'api.bookings.schemas'} & set(sys.modules))"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert loaded.stdout.strip() == b"set()"
@@ -302,7 +302,7 @@ def test_a_slip_is_told_before_anything_slow_is_imported(
 ) -> None:
     given = ["--clinic", str(clinic_file), "--date", "2027-03-01", "--type", "Visit", "--now", NOW]
     script = (
-        "import sys; from typer.testing import CliRunner; from api.cli import app\n"
+        "import sys; from typer.testing import CliRunner; from api.cli.main import app\n"
         f"failed = CliRunner().invoke(app, {['slots', *given, *slip]!r})\n"
         "print(failed.exit_code, failed.stderr.count('\\n'))\n"
         "print({'ortools', 'numpy', 'sqlalchemy', 'pydantic_settings'} & set(sys.modules))"

@@ -19,11 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from api import envelope
-from api.access import LARGE_BODY
-from api.app import create_app
-from api.door import Door
-from api.settings import Settings
+from api.access.keyless import KeylessAccess
+from api.access.require import LARGE_BODY
+from api.http import middleware as envelope
+from api.server.app import create_app
+from api.service.settings import Settings
 from tests.clinics import PROVIDER, TYPE, coming_monday, order, small_clinic
 from tests.sockets import read_to_end
 
@@ -263,7 +263,9 @@ async def test_a_line_names_its_request_wherever_it_is_written(
 @contextlib.asynccontextmanager
 async def listening(database_url: str) -> AsyncIterator[str]:
     """The service on a real socket, in this process."""
-    app = create_app(Settings(DATABASE_URL=database_url, rate_limits="off"), Door(is_open=True))
+    app = create_app(
+        Settings(DATABASE_URL=database_url, rate_limits="off"), KeylessAccess(is_open=True)
+    )
     config = uvicorn.Config(app, port=0, log_config=None)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

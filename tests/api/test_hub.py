@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
-from api import hub as hub_module
-from api.app import create_app
-from api.door import Door
-from api.hub import QUEUE_SIZE, Direct, Hub
-from api.settings import Settings
+from api.access.keyless import KeylessAccess
+from api.events import hub as hub_module
+from api.events.hub import QUEUE_SIZE, Direct, Hub
+from api.server.app import create_app
+from api.service.settings import Settings
 from data.audit import NO_SHOW_MARKER
 from data.events.events import Event
 from tests.api.test_bookings import load
@@ -44,7 +44,8 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
 async def served(url: str, hub_url: str, delivery: str) -> AsyncIterator[httpx.AsyncClient]:
     """The service, with a hub."""
     app = create_app(
-        Settings(DATABASE_URL=url, hub_url=hub_url, hub_delivery=delivery), Door(is_open=True)
+        Settings(DATABASE_URL=url, hub_url=hub_url, hub_delivery=delivery),
+        KeylessAccess(is_open=True),
     )
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from api.clinic import export_in_turn
+from api.clinic.files import export_in_turn
 from benchmarks.clinics import as_document
 from benchmarks.hospital import hospital_clinic
 from data.clinic import import_export as transfer

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
-from api import jobs
-from api.jobs import Job, working
-from api.settings import Settings
+from api.service import scheduler as jobs
+from api.service.scheduler import Job, working
+from api.service.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.database.engine import create_engine
 from data.events.events import Audience

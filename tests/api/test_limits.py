@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
-from api.limits import LIMITS, Limits
+from api.access.rate_limits import LIMITS, Limits
 from tests.clinics import TYPE, coming_monday, order, small_clinic
 from tests.conftest import served
 from tests.redis_server import redis_server
@@ -107,7 +107,7 @@ async def test_without_its_redis_nobody_is_limited(how: str) -> None:
 
 
 async def test_a_redis_that_comes_back_counts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.limits.AWAY_SECONDS", 0.0)
+    monkeypatch.setattr("api.access.rate_limits.AWAY_SECONDS", 0.0)
     with redis_server() as server:
         limits = Limits(server.url)
         server.stop()

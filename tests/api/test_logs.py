@@ -7,7 +7,7 @@ import sys
 SECRET = "Patient-Ada-4711"
 FAILS = """
 import logging, structlog
-from api import logs
+from api.service import logs
 logs.configure("INFO")
 def fails():
     {}["-".join(["Patient", "Ada", "4711"])]

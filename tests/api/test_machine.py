@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from api.machine import cores, free_memory
+from api.service.machine import cores, free_memory
 
 MIB = 2**20
 BEGUN = """
 import resource, sys
 soft, hard = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-from api import serving
-serving._begin("INFO")
+from api.server import run as serving
+serving.begin("INFO")
 print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 

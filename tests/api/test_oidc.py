@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.errors import UnauthenticatedError
-from api.oidc import MAX_PUBLISHED, Issuer, role_of
+from api.access.oidc import MAX_PUBLISHED, Issuer, role_of
+from api.http.errors import UnauthenticatedError
 from data.errors import BusyError
 from tests.conftest import served
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from api.app import create_app
-from api.examples import PARAMETERS, PROBLEMS, SCHEMAS
-from api.openapi import TAGS
-from api.settings import Settings
+from api.server.app import create_app
+from api.server.examples import PARAMETERS, PROBLEMS, SCHEMAS
+from api.server.openapi import TAGS
+from api.service.settings import Settings
 
 DOCUMENT = create_app(Settings(DATABASE_URL="postgresql://nowhere/nothing")).openapi()
 OPERATIONS = [

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.protocol import LEAST_READ, MAX_HEAD, ImpatientProtocol
+from api.server.http_protocol import LEAST_READ, MAX_HEAD, ImpatientProtocol
 from tests.sockets import drip, read_to_end
 
 

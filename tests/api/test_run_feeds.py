@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.errors import RateLimitedError
-from api.run_feeds import MOST_STREAMS, RunFeeds
+from api.events.run_feeds import MOST_STREAMS, RunFeeds
+from api.http.errors import RateLimitedError
 from data.errors import NotFoundError
 from data.what_if import queue as runs
 from tests.strategies import uid

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.context import Context
+from api.access.context import Context
 from benchmarks.clinics import as_document, make_clinic
 from tests.api.test_bookings import load
 from tests.clinics import (

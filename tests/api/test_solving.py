@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 
-from api import solving
-from api.interrupt import Interrupt, held_back
-from api.solving import Exchange, Line, host_for, solve
+from api.service.interrupt import Interrupt, held_back
+from api.what_if import executors, progress_channel
+from api.what_if.executors import solve
+from api.what_if.progress_channel import ProgressClient, ProgressServer, host_for
 from data.files.clinic_file import ClinicFile
 from data.files.run_file import parse_run
 from solver.clinic.entities import Clinic
@@ -60,9 +61,9 @@ def test_processes_and_a_cluster_give_the_same_plans(cluster: str) -> None:
     run, clinic = asked()
     results, told = [], list[tuple[str, Progress]]()
     for address in (None, cluster):
-        with Exchange(lambda *step: told.append(step), host_for(address)) as exchange:
+        with ProgressServer(lambda *step: told.append(step), host_for(address)) as server:
             results.append(
-                solve(run, clinic, NOW, exchange, weights=DEFAULT_WEIGHTS, cluster=address)
+                solve(run, clinic, NOW, server, weights=DEFAULT_WEIGHTS, cluster=address)
             )
     here, there = map(plans_of, results)
     assert here == there
@@ -78,9 +79,9 @@ def test_processes_and_a_cluster_give_the_same_plans(cluster: str) -> None:
 def test_solvers_are_told_to_stop(where: str, cluster: str) -> None:
     run, clinic = asked()
     address = cluster if where == "cluster" else None
-    with Exchange(lambda *_: None, host_for(address)) as exchange:
-        exchange.stop()
-        result = solve(run, clinic, NOW, exchange, weights=DEFAULT_WEIGHTS, cluster=address)
+    with ProgressServer(lambda *_: None, host_for(address)) as server:
+        server.stop()
+        result = solve(run, clinic, NOW, server, weights=DEFAULT_WEIGHTS, cluster=address)
     assert len(result["scenarios"][0]["placements"]) == 6  # the greedy plan is always there
 
 
@@ -96,7 +97,7 @@ def test_solvers_are_told_to_stop(where: str, cluster: str) -> None:
 def test_scenarios_share_cores_and_memory(
     scenarios: int, processors: int, free: int, expected: tuple[int, int]
 ) -> None:
-    share = solving.Share.of(scenarios, processors, free)
+    share = executors.Share.of(scenarios, processors, free)
     assert (share.side_by_side, share.workers) == expected
     assert share.memory_bytes * share.side_by_side <= free
 
@@ -104,15 +105,15 @@ def test_scenarios_share_cores_and_memory(
 def test_a_line_carries_progress_and_a_stop() -> None:
     heard: list[tuple[str, Progress]] = []
     progress = Progress(1.5, "priority", 7, 9, 3)
-    with Exchange(lambda *step: heard.append(step)) as exchange:
-        line = exchange.line
+    with ProgressServer(lambda *step: heard.append(step)) as server:
+        line = server.line
         line.tell("baseline", progress)
         deadline = time.monotonic() + 10
         while not heard:
             assert time.monotonic() < deadline
         assert heard == [("baseline", progress)]
         assert not line.is_stopped()
-        exchange.stop()
+        server.stop()
         while not line.is_stopped():
             assert time.monotonic() < deadline
 
@@ -122,22 +123,22 @@ def test_an_exchange_that_is_over_leaves_no_thread_and_no_error() -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(threading, "excepthook", failed.append)
         for _ in range(50):
-            with Exchange(lambda *_: None) as exchange:
-                exchange.line.tell("baseline", Progress(0, "priority", 0, 0, 0))
+            with ProgressServer(lambda *_: None) as server:
+                server.line.tell("baseline", Progress(0, "priority", 0, 0, 0))
     assert not failed
     assert set(threading.enumerate()) <= before
 
 
 def test_who_cannot_call_back_stops() -> None:
-    with Exchange(lambda *_: None) as exchange:
-        line = exchange.line
+    with ProgressServer(lambda *_: None) as server:
+        line = server.line
     assert line.is_stopped()
     line.tell("baseline", Progress(0, "priority", 0, 0, 0))
 
 
 def test_the_line_is_in_a_folder_of_this_user_alone() -> None:
-    with Exchange(lambda *_: None) as exchange:
-        address = exchange.line.address
+    with ProgressServer(lambda *_: None) as server:
+        address = server.line.address
         assert isinstance(address, str)
         folder = Path(address).parent
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -148,12 +149,12 @@ def test_the_line_is_in_a_folder_of_this_user_alone() -> None:
 def test_who_says_nothing_holds_up_nobody(
     host: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(solving, "HANDSHAKE_SECONDS", 0.3)
+    monkeypatch.setattr(progress_channel, "HANDSHAKE_SECONDS", 0.3)
     heard: list[tuple[str, Progress]] = []
     progress = Progress(1, "priority", 0, 0, 0)
-    with Exchange(lambda *step: heard.append(step), host) as exchange:
-        silent = [solving._reach(exchange.line.address) for _ in range(3)]
-        exchange.line.tell("baseline", progress)
+    with ProgressServer(lambda *step: heard.append(step), host) as server:
+        silent = [progress_channel._reach(server.line.address) for _ in range(3)]
+        server.line.tell("baseline", progress)
         deadline = time.monotonic() + 30
         while not heard:
             assert time.monotonic() < deadline
@@ -162,17 +163,17 @@ def test_who_says_nothing_holds_up_nobody(
             while line.recv(4096):
                 pass
             line.close()
-        late = solving._reach(exchange.line.address)  # and at the end nobody is waited for
+        late = progress_channel._reach(server.line.address)  # and at the end nobody is waited for
     late.close()
 
 
 def test_a_stranger_is_not_heard() -> None:
     heard: list[tuple[str, Progress]] = []
-    with Exchange(lambda *step: heard.append(step)) as exchange:
-        stranger = Line(exchange.line.address, b"not the key")
+    with ProgressServer(lambda *step: heard.append(step)) as server:
+        stranger = ProgressClient(server.line.address, b"not the key")
         stranger.tell("baseline", Progress(0, "priority", 0, 0, 0))
         assert stranger.is_stopped()
-        friend = exchange.line
+        friend = server.line
         friend.tell("baseline", Progress(1, "priority", 0, 0, 0))
         deadline = time.monotonic() + 10
         while not heard:
@@ -191,9 +192,9 @@ def test_a_process_begun_meanwhile_never_hears_of_ctrl_c() -> None:
 def test_no_process_that_solves_hears_of_ctrl_c_while_it_begins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(solving, "cores", lambda: 3)
-    monkeypatch.setattr(solving, "free_memory", lambda: 64 * GIB)
-    with solving._executor(3, None) as (pool, share):
+    monkeypatch.setattr(executors, "cores", lambda: 3)
+    monkeypatch.setattr(executors, "free_memory", lambda: 64 * GIB)
+    with executors._executor(3, None) as (pool, share):
         assert share.side_by_side == 3
         asked_for = [pool.submit(abs, -n) for n in range(3)]
         for process in multiprocessing.active_children():  # none has come to its first line

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from api.tables import RUN_FIGURES, counted, figure, new_table, print_table, run_table, slot_table
+from api.cli.tables import counted, new_table, print_table, run_table, slot_table
+from api.what_if.figures import RUN_FIGURES, figure
 
 
 def slot(n: int, **changes: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api import slots
-from api.turns import Turns
+from api.service.turns import Turns
+from api.slots import service as slots
 from data.clinic.snapshot import Snapshots
 from tests.clinics import TYPE, coming_monday, small_clinic
 

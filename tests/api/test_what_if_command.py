@@ -13,8 +13,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from api.cli import app
-from api.report import render
+from api.cli.main import app
+from api.what_if.report import render
 from data.files.clinic_file import ClinicFile
 from data.files.run_file import parse_run
 from solver.whatif.solve import solve_run
@@ -248,7 +248,7 @@ def test_names_are_only_ever_text() -> None:
 
 def test_help_of_the_command_comes_without_the_solver() -> None:
     script = (
-        "import sys; from typer.testing import CliRunner; from api.cli import app;"
+        "import sys; from typer.testing import CliRunner; from api.cli.main import app;"
         "CliRunner().invoke(app, ['what-if', '--help']); print('ortools' in sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)

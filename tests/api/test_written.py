@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from api.complaints import UsageError
-from api.written import write_file
+from api.cli.whole_files import write_file
+from api.service.complaints import UsageError
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from api.cli import app
+from api.cli.main import app
 from benchmarks.measure import Figure, Suite
 from benchmarks.slots import BY_SIZE
 

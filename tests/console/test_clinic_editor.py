@@ -3,7 +3,7 @@
 import httpx
 from playwright.sync_api import expect
 
-from api.console.clinic_editor import _read
+from api.console.pages.clinic_editor import _read
 from tests.clinics import coming_monday, order
 from tests.console.conftest import VEGA, Opener
 

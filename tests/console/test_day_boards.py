@@ -6,11 +6,11 @@ import httpx
 from playwright.sync_api import WebSocket, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.app import create_app
+from api.access.keyless import KeylessAccess
 from api.console.backend import Backend
-from api.console.day_drawing import By, DrawnDay
-from api.door import Door
-from api.settings import Settings
+from api.console.drawing.day import By, DrawnDay
+from api.server.app import create_app
+from api.service.settings import Settings
 from tests.clinics import coming_monday, order
 from tests.console.conftest import LINN, VEGA, Opener, clinic_of_two
 
@@ -21,7 +21,7 @@ BROWSERS = 5
 async def test_a_day_is_drawn_once_for_all_who_look_at_it(
     engine: AsyncEngine, database_url: str
 ) -> None:
-    app = create_app(Settings(DATABASE_URL=database_url), Door(is_open=True))
+    app = create_app(Settings(DATABASE_URL=database_url), KeylessAccess(is_open=True))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

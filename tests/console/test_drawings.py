@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from api.console.day_drawing import By, Drawing, hues_of
-from api.console.run_drawing import unplaced_in_words
-from api.console.statistics import use_of_open_hours
-from api.console.week_fill import week_fill
+from api.console.drawing.day import By, Drawing, hues_of
+from api.console.drawing.run import unplaced_in_words
+from api.console.drawing.week_fill import week_fill
+from api.console.pages.statistics import use_of_open_hours
 from data.files.clinic_file import ClinicFile
 from solver.clinic.entities import Clinic
 from tests.clinics import booking

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from api.console.csv_file import write_csv
-from api.console.demand import example_csv, read_csv
-from api.console.run_export import APPOINTMENTS, to_csv
+from api.console.drawing.export import APPOINTMENTS, to_csv
+from api.console.scenario.demand import example_csv, read_csv
 
 PLACE = {
     "provider_id": "p",

@@ -12,8 +12,8 @@ from playwright.sync_api import Page, expect
 
 from api.console import refusals
 from api.console.backend import RefusedError
-from api.console.clinic_editor import TABS
-from api.console.words import refusal
+from api.console.messages import refusal
+from api.console.pages.clinic_editor import TABS
 from data.errors import BusyError
 from tests.clinics import coming_monday, order
 from tests.console.conftest import VEGA, VISIT, Opener

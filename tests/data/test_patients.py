@@ -178,7 +178,7 @@ async def test_a_run_under_way_is_waited_for(
 def test_the_commands(client: httpx.AsyncClient, database_url: str) -> None:
     def slotwright(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "from api.cli import main; main()", "patients", *arguments],
+            [sys.executable, "-c", "from api.cli.main import main; main()", "patients", *arguments],
             env={"DATABASE_URL": database_url},
             capture_output=True,
             text=True,

@@ -155,7 +155,7 @@ async def test_a_table_that_comes_later_is_the_services_to_use(tmp_path: Path) -
 
 
 def test_the_command_makes_roles_for_a_database_of_ones_own(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from api.cli import main; main()", "migrate"]
+    command = [sys.executable, "-c", "from api.cli.main import main; main()", "migrate"]
     with EmbeddedPostgres(tmp_path, durable=False) as server:
 
         def run(url: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -14,9 +14,9 @@ from ruamel.yaml import YAML
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.cli import app
-from api.database import with_engine
-from api.settings import PREFIX, Settings
+from api.cli.main import app
+from api.server.database import with_engine
+from api.service.settings import PREFIX, Settings
 from data.database.embedded.server import EmbeddedPostgres
 from tests.deploy.compose import DEPLOY, ROOT, example_settings, read_compose
 from tests.faults.service import SLOTWRIGHT

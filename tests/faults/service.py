@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
-SLOTWRIGHT = [sys.executable, "-c", "from api.cli import main; main()"]
+SLOTWRIGHT = [sys.executable, "-c", "from api.cli.main import main; main()"]
 
 
 class Service:
@@ -23,7 +23,7 @@ class Service:
 
     def __init__(self, arguments: list[str], environment: dict[str, str], log: Path | None) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["api.app", "api.serving"])
+        context.set_forkserver_preload(["api.server.app", "api.server.run"])
         output = os.devnull if log is None else str(log)
         self._process = context.Process(target=_run, args=(arguments, environment, output))
         self._process.start()
@@ -61,7 +61,7 @@ def _run(arguments: list[str], environment: dict[str, str], output: str) -> None
     tempfile.tempdir = None  # as the environment says
     multiprocessing.process._parent_process = None  # it is nobody's worker
     sys.argv = ["slotwright", *arguments]
-    from api.cli import main
+    from api.cli.main import main
 
     try:
         main()

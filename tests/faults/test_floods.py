@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.access import LARGE_BODY
+from api.access.require import LARGE_BODY
 from tests.clinics import TYPE, coming_monday, order, small_clinic
 from tests.databases import migrated_server
 from tests.faults.service import service

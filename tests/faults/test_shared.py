@@ -20,8 +20,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from uvicorn.supervisors.multiprocess import SIGNALS
 
-from api import serving
-from api.database import with_engine
+from api.server import run as serving
+from api.server.database import with_engine
 from tests.clinics import coming_monday
 from tests.databases import migrated_server
 from tests.faults.service import SLOTWRIGHT, service
@@ -122,7 +122,7 @@ def test_no_process_opens_again_once_one_has_seen_a_key(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_as_it_starts_is_not_waited_for() -> None:
     handlers = {each: signal.getsignal(each) for each in SIGNALS}
-    workers = serving.Workers(uvicorn.Config("api.app:service", workers=1), sockets=[])
+    workers = serving.Workers(uvicorn.Config("api.server.app:service", workers=1), sockets=[])
     try:
         workers.init_processes()
         [worker] = workers.processes

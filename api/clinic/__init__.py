@@ -1,0 +1,1 @@
+"""The clinic's rows and files over HTTP."""

@@ -1,0 +1,1 @@
+"""Drawings and tables of days, weeks and runs."""

@@ -1,0 +1,372 @@
+"""A day as pieces of HTML: a strip for each provider or room, time downwards.
+
+A strip is one element with one listener for the whole day; a thousand elements of the framework's
+would hold up the event loop. A strip is drawn anew only where something that it shows has changed,
+so that a change costs, and is sent as, one or two strips.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from itertools import pairwise
+from typing import Any, Literal
+
+from solver.clinic.clock import format_time, parse_time
+from solver.clinic.entities import AppointmentType, Booking, Clinic, Provider, Room, Span
+from solver.clinic.spans import provider_busy_span, room_busy_span
+from solver.clinic.windows import Windows
+
+type By = Literal["provider", "room"]
+
+
+type Broken = Mapping[str, str]
+"""The rules that bookings break where they stand, in words, by the booking's id."""
+
+
+PIXELS_A_MINUTE = 1.6
+
+
+DEFAULT_HOURS: Span = (480, 1080)
+
+
+ROOMY_MINUTES = 20
+"""Shorter appointments have room for one line."""
+
+
+GOLDEN_ANGLE = 137.508
+
+
+SIGNS = {"held": "⏳", "booked": "", "checked_in": "✓", "completed": "✓✓", "no_show": "✗"}
+
+
+STATUS_WORDS = {
+    "held": "held",
+    "booked": "booked",
+    "checked_in": "checked in",
+    "completed": "completed",
+    "cancelled": "cancelled",
+    "no_show": "did not come",
+}
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What is drawn of one provider or room."""
+
+    id: str
+    html: str
+    """Up to the end of its column, which :meth:`content` closes."""
+    shows: tuple[object, ...] = field(repr=False)
+    """All that it was drawn from, beside what all strips are."""
+
+    def content(self, offers: str = "", marked: str | None = None) -> str:
+        """Return the whole strip, with places on offer, and the booking that is moved marked."""
+        html = self.html
+        if marked is not None:
+            html = html.replace(f'data-booking="{marked}"', f'data-moved data-booking="{marked}"')
+        return f"{html}{offers}</div>"
+
+
+@dataclass(frozen=True)
+class DrawnDay:
+    """A day as it is drawn for everyone who looks at it."""
+
+    clinic: Clinic
+    strips: tuple[Strip, ...]
+    hours: Span
+    axis: str
+    hour_names: str
+    """The hours as a style sheet writes them, one below the other: paper has them in each strip."""
+    legend: str
+    broken: Broken
+    shared: tuple[object, ...] = field(repr=False)
+    """All that every strip is drawn from."""
+
+    @property
+    def style(self) -> str:
+        """The style of what holds the axis and the strips."""
+        first, last = self.hours
+        return (
+            f"--columns:{len(self.strips)};--height:{(last - first) * PIXELS_A_MINUTE:.0f}px;"
+            f"--hour:{60 * PIXELS_A_MINUTE:.0f}px;--hours:{self.hour_names}"
+        )
+
+    def now_line(self, day: dt.date, now: dt.datetime) -> str:
+        """Return the line at the present, on the day itself alone."""
+        local = now.astimezone(self.clinic.settings.zone)
+        minute = local.hour * 60 + local.minute
+        first, last = self.hours
+        if local.date() != day or not first <= minute < last:
+            return ""
+        top = (minute - first) * PIXELS_A_MINUTE
+        return f'<div class="sw-now" style="--top:{top:.0f}px" aria-hidden="true"></div>'
+
+    def offers(
+        self, by: By, slots: Sequence[Mapping[str, Any]], write_time: Callable[[str], str]
+    ) -> dict[str, str]:
+        """Return the places that a booking may move to, by the strip in which each is drawn.
+
+        Parameters
+        ----------
+        slots
+            As ``GET /slots`` lists them.
+        """
+        drawn: defaultdict[str, str] = defaultdict(str)
+        for slot in slots:
+            drawn[slot[f"{by}_id"]] += _offer(
+                slot, self.hours[0], self.clinic.settings.grid_minutes, write_time
+            )
+        return drawn
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What to draw: a date of a clinic, by whom, and what is wrong on it."""
+
+    clinic: Clinic
+    day: dt.date
+    by: By
+    write_time: Callable[[str], str]
+    broken: Broken = field(default_factory=dict)
+
+    def drawn(self, former: DrawnDay | None = None) -> DrawnDay:
+        """Return the day; strips that are as they were in a `former` drawing are taken from it."""
+        is_alike = former is not None and former.shared == self._shared
+        known = {strip.id: strip for strip in former.strips} if former and is_alike else {}
+        return DrawnDay(
+            self.clinic,
+            tuple(self._strip(row, known.get(row.id)) for row in self._rows()),
+            self._hours,
+            self._axis(),
+            '"{}"'.format("\\a ".join(self._hour_names)),
+            self._legend(),
+            self.broken,
+            self._shared,
+        )
+
+    def _legend(self) -> str:
+        rest = (
+            '<span class="sw-swatch sw-hatched"></span>buffer',
+            '<span class="sw-swatch sw-is-held"></span>held',
+            '<span class="sw-swatch sw-is-over"></span>overbooked',
+            '<span class="sw-swatch sw-is-stranded"></span>needs a new place',
+        )
+        return type_colours(self.clinic) + "".join(f"<span>{item}</span>" for item in rest)
+
+    # Where things are
+
+    @cached_property
+    def _hues(self) -> dict[str, int]:
+        return hues_of(self.clinic)
+
+    @cached_property
+    def _windows(self) -> dict[str, list[Span]]:
+        windows = Windows.on(self.clinic, self.day)
+        return windows.provider if self.by == "provider" else windows.room
+
+    @cached_property
+    def _hours(self) -> Span:
+        """The whole hours that hold every provider's windows and every booking of the day."""
+        spans = [s for each in Windows.on(self.clinic, self.day).provider.values() for s in each]
+        spans += [self._busy(booking) for each in self._bookings.values() for booking in each]
+        if not spans:
+            return DEFAULT_HOURS
+        first = max(0, min(start for start, _ in spans) // 60 * 60)
+        return first, min(1440, -(-max(end for _, end in spans) // 60) * 60)
+
+    def _rows(self) -> list[Provider | Room]:
+        rows = self.clinic.providers if self.by == "provider" else self.clinic.rooms
+        shown = [row for row in rows if row.active or row.id in self._bookings]
+        return sorted(shown, key=lambda row: (row.name.casefold(), row.id))
+
+    @cached_property
+    def _bookings(self) -> dict[str, list[Booking]]:
+        """The day's bookings of each provider or room that has any, by start."""
+        grouped: defaultdict[str, list[Booking]] = defaultdict(list)
+        for b in self.clinic.bookings:
+            if b.date == self.day and b.is_live:
+                grouped[b.provider_id if self.by == "provider" else b.room_id].append(b)
+        for each in grouped.values():
+            each.sort(key=lambda booking: (booking.start, booking.id))
+        return dict(grouped)
+
+    @cached_property
+    def _shared(self) -> tuple[object, ...]:
+        clinic = self.clinic
+        rows = (clinic.appointment_types, clinic.providers, clinic.rooms)
+        return (self.day, self.by, self._hours, *rows)
+
+    def _busy(self, booking: Booking) -> Span:
+        kind = self._kind(booking)
+        if self.by == "provider":
+            provider = self.clinic.provider_by_id[booking.provider_id]
+            return provider_busy_span(provider, kind, booking.start)
+        return room_busy_span(self.clinic.room_by_id[booking.room_id], kind, booking.start)
+
+    def _kind(self, booking: Booking) -> AppointmentType:
+        return self.clinic.type_by_id[booking.appointment_type_id]
+
+    def _place(self, start: int, end: int) -> str:
+        return _place(start, end, self._hours[0])
+
+    # What is drawn
+
+    @cached_property
+    def _hour_names(self) -> list[str]:
+        return [self.write_time(format_time(minute)) for minute in range(*self._hours, 60)]
+
+    def _axis(self) -> str:
+        hours = "".join(
+            f'<span style="top:{number * 60 * PIXELS_A_MINUTE:.0f}px">{escape(name)}</span>'
+            for number, name in enumerate(self._hour_names)
+        )
+        return f'<div class="sw-head sw-corner"></div><div class="sw-axis">{hours}</div>'
+
+    def _strip(self, row: Provider | Room, former: Strip | None) -> Strip:
+        first, last = self._hours
+        windows = [
+            (max(start, first), min(end, last))
+            for start, end in self._windows.get(row.id, [])
+            if start < last and end > first
+        ]
+        bookings = self._bookings.get(row.id, [])
+        wrong = [self.broken.get(booking.id) for booking in bookings]
+        shows = (windows, bookings, wrong)
+        if former is not None and former.shows == shows:
+            return former
+        parts = [
+            f'<div class="sw-open" style="{self._place(start, end)};'
+            f'--past:{start % 60 * PIXELS_A_MINUTE:.1f}px"></div>'
+            for start, end in windows
+        ]
+        if self.by == "provider":
+            parts += [
+                f'<div class="sw-break" style="{self._place(end, start)}">Break</div>'
+                for (_, end), (start, _) in pairwise(windows)
+            ]
+        for booking, lane, lanes in _lanes(bookings, self._end):
+            parts.append(self._booking(booking, lane, lanes))
+        name = escape(row.name, quote=True)
+        html = (
+            f'<div class="sw-head" title="{name}">{name}</div>'
+            f'<div class="sw-column" role="group" aria-label="{name}: {len(bookings)} '
+            f'{"appointment" if len(bookings) == 1 else "appointments"}">{"".join(parts)}'
+        )
+        return Strip(row.id, html, shows)
+
+    def _end(self, booking: Booking) -> int:
+        return booking.start + self._kind(booking).duration_minutes
+
+    def _booking(self, booking: Booking, lane: int, lanes: int) -> str:
+        kind = self._kind(booking)
+        end = self._end(booking)
+        busy_start, busy_end = self._busy(booking)
+        across = f"left:{100 * lane / lanes:.1f}%;width:{100 / lanes:.1f}%"
+        buffers = "".join(
+            f'<div class="sw-buffer" style="{self._place(*span)};{across}"></div>'
+            for span in ((busy_start, booking.start), (end, busy_end))
+            if span[0] < span[1]
+        )
+        start_time = self.write_time(format_time(booking.start))
+        patient = booking.patient_ref or "–"
+        other = (
+            self.clinic.room_by_id[booking.room_id].name
+            if self.by == "provider"
+            else self.clinic.provider_by_id[booking.provider_id].name
+        )
+        words = [start_time, patient, kind.name, other, STATUS_WORDS[booking.status]]
+        classes = ["sw-booking", f"sw-is-{booking.status.replace('_', '-')}"]
+        if kind.duration_minutes < ROOMY_MINUTES:
+            classes.append("sw-is-short")
+        if booking.is_overbooked:
+            classes.append("sw-is-over")
+            words.append("overbooked")
+        if wrong := self.broken.get(booking.id):
+            classes.append("sw-is-stranded")
+            words.append(f"needs a new place: {wrong}")
+        label = escape(", ".join(words), quote=True)
+        hue = self._hues[kind.id]
+        sign = SIGNS[booking.status]
+        return (
+            f'{buffers}<button type="button" class="{" ".join(classes)}" '
+            f'data-booking="{booking.id}" aria-label="{label}" title="{label}" '
+            f'style="--hue:{hue};{self._place(booking.start, end)};{across}">'
+            f"<b>{escape(start_time)} {sign}</b> {escape(patient)}"
+            f"<small>{escape(kind.name)} · {escape(other)}</small></button>"
+        )
+
+
+def _place(start: int, end: int, first: int) -> str:
+    """Return where a span of minutes is in a column that begins at the minute `first`."""
+    top = (start - first) * PIXELS_A_MINUTE
+    return f"top:{top:.1f}px;height:{(end - start) * PIXELS_A_MINUTE:.1f}px"
+
+
+def _offer(
+    slot: Mapping[str, Any], first: int, minutes: int, write_time: Callable[[str], str]
+) -> str:
+    start = parse_time(slot["start_time"])
+    time = write_time(slot["start_time"])
+    words = (
+        f"{time}, {slot['provider_name']}, {slot['room_name']}, "
+        f"score {slot['score']:.2f}" + ", overbooked" * slot["is_overbooked"]
+    )
+    data = "".join(
+        f' data-{name.replace("_", "-")}="{escape(str(slot[name]), quote=True)}"'
+        for name in ("provider_id", "room_id", "start_time")
+    )
+    return (
+        f'<button type="button" class="sw-offer" style="{_place(start, start + minutes, first)};'
+        f'--score:{slot["score"]}"{data} data-overbooked="{int(slot["is_overbooked"])}" '
+        f'aria-label="{escape(words, quote=True)}" title="{escape(words, quote=True)}">'
+        f"{escape(time)}</button>"
+    )
+
+
+def type_colours(clinic: Clinic) -> str:
+    """Return the part of a legend that tells the types by their colours."""
+    hues = hues_of(clinic)
+    return "".join(
+        f'<span><span class="sw-swatch" style="--hue:{hues[kind.id]}"></span>'
+        f"{escape(kind.name)}</span>"
+        for kind in sorted(clinic.appointment_types, key=_by_name)
+        if kind.active
+    )
+
+
+def hues_of(clinic: Clinic) -> dict[str, int]:
+    """Return a colour for each type by id, far from those of its neighbours in the alphabet.
+
+    The rows of the database have no order of their own, so by its name a type keeps its colour.
+    """
+    kinds = sorted(clinic.appointment_types, key=_by_name)
+    return {kind.id: round(200 + number * GOLDEN_ANGLE) % 360 for number, kind in enumerate(kinds)}
+
+
+def _by_name(kind: AppointmentType) -> tuple[str, str]:
+    return kind.name.casefold(), kind.id
+
+
+def _lanes(
+    bookings: Sequence[Booking], end_of: Callable[[Booking], int]
+) -> Iterator[tuple[Booking, int, int]]:
+    """Yield each booking, the lane in which it is drawn, and how many lie side by side there."""
+    group: list[tuple[Booking, int]] = []
+    ends: list[int] = []
+    for booking in bookings:
+        if ends and booking.start >= max(ends):
+            yield from ((each, lane, len(ends)) for each, lane in group)
+            group, ends = [], []
+        free = [lane for lane, end in enumerate(ends) if end <= booking.start]
+        lane = free[0] if free else len(ends)
+        if free:
+            ends[lane] = end_of(booking)
+        else:
+            ends.append(end_of(booking))
+        group.append((booking, lane))
+    yield from ((each, lane, len(ends)) for each, lane in group)

@@ -1,0 +1,293 @@
+"""The slot finder: a wish in, ranked slots out, one held while the patient's name is typed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from contextlib import suppress
+from html import escape
+from itertools import groupby
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from fastapi import Request, Response
+from nicegui import events, ui
+
+from api.console.backend import Backend, RefusedError, Visit, read_date
+from api.console.layout import date_field, show, telling
+from api.console.messages import refusal, why_blocked
+
+MOST_SHOWN = 200
+
+
+HOLD_MINUTES = 5
+
+
+PARTS = (
+    ("preference", "near the preferred time", "#2f6fbb"),
+    ("gap", "leaves no gap", "#2b8a3e"),
+    ("room", "room no larger than needed", "#b35c00"),
+    ("overbook", "not overbooked", "#7048a8"),
+)
+
+
+ON_CLICK = """(event) => {
+  const hit = event.target.closest("[data-number]");
+  if (hit) emit(Number(hit.dataset.number));
+}"""
+
+
+type Grouping = Literal["rank", "provider", "time"]
+
+
+def add(backend: Backend) -> None:
+    """Add the page."""
+
+    @ui.page("/find")
+    async def page(
+        request: Request,
+        date: str | None = None,
+        type: str | None = None,  # noqa: A002
+    ) -> Response | None:
+        return await show(
+            backend, request, "Find a slot", lambda visit: _Finder(visit).start(date, type)
+        )
+
+
+class _Finder:
+    """One open slot finder."""
+
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+        self._slots: list[dict[str, Any]] = []
+        self._asked = 0
+        self._held: str | None = None
+        self._weights = visit.backend.context.settings.weights
+
+    async def start(self, date: str | None, kind: str | None) -> None:
+        """Draw the page."""
+        settings = await self._visit.get("/clinic")
+        kinds = await self._visit.get("/appointment-types")
+        providers = await self._visit.get("/providers")
+        names = {k["id"]: k["name"] for k in kinds if k["active"]}
+        today = dt.datetime.now(ZoneInfo(settings["timezone"])).date()
+        ui.context.client.on_delete(self._let_go)
+        ui.label("Find a slot").classes("text-xl").props("role=heading aria-level=1")
+        with ui.element("div").classes("sw-bar"):
+            self._kind = (
+                ui.select(names, label="Type", value=kind if kind in names else None)
+                .props("dense outlined options-dense")
+                .classes("w-56")
+            )
+            self._date = date_field("Date", read_date(date) or today)
+            self._from = ui.input("Preferred from").props("dense outlined type=time stack-label")
+            self._until = ui.input("until").props("dense outlined type=time stack-label")
+            self._providers = (
+                ui.select(
+                    {p["id"]: p["name"] for p in providers if p["active"]},
+                    label="Provider",
+                    multiple=True,
+                    clearable=True,
+                )
+                .props("dense outlined options-dense")
+                .classes("w-56")
+            )
+            self._grouping = ui.toggle(
+                {"rank": "Best first", "provider": "By provider", "time": "By time"},
+                value="rank",
+                on_change=self._draw,
+            ).props('dense no-caps aria-label="Order"')
+        for field in (self._kind, self._date, self._from, self._until, self._providers):
+            field.on_value_change(self._find)
+        self._summary = ui.element("div").props("role=status")
+        self._key = ui.html(self._score_key(), sanitize=False).classes("sw-key sw-quiet")
+        self._list = ui.html("", sanitize=False).classes("sw-slots w-full")
+        self._list.on("click", self._clicked, js_handler=ON_CLICK)
+        await self._find()
+
+    # Finding
+
+    async def _find(self) -> None:
+        day = read_date(self._date.value)
+        if self._kind.value is None or day is None:
+            return
+        self._asked += 1
+        mine = self._asked
+        self._slots = []
+        async with telling():
+            found = await self._visit.get(
+                "/slots",
+                appointment_type_id=self._kind.value,
+                date=day.isoformat(),
+                provider_id=self._providers.value or None,
+                preferred_start=self._from.value or None,
+                preferred_end=self._until.value or None,
+                limit=MOST_SHOWN,
+            )
+            if mine != self._asked:  # something else has been asked for meanwhile
+                return
+            self._slots = found["slots"]
+            self._summary.clear()
+            with self._summary:
+                if self._slots:
+                    ui.label(self._in_short(day, found["total"]))
+                else:
+                    self._explain(day, found)
+        self._draw()
+
+    def _in_short(self, day: dt.date, total: int) -> str:
+        shown = len(self._slots)
+        most = "The best " if shown == MOST_SHOWN else ""
+        words = f"{most}{shown} {'time' if shown == 1 else 'times'} on {self._visit.day(day)}"
+        if shown < total:
+            words += f", each in its best room ({total} counting every room)"
+        return words
+
+    def _explain(self, day: dt.date, found: Mapping[str, Any]) -> None:
+        """Say in words why there is nothing, most frequent first, and where there is something."""
+        ui.label(f"Nothing is free on {self._visit.day(day)}.").classes("text-lg")
+        reasons = "".join(f"<li>{escape(why)}</li>" for why in why_blocked(found["blocked_by"]))
+        ui.html(f'<ul class="sw-why">{reasons}</ul>', sanitize=False)
+        following = found["next_available_date"]
+        if following is None:
+            ui.label("There is nothing in the two weeks after it either.")
+            return
+        ui.button(
+            f"Next: {self._visit.day(following)}",
+            on_click=lambda: self._date.set_value(following),
+        ).props("no-caps outline")
+
+    def _draw(self) -> None:
+        self._key.set_visibility(bool(self._slots))
+        grouping: Grouping = self._grouping.value
+        numbered = list(enumerate(self._slots))
+        if grouping == "rank":
+            self._list.set_content("".join(self._slot(*each) for each in numbered))
+            return
+        names = {"provider": "provider_name", "time": "start_time"}
+        name = names[grouping]
+        numbered.sort(key=lambda each: each[1][name])
+        parts = []
+        for value, group in groupby(numbered, lambda each: each[1][name]):
+            title = self._visit.time(value) if grouping == "time" else value
+            parts.append(f"<h2>{escape(title)}</h2>")
+            parts += [self._slot(*each) for each in group]
+        self._list.set_content("".join(parts))
+
+    def _slot(self, number: int, slot: Mapping[str, Any]) -> str:
+        weights = self._weights
+        bars = "".join(
+            f'<i style="flex:{float(getattr(weights, name))};--colour:{colour};'
+            f'--part:{slot["score_parts"][name]}"></i>'
+            for name, _, colour in PARTS
+        )
+        told = ", ".join(f"{name} {slot['score_parts'][name]:.2f}" for name, _, _ in PARTS)
+        time = f"{self._visit.time(slot['start_time'])} – {self._visit.time(slot['end_time'])}"
+        off = "" if self._visit.caller.may("scheduler") else " disabled"
+        over = ' · <span class="sw-alert">overbooked</span>' * slot["is_overbooked"]
+        return (
+            f'<button type="button" class="sw-slot" data-number="{number}" title="{told}"{off}>'
+            f"<b>{escape(time)}</b><span>{slot['score']:.4f}</span>"
+            f"<small>{escape(slot['provider_name'])} · {escape(slot['room_name'])}{over}</small>"
+            f'<span class="sw-parts" role="img" aria-label="{told}">{bars}</span></button>'
+        )
+
+    def _score_key(self) -> str:
+        return "".join(
+            f'<span><i style="--colour:{colour}"></i>{words} '
+            f"({float(getattr(self._weights, name)):.0%})</span>"
+            for name, words, colour in PARTS
+        )
+
+    # Holding and booking
+
+    async def _clicked(self, event: events.GenericEventArguments) -> None:
+        if self._held is not None or event.args >= len(self._slots):
+            return
+        slot = self._slots[event.args]
+        try:
+            hold = await self._visit.post(
+                "/holds",
+                appointment_type_id=self._kind.value,
+                provider_id=slot["provider_id"],
+                room_id=slot["room_id"],
+                date=slot["date"],
+                start_time=slot["start_time"],
+                accept_overbooked=slot["is_overbooked"],
+                minutes=HOLD_MINUTES,
+            )
+        except RefusedError as error:  # most likely somebody else was faster
+            ui.notify(refusal(error), type="negative", multi_line=True, timeout=8000)
+            await self._find()
+            return
+        self._held = hold["id"]
+        self._ask_for_patient(slot, hold)
+
+    async def _let_go(self) -> None:
+        """Give a held place back, also when its page is closed or left."""
+        if self._held is None:
+            return
+        held, self._held = self._held, None
+        with suppress(RefusedError):  # run out by itself, or the key is no longer good
+            await self._visit.post(f"/bookings/{held}/cancel")
+
+    def _ask_for_patient(self, slot: Mapping[str, Any], hold: Mapping[str, Any]) -> None:
+        until = dt.datetime.fromisoformat(hold["expires_at"])
+        when = f"{self._visit.day(slot['date'])}, {self._visit.time(slot['start_time'])}"
+        with ui.dialog(value=True).props("persistent") as dialog, ui.card().classes("min-w-80"):
+            dialog.on("hide", dialog.delete)
+            ui.label(when).classes("text-lg").props("role=heading aria-level=2")
+            ui.label(f"{slot['provider_name']}, {slot['room_name']}")
+            if slot["is_overbooked"]:
+                ui.label("This is over the provider's regular capacity.").classes("sw-alert")
+            patient = ui.input("Patient").props("outlined autofocus").classes("w-full")
+            notes = ui.input("Notes").props("outlined").classes("w-full")
+            left = ui.label().classes("sw-quiet").props("role=timer")
+            refused = ui.label().classes("sw-alert max-w-80").props("role=alert")
+            overlap = ui.checkbox("Book it all the same")
+            overlap.set_visibility(False)
+
+            def count_down() -> None:
+                seconds = int((until - dt.datetime.now(dt.UTC)).total_seconds())
+                if seconds > 0:
+                    left.set_text(f"Held for you for {seconds // 60}:{seconds % 60:02}")
+                    return
+                left.set_text("The hold has run out; pick a slot again.")
+                self._held = None
+                book.disable()
+                ticking.cancel()
+
+            async def confirm() -> None:
+                who = (patient.value or "").strip()
+                if not who:
+                    refused.set_text("Who is it for?")
+                    return
+                try:
+                    await self._visit.post(
+                        f"/holds/{hold['id']}/confirm",
+                        patient_ref=who,
+                        notes=notes.value or None,
+                        allow_patient_overlap=overlap.value,
+                    )
+                except RefusedError as error:
+                    refused.set_text(refusal(error))
+                    overlap.set_visibility(error.code == "PATIENT_CONFLICT")
+                    return
+                self._held = None
+                ui.notify(f"Booked: {who}, {when}.", type="positive")
+                await close()
+
+            async def give_up() -> None:
+                await self._let_go()
+                await close()
+
+            async def close() -> None:
+                ticking.cancel()
+                dialog.close()
+                await self._find()
+
+            patient.on("keydown.enter", confirm)
+            with ui.element("div").classes("sw-bar"):
+                book = ui.button("Book", on_click=confirm).props("no-caps")
+                ui.button("Give it back", on_click=give_up).props("no-caps flat")
+            ticking = ui.timer(1.0, count_down)

@@ -1,0 +1,1 @@
+"""What-if scenarios in sentences and in forms."""

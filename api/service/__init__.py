@@ -1,0 +1,1 @@
+"""The service as a whole: how it is put together, set, logged and measured."""

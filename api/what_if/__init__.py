@@ -1,0 +1,1 @@
+"""What-if runs over HTTP, and the processes that carry them out."""

@@ -1,0 +1,40 @@
+"""The moves of a plan, each with whose booking it is, as those need it who call people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from solver.clinic.entities import Booking
+
+type Place = Mapping[str, Any]
+
+
+WAITS = "waits for a patient"
+"""Stands for the patient of an appointment that nobody has yet."""
+
+
+def with_whose(
+    moves: Iterable[Mapping[str, Any]], bookings: Iterable[Booking]
+) -> list[dict[str, Any]]:
+    """Return moves with patient and type, from the bookings where a move does not tell them."""
+    known = {booking.id: booking for booking in bookings}
+    told = []
+    for move in moves:
+        booking = known.get(move["booking_id"])
+        told.append(
+            {
+                "patient_ref": booking.patient_ref if booking else None,
+                "appointment_type_id": booking.appointment_type_id if booking else "",
+                **move,
+            }
+        )
+    return told
+
+
+def by_time(moves: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return moves in the order of the appointments that people know of, the earliest first."""
+    return sorted(
+        (dict(move) for move in moves),
+        key=lambda move: (move["from"]["date"], move["from"]["start_time"], move["booking_id"]),
+    )

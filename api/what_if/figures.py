@@ -1,0 +1,64 @@
+"""The key figures of a run and what they count, in a person's words."""
+
+from __future__ import annotations
+
+RUN_FIGURES = (
+    ("placed", "Placed"),
+    ("unplaced", "Unplaced"),
+    ("overbooked", "Overbooked"),
+    ("mean_score", "Mean score"),
+    ("provider_utilisation", "Provider utilisation"),
+    ("room_utilisation", "Room utilisation"),
+    ("idle_fragments", "Idle fragments"),
+    ("idle_fragment_minutes", "Idle fragments, minutes"),
+    ("overtime_minutes", "Overtime, minutes"),
+    ("moved", "Bookings moved"),
+    ("lost", "Bookings lost"),
+)
+"""The key figures of a run that a person looks at first."""
+
+
+REASONS = {
+    "TYPE_INACTIVE": "Type not offered",
+    "PROVIDER_NOT_AVAILABLE": "Provider not available",
+    "NO_PROVIDER_WITH_SKILLS": "Nobody has the skills",
+    "NO_ROOM_WITH_EQUIPMENT": "No room has the equipment",
+    "OUTSIDE_ALL_WINDOWS": "Outside all hours",
+    "TOO_SOON": "Too soon to be booked",
+    "CLOCK_CHANGE": "In a clock change",
+    "DAILY_CAP": "Daily cap used up",
+    "PATIENT_BUSY": "Patient is elsewhere",
+    "BLOCKED_BY_BOOKINGS": "Blocked by bookings",
+    "LOST_TO_CONTENTION": "Lost to other requests",
+    "NOT_REACHED_IN_TIME": "Not reached in time",
+}
+"""Why a request stays unplaced, in a few words."""
+
+
+STAGES = {
+    "saved": "Displaced bookings saved",
+    "priority": "Priority placed",
+    "moved": "Bookings moved",
+    "distance": "Minutes moved",
+    "score": "Sum of scores",
+}
+"""What the stages of a search count."""
+
+
+SHARES = ("provider_utilisation", "room_utilisation")
+"""The key figures that are told in per cent."""
+
+
+def figure(key: str, value: float | None, delta: float | None) -> str:
+    """Write a key figure of a run, a share in per cent, and its difference to the baseline's."""
+    if value is None or key not in SHARES:
+        return with_delta(value, delta)
+    change = round(100 * (delta or 0), 1)
+    return f"{value:.1%}" + (f" ({change:+.1f})" if change else "")
+
+
+def with_delta(value: float | None, delta: float | None) -> str:
+    """Write a figure and, where there is one, its difference to the baseline."""
+    if value is None:
+        return "–"
+    return f"{value:g}" + (f" ({delta:+g})" if delta else "")
