@@ -12,9 +12,9 @@ from rich.markdown import Markdown
 
 from api.service.complaints import UsageError
 from api.service.interrupt import raises
-from benchmarks.compare import Change, compare
-from benchmarks.report import NAME, summary, write
-from benchmarks.suites import SUITES, USUAL, run
+from benchmarks.measure.compare import Change, compare
+from benchmarks.registry import SUITES, USUAL, run
+from benchmarks.report.page import NAME, summary, write
 
 
 def bench(names: list[str], directory: Path, old: Path | None, *, quick: bool) -> int:

@@ -217,7 +217,8 @@ def bench(
         list[str] | None,
         typer.Argument(
             help="slots, http, booking, plan, scale, memory: all if none; "
-            "console, large-plans, table, table-million, processes, fleet: only where named."
+            "console, large-plans, table, table-million, processes, fleet, hospital: "
+            "only where named."
         ),
     ] = None,
     report: Annotated[
@@ -230,9 +231,15 @@ def bench(
     ] = None,
 ) -> None:
     """Measure this machine and this version; write an HTML page, JSON and a summary."""
-    from benchmarks import command
 
-    _run(lambda: command.bench(suites or [], report, compare, quick=quick))
+    def command() -> int:
+        from importlib.metadata import entry_points
+
+        (measure,) = entry_points(group="slotwright.commands", name="bench")
+        ended: int = measure.load()(suites or [], report, compare, quick=quick)
+        return ended
+
+    _run(command)
 
 
 @app.command()

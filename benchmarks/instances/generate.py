@@ -11,7 +11,7 @@ import datetime as dt
 import random
 from dataclasses import dataclass
 
-from benchmarks.clinics import MONDAY, uid
+from benchmarks.support.clinics import MONDAY, uid
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
@@ -105,7 +105,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Week:
-    """A clinic and what is asked of it from :data:`benchmarks.clinics.MONDAY` on."""
+    """A clinic and what is asked of it from :data:`benchmarks.support.clinics.MONDAY` on."""
 
     clinic: Clinic
     requests: tuple[Request, ...]

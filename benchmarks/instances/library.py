@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from benchmarks.clinics import MONDAY, as_document
 from benchmarks.instances.generate import Week, make_week
+from benchmarks.support.clinics import MONDAY, as_document
 from data.files.clinic_file import ClinicFile, read_clinic_file
 from data.files.run_file import RequestRow, RunFile, read_run_file
 from solver.clinic.clock import format_time
@@ -20,6 +20,7 @@ from solver.planning.problem import Problem, Request
 from solver.whatif.apply import apply
 
 FOLDER = Path(__file__).parent
+WEEKS = FOLDER / "weeks"
 NAMES = {"s0": ("s", 0), "s1": ("s", 1), "s2": ("s", 2), "m0": ("m", 0), "l0": ("l", 0)} | {
     "xl0": ("xl", 0)
 }
@@ -29,12 +30,12 @@ NOW = dt.datetime(2027, 2, 22, 8, tzinfo=ZoneInfo("Europe/Berlin"))
 
 def clinic_path(name: str) -> Path:
     """Return where an instance's clinic file lies."""
-    return FOLDER / f"{name}.clinic.json"
+    return WEEKS / f"{name}.clinic.json"
 
 
 def run_path(name: str) -> Path:
     """Return where an instance's run file lies."""
-    return FOLDER / f"{name}.run.json"
+    return WEEKS / f"{name}.run.json"
 
 
 def load(name: str) -> Problem:

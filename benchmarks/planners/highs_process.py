@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from benchmarks.measure import peak_mib
+from benchmarks.measure.memory import peak_mib
 
 
 def main(model: str, solution: str, seconds: float) -> None:

@@ -36,7 +36,7 @@ import numpy as np
 from pyjobshop import Model, Solution
 from pyjobshop.Model import Consumable, Machine, Mode, Renewable, Task
 
-from benchmarks.measure import peak_mib
+from benchmarks.measure.memory import peak_mib
 from benchmarks.planners.answer import Answer, Moment, answer, plan_of, whole_bound
 from benchmarks.planners.ours import WORKERS
 from solver.clinic.entities import DAY_MINUTES, Span

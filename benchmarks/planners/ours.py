@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.measure import TreePeak, peak_mib
+from benchmarks.measure.memory import TreePeak, peak_mib
 from benchmarks.planners.answer import Answer, Moment, answer, whole_bound
 from solver.planning.greedy import greedy
 from solver.planning.problem import Plan, Problem, Progress

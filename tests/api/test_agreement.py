@@ -9,7 +9,7 @@ import orjson
 from hypothesis import event, given, settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.clinics import as_document
+from benchmarks.support.clinics import as_document
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from api.service.collector import NEVER, FullRounds, Pace, collecting
-from benchmarks.clinics import as_document
-from benchmarks.hospital import hospital_clinic
-from benchmarks.service import first_order
+from benchmarks.hospital.book import hospital_clinic
+from benchmarks.support.clinics import as_document
+from benchmarks.support.service import first_order
 from tests.clinics import coming_monday
 
 MONDAY = coming_monday()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.clinics import as_document, uid
-from benchmarks.hospital import hospital_clinic
+from benchmarks.hospital.book import hospital_clinic
+from benchmarks.support.clinics import as_document, uid
 from data.bookings import outside_rules as outside
 from data.clinic import rows as catalogue
 from solver.clinic.clock import format_time

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.clinic.files import export_in_turn
-from benchmarks.clinics import as_document
-from benchmarks.hospital import hospital_clinic
+from benchmarks.hospital.book import hospital_clinic
+from benchmarks.support.clinics import as_document
 from data.clinic import import_export as transfer
 from data.clinic import import_file as incoming
 from data.database.engine import POOL_SIZE

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.access.context import Context
-from benchmarks.clinics import as_document, make_clinic
+from benchmarks.support.clinics import as_document, make_clinic
 from tests.api.test_bookings import load
 from tests.clinics import (
     PROVIDER,

@@ -4,8 +4,8 @@ import datetime as dt
 
 import pytest
 
-from benchmarks.clinics import digest, known
-from benchmarks.hospital import hospital_clinic
+from benchmarks.hospital.book import hospital_clinic
+from benchmarks.support.clinics import digest, known
 from solver.rules.checker import Checker
 
 

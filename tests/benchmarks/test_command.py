@@ -6,8 +6,8 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from benchmarks.measure import Figure, Suite
-from benchmarks.slots import BY_SIZE
+from benchmarks.measure.figures import Figure, Suite
+from benchmarks.suites.slots import BY_SIZE
 
 
 def test_a_quick_suite_end_to_end(tmp_path: Path) -> None:

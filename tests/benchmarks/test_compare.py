@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.compare import Change, compare
-from benchmarks.measure import Figure, Suite
+from benchmarks.measure.compare import Change, compare
+from benchmarks.measure.figures import Figure, Suite
 
 SEEDS = range(40)
 

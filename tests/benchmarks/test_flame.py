@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.flame import profiled, profiled_task
+from benchmarks.measure.flame import profiled, profiled_task
 
 
 def burn() -> int:

@@ -4,9 +4,9 @@ from fractions import Fraction
 
 import pytest
 
-from benchmarks.instances import proof
 from benchmarks.instances.generate import SIZES
 from benchmarks.instances.library import NAMES, best_known, generated, load
+from benchmarks.planners import proof
 from solver.planning.greedy import greedy
 from solver.planning.search.solve import solve
 from solver.rules.checker import Checker

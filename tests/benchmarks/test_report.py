@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare import compare
-from benchmarks.measure import Figure, Ratio, Suite
-from benchmarks.report import page, summary, write
+from benchmarks.measure.compare import compare
+from benchmarks.measure.figures import Figure, Ratio, Suite
+from benchmarks.report.page import page, summary, write
 
 FIGURES = [
     Figure("Queries", "5 × 8", "ms", (4.0, 4.2, 4.4, 5.0), size=5),

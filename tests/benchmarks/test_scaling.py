@@ -2,9 +2,10 @@
 
 import pytest
 
-from benchmarks import processes, table
-from benchmarks.measure import Figure, Ratio, Suite
-from benchmarks.scaling import BEGIN, END, GUIDE, measured, put
+from benchmarks.measure.figures import Figure, Ratio, Suite
+from benchmarks.report.scaling_guide import BEGIN, END, GUIDE, measured, put
+from benchmarks.suites import large_table as table
+from benchmarks.suites import processes
 
 
 def statement(size: str) -> dict[str, object]:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import simulation
-from benchmarks.simulation import (
+from benchmarks.fleet import simulation
+from benchmarks.fleet.simulation import (
     DATABASE_CORES,
     HOURS,
     PEAK,
@@ -18,7 +18,7 @@ from benchmarks.simulation import (
     machine_hour,
     solver_waits,
 )
-from benchmarks.tenants import Tenancy
+from benchmarks.fleet.tenants import Tenancy
 
 FREE = Tenancy(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 STEADY = Times({5: 10.0}, [1.0], booking_ms=10.0, database_ms=2.0, tenancy=FREE)

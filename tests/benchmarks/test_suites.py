@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import crowd, table
-from benchmarks.measure import Meter, Suite
-from benchmarks.service import Databases
-from benchmarks.suites import SUITES, USUAL
+from benchmarks.measure.figures import Suite
+from benchmarks.measure.meter import Meter
+from benchmarks.registry import SUITES, USUAL
+from benchmarks.suites import crowd
+from benchmarks.suites import large_table as table
+from benchmarks.support.service import Databases
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 

@@ -4,9 +4,9 @@ import shutil
 
 import httpx
 
-from benchmarks.beside_console import WITH, WITHOUT, take_turns
-from benchmarks.measure import Meter
-from benchmarks.service import Service
+from benchmarks.measure.meter import Meter
+from benchmarks.suites.console import WITH, WITHOUT, take_turns
+from benchmarks.support.service import Service
 from tests.clinics import coming_monday, order
 from tests.console.conftest import VISIT
 

@@ -8,8 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from benchmarks.measure import Figure, Ratio, Suite
-from benchmarks.report import write
+from benchmarks.measure.figures import Figure, Ratio, Suite
+from benchmarks.report.page import write
 from tests.clinics import booking as row
 from tests.clinics import coming_monday
 from tests.console.conftest import LINN, VEGA, VISIT, Opener, clinic_of_two

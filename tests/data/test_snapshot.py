@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.clinics import as_document
+from benchmarks.support.clinics import as_document
 from data.clinic.import_export import import_file
 from data.clinic.snapshot import Snapshots, load_clinic
 from data.files.clinic_file import ClinicFile

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from benchmarks.hospital import hospital_clinic
+from benchmarks.hospital.book import hospital_clinic
 from solver.clinic.entities import Booking, Clinic
 from solver.rules import whole_book as ledger
 from solver.rules.checker import Checker

@@ -1,0 +1,1 @@
+"""A simulated fleet: many clinics on several machines."""

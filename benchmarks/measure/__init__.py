@@ -1,0 +1,1 @@
+"""Measuring: figures, memory, time, flame graphs, and what became slower."""

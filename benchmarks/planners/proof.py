@@ -1,0 +1,104 @@
+"""What a small instance has in it: ``python -m benchmarks.planners.proof INSTANCE SECONDS``.
+
+All columns that could have a part in a plan of the greatest priority, with their rooms and gap
+parts, are given to HiGHS, which settles the best score of such plans and whether one of them has a
+mean score as high as the greedy plan's. What comes out goes into ``best.json``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from fractions import Fraction
+
+from ortools.sat.python import cp_model
+
+from benchmarks.instances import library
+from benchmarks.planners.answer import plan_of
+from benchmarks.planners.highs import maximised
+from solver.planning.greedy import greedy
+from solver.planning.instance.tables import Instance, Standing
+from solver.planning.model.planning_model import JointModel
+from solver.planning.model.solving import SolveControl
+from solver.planning.problem import Problem
+from solver.planning.search.proofs import of_priority, relax
+from solver.whatif.kpis import mean_score
+from solver.whatif.verify import read_plan
+
+SIFTING_SECONDS = 60
+
+
+class PlacedAlone(JointModel):
+    """The joint model, in whose score only that counts which is placed."""
+
+    def _counts(self, s: Standing) -> bool:  # noqa: ARG002
+        return False
+
+    def placed(self) -> cp_model.LinearExpr:
+        """Return how many are placed."""
+        return cp_model.LinearExpr.sum(self._x)
+
+
+def _best_plans[Model: JointModel](model: type[Model], instance: Instance, priority: int) -> Model:
+    relaxed = relax(instance, SolveControl(lambda: False), SIFTING_SECONDS)
+    return of_priority(model, instance, relaxed, [], priority)
+
+
+def best_score(
+    problem: Problem, priority: int, known: float | None, limit: float
+) -> tuple[Fraction | None, Fraction | None]:
+    """Return a score better than is `known`, and what no score exceeds; None for what is not found.
+
+    Of plans with the greatest priority, within `limit` seconds.
+    """
+    instance = Instance(problem)
+    joint = _best_plans(JointModel, instance, priority)
+    score, least = joint.score(), 0 if known is None else round(known * instance.unit)
+    joint.model.add(score >= least + 1)
+    joint.model.maximize(score)
+    found = maximised(joint, limit)
+    better = None
+    if found.puts is not None:
+        reading = read_plan(problem, plan_of(instance, found.puts, seconds=found.seconds))
+        assert not reading.violations
+        assert reading.objectives["priority"] == priority
+        better = reading.objectives["score"]
+    if found.puts is None and found.is_settled:
+        return None, Fraction(least, instance.unit)
+    if not math.isfinite(found.bound):
+        return better, None
+    return better, Fraction(max(least, math.floor(found.bound + 1e-6)), instance.unit)
+
+
+def has_mean(problem: Problem, priority: int, mean: Fraction, limit: float) -> bool | None:
+    """Return whether a plan with the greatest priority has such a mean score; None if unsure."""
+    instance = Instance(problem)
+    joint = _best_plans(PlacedAlone, instance, priority)
+    wanted = mean * instance.unit
+    surplus = joint.score() * wanted.denominator - joint.placed() * wanted.numerator
+    joint.model.add(surplus >= 0)
+    joint.model.maximize(surplus)
+    found = maximised(joint, limit)
+    if found.puts is not None:
+        return True
+    return False if found.is_settled else None
+
+
+def main(name: str, seconds: float) -> None:
+    """Settle what can be settled of an instance, and keep it."""
+    problem, known = library.load(name), library.best_known()
+    priority, score = int(known[name]["priority"]["objective"]), known[name]["score"]
+    better, bound = best_score(problem, priority, score["objective"], seconds)
+    score["objective"] = score["objective"] if better is None else round(float(better), 4)
+    if bound is not None:
+        score["bound"] = min(score["bound"] or math.inf, round(float(bound), 4))
+    mean = mean_score(problem, read_plan(problem, greedy(problem)))
+    is_possible = has_mean(problem, priority, mean, seconds)
+    if is_possible is not None:
+        known[name]["mean"] = {"greedy": round(float(mean), 4), "is_possible": is_possible}
+    library.keep(known)
+    print(known[name])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))

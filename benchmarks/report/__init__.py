@@ -1,0 +1,1 @@
+"""The report of benchmarks, as pages."""

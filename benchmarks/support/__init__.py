@@ -1,0 +1,1 @@
+"""What suites share: clinics, a service to measure, and those who call it."""
