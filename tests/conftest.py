@@ -19,7 +19,7 @@ from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
 from data.jobs.retention import CLEANER
-from tests.databases import migrated
+from tests.support.databases import migrated
 
 settings.register_profile(
     "slotwright",

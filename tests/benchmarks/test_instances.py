@@ -12,7 +12,7 @@ from solver.planning.search.solve import solve
 from solver.rules.checker import Checker
 from solver.whatif.kpis import mean_score
 from solver.whatif.verify import read_plan
-from tests.tiny import tiny_problem
+from tests.support.random_problems import tiny_problem
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,10 +18,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from data.database.embedded.server import EmbeddedPostgres
-from tests.clinics import small_clinic
-from tests.databases import migrated
-from tests.faults.service import service
-from tests.strategies import uid
+from tests.support.clinics import small_clinic
+from tests.support.databases import migrated
+from tests.support.service import service
+from tests.support.strategies import uid
 
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 VEGA, LINN = uid(1, 0), uid(1, 1)

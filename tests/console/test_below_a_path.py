@@ -13,9 +13,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.clinics import coming_monday
 from tests.console.conftest import Guarded, clinic_of_two
-from tests.faults.service import is_ready
+from tests.support.clinics import coming_monday
+from tests.support.service import is_ready
 
 MONDAY = coming_monday()
 PATH = "/book/of-the.clinic"

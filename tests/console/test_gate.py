@@ -25,8 +25,8 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_at_once
 
 from api.console.gate import STRANGER_SECONDS, STRANGERS_PER_ADDRESS
-from tests.clinics import coming_monday, order
 from tests.console.conftest import Guarded
+from tests.support.clinics import coming_monday, order
 
 MONDAY = coming_monday()
 EVIL = "https://evil.example"

@@ -10,11 +10,11 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.measure.figures import Figure, Ratio, Suite
 from benchmarks.report.page import write
-from tests.clinics import booking as row
-from tests.clinics import coming_monday
+from tests.console.browser import book, booking
 from tests.console.conftest import LINN, VEGA, VISIT, Opener, clinic_of_two
-from tests.console.test_front_desk import book, booking
-from tests.strategies import uid
+from tests.support.clinics import booking as row
+from tests.support.clinics import coming_monday
+from tests.support.strategies import uid
 
 MONDAY = coming_monday()
 PAGES = {

@@ -16,8 +16,8 @@ from data import patients
 from data.audit import OPERATOR
 from data.database.transaction import run
 from data.errors import InvalidStateError, NotFoundError
-from tests.clinics import coming_monday, order, small_clinic
-from tests.strategies import uid
+from tests.support.clinics import coming_monday, order, small_clinic
+from tests.support.strategies import uid
 
 MONDAY = coming_monday()
 NAMES = ("Ada Lovelace", "ada  LOVELACE ", "\uff21da Lovelace")

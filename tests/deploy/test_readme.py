@@ -19,7 +19,7 @@ from api.server.database import with_engine
 from api.service.settings import PREFIX, Settings
 from data.database.embedded.server import EmbeddedPostgres
 from tests.deploy.compose import DEPLOY, ROOT, example_settings, read_compose
-from tests.faults.service import SLOTWRIGHT
+from tests.support.service import SLOTWRIGHT
 
 README = (DEPLOY / "README.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()

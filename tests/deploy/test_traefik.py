@@ -17,7 +17,7 @@ import pytest
 
 from tests.deploy.compose import HOST, read_compose
 from tests.deploy.docker_api import containers_of, docker_api
-from tests.faults.service import SLOTWRIGHT
+from tests.support.service import SLOTWRIGHT
 
 SERVICE_PORT = 8000
 """Where the labels say that the service listens."""

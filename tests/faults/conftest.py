@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.database.embedded.server import EmbeddedPostgres
-from tests.databases import migrated_server
+from tests.support.databases import migrated_server
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
-from tests.clinics import PROVIDER, TYPE, coming_monday, order, small_clinic
-from tests.crossing import left_open
-from tests.faults.service import postmaster_of, service
+from tests.support.clinics import PROVIDER, TYPE, coming_monday, order, small_clinic
+from tests.support.databases import left_open
+from tests.support.service import postmaster_of, service
 
 MONDAY = coming_monday()
 STARTS = [f"{hour:02d}:{minute:02d}" for hour in range(8, 18) for minute in (0, 15, 30, 45)]

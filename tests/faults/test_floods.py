@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from api.access.require import LARGE_BODY
-from tests.clinics import TYPE, coming_monday, order, small_clinic
-from tests.databases import migrated_server
-from tests.faults.service import service
+from tests.support.clinics import TYPE, coming_monday, order, small_clinic
+from tests.support.databases import migrated_server
+from tests.support.service import service
 
 MEGABYTE = 1024 * 1024
 MONDAY = coming_monday()

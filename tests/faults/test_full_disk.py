@@ -19,8 +19,8 @@ from sqlalchemy.exc import DBAPIError
 
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
-from tests.clinics import TYPE, coming_monday, order, small_clinic
-from tests.faults.service import postmaster_of, service
+from tests.support.clinics import TYPE, coming_monday, order, small_clinic
+from tests.support.service import postmaster_of, service
 
 MONDAY = coming_monday()
 QUERY = {"date": MONDAY.isoformat(), "appointment_type_id": TYPE}

@@ -21,10 +21,10 @@ from data.clinic.import_export import import_document
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
 from data.jobs.retention import CLEANER
-from tests.clinics import booking, coming_monday, order, small_clinic
-from tests.faults.service import service, started
-from tests.hubs import drips, hangs, hub, says
-from tests.strategies import uid
+from tests.support.clinics import booking, coming_monday, order, small_clinic
+from tests.support.fake_hub import drips, hangs, hub, says
+from tests.support.service import service, started
+from tests.support.strategies import uid
 
 MONDAY = coming_monday()
 JOBS = sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER])

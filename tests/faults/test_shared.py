@@ -22,10 +22,10 @@ from uvicorn.supervisors.multiprocess import SIGNALS
 
 from api.server import run as serving
 from api.server.database import with_engine
-from tests.clinics import coming_monday
-from tests.databases import migrated_server
-from tests.faults.service import SLOTWRIGHT, service
-from tests.redis_server import redis_server
+from tests.support.clinics import coming_monday
+from tests.support.databases import migrated_server
+from tests.support.redis_server import redis_server
+from tests.support.service import SLOTWRIGHT, service
 
 
 def test_two_services_share_one_count(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_port_that_is_taken_is_told_of(tmp_path: Path) -> None:
 
 def of_a_coming_week(name: str) -> dict[str, Any]:
     """A file of a benchmark instance that keeps the solver busy, moved by whole weeks."""
-    place = Path(__file__).parents[2] / "benchmarks" / "instances"
+    place = Path(__file__).parents[2] / "benchmarks" / "instances" / "weeks"
     start = dt.date.fromisoformat(json.loads((place / "l0.run.json").read_text())["start_date"])
     ahead = coming_monday() - start
     moved: dict[str, Any] = json.loads(

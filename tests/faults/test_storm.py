@@ -17,9 +17,9 @@ from solver.clinic.clock import parse_time
 from solver.clinic.entities import Booking, Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules.checker import Checker
-from tests.clinics import coming_monday
-from tests.faults.service import service
-from tests.strategies import uid
+from tests.support.clinics import coming_monday
+from tests.support.service import service
+from tests.support.strategies import uid
 
 SECONDS = float(os.environ.get("STORM_SECONDS", "8"))
 WRITERS = 16

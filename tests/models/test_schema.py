@@ -22,7 +22,7 @@ from models.bookings import (
     UNIQUE_ROOM_START,
 )
 from models.tables import BOOKINGS, PROVIDERS, ROOMS, TYPES
-from tests.strategies import uid
+from tests.support.strategies import uid
 
 DAY = dt.date(2027, 3, 1)
 

@@ -1,0 +1,137 @@
+"""What the board's HTML and the week's heat map are made of, without a browser."""
+
+import datetime as dt
+import re
+from typing import Any
+
+import numpy as np
+
+from api.console.drawing.day import By, Drawing, hues_of
+from api.console.drawing.run import unplaced_in_words
+from api.console.drawing.week_fill import week_fill
+from api.console.pages.statistics import use_of_open_hours
+from data.files.clinic_file import ClinicFile
+from solver.clinic.entities import Clinic
+from tests.console.conftest import LINN, SCAN, VEGA, clinic_of_two
+from tests.support.clinics import booking
+from tests.support.strategies import uid
+
+MONDAY = dt.date(2027, 3, 1)
+
+
+NOON = dt.datetime(2027, 3, 1, 11, tzinfo=dt.UTC)  # 12:00 in Berlin
+
+
+PIXELS_AN_HOUR = 96
+
+
+def clinic_with(*bookings: dict[str, Any]) -> Clinic:
+    file = ClinicFile.model_validate(clinic_of_two() | {"bookings": list(bookings)})
+    return file.to_clinic(NOON - dt.timedelta(days=1))
+
+
+def drawn(clinic: Clinic, by: By = "provider") -> str:
+    return "".join(strip.content() for strip in Drawing(clinic, MONDAY, by, str).drawn().strips)
+
+
+def test_hours_breaks_buffers_and_marks_are_drawn() -> None:
+    clinic = clinic_with(
+        booking(1, MONDAY, "09:00"),
+        booking(2, MONDAY, "09:15", room_id=uid(2, 1), is_overbooked=True),
+        booking(3, MONDAY, "10:00", provider_id=LINN, status="held"),
+        booking(4, MONDAY, "14:00", status="cancelled"),
+    )
+    html = drawn(clinic)
+    assert html.count("Break</div>") == 2
+    assert html.count('class="sw-open"') == 4
+    assert html.count('class="sw-buffer"') == 2  # Dr. Vega's five minutes; Dr. Linn has none
+    assert html.count("sw-is-over") == 1
+    assert html.count("sw-is-held") == 1
+    assert "patient 4" not in html
+    over = next(b for b in re.findall("<button.*?</button>", html) if "patient 2" in b)
+    assert "left:50.0%;width:50.0%" in over, "two at once stand side by side"
+    assert "overbooked" in over
+    rooms = drawn(clinic, "room")
+    assert "Break" not in rooms
+    assert rooms.count('class="sw-buffer"') == 2  # Room 1's five minutes, twice
+    assert re.findall('class="sw-head" title=".*?">(.*?)<', rooms) == ["Room 1", "Room 2"]
+
+
+def test_the_line_of_now_is_there_on_the_day_itself_alone() -> None:
+    day = Drawing(clinic_with(), MONDAY, "provider", str).drawn()
+    assert f"--top:{3 * PIXELS_AN_HOUR}px" in day.now_line(MONDAY, NOON)
+    assert day.now_line(MONDAY, NOON + dt.timedelta(days=1)) == ""
+    assert day.now_line(MONDAY, NOON + dt.timedelta(hours=9)) == ""
+
+
+def test_a_change_is_drawn_in_its_strip_alone() -> None:
+    one = clinic_with(booking(1, MONDAY, "09:00"))
+    two = clinic_with(booking(1, MONDAY, "09:00"), booking(2, MONDAY, "10:00", provider_id=LINN))
+    before = Drawing(one, MONDAY, "provider", str).drawn()
+    after = Drawing(two, MONDAY, "provider", str).drawn(before)
+    assert [a is b for a, b in zip(before.strips, after.strips, strict=True)] == [False, True]
+    assert "patient 2" in after.strips[0].content()
+    other = Drawing(two, MONDAY + dt.timedelta(days=1), "provider", str).drawn(after)
+    assert "patient" not in "".join(strip.content() for strip in other.strips)
+    wrong = Drawing(two, MONDAY, "provider", str, {uid(5, 1): "the room is closed"})
+    assert "needs a new place: the room is closed" in wrong.drawn(after).strips[1].content()
+
+
+def test_names_cannot_become_markup() -> None:
+    evil = '<img src=x onerror="alert(1)">'
+    clinic = clinic_with(booking(1, MONDAY, "09:00", patient_ref=evil))
+    assert "<img" not in drawn(clinic)
+
+
+def test_a_type_keeps_its_colour_whatever_the_order_of_the_rows() -> None:
+    document = clinic_of_two()
+    one = ClinicFile.model_validate(document).to_clinic(NOON)
+    document["appointment_types"].reverse()
+    other = ClinicFile.model_validate(document).to_clinic(NOON)
+    assert hues_of(one) == hues_of(other)
+    assert len(set(hues_of(one).values())) == 2
+
+
+def test_how_full_the_hours_of_the_week_are() -> None:
+    clinic = clinic_with(
+        booking(1, MONDAY, "09:00"),
+        booking(2, MONDAY, "09:15", is_overbooked=True, room_id=uid(2, 1)),
+        booking(3, MONDAY, "10:45", appointment_type_id=SCAN, room_id=uid(2, 1)),
+        booking(4, MONDAY, "10:00", provider_id=LINN, status="held"),
+        booking(5, MONDAY, "12:00"),
+    )
+    both = week_fill(clinic, [MONDAY, MONDAY + dt.timedelta(days=7)])
+    assert both.shape == (7, 24)
+    assert both[0, 9] == 45 / 240  # two providers, two Mondays; shared minutes count once
+    assert both[0, 10] == 15 / 240
+    assert both[0, 11] == 30 / 240
+    assert np.isnan(both[0, 12]), "nobody is in at noon, whoever comes"
+    assert np.isnan(both[1]).all(), "no Tuesday was looked at"
+    assert week_fill(clinic, [MONDAY], [VEGA])[0, 9] == 45 / 60
+    assert week_fill(clinic, [MONDAY], [LINN])[0, 9] == 0
+
+
+def test_use_is_minutes_over_minutes() -> None:
+    full = {"open_minutes": 360, "busy_minutes": 180}
+    empty = {"open_minutes": 180, "busy_minutes": 0}
+    closed = {"open_minutes": 0, "busy_minutes": 0}
+    assert use_of_open_hours([full, empty, closed]) == 180 / 540, "an empty open day counts"
+    assert use_of_open_hours([empty]) == 0
+    assert use_of_open_hours([closed]) is None
+
+
+def test_what_is_unplaced_for_one_reason_is_one_row() -> None:
+    row = {"reason": "LOST_TO_CONTENTION", "detail": "Full."}
+    rows = [{"request_id": f"r1#{n}", **row} for n in (3, 4)]
+    rows.append(
+        {
+            "request_id": "r2",
+            "patient_ref": "Ada",
+            "reason": "NO_ROOM_WITH_EQUIPMENT",
+            "detail": "None.",
+        }
+    )
+    assert unplaced_in_words(rows, {"r1": "Visit (r1)"}) == [
+        ["2 × Visit (r1)", "", "Lost to other requests", "Full."],
+        ["1 × r2", "Ada", "No room has the equipment", "None."],
+    ]

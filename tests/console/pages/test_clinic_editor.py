@@ -1,0 +1,95 @@
+"""The clinic edited in a real browser, the conflicts in view before anything is saved."""
+
+import httpx
+from playwright.sync_api import expect
+
+from api.console.pages.clinic_editor import _read
+from tests.console.conftest import VEGA, Opener
+from tests.support.clinics import coming_monday, order
+
+MONDAY = coming_monday()
+
+
+def test_an_edit_with_conflicts_is_seen_before_it_is_saved(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    assert clinic.post("/bookings", json=order(MONDAY, "14:00")).status_code == 201
+    page = open_page("/clinic")
+    page.get_by_role("tab", name="Hours").click()
+    row = page.locator("tr", has_text="Monday").filter(has_text="Dr. Vega")
+    row.filter(has_text="13:00").get_by_role("button").click()
+    page.get_by_label("From", exact=True).fill("15:00")
+    expect(page.get_by_text("1 booking would be outside the rules")).to_be_visible()
+    conflict = page.get_by_role("row", name="the provider is not in then")
+    for words in ("someone", "Visit", "Mon", "14:00", "Dr. Vega", "Room 1"):
+        expect(conflict).to_contain_text(words)
+    expect(conflict.get_by_role("link")).to_have_attribute("href", f"./?date={MONDAY}")
+    hours = clinic.get("/availability").json()
+    assert not [h for h in hours if h["start_time"] == "15:00"], "nothing is saved yet"
+    page.get_by_role("button", name="Save all the same").click()
+    expect(row.filter(has_text="15:00")).to_be_visible()
+    assert [
+        h["provider_id"] for h in clinic.get("/availability").json() if h["start_time"] == "15:00"
+    ] == [VEGA]
+
+
+def test_a_row_is_made_and_taken_away(clinic: httpx.Client, open_page: Opener) -> None:
+    page = open_page("/clinic")
+    page.get_by_role("tab", name="Rooms").click()
+    page.get_by_role("button", name="New room").click()
+    page.get_by_label("Name").fill("Room 3")
+    expect(page.get_by_text("No booking is in the way.")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Room 3").click()
+    page.get_by_role("button", name="Delete …").click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_role("button", name="Room 3")).to_have_count(0)
+    assert len(clinic.get("/rooms").json()) == 2
+
+
+def test_a_tag_typed_without_enter_is_kept_and_new_spellings_ask(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    page = open_page("/clinic")
+    page.get_by_role("button", name="New provider").click()
+    page.get_by_label("Name").fill("Dr. Okafor")
+    page.get_by_label("Skills").fill("GP")
+    expect(page.get_by_text("No booking is in the way.")).to_be_visible()
+    save = page.get_by_role("button", name="Save")
+    place = save.bounding_box()
+    save.click()
+    expect(page.get_by_text("New skill “GP”: did you mean “gp”?")).to_be_visible()
+    assert save.bounding_box() == place, "a button that moves under the hand is missed"
+    page.get_by_role("button", name="Take “gp”").click()
+    page.get_by_label("Skills").fill(" acupuncture ")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("New skill “acupuncture”?")).to_be_visible()
+    page.get_by_role("button", name="Keep “acupuncture”").click()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("row", name="Dr. Okafor")).to_contain_text("acupuncture, gp")
+    (made,) = [row for row in clinic.get("/providers").json() if row["name"] == "Dr. Okafor"]
+    assert sorted(made["skills"]) == ["acupuncture", "gp"]
+
+
+def test_two_who_edit_one_row_do_not_undo_each_other(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    page = open_page("/clinic")
+    page.get_by_role("button", name="Dr. Vega").click()
+    page.get_by_label("Name").fill("Dr. Vega-Ruiz")
+    theirs = {"buffer_after": 10, "name": "Dr. V."}
+    assert clinic.patch(f"/providers/{VEGA}", json=theirs).status_code == 200
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Somebody else has changed this meanwhile")).to_be_visible()
+    expect(page.get_by_text("Name: now “Dr. V.”, here “Dr. Vega-Ruiz”")).to_be_visible()
+    expect(page.get_by_text("Buffer after, minutes: now “10”")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("button", name="Dr. Vega-Ruiz")).to_be_visible()
+    row = clinic.get(f"/providers/{VEGA}").json()
+    assert (row["name"], row["buffer_after"]) == ("Dr. Vega-Ruiz", 10)
+
+
+def test_a_fraction_is_sent_as_it_was_typed() -> None:
+    """The service then says what is wrong with it; a whole number is one however it is typed."""
+    assert [_read("buffer_before", typed) for typed in (1.5, 2.0, "3", None)] == [1.5, 2, 3, None]
+    assert isinstance(_read("buffer_before", 2.0), int)

@@ -1,0 +1,126 @@
+"""The bounds of the relaxation: never below what some plan reaches, and near it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from solver.planning.bounds.market import Market
+from solver.planning.instance.tables import Instance
+from solver.planning.model.solving import SolveControl
+from solver.planning.search.proofs import Relaxation, prove_priority, prove_score, relax
+from solver.planning.search.solve import solve
+from tests.support.random_problems import busy_problem, tiny_problem
+
+UNWATCHED = SolveControl(lambda: False)
+
+
+def relaxed_problems(seeds: range) -> Iterator[tuple[Instance, float, Relaxation]]:
+    """Small problems of requests alone: each with its best priority and its relaxation."""
+    for seed in seeds:
+        problem = tiny_problem(seed)
+        if problem.movable or not problem.requests:
+            continue
+        instance = Instance(problem)
+        best = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
+        yield instance, best, relax(instance, UNWATCHED, 60)
+
+
+def test_no_plan_exceeds_a_bound() -> None:
+    tried = 0
+    for instance, reached, relaxed in relaxed_problems(range(60)):
+        assert relaxed.bound >= reached - 1e-6
+        if any(kind.regular.any() for kind in instance.kinds):
+            market = Market(instance).bound(time_limit=60, should_stop=lambda: False, rounds=30)
+            assert market >= reached - 1e-6
+            tried += 1
+    assert tried > 10
+
+
+def test_the_market_stops_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = iter([False, False, True])
+    market, rounds = Market(Instance(busy_problem(0))), []
+    balance = market._balance
+
+    def counted(*args: Any) -> Any:
+        rounds.append(args)
+        return balance(*args)
+
+    monkeypatch.setattr(market, "_balance", counted)
+    market.bound(time_limit=60, should_stop=lambda: next(asked, True))
+    assert len(rounds) == 2
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_market_comes_near_the_sifted_relaxation(seed: int) -> None:
+    instance = Instance(busy_problem(seed))
+    sifted = relax(instance, UNWATCHED, 60).bound
+    market = Market(instance).bound(time_limit=60, should_stop=lambda: False, rounds=150)
+    assert market < 1.1 * sifted
+
+
+def test_fixing_by_reduced_worth_loses_no_better_plan() -> None:
+    for instance, best, relaxed in relaxed_problems(range(60)):
+        answer = prove_priority(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0)
+        assert answer.puts is not None
+        assert instance.totals(answer.puts).priority == best
+        above = prove_priority(
+            instance, UNWATCHED, relaxed, answer.puts, 60, frozenset(), int(best)
+        )
+        assert above.puts is None or instance.totals(above.puts).priority == best
+        assert above.bound <= best
+        beyond = prove_priority(instance, UNWATCHED, relaxed, [], 60, frozenset(), int(best) + 1)
+        assert beyond.puts is None
+        assert beyond.bound < best
+
+
+def test_one_model_of_what_the_best_could_hold_bounds_their_score() -> None:
+    for instance, best, relaxed in relaxed_problems(range(60)):
+        puts = prove_priority(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0).puts
+        assert puts is not None
+        answer = prove_score(instance, UNWATCHED, relaxed, puts, 60)
+        assert answer.is_proved
+        assert answer.puts is not None
+        totals = instance.totals(instance.ordered(answer.puts))
+        score = solve(instance.problem, time_limit=60, workers=1).stages[-1].objective
+        assert (totals.priority, totals.score) == (best, score * instance.unit)
+        assert answer.bound == pytest.approx(totals.score)
+
+
+def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told() -> None:
+    kept = lost = 0
+    for instance, best, relaxed in relaxed_problems(range(400)):
+        roomless = frozenset(range(len(instance.kinds)))
+        answer = prove_priority(instance, UNWATCHED, relaxed, [], 60, roomless, 0)
+        assert answer.puts is not None
+        reached = instance.totals(answer.puts).priority
+        assert reached <= best <= answer.bound
+        assert answer.short or reached == best == answer.bound
+        kept, lost = kept + (not answer.short), lost + bool(answer.short)
+        without = roomless - answer.short
+        if without == frozenset():
+            again = prove_priority(instance, UNWATCHED, relaxed, [], 60, without, 0)
+            assert again.puts is not None
+            assert instance.totals(again.puts).priority == best
+    assert kept > 20
+    assert lost > 3
+
+
+@pytest.mark.parametrize("batch", range(2))
+def test_the_rounds_bound_and_reach_the_best_priority(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("solver.planning.search.incumbent.EXACT_UP_TO", -1)
+    proved = tried = 0
+    for seed in range(batch * 25, batch * 25 + 25):
+        problem = tiny_problem(seed)
+        if problem.movable or not problem.requests:
+            continue
+        with monkeypatch.context() as exactly:
+            exactly.setattr("solver.planning.search.incumbent.EXACT_UP_TO", 10**6)
+            best = solve(problem, time_limit=60, workers=1).stages[0].objective
+        stage = solve(problem, time_limit=0.25, workers=1).stages[0]
+        assert stage.objective <= best <= stage.bound, seed
+        proved += stage.is_proved
+        tried += 1
+    assert proved > tried / 2

@@ -1,0 +1,97 @@
+"""Prices of requests: what they prove holds, and what they recommend is worth having."""
+
+import numpy as np
+
+from benchmarks.instances import library
+from solver.planning.bounds.lagrangian import _Demand, price
+from solver.planning.instance.columns import Columns, positions
+from solver.planning.instance.tables import Instance, Put
+from solver.planning.problem import Progress
+from solver.planning.search.solve import solve
+from tests.support.oracle import BruteForce, TooManyPlansError
+from tests.support.random_problems import busy_problem, tiny_problem
+
+
+def test_no_legal_plan_scores_more_than_the_bound() -> None:
+    checked = 0
+    for seed in range(160):
+        problem = tiny_problem(seed)
+        if problem.movable:
+            continue
+        try:
+            best = BruteForce(problem, most=1000).run()
+        except TooManyPlansError:
+            continue
+        prices = price(Instance(problem), best[1], time_limit=0.05)
+        assert prices.bound(best[1]) >= float(best[4]) - 1e-6, seed
+        checked += 1
+    assert checked > 50
+
+
+def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
+    """The bound is near, and what loses least is what a good plan is made of."""
+    problem = library.load("s0")
+    instance = Instance(problem)
+    told: list[Progress] = []
+
+    def is_good() -> bool:
+        return any(p.stage == "score" and p.objective > 46 for p in told)
+
+    plan = solve(problem, time_limit=600, workers=1, on_progress=told.append, should_stop=is_good)
+    stages = {stage.name: stage for stage in plan.stages}
+    priority, reached = (int(stages["priority"].objective), float(stages["score"].objective))
+    easy = instance.easy_bounds().score / instance.unit
+
+    prices = price(instance, priority, time_limit=30)
+    assert reached <= prices.bound(priority) < reached + 0.5 * (easy - reached)
+
+    every = Columns.of(instance, range(len(instance.tasks)))
+    few = prices.best(instance, every, len(every) // 10)
+    assert len(few) == len(every) // 10
+    member = {id_: i for i, task in enumerate(instance.tasks) for id_ in task.members}
+    puts = [
+        Put(
+            member[p.id],
+            instance.provider_at[p.provider_id],
+            instance.room_at[p.room_id],
+            0,
+            p.start,
+            p.is_overbooked,
+        )
+        for p in plan.placements
+    ]
+    assert len(positions(instance, few, puts)) > len(puts) / 2
+
+
+def test_some_provider_days_are_enough_to_choose_there() -> None:
+    instance = Instance(busy_problem(2))
+    prices = price(instance, 0, time_limit=30)
+    pairs = {(0, 0), (2, 1)}
+    columns = Columns.inside(instance, range(0, len(instance.tasks), 2), pairs)
+    assert len(columns) > 300
+    whole = prices.best(instance, columns, 300)
+    part = prices.at(pairs).best(instance, columns, 300)
+    assert whole.keys == part.keys
+    assert len(prices.best(instance, Columns.at(instance, []), 300)) == 0
+
+
+def test_where_a_patient_is_elsewhere_no_price_is_paid() -> None:
+    """What tasks that may go to the same places share is what each would find by itself."""
+    shut = 0
+    for seed in range(500):
+        instance = Instance(tiny_problem(seed))
+        for kind in range(len(instance.kinds)):
+            demand = _Demand(instance, kind)
+            table = instance.kinds[kind]
+            for row, i in enumerate(demand.tasks.tolist()):
+                open_ = np.zeros(table.shape, np.bool_)
+                open_.ravel()[instance.columns(i)] = True
+                task = instance.tasks[i]
+                here = slice(None) if task.provider < 0 else [task.provider]
+                for day in task.days:
+                    could = (table.regular | table.allowed)[here, day]
+                    expected = (could & ~open_[here, day]).any(axis=0)
+                    found = [starts for r, starts in demand.shut[day] if r == row]
+                    assert np.array_equal(found[0] if found else expected & False, expected)
+                    shut += bool(found)
+    assert shut > 10

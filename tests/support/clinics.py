@@ -1,0 +1,109 @@
+"""Clinics for tests: a small one to vary, and solver clinics as clinic files."""
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+
+from solver.clinic.entities import Booking, Clinic
+from tests.support.strategies import MONDAY, uid
+
+PROVIDER, ROOM, TYPE, RULE = uid(1, 0), uid(2, 0), uid(3, 0), uid(4, 0)
+
+
+def coming_monday() -> dt.date:
+    """A Monday a month or so ahead of today."""
+    day = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)
+    return day + dt.timedelta(days=(1 - day.isoweekday()) % 7)
+
+
+def small_clinic(**changes: Any) -> dict[str, Any]:
+    """One provider, one room, one 30-minute type, Mondays 9 to 12."""
+    document: dict[str, Any] = {
+        "clinic": {"name": "Small", "timezone": "Europe/Berlin"},
+        "providers": [{"id": PROVIDER, "name": "Dr. Vega", "skills": ["gp"]}],
+        "rooms": [{"id": ROOM, "name": "Room 1"}],
+        "appointment_types": [
+            {"id": TYPE, "name": "Visit", "duration_minutes": 30, "required_skills": ["gp"]}
+        ],
+        "availability": [
+            {"provider_id": PROVIDER, "weekday": 1, "start_time": "09:00", "end_time": "12:00"}
+        ],
+    }
+    return document | changes
+
+
+def booking(number: int, day: dt.date, start: str, **changes: Any) -> dict[str, Any]:
+    row = {
+        "id": uid(5, number),
+        "provider_id": PROVIDER,
+        "room_id": ROOM,
+        "appointment_type_id": TYPE,
+        "date": day.isoformat(),
+        "start_time": start,
+        "patient_ref": f"patient {number}",
+    }
+    return row | changes
+
+
+def order(day: dt.date, start: str, **changes: Any) -> dict[str, Any]:
+    """The body of a POST /bookings."""
+    row = {
+        "appointment_type_id": TYPE,
+        "provider_id": PROVIDER,
+        "date": day.isoformat(),
+        "start_time": start,
+        "patient_ref": "someone",
+    }
+    return row | changes
+
+
+def moved_to(clinic: Clinic, monday: dt.date) -> Clinic:
+    """The clinic with all its dates moved as MONDAY to `monday`."""
+    shift = monday - MONDAY
+
+    def move(day: dt.date | None) -> dt.date | None:
+        return None if day is None else day + shift
+
+    return Clinic(
+        clinic.settings,
+        clinic.providers,
+        clinic.rooms,
+        clinic.appointment_types,
+        tuple(
+            replace(
+                row,
+                date=move(row.date),
+                valid_from=move(row.valid_from),
+                valid_to=move(row.valid_to),
+            )
+            for row in clinic.availability
+        ),
+        clinic.overbooking_rules,
+        tuple(replace(b, date=b.date + shift) for b in clinic.bookings),
+    )
+
+
+def without_collisions(clinic: Clinic) -> Clinic:
+    """The clinic with those bookings only that can stand beside one another in the database."""
+    kept: list[Booking] = []
+
+    def span(b: Booking) -> tuple[int, int]:
+        start = b.date.toordinal() * 1440 + b.start
+        return start, start + clinic.type_by_id[b.appointment_type_id].duration_minutes
+
+    def collide(a: Booking, b: Booking) -> bool:
+        if not (a.is_live and b.is_live):
+            return False
+        overlap = span(a)[0] < span(b)[1] and span(b)[0] < span(a)[1]
+        if a.room_id == b.room_id and overlap:
+            return True
+        if a.provider_id != b.provider_id:
+            return False
+        if (a.date, a.start) == (b.date, b.start):
+            return True
+        return overlap and not a.is_overbooked and not b.is_overbooked
+
+    for b in clinic.bookings:
+        if not any(collide(a, b) for a in kept):
+            kept.append(b)
+    return clinic.with_bookings(kept)

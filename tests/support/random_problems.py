@@ -1,0 +1,302 @@
+"""Random problems: tiny ones, of which every legal plan can be gone through, and a busy one."""
+
+import datetime as dt
+from random import Random
+
+from solver.clinic.entities import (
+    AppointmentType,
+    Availability,
+    Booking,
+    Clinic,
+    ClinicSettings,
+    OverbookingRule,
+    Provider,
+    Room,
+)
+from solver.planning.problem import Problem, Request
+from solver.whatif.apply import apply, outside_the_rules
+from solver.whatif.changes import Entity, SetField
+from solver.whatif.run import Demand, Run, Scenario
+from tests.support.strategies import BEFORE, MONDAY, uid
+
+
+def tiny_problem(seed: int) -> Problem:
+    """A problem of up to 7 requests, always the same for the same seed."""
+    chance = Random(seed)
+    days = chance.choice((1, 1, 2))
+    grid = chance.choice((30, 60, 20))
+    kinds = [_kind(chance, number) for number in range(chance.choice((1, 2, 3)))]
+    providers = [
+        Provider(
+            uid(1, number),
+            f"P{number}",
+            skills=frozenset({"gp"} if chance.random() < 0.9 else ()),
+            daily_cap=chance.choice((None, None, None, 1, 2)),
+            buffer_before=chance.choice((0, 0, 10)),
+            buffer_after=chance.choice((0, 0, 5)),
+        )
+        for number in range(chance.choice((1, 1, 2)))
+    ]
+    rooms = [
+        Room(
+            uid(2, number),
+            f"R{number}",
+            equipment=frozenset(e for e in ("ecg", "couch") if chance.random() < 0.6),
+            turnover_minutes=chance.choice((0, 0, 5, 15)),
+        )
+        for number in range(chance.choice((1, 2, 2)))
+    ]
+    rules = [
+        OverbookingRule(
+            uid(4, number),
+            provider_id=chance.choice((None, providers[0].id)),
+            appointment_type_id=chance.choice((None, None, kinds[0].id)),
+            max_overlap=chance.choice((0, 1, 1, 2)),
+            max_per_day=chance.choice((1, 1, 2)),
+        )
+        for number in range(chance.choice((0, 0, 1, 1, 2)))
+    ]
+    rows = [row for p in providers for row in _hours(chance, p, days, grid)]
+    clinic = Clinic(
+        ClinicSettings("Tiny", "Europe/Berlin", grid_minutes=grid),
+        tuple(providers),
+        tuple(rooms),
+        tuple(kinds),
+        tuple(rows),
+        tuple(rules),
+        tuple(_bookings(chance, providers, rooms, kinds, rows)),
+    )
+    movable: set[str] = set()
+    left: set[str] = set()
+    if chance.random() < 0.5:
+        horizon = [MONDAY + dt.timedelta(days=ahead) for ahead in range(days)]
+        bookings = (b for b in clinic.bookings if b.date in horizon)
+        movable = {b.id for b in bookings if chance.random() < 0.7}
+    outside = outside_the_rules(clinic, movable)
+    if chance.random() < 0.3:
+        left = {id_ for id_ in sorted(outside) if chance.random() < 0.7}
+    most = chance.choice((2, 3, 5, 7)) if not movable else chance.choice((0, 1, 2, 3))
+    return Problem(
+        clinic,
+        MONDAY,
+        days,
+        tuple(_request(chance, number, kinds, providers, days) for number in range(most)),
+        BEFORE,
+        movable=frozenset(movable),
+        displaced=outside - left,
+        left=frozenset(left),
+        allow_overbooking=chance.random() < 0.85,
+    )
+
+
+def colliding_problem(seed: int) -> Problem:
+    """A run in which bookings may move, and changes after which some of them collide."""
+    chance = Random(seed)
+    kinds = [
+        AppointmentType(
+            uid(3, number), f"T{number}", chance.choice((30, 30, 60)), buffer_after=number * 10
+        )
+        for number in range(2)
+    ]
+    providers = [Provider(uid(1, number), f"P{number}") for number in range(2)]
+    rooms = [Room(uid(2, number), f"R{number}") for number in range(chance.choice((1, 2, 2)))]
+    rules = [OverbookingRule(uid(4, 0), max_overlap=2, max_per_day=2)]
+    late = chance.random() < 0.2
+    opens, closes = (1290, 1440) if late else (540, 540 + 30 * chance.choice((3, 4, 5)))
+    days = 2 if late or chance.random() < 0.2 else 1
+    hours = [
+        Availability(
+            opens if ahead == 0 or not late else 0,
+            closes if ahead == 0 else 90,
+            provider_id=p.id,
+            date=MONDAY + dt.timedelta(days=ahead),
+        )
+        for p in providers[: chance.choice((1, 2, 2))]
+        for ahead in range(days)
+        if late or ahead == 0
+    ]
+    bookings = [
+        Booking(
+            uid(5, number),
+            chance.choice(providers[:1] * 2 + providers).id,
+            chance.choice(rooms).id,
+            chance.choice(kinds).id,
+            MONDAY + dt.timedelta(days=ahead),
+            (opens if ahead == 0 or not late else 0) + 30 * chance.choice((0, 0, 1, 1, 2, 3)),
+            chance.choice((None, None, "ann")),
+            status=chance.choice(("booked",) * 8 + ("checked_in", "held")),
+            is_overbooked=chance.random() < 0.25,
+        )
+        for number in range(chance.choice((2, 3, 3, 4)))
+        for ahead in [chance.choice((0, 0, 1)) if days == 2 else 0]
+    ]
+    clinic = Clinic(
+        ClinicSettings("Colliding", "Europe/Berlin", grid_minutes=30),
+        tuple(providers),
+        tuple(rooms),
+        tuple(kinds),
+        tuple(hours),
+        tuple(rules[: chance.choice((0, 1, 1))]),
+        tuple(bookings),
+    )
+    changes: list[tuple[Entity, str, str, int]] = [
+        ("appointment_types", kinds[0].id, "duration_minutes", 60),
+        ("appointment_types", kinds[1].id, "buffer_after", 45),
+        ("appointment_types", kinds[0].id, "buffer_before", 30),
+        ("appointment_types", kinds[0].id, "daily_cap", chance.choice((0, 1, 1, 2))),
+        ("rooms", rooms[0].id, "turnover_minutes", chance.choice((15, 30, 60))),
+        ("providers", providers[0].id, "buffer_after", 30),
+        ("providers", providers[0].id, "daily_cap", chance.choice((0, 1, 1, 2))),
+    ]
+    if clinic.overbooking_rules:
+        changes.append(("overbooking_rules", rules[0].id, "max_overlap", chance.choice((0, 1))))
+        changes.append(("overbooking_rules", rules[0].id, "max_per_day", 1))
+    chosen = chance.sample(changes, chance.choice((1, 1, 2, 3)))
+    run = Run(
+        "Colliding",
+        MONDAY,
+        days,
+        tuple(
+            Demand.of(Request(f"r{n}", chance.choice(kinds).id, priority=n + 1), 1)
+            for n in range(chance.choice((0, 0, 1, 2)))
+        ),
+        existing="movable",
+        stranded=chance.choice(("save", "save", "leave")),
+        scenarios=(
+            Scenario("baseline"),
+            Scenario("changed", tuple(SetField(*change) for change in chosen)),
+        ),
+    )
+    return apply(clinic, run, run.scenarios[-1], BEFORE)
+
+
+def _kind(chance: Random, number: int) -> AppointmentType:
+    return AppointmentType(
+        uid(3, number),
+        f"T{number}",
+        duration_minutes=chance.choice((20, 30, 45, 60)),
+        buffer_before=chance.choice((0, 0, 10)),
+        buffer_after=chance.choice((0, 0, 10)),
+        required_skills=frozenset({"gp"} if number and chance.random() < 0.4 else ()),
+        required_equipment=frozenset({"ecg"} if chance.random() < 0.3 else ()),
+        daily_cap=chance.choice((None, None, None, 1, 2)),
+    )
+
+
+def _hours(chance: Random, provider: Provider, days: int, grid: int) -> list[Availability]:
+    rows = []
+    for ahead in range(days):
+        length = grid * chance.choice((2, 3, 4))
+        opens = chance.choice((540, 600, 540, 0, 1440 - length))
+        if chance.random() < 0.9:
+            date = MONDAY + dt.timedelta(days=ahead)
+            rows.append(Availability(opens, opens + length, provider_id=provider.id, date=date))
+    return rows
+
+
+def _bookings(
+    chance: Random,
+    providers: list[Provider],
+    rooms: list[Room],
+    kinds: list[AppointmentType],
+    rows: list[Availability],
+) -> list[Booking]:
+    bookings = []
+    for number in range(chance.choice((0, 1, 2, 3))):
+        row = chance.choice(rows) if rows else None
+        near = 540 if row is None else row.start
+        start = min(1380, max(0, near + chance.choice((-60, -5, 0, 0, 20, 30, 60))))
+        ahead = chance.choice((-1, 0, 0, 0, 0, 1, 2))
+        bookings.append(
+            Booking(
+                uid(5, number),
+                (chance.choice(providers)).id,
+                chance.choice(rooms).id,
+                chance.choice(kinds).id,
+                MONDAY + dt.timedelta(days=ahead),
+                start,
+                chance.choice((None, "ann", "bob")),
+                is_overbooked=chance.random() < 0.2,
+            )
+        )
+    return bookings
+
+
+def _request(
+    chance: Random,
+    number: int,
+    kinds: list[AppointmentType],
+    providers: list[Provider],
+    days: int,
+) -> Request:
+    dates = frozenset(
+        MONDAY + dt.timedelta(days=d) for d in range(-1, days + 1) if chance.random() < 0.7
+    )
+    return Request(
+        f"r{number}",
+        chance.choice(kinds).id,
+        priority=chance.choice((1, 1, 2, 5)),
+        dates=chance.choice((None, None, dates)),
+        provider_id=chance.choice((None, None, None, providers[0].id)),
+        preferred=chance.choice((None, (540, 600), (600, 720))),
+        patient_ref=chance.choice((None, None, None, "ann", "bob")),
+    )
+
+
+def busy_problem(seed: int, requests: int = 40) -> Problem:
+    """Two days of a clinic that is asked for more than it can give."""
+    chance = Random(seed)
+    skills, equipment = ("gp", "derma"), ("ecg", "couch")
+    kinds = [
+        AppointmentType(
+            uid(3, number),
+            f"T{number}",
+            duration_minutes=minutes,
+            buffer_after=chance.choice((0, 5)),
+            required_skills=frozenset({skills[number % 2]}),
+            required_equipment=frozenset(equipment[: number % 3]),
+            daily_cap=chance.choice((None, None, 8)),
+        )
+        for number, minutes in enumerate((15, 20, 30, 45, 60))
+    ]
+    providers = [
+        Provider(
+            uid(1, number),
+            f"P{number}",
+            skills=frozenset(skills if number else skills[:1]),
+            daily_cap=chance.choice((None, 8)),
+            buffer_after=chance.choice((0, 5)),
+        )
+        for number in range(3)
+    ]
+    rooms = [
+        Room(
+            uid(2, number),
+            f"R{number}",
+            equipment=frozenset(equipment[: 2 - number % 3]),
+            turnover_minutes=chance.choice((0, 5)),
+        )
+        for number in range(3)
+    ]
+    clinic = Clinic(
+        ClinicSettings("Busy", "Europe/Berlin", grid_minutes=5),
+        tuple(providers),
+        tuple(rooms),
+        tuple(kinds),
+        tuple(
+            Availability(480, 720, provider_id=p.id, weekday=day)
+            for p in providers
+            for day in (1, 2)
+        ),
+        (
+            OverbookingRule(
+                uid(4, 0), appointment_type_id=kinds[0].id, max_overlap=1, max_per_day=1
+            ),
+        ),
+        (
+            Booking(uid(5, 0), providers[0].id, rooms[0].id, kinds[0].id, MONDAY, 540, "ann"),
+            Booking(uid(5, 1), providers[1].id, rooms[1].id, kinds[2].id, MONDAY, 603, "bob"),
+        ),
+    )
+    asked = [_request(chance, number, kinds, providers, 2) for number in range(requests)]
+    return Problem(clinic, MONDAY, 2, tuple(asked), BEFORE)

@@ -1,0 +1,228 @@
+"""Hypothesis strategies: small clinics with every rule in play, and requests against them."""
+
+import datetime as dt
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from solver.clinic.entities import (
+    GRID_MINUTES,
+    STATUSES,
+    AppointmentType,
+    Availability,
+    Booking,
+    Clinic,
+    ClinicSettings,
+    OverbookingRule,
+    Provider,
+    Room,
+)
+from solver.clinic.request import SlotRequest
+
+MONDAY = dt.date(2027, 3, 1)
+
+
+DAYS = [MONDAY + dt.timedelta(days=offset) for offset in range(-1, 3)]
+
+
+BEFORE = dt.datetime(2027, 2, 1, tzinfo=ZoneInfo("Europe/Berlin"))
+
+
+SKILLS = ["gp", "derma", "physio"]
+
+
+EQUIPMENT = ["ecg", "ultrasound", "laser", "couch"]
+
+
+# Mostly what most providers and rooms have, so that most requests have an answer.
+NEEDED_SKILLS = [frozenset({"gp"}), frozenset[str](), frozenset({"derma"}), frozenset({"gp"})]
+
+
+NEEDED_EQUIPMENT = [frozenset({"ecg"}), frozenset[str](), frozenset({"laser"}), frozenset({"ecg"})]
+
+
+def uid(group: int, number: int) -> str:
+    """A readable UUID: which group of rows, which number in it."""
+    return str(UUID(int=(group << 64) + number))
+
+
+def examples(number: int) -> settings:
+    """Run that many examples, scaled by the profile: `number` is for its default of 100."""
+    return settings(max_examples=max(1, number * settings.default.max_examples // 100))
+
+
+def some(values: list[str], most: int = 4) -> st.SearchStrategy[frozenset[str]]:
+    return st.frozensets(st.sampled_from(values), max_size=most)
+
+
+def rare(value: st.SearchStrategy, otherwise: object = None) -> st.SearchStrategy:
+    return st.one_of(st.just(otherwise), st.just(otherwise), value)
+
+
+# Ends of a range are drawn more often than what lies between them.
+MOSTLY = st.sampled_from([True, True, True, False, True, True, True, True])
+
+
+RETIRED = st.sampled_from([None] * 9 + [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)] + [None])
+
+
+CAPS = rare(st.sampled_from([2, 1, 3, 0, 4, 5]))
+
+
+BUFFERS = st.sampled_from([0, 0, 5, 7, 10, 20])
+
+
+@st.composite
+def spans(draw: st.DrawFn, earliest: int = 420, latest: int = 1140) -> tuple[int, int]:
+    step = draw(st.sampled_from([60, 30, 15, 1]))
+    start = draw(st.integers(earliest // step, latest // step - 1)) * step
+    end = draw(st.integers(start // step + 1, latest // step)) * step
+    return start, end
+
+
+@st.composite
+def availability(draw: st.DrawFn, providers: int, rooms: int) -> list[Availability]:
+    rows = []
+    for number in range(providers):
+        owner = uid(1, number)
+        for _ in range(draw(st.integers(0, 3))):
+            start, end = draw(spans())
+            rows.append(_row(draw, start, end, provider_id=owner))
+    for number in range(rooms):
+        owner = uid(2, number)
+        for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+            start, end = draw(spans())
+            rows.append(_row(draw, start, end, room_id=owner))
+    for _ in range(draw(st.sampled_from([0, 0, 1]))):
+        start, end = draw(spans())
+        rows.append(_row(draw, start, end, kind="closed"))
+    # A long day for most providers, so that most clinics have something to offer.
+    for number in range(providers):
+        if draw(MOSTLY):
+            rows.append(Availability(start=480, end=1020, provider_id=uid(1, number), weekday=1))
+    return rows
+
+
+def _row(draw: st.DrawFn, start: int, end: int, **owner: str) -> Availability:
+    kind = owner.pop("kind", None) or draw(st.sampled_from(["open", "open", "closed"]))
+    if draw(st.integers(0, 3)) == 0:
+        return Availability(start, end, date=draw(st.sampled_from(DAYS)), kind=kind, **owner)
+    return Availability(
+        start,
+        end,
+        weekday=draw(st.sampled_from([1, 1, 1, 2, 7])),
+        kind=kind,
+        valid_from=draw(rare(st.sampled_from(DAYS))),
+        valid_to=draw(rare(st.just(DAYS[-1]))),
+        **owner,
+    )
+
+
+@st.composite
+def clinics(draw: st.DrawFn) -> Clinic:
+    """A clinic of up to 3 providers, 3 rooms and 3 types around Monday, 1 March 2027."""
+    grid = draw(st.sampled_from(GRID_MINUTES))
+    retired = draw(RETIRED)
+    providers = [
+        Provider(
+            uid(1, number),
+            f"P{number}",
+            skills=draw(some(SKILLS)) | ({"gp"} if draw(MOSTLY) else frozenset()),
+            daily_cap=draw(CAPS),
+            buffer_before=draw(BUFFERS),
+            buffer_after=draw(BUFFERS),
+            active=retired != (1, number),
+        )
+        for number in range(draw(st.integers(1, 3)))
+    ]
+    rooms = [
+        Room(
+            uid(2, number),
+            f"R{number}",
+            equipment=draw(some(EQUIPMENT)) | ({"ecg", "couch"} if draw(MOSTLY) else frozenset()),
+            turnover_minutes=draw(BUFFERS),
+            active=retired != (2, number),
+        )
+        for number in range(draw(st.integers(1, 3)))
+    ]
+    types = [
+        AppointmentType(
+            uid(3, number),
+            f"T{number}",
+            duration_minutes=draw(st.sampled_from([5, 15, 20, 30, 45, 50, 90])),
+            buffer_before=draw(BUFFERS),
+            buffer_after=draw(BUFFERS),
+            required_skills=draw(st.sampled_from(NEEDED_SKILLS)),
+            required_equipment=draw(st.sampled_from(NEEDED_EQUIPMENT)),
+            daily_cap=draw(CAPS),
+            active=retired != (3, number),
+        )
+        for number in range(draw(st.integers(1, 3)))
+    ]
+    rules = [
+        OverbookingRule(
+            uid(4, number),
+            provider_id=draw(rare(st.sampled_from(providers))) and providers[0].id,
+            appointment_type_id=draw(rare(st.just(types[0].id))),
+            weekday=draw(rare(st.sampled_from([1, 2]))),
+            start=draw(rare(st.sampled_from([480, 600, 601]))),
+            end=draw(rare(st.sampled_from([720, 1020, 1440]))),
+            max_overlap=draw(st.sampled_from([1, 0, 2])),
+            max_per_day=draw(st.sampled_from([2, 0, 1, 3])),
+        )
+        for number in range(draw(st.sampled_from([1, 0, 1, 2, 3])))
+    ]
+    bookings = [
+        Booking(
+            uid(5, number),
+            provider_id=draw(st.sampled_from(providers)).id,
+            room_id=draw(st.sampled_from(rooms)).id,
+            appointment_type_id=draw(st.sampled_from(types)).id,
+            date=draw(st.sampled_from([MONDAY, MONDAY, MONDAY, *DAYS])),
+            start=draw(
+                st.one_of(
+                    st.integers(480 // grid, 1000 // grid).map(lambda n: n * grid),
+                    st.integers(480, 1000),
+                    st.sampled_from([0, 1435]),
+                )
+            ),
+            status=draw(st.sampled_from([*STATUSES, "booked", "booked", "booked"])),
+            is_overbooked=draw(st.integers(0, 3)) == 0,
+        )
+        for number in range(draw(st.sampled_from([4, 0, 2, 6, 8, 10])))
+    ]
+    return Clinic(
+        ClinicSettings(
+            "Random",
+            "Europe/Berlin",
+            grid_minutes=grid,
+            preference_decay_minutes=draw(st.sampled_from([240, 240, 60, 37])),
+            min_notice_minutes=draw(rare(st.just(90), otherwise=0)),
+        ),
+        tuple(draw(st.permutations(providers))),
+        tuple(draw(st.permutations(rooms))),
+        tuple(types),
+        tuple(draw(availability(len(providers), len(rooms)))),
+        tuple(rules),
+        tuple(bookings),
+    )
+
+
+@st.composite
+def requests(draw: st.DrawFn, clinic: Clinic) -> SlotRequest:
+    """A request for Monday, sometimes for one provider, sometimes made on that very morning."""
+    return SlotRequest(
+        appointment_type_id=draw(st.sampled_from(clinic.appointment_types)).id,
+        date=MONDAY,
+        now=draw(rare(st.just(BEFORE.replace(month=3, hour=9, second=1)), otherwise=BEFORE)),
+        provider_ids=draw(rare(st.just(frozenset({clinic.providers[0].id})))),
+        preferred=draw(rare(spans(0, 1440))),
+    )
+
+
+@st.composite
+def clinics_with_requests(draw: st.DrawFn) -> tuple[Clinic, SlotRequest]:
+    clinic = draw(clinics())
+    return clinic, draw(requests(clinic))
