@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 SLOTS = """
-from benchmarks.clinics import make_clinic
-from benchmarks.slots import queries
+from benchmarks.support.clinics import make_clinic
+from benchmarks.suites.slots import queries
 for ask in queries(make_clinic(2, 2), 1):
     ask()
 """
@@ -16,7 +16,7 @@ for ask in queries(make_clinic(2, 2), 1):
 
 PLAN = """
 from solver.planning.search.solve import solve
-from tests.tiny import tiny_problem
+from tests.support.random_problems import tiny_problem
 solve(tiny_problem(1), time_limit=60, workers=1)
 """
 

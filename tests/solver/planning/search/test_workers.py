@@ -16,7 +16,7 @@ from tests.support.random_problems import busy_problem
 
 PLAN = """
 from solver.planning.search.solve import solve
-from tests.tiny import busy_problem
+from tests.support.random_problems import busy_problem
 if __name__ == "__main__":
     solve(busy_problem(2), time_limit=600, workers=2)
 """
