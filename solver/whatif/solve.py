@@ -26,8 +26,10 @@ from solver.whatif.result import Told
 from solver.whatif.run import Run, Scenario
 from solver.whatif.verify import PlanViolation, read_plan
 
-SAMPLE, LONGER = 100, 1.3
-"""Placements of which the reading is timed beforehand, and how much longer the whole may take."""
+SAMPLE, EXPLAINED, PLACED, LONGER = 100, 12, 6, 1.3
+"""Placements of which the reading is timed beforehand, requests of which the explaining is, how
+many times more reading a placement takes than a booking that stands, and how much longer the whole
+may take."""
 
 
 type OnProgress = Callable[[str, Progress], None]
@@ -161,11 +163,14 @@ def _seconds_to_tell(problem: Problem, plan: Plan) -> float:
     told = Told(problem, part, reading)
     for placement in part.placements:
         told.placement(placement)
-    each = (time.perf_counter() - begin) / max(1, len(reading.standing))
-    placed = {placement.id for placement in part.placements}
+    read = time.perf_counter() - begin
+    placed = {placement.id for placement in plan.placements}
     waiting = [request for request in problem.requests if request.id not in placed]
-    for request in waiting[:1]:
+    some = waiting[:: -(-len(waiting) // EXPLAINED) or 1]
+    for request in some:
         told.explainer.explain(request)
-    one = time.perf_counter() - begin - each * len(reading.standing)
-    size = len(problem.clinic.bookings) + len(plan.placements)
-    return LONGER * (each * size + one * told.explainer.questions(waiting))
+    explained = time.perf_counter() - begin - read
+    size = len(reading.standing) + PLACED * len(placements)
+    whole = len(reading.standing) - len(placements) + (1 + PLACED) * len(plan.placements)
+    questions = told.explainer.questions(waiting) / max(1, told.explainer.questions(some))
+    return LONGER * (read * whole / max(1, size) + explained * questions)

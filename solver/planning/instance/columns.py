@@ -91,6 +91,13 @@ class Columns:
         parts = self.task.tolist(), self.site.tolist(), self.is_overbooked.tolist()
         return list(zip(*parts, strict=True))
 
+    @staticmethod
+    def count(instance: Instance, task: int, narrow: Callable[[int, Small], Small]) -> int:
+        """Return how many columns a task has, of the sites that `narrow` picks."""
+        kind = instance.kinds[instance.tasks[task].kind]
+        sites = narrow(task, instance.columns(task))
+        return sum(int(table.ravel()[sites].sum()) for table in (kind.regular, kind.allowed))
+
     @classmethod
     def of(
         cls,

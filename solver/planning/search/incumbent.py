@@ -56,6 +56,7 @@ class Search:
         self.totals = self.instance.totals([])
         greedy_limit = max(GREEDY_SECONDS, GREEDY_SHARE * time_limit)
         self.take(greedy_puts(self.instance, lambda: self.seconds > greedy_limit))
+        self._set_up_seconds = self.seconds
 
     @property
     def seconds(self) -> float:
@@ -65,16 +66,29 @@ class Search:
     def run(self) -> None:
         """Improve and bound until there is nothing left to prove, or no time."""
         tasks = self.instance.tasks
-        columns = sum(self.instance.options(i) for i in range(len(tasks)))
         if any(t.own is not None for t in tasks):
             self._replan()
             self.note("moved", -self._least_to_move())
             for name in self.instance.stages:
                 self.tell(name, getattr(self.totals, name), at_once=True)
-        elif columns <= self.most(EXACT_UP_TO):
+        elif (columns := self.options()) <= self.most(EXACT_UP_TO):
             self.solve_exactly()
         else:
             Portfolio(self, columns).run()
+
+    def options(self) -> int:
+        """Return how many columns all tasks have."""
+        return sum(self.instance.options(i) for i in range(len(self.instance.tasks)))
+
+    def has_at_most(self, columns: int, radius: int | None = None) -> bool:
+        """Whether all tasks have so few columns; counted until there are more, or no time."""
+        within = partial(self.instance.within, radius)
+        count = 0
+        for number in range(len(self.instance.tasks)):
+            count += Columns.count(self.instance, number, within)
+            if count > columns or self.over():
+                return False
+        return True
 
     def _least_to_move(self) -> int:
         """How many bookings move at least in any plan that saves as many as the best one."""
@@ -181,17 +195,18 @@ class Search:
         only those move that cannot stay in any case, no plan moves fewer, and none that moves as
         few moves others.
         """
+        if not self._has_time_for_a_part():
+            return
         problem = self.instance.problem
         search = self._part(
             replace(problem, movable=problem.movable & problem.displaced), self.limit / 2
         )
-        columns = len(search._columns())  # noqa: SLF001 - one of us
-        if columns <= self.most(WHOLE_UP_TO if problem.displaced else EXACT_UP_TO):
+        if search.has_at_most(self.most(WHOLE_UP_TO if problem.displaced else EXACT_UP_TO)):
             search.solve_exactly()
         elif problem.displaced:
-            search._displaced_first()  # noqa: SLF001
+            search._displaced_first()  # noqa: SLF001 - one of us
         else:
-            Portfolio(search, columns).run()
+            Portfolio(search, search.options()).run()
         self.size = search.size
         self.take(self._as_own(search))
         easy = self.bounds
@@ -200,16 +215,26 @@ class Search:
             self.bounds = search.bounds._replace(saved=easy.saved, priority=easy.priority)
             return
         self.bounds = easy._replace(moved=0, distance=0)
+        is_whole = False
         for radius in (30, 120, None):
-            columns = len(self._columns(radius))
-            if columns <= self.most(WHOLE_UP_TO):
+            if self.over():
+                return
+            is_whole = self.has_at_most(self.most(WHOLE_UP_TO), radius)
+            if is_whole:
                 self.solve_exactly(radius)
             else:
                 self._exchange(radius)
-        time_left = self.limit - self.seconds
-        most = min(self.most(PROVED_UP_TO), PROVED_A_SECOND * time_left)
-        if self.most(WHOLE_UP_TO) < columns <= most:
+        if not is_whole and self.has_at_most(self._provable()):
             self.solve_exactly()
+
+    def _provable(self) -> int:
+        """Return how many columns one model can take in whole in the time that is left."""
+        time_left = self.limit - self.seconds
+        return min(self.most(PROVED_UP_TO), int(PROVED_A_SECOND * time_left))
+
+    def _has_time_for_a_part(self) -> bool:
+        """Whether there is time to set a part up: about what setting all of it up took."""
+        return not self.over() and self.seconds + self._set_up_seconds < self.limit
 
     def _part(self, problem: Problem, limit: float) -> Search:
         """Return a search for the plan of a part of the problem."""
@@ -226,11 +251,20 @@ class Search:
 
     def _displaced_first(self) -> None:
         """Save what is displaced as though nothing were asked for; then place the requests."""
+        if not self._has_time_for_a_part():
+            return
         problem = self.instance.problem
         first = self._part(replace(problem, requests=()), self.limit / 3)
-        first.solve_exactly()
+        first.take(first._as_own(self))  # noqa: SLF001 - one of us
+        if first.has_at_most(max(first.most(WHOLE_UP_TO), first._provable())):  # noqa: SLF001
+            first.solve_exactly()
+        else:
+            first._exchange(None)  # noqa: SLF001
         self.take(self._as_own(first))
         self.note("saved", first.bounds.saved)
+        self.size = first.size
+        if not self._has_time_for_a_part():
+            return
         plan = first.plan()
         moves = {move.id: move for move in plan.moves}
         book = [
@@ -277,10 +311,14 @@ class Search:
         return self._was_stopped
 
     def _as_own(self, other: Search) -> list[Put]:
-        """Return another search's plan in the tasks of this one."""
+        """Return another search's plan in the tasks of this one, as far as it has them."""
         number = {t.members: i for i, t in enumerate(self.instance.tasks)}
         tasks = other.instance.tasks
-        return [put._replace(task=number[tasks[put.task].members]) for put in other.best]
+        return [
+            put._replace(task=number[members])
+            for put in other.best
+            if (members := tasks[put.task].members) in number
+        ]
 
     # The answer
 

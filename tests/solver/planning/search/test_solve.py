@@ -19,6 +19,7 @@ from solver.clinic.entities import (
 )
 from solver.planning import params
 from solver.planning.greedy import greedy, greedy_puts
+from solver.planning.instance.columns import Columns
 from solver.planning.instance.tables import Instance
 from solver.planning.model.planning_model import JointModel
 from solver.planning.model.solving import SolveControl, SolveResult
@@ -113,10 +114,21 @@ def test_what_is_not_solved_whole_is_legal_and_no_worse_than_greedy(workers: int
     assert all(progress.bound >= progress.objective for progress in told_so_far)
 
 
-@pytest.mark.parametrize("batch", range(2))
-def test_bookings_that_move_block_by_block(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def of_no_columns(instance: Instance, columns: Columns, left: dict[int, int]) -> JointModel:
+    assert not len(columns)
+    return JointModel(instance, columns, left)
+
+
+@pytest.mark.parametrize(("batch", "is_ever_whole"), [(0, True), (1, True), (0, False), (1, False)])
+def test_bookings_that_move_block_by_block(
+    batch: int, is_ever_whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what is displaced is too much for one model."""
     monkeypatch.setattr("solver.planning.search.incumbent.EXACT_UP_TO", 0)
     monkeypatch.setattr("solver.planning.search.incumbent.WHOLE_UP_TO", 0)
+    if not is_ever_whole:
+        monkeypatch.setattr("solver.planning.search.incumbent.PROVED_UP_TO", 0)
+        monkeypatch.setattr("solver.planning.search.incumbent.JointModel", of_no_columns)
     solved = 0
     for seed, problem, every, best in small_enough(batch, colliding_problem):
         if problem.movable:
