@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -86,6 +86,18 @@ class Day:
             known = cls._lay_out(clinic.apart(), day, None, None)
             clinic.remembered_of_book[cls, day] = known
         return known
+
+    def narrowed(self, provider_ids: frozenset[str]) -> Day:
+        """Return the day with only some providers in question: :meth:`of` from a day laid out."""
+        kept = [i for i, provider in enumerate(self.providers) if provider.id in provider_ids]
+        position = np.full(len(self.providers) + 1, -1, np.int64)  # the last for others' bookings
+        position[kept] = np.arange(len(kept))
+        return replace(
+            self,
+            providers=tuple(self.providers[i] for i in kept),
+            provider_windows=tuple(self.provider_windows[i] for i in kept),
+            book=replace(self.book, provider=position[self.book.provider]),
+        )
 
     @classmethod
     def _lay_out(

@@ -119,9 +119,15 @@ class Explainer:
             self._known[question] = self._answer(request)
         return self._known[question]
 
-    def questions(self, requests: Iterable[Request]) -> int:
-        """Return how many of some requests ask for something else than the others."""
-        return len({self._question(request) for request in requests})
+    def places_asked(self, requests: Iterable[Request]) -> int:
+        """Return for how many different sets of places some requests ask: most of the work."""
+        return len({self._question(request)[:3] for request in requests})
+
+    def explain_all(self, requests: Sequence[Request]) -> list[Reason]:
+        """Return the reason of each; asked in an order in which what was worked out serves on."""
+        for request in sorted(requests, key=lambda r: (r.appointment_type_id, r.provider_id or "")):
+            self.explain(request)
+        return [self.explain(request) for request in requests]
 
     def _question(self, request: Request) -> tuple[object, ...]:
         """Return what decides the reason; the patient does where there are other appointments."""
@@ -315,8 +321,9 @@ class _Book:
         if key not in self._masks:
             while len(self._masks) >= KEPT_MASKS:
                 del self._masks[next(iter(self._masks))]
-            ids = None if request.provider_id is None else frozenset({request.provider_id})
-            day = Day.of(self._clinic, date, provider_ids=ids)
+            day = Day.of(self._clinic, date)
+            if request.provider_id is not None:
+                day = day.narrowed(frozenset({request.provider_id}))
             query = SlotRequest(request.appointment_type_id, date, self._now)
             self._masks[key] = masks_module.build(day, query)
         return self._masks[key]

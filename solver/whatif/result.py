@@ -75,10 +75,9 @@ class Told:
 
     def _unplaced(self) -> Iterator[dict[str, Any]]:
         placed = {placement.id for placement in self._plan.placements}
-        for request in self._problem.requests:
-            if request.id not in placed:
-                reason = self.explainer.explain(request)
-                yield {"request_id": request.id, **_whose(request), **_reason(reason)}
+        waiting = [request for request in self._problem.requests if request.id not in placed]
+        for request, reason in zip(waiting, self.explainer.explain_all(waiting), strict=True):
+            yield {"request_id": request.id, **_whose(request), **_reason(reason)}
 
     def _move(self, move: Placement) -> dict[str, Any]:
         before = self._bookings[move.id]

@@ -167,10 +167,9 @@ def _seconds_to_tell(problem: Problem, plan: Plan) -> float:
     placed = {placement.id for placement in plan.placements}
     waiting = [request for request in problem.requests if request.id not in placed]
     some = waiting[:: -(-len(waiting) // EXPLAINED) or 1]
-    for request in some:
-        told.explainer.explain(request)
+    told.explainer.explain_all(some)
     explained = time.perf_counter() - begin - read
     size = len(reading.standing) + PLACED * len(placements)
     whole = len(reading.standing) - len(placements) + (1 + PLACED) * len(plan.placements)
-    questions = told.explainer.questions(waiting) / max(1, told.explainer.questions(some))
-    return LONGER * (read * whole / max(1, size) + explained * questions)
+    asked = told.explainer.places_asked(waiting) / max(1, told.explainer.places_asked(some))
+    return LONGER * (read * whole / max(1, size) + explained * asked)

@@ -1,5 +1,6 @@
 """Why a request has no place: each reason once, and all of them held to what they say."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -204,9 +205,16 @@ def test_what_is_asked_alike_is_explained_once(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(reasons.masks_module, "build", counted)
     told = [explainer.explain(request) for request in problem.requests]
-    assert explainer.questions(problem.requests) == 3
+    assert explainer.places_asked(problem.requests) == 2
     assert len({id(reason) for reason in told}) == 3
     assert len(built) == 8  # two dates of two books for two types
+
+    built.clear()
+    requests = [replace(r, id=f"{r.id} {n}") for n in range(3) for r in problem.requests]
+    again = Explainer(problem, problem.clinic.bookings, frozenset())
+    monkeypatch.setattr(reasons, "KEPT_MASKS", 4)  # of one type
+    assert again.explain_all(requests) == told * 3
+    assert len(built) == 8  # nothing twice: one type after the other
 
     monkeypatch.setattr(reasons, "KEPT_MASKS", 1)
     forgetful = Explainer(problem, problem.clinic.bookings, frozenset())
