@@ -268,6 +268,7 @@ async def apply(
 
     async def work(connection: AsyncConnection) -> Any:
         policy = writer.policy
+        await runs.require_not_carried_out(connection, run_id)
         told = await carry_out(connection, row.document, {body.scenario: ()})
         if (reason := told[body.scenario].reason) is not None:
             raise PlanNotApplicableError(reason)
@@ -277,9 +278,10 @@ async def apply(
             patients,
             policy,
             accept_overbooked=body.accept_overbooked,
+            cancel_lost=body.cancel_lost,
             changes=changes if body.apply_changes else (),
         )
-        writer.tell(*(found for _, found in applied.booked), *applied.moved)
+        writer.tell(*(found for _, found in applied.booked), *applied.moved, *applied.cancelled)
         await audit.record(connection, policy.actor, "apply", "what_if_run", key=run_id)
         await runs.carried_out(
             connection, run_id, body.scenario, policy.actor, apply_changes=body.apply_changes
@@ -296,6 +298,7 @@ def _applied(scenario: str, applied: plans.Applied) -> dict[str, Any]:
         "scenario": scenario,
         "bookings": [{"request_id": key} | booking_body(*found) for key, found in applied.booked],
         "moved": [booking_body(*found) for found in applied.moved],
+        "cancelled": [booking_body(*found) for found in applied.cancelled],
         "conflicts": [conflict.model_dump(mode="json") for conflict in told],
     }
 

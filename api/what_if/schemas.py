@@ -42,6 +42,11 @@ class ApplyIn(Strict):
 
     scenario: Name
     accept_overbooked: StrictBool = False
+    cancel_lost: StrictBool = Field(
+        False,
+        description="Whether to cancel bookings for which the plan has no place, where it puts "
+        "others in theirs.",
+    )
     apply_changes: StrictBool = Field(
         False, description="Whether to make the scenario's changes of the clinic, too, and first."
     )
@@ -59,6 +64,9 @@ class ApplyOut(BaseModel):
     scenario: str
     bookings: list[AppliedBooking]
     moved: list[BookingOut]
+    cancelled: list[BookingOut] = Field(
+        description="Bookings without a place in the plan that had to give way: `cancel_lost`."
+    )
     conflicts: list[Conflict] = Field(
         description="Bookings that the changes leave outside the rules, which did not move."
     )

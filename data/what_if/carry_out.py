@@ -11,7 +11,7 @@ import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -23,12 +23,14 @@ from data.bookings.decisions import WOULD_BE_OVERBOOKED, Outcome, Place, Policy,
 from data.bookings.holds import write_off_holds
 from data.bookings.reading import BookingRecord, rows_by_id
 from data.bookings.relocate import relocate_all, step_aside
+from data.bookings.status import change_status
 from data.clinic.snapshot import load_clinic
 from data.database.locks import hold_clinic, lock_days
 from data.database.transaction import ChangedMeanwhileError
 from data.errors import (
     NotFoundError,
     PatientConflictError,
+    PlanNotApplicableError,
     PlanStaleError,
     RequestError,
     SlotUnavailableError,
@@ -37,8 +39,10 @@ from data.files.changes import AnyChange
 from data.what_if.clinic_changes import make
 from models.tables import BOOKINGS
 from solver.clinic.clock import DateOutOfRangeError, check_date, parse_time
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.entities import DAY_MINUTES, Booking, Clinic
+from solver.clinic.patients import patient_key
 from solver.clinic.request import SlotRequest
+from solver.clinic.spans import overlap, provider_busy_span, room_busy_span
 from solver.rules.checker import Checker, Violation
 from solver.scoring.parts import POINTS, ScoreParts
 from solver.slots.query import Slot
@@ -78,14 +82,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What was written: bookings by the request they are for, and those that moved.
+    """What was written: bookings by the request they are for, those that moved, and the lost ones.
 
-    `conflicts` are what the clinic's changes leave outside the rules, after the moves; `clinic` has
-    the rows that they name.
+    `cancelled` are lost ones in whose place the plan puts somebody else; `conflicts` are what the
+    clinic's changes leave outside the rules, after the moves; `clinic` has the rows that they name.
     """
 
     booked: list[tuple[str, BookingRecord]]
     moved: list[BookingRecord]
+    cancelled: list[BookingRecord] = field(default_factory=list)
     conflicts: list[Violation] = field(default_factory=list)
     clinic: Clinic | None = None
 
@@ -97,17 +102,21 @@ async def apply(
     policy: Policy,
     *,
     accept_overbooked: bool,
+    cancel_lost: bool = False,
     changes: Sequence[AnyChange] = (),
 ) -> Applied:
     """Carry out the plan of one scenario of a result, and before it `changes` of the clinic.
 
     Moves come first, then placements, each in its order and each under every rule with all before
-    it in the book. Bookings that the plan could not save stay where they are.
+    it in the book. Bookings that the plan could not save stay where they are, but for those in
+    whose place it puts somebody else: with `cancel_lost` they are cancelled.
 
     Raises
     ------
     PlanStaleError
         Naming all that no longer fits, with the reasons.
+    PlanNotApplicableError
+        When lost bookings would have to be cancelled and the caller did not say so.
     SlotUnavailableError
         When it would overbook and the caller did not accept that.
     """
@@ -137,7 +146,14 @@ async def apply(
     dates = [step.place.date for step in steps] or [policy.now.date()]
     span = min(dates), max(dates)
     clinic = await _as_changed(connection, changes, policy, span)
-    won = await _decide(clinic, steps, policy)
+    lost = frozenset(move["booking_id"] for move in scenario["moves"] if move["to"] is None)
+    won, given_up = await _decide(clinic, steps, policy, lost)
+    if given_up and not cancel_lost:
+        raise PlanNotApplicableError(
+            f"The plan found no place for {len(given_up)} of the bookings and puts others in "
+            "theirs: send cancel_lost: true to cancel them, and call their patients.",
+            lost=sorted(given_up),
+        )
     locked = keys_of(won)
     known: dict[str, int] = {}
     today = policy.now.astimezone(clinic.settings.zone).date()
@@ -149,18 +165,22 @@ async def apply(
         await lock_days(connection, locked)
     now = await load_clinic(connection, *span)
     if now != clinic:
-        won = await _decide(now, steps, policy)
-        if not keys_of(won) <= locked:
+        won, still = await _decide(now, steps, policy, lost)
+        if not keys_of(won) <= locked or not still <= given_up:
             raise ChangedMeanwhileError
+        given_up = still
     before = await rows_by_id(connection, list(seen), lock=True)
     _require_in_place(moves, before)  # a hold may have run out
     if any(row.logged != seen[key].logged for key, row in before.items()):
         raise ChangedMeanwhileError
-    applied = await _write(connection, steps, won, before, span, policy)
+    cancelled = [await change_status(connection, key, "cancel", policy) for key in sorted(given_up)]
+    applied = replace(
+        await _write(connection, steps, won, before, span, policy), cancelled=cancelled
+    )
     if not changes:
         return applied
     left = await outside.find_all_outside(connection, since=today, known=known)
-    return Applied(applied.booked, applied.moved, left.violations, left.clinic)
+    return replace(applied, conflicts=left.violations, clinic=left.clinic)
 
 
 async def _as_changed(
@@ -257,9 +277,14 @@ def _wish_of(step: Step, policy: Policy) -> Wish:
     return Wish(step.place, policy, step.patient_ref, allow_patient_overlap=False, aside=aside)
 
 
-async def _decide(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[Seen]:
-    """Return every step's place as it is won at its turn; off the event loop, for it takes long."""
-    outcomes = await asyncio.to_thread(decide_steps, clinic, steps, policy)
+async def _decide(
+    clinic: Clinic, steps: Sequence[Step], policy: Policy, lost: frozenset[str]
+) -> tuple[list[Seen], frozenset[str]]:
+    """Return every step's place as it is won at its turn, and the `lost` bookings in the way.
+
+    Off the event loop, for it takes long.
+    """
+    outcomes, given_up = await asyncio.to_thread(decide_beside_lost, clinic, steps, policy, lost)
     _refuse(
         [
             {**step.name, "reasons": _reasons(outcome)}
@@ -267,7 +292,63 @@ async def _decide(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list
             if not isinstance(outcome, Seen)
         ]
     )
-    return [outcome for outcome in outcomes if isinstance(outcome, Seen)]
+    return [outcome for outcome in outcomes if isinstance(outcome, Seen)], given_up
+
+
+def decide_beside_lost(
+    clinic: Clinic, steps: Sequence[Step], policy: Policy, lost: frozenset[str]
+) -> tuple[list[Outcome], frozenset[str]]:
+    """Decide on each step, and on which `lost` bookings have to give way so that all are won.
+
+    Where that does not help, none gives way.
+    """
+    beside = decide_steps(clinic, steps, policy)
+    outcomes, given_up = beside, frozenset[str]()
+    standing = [b for b in clinic.bookings if b.id in lost and b.is_live]
+    while refused := [
+        step for step, each in zip(steps, outcomes, strict=True) if not isinstance(each, Seen)
+    ]:
+        more = {
+            b.id
+            for b in standing
+            if b.id not in given_up and any(_is_in_the_way(clinic, b, step) for step in refused)
+        }
+        if not more:
+            return beside, frozenset()
+        given_up |= more
+        left = clinic.with_bookings(b for b in clinic.bookings if b.id not in given_up)
+        outcomes = decide_steps(left, steps, policy)
+    return outcomes, given_up
+
+
+def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
+    """Whether a booking may be why a step is refused: it overlaps it, or counts for its caps."""
+    kinds, place = clinic.type_by_id, step.place
+    kind, own = kinds[place.appointment_type_id], kinds[booking.appointment_type_id]
+    days = (place.date - booking.date).days
+    begin = days * DAY_MINUTES + place.start
+    is_by_cap = days == 0 and kind.daily_cap is not None and kind.id == own.id
+    if booking.provider_id == place.provider_id:
+        provider = clinic.provider_by_id[place.provider_id]
+        is_by_cap |= days == 0 and provider.daily_cap is not None
+        spans = [
+            provider_busy_span(provider, k, s) for k, s in ((own, booking.start), (kind, begin))
+        ]
+        if overlap(*spans):
+            return True
+    if booking.room_id == place.room_id:
+        room = clinic.room_by_id[booking.room_id]
+        taken = room_busy_span(room, own, booking.start)
+        if overlap(taken, room_busy_span(room, kind, begin)):
+            return True
+    is_same_patient = (
+        step.patient_ref is not None and patient_key(step.patient_ref) == booking.patient_key
+    )
+    return is_by_cap or (
+        is_same_patient
+        and begin < booking.start + own.duration_minutes
+        and booking.start < begin + kind.duration_minutes
+    )
 
 
 def decide_steps(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[Outcome]:

@@ -319,6 +319,8 @@ class _RunPage:
                     with ui.element("li"):
                         ui.label(sentence)
             accepted = ui.checkbox(f"{overbooked} of them overbooked") if overbooked else None
+            give_way = ui.checkbox("Cancel appointments that have to give way")
+            give_way.set_visibility(False)
             stale = ui.column()
 
             async def apply() -> None:
@@ -328,8 +330,10 @@ class _RunPage:
                         scenario=scenario["name"],
                         accept_overbooked=accepted is not None and accepted.value,
                         apply_changes=changes is not None and changes.value,
+                        cancel_lost=give_way.value,
                     )
                 except RefusedError as error:
+                    give_way.set_visibility(give_way.visible or "lost" in error.problem)
                     stale.clear()
                     with stale:
                         ui.label(self._refusal(error)).classes("sw-alert").props("role=alert")
@@ -338,6 +342,8 @@ class _RunPage:
                     return
                 dialog.close()
                 words = f"Booked {len(applied['bookings'])}, moved {len(applied['moved'])}."
+                if applied["cancelled"]:
+                    words += f" Cancelled {len(applied['cancelled'])}: call those patients."
                 if applied["conflicts"]:
                     stranded = {row["booking_id"] for row in applied["conflicts"]}
                     words += f" {len(stranded)} are outside the rules now and need a new place."
@@ -355,10 +361,17 @@ class _RunPage:
     def _refusal(error: RefusedError) -> str:
         if "WOULD_BE_OVERBOOKED" in (error.problem.get("reasons") or ()):
             return "Some of them are overbooked: tick that box if they may be."
+        if lost := error.problem.get("lost"):
+            who = "An appointment has" if len(lost) == 1 else f"{len(lost)} appointments have"
+            return (
+                f"{who} no place in this plan, which puts others there: tick that box to cancel "
+                "what is named here, and call the patients."
+            )
         return refusal(error)
 
     def _what_is_stale(self, error: RefusedError) -> list[str]:
-        return [
+        lost = [self._about({"booking_id": key}) for key in error.problem.get("lost", ())]
+        return lost + [
             f"{self._about(item)}: {reasons_in_words(item['reasons'])}"
             for item in error.problem.get("stale", [])
         ]

@@ -199,6 +199,52 @@ async def test_a_scenario_is_carried_out_with_its_changes(client: httpx.AsyncCli
     assert dt.datetime.fromisoformat(applied["at"]).tzinfo is not None
 
 
+async def test_lost_bookings_give_way_only_where_that_is_asked_for(
+    client: httpx.AsyncClient,
+) -> None:
+    """One room; its nine o'clock is lost with its doctor, and the plan gives the room away."""
+    other = {"id": uid(1, 1), "name": "P1", "skills": ["gp"]}
+    document = small_clinic()
+    document["providers"].append(other)
+    document["appointment_types"].append(
+        {"id": uid(3, 1), "name": "Surgery", "duration_minutes": 30, "required_skills": ["knife"]}
+    )
+    document["providers"][0]["skills"].append("knife")
+    document["availability"].append(
+        {"provider_id": other["id"], "weekday": 1, "start_time": "09:00", "end_time": "10:00"}
+    )
+    surgery = {"appointment_type_id": uid(3, 1)}
+    document["bookings"] = [
+        booking(1, MONDAY, "09:00", **surgery),
+        booking(2, MONDAY, "11:00", **surgery),
+    ]
+    await load(client, document)
+    away = [{"op": "provider_out", "provider_id": PROVIDER, "date": MONDAY.isoformat()}]
+    run = run_of(
+        [{"id": "r", "count": 2, "patient_ref": None}],
+        existing="movable",
+        scenarios=[{"name": "baseline", "changes": []}, {"name": "away", "changes": away}],
+    )
+    key, body = await solved(client, run)
+    scenario = next(row for row in body["scenarios"] if row["name"] == "away")
+    assert [move["to"] for move in scenario["moves"]] == [None, None]
+    assert {row["start_time"] for row in scenario["placements"]} == {"09:00", "09:30"}
+
+    order = {"scenario": "away", "apply_changes": True}
+    refused = await client.post(f"/what-if/{key}/apply", json=order)
+    assert (refused.status_code, refused.json()["code"]) == (409, "PLAN_NOT_APPLICABLE")
+    assert refused.json()["lost"] == [uid(5, 1)]
+    assert [row["status"] for row in (await client.get("/bookings")).json()] == ["booked"] * 2
+    done = await client.post(f"/what-if/{key}/apply", json=order | {"cancel_lost": True})
+    assert done.status_code == 200, done.text
+    assert [row["id"] for row in done.json()["cancelled"]] == [uid(5, 1)]
+    assert len(done.json()["bookings"]) == 2
+    history = (await client.get(f"/bookings/{uid(5, 1)}/history")).json()
+    assert history[-1]["action"] == "cancel"
+    assert [row["booking_id"] for row in done.json()["conflicts"]] == [uid(5, 2)]
+    assert (await client.get(f"/bookings/{uid(5, 2)}")).json()["status"] == "booked"
+
+
 async def test_a_run_is_carried_out_once(client: httpx.AsyncClient) -> None:
     key = await away_run(client)
     done = await client.post(f"/what-if/{key}/apply", json={"scenario": "baseline"})
@@ -207,9 +253,11 @@ async def test_a_run_is_carried_out_once(client: httpx.AsyncClient) -> None:
     assert (await client.post(f"/bookings/{booked['id']}/cancel")).status_code == 200
     before = (await client.get("/bookings")).json()
     order = {"scenario": "away", "apply_changes": True}
-    refused = await client.post(f"/what-if/{key}/apply", json=order)  # which would fit
-    assert (refused.status_code, refused.json()["code"]) == (409, "PLAN_STALE")
-    assert refused.json()["reasons"] == ["CARRIED_OUT"]
+    same = {"scenario": "baseline"}  # whose requests have been booked
+    for again in (order, same):
+        refused = await client.post(f"/what-if/{key}/apply", json=again)
+        assert (refused.status_code, refused.json()["code"]) == (409, "PLAN_STALE")
+        assert refused.json()["reasons"] == ["CARRIED_OUT"]
     assert (await client.get("/bookings")).json() == before
     assert all(row["kind"] == "open" for row in (await client.get("/availability")).json())
     assert (await client.get(f"/what-if/{key}")).json()["applied"]["scenario"] == "baseline"

@@ -14,8 +14,9 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from tests.console.browser import choose
-from tests.console.conftest import VEGA, VISIT, Opener
+from tests.console.conftest import SCAN, VEGA, VISIT, Opener
 from tests.support.clinics import coming_monday, order
+from tests.support.strategies import uid
 
 MONDAY = coming_monday()
 
@@ -151,6 +152,47 @@ def test_who_was_moved_can_be_called(
     expect(page.locator(".sw-header")).to_be_hidden()
     expect(lines.first).to_be_visible()
     shoot(page, "call-list")
+
+
+def test_whoever_has_no_place_gives_way_once_that_is_ticked(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    """Dr. Vega's scan is lost, and a full day of Dr. Linn's visits takes its room."""
+    scan = {"appointment_type_id": SCAN, "provider_id": VEGA, "room_id": uid(2, 1)}
+    booked = clinic.post("/bookings", json=order(MONDAY, "09:00", patient_ref="Ada", **scan))
+    assert booked.status_code == 201, booked.text
+    on = {"date": MONDAY.isoformat()}
+    changes = [
+        {"op": "provider_out", "provider_id": VEGA, **on},
+        {"op": "close_room", "room_id": uid(2, 0), **on},
+    ]
+    key = solved_by_http(
+        clinic,
+        {
+            "name": "Vega is ill",
+            "start_date": MONDAY.isoformat(),
+            "days": 1,
+            "existing": "movable",
+            "requests": [{"id": "r", "appointment_type_id": VISIT, "count": 12}],
+            "scenarios": [{"name": "baseline"}, {"name": "away", "changes": changes}],
+            "time_limit_seconds": 6,
+        },
+    )
+    page = open_page(f"/what-if/{key}")
+    page.get_by_role("tab", name="away").click()
+    page.get_by_role("button", name="Carry out “away”").click()
+    give_way = page.get_by_role("checkbox", name="Cancel appointments that have to give way")
+    expect(give_way).to_be_hidden()
+    page.get_by_role("button", name="Carry it out").click()
+    expect(page.get_by_role("alert")).to_contain_text("An appointment has no place in this plan")
+    expect(page.get_by_role("dialog")).to_contain_text("Ada")
+    give_way.check()
+    page.get_by_role("button", name="Carry it out").click()
+    expect(page.get_by_text("Cancelled 1: call those patients.").first).to_be_visible()
+    assert clinic.get(f"/bookings/{booked.json()['id']}").json()["status"] == "cancelled"
+    page.reload()
+    page.get_by_role("link", name="Call list").click()
+    expect(page.get_by_text("Ada").first).to_be_visible()
 
 
 def test_nobody_is_called_for_a_plan_that_was_not_carried_out(
