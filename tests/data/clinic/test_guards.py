@@ -127,9 +127,11 @@ async def test_guards_grow_as_far_as_nothing_stands_in_the_way(
             return False
         return begins(one) < begins(other) < begins(one) + 25 and (
             one["room_id"] == other["room_id"]
-            or (one["provider_id"] == other["provider_id"]
-            and not one["is_overbooked"]
-            and not other["is_overbooked"])
+            or (
+                one["provider_id"] == other["provider_id"]
+                and not one["is_overbooked"]
+                and not other["is_overbooked"]
+            )
         )
 
     expected = {
