@@ -36,10 +36,12 @@ from data.clinic.guards import Walk, go_on, match_guards, shorten_guards
 from data.clinic.import_file import Incoming, read
 from data.database.transaction import hold_clinic_with_rows, run
 from data.files.clinic_file import (
+    NOTHING,
     AppointmentTypeRow,
     AvailabilityRow,
     ClinicFile,
     ClinicRow,
+    Known,
     OverbookingRuleRow,
     ProviderRow,
     RoomRow,
@@ -213,7 +215,7 @@ async def import_document(
     """
     while True:
         async with engine.connect() as connection:
-            known = {} if replace else await _known_ids(connection)
+            known = NOTHING if replace else await _known(connection)
         incoming = await read(document, is_yaml=is_yaml, known=known)
         try:
             return await _import(engine, incoming, replace, today, actor, known)
@@ -226,7 +228,7 @@ async def import_file(
 ) -> ImportReport:
     """Bring a clinic file that has been read into the database; see :func:`import_document`."""
     incoming = await asyncio.to_thread(Incoming.of, file)
-    return await _import(engine, incoming, replace, today, actor, known={})
+    return await _import(engine, incoming, replace, today, actor, NOTHING)
 
 
 class _OtherRowsByNowError(Exception):
@@ -239,7 +241,7 @@ async def _import(
     replace: bool,
     today: dt.date,
     actor: str,
-    known: Mapping[str, frozenset[str]],
+    known: Known,
 ) -> ImportReport:
     """Bring a file in that was read beside the rows that are `known`, if any."""
 
@@ -250,7 +252,7 @@ async def _import(
         await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{IMPORT_SECONDS}s'")
         await import_bookings.stage(connection, incoming, actor)
         await hold_clinic_with_rows(connection, IMPORT_SECONDS)
-        if known and await _known_ids(connection) != known:
+        if known is not NOTHING and await _known(connection) != known:
             raise _OtherRowsByNowError
         return await _bring_in(connection, incoming, replace=replace, actor=actor)
 
@@ -277,12 +279,13 @@ def _counts(incoming: Incoming) -> dict[str, int]:
     return counts | {"bookings": incoming.count}
 
 
-async def _known_ids(connection: AsyncConnection) -> dict[str, frozenset[str]]:
+async def _known(connection: AsyncConnection) -> Known:
     known = {}
     for name, table in TABLES.items():
         ids = await connection.execute(select(table.c.id))
         known[name] = frozenset(str(key) for key in ids.scalars())
-    return known
+    minutes = await connection.execute(select(TYPES.c.id, TYPES.c.duration_minutes))
+    return Known(known, {str(key): lasts for key, lasts in minutes})
 
 
 async def _bring_in(
