@@ -49,8 +49,8 @@ class Booking(Base):
     `patient_key` is what patients are compared by, :func:`solver.clinic.patients.patient_key` of
     `patient_ref`; whoever writes one writes both.
 
-    `end_minute` is the end that the exclusion constraints guard: never later than the type's
-    duration says, earlier only while a type that grew longer would make old bookings overlap.
+    `end_minute` is the end that the exclusion constraints guard: what the type's duration says,
+    and less where it would overlap another booking since the type has grown.
     """
 
     __tablename__ = "bookings"

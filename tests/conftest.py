@@ -18,6 +18,7 @@ from api.service.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
+from data.jobs.guards import KEEPER
 from data.jobs.retention import CLEANER
 from tests.support.databases import migrated
 
@@ -93,7 +94,7 @@ async def empty_tables(engine: AsyncEngine) -> None:
                 "INSERT INTO job_runs"
                 " SELECT unnest(CAST(:jobs AS text[])), now() + interval '1 hour'"
             ),
-            {"jobs": [NO_SHOW_MARKER, CALCULATOR, CLEANER]},
+            {"jobs": [NO_SHOW_MARKER, CALCULATOR, CLEANER, KEEPER]},
         )
         await connection.execute(
             text(

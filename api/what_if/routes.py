@@ -30,6 +30,7 @@ from api.http import media_types
 from api.http.errors import PROBLEMS, Problem, RateLimitedError, UnauthenticatedError
 from api.what_if.schemas import ApplyIn, ApplyOut, RunState
 from data import audit
+from data.clinic.guards import Walk, go_on
 from data.clinic.snapshot import load_clinic
 from data.errors import BusyError, InvalidFieldError, PlanNotApplicableError
 from data.files.fields import Id
@@ -266,7 +267,10 @@ async def apply(
     }
     changes = changes_of(row.document, body.scenario)
 
+    left: Walk | None = None
+
     async def work(connection: AsyncConnection) -> Any:
+        nonlocal left
         policy = writer.policy
         await runs.require_not_carried_out(connection, run_id)
         told = await carry_out(connection, row.document, {body.scenario: ()})
@@ -281,6 +285,7 @@ async def apply(
             cancel_lost=body.cancel_lost,
             changes=changes if body.apply_changes else (),
         )
+        left = applied.left
         writer.tell(*(found for _, found in applied.booked), *applied.moved, *applied.cancelled)
         await audit.record(connection, policy.actor, "apply", "what_if_run", key=run_id)
         await runs.carried_out(
@@ -288,7 +293,9 @@ async def apply(
         )
         return await asyncio.to_thread(_applied, body.scenario, applied)
 
-    return await writer.answer(work)
+    answer = await writer.answer(work)
+    go_on(context.engine, left)
+    return answer
 
 
 def _applied(scenario: str, applied: plans.Applied) -> dict[str, Any]:

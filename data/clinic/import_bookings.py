@@ -77,10 +77,7 @@ _STAGE = """
 _RESOLVED = f"""
     SELECT i.id, i.provider_id, p.no AS provider_no, i.room_id, r.no AS room_no,
         i.appointment_type_id, i.date, i.start_minute,
-        CAST(CASE WHEN i.end_minute > i.start_minute
-            THEN least(i.end_minute, i.start_minute + t.duration_minutes)
-            ELSE i.start_minute + t.duration_minutes
-        END AS smallint) AS end_minute,
+        CAST(least(i.end_minute, i.start_minute + t.duration_minutes) AS smallint) AS end_minute,
         i.patient_ref, i.patient_key,
         CASE WHEN i.status = 'held' AND until.moment <= now() THEN 'cancelled'
             ELSE i.status END AS status,

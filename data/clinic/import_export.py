@@ -18,7 +18,6 @@ from sqlalchemy import (
     all_,
     any_,
     delete,
-    func,
     insert,
     literal,
     select,
@@ -33,19 +32,22 @@ from data.audit import ANONYMOUS
 from data.bookings.holds import write_off_holds
 from data.bookings.outside_rules import Found, find_all_outside, take_time
 from data.clinic import import_bookings
+from data.clinic.guards import Walk, go_on, match_guards, shorten_guards
 from data.clinic.import_file import Incoming, read
 from data.database.transaction import hold_clinic_with_rows, run
 from data.files.clinic_file import (
+    NOTHING,
     AppointmentTypeRow,
     AvailabilityRow,
     ClinicFile,
     ClinicRow,
+    Known,
     OverbookingRuleRow,
     ProviderRow,
     RoomRow,
 )
 from data.files.fields import Strict
-from models.tables import AVAILABILITY, BOOKINGS, CLINIC, OVERBOOKING_RULES, PROVIDERS, ROOMS, TYPES
+from models.tables import AVAILABILITY, CLINIC, OVERBOOKING_RULES, PROVIDERS, ROOMS, TYPES
 from solver.rules.checker import Violation
 
 IMPORT_SECONDS = 570
@@ -79,8 +81,8 @@ _AS_JSON = f"""
             CASE WHEN date_trunc('second', b.expires_at) = b.expires_at
                 THEN 'YYYY-MM-DD"T"HH24:MI:SS"Z"' ELSE 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' END
         ) || '"', '')
-        || CASE WHEN b.end_minute = b.start_minute + t.duration_minutes THEN ''
-            ELSE ',"end_time":"' || {_time("b.end_minute")} || '"' END
+        || CASE WHEN b.end_minute >= b.start_minute + t.duration_minutes THEN ''
+            ELSE ',"end_time":"' || {_time("least(b.end_minute, 1440)")} || '"' END
         || '}}',
         E',\n' ORDER BY b.start_minute, b.id
     )
@@ -213,7 +215,7 @@ async def import_document(
     """
     while True:
         async with engine.connect() as connection:
-            known = {} if replace else await _known_ids(connection)
+            known = NOTHING if replace else await _known(connection)
         incoming = await read(document, is_yaml=is_yaml, known=known)
         try:
             return await _import(engine, incoming, replace, today, actor, known)
@@ -226,7 +228,7 @@ async def import_file(
 ) -> ImportReport:
     """Bring a clinic file that has been read into the database; see :func:`import_document`."""
     incoming = await asyncio.to_thread(Incoming.of, file)
-    return await _import(engine, incoming, replace, today, actor, known={})
+    return await _import(engine, incoming, replace, today, actor, NOTHING)
 
 
 class _OtherRowsByNowError(Exception):
@@ -239,20 +241,23 @@ async def _import(
     replace: bool,
     today: dt.date,
     actor: str,
-    known: Mapping[str, frozenset[str]],
+    known: Known,
 ) -> ImportReport:
     """Bring a file in that was read beside the rows that are `known`, if any."""
 
-    async def work(connection: AsyncConnection) -> tuple[dict[str, int], list[Violation]]:
+    async def work(
+        connection: AsyncConnection,
+    ) -> tuple[dict[str, int], list[Violation], Walk | None]:
         await take_time(connection, IMPORT_SECONDS)
         await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{IMPORT_SECONDS}s'")
         await import_bookings.stage(connection, incoming, actor)
         await hold_clinic_with_rows(connection, IMPORT_SECONDS)
-        if known and await _known_ids(connection) != known:
+        if known is not NOTHING and await _known(connection) != known:
             raise _OtherRowsByNowError
         return await _bring_in(connection, incoming, replace=replace, actor=actor)
 
-    removed, warnings = await run(engine, work)
+    removed, warnings, left = await run(engine, work)
+    go_on(engine, left)
     async with engine.connect() as connection:
         await take_time(connection, IMPORT_SECONDS)
         outside = await find_all_outside(connection, since=today, or_of=incoming.ids)
@@ -274,18 +279,22 @@ def _counts(incoming: Incoming) -> dict[str, int]:
     return counts | {"bookings": incoming.count}
 
 
-async def _known_ids(connection: AsyncConnection) -> dict[str, frozenset[str]]:
+async def _known(connection: AsyncConnection) -> Known:
     known = {}
     for name, table in TABLES.items():
         ids = await connection.execute(select(table.c.id))
         known[name] = frozenset(str(key) for key in ids.scalars())
-    return known
+    minutes = await connection.execute(select(TYPES.c.id, TYPES.c.duration_minutes))
+    return Known(known, {str(key): lasts for key, lasts in minutes})
 
 
 async def _bring_in(
     connection: AsyncConnection, incoming: Incoming, *, replace: bool, actor: str
-) -> tuple[dict[str, int], list[Violation]]:
-    """Write a file whose bookings are staged; return what was removed, and warnings."""
+) -> tuple[dict[str, int], list[Violation], Walk | None]:
+    """Write a file whose bookings are staged.
+
+    Returns what was removed, warnings, and the bookings whose guards are still to be looked at.
+    """
     file = incoming.file
     before = await _read_rows(connection)
     await write_off_holds(connection)
@@ -298,16 +307,26 @@ async def _bring_in(
     for name, table in TABLES.items():
         await _upsert(connection, table, [columns_of(row) for row in getattr(file, name)])
     await _add_availability(connection, file.availability)
+    resized = _resized(before["appointment_types"], file.appointment_types)
+    await shorten_guards(connection, resized)  # the file may have bookings in minutes now free
     warnings = await import_bookings.write(connection, actor)
     if replace:  # only now does no booking name them any more
         for name, table in reversed(TABLES.items()):
             await _remove_absent(connection, name, table, getattr(file, name), removed)
-    await shrink_guards(connection)
+    left = await match_guards(connection, Walk.of_types(resized) if resized else None)
     brought = await asyncio.to_thread(file.to_json)
     del brought["bookings"]  # each has an entry of its own
     after = {"imported": _counts(incoming), "removed": removed, "file": brought}
     await audit.record(connection, actor, "import", "clinic", before=before, after=after)
-    return removed, warnings
+    return removed, warnings, left
+
+
+def _resized(before: Iterable[Mapping[str, Any]], after: Iterable[AppointmentTypeRow]) -> list[str]:
+    """Return the ids of the types that are as long no more as they were."""
+    minutes = {row["id"]: row["duration_minutes"] for row in before}
+    return [
+        row.id for row in after if minutes.get(row.id, row.duration_minutes) != row.duration_minutes
+    ]
 
 
 async def _remove_absent(
@@ -381,25 +400,3 @@ async def _add_availability(connection: AsyncConnection, rows: Sequence[Availabi
             fresh.append({"id": uuid4(), **row})
     if fresh:
         await connection.execute(insert(AVAILABILITY), fresh)
-
-
-async def shrink_guards(connection: AsyncConnection, most: int | None = None) -> int:
-    """Let no booking's guarded end lie later than its type's duration now says.
-
-    A type that grew leaves the guards of older bookings as they are: making them longer could
-    make them overlap, and the edit is to be made all the same. At most `most` are shortened, those
-    ahead and near first; returns how many were.
-    """
-    ends = BOOKINGS.c.start_minute + TYPES.c.duration_minutes
-    of_type = TYPES.c.id == BOOKINGS.c.appointment_type_id
-    too_long = (
-        select(BOOKINGS.c.id)
-        .join(TYPES, of_type)
-        .where(BOOKINGS.c.end_minute > ends)
-        .order_by(BOOKINGS.c.date < func.current_date(), BOOKINGS.c.date)
-        .limit(most)
-    )
-    shortened = await connection.execute(
-        update(BOOKINGS).where(of_type, BOOKINGS.c.id.in_(too_long)).values(end_minute=ends)
-    )
-    return shortened.rowcount

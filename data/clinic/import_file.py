@@ -7,7 +7,7 @@ so it is done in a process of its own, which gives both back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,8 +21,9 @@ from data.files.clinic_file import (
     BookingRow,
     ClinicFile,
     InvalidClinicFileError,
+    Known,
     check_clinic_file,
-    reference_faults,
+    faults_between_rows,
 )
 from data.files.documents import parse_document
 from solver.clinic.patients import patient_key
@@ -82,7 +83,7 @@ class Incoming:
         return cls(file.model_copy(update={"bookings": []}), bytes(lines), bytes(ids))
 
 
-async def read(document: bytes, *, is_yaml: bool, known: Mapping[str, frozenset[str]]) -> Incoming:
+async def read(document: bytes, *, is_yaml: bool, known: Known) -> Incoming:
     """Read a document beside the event loop.
 
     See :func:`data.files.clinic_file.parse_clinic_file` for what it raises.
@@ -92,16 +93,16 @@ async def read(document: bytes, *, is_yaml: bool, known: Mapping[str, frozenset[
     pool = process_aside()
     loop = asyncio.get_running_loop()
     try:
-        return await loop.run_in_executor(pool, _read, document, is_yaml, dict(known))
+        return await loop.run_in_executor(pool, _read, document, is_yaml, known)
     finally:  # a thread waits for the process to end, and keeps the pool until then
         loop.run_in_executor(None, partial(pool.shutdown, cancel_futures=True))
 
 
-def _read(document: bytes, is_yaml: bool, known: Mapping[str, frozenset[str]]) -> Incoming:
+def _read(document: bytes, is_yaml: bool, known: Known) -> Incoming:
     value = parse_document(document, is_yaml=is_yaml, error=InvalidClinicFileError)
     del document
     if isinstance(value, dict) and isinstance(value.get("bookings", []), list):
-        has_faults = any(islice(reference_faults(value, known), 1))
+        has_faults = any(islice(faults_between_rows(value, known), 1))
         try:
             if not has_faults:
                 head = {name: rows for name, rows in value.items() if name != "bookings"}

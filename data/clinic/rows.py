@@ -8,10 +8,8 @@ same and writes nothing.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -19,19 +17,18 @@ from uuid import uuid4
 import orjson
 from pydantic import ValidationError
 from sqlalchemy import Table, delete, exists, insert, select, update
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
 from data.audit import ANONYMOUS
 from data.bookings.outside_rules import Found, Touched, load_rows, put_outside
-from data.clinic.import_export import columns_of, from_row, shrink_guards
+from data.clinic.guards import Walk, go_on, match_guards
+from data.clinic.import_export import columns_of, from_row
 from data.clinic.touched import touched
 from data.database.locks import hold_clinic
 from data.database.transaction import run
 from data.errors import (
     AlreadyExistsError,
-    BusyError,
     InvalidFieldError,
     NotFoundError,
     PreconditionFailedError,
@@ -49,12 +46,6 @@ from data.files.fields import Id, Strict
 from models.tables import AVAILABILITY, BOOKINGS, CLINIC, OVERBOOKING_RULES, PROVIDERS, ROOMS, TYPES
 from solver.clinic.entities import Clinic
 from solver.rules.checker import Violation
-
-GUARDS_AT_ONCE = 1000
-"""Bookings whose guarded ends one transaction shortens."""
-
-
-_AT_WORK: set[asyncio.Task[None]] = set()
 
 
 class AvailabilityEntry(AvailabilityRow):
@@ -382,10 +373,8 @@ def _require_match(present: Strict, if_match: str | None) -> None:
 # Writing it, and reading what it puts outside
 
 
-async def _write(
-    connection: AsyncConnection, change: _Change, actor: str, *, guards: int | None = None
-) -> bool:
-    """Write a change; return whether guards are left to shorten, beyond the number given."""
+async def _write(connection: AsyncConnection, change: _Change, actor: str) -> None:
+    """Write a change, and nothing of the bookings: a type's guards are another step."""
     resource, key, before, after = change.resource, change.key, change.before, change.after
     if resource is None:
         assert after is not None
@@ -398,9 +387,6 @@ async def _write(
         await connection.execute(
             update(resource.table).where(resource.table.c.id == key).values(columns_of(after))
         )
-    is_left = False
-    if getattr(after, "duration_minutes", 0) < getattr(before, "duration_minutes", 0):
-        is_left = await shrink_guards(connection, guards) == guards
     await audit.record(
         connection,
         actor,
@@ -410,14 +396,16 @@ async def _write(
         before=None if before is None else before.model_dump(mode="json"),
         after=None if after is None else after.model_dump(mode="json"),
     )
-    return is_left
 
 
-async def _shorten_guards(engine: AsyncEngine) -> None:
-    """Shorten the guards that an edit has left, some at a time, so that nobody waits for long."""
-    with suppress(BusyError, DBAPIError):  # the next edit of a duration, or import, goes on
-        while await run(engine, lambda c: shrink_guards(c, GUARDS_AT_ONCE)) == GUARDS_AT_ONCE:
-            await asyncio.sleep(0)
+def _guards_of(change: _Change) -> Walk | None:
+    """Return the bookings whose guards a change makes longer or shorter."""
+    before, after = change.before, change.after
+    if not isinstance(before, AppointmentTypeRow) or not isinstance(after, AppointmentTypeRow):
+        return None
+    if before.duration_minutes == after.duration_minutes:
+        return None
+    return Walk.of_types([after.id])
 
 
 async def _edit(
@@ -429,22 +417,20 @@ async def _edit(
 ) -> tuple[_Change, Found | None]:
     async def edit(
         connection: AsyncConnection,
-    ) -> tuple[_Change, Touched | None, Clinic | None, bool]:
+    ) -> tuple[_Change, Touched | None, Clinic | None, Walk | None]:
         if not dry_run:
             await hold_clinic(connection)
         change = await decide(connection)
         reach = touched(change.before, change.after)
         clinic = None if reach is None else await load_rows(connection)
-        is_left = False
+        left = None
         if not dry_run:
-            is_left = await _write(connection, change, actor, guards=GUARDS_AT_ONCE)
-        return change, reach, clinic, is_left
+            await _write(connection, change, actor)
+            left = await match_guards(connection, _guards_of(change))
+        return change, reach, clinic, left
 
-    change, reach, before, is_left = await run(engine, edit)
-    if is_left:
-        task = asyncio.create_task(_shorten_guards(engine))
-        _AT_WORK.add(task)
-        task.add_done_callback(_AT_WORK.discard)
+    change, reach, before, left = await run(engine, edit)
+    go_on(engine, left)
     if reach is None or before is None:
         return change, None
     return change, await put_outside(engine, before, _after(before, change), reach)

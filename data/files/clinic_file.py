@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -36,6 +37,7 @@ from data.files.fields import (
     Text,
     Weekday,
 )
+from solver.clinic.clock import format_time, parse_time
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
@@ -300,10 +302,21 @@ def yaml_of(document: object) -> str:
     return text.getvalue()
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The rows that those of a file may also refer to: ids by list, and the types' minutes."""
+
+    ids: Mapping[str, frozenset[str]]
+    minutes: Mapping[str, int]
+
+
+NOTHING = Known({}, {})
+
+
 def parse_clinic_file(
-    document: bytes, *, is_yaml: bool = False, known: Mapping[str, frozenset[str]] | None = None
+    document: bytes, *, is_yaml: bool = False, known: Known = NOTHING
 ) -> ClinicFile:
-    """Read a document; `known` are ids by list that its rows may also refer to.
+    """Read a document; its rows may also refer to those that are `known`.
 
     Raises
     ------
@@ -311,14 +324,14 @@ def parse_clinic_file(
         With every fault found.
     """
     value = parse_document(document, is_yaml=is_yaml, error=InvalidClinicFileError)
-    return check_clinic_file(value, known or {})
+    return check_clinic_file(value, known)
 
 
-def check_clinic_file(value: object, known: Mapping[str, frozenset[str]]) -> ClinicFile:
+def check_clinic_file(value: object, known: Known) -> ClinicFile:
     """Return a parsed document as a clinic file; see :func:`parse_clinic_file`."""
     file, found = validate(ClinicFile, value)
     faults = {fault.path: fault for fault in found}
-    for fault in islice(reference_faults(value, known), MAX_FAULTS):
+    for fault in islice(faults_between_rows(value, known), MAX_FAULTS):
         faults.setdefault(fault.path, fault)
     if file is None or faults:
         raise InvalidClinicFileError(list(faults.values()))
@@ -371,8 +384,16 @@ _REFERENCES = {
 }
 
 
-def reference_faults(document: object, known: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
-    """Tell ids that stand twice and references to nothing, whatever else may be wrong."""
+def faults_between_rows(document: object, known: Known) -> Iterator[Fault]:
+    """Tell what is wrong between the rows of a document, whatever else may be wrong.
+
+    That is ids that stand twice, references to nothing, and bookings that end when they cannot.
+    """
+    yield from _reference_faults(document, known.ids)
+    yield from _end_faults(document, known.minutes)
+
+
+def _reference_faults(document: object, known: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
     ids: dict[str, set[str]] = {}
     for name in ("providers", "rooms", "appointment_types", "overbooking_rules", "bookings"):
         ids[name] = set()
@@ -389,6 +410,34 @@ def reference_faults(document: object, known: Mapping[str, frozenset[str]]) -> I
                 key = row.get(field)
                 if isinstance(key, str) and key.lower() not in present[target]:
                     yield Fault(f"{name}[{position}].{field}", f"there is no {key} in {target}")
+
+
+def _end_faults(document: object, known: Mapping[str, int]) -> Iterator[Fault]:
+    """Tell bookings that end before they begin, or later than their types say."""
+    minutes = dict(known)
+    for _, row in _rows(document, "appointment_types"):
+        if isinstance(key := row.get("id"), str) and type(row.get("duration_minutes")) is int:
+            minutes[key.lower()] = row["duration_minutes"]
+    for position, row in _rows(document, "bookings"):
+        if row.get("end_time") is None:
+            continue
+        try:
+            start, end = parse_time(row["start_time"]), parse_time(row["end_time"])
+            longest = minutes[row["appointment_type_id"].lower()]
+        except (AttributeError, KeyError, ValueError):
+            continue  # it, or what it is held against, has a fault of its own
+        if end <= start:
+            yield Fault(
+                f"bookings[{position}].end_time",
+                "must be later than start_time; leave it out, and the booking is as long as its"
+                " type says",
+            )
+        elif end > start + longest:
+            yield Fault(
+                f"bookings[{position}].end_time",
+                f"must be at most {format_time(start + longest)}, since its type takes {longest}"
+                " minutes; leave it out, and the booking is as long as its type says",
+            )
 
 
 def _rows(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 LONGEST = 60
@@ -147,14 +148,20 @@ def _fields_at(kinds: Iterable[type[BaseModel]], path: tuple[int | str, ...]) ->
     for part in path[:-1]:
         if isinstance(part, str) and part not in ("body", "query"):
             here = [model for kind in here for model in _inside(kind, part)]
-    return list(dict.fromkeys(name for kind in here for name in kind.model_fields))
+    return list(dict.fromkeys(name for kind in here for name in _fields_of(kind)))
+
+
+def _fields_of(kind: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return a model's fields under the names by which they are written."""
+    return {field.alias or name: field for name, field in kind.model_fields.items()}
 
 
 def _inside(kind: type[BaseModel], part: str) -> Iterator[type[BaseModel]]:
     """Yield the models that one step of a path leads to: a field's, or itself by its tag."""
-    if part in kind.model_fields:
-        yield from models_in(kind.model_fields[part].annotation)
-    elif any(part in get_args(field.annotation) for field in kind.model_fields.values()):
+    fields = _fields_of(kind)
+    if part in fields:
+        yield from models_in(fields[part].annotation)
+    elif any(part in get_args(field.annotation) for field in fields.values()):
         yield kind
 
 

@@ -24,6 +24,7 @@ from data.bookings.holds import write_off_holds
 from data.bookings.reading import BookingRecord, rows_by_id
 from data.bookings.relocate import relocate_all, step_aside
 from data.bookings.status import change_status
+from data.clinic.guards import Walk, match_guards, shorten_guards
 from data.clinic.snapshot import load_clinic
 from data.database.locks import hold_clinic, lock_days
 from data.database.transaction import ChangedMeanwhileError
@@ -35,7 +36,7 @@ from data.errors import (
     RequestError,
     SlotUnavailableError,
 )
-from data.files.changes import AnyChange
+from data.files.changes import AnyChange, SetChange
 from data.what_if.clinic_changes import make
 from models.tables import BOOKINGS
 from solver.clinic.clock import DateOutOfRangeError, check_date, parse_time
@@ -93,6 +94,8 @@ class Applied:
     cancelled: list[BookingRecord] = field(default_factory=list)
     conflicts: list[Violation] = field(default_factory=list)
     clinic: Clinic | None = None
+    left: Walk | None = None
+    """The bookings whose guards are still to be looked at, once this is committed."""
 
 
 async def apply(
@@ -156,11 +159,14 @@ async def apply(
         )
     locked = keys_of(won)
     known: dict[str, int] = {}
+    resized = _resized(changes)
     today = policy.now.astimezone(clinic.settings.zone).date()
     if changes:
         await hold_clinic(connection)
         known = await outside.broken_now(connection, since=today)
         await make(connection, changes, policy.actor)
+        beside = dt.timedelta(days=1)
+        await shorten_guards(connection, resized, span[0] - beside, span[1] + beside)
     if locked:
         await lock_days(connection, locked)
     now = await load_clinic(connection, *span)
@@ -179,8 +185,20 @@ async def apply(
     )
     if not changes:
         return applied
-    left = await outside.find_all_outside(connection, since=today, known=known)
-    return replace(applied, conflicts=left.violations, clinic=left.clinic)
+    left = await match_guards(connection, Walk.of_types(resized) if resized else None)
+    found = await outside.find_all_outside(connection, since=today, known=known)
+    return replace(applied, conflicts=found.violations, clinic=found.clinic, left=left)
+
+
+def _resized(changes: Sequence[AnyChange]) -> set[str]:
+    """Return the types that `changes` make longer or shorter."""
+    return {
+        change.id
+        for change in changes
+        if isinstance(change, SetChange)
+        and (change.entity, change.field) == ("appointment_types", "duration_minutes")
+        and change.id is not None
+    }
 
 
 async def _as_changed(

@@ -84,15 +84,27 @@ def _require_cap(cap: int | None, field: str = "daily_cap") -> None:
     _require(cap is None or cap >= 0, field, "must be null or at least 0")
 
 
+ABBREVIATIONS = {
+    "CET": "Europe/Berlin",
+    "EET": "Europe/Athens",
+    "MET": "Europe/Berlin",
+    "WET": "Europe/Lisbon",
+}
+"""IANA's names that no clinic may have, and for each a place whose clocks it may have meant.
+
+Elsewhere, as in PostgreSQL, they are abbreviations without summer time: whoever reads the clinic's
+file or tables with other software would be an hour off.
+"""
+
+
 @cache
 def time_zones() -> frozenset[str]:
     """Return the names of the time zones that a clinic may have: IANA's, the same on any machine.
 
-    Four of them are left out. Elsewhere, as in PostgreSQL, they are abbreviations without summer
-    time: whoever reads the clinic's file or tables with other software would be an hour off.
+    :data:`ABBREVIATIONS` are left out, and the one that stands for a clock that was never set.
     """
     names = files("tzdata").joinpath("zones").read_text().split()
-    return frozenset(names) - {"CET", "EET", "MET", "WET", "Factory"}
+    return frozenset(names) - ABBREVIATIONS.keys() - {"Factory"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +119,16 @@ class ClinicSettings:
 
     def __post_init__(self) -> None:
         _require(
+            self.timezone not in ABBREVIATIONS,
+            "timezone",
+            f"'{self.timezone}' is an abbreviation that some software reads with summer time and"
+            f" some without; write a place's, like {ABBREVIATIONS.get(self.timezone)}",
+        )
+        _require(
             self.timezone in time_zones(),
             "timezone",
-            f"'{self.timezone}' is no IANA time zone; write one like Europe/Berlin",
+            f"'{self.timezone}' is no IANA time zone that a clinic may have; write one like"
+            " Europe/Berlin",
         )
         _require(
             self.grid_minutes in GRID_MINUTES,

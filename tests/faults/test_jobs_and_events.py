@@ -20,6 +20,7 @@ from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.clinic.import_export import import_document
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
+from data.jobs.guards import KEEPER
 from data.jobs.retention import CLEANER
 from tests.support.clinics import booking, coming_monday, order, small_clinic
 from tests.support.fake_hub import drips, hangs, hub, says
@@ -27,7 +28,7 @@ from tests.support.service import service, started
 from tests.support.strategies import uid
 
 MONDAY = coming_monday()
-JOBS = sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER])
+JOBS = sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER, KEEPER])
 
 
 @pytest.fixture

@@ -178,3 +178,33 @@ async def test_ranges_of_dates_are_kept_by_their_rows_and_looking_ahead_keeps_no
     answer = (await client.get("/slots", params=params)).json()
     assert answer["slots"] == []
     assert answer["next_available_date"] == (MONDAY + dt.timedelta(days=7)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "message"),
+    [
+        (
+            "/bookings",
+            "foo",
+            "unknown field `foo`; known are limit, cursor, from, to, provider_id, room_id, date, "
+            "status, patient_ref",
+        ),
+        ("/bookings", "frm", "unknown field `frm`: did you mean `from`?"),
+        (
+            "/bookings/conflicts",
+            "first",
+            "unknown field `first`; known are limit, cursor, from, to, provider_id, room_id",
+        ),
+        (
+            "/stats?from=2027-03-01&to=2027-03-02",
+            "last",
+            "unknown field `last`; known are from, to, provider_id",
+        ),
+    ],
+)
+async def test_an_unknown_parameter_is_told_the_names_of_the_query(
+    client: httpx.AsyncClient, path: str, field: str, message: str
+) -> None:
+    answer = await client.get(f"{path}{'&' if '?' in path else '?'}{field}=2026-12-01")
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": field, "message": message}]

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from benchmarks.hospital.book import hospital_clinic
 from benchmarks.support.clinics import as_document, uid
 from data.bookings import outside_rules as outside
-from data.clinic import rows as catalogue
+from data.clinic import guards
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Availability, Booking, Clinic
 from solver.rules.checker import Checker
@@ -276,10 +276,10 @@ async def test_conflicts_are_what_the_checker_tells_after_and_not_before(
 async def test_a_type_that_shrinks_frees_its_minutes_a_few_bookings_at_a_time(
     client: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue, "GUARDS_AT_ONCE", 7)
+    monkeypatch.setattr(guards, "GUARDS_AT_ONCE", 7)
     await hospital(client)
     await client.patch(f"/appointment-types/{uid(3, 0)}", json={"duration_minutes": 5})
-    await asyncio.gather(*catalogue._AT_WORK)
+    await asyncio.gather(*guards.AT_WORK)
     async with engine.connect() as connection:
         too_long = await connection.execute(
             text(

@@ -18,6 +18,7 @@ from data.clinic import import_file as incoming
 from data.database.engine import POOL_SIZE
 from data.database.transaction import hold_clinic_with_rows
 from data.files.clinic_file import ClinicFile
+from solver.clinic.clock import format_time
 from tests.support.clinics import ROOM, booking, coming_monday, order, small_clinic
 from tests.support.databases import until_stuck
 from tests.support.over_http import load
@@ -272,6 +273,51 @@ async def test_a_large_file_is_read_in_a_process_of_its_own_and_round_trips(
         "bookings[7].date",
         "bookings[8].room_id",
     ]
+
+
+@pytest.mark.parametrize("is_with_its_type", [True, False])
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("00:10", 422),
+        ("09:00", 422),
+        ("09:31", 422),
+        ("24:00", 422),
+        ("09:30", 200),
+        ("09:20", 200),
+    ],
+)
+async def test_an_end_that_cannot_be_is_a_fault(
+    client: httpx.AsyncClient, engine: AsyncEngine, end: str, status: int, is_with_its_type: bool
+) -> None:
+    await load(client, small_clinic())
+    document = small_clinic(bookings=[booking(0, MONDAY, "09:00", end_time=end)])
+    if not is_with_its_type:
+        del document["appointment_types"]
+    answer = await client.post("/clinic/import", json=document)
+    assert answer.status_code == status, answer.text
+    if status == 422:
+        assert [error["field"] for error in answer.json()["errors"]] == ["bookings[0].end_time"]
+        return
+    async with engine.connect() as connection:
+        minute = await connection.scalar(text("SELECT end_minute FROM bookings"))
+    assert format_time(minute) == end
+
+
+@pytest.mark.parametrize(("minutes", "ends"), [(10, [None, None]), (60, ["09:30", "24:00"])])
+async def test_an_export_before_guards_follow_their_type_can_be_imported(
+    client: httpx.AsyncClient, engine: AsyncEngine, minutes: int, ends: list[str | None]
+) -> None:
+    await load(
+        client, small_clinic(bookings=[booking(0, MONDAY, "09:00"), booking(1, MONDAY, "23:45")])
+    )
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE appointment_types SET duration_minutes = :minutes"), {"minutes": minutes}
+        )
+    written = await exported(client)
+    assert [row.get("end_time") for row in written["bookings"]] == ends
+    await bring(client, written)
 
 
 async def test_warnings_tell_of_the_past_only_what_the_file_brings(

@@ -18,6 +18,7 @@ from api.service.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.database.engine import create_engine
 from data.events.events import Audience
+from data.jobs.guards import KEEPER
 from data.jobs.retention import CLEANER
 from tests.support.fake_hub import nobody
 
@@ -45,7 +46,7 @@ async def test_a_service_that_starts_does_what_is_due(engine: AsyncEngine) -> No
     async with working(Settings(), engine, Audience()), asyncio.timeout(20):
         while len(await done(engine)) < 3:
             await asyncio.sleep(0)
-    assert await done(engine) == sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER])
+    assert await done(engine) == sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER, KEEPER])
 
 
 async def test_a_service_that_stops_breaks_a_job_off(engine: AsyncEngine) -> None:

@@ -295,6 +295,25 @@ async def test_without_its_changes_only_the_plan_is_carried_out(client: httpx.As
     assert (await client.get(f"/what-if/{key}")).json()["applied"]["apply_changes"] is False
 
 
+async def test_a_type_that_a_plan_makes_longer_guards_its_bookings(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    kinds = [{"id": TYPE, "name": "Visit", "duration_minutes": 15, "required_skills": ["gp"]}]
+    rows = [booking(0, MONDAY, "09:00"), booking(1, MONDAY, "09:15")]
+    await load(client, small_clinic(appointment_types=kinds, bookings=rows))
+    longer = {"op": "set", "entity": "appointment_types", "id": TYPE, "field": "duration_minutes"}
+    scenarios = [{"name": "baseline"}, {"name": "longer", "changes": [{**longer, "value": 30}]}]
+    key, body = await solved(client, run_of([], existing="movable", scenarios=scenarios))
+    assert len(body["scenarios"][1]["moves"]) == 1, body
+    order = {"scenario": "longer", "apply_changes": True}
+    done = await client.post(f"/what-if/{key}/apply", json=order)
+    assert done.status_code == 200, done.text
+    assert done.json()["conflicts"] == []
+    async with engine.connect() as connection:
+        minutes = await connection.scalars(text("SELECT end_minute - start_minute FROM bookings"))
+        assert list(minutes) == [30, 30]
+
+
 async def test_changes_are_audited_and_tell_what_they_strand(
     client: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from data.files.clinic_file import InvalidClinicFileError, parse_clinic_file
 from data.files.run_file import InvalidRunFileError, parse_run_file
-from tests.support.clinics import PROVIDER, TYPE, small_clinic
-from tests.support.strategies import BEFORE, uid
+from tests.support.clinics import PROVIDER, TYPE, booking, small_clinic
+from tests.support.strategies import BEFORE, MONDAY, uid
 
 LIBRARYS = ("Input should", "Extra inputs", "Value error", "Field required", "valid ")
 """Words that a validation library uses."""
@@ -57,6 +57,18 @@ def provider(**changes: Any) -> list[dict[str, Any]]:
         ({"providers": provider(skills="gp")}, "providers[0].skills", "must be a list"),
         ({"providers": ["Vega"]}, "providers[0]", "must be an object with named fields"),
         ({"rooms": [{"id": uid(2, 0)}]}, "rooms[0].name", "is missing"),
+        (
+            {"bookings": [booking(0, MONDAY, "09:00", end_time="08:55")]},
+            "bookings[0].end_time",
+            "must be later than start_time; leave it out, and the booking is as long as its type"
+            " says",
+        ),
+        (
+            {"bookings": [booking(0, MONDAY, "09:00", end_time="24:00")]},
+            "bookings[0].end_time",
+            "must be at most 09:30, since its type takes 30 minutes; leave it out, and the booking"
+            " is as long as its type says",
+        ),
         (
             {"clinic": {"name": "x", "timezone": "Europe/Berlin", "grid_minutes": 7}},
             "clinic.grid_minutes",
