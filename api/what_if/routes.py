@@ -32,7 +32,7 @@ from api.what_if.schemas import ApplyIn, ApplyOut, RunState
 from data import audit
 from data.clinic.guards import Walk, go_on
 from data.clinic.snapshot import load_clinic
-from data.errors import BusyError, InvalidFieldError, PlanNotApplicableError
+from data.errors import BusyError, InvalidFieldError, PlanNotApplicableError, PlanStaleError
 from data.files.fields import Id
 from data.files.run_file import horizon_of, json_schema, parse_run, parse_run_document, run_of
 from data.what_if import carry_out as plans
@@ -266,25 +266,28 @@ async def apply(
         for key in (placement["request_id"] for placement in scenario["placements"])
     }
     changes = changes_of(row.document, body.scenario)
-
     left: Walk | None = None
 
     async def work(connection: AsyncConnection) -> Any:
         nonlocal left
         policy = writer.policy
-        await runs.require_not_carried_out(connection, run_id)
         told = await carry_out(connection, row.document, {body.scenario: ()})
         if (reason := told[body.scenario].reason) is not None:
             raise PlanNotApplicableError(reason)
-        applied = await plans.apply(
-            connection,
-            scenario,
-            patients,
-            policy,
-            accept_overbooked=body.accept_overbooked,
-            cancel_lost=body.cancel_lost,
-            changes=changes if body.apply_changes else (),
-        )
+        try:
+            applied = await plans.apply(
+                connection,
+                scenario,
+                patients,
+                policy,
+                accept_overbooked=body.accept_overbooked,
+                cancel_lost=body.cancel_lost,
+                changes=changes if body.apply_changes else (),
+            )
+        except PlanStaleError as error:
+            if row.applied is None:
+                raise
+            raise runs.carried_out_before(error.extra["stale"]) from error
         left = applied.left
         writer.tell(*(found for _, found in applied.booked), *applied.moved, *applied.cancelled)
         await audit.record(connection, policy.actor, "apply", "what_if_run", key=run_id)

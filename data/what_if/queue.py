@@ -199,27 +199,15 @@ async def carried_out(
         .values(applied=applied)
     )
     if noted.rowcount == 0:
-        raise _carried_out_before()
+        raise carried_out_before()
 
 
-async def require_not_carried_out(connection: AsyncConnection, run_id: str) -> None:
-    """Refuse a run of which a plan has been carried out.
-
-    Raises
-    ------
-    PlanStaleError
-        When one has.
-    """
-    applied = select(_RUNS.applied).where(_RUNS.id == run_id)
-    if await connection.scalar(applied) is not None:
-        raise _carried_out_before()
-
-
-def _carried_out_before() -> PlanStaleError:
+def carried_out_before(stale: Sequence[Mapping[str, Any]] = ()) -> PlanStaleError:
+    """Return why a second plan of a run is refused; `stale` is what of it no longer fits."""
     return PlanStaleError(
         "A plan of this run has been carried out before; ask again for what is still wanted.",
         reasons=[CARRIED_OUT],
-        stale=[],
+        stale=list(stale),
     )
 
 
