@@ -17,6 +17,7 @@ from sqlalchemy import Table, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
+from data.database.locks import NAMING_LOCK
 from data.errors import AlreadyExistsError, NotFoundError
 from data.files.wording import Form
 from models.access import ApiKey
@@ -116,11 +117,6 @@ MARK = "slotwright_"
 
 
 SECRET_BYTES = 32
-
-
-NAMING_LOCK = 7306097
-"""The advisory lock of whoever names a key: one at a time sees the names that are there. It is
-no other's: an import may hold the clinic for long, and a key is made meanwhile."""
 
 
 _table = ApiKey.__table__

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from data.database import roles
 from data.database.address import tls_of
+from data.database.locks import SCHEMA_LOCK
 
 POOL_SIZE = 16
 """Connections of one process, kept open: making one costs as much as several bookings."""
@@ -121,7 +122,7 @@ async def migrate(
     async with engine.begin() as connection:
         await connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
         await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7306093)")
+        await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
         if make_roles:
             await roles.make(connection, service_password)
         owner = await roles.owner_to_be(connection, made=make_roles)

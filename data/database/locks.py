@@ -1,4 +1,4 @@
-"""The locks that writers take, in one order for all of them."""
+"""The locks that writers take, in one order for all, and the number of every advisory lock."""
 
 from __future__ import annotations
 
@@ -8,8 +8,25 @@ from collections.abc import Collection
 from sqlalchemy import ARRAY, BigInteger, Date, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+SCHEMA_LOCK = 7306093
+"""Held by whoever brings the schema up."""
+
+
 EDIT_LOCK = 7306094
-"""Advisory lock: bookings share it, an edit of the clinic holds it alone."""
+"""Bookings share it, an edit of the clinic holds it alone."""
+
+
+RUN_LOCKS = 7306095
+"""First key of the locks of what-if runs, each held by whoever solves it."""
+
+
+JOB_LOCKS = 7306096
+"""First key of the locks of background jobs, each held by whoever does it."""
+
+
+NAMING_LOCK = 7306097
+"""Held by whoever names a key: one at a time sees the names that are there. It is no other's: an
+import may hold the clinic for long, and a key is made meanwhile."""
 
 
 async def hold_clinic(connection: AsyncConnection) -> None:

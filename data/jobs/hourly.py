@@ -30,21 +30,18 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
+from data.database.locks import JOB_LOCKS
 from data.events.events import Audience, run_and_tell
 from models.tables import BOOKINGS, CLINIC, TYPES
 
 STATEMENT_TIMEOUT = "60s"
 
 
-LOCK_SPACE = 7306096
-"""First key of the advisory locks of jobs."""
-
-
 type Work = Callable[[AsyncConnection, dt.datetime], Awaitable[Sequence[Row[Any]]]]
 """What a job does in the transaction, told the first hour to do; returns the bookings changed."""
 
 
-_TRY = text("SELECT pg_try_advisory_xact_lock(:space, hashtext(:job))").bindparams(space=LOCK_SPACE)
+_TRY = text("SELECT pg_try_advisory_xact_lock(:space, hashtext(:job))").bindparams(space=JOB_LOCKS)
 
 
 _TAKE_HOURS = text(

@@ -33,16 +33,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from data.database.locks import RUN_LOCKS
 from data.errors import InvalidStateError, NotFoundError, PlanStaleError
 from models.tables import WHAT_IF_EVENTS, WHAT_IF_RUNS
 from solver.clinic.entities import Clinic
 
 MAX_ATTEMPTS = 3
 """A run that was lost this often is given up: it may be what kills its solvers."""
-
-
-LOCK_SPACE = 7306095
-"""First key of the advisory locks of runs."""
 
 
 ENDED = ("done", "stopped", "failed")
@@ -316,7 +313,7 @@ async def _take_up(connection: AsyncConnection) -> Claim | None:
         .order_by(_RUNS.created_at, _RUNS.id)
     )
     for (run_id,) in waiting.all():
-        lock = func.pg_try_advisory_lock(LOCK_SPACE, func.hashtext(str(run_id)))
+        lock = func.pg_try_advisory_lock(RUN_LOCKS, func.hashtext(str(run_id)))
         if not await connection.scalar(select(lock)):
             continue
         row = (

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.events.run_feeds import MOST_STREAMS, RunFeeds
 from api.http.errors import RateLimitedError
+from data.database.locks import RUN_LOCKS
 from data.errors import NotFoundError
 from data.what_if import queue as runs
 from tests.support.strategies import uid
@@ -24,7 +25,7 @@ async def waiting_run(engine: AsyncEngine) -> AsyncIterator[str]:
     """A run that nobody can take up while the block lasts."""
     async with engine.connect() as connection:
         row = await runs.submit(connection, DOCUMENT, "A week", "someone")
-        lock = func.pg_advisory_lock(runs.LOCK_SPACE, func.hashtext(str(row.id)))
+        lock = func.pg_advisory_lock(RUN_LOCKS, func.hashtext(str(row.id)))
         await connection.execute(select(lock))
         await connection.commit()
         try:
