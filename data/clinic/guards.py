@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,8 +26,12 @@ from data.database.locks import hold_clinic
 from data.database.transaction import is_busy, run
 from data.errors import BusyError
 
-GUARDS_AT_ONCE = 1000
+GUARDS_AT_ONCE = 300
 """Bookings that one transaction looks at."""
+
+
+REST = 2.0
+"""How long the work behind an edit rests after each set, in times of what the set took."""
 
 
 PATIENCE_MILLISECONDS = 500
@@ -234,7 +239,8 @@ async def _go_on(engine: AsyncEngine, walk: Walk) -> None:
         async def match(connection: AsyncConnection) -> Walk | None:
             return await match_guards(connection, walk, hold=True)
 
+        began = time.monotonic()
         while (left := await run(engine, match)) is not None and tries < TRIES:
             tries = tries + 1 if left is walk else 0
-            await asyncio.sleep(PAUSE_SECONDS if tries else 0)
-            walk = left
+            await asyncio.sleep(PAUSE_SECONDS if tries else REST * (time.monotonic() - began))
+            walk, began = left, time.monotonic()

@@ -430,10 +430,12 @@ async def _edit(
         return change, reach, clinic, left
 
     change, reach, before, left = await run(engine, edit)
-    go_on(engine, left)
-    if reach is None or before is None:
-        return change, None
-    return change, await put_outside(engine, before, _after(before, change), reach)
+    try:
+        if reach is None or before is None:
+            return change, None
+        return change, await put_outside(engine, before, _after(before, change), reach)
+    finally:
+        go_on(engine, left)
 
 
 def _after(clinic: Clinic, change: _Change) -> Clinic:
