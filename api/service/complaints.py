@@ -54,7 +54,7 @@ def _of_files_and_settings(error: Exception) -> str | None:
 def _of_the_database(error: Exception) -> str | None:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from data.database.embedded.server import EmbeddedPostgresError
+    from data.database.embedded.errors import EmbeddedPostgresError
     from data.database.engine import SchemaError
     from data.errors import ImportConflictError, RequestError
 

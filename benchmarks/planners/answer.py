@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.problem import Plan, Problem
 from solver.whatif.kpis import mean_scores
 from solver.whatif.verify import read_plan
@@ -124,7 +125,7 @@ def answer(
     )
 
 
-def plan_of(instance: Instance, puts: Sequence[Put], *, seconds: float) -> Plan:
+def plan_of(instance: Instance, puts: Sequence[Assignment], *, seconds: float) -> Plan:
     """Return the plan that a peer's placements make."""
     bounds = instance.easy_bounds()
     return instance.plan(puts, status="feasible", bounds=bounds, seconds=seconds)

@@ -24,7 +24,8 @@ from ortools.sat.python import cp_model
 
 from benchmarks.planners.answer import Answer, Moment, answer, plan_of, whole_bound
 from solver.planning.instance.columns import Columns
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.model.planning_model import JointModel
 from solver.planning.problem import Problem
 
@@ -74,7 +75,7 @@ class Found:
         What the solver told meanwhile.
     """
 
-    puts: list[Put] | None
+    puts: list[Assignment] | None
     bound: float
     is_settled: bool
     seconds: float
@@ -121,7 +122,7 @@ def _run(command: list[str], seconds: float) -> str:
     return done.stdout
 
 
-def _puts(joint: JointModel, values: NDArray[np.float64]) -> list[Put]:
+def _puts(joint: JointModel, values: NDArray[np.float64]) -> list[Assignment]:
     class Solved:
         def boolean_value(self, literal: cp_model.IntVar) -> bool:
             return bool(values[literal.index] > 0.5)

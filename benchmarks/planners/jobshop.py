@@ -42,7 +42,8 @@ from benchmarks.planners.ours import WORKERS
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.spans import cut, merge
 from solver.clinic.windows import Windows
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.problem import Problem
 
 _BEST = re.compile(r"^#(?:\d+|Bound|Done)\s+([\d.]+)s\s+best:(-?[\d.]+|inf)\s+next:\[(-?[\d.]+)?")
@@ -148,7 +149,7 @@ class _Shop:
                 self._add(number)
         self.model.set_objective(weight_tardy_jobs=1)
 
-    def puts(self, best: Solution) -> list[Put]:
+    def puts(self, best: Solution) -> list[Assignment]:
         """Return the placements of a solution."""
         puts = []
         index = {id(task): i for i, task in enumerate(self.model.tasks)}
@@ -157,7 +158,9 @@ class _Shop:
             provider, day = self._modes[first.mode]
             if provider >= 0:
                 room, _ = self._modes[second.mode]
-                puts.append(Put(number, provider, room, day, first.start * self._tick, False))
+                puts.append(
+                    Assignment(number, provider, room, day, first.start * self._tick, False)
+                )
         return puts
 
     def _add(self, number: int) -> None:

@@ -11,13 +11,11 @@ import math
 import sys
 from fractions import Fraction
 
-from ortools.sat.python import cp_model
-
 from benchmarks.instances import library
 from benchmarks.planners.answer import plan_of
 from benchmarks.planners.highs import maximised
 from solver.planning.greedy import greedy
-from solver.planning.instance.tables import Instance, Standing
+from solver.planning.instance.tables import Instance
 from solver.planning.model.planning_model import JointModel
 from solver.planning.model.solving import SolveControl
 from solver.planning.problem import Problem
@@ -28,20 +26,9 @@ from solver.whatif.verify import read_plan
 SIFTING_SECONDS = 60
 
 
-class PlacedAlone(JointModel):
-    """The joint model, in whose score only that counts which is placed."""
-
-    def _counts(self, s: Standing) -> bool:  # noqa: ARG002
-        return False
-
-    def placed(self) -> cp_model.LinearExpr:
-        """Return how many are placed."""
-        return cp_model.LinearExpr.sum(self._x)
-
-
-def _best_plans[Model: JointModel](model: type[Model], instance: Instance, priority: int) -> Model:
+def _best_plans(instance: Instance, priority: int) -> JointModel:
     relaxed = relax(instance, SolveControl(lambda: False), SIFTING_SECONDS)
-    return of_priority(model, instance, relaxed, [], priority)
+    return of_priority(instance, relaxed, [], priority)
 
 
 def best_score(
@@ -52,9 +39,9 @@ def best_score(
     Of plans with the greatest priority, within `limit` seconds.
     """
     instance = Instance(problem)
-    joint = _best_plans(JointModel, instance, priority)
+    joint = _best_plans(instance, priority)
     score, least = joint.score(), 0 if known is None else round(known * instance.unit)
-    joint.model.add(score >= least + 1)
+    joint.require(score >= least + 1)
     joint.model.maximize(score)
     found = maximised(joint, limit)
     better = None
@@ -73,10 +60,12 @@ def best_score(
 def has_mean(problem: Problem, priority: int, mean: Fraction, limit: float) -> bool | None:
     """Return whether a plan with the greatest priority has such a mean score; None if unsure."""
     instance = Instance(problem)
-    joint = _best_plans(PlacedAlone, instance, priority)
+    joint = _best_plans(instance, priority)
     wanted = mean * instance.unit
-    surplus = joint.score() * wanted.denominator - joint.placed() * wanted.numerator
-    joint.model.add(surplus >= 0)
+    surplus = (
+        joint.score(with_standing=False) * wanted.denominator - joint.placed() * wanted.numerator
+    )
+    joint.require(surplus >= 0)
     joint.model.maximize(surplus)
     found = maximised(joint, limit)
     if found.puts is not None:

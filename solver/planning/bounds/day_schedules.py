@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
-from solver.planning.instance.tables import Instance, Standing
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import FixedBooking
 
 type Floats = NDArray[np.float64]
 
@@ -132,7 +133,7 @@ class Schedules:
             may.append(kind.regular.transpose(2, 0, 1).reshape(len(kind.starts), -1))
             before = np.maximum(before, kind.before)
             after = np.maximum(after, kind.after - kind.row.duration_minutes)
-        standing: dict[tuple[int, int], list[Standing]] = defaultdict(list)
+        standing: dict[tuple[int, int], list[FixedBooking]] = defaultdict(list)
         for s in instance.fixed:
             standing[s.provider, s.day].append(s)
         pairs = [(p, d) for p in range(providers) for d in range(days)]
@@ -393,7 +394,7 @@ def _are_close(windows: Sequence[Span], before: int, after: int) -> bool:
     return any(start - end < before + after for end, start in zip(closes, opens, strict=True))
 
 
-def _stays(standing: Sequence[Standing], day: int) -> list[Stay]:
+def _stays(standing: Sequence[FixedBooking], day: int) -> list[Stay]:
     """Group what stands on a provider-day by what meets."""
     midnight = day * DAY_MINUTES
     groups: list[tuple[Span, bool]] = []

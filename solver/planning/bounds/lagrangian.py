@@ -31,22 +31,24 @@ from solver.planning.instance.tables import Instance
 type Floats32 = NDArray[np.float32]
 
 
-ROUNDS = 300
+@dataclass(frozen=True, kw_only=True)
+class SubgradientParams:
+    """How prices change from round to round (Adam: Kingma and Ba 2015)."""
+
+    rounds: int = 300
+    first_step: float = 2.0
+    last_step: float = 0.005
+    """Steps of the prices in the first and in the last round, in scores."""
+    momentum: float = 0.8
+    memory: float = 0.95
+    """What of the mean of the subgradients, and of their squares, is kept from round to round."""
+    priority_price: float = 1.0
+    """Scores that a point of priority counts for at first."""
+    settled_share: float = 0.5
+    """The part of the rounds after which that changes, too: before, demand is far from supply."""
 
 
-FIRST_STEP, LAST_STEP = 2.0, 0.005
-"""Steps of the prices in the first and in the last round, in scores."""
-
-
-MOMENTUM, MEMORY = 0.8, 0.95
-
-
-PRIORITY_PRICE = 1.0
-"""Scores that a point of priority counts for at first."""
-
-
-SETTLED_SHARE = 0.5
-"""The part of the rounds after which that changes, too: until then demand is far from supply."""
+DEFAULT_PARAMS = SubgradientParams()
 
 
 _NOT = -1e9
@@ -120,6 +122,7 @@ def price(
     priority: int,
     time_limit: float,
     should_stop: Callable[[], bool] = lambda: False,
+    params: SubgradientParams = DEFAULT_PARAMS,
 ) -> Prices:
     """Look for the prices that prove the least bound.
 
@@ -131,8 +134,10 @@ def price(
         Plans of at least so much are of interest.
     time_limit
         Seconds.
+    params
+        How prices change from round to round.
     """
-    return _Pricing(instance, priority).run(time_limit, should_stop)
+    return _Pricing(instance, priority).run(time_limit, should_stop, params)
 
 
 def _worth(instance: Instance, task: int) -> Floats:
@@ -385,28 +390,30 @@ class _Pricing:
         quarters = np.where(lengths <= shortest, 2, 4) + np.where(self._is_capped, 4, 0)
         return np.repeat(quarters * quarter, self._days, axis=1)
 
-    def run(self, time_limit: float, should_stop: Callable[[], bool]) -> Prices:
+    def run(
+        self, time_limit: float, should_stop: Callable[[], bool], params: SubgradientParams
+    ) -> Prices:
         """Change the prices round by round."""
         began = time.perf_counter()
         at = np.zeros(len(self._limits))
-        at[-1] = PRIORITY_PRICE
-        at[: len(self._counts)] = 0.3 + PRIORITY_PRICE * self._priorities
+        at[-1] = params.priority_price
+        at[: len(self._counts)] = 0.3 + params.priority_price * self._priorities
         mean, spread = np.zeros(len(at)), np.zeros(len(at))
         best, kept = np.inf, at
         done, share = 0, 0.0
-        while done < ROUNDS and share < 1 and not should_stop():
+        while done < params.rounds and share < 1 and not should_stop():
             bound, excess = self._demand(at)
             if bound < best:
                 best, kept = bound, at
             done += 1
-            share = max(done / ROUNDS, (time.perf_counter() - began) / time_limit)
+            share = max(done / params.rounds, (time.perf_counter() - began) / time_limit)
             excess[(at <= 0) & (excess < 0) | ~self._is_priced] = 0
-            excess[-1] *= share > SETTLED_SHARE
-            mean = MOMENTUM * mean + (1 - MOMENTUM) * excess
-            spread = MEMORY * spread + (1 - MEMORY) * excess**2
-            step = FIRST_STEP * (LAST_STEP / FIRST_STEP) ** share
-            direction = mean / (1 - MOMENTUM**done)
-            direction /= np.sqrt(spread / (1 - MEMORY**done)) + 0.1
+            excess[-1] *= share > params.settled_share
+            mean = params.momentum * mean + (1 - params.momentum) * excess
+            spread = params.memory * spread + (1 - params.memory) * excess**2
+            step = params.first_step * (params.last_step / params.first_step) ** share
+            direction = mean / (1 - params.momentum**done)
+            direction /= np.sqrt(spread / (1 - params.memory**done)) + 0.1
             direction[len(at) - 1 - math.prod(self._room_shape) : -1] *= self._room_step
             at = np.maximum(0.0, at + step * direction)
         return self._prices(kept, best)

@@ -9,7 +9,8 @@ import numpy as np
 
 from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 
 FAR = 10**7
 """More minutes than any horizon has; keeps owners apart on one axis."""
@@ -30,7 +31,7 @@ class Columns:
         return Columns(self.task[chosen], self.site[chosen], self.is_overbooked[chosen])
 
     @classmethod
-    def at(cls, instance: Instance, puts: Sequence[Put]) -> Columns:
+    def at(cls, instance: Instance, puts: Sequence[Assignment]) -> Columns:
         """The columns that placements are; a booking that stays is none."""
         site, puts = [], instance.made(puts)
         for put in puts:
@@ -65,7 +66,7 @@ class Columns:
             lambda i, sites: narrow(i, sites[chosen[instance.tasks[i].kind][sites]]),
         )
 
-    def clear_of(self, instance: Instance, puts: Sequence[Put]) -> Columns:
+    def clear_of(self, instance: Instance, puts: Sequence[Assignment]) -> Columns:
         """Return those that could stand beside placements: a regular one meets no regular one."""
         at = ColumnTimes.of(instance, self)
         meets = np.zeros(len(self), np.bool_)
@@ -180,7 +181,7 @@ def grouped_pairs(first: Ints, second: Ints) -> Iterator[tuple[tuple[int, int], 
         yield divmod(key, FAR), members
 
 
-def positions(instance: Instance, columns: Columns, puts: Sequence[Put]) -> list[int]:
+def positions(instance: Instance, columns: Columns, puts: Sequence[Assignment]) -> list[int]:
     """Return where `puts` are among the columns, for those that are."""
     wanted = set(Columns.at(instance, puts).keys)
     of_task = np.flatnonzero(np.isin(columns.task, [put.task for put in puts]))

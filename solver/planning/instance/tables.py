@@ -10,21 +10,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import lcm
-from typing import NamedTuple
 
 import numpy as np
 
-from solver.arrays import Bools, Ints, Small
+from solver.arrays import Ints, Small
 from solver.clinic.clock import clock_changes, instant
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, Booking, Span
 from solver.clinic.request import SlotRequest
-from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, window_around
+from solver.clinic.spans import provider_busy_span, room_busy_span, window_around
+from solver.planning.instance.beside import Beside, collide
 from solver.planning.instance.evaluation import gap_quarters
+from solver.planning.instance.tasks import Assignment, FixedBooking, Task, Totals
+from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Placement, Plan, PlanStatus, Problem, Stage, StageName
 from solver.rules import masks as masks_module
 from solver.scoring.parts import preference_distance, room_surplus, shortest_durations
@@ -35,125 +36,6 @@ TABLE_BYTES = 20
 
 COLUMNS_KEPT_BYTES = 64 * 2**20
 """What places of tasks may take of the memory, in each process."""
-
-
-class Put(NamedTuple):
-    """A task placed; positions, not ids. `start` counts from the midnight of its day."""
-
-    task: int
-    provider: int
-    room: int
-    day: int
-    start: int
-    is_overbooked: bool
-
-
-class Standing(NamedTuple):
-    """A booking that stands (or stood) somewhere; positions are -1 for rows that are not there.
-
-    Spans and `at`, its start, are absolute minutes; `window` is the provider's open window around
-    it, if there is one.
-    """
-
-    booking: Booking
-    kind: int
-    provider: int
-    room: int
-    day: int
-    at: int
-    busy: Span
-    room_busy: Span
-    window: Span | None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Requests that are alike, or one booking that may move.
-
-    `members` are the ids that the task stands for; a booking's task has one and priority 0.
-    `provider` is -1 when any will do; `own` is where a booking stood. A displaced booking that
-    `could_stay` may do so where it breaks no rule beside what else stays. One that `is_left`
-    breaks a rule, and may go on to do so.
-    """
-
-    kind: int
-    members: tuple[str, ...]
-    priority: int
-    days: tuple[int, ...]
-    provider: int
-    preferred: Span | None
-    patient: str | None
-    own: Standing | None = None
-    is_displaced: bool = False
-    could_stay: bool = False
-    is_left: bool = False
-
-    @property
-    def stays_if_not_moved(self) -> bool:
-        """Whether it is a booking that keeps its place when it is not moved."""
-        return self.own is not None and not self.is_displaced
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One appointment type's table.
-
-    Attributes
-    ----------
-    regular, allowed
-        [P, D, S] where the masks pass a regular placement, and where an overbooking rule could
-        allow one, with some room that is not taken for good.
-    room_free
-        [R, D, S] where the room is not taken for good.
-    opens, closes
-        [P, D, S] the edges of the provider's window around the appointment, absolute.
-    before, after, room_after
-        [P], [P], [R] minutes that a busy span has more than the appointment.
-    """
-
-    row: AppointmentType
-    starts: Ints
-    regular: Bools
-    allowed: Bools
-    room_free: Bools
-    opens: Small
-    closes: Small
-    before: Ints
-    after: Ints
-    room_after: Ints
-    surplus: Ints
-
-    @cached_property
-    def busy_start(self) -> Small:
-        """[P, D, S] where the provider busy span starts, absolute."""
-        return (self._at - self.before[:, None, None]).astype(np.int32)
-
-    @cached_property
-    def busy_end(self) -> Small:
-        """[P, D, S] where the provider busy span ends, absolute."""
-        return (self._at + self.after[:, None, None]).astype(np.int32)
-
-    @property
-    def _at(self) -> Ints:
-        """[1, D, S] the starts, absolute."""
-        midnights = np.arange(self.shape[1]) * DAY_MINUTES
-        return (midnights[:, None] + self.starts[None, :])[None]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Providers, dates, starts."""
-        providers, days, starts = self.regular.shape
-        return providers, days, starts
-
-
-class Totals(NamedTuple):
-    """What a plan is worth, the earlier the weightier; moves and minutes count as negative."""
-
-    saved: int
-    priority: int
-    moved: int
-    distance: int
-    score: int
 
 
 class Instance:
@@ -195,7 +77,7 @@ class Instance:
         self._columns_bytes = 0
         self._options: dict[object, int] = {}
         self._preferences: dict[tuple[int, Span | None], Ints] = {}
-        self._kept: dict[Put, tuple[int, Span, Span]] = {}
+        self._kept: dict[Assignment, tuple[int, Span, Span]] = {}
 
     # Laying out
 
@@ -211,7 +93,7 @@ class Instance:
             and booking.room_id in problem.clinic.room_by_id
         )
 
-    def _kind(self, days: Sequence[Day], row: AppointmentType) -> Kind:
+    def _kind(self, days: Sequence[Day], row: AppointmentType) -> TypeTable:
         by_day = [
             masks_module.build(day, SlotRequest(row.id, day.date, self.problem.now)) for day in days
         ]
@@ -230,7 +112,7 @@ class Instance:
                     closes[p, d, inside] = end + d * DAY_MINUTES
         before = [max(row.buffer_before, p.buffer_before) for p in self.providers]
         after = [max(row.buffer_after, p.buffer_after) for p in self.providers]
-        return Kind(
+        return TypeTable(
             row=row,
             starts=starts,
             regular=regular & some_room,
@@ -247,7 +129,7 @@ class Instance:
             surplus=np.array([room_surplus(row, r) for r in self.rooms], np.int64),
         )
 
-    def _standing(self, booking: Booking) -> Standing:
+    def _standing(self, booking: Booking) -> FixedBooking:
         provider = self.provider_at.get(booking.provider_id, -1)
         room = self.room_at.get(booking.room_id, -1)
         kind = self.clinic.type_by_id[booking.appointment_type_id]
@@ -263,11 +145,11 @@ class Instance:
                 window = window_around(self._windows[day][provider], booking.start, end)
                 window = window and (window[0] + midnight, window[1] + midnight)
         room_busy = room_busy_span(self.rooms[room], kind, at) if room >= 0 else (0, 0)
-        return Standing(
+        return FixedBooking(
             booking, self.kind_at[kind.id], provider, room, day, at, busy, room_busy, window
         )
 
-    def _booking_tasks(self, lifted: Iterable[Standing]) -> list[Task]:
+    def _booking_tasks(self, lifted: Iterable[FixedBooking]) -> list[Task]:
         beside = Beside(self, self.fixed)
         displaced = self.problem.displaced
         return [
@@ -289,7 +171,7 @@ class Instance:
             for own in lifted
         ]
 
-    def _is_in_place(self, own: Standing) -> bool:
+    def _is_in_place(self, own: FixedBooking) -> bool:
         """Whether a booking keeps rules 1 and 2 where it stands, and touches no clock change."""
         kind, start = self.kinds[own.kind].row, own.booking.start
         provider, room = self.providers[own.provider], self.rooms[own.room]
@@ -476,22 +358,22 @@ class Instance:
         own = self.tasks[task].own
         return 0 if own is None else abs(day * DAY_MINUTES + start - own.at)
 
-    def busy(self, put: Put) -> Span:
+    def busy(self, put: Assignment) -> Span:
         """Return the provider busy span, absolute."""
         kind, at = self.kinds[self.tasks[put.task].kind], put.day * DAY_MINUTES + put.start
         return at - int(kind.before[put.provider]), at + int(kind.after[put.provider])
 
-    def room_busy(self, put: Put) -> Span:
+    def room_busy(self, put: Assignment) -> Span:
         """Return the room busy span, absolute."""
         kind, at = self.kinds[self.tasks[put.task].kind], put.day * DAY_MINUTES + put.start
         return at - kind.row.buffer_before, at + int(kind.room_after[put.room])
 
-    def appointment(self, put: Put) -> Span:
+    def appointment(self, put: Assignment) -> Span:
         """Return the appointment itself, absolute."""
         at = put.day * DAY_MINUTES + put.start
         return at, at + self.kinds[self.tasks[put.task].kind].row.duration_minutes
 
-    def window(self, put: Put) -> Span:
+    def window(self, put: Assignment) -> Span:
         """Return the provider's open window around the appointment, absolute."""
         kind = self.kinds[self.tasks[put.task].kind]
         s = int(np.searchsorted(kind.starts, put.start))
@@ -509,20 +391,20 @@ class Instance:
 
     # Plans
 
-    def own(self, task: int) -> Standing:
+    def own(self, task: int) -> FixedBooking:
         """Return where a booking's task stood."""
         own = self.tasks[task].own
         assert own is not None
         return own
 
-    def stay(self, task: int) -> Put:
+    def stay(self, task: int) -> Assignment:
         """Return what it is that a displaced booking stays: no move, though it is put down."""
         own = self.own(task)
-        return Put(
+        return Assignment(
             task, own.provider, own.room, own.day, own.booking.start, own.booking.is_overbooked
         )
 
-    def is_stay(self, put: Put) -> bool:
+    def is_stay(self, put: Assignment) -> bool:
         """Whether a booking is put where it stood; no move leads there."""
         own = self.tasks[put.task].own
         return own is not None and (put.provider, put.room, put.day, put.start) == (
@@ -532,11 +414,11 @@ class Instance:
             own.booking.start,
         )
 
-    def made(self, puts: Iterable[Put]) -> list[Put]:
+    def made(self, puts: Iterable[Assignment]) -> list[Assignment]:
         """Return the moves and placements among `puts`, without what only stays."""
         return [put for put in puts if not self.is_stay(put)]
 
-    def staying(self, puts: Iterable[Put]) -> list[Standing]:
+    def staying(self, puts: Iterable[Assignment]) -> list[FixedBooking]:
         """Return the bookings that stay when `puts` are made.
 
         Those are the fixed ones, those that are not displaced nor moved, and the displaced ones
@@ -588,11 +470,11 @@ class Instance:
                 free -= {i, rival}
         return least
 
-    def totals(self, puts: Sequence[Put]) -> Totals:
+    def totals(self, puts: Sequence[Assignment]) -> Totals:
         """Work out what the finished plan is worth."""
         return self.counted(puts)._replace(score=self.score(puts))
 
-    def counted(self, puts: Iterable[Put]) -> Totals:
+    def counted(self, puts: Iterable[Assignment]) -> Totals:
         """Work out what placements are worth to the stages before the score."""
         saved = priority = moved = distance = 0
         for put in puts:
@@ -603,7 +485,7 @@ class Instance:
             distance += self.distance(put.task, put.day, put.start)
         return Totals(saved, priority, -moved, -distance, 0)
 
-    def score(self, puts: Sequence[Put]) -> int:
+    def score(self, puts: Sequence[Assignment]) -> int:
         """Return the sum of scores, in score units, of placements and existing bookings."""
         total = 0
         at_provider: dict[int, list[tuple[Span, Span | None, bool]]] = defaultdict(list)
@@ -623,7 +505,7 @@ class Instance:
             total += self.gap_quarter * gap_quarters(spans, int(self.shortest[provider]))
         return total
 
-    def _alone(self, put: Put) -> tuple[int, Span, Span]:
+    def _alone(self, put: Assignment) -> tuple[int, Span, Span]:
         """Return what a placement scores but for its gap part, its busy span and its window.
 
         Kept, since one plan has most of its placements in common with the next.
@@ -637,7 +519,7 @@ class Instance:
             kept = self._kept[put] = worth, self.busy(put), self.window(put)
         return kept
 
-    def ordered(self, puts: Iterable[Put]) -> list[Put]:
+    def ordered(self, puts: Iterable[Assignment]) -> list[Assignment]:
         """Return placements in an order in which they can be made, each called what it is then.
 
         What stays is there before. Moves go before placements and regular ones before overbooked
@@ -657,7 +539,7 @@ class Instance:
         order = stays
         for is_move in (True, False):
             phase = [p for p in puts if (self.tasks[p.task].own is not None) == is_move]
-            late: list[Put] = []
+            late: list[Assignment] = []
             for asked in sorted(phase, key=lambda p: p.is_overbooked):
                 is_late = asked.is_overbooked and not is_move
                 is_late = is_late and not self._is_regular(asked, spans, regulars)
@@ -670,7 +552,7 @@ class Instance:
 
     def _is_regular(
         self,
-        put: Put,
+        put: Assignment,
         spans: dict[int, list[Span]],
         regulars: dict[tuple[int, int], int],
     ) -> bool:
@@ -682,7 +564,7 @@ class Instance:
 
     def plan(
         self,
-        puts: Iterable[Put],
+        puts: Iterable[Assignment],
         *,
         status: PlanStatus,
         bounds: Totals,
@@ -772,7 +654,7 @@ class Instance:
             score=score,
         )
 
-    def placements(self, puts: Sequence[Put]) -> tuple[list[Placement], list[Placement]]:
+    def placements(self, puts: Sequence[Assignment]) -> tuple[list[Placement], list[Placement]]:
         """Return the moves and the placements of ordered `puts`, by the ids they stand for."""
         members = {i: iter(t.members) for i, t in enumerate(self.tasks)}
         moves: list[Placement] = []
@@ -788,70 +670,3 @@ class Instance:
             )
             (placements if self.tasks[put.task].own is None else moves).append(placement)
         return moves, placements
-
-
-def collide(a: Standing, b: Standing) -> bool:
-    """Whether two bookings cannot both stand, by the room or by the provider they share.
-
-    An overbooked one may overlap others there, if it does not begin when they do.
-    """
-    if a.room == b.room and overlap(a.room_busy, b.room_busy):
-        return True
-    if a.provider != b.provider:
-        return False
-    is_regular = not (a.booking.is_overbooked or b.booking.is_overbooked)
-    return a.at == b.at or (is_regular and overlap(a.busy, b.busy))
-
-
-class Beside:
-    """Whether displaced bookings may stay beside others, which can become more."""
-
-    def __init__(self, instance: Instance, standing: Iterable[Standing]) -> None:
-        self._instance = instance
-        self._in_room: dict[int, list[Standing]] = defaultdict(list)
-        self._at_provider: dict[int, list[Standing]] = defaultdict(list)
-        self._of_kind: dict[tuple[int, int], int] = defaultdict(int)
-        self._on_day: dict[tuple[int, int, bool], int] = defaultdict(int)
-        for s in standing:
-            self.add(s)
-
-    def add(self, s: Standing) -> None:
-        """Let one more stand."""
-        self._in_room[s.room].append(s)
-        self._at_provider[s.provider].append(s)
-        self._of_kind[s.kind, s.day] += 1
-        self._on_day[s.provider, s.day, s.booking.is_overbooked] += 1
-
-    def collisions(self, own: Standing) -> int:
-        """Return how many others a booking collides with."""
-        beside = {id(s): s for s in (*self._in_room[own.room], *self._at_provider[own.provider])}
-        return sum(s is not own and collide(own, s) for s in beside.values())
-
-    def places_under_caps(self, own: Standing) -> list[tuple[object, int]]:
-        """Return, for each cap that a booking is under, what it caps and the places left."""
-        kind_cap = self._instance.kinds[own.kind].row.daily_cap
-        cap = self._instance.providers[own.provider].daily_cap
-        found: list[tuple[object, int]] = []
-        if kind_cap is not None:
-            left = kind_cap - self._of_kind[own.kind, own.day]
-            found.append((("kind", own.kind, own.day), max(0, left)))
-        if cap is not None and not own.booking.is_overbooked:
-            left = cap - self._on_day[own.provider, own.day, False]
-            found.append((("provider", own.provider, own.day), max(0, left)))
-        return found
-
-    def has_place_for(self, own: Standing) -> bool:
-        """Whether a booking breaks no rule from 3 to 7 when it stands here last."""
-        if self.collisions(own) or not all(left for _, left in self.places_under_caps(own)):
-            return False
-        if not own.booking.is_overbooked:
-            return True
-        met = sum(overlap(own.busy, s.busy) for s in self._at_provider[own.provider])
-        over = self._on_day[own.provider, own.day, True]
-        start = own.booking.start
-        return any(
-            met <= most_met and over < per_day
-            for most_met, per_day in self._instance.allowances(
-                own.kind, own.provider, own.day, start
-            )
-        )

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from solver.clinic.spans import overlap
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.neighbourhood import Neighbourhood
 from solver.planning.model.two_step import assign_rooms
 
@@ -15,8 +16,8 @@ ROOMS_SECONDS = 0.5
 
 
 def merge(
-    instance: Instance, puts: Sequence[Put], block: Neighbourhood, new: Sequence[Put]
-) -> list[Put] | None:
+    instance: Instance, puts: Sequence[Assignment], block: Neighbourhood, new: Sequence[Assignment]
+) -> list[Assignment] | None:
     """Put a block's answer in the place of what was there; None when it clashes with the rest.
 
     What stands outside the block may have changed while the block was being solved; then the
@@ -24,8 +25,8 @@ def merge(
     """
     outside = [p for p in puts if (p.provider, p.day) not in block.pairs]
     days = {day for _, day in block.pairs}
-    by_room: dict[int, list[Put]] = defaultdict(list)
-    by_patient: dict[str, list[Put]] = defaultdict(list)
+    by_room: dict[int, list[Assignment]] = defaultdict(list)
+    by_patient: dict[str, list[Assignment]] = defaultdict(list)
     placed: dict[int, int] = defaultdict(int)
     of_kind: dict[tuple[int, int], int] = defaultdict(int)
     for put in outside:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -17,32 +18,34 @@ from ortools.sat.python import cp_model
 
 from solver.clinic.entities import DAY_MINUTES
 from solver.planning.instance.columns import Columns
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.neighbourhood import could_be_at, waiting_tasks
 from solver.planning.model.planning_model import JointModel
 from solver.planning.model.solving import SolveControl
-
-PROVIDERS_FROM, PROVIDERS_TO = 1, 3
-"""Providers of a block, on one date or, when any distance is allowed, on two."""
-
-
-LIFTED_SHARE = 0.5
-"""The part of the requests placed in a block that is lifted."""
-
-
-WAITING = 4
-"""The most tasks without a place that a block takes on, for each of its provider-days."""
-
-
-ROOMS = 6
-"""The most rooms offered at one type and start, beside those that are in use."""
-
-
-WORK = 1.0
-"""The solver's deterministic seconds for a stage of a block."""
-
+from solver.planning.problem import StageName
 
 type Pairs = frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeParams:
+    """How large the neighbourhoods are in which bookings may move."""
+
+    providers_from: int = 1
+    providers_to: int = 3
+    """Providers of a neighbourhood, on one date or, when any distance is allowed, on two."""
+    lifted_share: float = 0.5
+    """The part of the requests placed in it that is freed."""
+    waiting: int = 4
+    """The most tasks without a place that it takes on, for each of its provider-days."""
+    rooms: int = 6
+    """The most rooms offered at one type and start, beside those that are in use."""
+    work: float = 1.0
+    """The solver's deterministic seconds for a stage of a neighbourhood."""
+
+
+DEFAULT_PARAMS = ExchangeParams()
 
 
 class Exchange:
@@ -56,14 +59,21 @@ class Exchange:
         The minutes by which a booking that need not move may move; None: any distance.
     """
 
-    def __init__(self, instance: Instance, radius: int | None, seed: int) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        radius: int | None,
+        seed: int,
+        params: ExchangeParams = DEFAULT_PARAMS,
+    ) -> None:
         self._instance = instance
+        self._params = params
         self._radius = radius
         self._chance = np.random.default_rng(seed)
 
     def better(
-        self, puts: Sequence[Put], watch: SolveControl, time_limit: float
-    ) -> list[Put] | None:
+        self, puts: Sequence[Assignment], watch: SolveControl, time_limit: float
+    ) -> list[Assignment] | None:
         """Return a plan that differs from `puts` in one block; None if that brings nothing.
 
         It saves or places more, or moves less; of those that do, it moves as few bookings as little
@@ -75,23 +85,27 @@ class Exchange:
         left, kept = self._lifted(puts, pairs)
         fits = [i for i in waiting if could_be_at(instance, i, pairs)]
         fits.sort(key=lambda i: (instance.tasks[i].is_displaced, self._draw(i)), reverse=True)
-        for i in fits[: WAITING * len(pairs)]:
+        for i in fits[: self._params.waiting * len(pairs)]:
             left[i] += waiting[i]
         inside = [put for put in puts if (put.provider, put.day) in pairs]
         outside = [put for put in puts if (put.provider, put.day) not in pairs]
         columns = Columns.inside(instance, left, pairs, partial(instance.within, self._radius))
         columns = columns.clear_of(instance, kept).joined(Columns.at(instance, inside))
-        joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
+        joint = JointModel(instance, columns, left, outside, rooms=self._params.rooms, keep=inside)
         joint.fix(kept)
         joint.keep_away(i for i in left if not self._is_at(i, pairs))
         best, before = inside, instance.counted(inside)
-        for minor, major in (("priority", "saved"), ("distance", "moved")):
+        stages: tuple[tuple[StageName, StageName], ...] = (
+            ("priority", "saved"),
+            ("distance", "moved"),
+        )
+        for minor, major in stages:
             objective = joint.expression(minor) + self._weight * joint.expression(major)
             best = self._best(joint, objective, best, watch, time_limit)
             now = instance.counted(best)
             if now == before and not now.moved:
                 return None
-            joint.model.add(objective >= getattr(now, minor) + self._weight * getattr(now, major))
+            joint.require(objective >= getattr(now, minor) + self._weight * getattr(now, major))
         if now == before:
             return None
         return [*outside, *self._best(joint, joint.score(), best, watch, time_limit)]
@@ -100,16 +114,16 @@ class Exchange:
         self,
         joint: JointModel,
         objective: cp_model.LinearExpr,
-        puts: list[Put],
+        puts: list[Assignment],
         watch: SolveControl,
         time_limit: float,
-    ) -> list[Put]:
+    ) -> list[Assignment]:
         joint.hint(puts)
         outcome = joint.maximise(
             objective,
             time_limit=time_limit,
             seed=int(self._chance.integers(1 << 30)),
-            work_limit=WORK,
+            work_limit=self._params.work,
             watch=watch,
         )
         return puts if outcome.puts is None else outcome.puts
@@ -135,11 +149,13 @@ class Exchange:
         days = {int(day)}
         if self._radius is None:
             days.add(int(chance.integers(len(instance.dates))))
-        count = int(chance.integers(PROVIDERS_FROM, PROVIDERS_TO + 1))
+        count = int(chance.integers(self._params.providers_from, self._params.providers_to + 1))
         others = [p for p in chance.permutation(len(instance.providers)).tolist() if p != provider]
         return frozenset((p, d) for p in [int(provider), *others[: count - 1]] for d in days)
 
-    def _lifted(self, puts: Sequence[Put], pairs: Pairs) -> tuple[Counter[int], list[Put]]:
+    def _lifted(
+        self, puts: Sequence[Assignment], pairs: Pairs
+    ) -> tuple[Counter[int], list[Assignment]]:
         """Return how many of each task a block settles anew, and what of it is to stay put.
 
         A booking that was moved into the block from elsewhere is among the latter: whether its old
@@ -147,14 +163,14 @@ class Exchange:
         """
         instance = self._instance
         left: Counter[int] = Counter()
-        kept: list[Put] = []
+        kept: list[Assignment] = []
         moved = {put.task for put in puts}
         for put in puts:
             if (put.provider, put.day) in pairs:
                 left[put.task] += 1
                 task = instance.tasks[put.task]
                 if task.own is None:
-                    is_kept = self._chance.random() >= LIFTED_SHARE
+                    is_kept = self._chance.random() >= self._params.lifted_share
                 else:
                     could_stay = task.stays_if_not_moved or task.could_stay
                     is_kept = could_stay and not self._is_at(put.task, pairs)

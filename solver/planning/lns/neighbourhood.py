@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from solver.planning.bounds.lagrangian import Prices
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 
 WAITING = 8
 """The most tasks without a place that a block takes on, for each of its provider-days."""
@@ -67,7 +68,7 @@ class Neighbourhood:
     most: int = 0
 
 
-def waiting_tasks(instance: Instance, puts: Iterable[Put]) -> dict[int, int]:
+def waiting_tasks(instance: Instance, puts: Iterable[Assignment]) -> dict[int, int]:
     """Return tasks that wait for a place, displaced bookings too, and how many of each."""
     placed = Counter(put.task for put in puts)
     return {

@@ -11,13 +11,14 @@ import numpy as np
 from solver.arrays import Ints
 from solver.planning.bounds.column_generation import (
     KERNEL_UP_TO,
-    Sifter,
+    ColumnGeneration,
     best_of,
     could_better,
     priority_worth,
 )
 from solver.planning.instance.columns import Columns, positions
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.neighbourhood import EFFORTS, Neighbourhood
 from solver.planning.lns.retime import retimed
 from solver.planning.model.planning_model import JointModel
@@ -39,7 +40,7 @@ ROOMS = 4
 def repair(
     instance: Instance,
     watch: SolveControl,
-    puts: Sequence[Put],
+    puts: Sequence[Assignment],
     block: Neighbourhood,
     time_limit: float,
 ) -> JobResult:
@@ -73,9 +74,9 @@ def repair(
         return _solve_for_score(instance, watch, block, joint, inside, time_limit)
     began = time.perf_counter()
     worth = priority_worth(instance, columns, 0.5 / sum(left.values()))
-    sifter = Sifter(instance, columns, left, worth, outside)
+    generation = ColumnGeneration(instance, columns, left, worth, outside)
     start = positions(instance, columns, inside)
-    most = sifter.run(
+    most = generation.run(
         start,
         time_limit=time_limit / 2,
         first=4,
@@ -84,7 +85,7 @@ def repair(
         stall=STALL,
         should_stop=watch.should_stop,
     ).bound
-    if sifter.priced is None:
+    if generation.priced is None:
         return JobResult(None, is_proved=False)
     have = priority_of(instance, inside)
     if most < have + 1 - 1e-6:
@@ -92,7 +93,7 @@ def repair(
     return best_without_gaps(
         instance,
         watch,
-        columns[_worth_trying(sifter, most, have, start)],
+        columns[_worth_trying(generation, most, have, start)],
         left,
         outside,
         inside,
@@ -109,7 +110,7 @@ def _solve_for_score(
     watch: SolveControl,
     block: Neighbourhood,
     joint: JointModel,
-    inside: Sequence[Put],
+    inside: Sequence[Assignment],
     time_limit: float,
 ) -> JobResult:
     objective = instance.most_score * joint.expression("priority") + joint.score()
@@ -124,14 +125,16 @@ def _solve_for_score(
     return JobResult(outcome.puts, outcome.is_proved, size=joint.size())
 
 
-def _worth_trying(sifter: Sifter, bound: float, have: float, start: Sequence[int]) -> Ints:
+def _worth_trying(
+    generation: ColumnGeneration, bound: float, have: float, start: Sequence[int]
+) -> Ints:
     """Return positions of columns that a plan of more priority than `have` could contain.
 
     All of them where they are few (reduced-cost fixing), else the best of the kernel, and `start`
     in any case.
     """
-    assert sifter.priced is not None
-    could = np.flatnonzero(could_better(sifter.priced, bound, have))
+    assert generation.priced is not None
+    could = np.flatnonzero(could_better(generation.priced, bound, have))
     if len(could) > KERNEL_UP_TO:
-        could = best_of(sifter.entered, sifter.priced)
+        could = best_of(generation.entered, generation.priced)
     return np.union1d(could, np.array(start, np.int64))

@@ -22,15 +22,16 @@ from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.spans import overlap
 from solver.planning.instance.rooms import rooms_left
-from solver.planning.instance.tables import Instance, Put, Standing
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment, FixedBooking
 from solver.scoring.parts import side_quarters
 
 _NEVER = -(10**15)
 
 
 def retimed(
-    instance: Instance, puts: Sequence[Put], day: int, should_stop: Callable[[], bool]
-) -> list[Put]:
+    instance: Instance, puts: Sequence[Assignment], day: int, should_stop: Callable[[], bool]
+) -> list[Assignment]:
     """Return the placements with better starts and rooms on one date, the others as they are.
 
     Overbooked placements and those that they overlap stay, and so do movable bookings.
@@ -70,7 +71,7 @@ class _Stop:
         Whether its gap part counts.
     """
 
-    put: Put | None
+    put: Assignment | None
     worth: Ints
     start: Ints
     busy_start: Ints
@@ -87,9 +88,9 @@ class _Date:
     def __init__(
         self,
         instance: Instance,
-        here: Sequence[Put],
-        booked: Sequence[Standing],
-        others: Sequence[Put],
+        here: Sequence[Assignment],
+        booked: Sequence[FixedBooking],
+        others: Sequence[Assignment],
     ) -> None:
         self._instance = instance
         self._provider, self._day = here[0].provider, here[0].day
@@ -98,7 +99,7 @@ class _Date:
         self._stops = self._lay_out(here, booked)
         self._between: dict[tuple[int, int], Ints] = {}
 
-    def best(self) -> list[Put] | None:
+    def best(self) -> list[Assignment] | None:
         """Return the placements of the date at the best starts found; None where there are none."""
         if any(not len(stop.start) for stop in self._stops):
             return None
@@ -160,15 +161,15 @@ class _Date:
 
     # What there is to choose from
 
-    def _lay_out(self, here: Sequence[Put], booked: Sequence[Standing]) -> list[_Stop]:
+    def _lay_out(self, here: Sequence[Assignment], booked: Sequence[FixedBooking]) -> list[_Stop]:
         """Return the stops in the order in which they begin now."""
         instance = self._instance
-        items: list[tuple[Span, Span | None, Put | None]] = [
+        items: list[tuple[Span, Span | None, Assignment | None]] = [
             (s.busy, s.window, None) for s in booked
         ]
         items += [(instance.busy(p), instance.window(p), p) for p in here]
         items.sort(key=lambda item: item[0])
-        groups: list[list[tuple[Span, Span | None, Put | None]]] = []
+        groups: list[list[tuple[Span, Span | None, Assignment | None]]] = []
         for item in items:
             if groups and item[0][0] < max(span[1] for span, _, _ in groups[-1]):
                 groups[-1].append(item)
@@ -200,7 +201,7 @@ class _Date:
             counts=bool(windows),
         )
 
-    def _of_put(self, put: Put) -> _Stop:
+    def _of_put(self, put: Assignment) -> _Stop:
         instance, at = self._instance, (self._provider, self._day)
         task = instance.tasks[put.task]
         kind = instance.kinds[task.kind]
@@ -289,7 +290,7 @@ class _Date:
 
     # From an order to placements
 
-    def _in_rooms(self, order: Sequence[int]) -> list[Put] | None:
+    def _in_rooms(self, order: Sequence[int]) -> list[Assignment] | None:
         best = self._forward(order)
         chosen = [int(best[-1].argmax())]
         for k in range(len(order) - 2, -1, -1):
@@ -306,7 +307,9 @@ class _Date:
             puts.append(put)
         return puts
 
-    def _in_best_room(self, put: Put, stop: _Stop, s: int, before: Sequence[Put]) -> Put | None:
+    def _in_best_room(
+        self, put: Assignment, stop: _Stop, s: int, before: Sequence[Assignment]
+    ) -> Assignment | None:
         instance = self._instance
         parts = instance.room_parts[instance.tasks[put.task].kind]
         for room in sorted(np.flatnonzero(stop.rooms[:, s]).tolist(), key=lambda r: -parts[r]):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from solver.arrays import Floats
 from solver.planning.bounds.lagrangian import Prices
 from solver.planning.instance.columns import Columns
-from solver.planning.instance.tables import Instance, Put, Totals
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment, Totals
 from solver.planning.lns.neighbourhood import (
     EFFORTS,
     WAITING,
@@ -21,52 +23,60 @@ from solver.planning.lns.neighbourhood import (
 )
 from solver.planning.model.solving import JobResult
 
-SCORED_AT_FIRST, SCORED_FROM, SCORED_TO = 60.0, 20.0, 500.0
-"""Columns of each provider-day that are tried together where the gap part counts: more once such
-blocks are easy, fewer when they are hard."""
+
+@dataclass(frozen=True, kw_only=True)
+class SelectorParams:
+    """How large neighbourhoods are, and what they free."""
+
+    pairs_from: float = 2.0
+    pairs_to: float = 30.0
+    """Provider-days of a neighbourhood for the priority."""
+    grows_by: float = 1.04
+    """What its size is multiplied by when the repair was proved best and brought nothing."""
+    shrinks_by: float = 0.93
+    """And when it was not proved best."""
+    scored_at_first: float = 60.0
+    scored_from: float = 20.0
+    scored_to: float = 500.0
+    """Columns of each provider-day that are tried together where the gap part counts: more once
+    such neighbourhoods are easy, fewer when they are hard."""
+    lifted_share: float = 0.6
+    """The part of the placements that every other neighbourhood for the priority frees. Few
+    requests with many columns each bring more than many with few."""
+    lifted_from: float = 0.2
+    lifted_to: float = 0.6
+    """Those for the score all free a part between these: what one leaves, another finds."""
+    least_lost: float = 0.02
+    """The least opportunity cost of a provider-day, so that each has its turn."""
+    one_date_share: float = 0.7
+    """The part of the neighbourhoods that lie on as few dates as they can: providers who share
+    rooms and can take each other's appointments."""
+    all_dates_share: float = 0.5
+    """The part of the neighbourhoods for the score that take all dates of a working week."""
+    stale_rounds: int = 2
+    stale_blocks: int = 20
+    stale_share: float = 0.0005
+    """It is the score's turn when so many neighbourhoods, over all provider-days so often,
+    have bettered the priority by no more than this share."""
 
 
-LIFTED_SHARE = 0.6
-"""The part of the placements that every other block for the priority lifts. Few requests with many
-columns each bring more than many with few."""
-
-
-LIFTED_FROM, LIFTED_TO = 0.2, 0.6
-"""All blocks for the score are such, with a part between these: what one leaves, another finds."""
-
-
-LEAST_LOST = 0.02
-"""What a provider-day is taken to lose in any case, so that each has its turn."""
-
-
-ONE_DATE_SHARE = 0.7
-"""The part of the blocks that lie on as few dates as they can: providers who share rooms and can
-take each other's appointments."""
-
-
-ALL_DATES_SHARE = 0.5
-"""The part of the blocks for the score that take all dates of a working week."""
-
-
-STALE_ROUNDS, STALE_BLOCKS = 2, 20
-
-
-STALE_SHARE = 0.0005
-"""It is the score's turn when so many blocks, which went over all provider-days so often, have
-bettered the priority by no more than this share."""
+DEFAULT_PARAMS = SelectorParams()
 
 
 class Selector:
     """Chooses blocks, around tasks that wait; they grow while they are solved with ease."""
 
-    def __init__(self, instance: Instance, seed: int) -> None:
+    def __init__(
+        self, instance: Instance, seed: int, params: SelectorParams = DEFAULT_PARAMS
+    ) -> None:
         self._instance = instance
+        self._params = params
         self._chance = np.random.default_rng(seed)
         self._size = EFFORTS["priority"].pairs
         self._gains: list[tuple[float, int]] = []
         self._reached = 0
-        self._most = SCORED_AT_FIRST
-        self._lost: dict[Put, float] = {}
+        self._most = self._params.scored_at_first
+        self._lost: dict[Assignment, float] = {}
         self._is_little = len(instance.providers) * len(instance.dates) <= EFFORTS["score"].pairs
         self._untimed = list(range(len(instance.dates)))
         scarce = max(3, len(instance.providers) // 4)
@@ -76,12 +86,13 @@ class Selector:
     @property
     def is_stale(self) -> bool:
         """Whether blocks for the priority hardly better it any more."""
+        params = self._params
         everything = len(self._instance.providers) * len(self._instance.dates)
         covered, gained = 0.0, 0
         for blocks, (pairs, gain) in enumerate(reversed(self._gains), 1):
             covered, gained = covered + pairs, gained + gain
-            if covered >= STALE_ROUNDS * everything and blocks >= STALE_BLOCKS:
-                return gained <= STALE_SHARE * self._reached
+            if covered >= params.stale_rounds * everything and blocks >= params.stale_blocks:
+                return gained <= params.stale_share * self._reached
         return False
 
     @property
@@ -103,15 +114,19 @@ class Selector:
         if block.aim == "priority":
             self._gains.append((block.lifted * len(block.pairs), after.priority - before.priority))
             self._reached = after.priority
-        factor = 0.93 if not answer.is_proved else 1.0 if is_better else 1.04
+        params, factor = self._params, 1.0
+        if not answer.is_proved:
+            factor = params.shrinks_by
+        elif not is_better:
+            factor = params.grows_by
         if block.aim == "priority":
-            self._size = min(30.0, max(2.0, self._size * factor))
+            self._size = min(params.pairs_to, max(params.pairs_from, self._size * factor))
         elif block.aim == "score":
-            self._most = min(SCORED_TO, max(SCORED_FROM, self._most * factor))
+            self._most = min(params.scored_to, max(params.scored_from, self._most * factor))
 
     def choose(
         self,
-        puts: Sequence[Put],
+        puts: Sequence[Assignment],
         running: Iterable[Neighbourhood],
         prices: Prices | None,
         *,
@@ -132,9 +147,9 @@ class Selector:
         aim: Aim = "score" if for_score else "priority"
         days: list[int] = chance.permutation(len(instance.dates)).tolist()
         if for_score:
-            lifted = float(chance.uniform(LIFTED_FROM, LIFTED_TO))
+            lifted = float(chance.uniform(self._params.lifted_from, self._params.lifted_to))
         else:
-            lifted = LIFTED_SHARE if chance.random() < 0.5 else 1.0
+            lifted = self._params.lifted_share if chance.random() < 0.5 else 1.0
         if for_score and self._untimed:
             aim, day = "timing", self._untimed.pop()
             pairs = frozenset((p, day) for p in range(len(instance.providers)))
@@ -157,10 +172,10 @@ class Selector:
             round(self._most * len(pairs)),
         )
 
-    def _losses(self, puts: Sequence[Put], prices: Prices | None) -> Floats:
+    def _losses(self, puts: Sequence[Assignment], prices: Prices | None) -> Floats:
         """[P, D] the most that a provider's date loses by one of its placements."""
         instance = self._instance
-        losses = np.full((len(instance.providers), len(instance.dates)), LEAST_LOST)
+        losses = np.full((len(instance.providers), len(instance.dates)), self._params.least_lost)
         if prices is None:
             return losses
         new = [put for put in puts if put not in self._lost]
@@ -183,7 +198,7 @@ class Selector:
         chance, providers = self._chance, range(len(self._instance.providers))
         if self._is_little:
             return frozenset((p, d) for p in providers for d in days)
-        most = 5 if chance.random() < ALL_DATES_SHARE else int(chance.integers(1, 6))
+        most = 5 if chance.random() < self._params.all_dates_share else int(chance.integers(1, 6))
         order = days[:most]
         turn = chance.random(len(providers)) ** (1 / losses[:, order].mean(axis=1))
         free = [
@@ -201,7 +216,7 @@ class Selector:
     ) -> frozenset[tuple[int, int]]:
         instance, chance = self._instance, self._chance
         providers = len(instance.providers)
-        wanted = 0.0 if chance.random() < ONE_DATE_SHARE else size**0.5
+        wanted = 0.0 if chance.random() < self._params.one_date_share else size**0.5
         least = math.ceil(size / providers)
         days = days[: max(1, least, min(len(days), round(wanted)))]
         most = max(2, round(size / len(days)))

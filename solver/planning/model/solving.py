@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ortools.sat.python import cp_model
 
-from solver.planning.instance.tables import Put
+from solver.planning.instance.tasks import Assignment
 
 
 class SolveResult(NamedTuple):
@@ -19,7 +19,7 @@ class SolveResult(NamedTuple):
     Without placements, the bound tells whether there are none (minus infinity) or none was found.
     """
 
-    puts: list[Put] | None
+    puts: list[Assignment] | None
     bound: float
     is_proved: bool
 
@@ -93,7 +93,7 @@ class JobResult:
         Variables and constraints.
     """
 
-    puts: list[Put] | None
+    puts: list[Assignment] | None
     is_proved: bool
     bound: float = math.inf
     short: frozenset[int] = frozenset()

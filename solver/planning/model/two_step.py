@@ -11,19 +11,20 @@ from ortools.sat.python import cp_model
 
 from solver.planning.instance.columns import Columns
 from solver.planning.instance.rooms import NO_ROOM
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.model.planning_model import JointModel
 from solver.planning.model.solving import JobResult, SolveControl
 
 
 def assign_rooms(
     instance: Instance,
-    puts: Sequence[Put],
+    puts: Sequence[Assignment],
     left: Mapping[int, int],
-    outside: Sequence[Put],
+    outside: Sequence[Assignment],
     time_limit: float,
     watch: SolveControl | None = None,
-) -> list[Put] | None:
+) -> list[Assignment] | None:
     """Return placements with rooms: all of them, or those of the most priority that find one.
 
     Providers and starts stay as they are; all else is as for :class:`JointModel`. None when there
@@ -47,8 +48,8 @@ def best_without_gaps(
     watch: SolveControl,
     columns: Columns,
     left: Mapping[int, int],
-    outside: Sequence[Put],
-    inside: Sequence[Put],
+    outside: Sequence[Assignment],
+    inside: Sequence[Assignment],
     *,
     roomless: Collection[int],
     time_limit: float,
@@ -68,9 +69,9 @@ def best_without_gaps(
     joint = JointModel(instance, columns, left, outside, keep=inside, roomless=roomless)
     objective = joint.expression("priority")
     if math.isfinite(most):
-        joint.model.add(objective <= math.floor(most + 1e-6))
+        joint.require(objective <= math.floor(most + 1e-6))
     if math.isfinite(least):
-        joint.model.add(objective >= math.ceil(least))
+        joint.require(objective >= math.ceil(least))
     joint.hint(inside)
     outcome = joint.maximise(
         objective, time_limit=time_limit, seed=seed, work_limit=work_limit, watch=watch
@@ -92,7 +93,7 @@ def best_without_gaps(
     return JobResult(puts, outcome.is_proved, outcome.bound, short, joint.size())
 
 
-def priority_of(instance: Instance, puts: Sequence[Put]) -> int:
+def priority_of(instance: Instance, puts: Sequence[Assignment]) -> int:
     """Return the sum of the priorities of what is placed."""
     return sum(instance.tasks[put.task].priority for put in puts)
 
@@ -101,17 +102,17 @@ def _tidied(
     instance: Instance,
     joint: JointModel,
     objective: cp_model.LinearExpr,
-    puts: list[Put],
-    inside: Sequence[Put],
+    puts: list[Assignment],
+    inside: Sequence[Assignment],
     watch: SolveControl,
     seed: int,
-) -> list[Put]:
+) -> list[Assignment]:
     """Return placements of as much priority that score more, or leave more of `inside` as it was.
 
     What has been placed well by its gap part would be scattered otherwise, as nothing in the
     priority speaks for one start or another.
     """
-    joint.model.add(objective >= priority_of(instance, puts))
+    joint.require(objective >= priority_of(instance, puts))
     joint.hint(puts)
     stay = round(STAY_SHARE * 4 * instance.gap_quarter)
     outcome = joint.maximise(

@@ -10,20 +10,12 @@ from functools import partial
 
 from solver.planning.greedy import greedy_puts
 from solver.planning.instance.columns import Columns
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.move_bookings import Exchange
 from solver.planning.model.planning_model import JointModel
 from solver.planning.model.solving import SolveControl
-from solver.planning.params import (
-    EXACT_UP_TO,
-    EXCHANGES,
-    GREEDY_SECONDS,
-    GREEDY_SHARE,
-    PROVED_A_SECOND,
-    PROVED_UP_TO,
-    TOLD_AFTER_SECONDS,
-    WHOLE_UP_TO,
-)
+from solver.planning.params import SearchParams
 from solver.planning.problem import Plan, PlanStatus, Problem, Progress, StageName
 from solver.planning.search.portfolio import Portfolio
 
@@ -39,7 +31,9 @@ class Search:
         workers: int,
         on_progress: Callable[[Progress], None] | None,
         should_stop: Callable[[], bool] | None,
+        params: SearchParams,
     ) -> None:
+        self.params = params
         self._began = time.perf_counter()
         self.limit = time_limit
         self.seed = seed
@@ -52,9 +46,9 @@ class Search:
         self.size_share = 1.0
         self.instance = Instance(problem)
         self.bounds = self.instance.easy_bounds()
-        self.best: list[Put] = []
+        self.best: list[Assignment] = []
         self.totals = self.instance.totals([])
-        greedy_limit = max(GREEDY_SECONDS, GREEDY_SHARE * time_limit)
+        greedy_limit = max(self.params.greedy_seconds, self.params.greedy_share * time_limit)
         self.take(greedy_puts(self.instance, lambda: self.seconds > greedy_limit))
         self._set_up_seconds = self.seconds
 
@@ -71,7 +65,7 @@ class Search:
             self.note("moved", -self._least_to_move())
             for name in self.instance.stages:
                 self.tell(name, getattr(self.totals, name), at_once=True)
-        elif (columns := self.options()) <= self.most(EXACT_UP_TO):
+        elif (columns := self.options()) <= self.most(self.params.exact_columns):
             self.solve_exactly()
         else:
             Portfolio(self, columns).run()
@@ -101,7 +95,7 @@ class Search:
 
     # The state
 
-    def take(self, puts: Sequence[Put]) -> bool:
+    def take(self, puts: Sequence[Assignment]) -> bool:
         """Keep a plan that is better than the best so far."""
         puts = self.instance.ordered(puts)
         totals = self.instance.totals(puts)
@@ -127,7 +121,7 @@ class Search:
         self, name: StageName, value: float, *, placed: int | None = None, at_once: bool = False
     ) -> None:
         """Tell what a stage has reached, and what bounds it by now."""
-        is_early = self.seconds - self._told < TOLD_AFTER_SECONDS and not at_once
+        is_early = self.seconds - self._told < self.params.told_every_seconds and not at_once
         if self._on_progress is None or is_early:
             return
         self._told = self.seconds
@@ -179,7 +173,7 @@ class Search:
                 if radius is None:
                     self.note(name, outcome.bound)
                     self.tell(name, getattr(self.totals, name), at_once=True)
-            joint.model.add(objective >= getattr(self.totals, name))
+            joint.require(objective >= getattr(self.totals, name))
 
     def _columns(self, radius: int | None = None) -> Columns:
         """Return all columns, those of bookings that need not move within `radius` minutes."""
@@ -201,7 +195,9 @@ class Search:
         search = self._part(
             replace(problem, movable=problem.movable & problem.displaced), self.limit / 2
         )
-        if search.has_at_most(self.most(WHOLE_UP_TO if problem.displaced else EXACT_UP_TO)):
+        params = self.params
+        whole = params.whole_columns if problem.displaced else params.exact_columns
+        if search.has_at_most(self.most(whole)):
             search.solve_exactly()
         elif problem.displaced:
             search._displaced_first()  # noqa: SLF001 - one of us
@@ -219,7 +215,7 @@ class Search:
         for radius in (30, 120, None):
             if self.over():
                 return
-            is_whole = self.has_at_most(self.most(WHOLE_UP_TO), radius)
+            is_whole = self.has_at_most(self.most(self.params.whole_columns), radius)
             if is_whole:
                 self.solve_exactly(radius)
             else:
@@ -229,8 +225,10 @@ class Search:
 
     def _provable(self) -> int:
         """Return how many columns one model can take in whole in the time that is left."""
-        time_left = self.limit - self.seconds
-        return min(self.most(PROVED_UP_TO), int(PROVED_A_SECOND * time_left))
+        params, time_left = self.params, self.limit - self.seconds
+        return min(
+            self.most(params.proved_columns), int(params.proved_columns_a_second * time_left)
+        )
 
     def _has_time_for_a_part(self) -> bool:
         """Whether there is time to set a part up: about what setting all of it up took."""
@@ -238,7 +236,15 @@ class Search:
 
     def _part(self, problem: Problem, limit: float) -> Search:
         """Return a search for the plan of a part of the problem."""
-        part = Search(problem, limit, self.seed, self.workers, self._tell_of_part, self._stop_asked)
+        part = Search(
+            problem,
+            limit,
+            self.seed,
+            self.workers,
+            self._tell_of_part,
+            self._stop_asked,
+            self.params,
+        )
         part.size_share = self.size_share
         return part
 
@@ -256,7 +262,7 @@ class Search:
         problem = self.instance.problem
         first = self._part(replace(problem, requests=()), self.limit / 3)
         first.take(first._as_own(self))  # noqa: SLF001 - one of us
-        if first.has_at_most(max(first.most(WHOLE_UP_TO), first._provable())):  # noqa: SLF001
+        if first.has_at_most(max(first.most(self.params.whole_columns), first._provable())):  # noqa: SLF001
             first.solve_exactly()
         else:
             first._exchange(None)  # noqa: SLF001
@@ -298,7 +304,7 @@ class Search:
         """Let bookings move block by block, until many in a row bring nothing."""
         exchange = Exchange(self.instance, radius, self.seed)
         watch, in_vain = SolveControl(self.over), 0
-        while in_vain < EXCHANGES and not self.over():
+        while in_vain < self.params.exchanges_in_vain and not self.over():
             if self.totals[:2] == self.bounds[:2]:
                 return
             puts = exchange.better(self.best, watch, self.limit - self.seconds)
@@ -310,7 +316,7 @@ class Search:
             self._was_stopped = True
         return self._was_stopped
 
-    def _as_own(self, other: Search) -> list[Put]:
+    def _as_own(self, other: Search) -> list[Assignment]:
         """Return another search's plan in the tasks of this one, as far as it has them."""
         number = {t.members: i for i, t in enumerate(self.instance.tasks)}
         tasks = other.instance.tasks

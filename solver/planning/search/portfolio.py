@@ -11,17 +11,6 @@ from solver.planning.lns.neighbourhood import Neighbourhood
 from solver.planning.lns.repair import repair
 from solver.planning.lns.select import Selector
 from solver.planning.model.solving import JobResult, SolveControl
-from solver.planning.params import (
-    CLOSED_UNTIL_SHARE,
-    CLOSED_UP_TO,
-    PRICED_AFTER_SHARE,
-    PRIORITY_SHARE,
-    SCORE_BOUNDED_AFTER_SHARE,
-    SCORE_BOUNDED_SECONDS,
-    SCORE_BOUNDED_SHARE,
-    SCORE_BOUNDED_UP_TO,
-    SIFTED_UP_TO,
-)
 from solver.planning.problem import StageName
 from solver.planning.search.proofs import (
     Relaxation,
@@ -42,6 +31,7 @@ class Portfolio:
 
     def __init__(self, search: Search, columns: int) -> None:
         self._search = search
+        self._params = search.params
         self._columns = columns
         self._blocks = Selector(search.instance, search.seed)
         self._team = WorkerPool(
@@ -89,7 +79,7 @@ class Portfolio:
         search.tell(name, getattr(search.totals, name), at_once=is_news)
 
     def _is_about_score(self) -> bool:
-        return self._is_late(PRIORITY_SHARE) or self._blocks.is_stale
+        return self._is_late(self._params.priority_share) or self._blocks.is_stale
 
     def _is_proved(self) -> bool:
         return self._search.totals.priority == self._search.bounds.priority
@@ -111,11 +101,11 @@ class Portfolio:
         """Give a free worker the job that promises most, if there is one."""
         search, team = self._search, self._team
         left = search.limit - search.seconds
-        if self._columns > search.most(SIFTED_UP_TO) and not self._is_bounded:
+        if self._columns > search.most(self._params.relaxed_columns) and not self._is_bounded:
             self._is_bounded = True
             self._bounding = team.submit(bound, left / 8)
         elif (
-            self._columns <= search.most(SIFTED_UP_TO)
+            self._columns <= search.most(self._params.relaxed_columns)
             and self._relaxed is None
             and self._relaxing is None
         ):
@@ -132,7 +122,7 @@ class Portfolio:
             assert self._relaxed is not None
             self._score_is_bounded = True
             self._bounding_score = team.submit(
-                prove_score, self._relaxed, search.best, SCORE_BOUNDED_SHARE * left
+                prove_score, self._relaxed, search.best, self._params.score_bounded_share * left
             )
         else:
             about_score = self._is_about_score()
@@ -165,12 +155,15 @@ class Portfolio:
             and self._relaxed.priced is not None
             and None not in self._closing.values()
             and self._kernel_is_tried_with != self._blocks.roomless
-            and not self._is_late(CLOSED_UNTIL_SHARE)
+            and not self._is_late(self._params.closed_until_share)
         )
 
     def _could_price(self) -> bool:
         search = self._search
-        is_time = self._is_about_score() or search.seconds > PRICED_AFTER_SHARE * search.limit
+        is_time = (
+            self._is_about_score()
+            or search.seconds > self._params.priced_after_share * search.limit
+        )
         return is_time and self._prices is None and self._pricing is None
 
     def _could_bound_score(self, left: float) -> bool:
@@ -181,9 +174,11 @@ class Portfolio:
             and relaxed is not None
             and not self._score_is_bounded
             and self._is_proved()
-            and self._search.seconds > SCORE_BOUNDED_AFTER_SHARE * self._search.limit
-            and left >= SCORE_BOUNDED_SECONDS
-            and 0 < relaxed.count(reached - 1) <= self._search.most(SCORE_BOUNDED_UP_TO)
+            and self._search.seconds > self._params.score_bounded_after_share * self._search.limit
+            and left >= self._params.score_bounded_seconds
+            and 0
+            < relaxed.count(reached - 1)
+            <= self._search.most(self._params.score_bounded_columns)
         )
 
     def _to_better(self) -> int | None:
@@ -194,12 +189,12 @@ class Portfolio:
         """
         search, relaxed = self._search, self._relaxed
         is_closing = bool(set(self._closing.values()) - {None})
-        if relaxed is None or is_closing or self._is_late(CLOSED_UNTIL_SHARE):
+        if relaxed is None or is_closing or self._is_late(self._params.closed_until_share):
             return None
         for target in (search.totals.priority, search.bounds.priority - 1):
             if (target, self._blocks.roomless) == self._closed_at:
                 return None
-            if 0 < relaxed.count(target) <= search.most(CLOSED_UP_TO):
+            if 0 < relaxed.count(target) <= search.most(self._params.closed_columns):
                 return target
         return None
 

@@ -10,11 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from solver.arrays import Bools, Floats, Ints
-from solver.planning.bounds.column_generation import Sifter, best_of, could_better, priority_worth
+from solver.planning.bounds.column_generation import (
+    ColumnGeneration,
+    best_of,
+    could_better,
+    priority_worth,
+)
 from solver.planning.bounds.lagrangian import Prices, price
-from solver.planning.bounds.market import Market
+from solver.planning.bounds.lagrangian_bound import LagrangianBound
 from solver.planning.instance.columns import Columns, positions
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.model.planning_model import JointModel
 from solver.planning.model.solving import JobResult, SolveControl
 from solver.planning.model.two_step import best_without_gaps
@@ -22,7 +28,7 @@ from solver.planning.model.two_step import best_without_gaps
 
 def bound(instance: Instance, watch: SolveControl, time_limit: float) -> float:
     """Bound the priorities of a problem that is too large to be sifted."""
-    return Market(instance).bound(time_limit=time_limit, should_stop=watch.should_stop)
+    return LagrangianBound(instance).bound(time_limit=time_limit, should_stop=watch.should_stop)
 
 
 def priced(instance: Instance, watch: SolveControl, priority: int, time_limit: float) -> Prices:
@@ -34,11 +40,13 @@ def relax(instance: Instance, watch: SolveControl, time_limit: float) -> Relaxat
     """Sift the relaxation of the whole problem for the priorities."""
     columns = Columns.of(instance, range(len(instance.tasks)))
     share = 0.5 / max(1, sum(instance.asked.values()))
-    sifter = Sifter(instance, columns, instance.asked, priority_worth(instance, columns, share))
-    sifted = sifter.run(
+    generation = ColumnGeneration(
+        instance, columns, instance.asked, priority_worth(instance, columns, share)
+    )
+    sifted = generation.run(
         [], time_limit=time_limit, first=10, per_task=4, should_stop=watch.should_stop
     )
-    return Relaxation(sifted.bound, sifter.priced, sifter.entered)
+    return Relaxation(sifted.bound, generation.priced, generation.entered)
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,9 @@ class Relaxation:
         assert self.priced is not None
         return could_better(self.priced, self.bound, value)
 
-    def columns(self, instance: Instance, puts: Sequence[Put], reached: int | None) -> Columns:
+    def columns(
+        self, instance: Instance, puts: Sequence[Assignment], reached: int | None
+    ) -> Columns:
         """Return the columns that could better what was reached, and those of `puts`.
 
         With nothing given, the best of the kernel in the place of the former.
@@ -77,7 +87,7 @@ def prove_priority(
     instance: Instance,
     watch: SolveControl,
     relaxed: Relaxation,
-    puts: Sequence[Put],
+    puts: Sequence[Assignment],
     time_limit: float,
     roomless: frozenset[int],
     reached: int | None,
@@ -105,20 +115,16 @@ def prove_priority(
     )
 
 
-def of_priority[Model: JointModel](
-    model: type[Model],
-    instance: Instance,
-    relaxed: Relaxation,
-    puts: Sequence[Put],
-    priority: int,
-) -> Model:
+def of_priority(
+    instance: Instance, relaxed: Relaxation, puts: Sequence[Assignment], priority: int
+) -> JointModel:
     """Return a model of all plans with at least some priority.
 
     It has the columns that could have a part in one, and those of `puts`, with all their rooms.
     """
     columns = relaxed.columns(instance, puts, priority - 1)
-    joint = model(instance, columns, instance.asked)
-    joint.model.add(joint.expression("priority") >= priority)
+    joint = JointModel(instance, columns, instance.asked)
+    joint.require(joint.expression("priority") >= priority)
     return joint
 
 
@@ -126,7 +132,7 @@ def prove_score(
     instance: Instance,
     watch: SolveControl,
     relaxed: Relaxation,
-    puts: Sequence[Put],
+    puts: Sequence[Assignment],
     time_limit: float,
 ) -> JobResult:
     """Bound the score of all plans with the priority of `puts`, which none exceeds.
@@ -135,7 +141,7 @@ def prove_score(
     searched for its bound: blocks find better plans sooner than it does.
     """
     begin, priority = time.perf_counter(), instance.totals(puts).priority
-    joint = of_priority(JointModel, instance, relaxed, puts, priority)
+    joint = of_priority(instance, relaxed, puts, priority)
     score = joint.score()
     joint.hint(puts)
     outcome = joint.maximise(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from solver.planning.params import MEMORY_LIMIT_BYTES, PROCESS_BYTES
+from solver.planning.params import DEFAULT_PARAMS, MEMORY_LIMIT_BYTES, SearchParams
 from solver.planning.problem import Plan, Problem, Progress
 from solver.planning.search.incumbent import Search
 
@@ -19,6 +19,7 @@ def solve(
     keep_back: Callable[[Plan], float] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    params: SearchParams = DEFAULT_PARAMS,
 ) -> Plan:
     """Return the best plan found within `time_limit` seconds, never worse than the greedy one.
 
@@ -44,9 +45,11 @@ def solve(
         Called in this thread, about every half second.
     should_stop
         Asked often; once true, the best plan so far is returned.
+    params
+        How the search goes about it.
     """
-    search = Search(problem, time_limit, seed, workers, on_progress, should_stop)
-    processes = memory_limit_bytes // (PROCESS_BYTES + search.instance.table_bytes)
+    search = Search(problem, time_limit, seed, workers, on_progress, should_stop, params)
+    processes = memory_limit_bytes // (params.process_bytes + search.instance.table_bytes)
     search.workers = max(1, min(workers, processes - 1))
     search.size_share = min(1.0, memory_limit_bytes / MEMORY_LIMIT_BYTES)
     if keep_back is not None:

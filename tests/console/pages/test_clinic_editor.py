@@ -3,7 +3,7 @@
 import httpx
 from playwright.sync_api import expect
 
-from api.console.pages.clinic_editor import _read
+from api.console.pages.clinic_row_form import _read
 from tests.console.conftest import VEGA, Opener
 from tests.support.clinics import coming_monday, order
 

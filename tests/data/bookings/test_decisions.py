@@ -21,7 +21,7 @@ from data.bookings.decisions import (
 )
 from data.database.transaction import patient_resource
 from data.errors import NotFoundError, RequestError, SlotUnavailableError
-from data.what_if.carry_out import Step, decide_steps
+from data.what_if.steps import Step, decide_steps
 from solver.clinic.clock import DateOutOfRangeError
 from solver.clinic.entities import (
     AppointmentType,

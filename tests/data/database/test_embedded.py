@@ -13,13 +13,10 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from data.database.embedded.server import (
-    OWN_ACCOUNT,
-    EmbeddedPostgres,
-    EmbeddedPostgresError,
-    _programs,
-    _User,
-)
+from data.database.embedded.errors import EmbeddedPostgresError
+from data.database.embedded.programs import programs
+from data.database.embedded.server import EmbeddedPostgres
+from data.database.embedded.server_user import OWN_ACCOUNT, ServerUser
 from data.database.engine import create_engine, migrate
 from tests.support.service import servers_of, wait_until_gone
 
@@ -78,7 +75,7 @@ def test_only_who_runs_the_service_may_sign_in() -> None:
     ):
         Path(directory).chmod(0o711)
         Path(directory, ".s.PGSQL.5432").chmod(0o777)
-        psql = [_programs(_User(65534, 65534)) / "psql", "-h", directory, "-U", "postgres"]
+        psql = [programs(ServerUser(65534, 65534)) / "psql", "-h", directory, "-U", "postgres"]
         command = [*psql, "-Atc", "SELECT 1", "postgres"]
         assert subprocess.check_output(command) == b"1\n"
         refused = subprocess.run(

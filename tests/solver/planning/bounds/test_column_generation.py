@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from solver.planning.bounds.market import Market
+from solver.planning.bounds.lagrangian_bound import LagrangianBound
 from solver.planning.instance.tables import Instance
 from solver.planning.model.solving import SolveControl
+from solver.planning.params import SearchParams
 from solver.planning.search.proofs import Relaxation, prove_priority, prove_score, relax
 from solver.planning.search.solve import solve
 from tests.support.random_problems import busy_problem, tiny_problem
@@ -31,7 +32,9 @@ def test_no_plan_exceeds_a_bound() -> None:
     for instance, reached, relaxed in relaxed_problems(range(60)):
         assert relaxed.bound >= reached - 1e-6
         if any(kind.regular.any() for kind in instance.kinds):
-            market = Market(instance).bound(time_limit=60, should_stop=lambda: False, rounds=30)
+            market = LagrangianBound(instance).bound(
+                time_limit=60, should_stop=lambda: False, rounds=30
+            )
             assert market >= reached - 1e-6
             tried += 1
     assert tried > 10
@@ -39,7 +42,7 @@ def test_no_plan_exceeds_a_bound() -> None:
 
 def test_the_market_stops_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = iter([False, False, True])
-    market, rounds = Market(Instance(busy_problem(0))), []
+    market, rounds = LagrangianBound(Instance(busy_problem(0))), []
     balance = market._balance
 
     def counted(*args: Any) -> Any:
@@ -55,7 +58,7 @@ def test_the_market_stops_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_market_comes_near_the_sifted_relaxation(seed: int) -> None:
     instance = Instance(busy_problem(seed))
     sifted = relax(instance, UNWATCHED, 60).bound
-    market = Market(instance).bound(time_limit=60, should_stop=lambda: False, rounds=150)
+    market = LagrangianBound(instance).bound(time_limit=60, should_stop=lambda: False, rounds=150)
     assert market < 1.1 * sifted
 
 
@@ -107,19 +110,15 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
 
 
 @pytest.mark.parametrize("batch", range(2))
-def test_the_rounds_bound_and_reach_the_best_priority(
-    batch: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("solver.planning.search.incumbent.EXACT_UP_TO", -1)
+def test_the_rounds_bound_and_reach_the_best_priority(batch: int) -> None:
+    whole, in_parts = SearchParams(exact_columns=10**6), SearchParams(exact_columns=-1)
     proved = tried = 0
     for seed in range(batch * 25, batch * 25 + 25):
         problem = tiny_problem(seed)
         if problem.movable or not problem.requests:
             continue
-        with monkeypatch.context() as exactly:
-            exactly.setattr("solver.planning.search.incumbent.EXACT_UP_TO", 10**6)
-            best = solve(problem, time_limit=60, workers=1).stages[0].objective
-        stage = solve(problem, time_limit=0.25, workers=1).stages[0]
+        best = solve(problem, time_limit=60, workers=1, params=whole).stages[0].objective
+        stage = solve(problem, time_limit=0.25, workers=1, params=in_parts).stages[0]
         assert stage.objective <= best <= stage.bound, seed
         proved += stage.is_proved
         tried += 1

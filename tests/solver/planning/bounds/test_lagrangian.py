@@ -5,7 +5,8 @@ import numpy as np
 from benchmarks.instances import library
 from solver.planning.bounds.lagrangian import _Demand, price
 from solver.planning.instance.columns import Columns, positions
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.problem import Progress
 from solver.planning.search.solve import solve
 from tests.support.oracle import BruteForce, TooManyPlansError
@@ -50,7 +51,7 @@ def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
     assert len(few) == len(every) // 10
     member = {id_: i for i, task in enumerate(instance.tasks) for id_ in task.members}
     puts = [
-        Put(
+        Assignment(
             member[p.id],
             instance.provider_at[p.provider_id],
             instance.room_at[p.room_id],

@@ -9,7 +9,8 @@ from benchmarks.instances import library
 from solver.planning.bounds.lagrangian import Prices, price
 from solver.planning.greedy import greedy_puts
 from solver.planning.instance.columns import Columns, ColumnTimes
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.merge import merge
 from solver.planning.lns.neighbourhood import Aim, Neighbourhood
 from solver.planning.lns.repair import repair
@@ -102,7 +103,7 @@ def test_a_block_that_betters_the_priority_tidies_up(monkeypatch: pytest.MonkeyP
     waiting = tuple((i, 1) for i in range(len(instance.tasks)) if i not in placed)
     block = Neighbourhood("priority", pairs, waiting, 7, frozenset())
 
-    def stayed(plan: Sequence[Put]) -> int:
+    def stayed(plan: Sequence[Assignment]) -> int:
         return len({p._replace(room=0) for p in puts} & {p._replace(room=0) for p in plan})
 
     tidy = repair(instance, WATCH, puts, block, 20).puts

@@ -15,7 +15,8 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.planning.greedy import greedy_puts
-from solver.planning.instance.tables import Instance, Put
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.retime import retimed
 from solver.planning.problem import Problem, Request
 from solver.whatif.verify import read_plan
@@ -27,7 +28,7 @@ def never() -> bool:
     return False
 
 
-def is_legal(instance: Instance, puts: list[Put]) -> bool:
+def is_legal(instance: Instance, puts: list[Assignment]) -> bool:
     order = instance.ordered(puts)
     zero = instance.totals(order)
     plan = instance.plan(order, status="feasible", bounds=zero, seconds=0.0)
@@ -86,7 +87,7 @@ def morning(wishes: list[tuple[int, int]]) -> Problem:
     return Problem(clinic, MONDAY, 1, requests, BEFORE)
 
 
-def best_by_trying(instance: Instance, puts: list[Put]) -> int:
+def best_by_trying(instance: Instance, puts: list[Assignment]) -> int:
     """The most that the same placements score at any starts and rooms at which they are legal."""
     best = 0
     for order in permutations(puts):

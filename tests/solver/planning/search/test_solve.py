@@ -23,6 +23,7 @@ from solver.planning.instance.columns import Columns
 from solver.planning.instance.tables import Instance
 from solver.planning.model.planning_model import JointModel
 from solver.planning.model.solving import SolveControl, SolveResult
+from solver.planning.params import SearchParams
 from solver.planning.problem import Plan, Problem, Progress, Request
 from solver.planning.search.solve import solve
 from solver.whatif.verify import read_plan
@@ -124,15 +125,14 @@ def test_bookings_that_move_block_by_block(
     batch: int, is_ever_whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where what is displaced is too much for one model."""
-    monkeypatch.setattr("solver.planning.search.incumbent.EXACT_UP_TO", 0)
-    monkeypatch.setattr("solver.planning.search.incumbent.WHOLE_UP_TO", 0)
+    params = SearchParams(exact_columns=0, whole_columns=0)
     if not is_ever_whole:
-        monkeypatch.setattr("solver.planning.search.incumbent.PROVED_UP_TO", 0)
+        params = replace(params, proved_columns=0)
         monkeypatch.setattr("solver.planning.search.incumbent.JointModel", of_no_columns)
     solved = 0
     for seed, problem, every, best in small_enough(batch, colliding_problem):
         if problem.movable:
-            plan = solve(problem, time_limit=1, seed=seed, workers=1)
+            plan = solve(problem, time_limit=1, seed=seed, workers=1, params=params)
             assert read_plan(problem, plan).violations == (), seed
             assert told(greedy(problem)) <= told(plan) == every.value_of(plan) <= best, seed
             bounds = {stage.name: stage.bound for stage in plan.stages}
@@ -146,7 +146,6 @@ def test_bounds_are_those_of_their_stage_and_never_get_worse(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever the solver says of a bound before it knows one."""
-    monkeypatch.setattr("solver.planning.search.incumbent.TOLD_AFTER_SECONDS", 0)
     maximise = JointModel.maximise
 
     def loose(
@@ -164,7 +163,13 @@ def test_bounds_are_those_of_their_stage_and_never_get_worse(
     problems += [replace(p, movable=none, displaced=none, left=none) for p in problems[:4]]
     for seed, problem in enumerate(problems):
         told_so_far: list[Progress] = []
-        plan = solve(problem, time_limit=60, workers=1, on_progress=told_so_far.append)
+        plan = solve(
+            problem,
+            time_limit=60,
+            workers=1,
+            on_progress=told_so_far.append,
+            params=SearchParams(told_every_seconds=0),
+        )
         last = {stage.name: stage for stage in plan.stages}
         assert {p.stage for p in told_so_far} <= set(last), seed
         for name, stage in last.items():
@@ -207,15 +212,12 @@ def test_caps_bound_what_can_be_saved() -> None:
     assert read_plan(capped, plan).violations == ()
 
 
-def test_what_is_not_solved_whole_may_still_be_proved_to_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("solver.planning.search.incumbent.EXACT_UP_TO", 0)
-    monkeypatch.setattr("solver.planning.search.portfolio.SCORE_BOUNDED_AFTER_SHARE", 0)
+def test_what_is_not_solved_whole_may_still_be_proved_to_the_end() -> None:
+    params = SearchParams(exact_columns=0, score_bounded_after_share=0)
     proved = 0
     for seed, problem, every, best in small_enough(0):
         if problem.requests and not problem.movable and best[1] and proved < 3:
-            plan = solve(problem, time_limit=60, workers=2)
+            plan = solve(problem, time_limit=60, workers=2, params=params)
             assert plan.status == "optimal"
             assert told(plan) == every.value_of(plan) == best, seed
             proved += 1

@@ -10,10 +10,11 @@ import numpy as np
 
 from solver.arrays import Bools, Floats
 from solver.clinic.entities import DAY_MINUTES
-from solver.planning.instance.tables import Instance, Task
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Task
 
 
-class Market:
+class LagrangianBound:
     """The same relaxation, bounded by prices (Lagrangian duality; Fisher 1981).
 
     Each kind has a price at each provider's date. Requests choose the cheapest place, or none when

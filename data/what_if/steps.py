@@ -1,0 +1,220 @@
+"""The steps of a plan, decided on one after another as the book fills up.
+
+The rules are read over once, with the days kept as they fill; what is refused is judged as a single
+booking is, which tells the reasons.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from data.bookings.decisions import Outcome, Place, Policy, Seen, Wish
+from data.errors import (
+    RequestError,
+)
+from solver.clinic.clock import DateOutOfRangeError, check_date
+from solver.clinic.entities import DAY_MINUTES, Booking, Clinic
+from solver.clinic.patients import patient_key
+from solver.clinic.request import SlotRequest
+from solver.clinic.spans import overlap, provider_busy_span, room_busy_span
+from solver.rules.checker import Checker
+from solver.scoring.parts import POINTS, ScoreParts
+from solver.slots.query import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One write of a plan: a request to book, or a booking to move."""
+
+    place: Place
+    patient_ref: str | None
+    request_id: str | None = None
+    booking_id: str | None = None
+
+    @property
+    def name(self) -> dict[str, str]:
+        """What the step is about, as the plan names it."""
+        if self.booking_id is not None:
+            return {"booking_id": self.booking_id}
+        return {"request_id": self.request_id or ""}
+
+
+def _wish_of(step: Step, policy: Policy) -> Wish:
+    aside = frozenset() if step.booking_id is None else frozenset({step.booking_id})
+    return Wish(step.place, policy, step.patient_ref, allow_patient_overlap=False, aside=aside)
+
+
+def decide_beside_lost(
+    clinic: Clinic, steps: Sequence[Step], policy: Policy, lost: frozenset[str]
+) -> tuple[list[Outcome], frozenset[str]]:
+    """Decide on each step, and on which `lost` bookings have to give way so that all are won.
+
+    Where that does not help, none gives way.
+    """
+    beside = decide_steps(clinic, steps, policy)
+    outcomes, given_up = beside, frozenset[str]()
+    standing = [b for b in clinic.bookings if b.id in lost and b.is_live]
+    while refused := [
+        step for step, each in zip(steps, outcomes, strict=True) if not isinstance(each, Seen)
+    ]:
+        more = {
+            b.id
+            for b in standing
+            if b.id not in given_up and any(_is_in_the_way(clinic, b, step) for step in refused)
+        }
+        if not more:
+            return beside, frozenset()
+        given_up |= more
+        left = clinic.with_bookings(b for b in clinic.bookings if b.id not in given_up)
+        outcomes = decide_steps(left, steps, policy)
+    return outcomes, given_up
+
+
+def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
+    """Whether a booking may be why a step is refused: it overlaps it, or counts for its caps."""
+    kinds, place = clinic.type_by_id, step.place
+    kind, own = kinds[place.appointment_type_id], kinds[booking.appointment_type_id]
+    days = (place.date - booking.date).days
+    begin = days * DAY_MINUTES + place.start
+    is_by_cap = days == 0 and kind.daily_cap is not None and kind.id == own.id
+    if booking.provider_id == place.provider_id:
+        provider = clinic.provider_by_id[place.provider_id]
+        is_by_cap |= days == 0 and provider.daily_cap is not None
+        spans = [
+            provider_busy_span(provider, k, s) for k, s in ((own, booking.start), (kind, begin))
+        ]
+        if overlap(*spans):
+            return True
+    if booking.room_id == place.room_id:
+        room = clinic.room_by_id[booking.room_id]
+        taken = room_busy_span(room, own, booking.start)
+        if overlap(taken, room_busy_span(room, kind, begin)):
+            return True
+    is_same_patient = (
+        step.patient_ref is not None and patient_key(step.patient_ref) == booking.patient_key
+    )
+    return is_by_cap or (
+        is_same_patient
+        and begin < booking.start + own.duration_minutes
+        and booking.start < begin + kind.duration_minutes
+    )
+
+
+def decide_steps(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[Outcome]:
+    """Decide on each step beside all that were won before it.
+
+    One pass with the plain reading of the rules, which needs only the few bookings of the step's
+    own provider, room, type and patient. What it refuses is judged as a single booking is, which
+    tells the reasons.
+    """
+    return _Turns(clinic, steps, policy).outcomes()
+
+
+class _Turns:
+    """A book that fills up, kept by what its bookings take and on which dates."""
+
+    def __init__(self, clinic: Clinic, steps: Sequence[Step], policy: Policy) -> None:
+        self._clinic, self._steps, self._policy = clinic, steps, policy
+        weights = policy.weights
+        self._checker = Checker(
+            clinic, (weights.preference, weights.gap, weights.room, weights.overbook)
+        )
+        self._book: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
+        self._known_dates: dict[dt.date, DateOutOfRangeError | None] = {}
+        aside = {step.booking_id for step in steps}
+        for booking in clinic.bookings:
+            if booking.is_live and booking.id not in aside:
+                self._add(booking)
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what becomes of each step."""
+        outcomes: list[Outcome] = []
+        for number, step in enumerate(self._steps):
+            try:
+                won = self._won(step)
+            except (RequestError, DateOutOfRangeError) as error:
+                outcomes.append(error)
+            else:
+                self._add(won.as_booking(f"won {number}"))
+                outcomes.append(won)
+        return outcomes
+
+    def _won(self, step: Step) -> Seen:
+        place, wish = step.place, _wish_of(step, self._policy)
+        kind, provider, room = wish.rows(self._clinic)
+        self._require_date(place.date)
+        assert room is not None  # a plan names its rooms
+        around = [
+            self._beside(owner, place.date)
+            for owner in (provider.id, room.id, kind.id, _patient(wish.patient_key))
+        ]
+        at_provider, in_room, of_type, of_patient = around
+        request = SlotRequest(kind.id, place.date, self._policy.now)
+        reading = self._checker.read_among(
+            request,
+            provider,
+            room,
+            place.start,
+            at_provider=at_provider,
+            in_room=in_room,
+            of_type=of_type,
+        )
+        end = place.start + kind.duration_minutes
+        is_refused = reading.score is None or (
+            reading.is_overbooked and not place.accept_overbooked
+        )
+        if is_refused or self._is_elsewhere(of_patient, place.date, (place.start, end)):
+            known = {booking.id: booking for some in around for booking in some}
+            return wish.decide(self._clinic.with_bookings(known.values()))
+        assert reading.score is not None
+        assert reading.parts is not None
+        slot = Slot(
+            provider,
+            room,
+            place.date,
+            place.start,
+            end,
+            int(reading.score * POINTS),
+            ScoreParts(*reading.parts),
+            reading.is_overbooked,
+        )
+        return Seen(self._clinic, kind, provider, slot, step.patient_ref)
+
+    def _require_date(self, day: dt.date) -> None:
+        if day not in self._known_dates:
+            policy = self._policy
+            try:
+                check_date(self._clinic.settings, day, policy.now, policy.horizon_days)
+                self._known_dates[day] = None
+            except DateOutOfRangeError as error:
+                self._known_dates[day] = error
+        refusal = self._known_dates[day]
+        if refusal is not None:
+            raise refusal
+
+    def _is_elsewhere(self, own: Iterable[Booking], day: dt.date, span: tuple[int, int]) -> bool:
+        kinds = self._clinic.type_by_id
+        return any(
+            b.date == day
+            and b.start < span[1]
+            and span[0] < b.start + kinds[b.appointment_type_id].duration_minutes
+            for b in own
+        )
+
+    def _add(self, booking: Booking) -> None:
+        owners = {booking.provider_id, booking.room_id, booking.appointment_type_id}
+        if booking.patient_ref is not None:
+            owners.add(_patient(booking.patient_key))
+        for owner in owners:
+            self._book[owner, booking.date].append(booking)
+
+    def _beside(self, owner: str, date: dt.date) -> list[Booking]:
+        dates = (date + dt.timedelta(days=days) for days in (-1, 0, 1))
+        return [b for day in dates for b in self._book.get((owner, day), ())]
+
+
+def _patient(key: str | None) -> str:
+    return f"patient {key}"

@@ -1,0 +1,150 @@
+"""The rules as constraints of the joint planning model, one function a rule.
+
+Busy spans that must stay apart become cliques, one at each moment where a set of overlapping spans
+is largest, whose linear relaxation is far tighter than that of intervals.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ortools.sat.python import cp_model
+
+from solver.arrays import Ints
+from solver.clinic.entities import Span
+from solver.planning.instance.columns import grouped, grouped_pairs
+from solver.planning.model.cliques import cliques, disjoint
+from solver.planning.model.gap_terms import Literal
+from solver.planning.model.variables import Variables
+
+
+def each_placed_once(v: Variables) -> None:
+    """A task is placed as often as it stands for requests; a booking moves, stays or is lost.
+
+    Only displaced bookings can be lost.
+    """
+    columns_of = dict(grouped(v.columns.task))
+    for i, count in v.left.items():
+        literals = [v.assign[c] for c in columns_of.get(i, ())]
+        if i in v.keep_booking and v.instance.tasks[i].is_displaced:
+            v.model.add_at_most_one([*literals, v.keep_booking[i]])
+        elif i in v.keep_booking:
+            v.model.add_exactly_one([*literals, v.keep_booking[i]])
+        elif count == 1:
+            v.model.add_at_most_one(literals)
+        elif len(literals) > count:
+            v.model.add(cp_model.LinearExpr.sum(literals) <= count)
+
+
+def room_is_free(v: Variables) -> None:
+    """Rule 3: a room's busy spans never overlap."""
+    instance, column = v.instance, np.array(v.column_of_choice, np.int64)
+    room = np.array(v.room_of_choice, np.int64)
+    start, end = np.zeros(len(column), np.int64), np.zeros(len(column), np.int64)
+    for number in np.unique(v.at.kind[column]).tolist():
+        kind = instance.kinds[number]
+        of_kind = v.at.kind[column] == number
+        at = v.at.at[column[of_kind]]
+        start[of_kind] = at - kind.row.buffer_before
+        end[of_kind] = at + kind.room_after[room[of_kind]]
+    stays = defaultdict(list)
+    for i, literal in v.keep_booking.items():
+        own = v.own(i)
+        stays[own.room].append((own.room_busy, literal))
+    _keep_apart(v, room, start, end, v.room_choice, stays)
+
+
+def type_under_its_cap(v: Variables) -> None:
+    """Rule 5: nothing is placed beyond the cap of its type on a date."""
+    for (kind, day), members in grouped_pairs(v.at.kind, v.at.day):
+        cap = v.instance.kinds[kind].row.daily_cap
+        if cap is not None:
+            stays = [
+                literal
+                for i, literal in v.keep_booking.items()
+                if (v.own(i).kind, v.own(i).day) == (kind, day)
+            ]
+            places = cap - v.standing_of_kind(kind, day)
+            at_most(v, [v.assign[c] for c in members], stays, places)
+
+
+def regular_within_capacity(v: Variables) -> None:
+    """Rule 6: a regular placement meets none that is there before, and fits under the cap."""
+    at, regular = v.at, np.flatnonzero(~v.columns.is_overbooked)
+    stays = defaultdict(list)
+    for i, literal in v.keep_booking.items():
+        stays[v.own(i).provider].append((v.own(i).busy, literal))
+    _keep_apart(
+        v,
+        at.provider[regular],
+        at.busy_start[regular],
+        at.busy_end[regular],
+        [v.assign[c] for c in regular],
+        stays,
+    )
+    for (provider, day), members in grouped_pairs(at.provider[regular], at.day[regular]):
+        cap = v.instance.providers[provider].daily_cap
+        if cap is not None:
+            present = [v.assign[regular[c]] for c in members]
+            standing = v.regular_standing(provider, day)
+            at_most(v, present, v.regular_stays(provider, day), cap - standing)
+
+
+def patient_in_one_place(v: Variables) -> None:
+    """Appointments of one patient never overlap, but for bookings that both stay."""
+    patient = np.array([v.patient_number(i) for i in v.columns.task.tolist()], np.int64)
+    named = np.flatnonzero(patient >= 0)
+    stays = defaultdict(list)
+    for i, literal in v.keep_booking.items():
+        if v.patient_number(i) >= 0:
+            own = v.own(i)
+            end = own.at + v.instance.kinds[own.kind].row.duration_minutes
+            stays[v.patient_number(i)].append(((own.at, end), literal))
+    _keep_apart(
+        v,
+        patient[named],
+        v.at.at[named],
+        v.at.end[named],
+        [v.assign[c] for c in named],
+        stays,
+    )
+
+
+def at_most(v: Variables, new: list[Literal], stays: list[Literal], places: int) -> None:
+    """Allow new ones in the places left; bookings may stay beyond a cap if none is new."""
+    total = cp_model.LinearExpr.sum(new + stays)
+    if len(stays) <= places or not stays:
+        v.model.add(total <= max(0, places))
+        return
+    some = v.model.new_bool_var("")
+    v.derive(some, lambda v: any(v[x.index] for x in new))
+    v.model.add(cp_model.LinearExpr.sum(new) <= len(new) * some)
+    v.model.add(total <= places).only_enforce_if(some)
+
+
+def _keep_apart(
+    v: Variables,
+    owner: Ints,
+    start: Ints,
+    end: Ints,
+    literals: Sequence[Literal],
+    stays: Mapping[int, Sequence[tuple[Span, Literal]]],
+) -> None:
+    """Keep each owner's new spans apart, from one another and from bookings that stay."""
+    owners, starts, ends, members = [owner], [start], [end], list(literals)
+    for who, spans in stays.items():
+        apart, rest = disjoint(spans)
+        for i in apart:
+            owners.append(np.array([who]))
+            starts.append(np.array([spans[i][0][0]]))
+            ends.append(np.array([spans[i][0][1]]))
+            members.append(spans[i][1])
+        for i in rest:
+            (from_, to), stay = spans[i]
+            for c in np.flatnonzero((owner == who) & (start < to) & (end > from_)).tolist():
+                v.model.add_at_most_one([literals[c], stay])
+    for clique in cliques(np.concatenate(owners), np.concatenate(starts), np.concatenate(ends)):
+        if len(clique) > 1:
+            v.model.add_at_most_one([members[i] for i in clique.tolist()])

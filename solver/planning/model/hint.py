@@ -1,0 +1,52 @@
+"""A whole hint for the joint planning model: every literal gets a value."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from solver.planning.instance.columns import Columns
+from solver.planning.instance.tasks import Assignment
+from solver.planning.model.gap_terms import Values
+from solver.planning.model.overbooking import OverbookedByDay
+from solver.planning.model.variables import Variables
+
+
+def hint(v: Variables, overbooked: OverbookedByDay, puts: Sequence[Assignment]) -> None:
+    """Start from placements: every literal gets a value."""
+    values: Values = {}
+    instance = v.instance
+    where = {key: c for c, key in enumerate(v.columns.keys)}
+    for literal in (*v.assign, *v.room_choice, *v.keep_booking.values()):
+        values[literal.index] = 0
+    stays = {put.task for put in puts if instance.is_stay(put)}
+    puts = instance.made(puts)
+    moved = {put.task for put in puts}
+    for i, literal in v.keep_booking.items():
+        is_default = instance.tasks[i].stays_if_not_moved and i not in moved
+        values[literal.index] = int(i in stays or is_default)
+    order: dict[tuple[int, int, bool], int] = defaultdict(int)
+    overs = {c: o for present in overbooked.values() for o in present for c in o.columns}
+    for over in overs.values():
+        for u in over.ordinals:
+            values[u.index] = 0
+    for put, key in zip(puts, Columns.at(instance, puts).keys, strict=True):
+        c = where.get(key)
+        if c is None:
+            continue
+        values[v.assign[c].index] = 1
+        for y in v.choices_of_key.get(int(v.room_key[c]), ()):
+            if v.room_of_choice[y] == put.room:
+                values[v.room_choice[y].index] = 1
+        if c in overs:
+            turn = (put.provider, put.day, overs[c].is_move)
+            if order[turn] < len(overs[c].ordinals):
+                values[overs[c].ordinals[order[turn]].index] = 1
+            order[turn] += 1
+    for literal, follows in v.derived:
+        values[literal.index] = int(follows(values))
+    hint = v.model.proto.solution_hint
+    hint.vars.clear()
+    hint.values.clear()
+    hint.vars.extend(values.keys())
+    hint.values.extend(values.values())
