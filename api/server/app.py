@@ -45,6 +45,7 @@ from api.what_if import routes as what_if
 from api.what_if.queue_worker import running
 from data.bookings.group_commit import Desk
 from data.clinic.snapshot import Snapshots
+from data.database import aside
 from data.database.embedded.launcher import end_with_parent
 from data.database.engine import create_engine
 
@@ -86,6 +87,7 @@ def create_app(settings: Settings, keyless: KeylessAccess | None = None) -> Fast
                     RunFeeds(engine),
                 )
                 async with (
+                    aside.ended_with(),
                     collecting(),
                     metrics.watching(engine),
                     callers.watching(),

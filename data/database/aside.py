@@ -10,9 +10,10 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import asynccontextmanager
 from functools import cache, partial
 from typing import Any
 
@@ -54,6 +55,21 @@ async def read_aside[Result](
 def _reader() -> ProcessPoolExecutor:
     """Return the process that reads, one request after the other."""
     return process_aside()
+
+
+@asynccontextmanager
+async def ended_with() -> AsyncIterator[None]:
+    """End the process that reads, if there is one, with this block.
+
+    Otherwise one that is ended by a signal leaves the names of its semaphores behind.
+    """
+    try:
+        yield
+    finally:
+        if _reader.cache_info().currsize:
+            reader = _reader()
+            _reader.cache_clear()
+            await asyncio.to_thread(reader.shutdown, wait=True, cancel_futures=True)
 
 
 def process_aside() -> ProcessPoolExecutor:

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +39,32 @@ async def test_reading_that_kills_its_process_ends_with_an_error() -> None:
     with pytest.raises(BusyError):
         await read_aside(LARGE, end, signal.SIGKILL)
     assert (await read_aside(LARGE, where))[0] != os.getpid()
+
+
+SERVES = """
+import asyncio, os, signal
+from data.database.aside import LARGE, ended_with, read_aside
+async def serve():
+    async with ended_with():
+        await read_aside(LARGE, abs, -1)
+if __name__ == "__main__":
+    asyncio.run(serve())
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_service_that_is_ended_by_a_signal_leaves_nothing_behind(tmp_path: Path) -> None:
+    program = tmp_path / "serves.py"
+    program.write_text(SERVES)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
 
 
 async def test_what_goes_wrong_there_is_told_here() -> None:
