@@ -9,7 +9,7 @@ CP-SAT model of :mod:`solver.rules.placement_model`, which decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
 from solver.clinic.clock import clock_changes, first_bookable_minute
-from solver.clinic.day import Day, Edges
+from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules.codes import (
     CLOCK_CHANGE,
+    IN_ORDER,
     OFF_GRID,
     OUTSIDE_PROVIDER_HOURS,
     OUTSIDE_ROOM_HOURS,
@@ -37,6 +38,9 @@ from solver.rules.codes import (
     TYPE_DAILY_CAP,
     TYPE_INACTIVE,
 )
+from solver.rules.start_axis import OpenStarts, StartAxis
+
+_EVERY = np.ones((1, 1), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -183,108 +187,146 @@ def earliest_start(clinic: Clinic, request: SlotRequest) -> int:
 
 def build(day: Day, request: SlotRequest) -> Masks:
     """Work the masks out for one request; `day` is already narrowed to what it asks for."""
-    clinic, settings = day.clinic, day.clinic.settings
-    kind = clinic.type_by_id[request.appointment_type_id]
-    starts = candidate_starts(day, kind, request.start)
-    duration = kind.duration_minutes
-    axis = _StartAxis(starts)
-    providers, rooms, book = day.providers, day.rooms, day.book
-
-    before = np.maximum(kind.buffer_before, day.buffers[0])
-    after = np.maximum(kind.buffer_after, day.buffers[1])
-    turnover = np.maximum(kind.buffer_after, day.turnover)
-
-    skilled = _flags(kind.required_skills <= p.skills for p in providers)
-    equipped = _flags(kind.required_equipment <= r.equipment for r in rooms)
-
-    earliest = earliest_start(clinic, request)
-    grid = 1 if request.is_given else settings.grid_minutes
-    steady = np.ones(len(starts), np.bool_)
-    for from_, to in clock_changes(settings.zone, request.date):
-        steady &= (starts + duration <= from_) | (starts >= to)
-
-    provider_open = axis.windows(day.provider_edges, duration)
-    room_open = axis.windows(day.room_edges, duration)
-
-    in_room = np.flatnonzero(book.room >= 0)
-    room_owner = book.room[in_room]
-    in_the_rooms = axis.between(
-        book.room_busy[0][in_room] - duration - turnover[room_owner],
-        book.room_busy[1][in_room] + kind.buffer_before,
-    )
-
-    of_provider = np.flatnonzero(book.provider >= 0)
-    owner = book.provider[of_provider]
-    busy_start, busy_end = book.provider_busy[0][of_provider], book.provider_busy[1][of_provider]
-    met = axis.between(busy_start - duration - after[owner], busy_end + before[owner])
-    begun = book.start[of_provider]
-
-    windows, meets, begin_there, room_windows, room_busy = axis.counts(
-        (len(providers), provider_open.owner, provider_open.first, provider_open.last),
-        (len(providers), owner, *met),
-        (len(providers), owner, axis.at_or_after(begun), axis.at_or_before(begun)),
-        (len(rooms), room_open.owner, room_open.first, room_open.last),
-        (len(rooms), room_owner, *in_the_rooms),
-    )
-
-    todays = book.on_date[of_provider]
-    overbooked_before = book.is_overbooked[of_provider]
-    regular_count = np.bincount(owner[todays & ~overbooked_before], minlength=len(providers))
-    overbooked_count = np.bincount(owner[todays & overbooked_before], minlength=len(providers))
-    under_cap = regular_count < day.daily_caps
-    regular = (meets == 0) & under_cap[:, None]
-
-    allowed = _allowances(day, kind, starts, meets, overbooked_count) & (begin_there == 0)
-    overbooked = allowed & ~regular
-
-    of_type = clinic.appointment_types.index(kind)
-    booked_of_type = int((book.on_date & (book.appointment_type == of_type)).sum())
-
-    every = np.ones((1, 1), np.bool_)
-    rules = (
-        RuleMask(TYPE_INACTIVE, provider=every & kind.active),
-        RuleMask(OFF_GRID, provider=(starts % grid == 0)[None, :]),
-        RuleMask(PROVIDER_INACTIVE, provider=day.active[0][:, None]),
-        RuleMask(PROVIDER_LACKS_SKILLS, provider=skilled[:, None]),
-        RuleMask(ROOM_INACTIVE, room=day.active[1][:, None]),
-        RuleMask(ROOM_LACKS_EQUIPMENT, room=equipped[:, None]),
-        RuleMask(TOO_SOON, provider=(starts >= earliest)[None, :]),
-        RuleMask(CLOCK_CHANGE, provider=steady[None, :]),
-        RuleMask(OUTSIDE_PROVIDER_HOURS, provider=windows > 0),
-        RuleMask(OUTSIDE_ROOM_HOURS, room=room_windows > 0),
-        RuleMask(ROOM_BUSY, room=room_busy == 0),
-        RuleMask(
-            TYPE_DAILY_CAP,
-            provider=every & (kind.daily_cap is None or booked_of_type < kind.daily_cap),
-        ),
-        RuleMask(PROVIDER_BUSY, provider=allowed | (meets == 0)),
-        RuleMask(PROVIDER_DAILY_CAP, provider=allowed | under_cap[:, None]),
-    )
-
-    open_to_provider = np.ones(regular.shape, np.bool_)
-    room_free = np.ones((len(rooms), len(starts)), np.bool_)
+    asked = _Asked(day, request)
+    allowed = overbooked_by_allowance(asked)
+    masks = {
+        mask.code: mask
+        for mask in (
+            *time_is_bookable(asked),
+            *active_with_skills_and_equipment(asked),
+            *within_open_windows(asked),
+            *room_is_free(asked),
+            *type_under_its_cap(asked),
+            *regular_within_capacity(asked, allowed),
+        )
+    }
+    rules = tuple(masks[code] for code in IN_ORDER)
+    open_to_provider = np.ones(allowed.shape, np.bool_)
+    room_free = np.ones((len(day.rooms), len(asked.starts)), np.bool_)
     for rule in rules:
         if rule.provider is not None:
             open_to_provider &= rule.provider
         if rule.room is not None:
             room_free &= rule.room
-
+    regular = (asked.meets == 0) & asked.under_cap[:, None]
     return Masks(
         day=day,
-        kind=kind,
-        starts=starts,
+        kind=asked.kind,
+        starts=asked.starts,
         regular=regular & open_to_provider,
-        overbooked=overbooked & open_to_provider,
+        overbooked=allowed & ~regular & open_to_provider,
         allowed=allowed & open_to_provider,
         room_free=room_free,
-        meets=meets,
-        earliest=earliest,
-        grid=grid,
+        meets=asked.meets,
+        earliest=asked.earliest,
+        grid=asked.grid,
         rules=rules,
-        around=_Around(
-            axis, provider_open, owner, (busy_start, busy_end), duration, (before, after)
-        ),
+        around=asked.around,
     )
+
+
+class _Asked:
+    """A request on one date, and what is counted at each of its starts for all rules at once."""
+
+    def __init__(self, day: Day, request: SlotRequest) -> None:
+        clinic, book = day.clinic, day.book
+        kind = self.kind = clinic.type_by_id[request.appointment_type_id]
+        self.day, self.date = day, request.date
+        self.earliest = earliest_start(clinic, request)
+        self.grid = 1 if request.is_given else clinic.settings.grid_minutes
+        self.starts = candidate_starts(day, kind, request.start)
+        axis, duration = StartAxis(self.starts), kind.duration_minutes
+
+        before = np.maximum(kind.buffer_before, day.buffers[0])
+        after = np.maximum(kind.buffer_after, day.buffers[1])
+        turnover = np.maximum(kind.buffer_after, day.turnover)
+        provider_open = axis.windows(day.provider_edges, duration)
+        room_open = axis.windows(day.room_edges, duration)
+        in_room = np.flatnonzero(book.room >= 0)
+        room_owner = book.room[in_room]
+        in_the_rooms = axis.between(
+            book.room_busy[0][in_room] - duration - turnover[room_owner],
+            book.room_busy[1][in_room] + kind.buffer_before,
+        )
+        of_provider = np.flatnonzero(book.provider >= 0)
+        owner = book.provider[of_provider]
+        busy = book.provider_busy[0][of_provider], book.provider_busy[1][of_provider]
+        met = axis.between(busy[0] - duration - after[owner], busy[1] + before[owner])
+        begun = book.start[of_provider]
+        providers, rooms = len(day.providers), len(day.rooms)
+        self.windows, self.meets, self.begin_there, self.room_windows, self.room_busy = axis.counts(
+            (providers, provider_open.owner, provider_open.first, provider_open.last),
+            (providers, owner, *met),
+            (providers, owner, axis.at_or_after(begun), axis.at_or_before(begun)),
+            (rooms, room_open.owner, room_open.first, room_open.last),
+            (rooms, room_owner, *in_the_rooms),
+        )
+        todays, is_overbooked = book.on_date[of_provider], book.is_overbooked[of_provider]
+        regular = np.bincount(owner[todays & ~is_overbooked], minlength=providers)
+        self.overbooked_count = np.bincount(owner[todays & is_overbooked], minlength=providers)
+        self.under_cap = regular < day.daily_caps
+        self.around = _Around(axis, provider_open, owner, busy, duration, (before, after))
+
+
+# The rules, each under the name that it has in the placement model
+
+
+def time_is_bookable(asked: _Asked) -> Iterator[RuleMask]:
+    """Rule 0: on the grid, not too soon, and in no change of the clock."""
+    starts, settings = asked.starts, asked.day.clinic.settings
+    steady = np.ones(len(starts), np.bool_)
+    for from_, to in clock_changes(settings.zone, asked.date):
+        steady &= (starts + asked.kind.duration_minutes <= from_) | (starts >= to)
+    yield RuleMask(OFF_GRID, provider=(starts % asked.grid == 0)[None, :])
+    yield RuleMask(TOO_SOON, provider=(starts >= asked.earliest)[None, :])
+    yield RuleMask(CLOCK_CHANGE, provider=steady[None, :])
+
+
+def active_with_skills_and_equipment(asked: _Asked) -> Iterator[RuleMask]:
+    """Rule 1: type, provider and room are in use, and have what the type needs."""
+    day, kind = asked.day, asked.kind
+    skilled = _flags(kind.required_skills <= p.skills for p in day.providers)
+    equipped = _flags(kind.required_equipment <= r.equipment for r in day.rooms)
+    yield RuleMask(TYPE_INACTIVE, provider=_EVERY & kind.active)
+    yield RuleMask(PROVIDER_INACTIVE, provider=day.active[0][:, None])
+    yield RuleMask(PROVIDER_LACKS_SKILLS, provider=skilled[:, None])
+    yield RuleMask(ROOM_INACTIVE, room=day.active[1][:, None])
+    yield RuleMask(ROOM_LACKS_EQUIPMENT, room=equipped[:, None])
+
+
+def within_open_windows(asked: _Asked) -> Iterator[RuleMask]:
+    """Rule 2: the appointment lies in one open window of the provider, and in one of the room."""
+    yield RuleMask(OUTSIDE_PROVIDER_HOURS, provider=asked.windows > 0)
+    yield RuleMask(OUTSIDE_ROOM_HOURS, room=asked.room_windows > 0)
+
+
+def room_is_free(asked: _Asked) -> Iterator[RuleMask]:
+    """Rule 3: a room's busy spans never overlap."""
+    yield RuleMask(ROOM_BUSY, room=asked.room_busy == 0)
+
+
+def type_under_its_cap(asked: _Asked) -> Iterator[RuleMask]:
+    """Rule 5: fewer of the type are booked on the date than its daily cap."""
+    book, cap = asked.day.book, asked.kind.daily_cap
+    of_type = asked.day.clinic.appointment_types.index(asked.kind)
+    booked = int((book.on_date & (book.appointment_type == of_type)).sum())
+    yield RuleMask(TYPE_DAILY_CAP, provider=_EVERY & (cap is None or booked < cap))
+
+
+def regular_within_capacity(asked: _Asked, allowed: Bools) -> Iterator[RuleMask]:
+    """Rule 6: a regular placement overlaps none of the provider's, and fits under the cap.
+
+    What an overbooking rule would allow, [P, S], is not excluded here.
+    """
+    yield RuleMask(PROVIDER_BUSY, provider=allowed | (asked.meets == 0))
+    yield RuleMask(PROVIDER_DAILY_CAP, provider=allowed | asked.under_cap[:, None])
+
+
+def overbooked_by_allowance(asked: _Asked) -> Bools:
+    """[P, S] where rule 7 covers one more: some overbooking rule, and no booking begins there."""
+    allowed = _allowances(asked.day, asked.kind, asked.starts, asked.meets, asked.overbooked_count)
+    allowed &= asked.begin_there == 0
+    return allowed
 
 
 def _flags(values: Iterable[bool]) -> Bools:
@@ -318,71 +360,11 @@ def _allowances(
 
 
 @dataclass(frozen=True)
-class _Open:
-    """Windows that can hold the appointment, each of shape [n], and their first and last starts."""
-
-    owner: Ints
-    first: Ints
-    last: Ints
-    edges: tuple[Ints, Ints]
-
-
-class _StartAxis:
-    """Minutes translated to positions among the candidate starts, which are evenly spaced."""
-
-    def __init__(self, starts: Ints) -> None:
-        self.size = len(starts)
-        self.origin = int(starts[0]) if self.size else 0
-        self.step = int(starts[1] - starts[0]) if self.size > 1 else DAY_MINUTES
-
-    def at_or_after(self, minute: Ints) -> Ints:
-        """Return the position of the first start >= `minute`, at most `size`."""
-        return np.minimum(np.maximum(-((self.origin - minute) // self.step), 0), self.size)
-
-    def at_or_before(self, minute: Ints) -> Ints:
-        """Return the position of the last start <= `minute`, at least -1."""
-        return np.minimum(np.maximum((minute - self.origin) // self.step, -1), self.size - 1)
-
-    def counts(self, *groups: tuple[int, Ints, Ints, Ints]) -> list[Ints]:
-        """[rows, S] of each group, how many of its ranges hold a start.
-
-        A group is how many rows there are, and for each range its row, its first and its last
-        position; ranges that end before they begin are empty.
-        """
-        width = self.size + 1
-        above = np.cumsum([0] + [rows for rows, *_ in groups])
-        rows, first, last = (
-            np.concatenate(parts)
-            for parts in zip(
-                *((owner + n, a, b) for n, (_, owner, a, b) in zip(above, groups, strict=False)),
-                strict=True,
-            )
-        )
-        keep = first <= last
-        flat = rows[keep] * width
-        steps = np.bincount(flat + first[keep], minlength=above[-1] * width)
-        steps -= np.bincount(flat + last[keep] + 1, minlength=above[-1] * width)
-        sums = np.cumsum(steps.reshape(-1, width)[:, : self.size], axis=1, dtype=np.int64)
-        return np.split(sums, above[1:-1])
-
-    def between(self, after: Ints, before: Ints) -> tuple[Ints, Ints]:
-        """Return the first and the last position in the open intervals ``(after, before)``."""
-        return self.at_or_after(after + 1), self.at_or_before(before - 1)
-
-    def windows(self, edges: Edges, duration: int) -> _Open:
-        """Place windows on the axis."""
-        first, last = self.at_or_after(edges.opens), self.at_or_before(edges.closes - duration)
-        fits = first <= last
-        edges_that_fit = edges.opens[fits], edges.closes[fits]
-        return _Open(edges.owner[fits], first[fits], last[fits], edges_that_fit)
-
-
-@dataclass(frozen=True)
 class _Around:
     """The windows and the provider busy spans that a placement may be next to."""
 
-    axis: _StartAxis
-    windows: _Open
+    axis: StartAxis
+    windows: OpenStarts
     owner: Ints
     busy: tuple[Ints, Ints]
     duration: int
