@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from api.console.drawing.open_boards import STRANDABLE
 from api.console.drawing.run import table
 from api.console.messages import reasons_in_words
-from api.console.pages.open_boards import STRANDABLE
 
 if TYPE_CHECKING:
     from api.console.backend import Backend, Visit

@@ -1,0 +1,63 @@
+"""How large folders, modules, classes and functions are; where one has to be larger, why."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("solver", "models", "data", "api", "benchmarks")
+MOST_ENTRIES, MOST_OF_MODULE, MOST_OF_CLASS, MOST_OF_FUNCTION = 12, 450, 250, 60
+LARGER = {
+    "solver/rules/checker.py": "the plain reading of all rules and of the score, in one place",
+    "solver/rules/checker.py Checker": "it keeps what it has read of a clinic for all of that",
+    "solver/rules/checker.py read_among": "one placement, rule by rule, in the order of the rules",
+    "solver/rules/placement_model.py PlacementModel": "a method a rule, and three ways to solve",
+    "solver/planning/model/overbooking.py _in_order": "each turn says what came before it",
+    "solver/planning/bounds/lagrangian.py": "demand, supply and prices of one relaxation",
+    "solver/planning/bounds/column_generation.py ColumnGeneration": "one restricted master problem",
+    "solver/planning/search/incumbent.py Search": "one solve, whole or in parts",
+    "solver/planning/instance/tables.py": "see the class",
+    "solver/planning/instance/tables.py Instance": "all that is known of a problem, and of plans",
+    "solver/planning/lns/repair.py repair": "one repair from beginning to end",
+    "data/what_if/carry_out.py apply": "one transaction: look, lock, look again, decide, write",
+    "data/clinic/rows.py": "every edit of every row: decided, written, and what it puts outside",
+    "data/bookings/status.py undo": "one transaction: look, lock, look again, decide, write",
+    "data/database/embedded/server.py": "see the class",
+    "data/database/embedded/server.py EmbeddedPostgres": "a server from its making to its end",
+    "api/server/app.py create_app": "a list of what the service is made of",
+    "api/clinic/rows.py _router": "a function a route, which share the resource",
+    "api/console/pages/what_if_run.py _RunPage": "one page: what it shows and what is clicked",
+    "api/console/pages/day_board.py _Board": "one page: what it shows and what is clicked",
+    "benchmarks/suites/large_table.py compare": "one measurement, step by step",
+    "benchmarks/hospital/book.py hospital_clinic": "a clinic row by row",
+    "benchmarks/fleet/suite.py simulated": "one measurement, step by step",
+}
+"""What is larger, and why it is."""
+
+
+def entries() -> Iterator[tuple[str, int, int]]:
+    for package in PACKAGES:
+        folders = [ROOT / package, *(p for p in (ROOT / package).rglob("*") if p.is_dir())]
+        for folder in folders:
+            if "__pycache__" not in folder.parts:
+                names = {p.name for p in folder.iterdir()} - {"__init__.py", "__pycache__"}
+                yield str(folder.relative_to(ROOT)), len(names), MOST_ENTRIES
+
+
+def lines() -> Iterator[tuple[str, int, int]]:
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            text, name = path.read_text("utf-8"), str(path.relative_to(ROOT))
+            yield name, len(text.splitlines()), MOST_OF_MODULE
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                    most = MOST_OF_CLASS if isinstance(node, ast.ClassDef) else MOST_OF_FUNCTION
+                    count = (node.end_lineno or node.lineno) - node.lineno + 1
+                    yield f"{name} {node.name}", count, most
+
+
+def test_nothing_is_larger_than_it_has_to_be() -> None:
+    larger = {name: (count, most) for name, count, most in [*entries(), *lines()] if count > most}
+    unexplained = {name: sizes for name, sizes in larger.items() if name not in LARGER}
+    assert not unexplained
+    assert not LARGER.keys() - larger.keys(), "these are small enough by now"
