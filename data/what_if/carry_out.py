@@ -55,9 +55,6 @@ GONE = "GONE"
 HELD = "HELD"
 
 
-FAR_AHEAD = dt.date(2500, 12, 31)
-
-
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What was written: bookings by the request they are for, those that moved, and the lost ones.

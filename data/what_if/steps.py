@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from data.bookings.decisions import Outcome, Place, Policy, Seen, Wish
+from data.bookings.index import patient_owner
 from data.errors import (
     RequestError,
 )
@@ -83,10 +84,8 @@ def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
     if booking.provider_id == place.provider_id:
         provider = clinic.provider_by_id[place.provider_id]
         is_by_cap |= days == 0 and provider.daily_cap is not None
-        spans = [
-            provider_busy_span(provider, k, s) for k, s in ((own, booking.start), (kind, begin))
-        ]
-        if overlap(*spans):
+        taken = provider_busy_span(provider, own, booking.start)
+        if overlap(taken, provider_busy_span(provider, kind, begin)):
             return True
     if booking.room_id == place.room_id:
         room = clinic.room_by_id[booking.room_id]
@@ -96,10 +95,9 @@ def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
     is_same_patient = (
         step.patient_ref is not None and patient_key(step.patient_ref) == booking.patient_key
     )
+    appointment = booking.start, booking.start + own.duration_minutes
     return is_by_cap or (
-        is_same_patient
-        and begin < booking.start + own.duration_minutes
-        and booking.start < begin + kind.duration_minutes
+        is_same_patient and overlap(appointment, (begin, begin + kind.duration_minutes))
     )
 
 
@@ -149,7 +147,7 @@ class _Turns:
         assert room is not None  # a plan names its rooms
         around = [
             self._beside(owner, place.date)
-            for owner in (provider.id, room.id, kind.id, _patient(wish.patient_key))
+            for owner in (provider.id, room.id, kind.id, patient_owner(wish.patient_key))
         ]
         at_provider, in_room, of_type, of_patient = around
         request = SlotRequest(kind.id, place.date, self._policy.now)
@@ -207,14 +205,10 @@ class _Turns:
     def _add(self, booking: Booking) -> None:
         owners = {booking.provider_id, booking.room_id, booking.appointment_type_id}
         if booking.patient_ref is not None:
-            owners.add(_patient(booking.patient_key))
+            owners.add(patient_owner(booking.patient_key))
         for owner in owners:
             self._book[owner, booking.date].append(booking)
 
     def _beside(self, owner: str, date: dt.date) -> list[Booking]:
         dates = (date + dt.timedelta(days=days) for days in (-1, 0, 1))
         return [b for day in dates for b in self._book.get((owner, day), ())]
-
-
-def _patient(key: str | None) -> str:
-    return f"patient {key}"
