@@ -196,10 +196,13 @@ def test_no_process_that_solves_hears_of_ctrl_c_while_it_begins(
 ) -> None:
     monkeypatch.setattr(executors, "cores", lambda: 3)
     monkeypatch.setattr(executors, "free_memory", lambda: 64 * GIB)
+    others = set(multiprocessing.active_children())  # services that other tests talk to
     with executors._executor(3, None) as (pool, share):
         assert share.side_by_side == 3
         asked_for = [pool.submit(abs, -n) for n in range(3)]
-        for process in multiprocessing.active_children():  # none has come to its first line
+        begun = set(multiprocessing.active_children()) - others
+        assert len(begun) == 3
+        for process in begun:  # none has come to its first line
             assert process.pid is not None
             os.kill(process.pid, signal.SIGINT)
         assert [future.result(60) for future in asked_for] == [0, 1, 2]
