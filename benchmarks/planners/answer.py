@@ -125,10 +125,10 @@ def answer(
     )
 
 
-def plan_of(instance: Instance, puts: Sequence[Assignment], *, seconds: float) -> Plan:
+def plan_of(instance: Instance, assignments: Sequence[Assignment], *, seconds: float) -> Plan:
     """Return the plan that a peer's placements make."""
     bounds = instance.easy_bounds()
-    return instance.plan(puts, status="feasible", bounds=bounds, seconds=seconds)
+    return instance.plan(assignments, status="feasible", bounds=bounds, seconds=seconds)
 
 
 def whole_bound(problem: Problem, value: float) -> float:

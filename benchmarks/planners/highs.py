@@ -26,7 +26,7 @@ from benchmarks.planners.answer import Answer, Moment, answer, plan_of, whole_bo
 from solver.planning.instance.columns import Columns
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
-from solver.planning.model.planning_model import JointModel
+from solver.planning.model.planning_model import PlanningModel
 from solver.planning.problem import Problem
 
 GRACE_SECONDS = 30
@@ -40,15 +40,15 @@ def plan(problem: Problem, limit: float) -> Answer:
     began = time.perf_counter()
     instance = Instance(problem)
     columns = Columns.of(instance, range(len(instance.tasks)))
-    joint = JointModel(instance, columns, instance.asked)
-    joint.model.maximize(joint.expression("priority"))
+    model = PlanningModel(instance, columns, instance.asked)
+    model.model.maximize(model.expression("priority"))
     building = time.perf_counter() - began
-    found = maximised(joint, limit)
-    puts = found.puts or []
+    found = maximised(model, limit)
+    assignments = found.assignments or []
     return answer(
         problem,
-        plan_of(instance, puts, seconds=found.seconds),
-        status="optimal" if found.is_settled else "feasible" if puts else "nothing found",
+        plan_of(instance, assignments, seconds=found.seconds),
+        status="optimal" if found.is_settled else "feasible" if assignments else "nothing found",
         bound=whole_bound(problem, found.bound),
         seconds=found.seconds,
         building=building + found.building,
@@ -63,7 +63,7 @@ class Found:
 
     Attributes
     ----------
-    puts
+    assignments
         The best placements; None where there are none.
     bound
         What no placements exceed; minus infinity where there are none at all.
@@ -75,7 +75,7 @@ class Found:
         What the solver told meanwhile.
     """
 
-    puts: list[Assignment] | None
+    assignments: list[Assignment] | None
     bound: float
     is_settled: bool
     seconds: float
@@ -84,26 +84,26 @@ class Found:
     log: str
 
 
-def maximised(joint: JointModel, limit: float) -> Found:
+def maximised(model: PlanningModel, limit: float) -> Found:
     """Give the solver a model and its objective for `limit` seconds."""
     with tempfile.TemporaryDirectory(prefix="slotwright-bench-") as directory:
-        model, solution = Path(directory) / "model.npz", Path(directory) / "solution.npz"
+        file, solution = Path(directory) / "model.npz", Path(directory) / "solution.npz"
         began = time.perf_counter()
-        _write(joint.model, model)
+        _write(model.model, file)
         begin = time.perf_counter()
         command = [sys.executable, "-m", "benchmarks.planners.highs_process"]
-        log = _run([*command, str(model), str(solution), f"{limit}"], limit + GRACE_SECONDS)
+        log = _run([*command, str(file), str(solution), f"{limit}"], limit + GRACE_SECONDS)
         times = time.perf_counter() - begin, begin - began
         # Where nothing was found, what was proved is in the log alone.
         proved = [float(line[1]) for text in log.splitlines() if (line := _LINE.search(text))]
-        lowest, constant = [-np.inf, *proved][-1], joint.model.proto.objective.offset
+        lowest, constant = [-np.inf, *proved][-1], model.model.proto.objective.offset
         if not solution.exists():
             return Found(None, -lowest - constant, False, *times, 0.0, log)
         with np.load(solution) as told:
             values, bound = told["x"], float(told["bound"])
             lowest = bound if np.isfinite(bound) else lowest
             return Found(
-                _puts(joint, values) if values.size else None,
+                _puts(model, values) if values.size else None,
                 -np.inf if told["is_infeasible"] else -lowest - constant,
                 bool(told["is_optimal"] or told["is_infeasible"]),
                 *times,
@@ -122,12 +122,12 @@ def _run(command: list[str], seconds: float) -> str:
     return done.stdout
 
 
-def _puts(joint: JointModel, values: NDArray[np.float64]) -> list[Assignment]:
+def _puts(model: PlanningModel, values: NDArray[np.float64]) -> list[Assignment]:
     class Solved:
         def boolean_value(self, literal: cp_model.IntVar) -> bool:
             return bool(values[literal.index] > 0.5)
 
-    return joint.puts(cast("cp_model.CpSolver", Solved()))
+    return model.assignments(cast("cp_model.CpSolver", Solved()))
 
 
 def history(problem: Problem, log: str) -> list[Moment]:

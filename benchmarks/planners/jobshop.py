@@ -64,11 +64,11 @@ def plan(problem: Problem, limit: float) -> Answer:
         seconds = time.perf_counter() - begin
         log = read()
     found = np.isfinite(result.objective)
-    puts = shop.puts(result.best) if found else []
+    assignments = shop.assignments(result.best) if found else []
     wanted = sum(request.priority for request in problem.requests)
     return answer(
         problem,
-        plan_of(instance, puts, seconds=seconds),
+        plan_of(instance, assignments, seconds=seconds),
         status=result.status.value.lower() if found else "nothing found",
         bound=whole_bound(problem, wanted - result.lower_bound),
         seconds=seconds,
@@ -149,19 +149,19 @@ class _Shop:
                 self._add(number)
         self.model.set_objective(weight_tardy_jobs=1)
 
-    def puts(self, best: Solution) -> list[Assignment]:
+    def assignments(self, best: Solution) -> list[Assignment]:
         """Return the placements of a solution."""
-        puts = []
+        assignments = []
         index = {id(task): i for i, task in enumerate(self.model.tasks)}
         for number, at_provider, in_room in self._places:
             first, second = (best.tasks[index[id(task)]] for task in (at_provider, in_room))
             provider, day = self._modes[first.mode]
             if provider >= 0:
                 room, _ = self._modes[second.mode]
-                puts.append(
+                assignments.append(
                     Assignment(number, provider, room, day, first.start * self._tick, False)
                 )
-        return puts
+        return assignments
 
     def _add(self, number: int) -> None:
         """Add a request."""

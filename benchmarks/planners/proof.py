@@ -16,7 +16,7 @@ from benchmarks.planners.answer import plan_of
 from benchmarks.planners.highs import maximised
 from solver.planning.greedy import greedy
 from solver.planning.instance.tables import Instance
-from solver.planning.model.planning_model import JointModel
+from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import SolveControl
 from solver.planning.problem import Problem
 from solver.planning.search.proofs import of_priority, relax
@@ -26,7 +26,7 @@ from solver.whatif.verify import read_plan
 SIFTING_SECONDS = 60
 
 
-def _best_plans(instance: Instance, priority: int) -> JointModel:
+def _best_plans(instance: Instance, priority: int) -> PlanningModel:
     relaxed = relax(instance, SolveControl(lambda: False), SIFTING_SECONDS)
     return of_priority(instance, relaxed, [], priority)
 
@@ -39,18 +39,18 @@ def best_score(
     Of plans with the greatest priority, within `limit` seconds.
     """
     instance = Instance(problem)
-    joint = _best_plans(instance, priority)
-    score, least = joint.score(), 0 if known is None else round(known * instance.unit)
-    joint.require(score >= least + 1)
-    joint.model.maximize(score)
-    found = maximised(joint, limit)
+    model = _best_plans(instance, priority)
+    score, least = model.score(), 0 if known is None else round(known * instance.unit)
+    model.require(score >= least + 1)
+    model.model.maximize(score)
+    found = maximised(model, limit)
     better = None
-    if found.puts is not None:
-        reading = read_plan(problem, plan_of(instance, found.puts, seconds=found.seconds))
+    if found.assignments is not None:
+        reading = read_plan(problem, plan_of(instance, found.assignments, seconds=found.seconds))
         assert not reading.violations
         assert reading.objectives["priority"] == priority
         better = reading.objectives["score"]
-    if found.puts is None and found.is_settled:
+    if found.assignments is None and found.is_settled:
         return None, Fraction(least, instance.unit)
     if not math.isfinite(found.bound):
         return better, None
@@ -60,15 +60,15 @@ def best_score(
 def has_mean(problem: Problem, priority: int, mean: Fraction, limit: float) -> bool | None:
     """Return whether a plan with the greatest priority has such a mean score; None if unsure."""
     instance = Instance(problem)
-    joint = _best_plans(instance, priority)
+    model = _best_plans(instance, priority)
     wanted = mean * instance.unit
     surplus = (
-        joint.score(with_standing=False) * wanted.denominator - joint.placed() * wanted.numerator
+        model.score(with_standing=False) * wanted.denominator - model.placed() * wanted.numerator
     )
-    joint.require(surplus >= 0)
-    joint.model.maximize(surplus)
-    found = maximised(joint, limit)
-    if found.puts is not None:
+    model.require(surplus >= 0)
+    model.model.maximize(surplus)
+    found = maximised(model, limit)
+    if found.assignments is not None:
         return True
     return False if found.is_settled else None
 

@@ -109,16 +109,18 @@ class Board:
                     counts = self._overbooked if s.booking.is_overbooked else self._regular
                     counts[s.provider, s.day] += 1
 
-    def add(self, put: Assignment) -> None:
+    def add(self, assignment: Assignment) -> None:
         """Let a placement stand."""
-        task = self._instance.tasks[put.task]
+        task = self._instance.tasks[assignment.task]
         self._full = {key for key in self._full if not key[-1]}  # there is more to meet now
-        self._occupy(put.provider, self._instance.busy(put))
-        self._occupy_room(put.room, self._instance.room_busy(put))
-        self._starts.add((put.provider, put.day * DAY_MINUTES + put.start))
-        self._of_kind[task.kind, put.day] += 1
-        self._remember(task.patient, task.kind, put.day, put.start)
-        (self._overbooked if put.is_overbooked else self._regular)[put.provider, put.day] += 1
+        self._occupy(assignment.provider, self._instance.busy(assignment))
+        self._occupy_room(assignment.room, self._instance.room_busy(assignment))
+        self._starts.add((assignment.provider, assignment.day * DAY_MINUTES + assignment.start))
+        self._of_kind[task.kind, assignment.day] += 1
+        self._remember(task.patient, task.kind, assignment.day, assignment.start)
+        (self._overbooked if assignment.is_overbooked else self._regular)[
+            assignment.provider, assignment.day
+        ] += 1
 
     def _remember(self, patient: str | None, kind: int, day: int, start: int) -> None:
         if patient is not None:
@@ -179,9 +181,9 @@ class Board:
             fits = sites[self._fits(task.kind, sites, is_overbooked=is_overbooked)]
             if is_alike and not len(fits):
                 self._full.add(key)
-            put = self._best_of(number, fits, is_overbooked=is_overbooked)
-            if put is not None:
-                return put
+            assignment = self._best_of(number, fits, is_overbooked=is_overbooked)
+            if assignment is not None:
+                return assignment
         return None
 
     def _in_parts(self, number: int, places: _Places, *, is_alike: bool) -> list[Small]:
@@ -274,7 +276,7 @@ class Board:
         return quarters
 
 
-def greedy_puts(
+def greedy_assignments(
     instance: Instance, is_over: Callable[[], bool] = lambda: False
 ) -> list[Assignment]:
     """Return a legal plan: displaced bookings first, then requests.
@@ -283,8 +285,8 @@ def greedy_puts(
     with fewest. Requests go by priority, fewest options, longest first. Whatever finds no regular
     place is tried again as overbooked. Once it `is_over`, what has no place yet gets none.
     """
-    puts = _stays(instance)
-    board = Board(instance, puts)
+    assignments = _stays(instance)
+    board = Board(instance, assignments)
     tasks = instance.tasks
     options = [instance.options(i) for i in range(len(tasks))]
 
@@ -293,7 +295,7 @@ def greedy_puts(
         duration = instance.kinds[task.kind].row.duration_minutes
         return -task.priority, options[number], -duration, number
 
-    stay = {put.task for put in puts}
+    stay = {assignment.task for assignment in assignments}
     moves = [i for i, t in enumerate(tasks) if t.is_displaced and i not in stay]
     requests = [i for i, t in enumerate(tasks) if t.own is None]
     for phase in (moves, requests):
@@ -303,14 +305,14 @@ def greedy_puts(
             for number in left:
                 if is_over():
                     break
-                put = board.best(number, is_overbooked=is_overbooked)
-                if put is None:
+                assignment = board.best(number, is_overbooked=is_overbooked)
+                if assignment is None:
                     missed.append(number)
                 else:
-                    board.add(put)
-                    puts.append(put)
+                    board.add(assignment)
+                    assignments.append(assignment)
             left = missed
-    return puts
+    return assignments
 
 
 def _stays(instance: Instance) -> list[Assignment]:
@@ -327,12 +329,12 @@ def _stays(instance: Instance) -> list[Assignment]:
         return is_overbooked, collisions[number], instance.options(number), number
 
     beside = Beside(instance, instance.staying(()))
-    puts = []
+    assignments = []
     for i in sorted(contested, key=first):
         if beside.has_place_for(instance.own(i)):
             beside.add(instance.own(i))
-            puts.append(instance.stay(i))
-    return puts
+            assignments.append(instance.stay(i))
+    return assignments
 
 
 def greedy(problem: Problem) -> Plan:
@@ -340,7 +342,7 @@ def greedy(problem: Problem) -> Plan:
     began = time.perf_counter()
     instance = Instance(problem)
     return instance.plan(
-        greedy_puts(instance),
+        greedy_assignments(instance),
         status="feasible",
         bounds=instance.easy_bounds(),
         seconds=time.perf_counter() - began,

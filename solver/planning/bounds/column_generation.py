@@ -45,7 +45,7 @@ class ColumnGeneration:
     Parameters
     ----------
     instance, columns, left, outside
-        As for the joint model.
+        As for the planning model.
     worth
         [n] what each column is worth.
 
@@ -102,7 +102,7 @@ class ColumnGeneration:
     def _lay_out_rooms(self) -> None:
         instance, minutes = self._instance, self._days * DAY_MINUTES
         taken = [(s.room, s.room_busy) for s in self._standing if s.room >= 0]
-        taken += [(put.room, instance.room_busy(put)) for put in self._outside]
+        taken += [(assignment.room, instance.room_busy(assignment)) for assignment in self._outside]
         kinds = np.unique(self._at.kind).tolist()
         families = self._families = Families(instance, kinds, taken)
         self._room_from = np.clip(self._at.at - families.before[self._at.kind], 0, minutes)

@@ -136,18 +136,18 @@ class Schedules:
         standing: dict[tuple[int, int], list[FixedBooking]] = defaultdict(list)
         for s in instance.fixed:
             standing[s.provider, s.day].append(s)
-        pairs = [(p, d) for p in range(providers) for d in range(days)]
-        windows = [instance.windows(p, d) for p, d in pairs]
+        provider_days = [(p, d) for p in range(providers) for d in range(days)]
+        windows = [instance.windows(p, d) for p, d in provider_days]
         loose = [
             _are_close(spans, int(before[p]), int(after[p]))
-            for spans, (p, _) in zip(windows, pairs, strict=True)
+            for spans, (p, _) in zip(windows, provider_days, strict=True)
         ]
         return cls(
             begins,
             lengths,
             may,
             windows,
-            [_stays(standing[pair], pair[1]) for pair in pairs],
+            [_stays(standing[provider_day], provider_day[1]) for provider_day in provider_days],
             np.repeat(instance.shortest, days),
             quarter,
             np.array(loose, np.bool_),
@@ -359,14 +359,14 @@ class _State:
         """[placements, 3] provider-day, kind and moment, all last ones first."""
         size = len(self._minutes)
         found = [np.empty((0, 3), np.int64)]
-        pair = np.flatnonzero(self._outside_at >= 0)
-        at = self._outside_at[pair]
-        while len(pair):
-            how = self._how[at, pair]
+        provider_day = np.flatnonzero(self._outside_at >= 0)
+        at = self._outside_at[provider_day]
+        while len(provider_day):
+            how = self._how[at, provider_day]
             start = np.where(how < 0, -2 - how, how % size)
-            found.append(np.stack([pair, how // size, start], axis=1)[how >= 0])
-            at = self._from[start, pair]
-            pair, at = pair[at >= 0], at[at >= 0]
+            found.append(np.stack([provider_day, how // size, start], axis=1)[how >= 0])
+            at = self._from[start, provider_day]
+            provider_day, at = provider_day[at >= 0], at[at >= 0]
         return np.concatenate(found)
 
 

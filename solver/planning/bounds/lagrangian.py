@@ -83,11 +83,14 @@ class Prices:
         """Return what no plan of at least so much priority scores more than."""
         return self.total - self.priority * priority
 
-    def at(self, pairs: Iterable[tuple[int, int]]) -> Prices:
+    def at(self, provider_days: Iterable[tuple[int, int]]) -> Prices:
         """Return what is needed of it for some provider-days."""
-        pairs = list(pairs)
-        losses = [{pair: of_kind[pair] for pair in pairs} for of_kind in self.losses]
-        over = {pair: self.over[pair] for pair in pairs}
+        provider_days = list(provider_days)
+        losses = [
+            {provider_day: of_kind[provider_day] for provider_day in provider_days}
+            for of_kind in self.losses
+        ]
+        over = {provider_day: self.over[provider_day] for provider_day in provider_days}
         return replace(self, losses=losses, over=over)
 
     def best(self, instance: Instance, columns: Columns, most: int) -> Columns:
@@ -101,18 +104,20 @@ class Prices:
         An overbooked one is taken to cost what it meets all of its gap part.
         """
         at = ColumnTimes.of(instance, columns)
-        pairs = sorted({*zip(at.provider.tolist(), at.day.tolist(), strict=True)})
+        provider_days = sorted({*zip(at.provider.tolist(), at.day.tolist(), strict=True)})
         row = np.zeros((len(instance.providers), len(instance.dates)), np.int64)
-        for number, pair in enumerate(pairs):
-            row[pair] = number
-        of_pair = row[at.provider, at.day]
+        for number, provider_day in enumerate(provider_days):
+            row[provider_day] = number
+        of_provider_day = row[at.provider, at.day]
         worth, loss = np.zeros(len(columns)), np.zeros(len(columns))
         for i, of_task in grouped(columns.task):
             worth[of_task] = _worth(instance, i)[at.position[of_task]] - self.task[i]
         for k, of_kind in grouped(at.kind):
-            table = np.array([self.losses[k][pair] for pair in pairs])
-            loss[of_kind] = table[of_pair[of_kind], at.position[of_kind]]
-        over = np.array([self.over[pair] for pair in pairs])[of_pair]
+            table = np.array([self.losses[k][provider_day] for provider_day in provider_days])
+            loss[of_kind] = table[of_provider_day[of_kind], at.position[of_kind]]
+        over = np.array([self.over[provider_day] for provider_day in provider_days])[
+            of_provider_day
+        ]
         over += (instance.regular_bonus + 4 * instance.gap_quarter) / instance.unit
         return np.where(columns.is_overbooked, over, loss) - worth
 
@@ -428,16 +433,16 @@ class _Pricing:
         ]
 
     def _split(self, at: Floats) -> _Split:
-        tasks, pairs = len(self._counts), self._schedules.count
+        tasks, provider_days = len(self._counts), self._schedules.count
         kinds = len(self._demands) * self._days
-        of_tasks, of_pairs, of_kinds, of_rooms = np.split(
-            at[:-1], [tasks, tasks + pairs, tasks + pairs + kinds]
+        of_tasks, of_provider_days, of_kinds, of_rooms = np.split(
+            at[:-1], [tasks, tasks + provider_days, tasks + provider_days + kinds]
         )
         of_tasks = of_tasks - at[-1] * self._priorities
         rooms = self._room_costs(of_rooms)
         kind_days = of_kinds.reshape(-1, self._days)
         places = [cost + kind_days[k][None, :] for k, cost in enumerate(rooms)]
-        return _Split(of_tasks, of_pairs, places)
+        return _Split(of_tasks, of_provider_days, places)
 
     def _over(self, worths: Sequence[Floats], lifts: Floats) -> tuple[Floats, Ints, Ints]:
         """[N] what the best overbooked placement is worth and lifts, its kind and start."""
@@ -466,19 +471,19 @@ class _Pricing:
         bound = float(at @ self._limits) + float(found.value.sum())
         bound += float(best[some] @ self._over_limit[some])
         used = np.zeros(len(at))
-        tasks, pairs = len(self._counts), self._schedules.count
-        pair, kind, moment = found.starts.T
-        np.add.at(used, tasks + pair, 1)
-        regular = self._start_at[kind, pair // self._days, moment]
+        tasks, provider_days = len(self._counts), self._schedules.count
+        provider_day, kind, moment = found.starts.T
+        np.add.at(used, tasks + provider_day, 1)
+        regular = self._start_at[kind, provider_day // self._days, moment]
         places = _Places(
             kind=np.concatenate([kind, kinds[some]]),
-            provider=np.concatenate([pair, some]) // self._days,
-            day=np.concatenate([pair, some]) % self._days,
+            provider=np.concatenate([provider_day, some]) // self._days,
+            day=np.concatenate([provider_day, some]) % self._days,
             start=np.concatenate([regular, starts[some]]),
             times=np.concatenate([np.ones(len(kind)), self._over_limit[some]]),
         )
         number = places.kind * self._days + places.day
-        np.add.at(used, tasks + pairs + number, places.times)
+        np.add.at(used, tasks + provider_days + number, places.times)
         for of_kind_and_day, here in grouped(number):
             k, d = divmod(of_kind_and_day, self._days)
             demand = self._demands[k]
@@ -496,7 +501,7 @@ class _Pricing:
         left = [w - split.regular for w in worths]
         there = self._schedules.best(left)
         back = self._mirrored.best(left)
-        pairs = [(n // self._days, n % self._days) for n in range(self._schedules.count)]
+        provider_days = [(n // self._days, n % self._days) for n in range(self._schedules.count)]
         every = np.arange(self._schedules.count)
         losses = []
         for k, places in enumerate(split.places):
@@ -505,9 +510,13 @@ class _Pricing:
             loss = there.value - through + split.regular
             loss = loss.reshape(len(places), -1, self._days) + places[:, None, :]
             table: Floats32 = loss.reshape(len(places), -1).astype(np.float32)
-            losses.append({pair: table[:, n] for n, pair in enumerate(pairs)})
+            losses.append(
+                {provider_day: table[:, n] for n, provider_day in enumerate(provider_days)}
+            )
         over, _, _ = self._over(worths, np.zeros_like(self._lifts))
-        best = {pair: max(0.0, float(over[n])) for n, pair in enumerate(pairs)}
+        best = {
+            provider_day: max(0.0, float(over[n])) for n, provider_day in enumerate(provider_days)
+        }
         total = bound + at[-1] * self._least + self._standing
         return Prices(split.tasks, losses, best, float(at[-1]), total)
 

@@ -30,7 +30,7 @@ class LagrangianBound:
         tasks = [t for t in instance.tasks if t.own is None and t.days]
         kinds = instance.kinds
         providers, days = len(instance.providers), len(instance.dates)
-        self._pairs = providers * days
+        self._provider_days = providers * days
         self._provider = np.repeat(np.arange(providers), days)
         self._day = np.tile(np.arange(days), providers)
         self._kinds = sorted({t.kind for t in tasks})
@@ -73,27 +73,27 @@ class LagrangianBound:
         used = []
         for k in self._kinds:
             kind = instance.kinds[k]
-            pair, start = np.nonzero(kind.regular.reshape(self._pairs, -1))
-            midnight = self._day[pair] * DAY_MINUTES
-            begin = kind.busy_start.reshape(self._pairs, -1)[pair, start] - midnight
-            end = kind.busy_end.reshape(self._pairs, -1)[pair, start] - midnight
-            used.append((pair, begin, end))
+            provider_day, start = np.nonzero(kind.regular.reshape(self._provider_days, -1))
+            midnight = self._day[provider_day] * DAY_MINUTES
+            begin = kind.busy_start.reshape(self._provider_days, -1)[provider_day, start] - midnight
+            end = kind.busy_end.reshape(self._provider_days, -1)[provider_day, start] - midnight
+            used.append((provider_day, begin, end))
         moments = np.unique(np.concatenate([np.concatenate(u[1:]) for u in used]))
-        shape = (len(moments), len(self._kinds), self._pairs)
+        shape = (len(moments), len(self._kinds), self._provider_days)
         self._ends = np.zeros(shape, np.bool_)
         self._begins = np.zeros(shape, np.int64)
-        for row, (pair, begin, end) in enumerate(used):
+        for row, (provider_day, begin, end) in enumerate(used):
             at = np.searchsorted(moments, end)
-            self._ends[at, row, pair] = True
-            self._begins[at, row, pair] = np.searchsorted(moments, begin)
+            self._ends[at, row, provider_day] = True
+            self._begins[at, row, provider_day] = np.searchsorted(moments, begin)
 
     def _sell(self, prices: Floats) -> tuple[float, Floats]:
         """Return what all providers' dates earn at most, and [kinds, pairs] what they sell."""
-        moments, every = len(self._ends), np.arange(self._pairs)
+        moments, every = len(self._ends), np.arange(self._provider_days)
         if not moments:  # nothing can be regular anywhere
             return 0.0, np.zeros(prices.shape)
-        earned = np.zeros((moments, self._pairs))
-        chosen = np.full((moments, self._pairs), -1, np.int64)
+        earned = np.zeros((moments, self._provider_days))
+        chosen = np.full((moments, self._provider_days), -1, np.int64)
         for moment in range(1, moments):
             gain = earned[self._begins[moment], every] + prices
             gain[~self._ends[moment]] = -np.inf
@@ -103,14 +103,14 @@ class LagrangianBound:
             chosen[moment, better] = top[better]
             earned[moment] = np.where(better, gained, earned[moment - 1])
         sold = np.zeros(prices.shape)
-        at = np.full(self._pairs, moments - 1)
+        at = np.full(self._provider_days, moments - 1)
         for moment in range(moments - 1, 0, -1):
             here = at == moment
             at[here] -= 1
-            pair = np.flatnonzero(here & (chosen[moment] >= 0))
-            row = chosen[moment, pair]
-            sold[row, pair] += 1
-            at[pair] = self._begins[moment, row, pair]
+            provider_day = np.flatnonzero(here & (chosen[moment] >= 0))
+            row = chosen[moment, provider_day]
+            sold[row, provider_day] += 1
+            at[provider_day] = self._begins[moment, row, provider_day]
         return float(earned[-1].sum()), sold
 
     def _balance(self, at: _Prices, blur: float) -> tuple[float, _Prices]:
@@ -122,8 +122,8 @@ class LagrangianBound:
         for row, demand in enumerate(self._demands):
             saved, wanted = demand.at(np.concatenate([at.kinds[row], at.overbooked]), blur)
             bound += saved
-            sold[row] -= wanted[: self._pairs]
-            over -= wanted[self._pairs :]
+            sold[row] -= wanted[: self._provider_days]
+            over -= wanted[self._provider_days :]
         return bound, _Prices(np.vstack([sold, regular, over]))
 
     def bound(
@@ -135,12 +135,12 @@ class LagrangianBound:
         def is_over() -> bool:
             return time.perf_counter() - began > time_limit or should_stop()
 
-        best, prices = np.inf, _Prices(np.zeros((len(self._length) + 2, self._pairs)))
+        best, prices = np.inf, _Prices(np.zeros((len(self._length) + 2, self._provider_days)))
         for rate in np.linspace(0.0, 0.2, 21):
             if is_over():  # a round takes a second where there are thousands of requests
                 break
-            over = np.full(self._pairs, 15 * rate)
-            at = _Prices(np.vstack([self._length * rate, np.zeros(self._pairs), over]))
+            over = np.full(self._provider_days, 15 * rate)
+            at = _Prices(np.vstack([self._length * rate, np.zeros(self._provider_days), over]))
             value, _ = self._balance(at, 0.1)
             if value < best:
                 best, prices = value, at

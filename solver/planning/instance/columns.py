@@ -31,17 +31,19 @@ class Columns:
         return Columns(self.task[chosen], self.site[chosen], self.is_overbooked[chosen])
 
     @classmethod
-    def at(cls, instance: Instance, puts: Sequence[Assignment]) -> Columns:
+    def at(cls, instance: Instance, assignments: Sequence[Assignment]) -> Columns:
         """The columns that placements are; a booking that stays is none."""
-        site, puts = [], instance.made(puts)
-        for put in puts:
-            kind = instance.kinds[instance.tasks[put.task].kind]
-            s = int(np.searchsorted(kind.starts, put.start))
-            site.append(int(np.ravel_multi_index((put.provider, put.day, s), kind.shape)))
+        site, assignments = [], instance.made(assignments)
+        for assignment in assignments:
+            kind = instance.kinds[instance.tasks[assignment.task].kind]
+            s = int(np.searchsorted(kind.starts, assignment.start))
+            site.append(
+                int(np.ravel_multi_index((assignment.provider, assignment.day, s), kind.shape))
+            )
         return cls(
-            np.array([put.task for put in puts], np.int64),
+            np.array([assignment.task for assignment in assignments], np.int64),
             np.array(site, np.int64),
-            np.array([put.is_overbooked for put in puts], np.bool_),
+            np.array([assignment.is_overbooked for assignment in assignments], np.bool_),
         )
 
     @classmethod
@@ -49,15 +51,15 @@ class Columns:
         cls,
         instance: Instance,
         tasks: Iterable[int],
-        pairs: Iterable[tuple[int, int]],
+        provider_days: Iterable[tuple[int, int]],
         narrow: Callable[[int, Small], Small] = lambda _task, sites: sites,
     ) -> Columns:
         """The columns of some tasks at some providers' dates; see :meth:`of`."""
-        tasks, pairs = list(tasks), list(pairs)
+        tasks, provider_days = list(tasks), list(provider_days)
         chosen = {}
         for number in {instance.tasks[i].kind for i in tasks}:
             mask = np.zeros(instance.kinds[number].shape, np.bool_)
-            for provider, day in pairs:
+            for provider, day in provider_days:
                 mask[provider, day] = True
             chosen[number] = mask.ravel()
         return cls.of(
@@ -66,14 +68,14 @@ class Columns:
             lambda i, sites: narrow(i, sites[chosen[instance.tasks[i].kind][sites]]),
         )
 
-    def clear_of(self, instance: Instance, puts: Sequence[Assignment]) -> Columns:
+    def clear_of(self, instance: Instance, assignments: Sequence[Assignment]) -> Columns:
         """Return those that could stand beside placements: a regular one meets no regular one."""
         at = ColumnTimes.of(instance, self)
         meets = np.zeros(len(self), np.bool_)
-        for put in puts:
-            if not put.is_overbooked:
-                start, end = instance.busy(put)
-                meets |= at.keeping(put.provider, start, end)
+        for assignment in assignments:
+            if not assignment.is_overbooked:
+                start, end = instance.busy(assignment)
+                meets |= at.keeping(assignment.provider, start, end)
         return self[~meets | self.is_overbooked]
 
     def joined(self, other: Columns) -> Columns:
@@ -181,9 +183,9 @@ def grouped_pairs(first: Ints, second: Ints) -> Iterator[tuple[tuple[int, int], 
         yield divmod(key, FAR), members
 
 
-def positions(instance: Instance, columns: Columns, puts: Sequence[Assignment]) -> list[int]:
-    """Return where `puts` are among the columns, for those that are."""
-    wanted = set(Columns.at(instance, puts).keys)
-    of_task = np.flatnonzero(np.isin(columns.task, [put.task for put in puts]))
+def positions(instance: Instance, columns: Columns, assignments: Sequence[Assignment]) -> list[int]:
+    """Return where `assignments` are among the columns, for those that are."""
+    wanted = set(Columns.at(instance, assignments).keys)
+    of_task = np.flatnonzero(np.isin(columns.task, [assignment.task for assignment in assignments]))
     found = zip(of_task.tolist(), columns[of_task].keys, strict=True)
     return [c for c, key in found if key in wanted]

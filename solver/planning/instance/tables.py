@@ -358,26 +358,32 @@ class Instance:
         own = self.tasks[task].own
         return 0 if own is None else abs(day * DAY_MINUTES + start - own.at)
 
-    def busy(self, put: Assignment) -> Span:
+    def busy(self, assignment: Assignment) -> Span:
         """Return the provider busy span, absolute."""
-        kind, at = self.kinds[self.tasks[put.task].kind], put.day * DAY_MINUTES + put.start
-        return at - int(kind.before[put.provider]), at + int(kind.after[put.provider])
+        kind, at = (
+            self.kinds[self.tasks[assignment.task].kind],
+            assignment.day * DAY_MINUTES + assignment.start,
+        )
+        return at - int(kind.before[assignment.provider]), at + int(kind.after[assignment.provider])
 
-    def room_busy(self, put: Assignment) -> Span:
+    def room_busy(self, assignment: Assignment) -> Span:
         """Return the room busy span, absolute."""
-        kind, at = self.kinds[self.tasks[put.task].kind], put.day * DAY_MINUTES + put.start
-        return at - kind.row.buffer_before, at + int(kind.room_after[put.room])
+        kind, at = (
+            self.kinds[self.tasks[assignment.task].kind],
+            assignment.day * DAY_MINUTES + assignment.start,
+        )
+        return at - kind.row.buffer_before, at + int(kind.room_after[assignment.room])
 
-    def appointment(self, put: Assignment) -> Span:
+    def appointment(self, assignment: Assignment) -> Span:
         """Return the appointment itself, absolute."""
-        at = put.day * DAY_MINUTES + put.start
-        return at, at + self.kinds[self.tasks[put.task].kind].row.duration_minutes
+        at = assignment.day * DAY_MINUTES + assignment.start
+        return at, at + self.kinds[self.tasks[assignment.task].kind].row.duration_minutes
 
-    def window(self, put: Assignment) -> Span:
+    def window(self, assignment: Assignment) -> Span:
         """Return the provider's open window around the appointment, absolute."""
-        kind = self.kinds[self.tasks[put.task].kind]
-        s = int(np.searchsorted(kind.starts, put.start))
-        at = (put.provider, put.day, s)
+        kind = self.kinds[self.tasks[assignment.task].kind]
+        s = int(np.searchsorted(kind.starts, assignment.start))
+        at = (assignment.provider, assignment.day, s)
         return int(kind.opens[at]), int(kind.closes[at])
 
     def allowances(self, kind: int, provider: int, day: int, start: int) -> list[tuple[int, int]]:
@@ -404,29 +410,34 @@ class Instance:
             task, own.provider, own.room, own.day, own.booking.start, own.booking.is_overbooked
         )
 
-    def is_stay(self, put: Assignment) -> bool:
+    def is_stay(self, assignment: Assignment) -> bool:
         """Whether a booking is put where it stood; no move leads there."""
-        own = self.tasks[put.task].own
-        return own is not None and (put.provider, put.room, put.day, put.start) == (
+        own = self.tasks[assignment.task].own
+        return own is not None and (
+            assignment.provider,
+            assignment.room,
+            assignment.day,
+            assignment.start,
+        ) == (
             own.provider,
             own.room,
             own.day,
             own.booking.start,
         )
 
-    def made(self, puts: Iterable[Assignment]) -> list[Assignment]:
-        """Return the moves and placements among `puts`, without what only stays."""
-        return [put for put in puts if not self.is_stay(put)]
+    def made(self, assignments: Iterable[Assignment]) -> list[Assignment]:
+        """Return the moves and placements among `assignments`, without what only stays."""
+        return [assignment for assignment in assignments if not self.is_stay(assignment)]
 
-    def staying(self, puts: Iterable[Assignment]) -> list[FixedBooking]:
-        """Return the bookings that stay when `puts` are made.
+    def staying(self, assignments: Iterable[Assignment]) -> list[FixedBooking]:
+        """Return the bookings that stay when `assignments` are made.
 
         Those are the fixed ones, those that are not displaced nor moved, and the displaced ones
-        that `puts` let stay.
+        that `assignments` let stay.
         """
-        puts = list(puts)
-        put_down = {put.task for put in puts}
-        stays = {put.task for put in puts if self.is_stay(put)}
+        assignments = list(assignments)
+        put_down = {assignment.task for assignment in assignments}
+        stays = {assignment.task for assignment in assignments if self.is_stay(assignment)}
         return self.fixed + [
             t.own
             for i, t in enumerate(self.tasks)
@@ -470,56 +481,58 @@ class Instance:
                 free -= {i, rival}
         return least
 
-    def totals(self, puts: Sequence[Assignment]) -> Totals:
+    def totals(self, assignments: Sequence[Assignment]) -> Totals:
         """Work out what the finished plan is worth."""
-        return self.counted(puts)._replace(score=self.score(puts))
+        return self.counted(assignments)._replace(score=self.score(assignments))
 
-    def counted(self, puts: Iterable[Assignment]) -> Totals:
+    def counted(self, assignments: Iterable[Assignment]) -> Totals:
         """Work out what placements are worth to the stages before the score."""
         saved = priority = moved = distance = 0
-        for put in puts:
-            task = self.tasks[put.task]
+        for assignment in assignments:
+            task = self.tasks[assignment.task]
             priority += task.priority
             saved += task.is_displaced
-            moved += task.own is not None and not self.is_stay(put)
-            distance += self.distance(put.task, put.day, put.start)
+            moved += task.own is not None and not self.is_stay(assignment)
+            distance += self.distance(assignment.task, assignment.day, assignment.start)
         return Totals(saved, priority, -moved, -distance, 0)
 
-    def score(self, puts: Sequence[Assignment]) -> int:
+    def score(self, assignments: Sequence[Assignment]) -> int:
         """Return the sum of scores, in score units, of placements and existing bookings."""
         total = 0
         at_provider: dict[int, list[tuple[Span, Span | None, bool]]] = defaultdict(list)
         best = self.units(self.problem.weights.preference)
-        for s in self.staying(puts):
+        for s in self.staying(assignments):
             counts = 0 <= s.day < len(self.dates) and s.provider >= 0 and s.room >= 0
             if s.provider >= 0:
                 at_provider[s.provider].append((s.busy, s.window, counts))
             if counts:
                 total += best + self.room_parts[s.kind][s.room]
                 total += 0 if s.booking.is_overbooked else self.regular_bonus
-        for put in self.made(puts):
-            worth, busy, window = self._alone(put)
+        for assignment in self.made(assignments):
+            worth, busy, window = self._alone(assignment)
             total += worth
-            at_provider[put.provider].append((busy, window, True))
+            at_provider[assignment.provider].append((busy, window, True))
         for provider, spans in at_provider.items():
             total += self.gap_quarter * gap_quarters(spans, int(self.shortest[provider]))
         return total
 
-    def _alone(self, put: Assignment) -> tuple[int, Span, Span]:
+    def _alone(self, assignment: Assignment) -> tuple[int, Span, Span]:
         """Return what a placement scores but for its gap part, its busy span and its window.
 
         Kept, since one plan has most of its placements in common with the next.
         """
-        kept = self._kept.get(put)
+        kept = self._kept.get(assignment)
         if kept is None:
-            number = self.tasks[put.task].kind
-            s = int(np.searchsorted(self.kinds[number].starts, put.start))
-            worth = int(self.preference(put.task)[s]) + self.room_parts[number][put.room]
-            worth += 0 if put.is_overbooked else self.regular_bonus
-            kept = self._kept[put] = worth, self.busy(put), self.window(put)
+            number = self.tasks[assignment.task].kind
+            s = int(np.searchsorted(self.kinds[number].starts, assignment.start))
+            worth = (
+                int(self.preference(assignment.task)[s]) + self.room_parts[number][assignment.room]
+            )
+            worth += 0 if assignment.is_overbooked else self.regular_bonus
+            kept = self._kept[assignment] = worth, self.busy(assignment), self.window(assignment)
         return kept
 
-    def ordered(self, puts: Iterable[Assignment]) -> list[Assignment]:
+    def ordered(self, assignments: Iterable[Assignment]) -> list[Assignment]:
         """Return placements in an order in which they can be made, each called what it is then.
 
         What stays is there before. Moves go before placements and regular ones before overbooked
@@ -527,10 +540,10 @@ class Instance:
         is regular after all; since it meets none that are made before it, they overlap no more when
         it goes first.
         """
-        puts = list(puts)
-        standing = self.staying(puts)
-        stays = [put for put in puts if self.is_stay(put)]
-        puts = self.made(puts)
+        assignments = list(assignments)
+        standing = self.staying(assignments)
+        stays = [assignment for assignment in assignments if self.is_stay(assignment)]
+        assignments = self.made(assignments)
         spans: dict[int, list[Span]] = defaultdict(list)
         regulars: dict[tuple[int, int], int] = defaultdict(int)
         for s in standing:
@@ -538,44 +551,48 @@ class Instance:
             regulars[s.provider, s.day] += not s.booking.is_overbooked
         order = stays
         for is_move in (True, False):
-            phase = [p for p in puts if (self.tasks[p.task].own is not None) == is_move]
+            phase = [p for p in assignments if (self.tasks[p.task].own is not None) == is_move]
             late: list[Assignment] = []
             for asked in sorted(phase, key=lambda p: p.is_overbooked):
                 is_late = asked.is_overbooked and not is_move
                 is_late = is_late and not self._is_regular(asked, spans, regulars)
-                put = asked if is_move else asked._replace(is_overbooked=is_late)
-                (late if is_late else order).append(put)
-                spans[put.provider].append(self.busy(put))
-                regulars[put.provider, put.day] += not put.is_overbooked
+                assignment = asked if is_move else asked._replace(is_overbooked=is_late)
+                (late if is_late else order).append(assignment)
+                spans[assignment.provider].append(self.busy(assignment))
+                regulars[assignment.provider, assignment.day] += not assignment.is_overbooked
             order += late
         return order
 
     def _is_regular(
         self,
-        put: Assignment,
+        assignment: Assignment,
         spans: dict[int, list[Span]],
         regulars: dict[tuple[int, int], int],
     ) -> bool:
-        cap = self.providers[put.provider].daily_cap
-        start, end = self.busy(put)
-        return (cap is None or regulars[put.provider, put.day] < cap) and not any(
-            from_ < end and start < to for from_, to in spans[put.provider]
+        cap = self.providers[assignment.provider].daily_cap
+        start, end = self.busy(assignment)
+        return (cap is None or regulars[assignment.provider, assignment.day] < cap) and not any(
+            from_ < end and start < to for from_, to in spans[assignment.provider]
         )
 
     def plan(
         self,
-        puts: Iterable[Assignment],
+        assignments: Iterable[Assignment],
         *,
         status: PlanStatus,
         bounds: Totals,
         seconds: float,
         size: tuple[int, int] = (0, 0),
     ) -> Plan:
-        """Return the plan that `puts` make, with proven `bounds` in the terms of the totals."""
-        order = self.ordered(puts)
+        """Return the plan of these assignments; `bounds` are proven, in the terms of the totals."""
+        order = self.ordered(assignments)
         moves, placements = self.placements(order)
         totals = self.totals(order)
-        kept = {self.tasks[put.task].members[0] for put in order if self.tasks[put.task].own}
+        kept = {
+            self.tasks[assignment.task].members[0]
+            for assignment in order
+            if self.tasks[assignment.task].own
+        }
         displaced = [t.members[0] for t in self.tasks if t.is_displaced]
         return Plan(
             status=status,
@@ -654,19 +671,21 @@ class Instance:
             score=score,
         )
 
-    def placements(self, puts: Sequence[Assignment]) -> tuple[list[Placement], list[Placement]]:
-        """Return the moves and the placements of ordered `puts`, by the ids they stand for."""
+    def placements(
+        self, assignments: Sequence[Assignment]
+    ) -> tuple[list[Placement], list[Placement]]:
+        """Return the moves and the placements of ordered `assignments`, by their ids."""
         members = {i: iter(t.members) for i, t in enumerate(self.tasks)}
         moves: list[Placement] = []
         placements: list[Placement] = []
-        for put in self.made(puts):
+        for assignment in self.made(assignments):
             placement = Placement(
-                next(members[put.task]),
-                self.providers[put.provider].id,
-                self.rooms[put.room].id,
-                self.dates[put.day],
-                put.start,
-                put.is_overbooked,
+                next(members[assignment.task]),
+                self.providers[assignment.provider].id,
+                self.rooms[assignment.room].id,
+                self.dates[assignment.day],
+                assignment.start,
+                assignment.is_overbooked,
             )
-            (placements if self.tasks[put.task].own is None else moves).append(placement)
+            (placements if self.tasks[assignment.task].own is None else moves).append(placement)
         return moves, placements

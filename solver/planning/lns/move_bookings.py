@@ -1,9 +1,9 @@
 """Large-neighbourhood search where bookings may move: a few providers' dates, solved again.
 
-What one model cannot hold is bettered block by block. In a block the bookings that stand there may
-move within it, a part of the requests placed there is lifted, and requests without a place and
-displaced bookings may come in. Each block is solved stage by stage, as the whole would be, so that
-no booking moves for nothing.
+What one model cannot hold is bettered neighbourhood by neighbourhood. In a neighbourhood the
+bookings that stand there may move within it, a part of the requests placed there is lifted, and
+requests without a place and displaced bookings may come in. Each neighbourhood is solved stage by
+stage, as the whole would be, so that no booking moves for nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from solver.planning.instance.columns import Columns
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.neighbourhood import could_be_at, waiting_tasks
-from solver.planning.model.planning_model import JointModel
+from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import SolveControl
 from solver.planning.problem import StageName
 
-type Pairs = frozenset[tuple[int, int]]
+type ProviderDays = frozenset[tuple[int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ DEFAULT_PARAMS = ExchangeParams()
 
 
 class Exchange:
-    """Chooses blocks around what has no place, and solves them.
+    """Chooses neighbourhoods around what has no place, and solves them.
 
     Parameters
     ----------
@@ -72,61 +72,73 @@ class Exchange:
         self._chance = np.random.default_rng(seed)
 
     def better(
-        self, puts: Sequence[Assignment], watch: SolveControl, time_limit: float
+        self, assignments: Sequence[Assignment], control: SolveControl, time_limit: float
     ) -> list[Assignment] | None:
-        """Return a plan that differs from `puts` in one block; None if that brings nothing.
+        """Repair one neighbourhood of `assignments`; None if the plan is no better.
 
         It saves or places more, or moves less; of those that do, it moves as few bookings as little
         as it can, and then scores as much.
         """
         instance = self._instance
-        waiting = waiting_tasks(instance, puts)
-        pairs = self._pairs(waiting)
-        left, kept = self._lifted(puts, pairs)
-        fits = [i for i in waiting if could_be_at(instance, i, pairs)]
+        waiting = waiting_tasks(instance, assignments)
+        provider_days = self._provider_days(waiting)
+        left, kept = self._lifted(assignments, provider_days)
+        fits = [i for i in waiting if could_be_at(instance, i, provider_days)]
         fits.sort(key=lambda i: (instance.tasks[i].is_displaced, self._draw(i)), reverse=True)
-        for i in fits[: self._params.waiting * len(pairs)]:
+        for i in fits[: self._params.waiting * len(provider_days)]:
             left[i] += waiting[i]
-        inside = [put for put in puts if (put.provider, put.day) in pairs]
-        outside = [put for put in puts if (put.provider, put.day) not in pairs]
-        columns = Columns.inside(instance, left, pairs, partial(instance.within, self._radius))
+        inside = [
+            assignment
+            for assignment in assignments
+            if (assignment.provider, assignment.day) in provider_days
+        ]
+        outside = [
+            assignment
+            for assignment in assignments
+            if (assignment.provider, assignment.day) not in provider_days
+        ]
+        columns = Columns.inside(
+            instance, left, provider_days, partial(instance.within, self._radius)
+        )
         columns = columns.clear_of(instance, kept).joined(Columns.at(instance, inside))
-        joint = JointModel(instance, columns, left, outside, rooms=self._params.rooms, keep=inside)
-        joint.fix(kept)
-        joint.keep_away(i for i in left if not self._is_at(i, pairs))
+        model = PlanningModel(
+            instance, columns, left, outside, rooms=self._params.rooms, keep=inside
+        )
+        model.fix(kept)
+        model.keep_away(i for i in left if not self._is_at(i, provider_days))
         best, before = inside, instance.counted(inside)
         stages: tuple[tuple[StageName, StageName], ...] = (
             ("priority", "saved"),
             ("distance", "moved"),
         )
         for minor, major in stages:
-            objective = joint.expression(minor) + self._weight * joint.expression(major)
-            best = self._best(joint, objective, best, watch, time_limit)
+            objective = model.expression(minor) + self._weight * model.expression(major)
+            best = self._best(model, objective, best, control, time_limit)
             now = instance.counted(best)
             if now == before and not now.moved:
                 return None
-            joint.require(objective >= getattr(now, minor) + self._weight * getattr(now, major))
+            model.require(objective >= getattr(now, minor) + self._weight * getattr(now, major))
         if now == before:
             return None
-        return [*outside, *self._best(joint, joint.score(), best, watch, time_limit)]
+        return [*outside, *self._best(model, model.score(), best, control, time_limit)]
 
     def _best(
         self,
-        joint: JointModel,
+        model: PlanningModel,
         objective: cp_model.LinearExpr,
-        puts: list[Assignment],
-        watch: SolveControl,
+        assignments: list[Assignment],
+        control: SolveControl,
         time_limit: float,
     ) -> list[Assignment]:
-        joint.hint(puts)
-        outcome = joint.maximise(
+        model.hint(assignments)
+        outcome = model.maximise(
             objective,
             time_limit=time_limit,
             seed=int(self._chance.integers(1 << 30)),
             work_limit=self._params.work,
-            watch=watch,
+            control=control,
         )
-        return puts if outcome.puts is None else outcome.puts
+        return assignments if outcome.assignments is None else outcome.assignments
 
     @cached_property
     def _weight(self) -> int:
@@ -135,7 +147,7 @@ class Exchange:
         minutes = len(self._instance.dates) * DAY_MINUTES * len(tasks)
         return 1 + max(minutes, sum(t.priority * len(t.members) for t in tasks))
 
-    def _pairs(self, waiting: Collection[int]) -> Pairs:
+    def _provider_days(self, waiting: Collection[int]) -> ProviderDays:
         """Return providers and dates around one that waits, displaced ones more likely."""
         instance, chance = self._instance, self._chance
         numbers = list(waiting)
@@ -154,36 +166,36 @@ class Exchange:
         return frozenset((p, d) for p in [int(provider), *others[: count - 1]] for d in days)
 
     def _lifted(
-        self, puts: Sequence[Assignment], pairs: Pairs
+        self, assignments: Sequence[Assignment], provider_days: ProviderDays
     ) -> tuple[Counter[int], list[Assignment]]:
-        """Return how many of each task a block settles anew, and what of it is to stay put.
+        """Return how many of each task a neighbourhood settles anew, and what of it is to stay put.
 
-        A booking that was moved into the block from elsewhere is among the latter: whether its old
-        place is still free is not the block's to say.
+        A booking that was moved into the neighbourhood from elsewhere is among the latter: whether
+        its old place is still free is not the neighbourhood's to say.
         """
         instance = self._instance
         left: Counter[int] = Counter()
         kept: list[Assignment] = []
-        moved = {put.task for put in puts}
-        for put in puts:
-            if (put.provider, put.day) in pairs:
-                left[put.task] += 1
-                task = instance.tasks[put.task]
+        moved = {assignment.task for assignment in assignments}
+        for assignment in assignments:
+            if (assignment.provider, assignment.day) in provider_days:
+                left[assignment.task] += 1
+                task = instance.tasks[assignment.task]
                 if task.own is None:
                     is_kept = self._chance.random() >= self._params.lifted_share
                 else:
                     could_stay = task.stays_if_not_moved or task.could_stay
-                    is_kept = could_stay and not self._is_at(put.task, pairs)
-                kept += [put] * is_kept
+                    is_kept = could_stay and not self._is_at(assignment.task, provider_days)
+                kept += [assignment] * is_kept
         for i, task in enumerate(instance.tasks):
             if task.stays_if_not_moved and i not in moved:
-                left[i] += self._is_at(i, pairs)
+                left[i] += self._is_at(i, provider_days)
         return +left, kept
 
-    def _is_at(self, task: int, pairs: Pairs) -> bool:
+    def _is_at(self, task: int, provider_days: ProviderDays) -> bool:
         """Whether a booking stood at one of the providers and dates; for a request it is true."""
         own = self._instance.tasks[task].own
-        return own is None or (own.provider, own.day) in pairs
+        return own is None or (own.provider, own.day) in provider_days
 
     def _draw(self, task: int) -> float:
         return float(self._instance.tasks[task].priority * self._chance.random() ** 0.3)

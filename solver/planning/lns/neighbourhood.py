@@ -12,11 +12,11 @@ from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 
 WAITING = 8
-"""The most tasks without a place that a block takes on, for each of its provider-days."""
+"""The most tasks without a place that a neighbourhood takes on, for each of its provider-days."""
 
 
 type Aim = Literal["priority", "timing", "score"]
-"""What a block is solved for.
+"""What a neighbourhood is solved for.
 
 ``priority``: to place what is worth most. ``timing``: the best starts, who sees whom being settled.
 ``score``: all of the score, among the columns that lose least at the prices of requests.
@@ -25,9 +25,9 @@ type Aim = Literal["priority", "timing", "score"]
 
 @dataclass(frozen=True)
 class Effort:
-    """The provider-days of a block, at first, and the solver's deterministic seconds for each."""
+    """Provider-days that are freed at first, and the solver's deterministic seconds for each."""
 
-    pairs: float
+    provider_days: float
     work_limit: float
 
 
@@ -43,7 +43,7 @@ class Neighbourhood:
 
     Attributes
     ----------
-    pairs
+    provider_days
         The providers and days.
     waiting
         Tasks that could be placed there, and how many of each.
@@ -59,7 +59,7 @@ class Neighbourhood:
     """
 
     aim: Aim
-    pairs: frozenset[tuple[int, int]]
+    provider_days: frozenset[tuple[int, int]]
     waiting: tuple[tuple[int, int], ...]
     seed: int
     roomless: frozenset[int]
@@ -68,9 +68,9 @@ class Neighbourhood:
     most: int = 0
 
 
-def waiting_tasks(instance: Instance, puts: Iterable[Assignment]) -> dict[int, int]:
+def waiting_tasks(instance: Instance, assignments: Iterable[Assignment]) -> dict[int, int]:
     """Return tasks that wait for a place, displaced bookings too, and how many of each."""
-    placed = Counter(put.task for put in puts)
+    placed = Counter(assignment.task for assignment in assignments)
     return {
         i: len(task.members) - placed[i]
         for i, task in enumerate(instance.tasks)
@@ -78,7 +78,7 @@ def waiting_tasks(instance: Instance, puts: Iterable[Assignment]) -> dict[int, i
     }
 
 
-def could_be_at(instance: Instance, number: int, pairs: Iterable[tuple[int, int]]) -> bool:
+def could_be_at(instance: Instance, number: int, provider_days: Iterable[tuple[int, int]]) -> bool:
     """Return whether a task could be placed at some of these providers' dates."""
     task = instance.tasks[number]
     kind = instance.kinds[task.kind]
@@ -86,5 +86,5 @@ def could_be_at(instance: Instance, number: int, pairs: Iterable[tuple[int, int]
         d in task.days
         and task.provider in (-1, p)
         and bool((kind.regular[p, d] | kind.allowed[p, d]).any())
-        for p, d in pairs
+        for p, d in provider_days
     )

@@ -1,4 +1,4 @@
-"""Repairing a neighbourhood with the joint model, all that is frozen standing as it is."""
+"""Repairing a neighbourhood with the planning model, all that is frozen standing as it is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.neighbourhood import EFFORTS, Neighbourhood
 from solver.planning.lns.retime import retimed
-from solver.planning.model.planning_model import JointModel
+from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import JobResult, SolveControl
 from solver.planning.model.two_step import best_without_gaps, priority_of
 
@@ -30,48 +30,51 @@ LOST = 3.0
 
 
 STALL = 0.001
-"""A block's relaxation is near enough once two rounds better it by less than this share."""
+"""A neighbourhood's relaxation is near enough once two rounds better it by less than this share."""
 
 
 ROOMS = 4
-"""The most rooms offered at one type and start of a block, beside those that are in use."""
+"""The most rooms offered at one type and start of a neighbourhood, beside those that are in use."""
 
 
 def repair(
     instance: Instance,
-    watch: SolveControl,
-    puts: Sequence[Assignment],
-    block: Neighbourhood,
+    control: SolveControl,
+    assignments: Sequence[Assignment],
+    neighbourhood: Neighbourhood,
     time_limit: float,
 ) -> JobResult:
-    """Solve a block, everything outside it standing as in `puts`."""
-    if block.aim == "timing":
-        for day in sorted({day for _, day in block.pairs}):
-            puts = retimed(instance, puts, day, watch.should_stop)
-        return JobResult([p for p in puts if (p.provider, p.day) in block.pairs], is_proved=True)
-    inside = [p for p in puts if (p.provider, p.day) in block.pairs]
-    outside = [p for p in puts if (p.provider, p.day) not in block.pairs]
-    left: dict[int, int] = defaultdict(int, block.waiting)
-    for put in inside:
-        left[put.task] += 1
-    draw = np.random.default_rng(block.seed).random(len(inside))
-    if block.prices is not None and inside:
-        lost = block.prices.lost(instance, Columns.at(instance, inside))
+    """Solve a neighbourhood, everything outside it standing as in `assignments`."""
+    if neighbourhood.aim == "timing":
+        for day in sorted({day for _, day in neighbourhood.provider_days}):
+            assignments = retimed(instance, assignments, day, control.should_stop)
+        return JobResult(
+            [p for p in assignments if (p.provider, p.day) in neighbourhood.provider_days],
+            is_proved=True,
+        )
+    inside = [p for p in assignments if (p.provider, p.day) in neighbourhood.provider_days]
+    outside = [p for p in assignments if (p.provider, p.day) not in neighbourhood.provider_days]
+    left: dict[int, int] = defaultdict(int, neighbourhood.waiting)
+    for assignment in inside:
+        left[assignment.task] += 1
+    draw = np.random.default_rng(neighbourhood.seed).random(len(inside))
+    if neighbourhood.prices is not None and inside:
+        lost = neighbourhood.prices.lost(instance, Columns.at(instance, inside))
         draw -= LOST * np.maximum(lost, 0)
-    is_kept = draw >= block.lifted
-    kept = [put for put, stays in zip(inside, is_kept, strict=True) if stays]
-    stay = Counter(put.task for put in kept)
+    is_kept = draw >= neighbourhood.lifted
+    kept = [assignment for assignment, stays in zip(inside, is_kept, strict=True) if stays]
+    stay = Counter(assignment.task for assignment in kept)
     free = sorted(task for task, count in left.items() if count > stay[task])
-    columns = Columns.inside(instance, free, block.pairs).clear_of(instance, kept)
-    if block.prices is not None and block.aim == "score":
-        columns = block.prices.best(instance, columns, block.most)
+    columns = Columns.inside(instance, free, neighbourhood.provider_days).clear_of(instance, kept)
+    if neighbourhood.prices is not None and neighbourhood.aim == "score":
+        columns = neighbourhood.prices.best(instance, columns, neighbourhood.most)
     columns = columns.joined(Columns.at(instance, inside))
     if not len(columns):
         return JobResult(None, is_proved=True)
-    if block.aim == "score":
-        joint = JointModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
-        joint.fix(kept)
-        return _solve_for_score(instance, watch, block, joint, inside, time_limit)
+    if neighbourhood.aim == "score":
+        model = PlanningModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
+        model.fix(kept)
+        return _solve_for_score(instance, control, neighbourhood, model, inside, time_limit)
     began = time.perf_counter()
     worth = priority_worth(instance, columns, 0.5 / sum(left.values()))
     generation = ColumnGeneration(instance, columns, left, worth, outside)
@@ -83,7 +86,7 @@ def repair(
         per_task=3,
         tolerance=0.02,
         stall=STALL,
-        should_stop=watch.should_stop,
+        should_stop=control.should_stop,
     ).bound
     if generation.priced is None:
         return JobResult(None, is_proved=False)
@@ -92,37 +95,37 @@ def repair(
         return JobResult(None, is_proved=True)
     return best_without_gaps(
         instance,
-        watch,
+        control,
         columns[_worth_trying(generation, most, have, start)],
         left,
         outside,
         inside,
-        roomless=block.roomless,
+        roomless=neighbourhood.roomless,
         most=most,
         time_limit=time_limit - (time.perf_counter() - began),
-        work_limit=EFFORTS[block.aim].work_limit,
-        seed=block.seed,
+        work_limit=EFFORTS[neighbourhood.aim].work_limit,
+        seed=neighbourhood.seed,
     )
 
 
 def _solve_for_score(
     instance: Instance,
-    watch: SolveControl,
-    block: Neighbourhood,
-    joint: JointModel,
+    control: SolveControl,
+    neighbourhood: Neighbourhood,
+    model: PlanningModel,
     inside: Sequence[Assignment],
     time_limit: float,
 ) -> JobResult:
-    objective = instance.most_score * joint.expression("priority") + joint.score()
-    joint.hint(inside)
-    outcome = joint.maximise(
+    objective = instance.most_score * model.expression("priority") + model.score()
+    model.hint(inside)
+    outcome = model.maximise(
         objective,
         time_limit=time_limit,
-        seed=block.seed,
-        work_limit=EFFORTS[block.aim].work_limit,
-        watch=watch,
+        seed=neighbourhood.seed,
+        work_limit=EFFORTS[neighbourhood.aim].work_limit,
+        control=control,
     )
-    return JobResult(outcome.puts, outcome.is_proved, size=joint.size())
+    return JobResult(outcome.assignments, outcome.is_proved, size=model.size())
 
 
 def _worth_trying(

@@ -5,8 +5,8 @@ provider's appointments the best starts are found exactly, as what the score gai
 depends on the start before alone (the timing problem; Vidal, Crainic, Gendreau & Prins 2015). The
 order is bettered by moving one appointment at a time to another place in it, and by exchanging two.
 
-It takes milliseconds where the joint model takes a second, so it comes first: the model then finds
-what needs several providers, or other requests.
+It takes milliseconds where the planning model takes a second, so it comes first: the model then
+finds what needs several providers, or other requests.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ _NEVER = -(10**15)
 
 
 def retimed(
-    instance: Instance, puts: Sequence[Assignment], day: int, should_stop: Callable[[], bool]
+    instance: Instance, assignments: Sequence[Assignment], day: int, should_stop: Callable[[], bool]
 ) -> list[Assignment]:
     """Return the placements with better starts and rooms on one date, the others as they are.
 
     Overbooked placements and those that they overlap stay, and so do movable bookings.
     """
-    standing = instance.staying(puts)
+    standing = instance.staying(assignments)
     for provider in range(len(instance.providers)):
         if should_stop():
             break
-        here = [p for p in puts if (p.provider, p.day) == (provider, day)]
+        here = [p for p in assignments if (p.provider, p.day) == (provider, day)]
         booked = [s for s in standing if (s.provider, s.day) == (provider, day)]
         if not here or any(instance.tasks[p.task].own for p in here):
             continue
-        others = [p for p in puts if (p.provider, p.day) != (provider, day)]
+        others = [p for p in assignments if (p.provider, p.day) != (provider, day)]
         better = _Date(instance, here, booked, others).best()
         if better is not None:
-            puts = [*others, *better]
-    return list(puts)
+            assignments = [*others, *better]
+    return list(assignments)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Stop:
 
     Attributes
     ----------
-    put
+    assignment
         None for what stays: bookings, and overbooked placements with those that they overlap.
     worth
         [s] what the score gains there, but for the gap part.
@@ -71,7 +71,7 @@ class _Stop:
         Whether its gap part counts.
     """
 
-    put: Assignment | None
+    assignment: Assignment | None
     worth: Ints
     start: Ints
     busy_start: Ints
@@ -125,7 +125,7 @@ class _Date:
 
     def _moved(self, order: list[int], value: int) -> tuple[list[int], int]:
         """Take out one stop after the other and put it back where it is best."""
-        stops = [i for i in order if self._stops[i].put is not None]
+        stops = [i for i in order if self._stops[i].assignment is not None]
         is_better = len(order) > 1
         while is_better:
             is_better = False
@@ -179,7 +179,7 @@ class _Date:
             p for group in groups if len(group) > 1 for *_, p in group if p is not None
         ]
         return [
-            self._of_put(group[0][2])
+            self._of_assignment(group[0][2])
             if len(group) == 1 and group[0][2] is not None
             else self._that_stays([(span, window) for span, window, _ in group])
             for group in groups
@@ -190,7 +190,7 @@ class _Date:
         end = max(span[1] for span, _ in group)
         windows = [window for _, window in group if window is not None]
         return _Stop(
-            put=None,
+            assignment=None,
             worth=np.zeros(1, np.int64),
             start=np.zeros(1, np.int64),
             busy_start=np.array([group[0][0][0]]),
@@ -201,11 +201,11 @@ class _Date:
             counts=bool(windows),
         )
 
-    def _of_put(self, put: Assignment) -> _Stop:
+    def _of_assignment(self, assignment: Assignment) -> _Stop:
         instance, at = self._instance, (self._provider, self._day)
-        task = instance.tasks[put.task]
+        task = instance.tasks[assignment.task]
         kind = instance.kinds[task.kind]
-        sites = instance.columns(put.task)
+        sites = instance.columns(assignment.task)
         open_ = np.zeros(kind.shape, np.bool_)
         open_.ravel()[sites] = True
         rooms = self._free_rooms[task.kind]
@@ -214,10 +214,10 @@ class _Date:
             could &= (kind.starts >= end) | (kind.starts + kind.row.duration_minutes <= start)
         chosen = np.flatnonzero(could)
         parts = np.array(instance.room_parts[task.kind], np.int64)
-        worth = instance.preference(put.task)[chosen]
+        worth = instance.preference(assignment.task)[chosen]
         worth = worth + np.where(rooms[:, chosen], parts[:, None], 0).max(axis=0, initial=0)
         return _Stop(
-            put=put,
+            assignment=assignment,
             worth=worth,
             start=kind.starts[chosen],
             busy_start=kind.busy_start[at][chosen].astype(np.int64),
@@ -296,24 +296,26 @@ class _Date:
         for k in range(len(order) - 2, -1, -1):
             towards = self._from_to(order[k], order[k + 1])[:, chosen[0]]
             chosen.insert(0, int((best[k] + towards).argmax()))
-        puts = list(self._staying)
+        assignments = list(self._staying)
         for number, s in zip(order, chosen, strict=True):
             stop = self._stops[number]
-            if stop.put is None:
+            if stop.assignment is None:
                 continue
-            put = self._in_best_room(stop.put._replace(start=int(stop.start[s])), stop, s, puts)
-            if put is None:
+            assignment = self._in_best_room(
+                stop.assignment._replace(start=int(stop.start[s])), stop, s, assignments
+            )
+            if assignment is None:
                 return None
-            puts.append(put)
-        return puts
+            assignments.append(assignment)
+        return assignments
 
     def _in_best_room(
-        self, put: Assignment, stop: _Stop, s: int, before: Sequence[Assignment]
+        self, assignment: Assignment, stop: _Stop, s: int, before: Sequence[Assignment]
     ) -> Assignment | None:
         instance = self._instance
-        parts = instance.room_parts[instance.tasks[put.task].kind]
+        parts = instance.room_parts[instance.tasks[assignment.task].kind]
         for room in sorted(np.flatnonzero(stop.rooms[:, s]).tolist(), key=lambda r: -parts[r]):
-            moved = put._replace(room=room)
+            moved = assignment._replace(room=room)
             busy = instance.room_busy(moved)
             if not any(o.room == room and overlap(busy, instance.room_busy(o)) for o in before):
                 return moved

@@ -28,8 +28,8 @@ from solver.planning.model.solving import JobResult
 class SelectorParams:
     """How large neighbourhoods are, and what they free."""
 
-    pairs_from: float = 2.0
-    pairs_to: float = 30.0
+    provider_days_from: float = 2.0
+    provider_days_to: float = 30.0
     """Provider-days of a neighbourhood for the priority."""
     grows_by: float = 1.04
     """What its size is multiplied by when the repair was proved best and brought nothing."""
@@ -64,7 +64,7 @@ DEFAULT_PARAMS = SelectorParams()
 
 
 class Selector:
-    """Chooses blocks, around tasks that wait; they grow while they are solved with ease."""
+    """Chooses neighbourhoods, around tasks that wait; they grow while they are solved with ease."""
 
     def __init__(
         self, instance: Instance, seed: int, params: SelectorParams = DEFAULT_PARAMS
@@ -72,12 +72,14 @@ class Selector:
         self._instance = instance
         self._params = params
         self._chance = np.random.default_rng(seed)
-        self._size = EFFORTS["priority"].pairs
+        self._size = EFFORTS["priority"].provider_days
         self._gains: list[tuple[float, int]] = []
         self._reached = 0
         self._most = self._params.scored_at_first
         self._lost: dict[Assignment, float] = {}
-        self._is_little = len(instance.providers) * len(instance.dates) <= EFFORTS["score"].pairs
+        self._is_little = (
+            len(instance.providers) * len(instance.dates) <= EFFORTS["score"].provider_days
+        )
         self._untimed = list(range(len(instance.dates)))
         scarce = max(3, len(instance.providers) // 4)
         served_by = [int(k.room_free.any(axis=(1, 2)).sum()) for k in instance.kinds]
@@ -85,13 +87,16 @@ class Selector:
 
     @property
     def is_stale(self) -> bool:
-        """Whether blocks for the priority hardly better it any more."""
+        """Whether neighbourhoods for the priority hardly better it any more."""
         params = self._params
         everything = len(self._instance.providers) * len(self._instance.dates)
         covered, gained = 0.0, 0
-        for blocks, (pairs, gain) in enumerate(reversed(self._gains), 1):
-            covered, gained = covered + pairs, gained + gain
-            if covered >= params.stale_rounds * everything and blocks >= params.stale_blocks:
+        for neighbourhoods, (provider_days, gain) in enumerate(reversed(self._gains), 1):
+            covered, gained = covered + provider_days, gained + gain
+            if (
+                covered >= params.stale_rounds * everything
+                and neighbourhoods >= params.stale_blocks
+            ):
                 return gained <= params.stale_share * self._reached
         return False
 
@@ -104,46 +109,59 @@ class Selector:
         """Give kinds for which rooms ran short their rooms in the model from now on."""
         self.roomless -= kinds
 
-    def learn(self, block: Neighbourhood, answer: JobResult, before: Totals, after: Totals) -> None:
-        """Take larger blocks once such as these bring nothing, smaller ones when they are hard.
+    def learn(
+        self, neighbourhood: Neighbourhood, answer: JobResult, before: Totals, after: Totals
+    ) -> None:
+        """Free more once neighbourhoods such as these bring nothing, less when they are hard.
 
         Those for the score keep their provider-days and take more columns or fewer.
         """
         self.note_short(answer.short)
         is_better = after > before
-        if block.aim == "priority":
-            self._gains.append((block.lifted * len(block.pairs), after.priority - before.priority))
+        if neighbourhood.aim == "priority":
+            self._gains.append(
+                (
+                    neighbourhood.lifted * len(neighbourhood.provider_days),
+                    after.priority - before.priority,
+                )
+            )
             self._reached = after.priority
         params, factor = self._params, 1.0
         if not answer.is_proved:
             factor = params.shrinks_by
         elif not is_better:
             factor = params.grows_by
-        if block.aim == "priority":
-            self._size = min(params.pairs_to, max(params.pairs_from, self._size * factor))
-        elif block.aim == "score":
+        if neighbourhood.aim == "priority":
+            self._size = min(
+                params.provider_days_to, max(params.provider_days_from, self._size * factor)
+            )
+        elif neighbourhood.aim == "score":
             self._most = min(params.scored_to, max(params.scored_from, self._most * factor))
 
     def choose(
         self,
-        puts: Sequence[Assignment],
+        assignments: Sequence[Assignment],
         running: Iterable[Neighbourhood],
         prices: Prices | None,
         *,
         for_score: bool,
     ) -> Neighbourhood:
-        """Return a block that shares neither task nor, where it can, a date with those running.
+        """Choose a neighbourhood with no task and, where it can, no date of those running.
 
         Neighbourhoods of different dates have no room, patient or cap in common; others may clash.
-        Where all of the clinic is little, every block for the score is all of it: whoever is first
-        with something better wins.
+        Where all of the clinic is little, every neighbourhood for the score is all of it: whoever
+        is first with something better wins.
         """
         instance, chance = self._instance, self._chance
         running = [] if for_score and self._is_little else list(running)
-        busy = {pair for block in running for pair in block.pairs}
-        taken = {task for block in running for task, _ in block.waiting}
-        taken |= {p.task for p in puts if (p.provider, p.day) in busy}
-        waiting = {i: n for i, n in waiting_tasks(instance, puts).items() if i not in taken}
+        busy = {
+            provider_day
+            for neighbourhood in running
+            for provider_day in neighbourhood.provider_days
+        }
+        taken = {task for neighbourhood in running for task, _ in neighbourhood.waiting}
+        taken |= {p.task for p in assignments if (p.provider, p.day) in busy}
+        waiting = {i: n for i, n in waiting_tasks(instance, assignments).items() if i not in taken}
         aim: Aim = "score" if for_score else "priority"
         days: list[int] = chance.permutation(len(instance.dates)).tolist()
         if for_score:
@@ -152,39 +170,39 @@ class Selector:
             lifted = self._params.lifted_share if chance.random() < 0.5 else 1.0
         if for_score and self._untimed:
             aim, day = "timing", self._untimed.pop()
-            pairs = frozenset((p, day) for p in range(len(instance.providers)))
+            provider_days = frozenset((p, day) for p in range(len(instance.providers)))
         elif for_score:
-            pairs = self._across(days, busy, self._losses(puts, prices))
+            provider_days = self._across(days, busy, self._losses(assignments, prices))
         else:
             free = [d for d in days if all(d != day for _, day in busy)]
-            pairs = self._pairs(free or days, waiting, self._size / lifted) - busy
-        fits = [i for i in waiting if could_be_at(instance, i, pairs)]
+            provider_days = self._provider_days(free or days, waiting, self._size / lifted) - busy
+        fits = [i for i in waiting if could_be_at(instance, i, provider_days)]
         weight = {i: instance.tasks[i].priority * chance.random() ** 0.3 for i in fits}
         fits.sort(key=lambda i: -weight[i])
         return Neighbourhood(
             aim,
-            pairs,
-            tuple((i, waiting[i]) for i in fits[: WAITING * len(pairs)]),
+            provider_days,
+            tuple((i, waiting[i]) for i in fits[: WAITING * len(provider_days)]),
             int(chance.integers(1 << 30)),
             self.roomless,
             lifted,
-            prices.at(pairs) if prices is not None and aim != "timing" else None,
-            round(self._most * len(pairs)),
+            prices.at(provider_days) if prices is not None and aim != "timing" else None,
+            round(self._most * len(provider_days)),
         )
 
-    def _losses(self, puts: Sequence[Assignment], prices: Prices | None) -> Floats:
+    def _losses(self, assignments: Sequence[Assignment], prices: Prices | None) -> Floats:
         """[P, D] the most that a provider's date loses by one of its placements."""
         instance = self._instance
         losses = np.full((len(instance.providers), len(instance.dates)), self._params.least_lost)
         if prices is None:
             return losses
-        new = [put for put in puts if put not in self._lost]
+        new = [assignment for assignment in assignments if assignment not in self._lost]
         if new:
             lost = prices.lost(instance, Columns.at(instance, new)).tolist()
             self._lost.update(zip(new, lost, strict=True))
-        for put in puts:
-            at = put.provider, put.day
-            losses[at] = max(losses[at], self._lost[put])
+        for assignment in assignments:
+            at = assignment.provider, assignment.day
+            losses[at] = max(losses[at], self._lost[assignment])
         return losses
 
     def _across(
@@ -206,12 +224,12 @@ class Selector:
             for p in np.argsort(-turn, kind="stable").tolist()
             if all((p, d) not in busy for d in order)
         ]
-        count = max(1, round(EFFORTS["score"].pairs / len(order)))
+        count = max(1, round(EFFORTS["score"].provider_days / len(order)))
         if len(order) == len(days):
             count = min((len(providers) + 1) // 2, count)
         return frozenset((p, d) for p in free[:count] for d in order)
 
-    def _pairs(
+    def _provider_days(
         self, days: list[int], waiting: dict[int, int], size: float
     ) -> frozenset[tuple[int, int]]:
         instance, chance = self._instance, self._chance

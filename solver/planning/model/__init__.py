@@ -1,1 +1,1 @@
-"""The joint planning model: one CP-SAT model of a problem, or of a neighbourhood of it."""
+"""The planning model: one CP-SAT model of a problem, or of a neighbourhood of it."""

@@ -1,4 +1,4 @@
-"""The rules as constraints of the joint planning model, one function a rule.
+"""The rules as constraints of the planning model, one function a rule.
 
 Busy spans that must stay apart become cliques, one at each moment where a set of overlapping spans
 is largest, whose linear relaxation is far tighter than that of intervals.

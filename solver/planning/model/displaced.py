@@ -1,4 +1,4 @@
-"""Displaced bookings of the joint planning model: which of them stay, and beside what."""
+"""Displaced bookings of the planning model: which of them stay, and beside what."""
 
 from __future__ import annotations
 

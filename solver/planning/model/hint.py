@@ -1,4 +1,4 @@
-"""A whole hint for the joint planning model: every literal gets a value."""
+"""A whole hint for the planning model: every literal gets a value."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from solver.planning.model.overbooking import OverbookedByDay
 from solver.planning.model.variables import Variables
 
 
-def hint(v: Variables, overbooked: OverbookedByDay, puts: Sequence[Assignment]) -> None:
+def hint(v: Variables, overbooked: OverbookedByDay, assignments: Sequence[Assignment]) -> None:
     """Start from placements: every literal gets a value."""
     values: Values = {}
     instance = v.instance
     where = {key: c for c, key in enumerate(v.columns.keys)}
     for literal in (*v.assign, *v.room_choice, *v.keep_booking.values()):
         values[literal.index] = 0
-    stays = {put.task for put in puts if instance.is_stay(put)}
-    puts = instance.made(puts)
-    moved = {put.task for put in puts}
+    stays = {assignment.task for assignment in assignments if instance.is_stay(assignment)}
+    assignments = instance.made(assignments)
+    moved = {assignment.task for assignment in assignments}
     for i, literal in v.keep_booking.items():
         is_default = instance.tasks[i].stays_if_not_moved and i not in moved
         values[literal.index] = int(i in stays or is_default)
@@ -30,16 +30,16 @@ def hint(v: Variables, overbooked: OverbookedByDay, puts: Sequence[Assignment]) 
     for over in overs.values():
         for u in over.ordinals:
             values[u.index] = 0
-    for put, key in zip(puts, Columns.at(instance, puts).keys, strict=True):
+    for assignment, key in zip(assignments, Columns.at(instance, assignments).keys, strict=True):
         c = where.get(key)
         if c is None:
             continue
         values[v.assign[c].index] = 1
         for y in v.choices_of_key.get(int(v.room_key[c]), ()):
-            if v.room_of_choice[y] == put.room:
+            if v.room_of_choice[y] == assignment.room:
                 values[v.room_choice[y].index] = 1
         if c in overs:
-            turn = (put.provider, put.day, overs[c].is_move)
+            turn = (assignment.provider, assignment.day, overs[c].is_move)
             if order[turn] < len(overs[c].ordinals):
                 values[overs[c].ordinals[order[turn]].index] = 1
             order[turn] += 1

@@ -1,4 +1,4 @@
-"""What the joint planning model counts: priorities, moves, and the sum of scores."""
+"""What the planning model counts: priorities, moves, and the sum of scores."""
 
 from __future__ import annotations
 
@@ -95,11 +95,13 @@ def _gap_terms(v: Variables, *, with_standing: bool) -> tuple[int, list[tuple[Li
     for s in v.standing:
         if s.provider >= 0:
             spots[s.provider].append(spot_of(s, ()))
-    for put in v.outside:
-        if put.provider in chosen_at:
-            window = v.instance.window(put)
-            busy = v.instance.busy(put)
-            spots[put.provider].append(Spot(busy, window, (), put.is_overbooked, True, True))
+    for assignment in v.outside:
+        if assignment.provider in chosen_at:
+            window = v.instance.window(assignment)
+            busy = v.instance.busy(assignment)
+            spots[assignment.provider].append(
+                Spot(busy, window, (), assignment.is_overbooked, True, True)
+            )
     for provider, present in spots.items():
         shortest = int(v.instance.shortest[provider])
         if provider not in chosen_at:

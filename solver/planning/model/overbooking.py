@@ -1,4 +1,4 @@
-"""Rule 7 in the joint planning model: overbooked placements, in an order that it chooses.
+"""Rule 7 in the planning model: overbooked placements, in an order that it chooses.
 
 Overbooked placements of one provider and date are made one after another, by ordinals: the n-th
 meets what stands, every regular placement and the overbooked ones before it. Moves are made before

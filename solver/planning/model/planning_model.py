@@ -34,7 +34,7 @@ from solver.planning.problem import StageName
 type Constraint = cp_model.BoundedLinearExpression | bool
 
 
-class JointModel:
+class PlanningModel:
     """The rules over some columns of some tasks, all else standing as it is.
 
     Parameters
@@ -108,20 +108,24 @@ class JointModel:
 
     # Solving
 
-    def fix(self, puts: Sequence[Assignment]) -> None:
+    def fix(self, assignments: Sequence[Assignment]) -> None:
         """Let only plans through that contain these placements; their rooms may change."""
-        for literal in self._literals_of(puts):
+        for literal in self._literals_of(assignments):
             self._variables.model.add(literal == 1)
 
-    def kept(self, puts: Sequence[Assignment]) -> cp_model.LinearExpr:
+    def kept(self, assignments: Sequence[Assignment]) -> cp_model.LinearExpr:
         """Return how many of these placements stay, in whatever room."""
-        return cp_model.LinearExpr.sum(self._literals_of(puts))
+        return cp_model.LinearExpr.sum(self._literals_of(assignments))
 
-    def _literals_of(self, puts: Sequence[Assignment]) -> list[Literal]:
+    def _literals_of(self, assignments: Sequence[Assignment]) -> list[Literal]:
         v = self._variables
-        keys = set(Columns.at(v.instance, puts).keys)
+        keys = set(Columns.at(v.instance, assignments).keys)
         own = zip(v.assign, v.columns.keys, strict=True)
-        stays = [v.keep_booking[put.task] for put in puts if v.instance.is_stay(put)]
+        stays = [
+            v.keep_booking[assignment.task]
+            for assignment in assignments
+            if v.instance.is_stay(assignment)
+        ]
         return [literal for literal, key in own if key in keys] + stays
 
     def keep_away(self, tasks: Iterable[int]) -> None:
@@ -130,9 +134,9 @@ class JointModel:
             if i in self._variables.keep_booking:
                 self._variables.model.add(self._variables.keep_booking[i] == 0)
 
-    def hint(self, puts: Sequence[Assignment]) -> None:
+    def hint(self, assignments: Sequence[Assignment]) -> None:
         """Start from placements: every literal gets a value."""
-        hint(self._variables, self._overbooked, puts)
+        hint(self._variables, self._overbooked, assignments)
 
     def maximise(
         self,
@@ -141,7 +145,7 @@ class JointModel:
         time_limit: float,
         seed: int = 0,
         work_limit: float | None = None,
-        watch: SolveControl | None = None,
+        control: SolveControl | None = None,
         for_bound: bool = False,
     ) -> SolveResult:
         """Look for the placements of the greatest `objective`.
@@ -164,13 +168,15 @@ class JointModel:
         parameters.max_time_in_seconds = max(0.0, time_limit)
         if work_limit is not None:
             parameters.max_deterministic_time = work_limit
-        status = watched(solver, self._variables.model, watch)
+        status = watched(solver, self._variables.model, control)
         if status == cp_model.INFEASIBLE:
             return SolveResult(None, -math.inf, is_proved=True)
         if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
             return SolveResult(None, math.inf, is_proved=False)
         return SolveResult(
-            self.puts(solver), solver.best_objective_bound, is_proved=status == cp_model.OPTIMAL
+            self.assignments(solver),
+            solver.best_objective_bound,
+            is_proved=status == cp_model.OPTIMAL,
         )
 
     def size(self) -> tuple[int, int]:
@@ -178,7 +184,7 @@ class JointModel:
         proto = self._variables.model.proto
         return len(proto.variables), len(proto.constraints)
 
-    def puts(self, solver: cp_model.CpSolver) -> list[Assignment]:
+    def assignments(self, solver: cp_model.CpSolver) -> list[Assignment]:
         """Read the placements of a solution, those of one provider's date in their order."""
         v = self._variables
         chosen = [c for c, x in enumerate(v.assign) if solver.boolean_value(x)]

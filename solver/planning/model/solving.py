@@ -19,7 +19,7 @@ class SolveResult(NamedTuple):
     Without placements, the bound tells whether there are none (minus infinity) or none was found.
     """
 
-    puts: list[Assignment] | None
+    assignments: list[Assignment] | None
     bound: float
     is_proved: bool
 
@@ -51,13 +51,15 @@ class _Incumbents(cp_model.CpSolverSolutionCallback):
         self.bound = min(self.bound, bound)
 
 
-def watched(solver: cp_model.CpSolver, model: cp_model.CpModel, watch: SolveControl | None) -> int:
-    """Solve; the solver works beside the caller's thread, which stays with `watch`.
+def watched(
+    solver: cp_model.CpSolver, model: cp_model.CpModel, control: SolveControl | None
+) -> int:
+    """Solve; the solver works beside the caller's thread, which stays with `control`.
 
     A stop that is asked for before the search has begun is forgotten by the solver, so it is
-    asked for again until the search ends. What `watch` raises ends the search, too.
+    asked for again until the search ends. What `control` raises ends the search, too.
     """
-    if watch is None:
+    if control is None:
         return int(solver.solve(model))
     incumbents = _Incumbents()
     solver.best_bound_callback = incumbents.on_bound
@@ -65,10 +67,10 @@ def watched(solver: cp_model.CpSolver, model: cp_model.CpModel, watch: SolveCont
         solving = beside.submit(solver.solve, model, incumbents)
         try:
             while not wait([solving], timeout=0.1).done:
-                if watch.should_stop():
+                if control.should_stop():
                     solver.stop_search()
                 if incumbents.objective is not None:
-                    watch.tell(incumbents.objective, incumbents.bound)
+                    control.tell(incumbents.objective, incumbents.bound)
         finally:
             while not wait([solving], timeout=0.1).done:
                 solver.stop_search()
@@ -81,7 +83,7 @@ class JobResult:
 
     Attributes
     ----------
-    puts
+    assignments
         The placements; None when nothing better was found.
     bound
         Proven, of all that was asked about.
@@ -93,7 +95,7 @@ class JobResult:
         Variables and constraints.
     """
 
-    puts: list[Assignment] | None
+    assignments: list[Assignment] | None
     is_proved: bool
     bound: float = math.inf
     short: frozenset[int] = frozenset()

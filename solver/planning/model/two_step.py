@@ -13,30 +13,30 @@ from solver.planning.instance.columns import Columns
 from solver.planning.instance.rooms import NO_ROOM
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
-from solver.planning.model.planning_model import JointModel
+from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import JobResult, SolveControl
 
 
 def assign_rooms(
     instance: Instance,
-    puts: Sequence[Assignment],
+    assignments: Sequence[Assignment],
     left: Mapping[int, int],
     outside: Sequence[Assignment],
     time_limit: float,
-    watch: SolveControl | None = None,
+    control: SolveControl | None = None,
 ) -> list[Assignment] | None:
     """Return placements with rooms: all of them, or those of the most priority that find one.
 
-    Providers and starts stay as they are; all else is as for :class:`JointModel`. None when there
-    was no time to find any.
+    Providers and starts stay as they are; all else is as for :class:`PlanningModel`. None when
+    there was no time to find any.
     """
-    joint = JointModel(instance, Columns.at(instance, puts), left, outside)
-    objective = instance.most_score * joint.expression("priority") + joint.score(with_gap=False)
-    return joint.maximise(objective, time_limit=time_limit, watch=watch).puts
+    model = PlanningModel(instance, Columns.at(instance, assignments), left, outside)
+    objective = instance.most_score * model.expression("priority") + model.score(with_gap=False)
+    return model.maximise(objective, time_limit=time_limit, control=control).assignments
 
 
 STAY_SHARE = 0.5
-"""What it counts for, in gap parts, that a placement stays when a block betters the priority."""
+"""What a placement that stays counts for, in gap parts, when the priority is improved."""
 
 
 TIDY_WORK, TIDY_SECONDS = 0.3, 2.0
@@ -45,7 +45,7 @@ TIDY_WORK, TIDY_SECONDS = 0.3, 2.0
 
 def best_without_gaps(
     instance: Instance,
-    watch: SolveControl,
+    control: SolveControl,
     columns: Columns,
     left: Mapping[int, int],
     outside: Sequence[Assignment],
@@ -62,49 +62,49 @@ def best_without_gaps(
 
     Only a priority from `least` to `most` is looked for, the latter being known to hold. Two steps:
     where and when, with the rooms of all kinds but the `roomless`; then the rooms. What finds none
-    is left out, and its kind told of. With a `work_limit`, as blocks have it, what betters the
-    priority is tidied up between the two.
+    is left out, and its kind told of. With a `work_limit`, as neighbourhoods have it, what betters
+    the priority is tidied up between the two.
     """
     began = time.perf_counter()
-    joint = JointModel(instance, columns, left, outside, keep=inside, roomless=roomless)
-    objective = joint.expression("priority")
+    model = PlanningModel(instance, columns, left, outside, keep=inside, roomless=roomless)
+    objective = model.expression("priority")
     if math.isfinite(most):
-        joint.require(objective <= math.floor(most + 1e-6))
+        model.require(objective <= math.floor(most + 1e-6))
     if math.isfinite(least):
-        joint.require(objective >= math.ceil(least))
-    joint.hint(inside)
-    outcome = joint.maximise(
-        objective, time_limit=time_limit, seed=seed, work_limit=work_limit, watch=watch
+        model.require(objective >= math.ceil(least))
+    model.hint(inside)
+    outcome = model.maximise(
+        objective, time_limit=time_limit, seed=seed, work_limit=work_limit, control=control
     )
-    if outcome.puts is None:
-        return JobResult(None, outcome.is_proved, outcome.bound, size=joint.size())
-    chosen = outcome.puts
+    if outcome.assignments is None:
+        return JobResult(None, outcome.is_proved, outcome.bound, size=model.size())
+    chosen = outcome.assignments
     if work_limit is not None and priority_of(instance, chosen) > priority_of(instance, inside):
-        chosen = _tidied(instance, joint, objective, chosen, inside, watch, seed)
-    puts = chosen
-    if any(put.room == NO_ROOM for put in chosen):
+        chosen = _tidied(instance, model, objective, chosen, inside, control, seed)
+    assignments = chosen
+    if any(assignment.room == NO_ROOM for assignment in chosen):
         time_left = max(1.0, time_limit - (time.perf_counter() - began))
-        found = assign_rooms(instance, chosen, left, outside, time_left, watch)
+        found = assign_rooms(instance, chosen, left, outside, time_left, control)
         if found is None:
-            return JobResult(None, is_proved=False, bound=outcome.bound, size=joint.size())
-        puts = found
-    lost = Counter(p.task for p in chosen) - Counter(p.task for p in puts)
+            return JobResult(None, is_proved=False, bound=outcome.bound, size=model.size())
+        assignments = found
+    lost = Counter(p.task for p in chosen) - Counter(p.task for p in assignments)
     short = frozenset(instance.tasks[i].kind for i in lost)
-    return JobResult(puts, outcome.is_proved, outcome.bound, short, joint.size())
+    return JobResult(assignments, outcome.is_proved, outcome.bound, short, model.size())
 
 
-def priority_of(instance: Instance, puts: Sequence[Assignment]) -> int:
+def priority_of(instance: Instance, assignments: Sequence[Assignment]) -> int:
     """Return the sum of the priorities of what is placed."""
-    return sum(instance.tasks[put.task].priority for put in puts)
+    return sum(instance.tasks[assignment.task].priority for assignment in assignments)
 
 
 def _tidied(
     instance: Instance,
-    joint: JointModel,
+    model: PlanningModel,
     objective: cp_model.LinearExpr,
-    puts: list[Assignment],
+    assignments: list[Assignment],
     inside: Sequence[Assignment],
-    watch: SolveControl,
+    control: SolveControl,
     seed: int,
 ) -> list[Assignment]:
     """Return placements of as much priority that score more, or leave more of `inside` as it was.
@@ -112,14 +112,14 @@ def _tidied(
     What has been placed well by its gap part would be scattered otherwise, as nothing in the
     priority speaks for one start or another.
     """
-    joint.require(objective >= priority_of(instance, puts))
-    joint.hint(puts)
+    model.require(objective >= priority_of(instance, assignments))
+    model.hint(assignments)
     stay = round(STAY_SHARE * 4 * instance.gap_quarter)
-    outcome = joint.maximise(
-        joint.score(with_gap=False) + stay * joint.kept(inside),
+    outcome = model.maximise(
+        model.score(with_gap=False) + stay * model.kept(inside),
         time_limit=TIDY_SECONDS,
         seed=seed,
         work_limit=TIDY_WORK,
-        watch=watch,
+        control=control,
     )
-    return puts if outcome.puts is None else outcome.puts
+    return assignments if outcome.assignments is None else outcome.assignments

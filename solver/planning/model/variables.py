@@ -1,4 +1,4 @@
-"""The variables of the joint planning model, and what they are chosen beside.
+"""The variables of the planning model, and what they are chosen beside.
 
 Time is indexed (Dyer & Wolsey 1990): a *column* is one task at one provider and start, regular or
 overbooked, and a Boolean. Rooms do not multiply the columns: what matters to a room is only which
@@ -30,7 +30,7 @@ class Variables:
     Parameters
     ----------
     instance, columns, left, outside, rooms, keep, roomless
-        See :class:`solver.planning.model.planning_model.JointModel`.
+        See :class:`solver.planning.model.planning_model.PlanningModel`.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Variables:
         self.derived: list[Derived] = []
         self.outside = list(outside)
         self._patient_numbers: dict[str, int] = {}
-        moved = {put.task for put in outside}
+        moved = {assignment.task for assignment in outside}
         self.standing = instance.fixed + [
             t.own
             for i, t in enumerate(instance.tasks)
@@ -107,7 +107,7 @@ class Variables:
         of_patient = patients[columns.task]
         for patient, (start, end) in self._patients_outside():
             keep &= ~((of_patient == patient) & (at.at < end) & (at.end > start))
-        taken = [(put.room, instance.room_busy(put)) for put in self.outside]
+        taken = [(assignment.room, instance.room_busy(assignment)) for assignment in self.outside]
         taken += [(s.room, s.room_busy) for s in self.standing[len(instance.fixed) :]]
         self.free_rooms = rooms_left(instance, days, taken)
         self.room_key = self._keys(columns, at)
@@ -125,12 +125,12 @@ class Variables:
 
     def _patients_outside(self) -> Iterator[tuple[int, Span]]:
         instance = self.instance
-        for put in self.outside:
-            task = instance.tasks[put.task]
+        for assignment in self.outside:
+            task = instance.tasks[assignment.task]
             if task.patient is not None:
-                at = put.day * DAY_MINUTES + put.start
+                at = assignment.day * DAY_MINUTES + assignment.start
                 end = at + instance.kinds[task.kind].row.duration_minutes
-                yield self.patient_number(put.task), (at, end)
+                yield self.patient_number(assignment.task), (at, end)
         numbers = self._patient_numbers
         for s in self.standing[len(instance.fixed) :]:
             patient = s.booking.patient_key
@@ -197,22 +197,25 @@ class Variables:
         """Whether the place that a booking has left has since been given to what stands outside."""
         instance = self.instance
         length = instance.kinds[own.kind].row.duration_minutes
-        for put in self.outside:
-            patient = instance.tasks[put.task].patient
-            if instance.is_stay(put):
-                if collide(own, instance.own(put.task)):
+        for assignment in self.outside:
+            patient = instance.tasks[assignment.task].patient
+            if instance.is_stay(assignment):
+                if collide(own, instance.own(assignment.task)):
                     return True
             elif (
-                (put.room == own.room and overlap(instance.room_busy(put), own.room_busy))
+                (
+                    assignment.room == own.room
+                    and overlap(instance.room_busy(assignment), own.room_busy)
+                )
                 or (
-                    put.provider == own.provider
-                    and not put.is_overbooked
-                    and overlap(instance.busy(put), own.busy)
+                    assignment.provider == own.provider
+                    and not assignment.is_overbooked
+                    and overlap(instance.busy(assignment), own.busy)
                 )
                 or (
                     patient is not None
                     and patient == own.booking.patient_key
-                    and overlap(instance.appointment(put), (own.at, own.at + length))
+                    and overlap(instance.appointment(assignment), (own.at, own.at + length))
                 )
             ):
                 return True

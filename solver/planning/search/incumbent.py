@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from solver.planning.greedy import greedy_puts
+from solver.planning.greedy import greedy_assignments
 from solver.planning.instance.columns import Columns
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.move_bookings import Exchange
-from solver.planning.model.planning_model import JointModel
+from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import SolveControl
 from solver.planning.params import SearchParams
 from solver.planning.problem import Plan, PlanStatus, Problem, Progress, StageName
@@ -49,7 +49,7 @@ class Search:
         self.best: list[Assignment] = []
         self.totals = self.instance.totals([])
         greedy_limit = max(self.params.greedy_seconds, self.params.greedy_share * time_limit)
-        self.take(greedy_puts(self.instance, lambda: self.seconds > greedy_limit))
+        self.take(greedy_assignments(self.instance, lambda: self.seconds > greedy_limit))
         self._set_up_seconds = self.seconds
 
     @property
@@ -95,13 +95,13 @@ class Search:
 
     # The state
 
-    def take(self, puts: Sequence[Assignment]) -> bool:
+    def take(self, assignments: Sequence[Assignment]) -> bool:
         """Keep a plan that is better than the best so far."""
-        puts = self.instance.ordered(puts)
-        totals = self.instance.totals(puts)
+        assignments = self.instance.ordered(assignments)
+        totals = self.instance.totals(assignments)
         if totals < self.totals:
             return False
-        self.best, self.totals = puts, totals
+        self.best, self.totals = assignments, totals
         return True
 
     def over(self) -> bool:
@@ -129,12 +129,14 @@ class Search:
         sign = -1 if name in {"moved", "distance"} else 1
         bound = max(getattr(self.bounds, name), value)
         if placed is None:
-            placed = sum(self.instance.tasks[put.task].own is None for put in self.best)
+            placed = sum(
+                self.instance.tasks[assignment.task].own is None for assignment in self.best
+            )
         self._on_progress(
             Progress(self.seconds, name, sign * value / unit, sign * bound / unit, placed)
         )
 
-    def watch(self, name: StageName, *, is_whole: bool) -> SolveControl:
+    def control(self, name: StageName, *, is_whole: bool) -> SolveControl:
         """Look after a solve for a stage, whose bound holds for all plans if it `is_whole`."""
 
         def tell(value: float, bound: float) -> None:
@@ -155,25 +157,25 @@ class Search:
         instance = self.instance
         if self.over():
             return
-        joint = JointModel(instance, self._columns(radius), instance.asked)
+        model = PlanningModel(instance, self._columns(radius), instance.asked)
         for name in instance.stages:
             if self.over():
                 return
-            objective = joint.score() if name == "score" else joint.expression(name)
-            joint.hint(self.best)
-            outcome = joint.maximise(
+            objective = model.score() if name == "score" else model.expression(name)
+            model.hint(self.best)
+            outcome = model.maximise(
                 objective,
                 time_limit=self.limit - self.seconds,
                 seed=self.seed,
-                watch=self.watch(name, is_whole=radius is None),
+                control=self.control(name, is_whole=radius is None),
             )
-            self.size = max(self.size, joint.size())
-            if outcome.puts is not None:
-                self.take(outcome.puts)
+            self.size = max(self.size, model.size())
+            if outcome.assignments is not None:
+                self.take(outcome.assignments)
                 if radius is None:
                     self.note(name, outcome.bound)
                     self.tell(name, getattr(self.totals, name), at_once=True)
-            joint.require(objective >= getattr(self.totals, name))
+            model.require(objective >= getattr(self.totals, name))
 
     def _columns(self, radius: int | None = None) -> Columns:
         """Return all columns, those of bookings that need not move within `radius` minutes."""
@@ -301,14 +303,14 @@ class Search:
         self.take([*self._as_own(first), *self._as_own(then)])
 
     def _exchange(self, radius: int | None) -> None:
-        """Let bookings move block by block, until many in a row bring nothing."""
+        """Let bookings move neighbourhood by neighbourhood, until many in a row bring nothing."""
         exchange = Exchange(self.instance, radius, self.seed)
-        watch, in_vain = SolveControl(self.over), 0
+        control, in_vain = SolveControl(self.over), 0
         while in_vain < self.params.exchanges_in_vain and not self.over():
             if self.totals[:2] == self.bounds[:2]:
                 return
-            puts = exchange.better(self.best, watch, self.limit - self.seconds)
-            in_vain = 0 if puts is not None and self.take(puts) else in_vain + 1
+            assignments = exchange.better(self.best, control, self.limit - self.seconds)
+            in_vain = 0 if assignments is not None and self.take(assignments) else in_vain + 1
             self.tell("priority", self.totals.priority)
 
     def _stop_asked(self) -> bool:
@@ -321,9 +323,9 @@ class Search:
         number = {t.members: i for i, t in enumerate(self.instance.tasks)}
         tasks = other.instance.tasks
         return [
-            put._replace(task=number[members])
-            for put in other.best
-            if (members := tasks[put.task].members) in number
+            assignment._replace(task=number[members])
+            for assignment in other.best
+            if (members := tasks[assignment.task].members) in number
         ]
 
     # The answer

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class Portfolio:
-    """Improving block by block while the relaxation bounds, until the one meets the other."""
+    """Improves neighbourhood by neighbourhood while bounds are computed, until the two meet."""
 
     def __init__(self, search: Search, columns: int) -> None:
         self._search = search
         self._params = search.params
         self._columns = columns
         self._blocks = Selector(search.instance, search.seed)
-        self._team = WorkerPool(
+        self._pool = WorkerPool(
             search.instance, search.workers, SolveControl(search.over, self._tell)
         )
         self._solving: dict[Future[JobResult], Neighbourhood] = {}
@@ -67,10 +67,10 @@ class Portfolio:
                 self._receive()
                 self._tell()
         finally:
-            self._team.end()
+            self._pool.end()
 
     def _tell(self, _value: float = 0.0, _bound: float = 0.0) -> None:
-        """Tell how far the whole is; what a block has reached says little."""
+        """Tell how far the whole is; what a neighbourhood has reached says little."""
         search = self._search
         name: StageName = "score" if self._is_about_score() else "priority"
         is_news = self._is_proved() and not self._proof_is_told
@@ -90,7 +90,7 @@ class Portfolio:
 
     def _free(self) -> int:
         busy = len(self._solving) + len(self._closing) + len(self._others())
-        return self._team.workers - busy
+        return self._pool.workers - busy
 
     def _others(self) -> list[Future[Any]]:
         """Return what is under way of which there is one at most."""
@@ -99,17 +99,17 @@ class Portfolio:
 
     def _send(self) -> bool:
         """Give a free worker the job that promises most, if there is one."""
-        search, team = self._search, self._team
+        search, pool = self._search, self._pool
         left = search.limit - search.seconds
         if self._columns > search.most(self._params.relaxed_columns) and not self._is_bounded:
             self._is_bounded = True
-            self._bounding = team.submit(bound, left / 8)
+            self._bounding = pool.submit(bound, left / 8)
         elif (
             self._columns <= search.most(self._params.relaxed_columns)
             and self._relaxed is None
             and self._relaxing is None
         ):
-            self._relaxing = team.submit(relax, left / 2)
+            self._relaxing = pool.submit(relax, left / 2)
         elif (target := self._to_better()) is not None:
             self._closed_at = target, self._blocks.roomless
             self._send_to_close(left, target)
@@ -117,29 +117,29 @@ class Portfolio:
             self._kernel_is_tried_with = self._blocks.roomless
             self._send_to_close(left / 2, None)
         elif self._could_price():
-            self._pricing = team.submit(priced, search.totals.priority, left / 3)
+            self._pricing = pool.submit(priced, search.totals.priority, left / 3)
         elif self._could_bound_score(left):
             assert self._relaxed is not None
             self._score_is_bounded = True
-            self._bounding_score = team.submit(
+            self._bounding_score = pool.submit(
                 prove_score, self._relaxed, search.best, self._params.score_bounded_share * left
             )
         else:
             about_score = self._is_about_score()
             if about_score and not self._prices and not self._blocks.has_untimed:
                 return False
-            block = self._blocks.choose(
+            neighbourhood = self._blocks.choose(
                 search.best, self._solving.values(), self._prices, for_score=about_score
             )
-            if not block.pairs:
+            if not neighbourhood.provider_days:
                 return False
-            job = team.submit(repair, search.best, block, min(left, 10.0))
-            self._solving[job] = block
+            job = pool.submit(repair, search.best, neighbourhood, min(left, 10.0))
+            self._solving[job] = neighbourhood
         return True
 
     def _send_to_close(self, time_limit: float, target: int | None) -> None:
         assert self._relaxed is not None
-        job = self._team.submit(
+        job = self._pool.submit(
             prove_priority,
             self._relaxed,
             self._search.best,
@@ -169,7 +169,7 @@ class Portfolio:
     def _could_bound_score(self, left: float) -> bool:
         relaxed, reached = self._relaxed, self._search.totals.priority
         return (
-            self._team.workers > 1
+            self._pool.workers > 1
             and self._prices is not None
             and relaxed is not None
             and not self._score_is_bounded
@@ -201,14 +201,14 @@ class Portfolio:
     def _receive(self) -> None:
         search = self._search
         for future in [f for f in self._solving if f.done()]:
-            block, answer = self._solving.pop(future), future.result()
+            neighbourhood, answer = self._solving.pop(future), future.result()
             search.size = max(search.size, answer.size)
             before = search.totals
-            if answer.puts is not None:
-                plan = merge(search.instance, search.best, block, answer.puts)
+            if answer.assignments is not None:
+                plan = merge(search.instance, search.best, neighbourhood, answer.assignments)
                 if plan is not None:
                     search.take(plan)
-            self._blocks.learn(block, answer, before, search.totals)
+            self._blocks.learn(neighbourhood, answer, before, search.totals)
         if self._bounding is not None and self._bounding.done():
             search.note("priority", self._bounding.result())
             self._bounding = None
@@ -224,13 +224,13 @@ class Portfolio:
             answer, self._bounding_score = self._bounding_score.result(), None
             search.size = max(search.size, answer.size)
             search.note("score", answer.bound)
-            if answer.puts is not None:
-                search.take(answer.puts)
+            if answer.assignments is not None:
+                search.take(answer.assignments)
         for future in [f for f in self._closing if f.done()]:
             target, answer = self._closing.pop(future), future.result()
             search.size = max(search.size, answer.size)
             self._blocks.note_short(answer.short)
-            if answer.puts is not None:
-                search.take(answer.puts)
+            if answer.assignments is not None:
+                search.take(answer.assignments)
             if target is not None:
                 search.note("priority", max(answer.bound, target))

@@ -21,22 +21,22 @@ from solver.planning.bounds.lagrangian_bound import LagrangianBound
 from solver.planning.instance.columns import Columns, positions
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
-from solver.planning.model.planning_model import JointModel
+from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import JobResult, SolveControl
 from solver.planning.model.two_step import best_without_gaps
 
 
-def bound(instance: Instance, watch: SolveControl, time_limit: float) -> float:
+def bound(instance: Instance, control: SolveControl, time_limit: float) -> float:
     """Bound the priorities of a problem that is too large to be sifted."""
-    return LagrangianBound(instance).bound(time_limit=time_limit, should_stop=watch.should_stop)
+    return LagrangianBound(instance).bound(time_limit=time_limit, should_stop=control.should_stop)
 
 
-def priced(instance: Instance, watch: SolveControl, priority: int, time_limit: float) -> Prices:
+def priced(instance: Instance, control: SolveControl, priority: int, time_limit: float) -> Prices:
     """Price the requests of the whole problem, for plans of at least some priority."""
-    return price(instance, priority, time_limit, watch.should_stop)
+    return price(instance, priority, time_limit, control.should_stop)
 
 
-def relax(instance: Instance, watch: SolveControl, time_limit: float) -> Relaxation:
+def relax(instance: Instance, control: SolveControl, time_limit: float) -> Relaxation:
     """Sift the relaxation of the whole problem for the priorities."""
     columns = Columns.of(instance, range(len(instance.tasks)))
     share = 0.5 / max(1, sum(instance.asked.values()))
@@ -44,7 +44,7 @@ def relax(instance: Instance, watch: SolveControl, time_limit: float) -> Relaxat
         instance, columns, instance.asked, priority_worth(instance, columns, share)
     )
     sifted = generation.run(
-        [], time_limit=time_limit, first=10, per_task=4, should_stop=watch.should_stop
+        [], time_limit=time_limit, first=10, per_task=4, should_stop=control.should_stop
     )
     return Relaxation(sifted.bound, generation.priced, generation.entered)
 
@@ -66,9 +66,9 @@ class Relaxation:
         return could_better(self.priced, self.bound, value)
 
     def columns(
-        self, instance: Instance, puts: Sequence[Assignment], reached: int | None
+        self, instance: Instance, assignments: Sequence[Assignment], reached: int | None
     ) -> Columns:
-        """Return the columns that could better what was reached, and those of `puts`.
+        """Return the columns that could better what was reached, and those of `assignments`.
 
         With nothing given, the best of the kernel in the place of the former.
         """
@@ -79,15 +79,15 @@ class Relaxation:
             keep[best_of(self.kernel, self.priced)] = True
         else:
             keep = self._could_matter(reached)
-        keep[positions(instance, every, puts)] = True
+        keep[positions(instance, every, assignments)] = True
         return every[keep]
 
 
 def prove_priority(
     instance: Instance,
-    watch: SolveControl,
+    control: SolveControl,
     relaxed: Relaxation,
-    puts: Sequence[Assignment],
+    assignments: Sequence[Assignment],
     time_limit: float,
     roomless: frozenset[int],
     reached: int | None,
@@ -95,19 +95,19 @@ def prove_priority(
     """Look for more priority than was `reached` among all columns that could have a part in it.
 
     A column whose reduced worth is so low that no plan with it can be better is left out
-    (reduced-cost fixing), so when nothing is found nothing is there, whether or not `puts` have as
-    much as was asked to be bettered (a destructive bound). That is not so of the kernel's best,
-    which are looked through when nothing is given.
+    (reduced-cost fixing), so when nothing is found nothing is there, whether or not `assignments`
+    have as much as was asked to be bettered (a destructive bound). That is not so of the kernel's
+    best, which are looked through when nothing is given.
     """
-    have = instance.totals(puts).priority
-    columns = relaxed.columns(instance, puts, reached)
+    have = instance.totals(assignments).priority
+    columns = relaxed.columns(instance, assignments, reached)
     return best_without_gaps(
         instance,
-        watch,
+        control,
         columns,
         instance.asked,
         (),
-        puts,
+        assignments,
         roomless=roomless,
         least=reached + 1 if reached is not None and reached > have else -math.inf,
         most=relaxed.bound,
@@ -116,35 +116,39 @@ def prove_priority(
 
 
 def of_priority(
-    instance: Instance, relaxed: Relaxation, puts: Sequence[Assignment], priority: int
-) -> JointModel:
+    instance: Instance, relaxed: Relaxation, assignments: Sequence[Assignment], priority: int
+) -> PlanningModel:
     """Return a model of all plans with at least some priority.
 
-    It has the columns that could have a part in one, and those of `puts`, with all their rooms.
+    It has the columns that could have a part in one, and those of `assignments`, with all their
+    rooms.
     """
-    columns = relaxed.columns(instance, puts, priority - 1)
-    joint = JointModel(instance, columns, instance.asked)
-    joint.require(joint.expression("priority") >= priority)
-    return joint
+    columns = relaxed.columns(instance, assignments, priority - 1)
+    model = PlanningModel(instance, columns, instance.asked)
+    model.require(model.expression("priority") >= priority)
+    return model
 
 
 def prove_score(
     instance: Instance,
-    watch: SolveControl,
+    control: SolveControl,
     relaxed: Relaxation,
-    puts: Sequence[Assignment],
+    assignments: Sequence[Assignment],
     time_limit: float,
 ) -> JobResult:
-    """Bound the score of all plans with the priority of `puts`, which none exceeds.
+    """Bound the score of all plans with the priority of `assignments`, which none exceeds.
 
     One model of all columns that could have a part in such a plan, with their rooms and gap parts,
-    searched for its bound: blocks find better plans sooner than it does.
+    searched for its bound: neighbourhoods find better plans sooner than it does.
     """
-    begin, priority = time.perf_counter(), instance.totals(puts).priority
-    joint = of_priority(instance, relaxed, puts, priority)
-    score = joint.score()
-    joint.hint(puts)
-    outcome = joint.maximise(
-        score, time_limit=time_limit - (time.perf_counter() - begin), watch=watch, for_bound=True
+    begin, priority = time.perf_counter(), instance.totals(assignments).priority
+    model = of_priority(instance, relaxed, assignments, priority)
+    score = model.score()
+    model.hint(assignments)
+    outcome = model.maximise(
+        score,
+        time_limit=time_limit - (time.perf_counter() - begin),
+        control=control,
+        for_bound=True,
     )
-    return JobResult(outcome.puts, outcome.is_proved, outcome.bound, size=joint.size())
+    return JobResult(outcome.assignments, outcome.is_proved, outcome.bound, size=model.size())

@@ -57,9 +57,9 @@ class WorkerPool:
     more to begin; until they have, threads of this one do the jobs.
     """
 
-    def __init__(self, instance: Instance, workers: int, watch: SolveControl) -> None:
+    def __init__(self, instance: Instance, workers: int, control: SolveControl) -> None:
         self._instance = instance
-        self._watch = watch
+        self._control = control
         self.workers = max(1, workers)
         self._pool: ProcessPoolExecutor | None = None
         if self.workers > 1:
@@ -86,7 +86,7 @@ class WorkerPool:
         """Have a job done; without other processes it is done when this returns."""
         if self._pool is None:
             done: Future[T] = Future()
-            done.set_result(job(self._instance, self._watch, *args))
+            done.set_result(job(self._instance, self._control, *args))
             return done
         if not self._beginning.done():
             return self._threads.submit(job, self._instance, SolveControl(self._stop.is_set), *args)

@@ -13,7 +13,7 @@ from solver.planning.search.proofs import Relaxation, prove_priority, prove_scor
 from solver.planning.search.solve import solve
 from tests.support.random_problems import busy_problem, tiny_problem
 
-UNWATCHED = SolveControl(lambda: False)
+UNCONTROLLED = SolveControl(lambda: False)
 
 
 def relaxed_problems(seeds: range) -> Iterator[tuple[Instance, float, Relaxation]]:
@@ -24,7 +24,7 @@ def relaxed_problems(seeds: range) -> Iterator[tuple[Instance, float, Relaxation
             continue
         instance = Instance(problem)
         best = float(solve(problem, time_limit=60, workers=1).stages[0].objective)
-        yield instance, best, relax(instance, UNWATCHED, 60)
+        yield instance, best, relax(instance, UNCONTROLLED, 60)
 
 
 def test_no_plan_exceeds_a_bound() -> None:
@@ -57,34 +57,36 @@ def test_the_market_stops_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_market_comes_near_the_sifted_relaxation(seed: int) -> None:
     instance = Instance(busy_problem(seed))
-    sifted = relax(instance, UNWATCHED, 60).bound
+    sifted = relax(instance, UNCONTROLLED, 60).bound
     market = LagrangianBound(instance).bound(time_limit=60, should_stop=lambda: False, rounds=150)
     assert market < 1.1 * sifted
 
 
 def test_fixing_by_reduced_worth_loses_no_better_plan() -> None:
     for instance, best, relaxed in relaxed_problems(range(60)):
-        answer = prove_priority(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0)
-        assert answer.puts is not None
-        assert instance.totals(answer.puts).priority == best
+        answer = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, frozenset(), 0)
+        assert answer.assignments is not None
+        assert instance.totals(answer.assignments).priority == best
         above = prove_priority(
-            instance, UNWATCHED, relaxed, answer.puts, 60, frozenset(), int(best)
+            instance, UNCONTROLLED, relaxed, answer.assignments, 60, frozenset(), int(best)
         )
-        assert above.puts is None or instance.totals(above.puts).priority == best
+        assert above.assignments is None or instance.totals(above.assignments).priority == best
         assert above.bound <= best
-        beyond = prove_priority(instance, UNWATCHED, relaxed, [], 60, frozenset(), int(best) + 1)
-        assert beyond.puts is None
+        beyond = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, frozenset(), int(best) + 1)
+        assert beyond.assignments is None
         assert beyond.bound < best
 
 
 def test_one_model_of_what_the_best_could_hold_bounds_their_score() -> None:
     for instance, best, relaxed in relaxed_problems(range(60)):
-        puts = prove_priority(instance, UNWATCHED, relaxed, [], 60, frozenset(), 0).puts
-        assert puts is not None
-        answer = prove_score(instance, UNWATCHED, relaxed, puts, 60)
+        assignments = prove_priority(
+            instance, UNCONTROLLED, relaxed, [], 60, frozenset(), 0
+        ).assignments
+        assert assignments is not None
+        answer = prove_score(instance, UNCONTROLLED, relaxed, assignments, 60)
         assert answer.is_proved
-        assert answer.puts is not None
-        totals = instance.totals(instance.ordered(answer.puts))
+        assert answer.assignments is not None
+        totals = instance.totals(instance.ordered(answer.assignments))
         score = solve(instance.problem, time_limit=60, workers=1).stages[-1].objective
         assert (totals.priority, totals.score) == (best, score * instance.unit)
         assert answer.bound == pytest.approx(totals.score)
@@ -94,17 +96,17 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
     kept = lost = 0
     for instance, best, relaxed in relaxed_problems(range(400)):
         roomless = frozenset(range(len(instance.kinds)))
-        answer = prove_priority(instance, UNWATCHED, relaxed, [], 60, roomless, 0)
-        assert answer.puts is not None
-        reached = instance.totals(answer.puts).priority
+        answer = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, roomless, 0)
+        assert answer.assignments is not None
+        reached = instance.totals(answer.assignments).priority
         assert reached <= best <= answer.bound
         assert answer.short or reached == best == answer.bound
         kept, lost = kept + (not answer.short), lost + bool(answer.short)
         without = roomless - answer.short
         if without == frozenset():
-            again = prove_priority(instance, UNWATCHED, relaxed, [], 60, without, 0)
-            assert again.puts is not None
-            assert instance.totals(again.puts).priority == best
+            again = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, without, 0)
+            assert again.assignments is not None
+            assert instance.totals(again.assignments).priority == best
     assert kept > 20
     assert lost > 3
 

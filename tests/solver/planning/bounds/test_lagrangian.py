@@ -50,7 +50,7 @@ def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
     few = prices.best(instance, every, len(every) // 10)
     assert len(few) == len(every) // 10
     member = {id_: i for i, task in enumerate(instance.tasks) for id_ in task.members}
-    puts = [
+    assignments = [
         Assignment(
             member[p.id],
             instance.provider_at[p.provider_id],
@@ -61,7 +61,7 @@ def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
         )
         for p in plan.placements
     ]
-    assert len(positions(instance, few, puts)) > len(puts) / 2
+    assert len(positions(instance, few, assignments)) > len(assignments) / 2
 
 
 def test_some_provider_days_are_enough_to_choose_there() -> None:

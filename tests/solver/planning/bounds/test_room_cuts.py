@@ -21,7 +21,7 @@ from solver.planning.search.proofs import relax
 from solver.planning.search.solve import solve
 from tests.support.strategies import BEFORE, MONDAY, uid
 
-UNWATCHED = SolveControl(lambda: False)
+UNCONTROLLED = SolveControl(lambda: False)
 
 
 def two_with_one_laser() -> Problem:
@@ -61,7 +61,7 @@ def test_the_bounds_know_that_there_is_one_room() -> None:
     plan = solve(problem, time_limit=30, workers=1)
     best = int(plan.stages[0].objective)
     assert best == 15  # three of an hour and a half each in four hours and what follows them
-    relaxed = relax(instance, UNWATCHED, 30).bound
+    relaxed = relax(instance, UNCONTROLLED, 30).bound
     assert best <= relaxed < 20
     score = float(plan.stages[1].objective)
     assert score <= price(instance, best, time_limit=30).bound(best) < score + 1

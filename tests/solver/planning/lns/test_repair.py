@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.instances import library
 from solver.planning.bounds.lagrangian import Prices, price
-from solver.planning.greedy import greedy_puts
+from solver.planning.greedy import greedy_assignments
 from solver.planning.instance.columns import Columns, ColumnTimes
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
@@ -17,16 +17,16 @@ from solver.planning.lns.repair import repair
 from solver.planning.model.solving import SolveControl
 from solver.whatif.verify import read_plan
 
-WATCH = SolveControl(lambda: False)
+CONTROL = SolveControl(lambda: False)
 
 
 def test_what_is_clear_of_placements_meets_no_regular_one_of_them() -> None:
     instance = Instance(library.load("s0"))
-    puts = greedy_puts(instance)
-    assert any(p.is_overbooked for p in puts)
+    assignments = greedy_assignments(instance)
+    assert any(p.is_overbooked for p in assignments)
     columns = Columns.of(instance, range(len(instance.tasks)))
     at = ColumnTimes.of(instance, columns)
-    regular = [(p.provider, *instance.busy(p)) for p in puts if not p.is_overbooked]
+    regular = [(p.provider, *instance.busy(p)) for p in assignments if not p.is_overbooked]
     expected = [
         key
         for key, over, provider, start, end in zip(
@@ -40,7 +40,7 @@ def test_what_is_clear_of_placements_meets_no_regular_one_of_them() -> None:
         if over or not any(p == provider and s < end and start < e for p, s, e in regular)
     ]
     assert 0 < len(expected) < len(columns)
-    assert columns.clear_of(instance, puts).keys == expected
+    assert columns.clear_of(instance, assignments).keys == expected
     assert columns.clear_of(instance, []).keys == columns.keys
 
 
@@ -51,7 +51,7 @@ def instance() -> Instance:
 
 @pytest.fixture(scope="module")
 def greedy_prices(instance: Instance) -> Prices:
-    return price(instance, instance.totals(greedy_puts(instance)).priority, time_limit=600)
+    return price(instance, instance.totals(greedy_assignments(instance)).priority, time_limit=600)
 
 
 @pytest.mark.parametrize("aim", ["priority", "score"])
@@ -59,36 +59,38 @@ def greedy_prices(instance: Instance) -> Prices:
 def test_what_is_not_lifted_stays(
     instance: Instance, greedy_prices: Prices, aim: str, lifted: float
 ) -> None:
-    puts = instance.ordered(greedy_puts(instance))
-    before = instance.totals(puts)
-    pairs = frozenset((p, 0) for p in range(len(instance.providers)))
+    assignments = instance.ordered(greedy_assignments(instance))
+    before = instance.totals(assignments)
+    provider_days = frozenset((p, 0) for p in range(len(instance.providers)))
     prices = greedy_prices if aim == "score" else None
-    placed = {p.task for p in puts}
+    placed = {p.task for p in assignments}
     waiting = tuple((i, 1) for i in range(len(instance.tasks)) if i not in placed)
-    block = Neighbourhood(cast("Aim", aim), pairs, waiting, 7, frozenset(), lifted, prices, 400)
+    neighbourhood = Neighbourhood(
+        cast("Aim", aim), provider_days, waiting, 7, frozenset(), lifted, prices, 400
+    )
 
-    answer = repair(instance, WATCH, puts, block, 20)
-    if answer.puts is None:
+    answer = repair(instance, CONTROL, assignments, neighbourhood, 20)
+    if answer.assignments is None:
         assert aim == "priority"
         assert lifted < 1
         return
-    plan = merge(instance, puts, block, answer.puts)
+    plan = merge(instance, assignments, neighbourhood, answer.assignments)
     assert plan is not None
     plan = instance.ordered(plan)
     after = instance.totals(plan)
     assert after >= before
     where = {(p.task, p.provider, p.start) for p in plan}
-    stayed = sum((p.task, p.provider, p.start) in where for p in puts)
+    stayed = sum((p.task, p.provider, p.start) in where for p in assignments)
     if prices is not None and lifted == 0:
-        lost = prices.lost(instance, Columns.at(instance, puts))
+        lost = prices.lost(instance, Columns.at(instance, assignments))
         nothing = lost < 1e-6
         assert any(nothing)
         assert any(~nothing)
-        for put, loses_nothing in zip(puts, nothing.tolist(), strict=True):
+        for assignment, loses_nothing in zip(assignments, nothing.tolist(), strict=True):
             if loses_nothing:  # those that lose by their place are lifted in any case
-                assert (put.task, put.provider, put.start) in where
+                assert (assignment.task, assignment.provider, assignment.start) in where
     if lifted == 1:
-        assert stayed < len(puts)
+        assert stayed < len(assignments)
         assert after > before
     bounds = instance.easy_bounds()
     told = instance.plan(plan, status="feasible", bounds=bounds, seconds=0, size=(0, 0))
@@ -97,22 +99,22 @@ def test_what_is_not_lifted_stays(
 
 def test_a_block_that_betters_the_priority_tidies_up(monkeypatch: pytest.MonkeyPatch) -> None:
     instance = Instance(library.load("m0"))
-    puts = instance.ordered(greedy_puts(instance))
-    pairs = frozenset((p, 0) for p in range(len(instance.providers)))
-    placed = {p.task for p in puts}
+    assignments = instance.ordered(greedy_assignments(instance))
+    provider_days = frozenset((p, 0) for p in range(len(instance.providers)))
+    placed = {p.task for p in assignments}
     waiting = tuple((i, 1) for i in range(len(instance.tasks)) if i not in placed)
-    block = Neighbourhood("priority", pairs, waiting, 7, frozenset())
+    neighbourhood = Neighbourhood("priority", provider_days, waiting, 7, frozenset())
 
     def stayed(plan: Sequence[Assignment]) -> int:
-        return len({p._replace(room=0) for p in puts} & {p._replace(room=0) for p in plan})
+        return len({p._replace(room=0) for p in assignments} & {p._replace(room=0) for p in plan})
 
-    tidy = repair(instance, WATCH, puts, block, 20).puts
+    tidy = repair(instance, CONTROL, assignments, neighbourhood, 20).assignments
     with monkeypatch.context() as patched:
         patched.setattr("solver.planning.model.two_step.TIDY_SECONDS", 0.0)
-        scattered = repair(instance, WATCH, puts, block, 20).puts
+        scattered = repair(instance, CONTROL, assignments, neighbourhood, 20).assignments
     assert tidy is not None
     assert scattered is not None
-    inside = [p for p in puts if (p.provider, p.day) in pairs]
+    inside = [p for p in assignments if (p.provider, p.day) in provider_days]
     priorities = [instance.totals(plan).priority for plan in (inside, scattered, tidy)]
     assert priorities[0] < priorities[1] == priorities[2]
     assert stayed(scattered) < stayed(tidy)

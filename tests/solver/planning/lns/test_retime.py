@@ -14,7 +14,7 @@ from solver.clinic.entities import (
     Provider,
     Room,
 )
-from solver.planning.greedy import greedy_puts
+from solver.planning.greedy import greedy_assignments
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.retime import retimed
@@ -28,8 +28,8 @@ def never() -> bool:
     return False
 
 
-def is_legal(instance: Instance, puts: list[Assignment]) -> bool:
-    order = instance.ordered(puts)
+def is_legal(instance: Instance, assignments: list[Assignment]) -> bool:
+    order = instance.ordered(assignments)
     zero = instance.totals(order)
     plan = instance.plan(order, status="feasible", bounds=zero, seconds=0.0)
     return not read_plan(instance.problem, plan).violations
@@ -42,13 +42,13 @@ def test_what_comes_out_is_legal_and_places_the_same() -> None:
         if problem.movable:
             continue
         instance = Instance(problem)
-        puts = greedy_puts(instance)
+        assignments = greedy_assignments(instance)
         for day in range(len(instance.dates)):
-            better = retimed(instance, puts, day, never)
+            better = retimed(instance, assignments, day, never)
             assert sorted((p.task, p.provider, p.day) for p in better) == sorted(
-                (p.task, p.provider, p.day) for p in puts
+                (p.task, p.provider, p.day) for p in assignments
             )
-            if better != puts:
+            if better != assignments:
                 assert is_legal(instance, better), seed
                 changed += 1
     assert changed > 10
@@ -57,12 +57,12 @@ def test_what_comes_out_is_legal_and_places_the_same() -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_busy_week_scores_more_and_stays_legal(seed: int) -> None:
     instance = Instance(busy_problem(seed))
-    puts = greedy_puts(instance)
-    better = puts
+    assignments = greedy_assignments(instance)
+    better = assignments
     for day in range(len(instance.dates)):
         better = retimed(instance, better, day, never)
     assert is_legal(instance, better)
-    before, after = (instance.totals(instance.ordered(p)) for p in (puts, better))
+    before, after = (instance.totals(instance.ordered(p)) for p in (assignments, better))
     assert after.priority == before.priority
     assert after.score > before.score
 
@@ -87,15 +87,16 @@ def morning(wishes: list[tuple[int, int]]) -> Problem:
     return Problem(clinic, MONDAY, 1, requests, BEFORE)
 
 
-def best_by_trying(instance: Instance, puts: list[Assignment]) -> int:
+def best_by_trying(instance: Instance, assignments: list[Assignment]) -> int:
     """The most that the same placements score at any starts and rooms at which they are legal."""
     best = 0
-    for order in permutations(puts):
+    for order in permutations(assignments):
         for starts in product(range(540, 720, 30), repeat=len(order)):
             moved = [
-                put._replace(start=start, room=0) for put, start in zip(order, starts, strict=True)
+                assignment._replace(start=start, room=0)
+                for assignment, start in zip(order, starts, strict=True)
             ]
-            spans = sorted(instance.busy(put) for put in moved)
+            spans = sorted(instance.busy(assignment) for assignment in moved)
             apart = all(end <= begin for (_, end), (begin, _) in pairwise(spans))
             if apart and spans[-1][1] <= 720:
                 best = max(best, instance.totals(moved).score)
@@ -112,6 +113,6 @@ def best_by_trying(instance: Instance, puts: list[Assignment]) -> int:
 )
 def test_a_providers_date_gets_its_best_starts(wishes: list[tuple[int, int]]) -> None:
     instance = Instance(morning(wishes))
-    puts = greedy_puts(instance)
-    better = retimed(instance, puts, 0, never)
-    assert instance.totals(better).score == best_by_trying(instance, puts)
+    assignments = greedy_assignments(instance)
+    better = retimed(instance, assignments, 0, never)
+    assert instance.totals(better).score == best_by_trying(instance, assignments)

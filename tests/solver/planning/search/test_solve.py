@@ -18,10 +18,10 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.planning import params
-from solver.planning.greedy import greedy, greedy_puts
+from solver.planning.greedy import greedy, greedy_assignments
 from solver.planning.instance.columns import Columns
 from solver.planning.instance.tables import Instance
-from solver.planning.model.planning_model import JointModel
+from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import SolveControl, SolveResult
 from solver.planning.params import SearchParams
 from solver.planning.problem import Plan, Problem, Progress, Request
@@ -115,9 +115,9 @@ def test_what_is_not_solved_whole_is_legal_and_no_worse_than_greedy(workers: int
     assert all(progress.bound >= progress.objective for progress in told_so_far)
 
 
-def of_no_columns(instance: Instance, columns: Columns, left: dict[int, int]) -> JointModel:
+def of_no_columns(instance: Instance, columns: Columns, left: dict[int, int]) -> PlanningModel:
     assert not len(columns)
-    return JointModel(instance, columns, left)
+    return PlanningModel(instance, columns, left)
 
 
 @pytest.mark.parametrize(("batch", "is_ever_whole"), [(0, True), (1, True), (0, False), (1, False)])
@@ -128,7 +128,7 @@ def test_bookings_that_move_block_by_block(
     params = SearchParams(exact_columns=0, whole_columns=0)
     if not is_ever_whole:
         params = replace(params, proved_columns=0)
-        monkeypatch.setattr("solver.planning.search.incumbent.JointModel", of_no_columns)
+        monkeypatch.setattr("solver.planning.search.incumbent.PlanningModel", of_no_columns)
     solved = 0
     for seed, problem, every, best in small_enough(batch, colliding_problem):
         if problem.movable:
@@ -146,17 +146,17 @@ def test_bounds_are_those_of_their_stage_and_never_get_worse(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever the solver says of a bound before it knows one."""
-    maximise = JointModel.maximise
+    maximise = PlanningModel.maximise
 
     def loose(
-        self: JointModel, objective: Any, *, watch: SolveControl, **options: Any
+        self: PlanningModel, objective: Any, *, control: SolveControl, **options: Any
     ) -> SolveResult:
-        outcome = maximise(self, objective, watch=watch, **options)
+        outcome = maximise(self, objective, control=control, **options)
         for bound in (math.inf, 10_000_000.0, outcome.bound):
-            watch.tell(-1.0 if outcome.puts is None else outcome.bound, bound)
+            control.tell(-1.0 if outcome.assignments is None else outcome.bound, bound)
         return outcome
 
-    monkeypatch.setattr(JointModel, "maximise", loose)
+    monkeypatch.setattr(PlanningModel, "maximise", loose)
     stages = Counter[str]()
     problems = [colliding_problem(seed) for seed in range(12)]
     none = frozenset[str]()
@@ -288,9 +288,9 @@ def test_what_is_done_with_a_plan_has_its_part_of_the_time() -> None:
 def test_a_greedy_plan_cut_short_is_legal() -> None:
     problem = busy_problem(3)
     instance = Instance(problem)
-    whole = greedy_puts(instance)
+    whole = greedy_assignments(instance)
     turns = iter([False] * 5)
-    cut = greedy_puts(instance, lambda: next(turns, True))
+    cut = greedy_assignments(instance, lambda: next(turns, True))
     assert cut == whole[:5]
 
 

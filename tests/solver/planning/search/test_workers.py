@@ -41,10 +41,10 @@ def test_none_outlives_a_planner_that_is_killed() -> None:
 
 def test_a_plan_that_is_stopped_early_does_not_wait_for_those_who_have_yet_to_begin() -> None:
     instance = Instance(busy_problem(2))
-    team = WorkerPool(instance, 2, SolveControl(lambda: False))
-    job = team.submit(lambda given, _watch, number: (given is instance, number), 7)
+    pool = WorkerPool(instance, 2, SolveControl(lambda: False))
+    job = pool.submit(lambda given, _control, number: (given is instance, number), 7)
     assert job.result() == (True, 7)  # by a thread of this process
-    team.end()
+    pool.end()
 
 
 def test_what_a_watcher_raises_ends_the_search() -> None:
