@@ -13,7 +13,7 @@ from api.access.callers import Callers
 from api.access.rate_limits import Limits
 from api.events.run_feeds import RunFeeds
 from api.service.settings import Settings
-from data.bookings.group_commit import Desk
+from data.bookings.group_commit import GroupCommit
 from data.clinic.snapshot import Snapshots
 from data.events.events import Audience
 
@@ -24,7 +24,7 @@ class Context:
 
     settings: Settings
     engine: AsyncEngine
-    desk: Desk
+    group_commit: GroupCommit
     audience: Audience
     snapshots: Snapshots
     callers: Callers

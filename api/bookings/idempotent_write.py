@@ -66,13 +66,13 @@ class Writer:
         return Policy(now, settings.weights, settings.horizon_days, actor, settings.undo_minutes)
 
     async def order(self, place: Place, details: Details) -> Response:
-        """Book at the desk, together with whoever else waits there."""
-        order, desk = Order(place, details, self.policy), self._context.desk
+        """Book, in one transaction with whoever else waits for the same."""
+        order, group_commit = Order(place, details, self.policy), self._context.group_commit
         with _counting_refusals():
             if self._key is None:
-                answer, is_repeat = _booked(await desk.book(order)), False
+                answer, is_repeat = _booked(await group_commit.book(order)), False
             else:
-                kept = await desk.book_once(
+                kept = await group_commit.book_once(
                     order, Repeatable(await self._repeatable(self._key), _booked, _refuse)
                 )
                 answer, is_repeat = kept.answer, kept.is_repeat

@@ -16,9 +16,10 @@ from api.access.context import ContextDependency
 from api.access.require import CallerDependency, allow
 from api.clinic.schemas import CONFLICTING_BOOKINGS, Conflict, RemovalOut
 from api.http.errors import PROBLEMS, Problem
-from data.bookings.outside_rules import Found
-from data.clinic import rows as catalogue
-from data.clinic.rows import RESOURCES, Edit, Resource
+from data.bookings.outside_rules import OutsideRules
+from data.clinic import rows
+from data.clinic.resources import RESOURCES, SETTINGS, Resource, etag, read_row, read_rows
+from data.clinic.rows import Edit
 from data.files.clinic_file import ClinicRow
 from data.files.fields import Id, Strict
 
@@ -73,7 +74,7 @@ async def _edited(edit: Edit[Strict], status: int = 200) -> Response:
     return Response(body, status, _tagged(edit.row), "application/json")
 
 
-def _told(outside: Found | None) -> dict[str, Any]:
+def _told(outside: OutsideRules | None) -> dict[str, Any]:
     """Return what an edit tells of the bookings that it puts outside the rules."""
     if outside is None:
         return {"conflicts": []}
@@ -83,7 +84,7 @@ def _told(outside: Found | None) -> dict[str, Any]:
 
 
 def _tagged(row: Strict) -> dict[str, str]:
-    return {"ETag": catalogue.etag(row)}
+    return {"ETag": etag(row)}
 
 
 def _with_conflicts(model: type[Strict]) -> type[BaseModel]:
@@ -107,7 +108,7 @@ def _settings_router() -> APIRouter:
         response_model=ClinicRow,
     )
     async def get(context: ContextDependency) -> JSONResponse:
-        row = await catalogue.settings(context.engine)
+        row = await read_row(context.engine, SETTINGS)
         return JSONResponse(row.model_dump(mode="json"), headers=_tagged(row))
 
     @router.patch(
@@ -126,8 +127,14 @@ def _settings_router() -> APIRouter:
         if_match: IfMatch = None,
     ) -> Response:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
-        edit = await catalogue.patch_settings(
-            context.engine, given, actor=caller.name, if_match=if_match, dry_run=how.dry_run
+        edit = await rows.patch(
+            context.engine,
+            SETTINGS,
+            None,
+            given,
+            actor=caller.name,
+            if_match=if_match,
+            dry_run=how.dry_run,
         )
         return await _edited(edit)
 
@@ -151,8 +158,8 @@ def _router(resource: Resource) -> APIRouter:
         summary=f"Every {resource.noun}",
         response_model=list[model],  # type: ignore[valid-type]
     )
-    async def rows(context: ContextDependency) -> JSONResponse:
-        found = await catalogue.rows(context.engine, resource)
+    async def list_all(context: ContextDependency) -> JSONResponse:
+        found = await read_rows(context.engine, resource)
         return JSONResponse([row.model_dump(mode="json") for row in found])
 
     @router.get(
@@ -164,7 +171,7 @@ def _router(resource: Resource) -> APIRouter:
         responses=PROBLEMS,
     )
     async def get(row_id: RowId, context: ContextDependency) -> JSONResponse:
-        row = await catalogue.get(context.engine, resource, row_id)
+        row = await read_row(context.engine, resource, row_id)
         return JSONResponse(row.model_dump(mode="json"), headers=_tagged(row))
 
     @router.post(
@@ -185,7 +192,7 @@ def _router(resource: Resource) -> APIRouter:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         if given.get("id") is None:
             given.pop("id", None)
-        edit = await catalogue.create(
+        edit = await rows.create(
             context.engine, resource, given, actor=caller.name, dry_run=how.dry_run
         )
         return await _edited(edit, 200 if how.dry_run else 201)
@@ -207,7 +214,7 @@ def _router(resource: Resource) -> APIRouter:
         if_match: IfMatch = None,
     ) -> Response:
         given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
-        edit = await catalogue.patch(
+        edit = await rows.patch(
             context.engine,
             resource,
             row_id,
@@ -233,7 +240,7 @@ def _router(resource: Resource) -> APIRouter:
         how: How,
         if_match: IfMatch = None,
     ) -> Response:
-        removal = await catalogue.remove(
+        removal = await rows.remove(
             context.engine,
             resource,
             row_id,

@@ -43,7 +43,7 @@ from api.slots import routes as slots
 from api.statistics import routes as statistics
 from api.what_if import routes as what_if
 from api.what_if.queue_worker import running
-from data.bookings.group_commit import Desk
+from data.bookings.group_commit import GroupCommit
 from data.clinic.snapshot import Snapshots
 from data.database import aside
 from data.database.embedded.launcher import end_with_parent
@@ -78,7 +78,7 @@ def create_app(settings: Settings, keyless: KeylessAccess | None = None) -> Fast
                 app.state.context = Context(
                     settings,
                     engine,
-                    Desk(engine, audience),
+                    GroupCommit(engine, audience),
                     audience,
                     Snapshots(engine),
                     callers,

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from benchmarks.support.clinics import MONDAY, as_document, make_clinic
 from data.bookings.commands import Details, Order
 from data.bookings.decisions import Place, Policy
-from data.bookings.group_commit import Desk
+from data.bookings.group_commit import GroupCommit
 from data.clinic.import_export import import_file
 from data.database.engine import POOL_SIZE, create_engine
 from data.events.events import Audience
@@ -64,7 +64,7 @@ async def run(url: str, *, rounds: int, count: int) -> dict[str, list[float]]:
     policy = Policy(now, DEFAULT_WEIGHTS, horizon_days=3650)
     places = asked(clinic)
 
-    desk = Desk(engine, Audience())
+    group_commit = GroupCommit(engine, Audience())
 
     async def bare(place: Place, patient: str) -> None:
         async with engine.begin() as connection:
@@ -92,7 +92,7 @@ async def run(url: str, *, rounds: int, count: int) -> dict[str, list[float]]:
         )
 
     async def whole(place: Place, patient: str) -> None:
-        await desk.book(Order(place, Details(patient), policy))
+        await group_commit.book(Order(place, Details(patient), policy))
 
     rates: dict[str, list[float]] = {"bare inserts": [], "bookings": []}
     for number in range(rounds + 1):

@@ -21,18 +21,18 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.bookings.decisions import (
+    BookingRequest,
+    Decision,
     Outcome,
     Place,
     Policy,
-    Seen,
-    Wish,
     decide_in_turn,
     foresee,
     keys_of,
     load_around,
     refuse_patient_overlap,
 )
-from data.bookings.grant import lock_unchanged, release_holds_that_ran_out, win, write
+from data.bookings.grant import grant, lock_unchanged, release_holds_that_ran_out, write
 from data.bookings.reading import BookingRecord, require_version, row_of
 from data.bookings.statements import INSERT, placed
 from data.clinic.snapshot import Part, load_clinic
@@ -89,11 +89,13 @@ async def _take(
     *,
     hold_minutes: int | None,
 ) -> BookingRecord:
-    wish = Wish(place, policy, details.patient_ref, details.allow_patient_overlap)
-    won = await win(connection, wish)
-    await release_holds_that_ran_out(connection, won.clinic, [placed(won.slot)])
+    request = BookingRequest(place, policy, details.patient_ref, details.allow_patient_overlap)
+    granted = await grant(connection, request)
+    await release_holds_that_ran_out(connection, granted.clinic, [placed(granted.slot)])
     action = "book" if hold_minutes is None else "hold"
-    (found,) = await insert_won(connection, [Won(won, details, policy, action, hold_minutes)])
+    (found,) = await insert_granted(
+        connection, [Granted(granted, details, policy, action, hold_minutes)]
+    )
     return found
 
 
@@ -106,10 +108,12 @@ class Order:
     policy: Policy
 
     @property
-    def wish(self) -> Wish:
+    def request(self) -> BookingRequest:
         """The place and whose it would be."""
         details = self.details
-        return Wish(self.place, self.policy, details.patient_ref, details.allow_patient_overlap)
+        return BookingRequest(
+            self.place, self.policy, details.patient_ref, details.allow_patient_overlap
+        )
 
 
 async def book_together(
@@ -121,10 +125,10 @@ async def book_together(
     takes nothing from the others. Returns what :func:`book` returns or raises for each; None for
     one whose room others have taken meanwhile, which is to be tried again in another.
     """
-    wishes = [order.wish for order in orders]
-    clinic = await load_around(connection, wishes)
-    rooms, locked = await asyncio.to_thread(foresee, clinic, wishes)
-    there = [wish.in_room(room) for wish, room in zip(wishes, rooms, strict=True)]
+    requests = [order.request for order in orders]
+    clinic = await load_around(connection, requests)
+    rooms, locked = await asyncio.to_thread(foresee, clinic, requests)
+    there = [request.in_room(room) for request, room in zip(requests, rooms, strict=True)]
     if locked:
         await lock_days(connection, locked)
         clinic = await load_around(connection, there)
@@ -135,17 +139,17 @@ async def book_together(
     outcomes = await asyncio.to_thread(decide)  # many take long enough to keep others waiting
     if not keys_of(outcomes) <= locked:  # a buffer or a cap by now
         raise ChangedMeanwhileError
-    won = [
-        Won(outcome, order.details, order.policy, "book")
+    granted = [
+        Granted(outcome, order.details, order.policy, "book")
         for order, outcome in zip(orders, outcomes, strict=True)
-        if isinstance(outcome, Seen)
+        if isinstance(outcome, Decision)
     ]
-    places = [placed(each.seen.slot) for each in won]
+    places = [placed(each.seen.slot) for each in granted]
     await release_holds_that_ran_out(connection, clinic, places)
-    written = iter(await insert_won(connection, won))
+    written = iter(await insert_granted(connection, granted))
     results: list[BookingRecord | Exception | None] = []
     for room, outcome in zip(rooms, outcomes, strict=True):
-        if isinstance(outcome, Seen):
+        if isinstance(outcome, Decision):
             results.append(next(written))
         elif None in results or (room is not None and isinstance(outcome, SlotUnavailableError)):
             results.append(None)  # who comes after one that is to be tried again waits for it
@@ -155,10 +159,10 @@ async def book_together(
 
 
 @dataclass(frozen=True, slots=True)
-class Won:
+class Granted:
     """A place that is won, and what is to be written there."""
 
-    seen: Seen
+    seen: Decision
     details: Details
     policy: Policy
     action: str
@@ -169,16 +173,18 @@ WRITTEN_AT_ONCE = 1000
 """The most rows that one statement writes and answers with."""
 
 
-async def insert_won(connection: AsyncConnection, won: Sequence[Won]) -> list[BookingRecord]:
+async def insert_granted(
+    connection: AsyncConnection, granted: Sequence[Granted]
+) -> list[BookingRecord]:
     """Write bookings whose places are won, up to a thousand in one statement."""
     found: list[BookingRecord] = []
-    for some in batched(won, WRITTEN_AT_ONCE):
+    for some in batched(granted, WRITTEN_AT_ONCE):
         found += await _insert(connection, some)
     return found
 
 
-async def _insert(connection: AsyncConnection, won: Sequence[Won]) -> list[BookingRecord]:
-    if not won:
+async def _insert(connection: AsyncConnection, granted: Sequence[Granted]) -> list[BookingRecord]:
+    if not granted:
         return []
     asked = [
         {
@@ -194,7 +200,7 @@ async def _insert(connection: AsyncConnection, won: Sequence[Won]) -> list[Booki
             **placed(each.seen.slot),
             "day": each.seen.slot.date.isoformat(),
         }
-        for each in won
+        for each in granted
     ]
     rows = {str(row.id): row for row in await connection.execute(INSERT, {"asked": asked})}
     return [
@@ -203,7 +209,7 @@ async def _insert(connection: AsyncConnection, won: Sequence[Won]) -> list[Booki
             each.seen.clinic.settings.timezone,
             each.seen.kind.duration_minutes,
         )
-        for each, fields in zip(won, asked, strict=True)
+        for each, fields in zip(granted, asked, strict=True)
     ]
 
 

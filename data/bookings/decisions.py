@@ -42,7 +42,7 @@ UNDO_MINUTES = 30
 
 
 FEWEST_AHEAD = 4
-"""Fewest wishes judged at once, some of them perhaps in vain."""
+"""Fewest requests judged at once, some of them perhaps in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class BookingRequest:
     """A place asked for, and whose it would be.
 
     The bookings `aside` do not count; the room `room_before` is taken if it is free. A place that
@@ -89,8 +89,8 @@ class Wish:
         """What the patient is compared by."""
         return patient_key(self.patient_ref)
 
-    def in_room(self, room_id: str | None) -> Wish:
-        """Return the same wish for one room; with None, the wish as it is."""
+    def in_room(self, room_id: str | None) -> BookingRequest:
+        """Return the same request for one room; with None, the request as it is."""
         return (
             self if room_id is None else replace(self, place=replace(self.place, room_id=room_id))
         )
@@ -103,7 +103,7 @@ class Wish:
         refused: frozenset[str] = frozenset(),
         beside: tuple[Booking, ...] = (),
         certify: bool = False,
-    ) -> Seen:
+    ) -> Decision:
         """Read the rows and decide as the book stands, with no room but `room` if given.
 
         Rooms `refused` are left out; bookings `beside` count as though they were there. Without
@@ -122,19 +122,19 @@ class Wish:
         refused: frozenset[str] = frozenset(),
         beside: tuple[Booking, ...] = (),
         certify: bool = True,
-    ) -> Seen:
+    ) -> Decision:
         """Decide in `clinic`, which holds the rows that matter; see :meth:`look`."""
         if self.aside or beside:
             standing = (b for b in clinic.bookings if b.id not in self.aside)
             clinic = clinic.with_bookings([*standing, *beside])
-        request = self.request(clinic)
+        slot_request = self.slot_request(clinic)
         limit = max(1 + len(refused), self.most_rooms(clinic))
         weights = self.policy.weights
-        verdict = judge(clinic, request, limit=limit, weights=weights, certify=certify)
+        verdict = judge(clinic, slot_request, limit=limit, weights=weights, certify=certify)
         return self.settle(clinic, verdict, refused)
 
-    def request(self, clinic: Clinic) -> SlotRequest:
-        """Return the question that decides on the wish.
+    def slot_request(self, clinic: Clinic) -> SlotRequest:
+        """Return the question that decides on the request.
 
         Raises
         ------
@@ -160,7 +160,7 @@ class Wish:
         return 1 if self.room_before is None else max(1, len(clinic.rooms))
 
     def rows(self, clinic: Clinic) -> tuple[AppointmentType, Provider, Room | None]:
-        """Return the rows that the wish names.
+        """Return the rows that the request names.
 
         Raises
         ------
@@ -181,7 +181,7 @@ class Wish:
 
     def settle(
         self, clinic: Clinic, verdict: Verdict, refused: frozenset[str] = frozenset()
-    ) -> Seen:
+    ) -> Decision:
         """Return the best slot at the place asked for, or say why there is none.
 
         Raises
@@ -203,10 +203,10 @@ class Wish:
         if not self.allow_patient_overlap:
             refuse_patient_overlap(clinic, self.patient_key, slot.date, (slot.start, slot.end))
         kind = clinic.type_by_id[place.appointment_type_id]
-        return Seen(clinic, kind, slot.provider, slot, self.patient_ref)
+        return Decision(clinic, kind, slot.provider, slot, self.patient_ref)
 
     def claims(self, clinic: Clinic) -> frozenset[str]:
-        """Return all whose bookings count for the wish, and those that it may be booked with."""
+        """Return all whose bookings count for the request, and those that it may be booked with."""
         place = self.place
         rooms = [room.id for room in clinic.rooms] if place.room_id is None else [place.room_id]
         kind = clinic.type_by_id.get(place.appointment_type_id)
@@ -222,8 +222,8 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What one look at a wish found: the clinic around it, and the slot to take."""
+class Decision:
+    """What one look at a request found: the clinic around it, and the slot to take."""
 
     clinic: Clinic
     kind: AppointmentType
@@ -308,101 +308,107 @@ def refuse_patient_overlap(
 
 
 async def load_around(
-    connection: AsyncConnection, wishes: Sequence[Wish], room: Room | None = None
+    connection: AsyncConnection, requests: Sequence[BookingRequest], room: Room | None = None
 ) -> Clinic:
-    """Read what decides on wishes of one date, in `room` or in the rooms that they name."""
-    rooms = {wish.place.room_id if room is None else room.id for wish in wishes}
+    """Read what decides on requests of one date, in `room` or in the rooms that they name."""
+    rooms = {request.place.room_id if room is None else room.id for request in requests}
     part = Part(
-        provider_ids={wish.place.provider_id for wish in wishes},
+        provider_ids={request.place.provider_id for request in requests},
         room_ids=None if None in rooms else {key for key in rooms if key is not None},
-        capped_type_ids={wish.place.appointment_type_id for wish in wishes},
-        patient_keys={key for wish in wishes if (key := wish.patient_key) is not None},
+        capped_type_ids={request.place.appointment_type_id for request in requests},
+        patient_keys={key for request in requests if (key := request.patient_key) is not None},
     )
-    (day,) = {wish.place.date for wish in wishes}
+    (day,) = {request.place.date for request in requests}
     return await load_clinic(connection, day, day, part)
 
 
-type Outcome = Seen | RequestError | DateOutOfRangeError
+type Outcome = Decision | RequestError | DateOutOfRangeError
 """A place won, or why it was not."""
 
 
 def decide_in_turn(
-    clinic: Clinic, wishes: Iterable[Wish], *, certify: bool = True
+    clinic: Clinic, requests: Iterable[BookingRequest], *, certify: bool = True
 ) -> Iterator[Outcome]:
-    """Decide on each wish beside all that were won before it.
+    """Decide on each request beside all that were won before it.
 
     Wishes are judged many at once, and what is found holds up to the first that counts something
     which one of those before it has just won; from there they are judged again.
     """
-    wishes = list(wishes)
-    aside = {key for wish in wishes for key in wish.aside}
+    requests = list(requests)
+    aside = {key for request in requests for key in request.aside}
     index = BookIndex(clinic, (b for b in clinic.bookings if b.id not in aside))
-    done, ahead = 0, len(wishes)
-    while done < len(wishes):
-        together = wishes[done : done + ahead]
+    done, ahead = 0, len(requests)
+    while done < len(requests):
+        together = requests[done : done + ahead]
         taken: set[str] = set()
         count = 0
-        for wish, outcome in zip(together, _decide_each(index, together, certify), strict=True):
-            if not taken.isdisjoint(wish.claims(clinic)):
+        for request, outcome in zip(together, _decide_each(index, together, certify), strict=True):
+            if not taken.isdisjoint(request.claims(clinic)):
                 break
             yield outcome
-            if isinstance(outcome, Seen):
-                won = outcome.as_booking(f"won {done + count}")
-                index.add(won)
-                taken |= owners_of(won)
+            if isinstance(outcome, Decision):
+                granted = outcome.as_booking(f"won {done + count}")
+                index.add(granted)
+                taken |= owners_of(granted)
             count += 1
         done, ahead = done + count, max(FEWEST_AHEAD, 2 * count)
 
 
-def _decide_each(index: BookIndex, wishes: Sequence[Wish], certify: bool) -> list[Outcome]:
-    """Decide on each wish as though it were alone."""
-    clinic = index.around(wishes)
+def _decide_each(
+    index: BookIndex, requests: Sequence[BookingRequest], certify: bool
+) -> list[Outcome]:
+    """Decide on each request as though it were alone."""
+    clinic = index.around(requests)
     outcomes: dict[int, Outcome] = {}
-    requests: dict[int, SlotRequest] = {}
-    for number, wish in enumerate(wishes):
+    slot_requests: dict[int, SlotRequest] = {}
+    for number, request in enumerate(requests):
         try:
-            requests[number] = wish.request(clinic)
+            slot_requests[number] = request.slot_request(clinic)
         except (RequestError, DateOutOfRangeError) as error:
             outcomes[number] = error
     verdicts = judge_each(
         clinic,
-        list(requests.values()),
-        limit=max(wish.most_rooms(clinic) for wish in wishes),
-        weights=wishes[0].policy.weights,
+        list(slot_requests.values()),
+        limit=max(request.most_rooms(clinic) for request in requests),
+        weights=requests[0].policy.weights,
         certify=certify,
     )
-    for number, verdict in zip(requests, verdicts, strict=True):
+    for number, verdict in zip(slot_requests, verdicts, strict=True):
         try:
-            outcomes[number] = wishes[number].settle(clinic, verdict)
+            outcomes[number] = requests[number].settle(clinic, verdict)
         except RequestError as error:
             outcomes[number] = error
-    return [outcomes[number] for number in range(len(wishes))]
+    return [outcomes[number] for number in range(len(requests))]
 
 
 def keys_of(outcomes: Iterable[Outcome]) -> set[DayKey]:
     """Return the days to lock for all that were won."""
-    return {key for won in outcomes if isinstance(won, Seen) for key in won.keys()}  # noqa: SIM118
+    return {key for granted in outcomes if isinstance(granted, Decision) for key in granted.keys()}  # noqa: SIM118
 
 
-def foresee(clinic: Clinic, wishes: Sequence[Wish]) -> tuple[list[str | None], set[DayKey]]:
-    """Return the room that each wish without one would win, and the days to lock for all."""
-    if all(wish.place.room_id is not None for wish in wishes):
-        return [None] * len(wishes), foresee_keys(clinic, wishes)
-    outcomes = list(decide_in_turn(clinic, wishes, certify=False))
+def foresee(
+    clinic: Clinic, requests: Sequence[BookingRequest]
+) -> tuple[list[str | None], set[DayKey]]:
+    """Return the room that each request without one would win, and the days to lock for all."""
+    if all(request.place.room_id is not None for request in requests):
+        return [None] * len(requests), foresee_keys(clinic, requests)
+    outcomes = list(decide_in_turn(clinic, requests, certify=False))
     rooms = [
-        won.slot.room.id if isinstance(won, Seen) and wish.place.room_id is None else None
-        for wish, won in zip(wishes, outcomes, strict=True)
+        granted.slot.room.id
+        if isinstance(granted, Decision) and request.place.room_id is None
+        else None
+        for request, granted in zip(requests, outcomes, strict=True)
     ]
     return rooms, keys_of(outcomes)
 
 
-def foresee_keys(clinic: Clinic, wishes: Sequence[Wish]) -> set[DayKey]:
-    """Return the days to lock before deciding on wishes that name their rooms."""
+def foresee_keys(clinic: Clinic, requests: Sequence[BookingRequest]) -> set[DayKey]:
+    """Return the days to lock before deciding on requests that name their rooms."""
     keys: set[DayKey] = set()
-    for wish in wishes:
+    for request in requests:
         with suppress(NotFoundError):
-            kind, provider, room = wish.rows(clinic)
+            kind, provider, room = request.rows(clinic)
             assert room is not None
-            place = wish.place
-            keys |= _keys(kind, provider, room, (place.date, place.start), wish.patient_key)
+            place = request.place
+            keys |= _keys(kind, provider, room, (place.date, place.start), request.patient_key)
     return keys

@@ -9,7 +9,7 @@ from sqlalchemy import Row, or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
-from data.bookings.decisions import Place, Policy, Seen, Wish
+from data.bookings.decisions import BookingRequest, Decision, Place, Policy
 from data.bookings.holds import write_off_holds
 from data.bookings.reading import BookingRecord, row_of
 from data.bookings.statements import RELOCATE, TELL, TOLD
@@ -60,29 +60,31 @@ def place_of(row: Row[Any], mover: Row[Any], *, accept_overbooked: bool) -> Plac
 # Winning a place
 
 
-async def win(connection: AsyncConnection, wish: Wish) -> Seen:
+async def grant(connection: AsyncConnection, request: BookingRequest) -> Decision:
     """Return the placement to write, as the rules have it now that its days are locked."""
-    if wish.place.room_id is not None:
-        return await _lock_and_look_again(connection, wish, await wish.look(connection))
+    if request.place.room_id is not None:
+        return await _lock_and_look_again(connection, request, await request.look(connection))
     # Any room will do. Only one room's days are locked at a time, so a room that turns out to be
     # taken is let go (with the savepoint) before the next one is tried.
     refused: frozenset[str] = frozenset()
     while True:
-        seen = await wish.look(connection, refused=refused)
+        seen = await request.look(connection, refused=refused)
         try:
             async with connection.begin_nested():
-                return await _lock_and_look_again(connection, wish, seen)
+                return await _lock_and_look_again(connection, request, seen)
         except SlotUnavailableError:
             refused |= {seen.slot.room.id}
 
 
-async def _lock_and_look_again(connection: AsyncConnection, wish: Wish, seen: Seen) -> Seen:
+async def _lock_and_look_again(
+    connection: AsyncConnection, request: BookingRequest, seen: Decision
+) -> Decision:
     locked = seen.keys()
     await lock_days(connection, locked)
-    won = await wish.look(connection, room=seen.slot.room, certify=True)
-    if not won.keys() <= locked:  # a buffer or a cap has just been edited
+    granted = await request.look(connection, room=seen.slot.room, certify=True)
+    if not granted.keys() <= locked:  # a buffer or a cap has just been edited
         raise ChangedMeanwhileError
-    return won
+    return granted
 
 
 async def release_holds_that_ran_out(

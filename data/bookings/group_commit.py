@@ -1,4 +1,4 @@
-"""The booking desk: orders that wait at the same time are written in one transaction.
+"""Group commit of bookings: orders that wait at the same time are written in one transaction.
 
 A transaction costs the same for one booking as for twenty, and under load it is most of what a
 booking costs. So while one is under way, the orders for its date wait together and go into the
@@ -68,7 +68,7 @@ class _Waiting:
     tries: int = 0
 
 
-class Desk:
+class GroupCommit:
     """Takes the orders of one process, and tells `audience` what is booked."""
 
     def __init__(self, engine: AsyncEngine, audience: Audience) -> None:

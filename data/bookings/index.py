@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from solver.clinic.entities import Booking, Clinic
 
 if TYPE_CHECKING:
-    from data.bookings.decisions import Wish
+    from data.bookings.decisions import BookingRequest
 
 
 class BookIndex:
@@ -27,20 +27,27 @@ class BookIndex:
         for owner in owners_of(booking):
             self._by_owner[owner, booking.date].append(booking)
 
-    def around(self, wishes: Sequence[Wish]) -> Clinic:
-        """Return what decides on wishes, and nothing else."""
+    def beside(self, owner: str, date: dt.date) -> list[Booking]:
+        """Return the bookings of an owner, see :func:`owners_of`, on a date and those beside it."""
+        dates = (date + dt.timedelta(days=days) for days in (-1, 0, 1))
+        return [b for day in dates for b in self._by_owner.get((owner, day), ())]
+
+    def around(self, requests: Sequence[BookingRequest]) -> Clinic:
+        """Return what decides on requests, and nothing else."""
         clinic = self._clinic
-        providers = {wish.place.provider_id for wish in wishes}
-        named = {wish.place.room_id for wish in wishes}
+        providers = {request.place.provider_id for request in requests}
+        named = {request.place.room_id for request in requests}
         rooms = {room.id for room in clinic.rooms} if None in named else named
         dates = {
-            wish.place.date + dt.timedelta(days=days) for wish in wishes for days in (-1, 0, 1)
+            request.place.date + dt.timedelta(days=days)
+            for request in requests
+            for days in (-1, 0, 1)
         }
         owners = (
             *providers,
             *rooms,
-            *{wish.place.appointment_type_id for wish in wishes},
-            *{patient_owner(wish.patient_key) for wish in wishes},
+            *{request.place.appointment_type_id for request in requests},
+            *{patient_owner(request.patient_key) for request in requests},
         )
         found = {
             booking.id: booking
@@ -69,13 +76,11 @@ class BookIndex:
 
 
 def owners_of(booking: Booking) -> set[str]:
-    """Return the names under which a booking is found."""
-    return {
-        booking.provider_id,
-        booking.room_id,
-        booking.appointment_type_id,
-        patient_owner(booking.patient_key),
-    }
+    """Return the names under which a booking is found: what it takes, and who is seen."""
+    owners = {booking.provider_id, booking.room_id, booking.appointment_type_id}
+    if booking.patient_key is not None:
+        owners.add(patient_owner(booking.patient_key))
+    return owners
 
 
 def patient_owner(key: str | None) -> str:

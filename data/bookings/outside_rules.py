@@ -52,7 +52,7 @@ _PACKED = func.string_agg(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class OutsideRules:
     """Bookings outside the rules: what each breaks, by date, start and id.
 
     `count` is how many bookings there are; of so many, `violations` tells of the first.
@@ -94,7 +94,7 @@ async def load_packed(
 
 async def put_outside(
     engine: AsyncEngine, before: Clinic, after: Clinic, touched: Touched
-) -> Found:
+) -> OutsideRules:
     """Find the bookings from today on that break a rule `after` an edit, but not `before`.
 
     The dates ahead are read part by part: while the database sends one, the other process judges
@@ -130,7 +130,7 @@ async def put_outside(
             await _read_ahead(engine, today, touched, read)
     except* Exception as errors:
         raise errors.exceptions[0] from None
-    return Found(after, [violation for task in told for violation in task.result()], count)
+    return OutsideRules(after, [violation for task in told for violation in task.result()], count)
 
 
 async def _told_of_patients(engine: AsyncEngine, violations: list[Violation]) -> list[Violation]:
@@ -177,7 +177,7 @@ async def find_outside(
     room_id: str | None = None,
     after: After | None = None,
     limit: int = MOST_TOLD,
-) -> Found:
+) -> OutsideRules:
     """Find the bookings from today on that are outside the rules now.
 
     `first` and `last` narrow the dates; `limit` bookings are told, those that come `after` a place.
@@ -203,7 +203,7 @@ async def find_outside(
         after=None if after is None else (after.date, after.start, after.id),
         limit=limit,
     )
-    return Found(clinic, violations, count)
+    return OutsideRules(clinic, violations, count)
 
 
 async def broken_now(connection: AsyncConnection, *, since: dt.date) -> dict[str, int]:
@@ -219,7 +219,7 @@ async def find_all_outside(
     since: dt.date,
     or_of: bytes = b"",
     known: Mapping[str, int] | None = None,
-) -> Found:
+) -> OutsideRules:
     """Find the bookings outside the rules of dates from `since` on, and those of certain ids.
 
     The ids, `or_of`, are 16 bytes each, one after the other. Of bookings that :func:`broken_now`
@@ -237,7 +237,7 @@ async def find_all_outside(
         known=known or {},
         limit=MOST_TOLD,
     )
-    return Found(clinic, await _with_patients(connection, violations), count)
+    return OutsideRules(clinic, await _with_patients(connection, violations), count)
 
 
 async def take_time(connection: AsyncConnection, seconds: int = SECONDS) -> None:

@@ -11,8 +11,8 @@ from sqlalchemy import Row, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.bookings.commands import WRITTEN_AT_ONCE
-from data.bookings.decisions import Place, Policy, Seen, Wish
-from data.bookings.grant import place_of, release_holds_that_ran_out, win, write
+from data.bookings.decisions import BookingRequest, Decision, Place, Policy
+from data.bookings.grant import grant, place_of, release_holds_that_ran_out, write
 from data.bookings.reading import BookingRecord, require_state, row_of
 from data.bookings.statements import RELOCATE_ALL, placed
 from data.database.locks import lock_days
@@ -22,14 +22,17 @@ from models.tables import BOOKINGS
 
 
 async def relocate(
-    connection: AsyncConnection, before: Row[Any], won: Seen, policy: Policy, action: str
+    connection: AsyncConnection, before: Row[Any], granted: Decision, policy: Policy, action: str
 ) -> BookingRecord:
     """Write a booking to the place that it has won."""
-    return await write(connection, before, policy, action, placed(won.slot))
+    return await write(connection, before, policy, action, placed(granted.slot))
 
 
 async def relocate_all(
-    connection: AsyncConnection, moves: Sequence[tuple[Row[Any], Seen]], policy: Policy, action: str
+    connection: AsyncConnection,
+    moves: Sequence[tuple[Row[Any], Decision]],
+    policy: Policy,
+    action: str,
 ) -> list[BookingRecord]:
     """Write bookings, which have stepped aside, to the places that they have won."""
     found: list[BookingRecord] = []
@@ -41,15 +44,15 @@ async def relocate_all(
                 "actor": policy.actor,
                 "action": action,
                 "before": before.logged,
-                **placed(won.slot),
-                "day": won.slot.date.isoformat(),
+                **placed(granted.slot),
+                "day": granted.slot.date.isoformat(),
             }
-            for before, won in some
+            for before, granted in some
         ]
         rows = {row.id: row for row in await connection.execute(RELOCATE_ALL, {"asked": asked})}
         found += [
-            (rows[before.id], won.clinic.settings.timezone, won.kind.duration_minutes)
-            for before, won in some
+            (rows[before.id], granted.clinic.settings.timezone, granted.kind.duration_minutes)
+            for before, granted in some
         ]
     return found
 
@@ -82,13 +85,13 @@ async def reschedule(
         When the patient has an overlapping booking and the caller did not allow it.
     """
 
-    def wish_of(row: Row[Any]) -> Wish:
+    def request_of(row: Row[Any]) -> BookingRequest:
         there = replace(
             place,
             appointment_type_id=str(row.appointment_type_id),
             provider_id=place.provider_id or str(row.provider_id),
         )
-        return Wish(
+        return BookingRequest(
             there,
             policy,
             row.patient_ref,
@@ -99,14 +102,14 @@ async def reschedule(
 
     seen = await row_of(connection, booking_id)
     require_state(seen, ("booked",), "rescheduled", version)
-    wish = wish_of(seen)
-    won = await win(connection, wish)
+    request = request_of(seen)
+    granted = await grant(connection, request)
     before = await row_of(connection, booking_id, lock=True)
     require_state(before, ("booked",), "rescheduled", version)
-    if wish_of(before) != wish:
+    if request_of(before) != request:
         raise ChangedMeanwhileError
-    await release_holds_that_ran_out(connection, won.clinic, [placed(won.slot)])
-    return await relocate(connection, before, won, policy, "reschedule")
+    await release_holds_that_ran_out(connection, granted.clinic, [placed(granted.slot)])
+    return await relocate(connection, before, granted, policy, "reschedule")
 
 
 async def swap(
@@ -130,12 +133,12 @@ async def swap(
     if a == b:
         raise InvalidFieldError("b", "must name another booking than a")
 
-    def wishes_of(rows: Mapping[str, Row[Any]]) -> dict[str, Wish]:
+    def requests_of(rows: Mapping[str, Row[Any]]) -> dict[str, BookingRequest]:
         for row in rows.values():
             require_state(row, ("booked",), "swapped", None)
         accept = accept_overbooked or any(row.is_overbooked for row in rows.values())
         return {
-            key: Wish(
+            key: BookingRequest(
                 place_of(rows[other], rows[key], accept_overbooked=accept),
                 policy,
                 rows[key].patient_ref,
@@ -146,20 +149,25 @@ async def swap(
         }
 
     seen = {key: await row_of(connection, key) for key in sorted((a, b))}
-    wishes = wishes_of(seen)
-    looks = [await wishes[key].look(connection) for key in (a, b)]
+    requests = requests_of(seen)
+    looks = [await requests[key].look(connection) for key in (a, b)]
     locked = looks[0].keys() | looks[1].keys()
     await lock_days(connection, locked)
     # Those that have been swapped meanwhile have the same two places, and these are locked.
     before = {key: await row_of(connection, key, lock=True) for key in seen}
-    won = await _win_both(connection, (a, b), wishes_of(before))
-    if not won[a].keys() | won[b].keys() <= locked:  # moved elsewhere; or a buffer or a cap edited
+    granted = await _grant_both(connection, (a, b), requests_of(before))
+    if (
+        not granted[a].keys() | granted[b].keys() <= locked
+    ):  # moved elsewhere; or a buffer or a cap edited
         raise ChangedMeanwhileError
-    for seen_by_one in won.values():
+    for seen_by_one in granted.values():
         place = placed(seen_by_one.slot)
         await release_holds_that_ran_out(connection, seen_by_one.clinic, [place])
     await step_aside(connection, [a, b])
-    after = {key: await relocate(connection, before[key], won[key], policy, "swap") for key in won}
+    after = {
+        key: await relocate(connection, before[key], granted[key], policy, "swap")
+        for key in granted
+    }
     return after[a], after[b]
 
 
@@ -175,19 +183,19 @@ async def step_aside(connection: AsyncConnection, ids: Collection[Any]) -> None:
     )
 
 
-async def _win_both(
-    connection: AsyncConnection, pair: tuple[str, str], wishes: dict[str, Wish]
-) -> dict[str, Seen]:
+async def _grant_both(
+    connection: AsyncConnection, pair: tuple[str, str], requests: dict[str, BookingRequest]
+) -> dict[str, Decision]:
     """Return both new placements, the second feasible with the first in place."""
     refusal: RequestError | None = None
     for first, second in (pair, pair[::-1]):
         try:
-            won = await wishes[first].look(connection, certify=True)
-            standing = won.as_booking(first)
-            other = await wishes[second].look(connection, beside=(standing,), certify=True)
+            granted = await requests[first].look(connection, certify=True)
+            standing = granted.as_booking(first)
+            other = await requests[second].look(connection, beside=(standing,), certify=True)
         except (SlotUnavailableError, PatientConflictError) as error:
             refusal = refusal or error
         else:
-            return {first: won, second: other}
+            return {first: granted, second: other}
     assert refusal is not None
     raise refusal

@@ -12,8 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
 from data.bookings.commands import Details
-from data.bookings.decisions import Policy, Wish, foresee_keys, load_around, refuse_patient_overlap
-from data.bookings.grant import lock_unchanged, place_of, release_holds_that_ran_out, win, write
+from data.bookings.decisions import (
+    BookingRequest,
+    Policy,
+    foresee_keys,
+    load_around,
+    refuse_patient_overlap,
+)
+from data.bookings.grant import grant, lock_unchanged, place_of, release_holds_that_ran_out, write
 from data.bookings.holds import EXPIRE
 from data.bookings.reading import BookingRecord, require_state, require_version, row_of
 from data.bookings.statements import as_it_stands, placed
@@ -89,7 +95,7 @@ async def confirm(
     patient_ref = details.patient_ref or seen.patient_ref
     if patient_ref is None:
         raise InvalidFieldError("patient_ref", "is needed, since the hold has none")
-    wish = Wish(
+    request = BookingRequest(
         place_of(seen, seen, accept_overbooked=accept_overbooked or seen.is_overbooked),
         policy,
         patient_ref,
@@ -98,14 +104,14 @@ async def confirm(
         is_given=True,
     )
     # The hold may run out at this very moment and its place be decided on by another.
-    locked = foresee_keys(await load_around(connection, [wish]), [wish])
+    locked = foresee_keys(await load_around(connection, [request]), [request])
     await lock_days(connection, locked)
-    clinic = await load_around(connection, [wish])
-    if not foresee_keys(clinic, [wish]) <= locked:
+    clinic = await load_around(connection, [request])
+    if not foresee_keys(clinic, [request]) <= locked:
         raise ChangedMeanwhileError
     before = await lock_unchanged(connection, seen)
     require_state(before, ("held",), "confirmed", None)
-    place = await asyncio.to_thread(_decide_where_it_stands, clinic, wish, before)
+    place = await asyncio.to_thread(_decide_where_it_stands, clinic, request, before)
     others = clinic.with_bookings(b for b in clinic.bookings if b.id != booking_id)
     await release_holds_that_ran_out(connection, others, [place])
     notes = details.notes or before.notes
@@ -134,21 +140,23 @@ async def _require_where_held(connection: AsyncConnection, row: Row[Any]) -> Non
         )
 
 
-def _decide_where_it_stands(clinic: Clinic, wish: Wish, row: Row[Any]) -> dict[str, Any]:
+def _decide_where_it_stands(
+    clinic: Clinic, request: BookingRequest, row: Row[Any]
+) -> dict[str, Any]:
     """Return the place of a booking that stands in `clinic`, as the rules have it by now.
 
     What could be booked there afresh may stay, and so may what breaks no rule beside the others:
     one that came first is not overbooked by those that were since.
     """
     try:
-        return placed(wish.decide(clinic).slot)
+        return placed(request.decide(clinic).slot)
     except SlotUnavailableError:
         (standing,) = (b for b in clinic.bookings if b.id == str(row.id))
         if any(Checker(clinic).violations_of(standing)):
             raise
-    if not wish.allow_patient_overlap:
+    if not request.allow_patient_overlap:
         span = (row.start_minute, row.start_minute + row.duration_minutes)
-        refuse_patient_overlap(clinic, wish.patient_key, row.date, span, aside=str(row.id))
+        refuse_patient_overlap(clinic, request.patient_key, row.date, span, aside=str(row.id))
     return as_it_stands(row)
 
 
@@ -254,7 +262,7 @@ async def undo(
     if last.latter != "cancelled":
         before = await lock_unchanged(connection, seen)
         return await write(connection, before, policy, "undo", **told)
-    wish = Wish(
+    request = BookingRequest(
         place_of(seen, seen, accept_overbooked=accept_overbooked or seen.is_overbooked),
         policy,
         seen.patient_ref,
@@ -262,10 +270,10 @@ async def undo(
         aside=frozenset({booking_id}),
         is_given=True,
     )
-    won = await win(connection, wish)
+    granted = await grant(connection, request)
     before = await lock_unchanged(connection, seen)
-    place = placed(won.slot)
-    await release_holds_that_ran_out(connection, won.clinic, [place])
+    place = placed(granted.slot)
+    await release_holds_that_ran_out(connection, granted.clinic, [place])
     return await write(connection, before, policy, "undo", place, **told)
 
 

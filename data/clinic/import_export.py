@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from data import audit
 from data.audit import ANONYMOUS
 from data.bookings.holds import write_off_holds
-from data.bookings.outside_rules import Found, find_all_outside, take_time
+from data.bookings.outside_rules import OutsideRules, find_all_outside, take_time
 from data.clinic import import_bookings
 from data.clinic.guards import Walk, go_on, match_guards, shorten_guards
 from data.clinic.import_file import Incoming, read
@@ -110,7 +110,7 @@ class ImportReport:
 
     imported: dict[str, int]
     removed: dict[str, int]
-    outside: Found
+    outside: OutsideRules
     """The bookings ahead, and those of the file, that break rules."""
 
     @property
@@ -266,7 +266,7 @@ async def _import(
     return ImportReport(
         _counts(incoming),
         removed,
-        Found(outside.clinic, [*warnings, *outside.violations], outside.count + len(also)),
+        OutsideRules(outside.clinic, [*warnings, *outside.violations], outside.count + len(also)),
     )
 
 

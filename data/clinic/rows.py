@@ -1,4 +1,4 @@
-"""List, get, create, change and delete the clinic's rows.
+"""Create, change and delete the clinic's rows, its settings among them.
 
 An edit is made even where it puts bookings outside the rules; these are told as conflicts. It
 holds the clinic alone while it is written: bookings under way end first, later ones see it. What it
@@ -8,91 +8,31 @@ same and writes nothing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
-import orjson
 from pydantic import ValidationError
-from sqlalchemy import Table, delete, exists, insert, select, update
+from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
 from data.audit import ANONYMOUS
-from data.bookings.outside_rules import Found, Touched, load_rows, put_outside
+from data.bookings.outside_rules import OutsideRules, Touched, load_rows, put_outside
 from data.clinic.guards import Walk, go_on, match_guards
-from data.clinic.import_export import columns_of, from_row
+from data.clinic.import_export import columns_of
+from data.clinic.resources import REFERENCES, SETTINGS, Resource, etag, row_of
 from data.clinic.touched import touched
 from data.database.locks import hold_clinic
 from data.database.transaction import run
-from data.errors import (
-    AlreadyExistsError,
-    InvalidFieldError,
-    NotFoundError,
-    PreconditionFailedError,
-)
-from data.files.clinic_file import (
-    AppointmentTypeRow,
-    AvailabilityRow,
-    ClinicRow,
-    OverbookingRuleRow,
-    ProviderRow,
-    RoomRow,
-)
+from data.errors import AlreadyExistsError, InvalidFieldError, PreconditionFailedError
+from data.files.clinic_file import AppointmentTypeRow, ClinicRow
 from data.files.faults import faults_of
-from data.files.fields import Id, Strict
-from models.tables import AVAILABILITY, BOOKINGS, CLINIC, OVERBOOKING_RULES, PROVIDERS, ROOMS, TYPES
+from data.files.fields import Strict
+from models.tables import BOOKINGS
 from solver.clinic.entities import Clinic
 from solver.rules.checker import Violation
-
-
-class AvailabilityEntry(AvailabilityRow):
-    """An availability row as it stands in the database, with its id."""
-
-    id: Id
-
-    def to_solver(self) -> Any:
-        """Return the row as the solver has it."""
-        return AvailabilityRow.model_construct(
-            None, **{name: value for name, value in self if name != "id"}
-        ).to_solver()
-
-
-@dataclass(frozen=True)
-class Resource:
-    """A kind of row: what it is called, its table and its model."""
-
-    name: str
-    table: Table
-    model: type[Strict]
-    booking_column: str | None = None
-    """The column by which bookings refer to it; such rows are deactivated, not deleted."""
-
-    @property
-    def noun(self) -> str:
-        """What one of them is called."""
-        return self.name.removesuffix("s").replace("_", " ")
-
-
-RESOURCES = {
-    resource.name: resource
-    for resource in (
-        Resource("providers", PROVIDERS, ProviderRow, "provider_id"),
-        Resource("rooms", ROOMS, RoomRow, "room_id"),
-        Resource("appointment_types", TYPES, AppointmentTypeRow, "appointment_type_id"),
-        Resource("availability", AVAILABILITY, AvailabilityEntry),
-        Resource("overbooking_rules", OVERBOOKING_RULES, OverbookingRuleRow),
-    )
-}
-
-
-_REFERENCES = {
-    "provider_id": RESOURCES["providers"],
-    "room_id": RESOURCES["rooms"],
-    "appointment_type_id": RESOURCES["appointment_types"],
-}
 
 
 @dataclass(frozen=True)
@@ -100,7 +40,7 @@ class Edit[Model: Strict]:
     """A row after an edit, and the bookings that the edit puts outside the rules; None: none."""
 
     row: Model
-    outside: Found | None
+    outside: OutsideRules | None
 
     @property
     def conflicts(self) -> list[Violation]:
@@ -113,14 +53,14 @@ class Removal:
     """How a row went: deleted, or deactivated because bookings refer to it."""
 
     deleted: bool
-    outside: Found | None
+    outside: OutsideRules | None
 
 
 @dataclass(frozen=True)
 class _Change:
-    """An edit that has been decided and not yet written; `resource` None is the settings."""
+    """An edit that has been decided and not yet written."""
 
-    resource: Resource | None
+    resource: Resource
     action: str
     key: str | None
     before: Strict | None
@@ -132,37 +72,6 @@ class _Change:
         row = self.after or self.before
         assert row is not None
         return row
-
-
-def etag(row: Strict) -> str:
-    """Return what names a row's content, for ``If-Match``."""
-    content = orjson.dumps(row.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-
-
-async def settings(engine: AsyncEngine) -> ClinicRow:
-    """Return the clinic's settings."""
-    async with engine.connect() as connection:
-        return await _settings(connection)
-
-
-async def rows(engine: AsyncEngine, resource: Resource) -> list[Strict]:
-    """Return every row, in the order of its id."""
-    async with engine.connect() as connection:
-        found = await connection.execute(select(resource.table).order_by(resource.table.c.id))
-        return [from_row(row, resource.model) for row in found]
-
-
-async def get(engine: AsyncEngine, resource: Resource, key: str) -> Strict:
-    """Return one row.
-
-    Raises
-    ------
-    NotFoundError
-        When there is none with this id.
-    """
-    async with engine.connect() as connection:
-        return await _get(connection, resource, key)
 
 
 async def create(
@@ -191,7 +100,7 @@ async def create(
 async def patch(
     engine: AsyncEngine,
     resource: Resource,
-    key: str,
+    key: str | None,
     changes: dict[str, Any],
     *,
     actor: str = ANONYMOUS,
@@ -199,6 +108,8 @@ async def patch(
     dry_run: bool = False,
 ) -> Edit[Strict]:
     """Change some fields of a row; a dry run only tells the conflicts.
+
+    The settings have no id: their `key` is None.
 
     Raises
     ------
@@ -214,29 +125,6 @@ async def patch(
         lambda c: _decide_to_patch(c, resource, key, changes, if_match),
         actor,
         dry_run=dry_run,
-    )
-    return Edit(change.row, outside)
-
-
-async def patch_settings(
-    engine: AsyncEngine,
-    changes: dict[str, Any],
-    *,
-    actor: str = ANONYMOUS,
-    if_match: str | None = None,
-    dry_run: bool = False,
-) -> Edit[Strict]:
-    """Change some of the clinic's settings; a dry run only tells the conflicts.
-
-    Raises
-    ------
-    InvalidFieldError
-        When the settings as changed would not be valid.
-    PreconditionFailedError
-        When they are not those that `if_match` names.
-    """
-    change, outside = await _edit(
-        engine, lambda c: _decide_to_patch_settings(c, changes, if_match), actor, dry_run=dry_run
     )
     return Edit(change.row, outside)
 
@@ -278,19 +166,14 @@ async def create_row(
 
 
 async def patch_row(
-    connection: AsyncConnection, resource: Resource, key: str, changes: dict[str, Any], actor: str
+    connection: AsyncConnection,
+    resource: Resource,
+    key: str | None,
+    changes: dict[str, Any],
+    actor: str,
 ) -> Strict:
     """Write some fields of a row; see :func:`patch`."""
     change = await _decide_to_patch(connection, resource, key, changes)
-    await _write(connection, change, actor)
-    return change.row
-
-
-async def patch_clinic_row(
-    connection: AsyncConnection, changes: dict[str, Any], actor: str
-) -> Strict:
-    """Write some of the clinic's settings; see :func:`patch_settings`."""
-    change = await _decide_to_patch_settings(connection, changes)
     await _write(connection, change, actor)
     return change.row
 
@@ -323,32 +206,24 @@ async def _decide_to_create(
 async def _decide_to_patch(
     connection: AsyncConnection,
     resource: Resource,
-    key: str,
+    key: str | None,
     changes: dict[str, Any],
     if_match: str | None = None,
 ) -> _Change:
     if changes.get("id", key) != key:
         raise InvalidFieldError("id", "cannot change; leave it out, or create another row")
-    present = await _get(connection, resource, key)
+    present = await row_of(connection, resource, key)
     _require_match(present, if_match)
-    row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, "id": key})
+    own_id = {} if key is None else {"id": key}
+    row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, **own_id})
     await _check_references(connection, row)
     return _Change(resource, "patch", key, present, row)
-
-
-async def _decide_to_patch_settings(
-    connection: AsyncConnection, changes: dict[str, Any], if_match: str | None = None
-) -> _Change:
-    present = await _settings(connection)
-    _require_match(present, if_match)
-    row = _validated(ClinicRow, {**present.model_dump(mode="json"), **changes})
-    return _Change(None, "patch", None, present, row)
 
 
 async def _decide_to_remove(
     connection: AsyncConnection, resource: Resource, key: str, if_match: str | None = None
 ) -> _Change:
-    row = await _get(connection, resource, key)
+    row = await row_of(connection, resource, key)
     _require_match(row, if_match)
     if resource.booking_column is not None:
         column = BOOKINGS.c[resource.booking_column]
@@ -376,22 +251,18 @@ def _require_match(present: Strict, if_match: str | None) -> None:
 async def _write(connection: AsyncConnection, change: _Change, actor: str) -> None:
     """Write a change, and nothing of the bookings: a type's guards are another step."""
     resource, key, before, after = change.resource, change.key, change.before, change.after
-    if resource is None:
-        assert after is not None
-        await connection.execute(update(CLINIC).values(columns_of(after)))
-    elif after is None:
-        await connection.execute(delete(resource.table).where(resource.table.c.id == key))
+    if after is None:
+        await connection.execute(delete(resource.table).where(resource.named(key)))
     elif before is None:
         await connection.execute(insert(resource.table).values(columns_of(after)))
     else:
-        await connection.execute(
-            update(resource.table).where(resource.table.c.id == key).values(columns_of(after))
-        )
+        statement = update(resource.table).where(resource.named(key))
+        await connection.execute(statement.values(columns_of(after)))
     await audit.record(
         connection,
         actor,
         change.action,
-        "clinic" if resource is None else resource.name,
+        resource.name,
         key=key,
         before=None if before is None else before.model_dump(mode="json"),
         after=None if after is None else after.model_dump(mode="json"),
@@ -414,7 +285,7 @@ async def _edit(
     actor: str,
     *,
     dry_run: bool,
-) -> tuple[_Change, Found | None]:
+) -> tuple[_Change, OutsideRules | None]:
     async def edit(
         connection: AsyncConnection,
     ) -> tuple[_Change, Touched | None, Clinic | None, Walk | None]:
@@ -440,7 +311,7 @@ async def _edit(
 
 def _after(clinic: Clinic, change: _Change) -> Clinic:
     """Return a clinic's rows after a change."""
-    if change.resource is None:
+    if change.resource is SETTINGS:
         assert isinstance(change.after, ClinicRow)
         return replace(clinic, settings=change.after.to_solver())
     name = change.resource.name
@@ -455,18 +326,6 @@ def _after(clinic: Clinic, change: _Change) -> Clinic:
     return replace(clinic, **rows)
 
 
-async def _settings(connection: AsyncConnection) -> ClinicRow:
-    return from_row((await connection.execute(select(CLINIC))).one(), ClinicRow)
-
-
-async def _get(connection: AsyncConnection, resource: Resource, key: str) -> Strict:
-    found = await connection.execute(select(resource.table).where(resource.table.c.id == key))
-    row = found.one_or_none()
-    if row is None:
-        raise NotFoundError(f"There is no {resource.noun} {key}.")
-    return from_row(row, resource.model)
-
-
 def _validated[Model: Strict](model: type[Model], fields: dict[str, Any]) -> Model:
     try:
         return model.model_validate(fields)
@@ -476,7 +335,7 @@ def _validated[Model: Strict](model: type[Model], fields: dict[str, Any]) -> Mod
 
 
 async def _check_references(connection: AsyncConnection, row: Strict) -> None:
-    for field, resource in _REFERENCES.items():
+    for field, resource in REFERENCES.items():
         key = getattr(row, field, None)
         if key is not None:
             found = await connection.execute(select(exists().where(resource.table.c.id == key)))

@@ -17,8 +17,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.bookings import outside_rules as outside
-from data.bookings.commands import Details, Won, insert_won
-from data.bookings.decisions import WOULD_BE_OVERBOOKED, Place, Policy, Seen, keys_of
+from data.bookings.commands import Details, Granted, insert_granted
+from data.bookings.decisions import WOULD_BE_OVERBOOKED, Decision, Place, Policy, keys_of
 from data.bookings.holds import write_off_holds
 from data.bookings.reading import BookingRecord, rows_by_id
 from data.bookings.relocate import relocate_all, step_aside
@@ -124,14 +124,14 @@ async def apply(
     span = min(dates), max(dates)
     clinic = await _as_changed(connection, changes, policy, span)
     lost = frozenset(move["booking_id"] for move in scenario["moves"] if move["to"] is None)
-    won, given_up = await _decide(clinic, steps, policy, lost)
+    granted, given_up = await _decide(clinic, steps, policy, lost)
     if given_up and not cancel_lost:
         raise PlanNotApplicableError(
             f"The plan found no place for {len(given_up)} of the bookings and puts others in "
             "theirs: send cancel_lost: true to cancel them, and call their patients.",
             lost=sorted(given_up),
         )
-    locked = keys_of(won)
+    locked = keys_of(granted)
     known: dict[str, int] = {}
     resized = _resized(changes)
     today = policy.now.astimezone(clinic.settings.zone).date()
@@ -145,8 +145,8 @@ async def apply(
         await lock_days(connection, locked)
     now = await load_clinic(connection, *span)
     if now != clinic:
-        won, still = await _decide(now, steps, policy, lost)
-        if not keys_of(won) <= locked or not still <= given_up:
+        granted, still = await _decide(now, steps, policy, lost)
+        if not keys_of(granted) <= locked or not still <= given_up:
             raise ChangedMeanwhileError
         given_up = still
     before = await rows_by_id(connection, list(seen), lock=True)
@@ -155,7 +155,7 @@ async def apply(
         raise ChangedMeanwhileError
     cancelled = [await change_status(connection, key, "cancel", policy) for key in sorted(given_up)]
     applied = replace(
-        await _write(connection, steps, won, before, span, policy), cancelled=cancelled
+        await _write(connection, steps, granted, before, span, policy), cancelled=cancelled
     )
     if not changes:
         return applied
@@ -194,7 +194,7 @@ async def _as_changed(
 async def _write(
     connection: AsyncConnection,
     steps: Sequence[Step],
-    won: Sequence[Seen],
+    granted: Sequence[Decision],
     before: Mapping[str, Row[Any]],
     span: tuple[dt.date, dt.date],
     policy: Policy,
@@ -202,17 +202,17 @@ async def _write(
     """Write what is won, all of it."""
     await write_off_holds(connection, BOOKINGS.c.date.between(*span))
     await step_aside(connection, [row.id for row in before.values()])
-    moves: list[tuple[Row[Any], Seen]] = []
-    placed: list[Won] = []
+    moves: list[tuple[Row[Any], Decision]] = []
+    placed: list[Granted] = []
     keys: list[str] = []
-    for step, each in zip(steps, won, strict=True):
+    for step, each in zip(steps, granted, strict=True):
         if step.booking_id is not None:
             moves.append((before[step.booking_id], each))
         else:
-            placed.append(Won(each, Details(step.patient_ref), policy, "plan"))
+            placed.append(Granted(each, Details(step.patient_ref), policy, "plan"))
             keys.append(step.request_id or "")
     moved = await relocate_all(connection, moves, policy, "plan")
-    booked = await insert_won(connection, placed)
+    booked = await insert_granted(connection, placed)
     return Applied(list(zip(keys, booked, strict=True)), moved)
 
 
@@ -266,7 +266,7 @@ def _refuse(stale: list[dict[str, Any]]) -> None:
 
 async def _decide(
     clinic: Clinic, steps: Sequence[Step], policy: Policy, lost: frozenset[str]
-) -> tuple[list[Seen], frozenset[str]]:
+) -> tuple[list[Decision], frozenset[str]]:
     """Return every step's place as it is won at its turn, and the `lost` bookings in the way.
 
     Off the event loop, for it takes long.
@@ -276,10 +276,10 @@ async def _decide(
         [
             {**step.name, "reasons": _reasons(outcome)}
             for step, outcome in zip(steps, outcomes, strict=True)
-            if not isinstance(outcome, Seen)
+            if not isinstance(outcome, Decision)
         ]
     )
-    return [outcome for outcome in outcomes if isinstance(outcome, Seen)], given_up
+    return [outcome for outcome in outcomes if isinstance(outcome, Decision)], given_up
 
 
 def _reasons(error: Exception) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from data.clinic.rows import RESOURCES, create_row, patch_clinic_row, patch_row, remove_row
+from data.clinic.resources import RESOURCES, SETTINGS
+from data.clinic.rows import create_row, patch_row, remove_row
 from data.clinic.snapshot import Part, load_clinic
 from data.errors import NotFoundError
 from data.files.changes import (
@@ -327,8 +328,8 @@ async def make(connection: AsyncConnection, changes: Sequence[AnyChange], actor:
                 if not await connection.scalar(known):
                     await create_row(connection, resource, fields, actor)
             case SetChange(id=None):
-                await patch_clinic_row(connection, {change.field: change.value}, actor)
-            case SetChange() if change.entity in RESOURCES and change.id is not None:
+                await patch_row(connection, SETTINGS, None, {change.field: change.value}, actor)
+            case SetChange() if change.entity in RESOURCES:
                 values = {change.field: change.value}
                 await patch_row(connection, RESOURCES[change.entity], change.id, values, actor)
             case RemoveChange() if change.entity in RESOURCES:

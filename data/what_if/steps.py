@@ -7,15 +7,12 @@ booking is, which tells the reasons.
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from data.bookings.decisions import Outcome, Place, Policy, Seen, Wish
-from data.bookings.index import patient_owner
-from data.errors import (
-    RequestError,
-)
+from data.bookings.decisions import BookingRequest, Decision, Outcome, Place, Policy
+from data.bookings.index import BookIndex, patient_owner
+from data.errors import RequestError
 from solver.clinic.clock import DateOutOfRangeError, check_date
 from solver.clinic.entities import DAY_MINUTES, Booking, Clinic
 from solver.clinic.patients import patient_key
@@ -43,9 +40,11 @@ class Step:
         return {"request_id": self.request_id or ""}
 
 
-def _wish_of(step: Step, policy: Policy) -> Wish:
+def _request_of(step: Step, policy: Policy) -> BookingRequest:
     aside = frozenset() if step.booking_id is None else frozenset({step.booking_id})
-    return Wish(step.place, policy, step.patient_ref, allow_patient_overlap=False, aside=aside)
+    return BookingRequest(
+        step.place, policy, step.patient_ref, allow_patient_overlap=False, aside=aside
+    )
 
 
 def decide_beside_lost(
@@ -59,7 +58,7 @@ def decide_beside_lost(
     outcomes, given_up = beside, frozenset[str]()
     standing = [b for b in clinic.bookings if b.id in lost and b.is_live]
     while refused := [
-        step for step, each in zip(steps, outcomes, strict=True) if not isinstance(each, Seen)
+        step for step, each in zip(steps, outcomes, strict=True) if not isinstance(each, Decision)
     ]:
         more = {
             b.id
@@ -112,7 +111,7 @@ def decide_steps(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[
 
 
 class _Turns:
-    """A book that fills up, kept by what its bookings take and on which dates."""
+    """The steps of a plan in their order, beside a book that fills up."""
 
     def __init__(self, clinic: Clinic, steps: Sequence[Step], policy: Policy) -> None:
         self._clinic, self._steps, self._policy = clinic, steps, policy
@@ -120,39 +119,38 @@ class _Turns:
         self._checker = Checker(
             clinic, (weights.preference, weights.gap, weights.room, weights.overbook)
         )
-        self._book: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
-        self._known_dates: dict[dt.date, DateOutOfRangeError | None] = {}
         aside = {step.booking_id for step in steps}
-        for booking in clinic.bookings:
-            if booking.is_live and booking.id not in aside:
-                self._add(booking)
+        self._book = BookIndex(
+            clinic, (b for b in clinic.bookings if b.is_live and b.id not in aside)
+        )
+        self._known_dates: dict[dt.date, DateOutOfRangeError | None] = {}
 
     def outcomes(self) -> list[Outcome]:
         """Return what becomes of each step."""
         outcomes: list[Outcome] = []
         for number, step in enumerate(self._steps):
             try:
-                won = self._won(step)
+                granted = self._won(step)
             except (RequestError, DateOutOfRangeError) as error:
                 outcomes.append(error)
             else:
-                self._add(won.as_booking(f"won {number}"))
-                outcomes.append(won)
+                self._book.add(granted.as_booking(f"won {number}"))
+                outcomes.append(granted)
         return outcomes
 
-    def _won(self, step: Step) -> Seen:
-        place, wish = step.place, _wish_of(step, self._policy)
-        kind, provider, room = wish.rows(self._clinic)
+    def _won(self, step: Step) -> Decision:
+        place, request = step.place, _request_of(step, self._policy)
+        kind, provider, room = request.rows(self._clinic)
         self._require_date(place.date)
         assert room is not None  # a plan names its rooms
         around = [
-            self._beside(owner, place.date)
-            for owner in (provider.id, room.id, kind.id, patient_owner(wish.patient_key))
+            self._book.beside(owner, place.date)
+            for owner in (provider.id, room.id, kind.id, patient_owner(request.patient_key))
         ]
         at_provider, in_room, of_type, of_patient = around
-        request = SlotRequest(kind.id, place.date, self._policy.now)
+        slot_request = SlotRequest(kind.id, place.date, self._policy.now)
         reading = self._checker.read_among(
-            request,
+            slot_request,
             provider,
             room,
             place.start,
@@ -166,7 +164,7 @@ class _Turns:
         )
         if is_refused or self._is_elsewhere(of_patient, place.date, (place.start, end)):
             known = {booking.id: booking for some in around for booking in some}
-            return wish.decide(self._clinic.with_bookings(known.values()))
+            return request.decide(self._clinic.with_bookings(known.values()))
         assert reading.score is not None
         assert reading.parts is not None
         slot = Slot(
@@ -179,7 +177,7 @@ class _Turns:
             ScoreParts(*reading.parts),
             reading.is_overbooked,
         )
-        return Seen(self._clinic, kind, provider, slot, step.patient_ref)
+        return Decision(self._clinic, kind, provider, slot, step.patient_ref)
 
     def _require_date(self, day: dt.date) -> None:
         if day not in self._known_dates:
@@ -201,14 +199,3 @@ class _Turns:
             and span[0] < b.start + kinds[b.appointment_type_id].duration_minutes
             for b in own
         )
-
-    def _add(self, booking: Booking) -> None:
-        owners = {booking.provider_id, booking.room_id, booking.appointment_type_id}
-        if booking.patient_ref is not None:
-            owners.add(patient_owner(booking.patient_key))
-        for owner in owners:
-            self._book[owner, booking.date].append(booking)
-
-    def _beside(self, owner: str, date: dt.date) -> list[Booking]:
-        dates = (date + dt.timedelta(days=days) for days in (-1, 0, 1))
-        return [b for day in dates for b in self._book.get((owner, day), ())]

@@ -23,7 +23,10 @@ from data.files.wording import worded
 
 
 def create_key(role: Role, name: str | None, data_dir: Path | None) -> int:
-    """Make a key and print it; only the key goes to standard output."""
+    """Make a key and print it; only the key goes to standard output.
+
+    Where it cannot be written it is revoked: nobody would ever know it.
+    """
     if name is not None:
         try:
             name = TypeAdapter[str](keys.Name).validate_python(name)
@@ -34,7 +37,16 @@ def create_key(role: Role, name: str | None, data_dir: Path | None) -> int:
     )
     told = f"Key {known.name} ({known.id}), {role}. It is not shown again:"
     Console(stderr=True).print(told, markup=False, highlight=False, soft_wrap=True)
-    sys.stdout.write(f"{secret}\n")
+    try:
+        sys.stdout.write(f"{secret}\n")
+        sys.stdout.flush()
+    except OSError:
+        on_existing_database(
+            data_dir, lambda engine: run(engine, lambda c: keys.revoke(c, known.id, OPERATOR))
+        )
+        told = f"Key {known.name} could not be shown, and was revoked."
+        Console(stderr=True).print(told, markup=False, highlight=False, soft_wrap=True)
+        raise
     return 0
 
 

@@ -13,7 +13,7 @@ from api.console.drawing.run import table
 from api.console.layout import show, telling
 from api.console.messages import label_of
 from api.console.pages.clinic_row_form import OWNERS, TAGS, Row, RowForm, path
-from data.clinic.rows import RESOURCES
+from data.clinic.resources import RESOURCES
 from data.files.clinic_file import ClinicRow
 from data.files.fields import Strict
 

@@ -8,10 +8,6 @@ the owner died, one of those that joined takes over.
 On Linux the server is told its directory as ``/proc/self/fd/N``, an open directory that it
 inherits. So a server that has to give up root still reaches a data directory below directories
 that only root may enter, and no mode of theirs is changed.
-
-Every process of the server holds a lock on ``server.lock``, inherited from whoever started it. So
-whether one lives is told by the kernel: what a power cut left behind names a process id that may be
-anyone's by now, in a container nearly always. Only who runs the service may sign in (``peer``).
 """
 
 from __future__ import annotations
@@ -20,15 +16,12 @@ import contextlib
 import hashlib
 import logging
 import os
-import shutil
 import signal
-import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,7 +29,9 @@ from typing import Self
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
+from data.database.embedded.cluster import POLL_SECONDS, Cluster
 from data.database.embedded.errors import EmbeddedPostgresError
+from data.database.embedded.process import spawn
 from data.database.embedded.programs import programs
 from data.database.embedded.server_user import ServerUser
 from data.database.roles import SERVICE
@@ -48,9 +43,6 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
 
-POLL_SECONDS = 0.01
-
-
 WATCH_SECONDS = 0.25
 
 
@@ -60,14 +52,6 @@ LONGEST_PAUSE_SECONDS = 8.0
 
 LONGEST_SOCKET_PATH = 80
 """Socket paths are limited to about 100 bytes; a longer directory is reached by a short link."""
-
-
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")
-"""What of the environment the server sees: what programs need to run, and no secrets."""
-
-
-METHOD = "peer" if os.name == "posix" else "trust"
-"""How a client shows who it is: by being a process of who runs the service."""
 
 
 BOOT_SETTINGS = {
@@ -95,8 +79,7 @@ class EmbeddedPostgres:
     def __init__(self, directory: Path, *, durable: bool = True) -> None:
         self.directory = directory.absolute()
         self.owned = False
-        self._cluster = self.directory / "cluster"
-        self._log = self.directory / "postgres.log"
+        self._cluster = Cluster(self.directory, durable=durable)
         self._durable = durable
         self._user = ServerUser()
         self._lock = FileLock(self.directory / "owner.lock", thread_local=False)
@@ -244,99 +227,18 @@ class EmbeddedPostgres:
         if sys.platform == "linux" and self._directory_fd is None:
             self._directory_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         unpacked = programs(self._user)
-        with self._log.open("ab") as log:
-            if not (self._cluster / "PG_VERSION").exists():
-                self._initialise(unpacked, log.fileno())
-            self._say_who_may_sign_in()
+        with self._cluster.log.open("ab") as log:
+            if not self._cluster.is_made:
+                self._cluster.initialise(unpacked, log.fileno(), self._user)
+            self._cluster.say_who_may_sign_in(self._user)
             deadline = time.monotonic() + START_SECONDS
             while True:
-                with self._no_server_lives(deadline) as lock:
+                with self._cluster.no_server_lives(deadline) as lock:
                     if self._launch(unpacked, log.fileno(), lock):
                         return
                 # The processes of a killed server may hold its memory a moment longer.
-                self._give_up_after(deadline)
+                self._cluster.give_up_after(deadline)
                 time.sleep(0.1)
-
-    def _initialise(self, programs: Path, log: int) -> None:
-        shutil.rmtree(self._cluster, ignore_errors=True)  # what an interrupted one left
-        staging, whole = self.directory / "new", self.directory / "cluster.new"
-        for each in (staging, whole):
-            shutil.rmtree(each, ignore_errors=True)
-        staging.mkdir(mode=0o700)
-        account = ServerUser.with_account()
-        if account.is_other:
-            os.chown(staging, account.uid, account.gid)
-        locale = "C.UTF-8" if sys.platform == "linux" else "C"
-        with _seen_from_below(staging) as (seen, fd):
-            # fmt: off
-            arguments = [
-                "-D", str(seen / "cluster"), "-U", "postgres", "-A", METHOD, "-E", "UTF8",
-                f"--locale={locale}", "--data-checksums",
-                *([] if self._durable else ["--no-sync"]),
-            ]
-            # fmt: on
-            process = self._spawn(programs / "initdb", arguments, log, account, fd)
-            if process.wait() != 0:
-                raise EmbeddedPostgresError(f"initdb failed: {self._log_tail()}")
-        if account == self._user:
-            (staging / "cluster").rename(whole)
-        else:  # files of its own, which nobody who shares the account has open
-            _take_over(staging)
-            shutil.copytree(staging / "cluster", whole)
-            if self._durable:
-                os.sync()
-        shutil.rmtree(staging)
-        whole.rename(self._cluster)
-
-    def _say_who_may_sign_in(self) -> None:
-        """Write down who may, and let what lies in the directory be the server's."""
-        if os.name == "posix":
-            import pwd
-
-            runner = pwd.getpwuid(os.geteuid()).pw_name
-            (self.directory / "pg_hba.conf").write_text("local all all peer map=service\n")
-            (self.directory / "pg_ident.conf").write_text(
-                "".join(f'service "{name}" all\n' for name in {runner, "root"})
-            )
-        if self._user.is_other and self._cluster.stat().st_uid != self._user.uid:
-            for place, _, files in os.walk(self._cluster, topdown=False):  # itself at the end
-                for name in (*files, "."):
-                    os.chown(Path(place, name), *self._user.ids, follow_symlinks=False)
-
-    @contextlib.contextmanager
-    def _no_server_lives(self, deadline: float) -> Iterator[int | None]:
-        """Yield the lock that the next server holds, once no process of a former one lives.
-
-        One that nothing else ends is asked to. The lock files that a dead one left are removed.
-        """
-        lock = None
-        if os.name == "posix":
-            lock = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            asked: int | None = None
-            while True:
-                status = self._status()
-                is_there = status is not None and _is_server(status[0], self._cluster)
-                if not is_there and _is_locked(lock):
-                    break
-                self._give_up_after(deadline)
-                if is_there and status is not None and asked != status[0]:
-                    asked = status[0]
-                    with contextlib.suppress(OSError):
-                        os.kill(asked, signal.SIGINT)
-                time.sleep(POLL_SECONDS)
-            for left in (self._cluster / "postmaster.pid", self.directory / ".s.PGSQL.5432.lock"):
-                left.unlink(missing_ok=True)
-            yield lock
-        finally:
-            if lock is not None:
-                os.close(lock)  # held on by the server, which has inherited it
-
-    def _give_up_after(self, deadline: float) -> None:
-        if time.monotonic() > deadline:
-            raise EmbeddedPostgresError(
-                f"another PostgreSQL still uses {self._cluster}; stop it and try again"
-            )
 
     def _launch(self, programs: Path, log: int, lock: int | None) -> bool:
         """Start the server and wait for it; False when a killed one is still in its way."""
@@ -350,13 +252,13 @@ class EmbeddedPostgres:
         arguments = ["-D", str(self._seen_by_server / "cluster"), "-k", str(here)]
         for name, value in settings.items():
             arguments += ["-c", f"{name}={value}"]
-        begin = self._log.stat().st_size
+        begin = self._cluster.log.stat().st_size
         inherited = [fd for fd in (self._directory_fd, lock) if fd is not None]
-        process = self._spawn(programs / "postgres", arguments, log, self._user, *inherited)
+        process = spawn(programs / "postgres", arguments, log, self._user, *inherited)
         if self._wait_until_ready(process):
             self._process = process
             return True
-        message = self._log.read_bytes()[begin:].decode(errors="replace")
+        message = self._cluster.log.read_bytes()[begin:].decode(errors="replace")
         if "is still in use" in message or "lock file" in message:
             return False
         raise EmbeddedPostgresError(f"PostgreSQL did not start: {message[-2000:]}")
@@ -368,115 +270,20 @@ class EmbeddedPostgres:
             return self.directory
         return Path(f"/proc/self/fd/{self._directory_fd}")
 
-    def _spawn(
-        self, program: Path, arguments: list[str], log: int, user: ServerUser, *inherited: int
-    ) -> subprocess.Popen[bytes]:
-        command = [str(program), *arguments]
-        if os.name == "posix":
-            launcher = Path(__file__).with_name("launcher.py")
-            ids = [os.getpid(), *user.ids]
-            command = [sys.executable, "-I", "-S", str(launcher), *map(str, ids), *command]
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=Path(command[0]).anchor,
-            pass_fds=inherited,
-            start_new_session=True,  # Ctrl-C in a terminal is the service's to handle
-            env={k: v for k, v in os.environ.items() if k in PASSED_ON}
-            | {"LC_ALL": "C", "TZ": "UTC"},
-        )
-
     def _wait_until_ready(self, process: subprocess.Popen[bytes] | None) -> bool:
         """Wait for the server of `process`, or a joined one; False when `process` ended."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if process is not None and process.poll() is not None:
                 return False
-            status = self._status()
+            status = self._cluster.status()
             if status is not None and status[1] and self._is_awaited(status[0], process):
                 return True
             time.sleep(POLL_SECONDS)
-        raise EmbeddedPostgresError(f"PostgreSQL is not ready: {self._log_tail()}")
+        raise EmbeddedPostgresError(f"PostgreSQL is not ready: {self._cluster.log_tail()}")
 
     def _is_awaited(self, pid: int, process: subprocess.Popen[bytes] | None) -> bool:
-        return _is_server(pid, self._cluster) if process is None else pid == process.pid
-
-    def _status(self) -> tuple[int, bool] | None:
-        """Return the process id in the server's own pid file and whether it says ready."""
-        try:
-            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
-            return int(lines[0]), len(lines) > 7 and lines[7].strip() == "ready"
-        except (OSError, ValueError, IndexError):
-            return None
-
-    def _log_tail(self) -> str:
-        with contextlib.suppress(OSError):
-            return self._log.read_text(errors="replace")[-2000:]
-        return "no log"
-
-
-def _take_over(directory: Path) -> None:
-    """Let nobody but this user change what is in a directory that another account has written.
-
-    Raises
-    ------
-    EmbeddedPostgresError
-        When there is anything but files and directories: who shares the account put it there, and
-        a link would have this user read whatever it leads to.
-    """
-    for place, below, files, fd in os.fwalk(directory):
-        os.fchown(fd, os.geteuid(), os.getegid())
-        os.fchmod(fd, 0o700)
-        for name in (*below, *files):
-            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise EmbeddedPostgresError(
-                    f"{Path(place, name)} is neither a file nor a directory; somebody else who "
-                    f"runs programs as initdb's account has put it there"
-                )
-
-
-def _is_server(pid: int, cluster: Path) -> bool:
-    """Whether `pid` is alive and, where that can be told, a server working in `cluster`."""
-    if sys.platform == "linux":
-        process = Path(f"/proc/{pid}")
-        try:
-            return (process / "cwd").readlink() == cluster.resolve()
-        except PermissionError:  # another user's: its name is all that is told
-            with contextlib.suppress(OSError):
-                return (process / "comm").read_text() == "postgres\n"
-        except OSError:
-            pass
-        return False
-    with contextlib.suppress(OSError):
-        os.kill(pid, 0)
-        return True
-    return False
-
-
-def _is_locked(lock: int | None) -> bool:
-    """Lock the open file `lock`; return whether that was possible, as where nothing is locked."""
-    if lock is None:
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def _seen_from_below(directory: Path) -> Iterator[tuple[Path, int]]:
-    """Yield a path to `directory` for who may not enter those above it, and what to inherit."""
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        yield Path(f"/proc/self/fd/{fd}") if sys.platform == "linux" else directory, fd
-    finally:
-        os.close(fd)
+        return self._cluster.is_server(pid) if process is None else pid == process.pid
 
 
 def _short_path(directory: Path) -> Path:
@@ -485,6 +292,11 @@ def _short_path(directory: Path) -> Path:
         return directory
     digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
     link = Path(tempfile.gettempdir()) / f"slotwright-{digest}"
+    if len(os.fsencode(link)) > LONGEST_SOCKET_PATH:
+        raise EmbeddedPostgresError(
+            f"the paths of {directory} and of {link.parent}, where temporary files go, are "
+            f"both longer than a socket's may be; choose a shorter --data-dir, or TMPDIR"
+        )
     with contextlib.suppress(FileExistsError):
         link.symlink_to(directory, target_is_directory=True)
     info = link.lstat()

@@ -450,6 +450,18 @@ def test_keys_are_listed_whole_and_revoked_by_what_a_person_has_at_hand(tmp_path
                 assert key["name"] in shown
         after = json.loads(beside("keys", "list", "--json", *directory).stdout)
         assert [key["revoked_at"] is None for key in after] == [False, False, True]
+        with Path("/dev/full").open("wb") as full:
+            unseen = subprocess.run(
+                [*SLOTWRIGHT, "keys", "create", "--role", "admin", "--name", "Unseen", *directory],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+        assert unseen.returncode == 2
+        assert "could not be shown, and was revoked" in unseen.stderr.decode()
+        [*_, last] = json.loads(beside("keys", "list", "--json", *directory).stdout)
+        assert last["name"] == "Unseen"
+        assert last["revoked_at"] is not None
 
 
 def test_several_workers_share_one_database(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from data.bookings import status as bookings_status
 from data.bookings.commands import Details, Order
 from data.bookings.decisions import Place, Policy
 from data.bookings.reading import BookingRecord
-from data.clinic import rows as catalogue
 from data.clinic.import_export import ImportReport, import_document
-from data.clinic.rows import RESOURCES
+from data.clinic.resources import RESOURCES
+from data.clinic.rows import patch
 from data.database.locks import DayKey, hold_clinic, lock_days
 from data.database.transaction import run
 from data.errors import (
@@ -393,7 +393,7 @@ async def test_a_room_that_is_gone_by_then_is_not_insisted_on(engine: AsyncEngin
 
 async def test_a_look_is_for_the_rooms_that_may_be_taken(engine: AsyncEngine) -> None:
     await bring_in(engine, clinic())
-    wish = decisions.Wish(Wish("09:00", room=None).place, POLICY, None, False)
+    wish = decisions.BookingRequest(Wish("09:00", room=None).place, POLICY, None, False)
     async with engine.connect() as connection:
         anywhere = await wish.look(connection)
         there = await wish.look(connection, room=Room(uid(2, 1), "R1"))
@@ -486,7 +486,7 @@ async def test_a_change_of_one_booking_keeps_no_other_waiting(engine: AsyncEngin
 
 async def deactivate(engine: AsyncEngine) -> list[Violation]:
     changes = {"active": False}
-    return (await catalogue.patch(engine, RESOURCES["providers"], uid(1, 0), changes)).conflicts
+    return (await patch(engine, RESOURCES["providers"], uid(1, 0), changes)).conflicts
 
 
 async def bring_in_deactivated(engine: AsyncEngine) -> list[Violation]:

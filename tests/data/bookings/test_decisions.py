@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.bookings.decisions import (
+    BookingRequest,
+    Decision,
     Place,
     Policy,
-    Seen,
-    Wish,
     decide_in_turn,
     foresee,
     foresee_keys,
@@ -84,14 +84,14 @@ def open_clinics(draw: st.DrawFn) -> Clinic:
 
 
 @st.composite
-def clinics_with_wishes(draw: st.DrawFn) -> tuple[Clinic, list[Wish]]:
+def clinics_with_wishes(draw: st.DrawFn) -> tuple[Clinic, list[BookingRequest]]:
     clinic = draw(open_clinics())
-    wanted = wishes(clinic, draw(st.sampled_from(POLICIES)))
+    wanted = requests(clinic, draw(st.sampled_from(POLICIES)))
     return clinic, draw(st.lists(wanted, min_size=2, max_size=8))
 
 
 @st.composite
-def wishes(draw: st.DrawFn, clinic: Clinic, policy: Policy) -> Wish:
+def requests(draw: st.DrawFn, clinic: Clinic, policy: Policy) -> BookingRequest:
     """Few places, so that many want the same, or what another has a part of."""
     rooms = [row.id for row in clinic.rooms]
     is_there = draw(st.integers(0, 19)) > 0
@@ -103,7 +103,7 @@ def wishes(draw: st.DrawFn, clinic: Clinic, policy: Policy) -> Wish:
         draw(st.sampled_from([None, *rooms, *rooms])),
         draw(st.integers(0, 3)) == 0,
     )
-    return Wish(
+    return BookingRequest(
         place,
         policy,
         draw(st.sampled_from(["Ada", "Ada", "Bo", None])),
@@ -115,15 +115,17 @@ def wishes(draw: st.DrawFn, clinic: Clinic, policy: Policy) -> Wish:
 
 @given(clinics_with_wishes())
 @examples(200)
-def test_many_at_once_are_decided_as_one_after_another(case: tuple[Clinic, list[Wish]]) -> None:
+def test_many_at_once_are_decided_as_one_after_another(
+    case: tuple[Clinic, list[BookingRequest]],
+) -> None:
     clinic, wanted = case
     outcomes = list(decide_in_turn(clinic, wanted))
-    aside = {key for wish in wanted for key in wish.aside}
+    aside = {key for request in wanted for key in request.aside}
     book = [b for b in clinic.bookings if b.id not in aside]
-    for number, (wish, outcome) in enumerate(zip(wanted, outcomes, strict=True)):
-        expected: Seen | Exception
+    for number, (request, outcome) in enumerate(zip(wanted, outcomes, strict=True)):
+        expected: Decision | Exception
         try:
-            expected = wish.decide(clinic.with_bookings(book))
+            expected = request.decide(clinic.with_bookings(book))
         except (RequestError, DateOutOfRangeError) as error:
             expected = error
         else:
@@ -133,19 +135,21 @@ def test_many_at_once_are_decided_as_one_after_another(case: tuple[Clinic, list[
 
 @given(clinics_with_wishes())
 @examples(200)
-def test_the_steps_of_a_plan_are_decided_as_wishes(case: tuple[Clinic, list[Wish]]) -> None:
+def test_the_steps_of_a_plan_are_decided_as_wishes(
+    case: tuple[Clinic, list[BookingRequest]],
+) -> None:
     clinic, drawn = case
     steps = [
         Step(
-            replace(wish.place, room_id=wish.place.room_id or clinic.rooms[0].id),
-            wish.patient_ref,
-            booking_id=next(iter(wish.aside), None),
+            replace(request.place, room_id=request.place.room_id or clinic.rooms[0].id),
+            request.patient_ref,
+            booking_id=next(iter(request.aside), None),
         )
-        for wish in drawn
+        for request in drawn
     ]
     policy = drawn[0].policy
     wanted = [
-        Wish(
+        BookingRequest(
             step.place,
             policy,
             step.patient_ref,
@@ -158,23 +162,25 @@ def test_the_steps_of_a_plan_are_decided_as_wishes(case: tuple[Clinic, list[Wish
     assert list(map(told, outcomes)) == list(map(told, decide_in_turn(clinic, wanted)))
 
 
-def told(outcome: Seen | Exception) -> Any:
-    if isinstance(outcome, Seen):
+def told(outcome: Decision | Exception) -> Any:
+    if isinstance(outcome, Decision):
         return outcome.slot, outcome.keys()
     return type(outcome), str(outcome), getattr(outcome, "extra", None)
 
 
 @given(clinics_with_wishes())
 @examples(100)
-def test_what_is_locked_beforehand_is_what_is_won(case: tuple[Clinic, list[Wish]]) -> None:
+def test_what_is_locked_beforehand_is_what_is_won(
+    case: tuple[Clinic, list[BookingRequest]],
+) -> None:
     clinic, wanted = case
-    won = keys_of(decide_in_turn(clinic, wanted))
+    granted = keys_of(decide_in_turn(clinic, wanted))
     foreseen = foresee(clinic, wanted)[1]
-    if any(wish.place.room_id is None for wish in wanted):
-        assert foreseen == won  # the masks pass nothing here that the model refuses
+    if any(request.place.room_id is None for request in wanted):
+        assert foreseen == granted  # the masks pass nothing here that the model refuses
     else:
-        assert foreseen >= won
-        each = [foresee(clinic, [wish])[1] for wish in wanted]
+        assert foreseen >= granted
+        each = [foresee(clinic, [request])[1] for request in wanted]
         assert foreseen == set().union(*each)
 
 
@@ -200,28 +206,30 @@ def open_clinic(grid_minutes: int = 15, **changes: Any) -> Clinic:
     return Clinic(settings, **(rows | changes))
 
 
-def wish(start: int, room: int | None = None, patient: str | None = "Bo", **changes: Any) -> Wish:
+def request(
+    start: int, room: int | None = None, patient: str | None = "Bo", **changes: Any
+) -> BookingRequest:
     room_id = None if room is None else uid(2, room)
     place = Place(uid(3, 0), uid(1, 0), MONDAY, start, room_id)
     fields = {name: changes.pop(name) for name in list(changes) if name in Place.__slots__}
-    return Wish(replace(place, **fields), POLICY, patient, False, **changes)
+    return BookingRequest(replace(place, **fields), POLICY, patient, False, **changes)
 
 
-def decide(wanted: Wish, clinic: Clinic | None = None, **changes: Any) -> Seen:
+def decide(wanted: BookingRequest, clinic: Clinic | None = None, **changes: Any) -> Decision:
     return wanted.decide(clinic or open_clinic(), **changes)
 
 
 def test_without_a_room_the_best_is_taken_or_the_one_before_or_one_that_is_not_refused() -> None:
-    def room(wanted: Wish, *refused: int) -> str:
+    def room(wanted: BookingRequest, *refused: int) -> str:
         return decide(wanted, refused=frozenset(uid(2, n) for n in refused)).slot.room.name
 
-    assert room(wish(540)) == "R0"
-    assert room(wish(540), 0) == "R1"
-    assert room(wish(540, room_before=uid(2, 1))) == "R1"
-    assert room(wish(540, room_before=uid(2, 1)), 1) == "R0"
-    assert room(wish(600, room_before=uid(2, 1))) == "R0"  # Ada is there
-    assert room(wish(540, 1, room_before=uid(2, 0))) == "R1"
-    for wanted in (wish(540), wish(540, room_before=uid(2, 1))):
+    assert room(request(540)) == "R0"
+    assert room(request(540), 0) == "R1"
+    assert room(request(540, room_before=uid(2, 1))) == "R1"
+    assert room(request(540, room_before=uid(2, 1)), 1) == "R0"
+    assert room(request(600, room_before=uid(2, 1))) == "R0"  # Ada is there
+    assert room(request(540, 1, room_before=uid(2, 0))) == "R1"
+    for wanted in (request(540), request(540, room_before=uid(2, 1))):
         with pytest.raises(SlotUnavailableError) as refusal:
             room(wanted, 0, 1)
         assert refusal.value.extra == {"reasons": ["ROOM_BUSY"]}
@@ -230,41 +238,43 @@ def test_without_a_room_the_best_is_taken_or_the_one_before_or_one_that_is_not_r
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        (wish(540, provider_id=uid(1, 9)), f"There is no provider {uid(1, 9)}."),
-        (wish(540, 9), f"There is no room {uid(2, 9)}."),
-        (wish(540, appointment_type_id=uid(3, 9)), f"There is no appointment type {uid(3, 9)}."),
+        (request(540, provider_id=uid(1, 9)), f"There is no provider {uid(1, 9)}."),
+        (request(540, 9), f"There is no room {uid(2, 9)}."),
+        (request(540, appointment_type_id=uid(3, 9)), f"There is no appointment type {uid(3, 9)}."),
     ],
 )
-def test_what_is_not_there_is_named_and_locks_nothing(wanted: Wish, told: str) -> None:
+def test_what_is_not_there_is_named_and_locks_nothing(wanted: BookingRequest, told: str) -> None:
     with pytest.raises(NotFoundError, match=told):
         decide(wanted)
     assert foresee_keys(open_clinic(), [wanted]) == set()
-    there = wish(540, 0)
+    there = request(540, 0)
     assert foresee_keys(open_clinic(), [wanted, there]) == decide(there).keys()
     assert [type(o) for o in decide_in_turn(open_clinic(), [wanted, there])] == [
         NotFoundError,
-        Seen,
+        Decision,
     ]
 
 
 @pytest.mark.parametrize(
     ("wanted", "told", "extra"),
     [
-        (wish(600, 1), "This place cannot be booked.", {"reasons": ["ROOM_BUSY"]}),
+        (request(600, 1), "This place cannot be booked.", {"reasons": ["ROOM_BUSY"]}),
         (
-            wish(615, provider_id=uid(1, 1)),
+            request(615, provider_id=uid(1, 1)),
             "This place could only be overbooked; send accept_overbooked to take it.",
             {"reasons": ["WOULD_BE_OVERBOOKED"]},
         ),
         (
-            wish(615, patient="Ada"),
+            request(615, patient="Ada"),
             "The patient has another booking at that time; "
             "send allow_patient_overlap to book all the same.",
             {"booking_id": uid(5, 0)},
         ),
     ],
 )
-def test_a_refusal_says_why_and_what_to_do(wanted: Wish, told: str, extra: dict[str, Any]) -> None:
+def test_a_refusal_says_why_and_what_to_do(
+    wanted: BookingRequest, told: str, extra: dict[str, Any]
+) -> None:
     clinic = open_clinic(overbooking_rules=(OverbookingRule(uid(4, 0), max_per_day=1),))
     with pytest.raises(RequestError) as refusal:
         decide(wanted, clinic)
@@ -289,10 +299,10 @@ def test_a_refusal_says_why_and_what_to_do(wanted: Wish, told: str, extra: dict[
 )
 def test_a_patient_is_in_one_place_from_the_start_to_the_end(start: int, conflicts: bool) -> None:
     clinic = open_clinic(grid_minutes=5)
-    outcome, *_ = decide_in_turn(clinic, [wish(start, 0, "Ada")])
-    assert isinstance(outcome, Seen) is not conflicts
-    (seen,) = decide_in_turn(clinic, [wish(start, 0, "Ada", aside=frozenset({uid(5, 0)}))])
-    assert isinstance(seen, Seen)
+    outcome, *_ = decide_in_turn(clinic, [request(start, 0, "Ada")])
+    assert isinstance(outcome, Decision) is not conflicts
+    (seen,) = decide_in_turn(clinic, [request(start, 0, "Ada", aside=frozenset({uid(5, 0)}))])
+    assert isinstance(seen, Decision)
 
 
 def test_only_a_patients_own_live_booking_of_the_day_is_in_the_way() -> None:
@@ -305,11 +315,11 @@ def test_only_a_patients_own_live_booking_of_the_day_is_in_the_way() -> None:
     ):
         # It does not end the search for one that is.
         clinic = open_clinic(bookings=(other, replace(ada, id=uid(5, 1))))
-        assert isinstance(decide(wish(615, 0, "Ada"), open_clinic(bookings=(other,))), Seen)
+        assert isinstance(decide(request(615, 0, "Ada"), open_clinic(bookings=(other,))), Decision)
         with pytest.raises(RequestError) as refusal:
-            decide(wish(615, 0, "Ada"), clinic)
+            decide(request(615, 0, "Ada"), clinic)
         assert refusal.value.extra == {"booking_id": uid(5, 1)}
-    assert isinstance(decide(wish(615, 0, None)), Seen)
+    assert isinstance(decide(request(615, 0, None)), Decision)
 
 
 TUESDAY = MONDAY + dt.timedelta(days=1)
@@ -350,18 +360,18 @@ def test_the_days_to_lock_are_those_that_are_touched(
         ("appointment_type", uid(3, 0), MONDAY),
         ("patient", patient_resource("bo"), MONDAY),
     )
-    assert decide(wish(start), clinic).keys() == plain | {cap, patient}
-    assert decide(wish(start, patient=None), clinic).keys() == plain | {cap}
+    assert decide(request(start), clinic).keys() == plain | {cap, patient}
+    assert decide(request(start, patient=None), clinic).keys() == plain | {cap}
     uncapped = replace(clinic.appointment_types[0], daily_cap=None)
     clinic = replace(clinic, appointment_types=(uncapped,))
-    assert decide(wish(start), clinic).keys() == plain | {patient}
+    assert decide(request(start), clinic).keys() == plain | {patient}
 
 
 def test_a_place_is_won_beside_those_won_before_it_alone() -> None:
     """What stands aside for one wish of a batch does so for all of them."""
-    moving = wish(600, 1, "Ada", aside=frozenset({uid(5, 0)}))
-    outcomes = list(decide_in_turn(open_clinic(), [wish(600, 1), moving, wish(600, 0)]))
-    assert [isinstance(each, Seen) for each in outcomes] == [True, False, False]
+    moving = request(600, 1, "Ada", aside=frozenset({uid(5, 0)}))
+    outcomes = list(decide_in_turn(open_clinic(), [request(600, 1), moving, request(600, 0)]))
+    assert [isinstance(each, Decision) for each in outcomes] == [True, False, False]
     reasons = [o.extra["reasons"] for o in outcomes if isinstance(o, SlotUnavailableError)]
     assert reasons == [["ROOM_BUSY", "PROVIDER_BUSY"], ["PROVIDER_BUSY"]]
 
@@ -378,23 +388,25 @@ def one_room(clinic: Clinic) -> Clinic:
 @pytest.mark.parametrize(
     ("second", "clinic", "told"),
     [
-        (wish(555, 0), open_clinic(), ["ROOM_BUSY", "PROVIDER_BUSY"]),
-        (wish(555, 1), open_clinic(), ["PROVIDER_BUSY"]),
-        (wish(555, 0, provider_id=uid(1, 1)), open_clinic(), ["ROOM_BUSY"]),
-        (wish(555, provider_id=uid(1, 1)), one_room(open_clinic()), ["ROOM_BUSY"]),
-        (wish(720, 1, provider_id=uid(1, 1)), capped(open_clinic()), ["TYPE_DAILY_CAP"]),
-        (wish(555, 1, "Cy", provider_id=uid(1, 1)), open_clinic(), "won 0"),
+        (request(555, 0), open_clinic(), ["ROOM_BUSY", "PROVIDER_BUSY"]),
+        (request(555, 1), open_clinic(), ["PROVIDER_BUSY"]),
+        (request(555, 0, provider_id=uid(1, 1)), open_clinic(), ["ROOM_BUSY"]),
+        (request(555, provider_id=uid(1, 1)), one_room(open_clinic()), ["ROOM_BUSY"]),
+        (request(720, 1, provider_id=uid(1, 1)), capped(open_clinic()), ["TYPE_DAILY_CAP"]),
+        (request(555, 1, "Cy", provider_id=uid(1, 1)), open_clinic(), "won 0"),
     ],
 )
-def test_what_the_one_before_has_just_won_counts(second: Wish, clinic: Clinic, told: Any) -> None:
-    first = wish(540, 0, "Cy")
-    between = wish(
+def test_what_the_one_before_has_just_won_counts(
+    second: BookingRequest, clinic: Clinic, told: Any
+) -> None:
+    first = request(540, 0, "Cy")
+    between = request(
         1200, len(clinic.rooms) - 1, "Dee", provider_id=uid(1, 1), appointment_type_id=uid(3, 1)
     )
-    assert isinstance(decide(second, clinic), Seen)
+    assert isinstance(decide(second, clinic), Decision)
     for wanted in ([first, second], [first, between, second]):
-        *won, lost = decide_in_turn(clinic, wanted)
-        assert all(isinstance(each, Seen) for each in won)
+        *granted, lost = decide_in_turn(clinic, wanted)
+        assert all(isinstance(each, Decision) for each in granted)
         assert isinstance(lost, RequestError)
         assert list(lost.extra.values()) == [told]
 
@@ -407,7 +419,7 @@ def test_what_stands_on_the_days_beside_counts(before: tuple[dt.date, int], star
     late = tuple(Availability(0, 1440, uid(1, 0), weekday=day) for day in (7, 1, 2))
     providers = (Provider(uid(1, 0), "P0", buffer_after=15), Provider(uid(1, 1), "P1"))
     clinic = open_clinic(providers=providers, availability=late, bookings=(standing,))
-    (outcome,) = decide_in_turn(clinic, [wish(start, 0)])
+    (outcome,) = decide_in_turn(clinic, [request(start, 0)])
     assert isinstance(outcome, SlotUnavailableError)
     assert outcome.extra == {"reasons": ["PROVIDER_BUSY"]}
 
@@ -415,20 +427,20 @@ def test_what_stands_on_the_days_beside_counts(before: tuple[dt.date, int], star
 def test_each_has_its_own_moment() -> None:
     """At half past midnight a place at a quarter past is gone."""
     later = replace(POLICY, now=dt.datetime(2027, 3, 1, 0, 30, tzinfo=ZoneInfo("Europe/Berlin")))
-    pair = [wish(15, 0), replace(wish(15, 1, provider_id=uid(1, 1)), policy=later)]
+    pair = [request(15, 0), replace(request(15, 1, provider_id=uid(1, 1)), policy=later)]
     for one, other in (pair, pair[::-1]):
         outcomes = list(decide_in_turn(open_clinic(), [one, other]))
-        assert [isinstance(o, Seen) for o in outcomes] == [one is pair[0], other is pair[0]]
+        assert [isinstance(o, Decision) for o in outcomes] == [one is pair[0], other is pair[0]]
 
 
 def test_the_hours_of_rooms_and_the_rules_of_providers_count() -> None:
     closed = Availability(540, 600, room_id=uid(2, 0), weekday=1, kind="closed")
     opened = Availability(0, 1440, uid(1, 0), weekday=1)
-    (outcome,) = decide_in_turn(open_clinic(availability=(opened, closed)), [wish(570, 0)])
+    (outcome,) = decide_in_turn(open_clinic(availability=(opened, closed)), [request(570, 0)])
     assert isinstance(outcome, SlotUnavailableError)
     for provider in (None, uid(1, 0), uid(1, 1)):
         rule = OverbookingRule(uid(4, 0), provider_id=provider, max_per_day=1)
         clinic = open_clinic(overbooking_rules=(rule,))
-        beside_ada = wish(615, 0, provider_id=uid(1, 1), accept_overbooked=True)
+        beside_ada = request(615, 0, provider_id=uid(1, 1), accept_overbooked=True)
         (outcome,) = decide_in_turn(clinic, [beside_ada])
-        assert isinstance(outcome, Seen) is (provider != uid(1, 0))
+        assert isinstance(outcome, Decision) is (provider != uid(1, 0))

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.bookings.commands import Details, Order
 from data.bookings.decisions import Place, Policy
-from data.bookings.group_commit import LARGEST, Desk
+from data.bookings.group_commit import LARGEST, GroupCommit
 from data.clinic.import_export import import_document
 from data.database.engine import create_engine
 from data.database.locks import hold_clinic, lock_days
@@ -55,7 +55,7 @@ async def listener() -> Listener:
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, listener: Listener) -> Desk:
+async def group_commit(engine: AsyncEngine, listener: Listener) -> GroupCommit:
     """A desk at a clinic of one provider and one room, open all day."""
     rows = [
         {"provider_id": PROVIDER, "weekday": day, "start_time": "00:00", "end_time": "24:00"}
@@ -68,16 +68,16 @@ async def desk(engine: AsyncEngine, listener: Listener) -> Desk:
         replace=True,
         today=dt.datetime.now(dt.UTC).date(),
     )
-    return Desk(engine, listener)
+    return GroupCommit(engine, listener)
 
 
 def order(start: int, day: dt.date = MONDAY, **details: Any) -> Order:
     return Order(Place(TYPE, PROVIDER, day, start, ROOM), Details(**details), POLICY)
 
 
-async def all_booked(desk: Desk, *orders: Order) -> list[Any]:
+async def all_booked(group_commit: GroupCommit, *orders: Order) -> list[Any]:
     """Bring orders at the same time; return the row or the error of each."""
-    results = await asyncio.gather(*map(desk.book, orders), return_exceptions=True)
+    results = await asyncio.gather(*map(group_commit.book, orders), return_exceptions=True)
     return [each if isinstance(each, BaseException) else each[0] for each in results]
 
 
@@ -90,10 +90,12 @@ async def sizes(engine: AsyncEngine) -> list[int]:
 
 @pytest.mark.parametrize("number", [1, 2, LARGEST, LARGEST + 1, LARGEST + 9])
 async def test_orders_that_wait_at_the_same_time_are_one_transaction(
-    engine: AsyncEngine, desk: Desk, listener: Listener, number: int
+    engine: AsyncEngine, group_commit: GroupCommit, listener: Listener, number: int
 ) -> None:
     starts = [30 * n for n in range(number)]
-    rows = await all_booked(desk, *(order(start, patient_ref=f"p{start}") for start in starts))
+    rows = await all_booked(
+        group_commit, *(order(start, patient_ref=f"p{start}") for start in starts)
+    )
     assert [row.start_minute for row in rows] == starts
     assert [row.patient_ref for row in rows] == [f"p{start}" for start in starts]
     rest = [number - LARGEST] if number > LARGEST else []
@@ -103,25 +105,27 @@ async def test_orders_that_wait_at_the_same_time_are_one_transaction(
 
 
 async def test_who_comes_first_is_served_first_and_only_what_is_booked_is_told(
-    desk: Desk, listener: Listener
+    group_commit: GroupCommit, listener: Listener
 ) -> None:
-    first, *others = await all_booked(desk, *[order(600)] * 5, order(615))
+    first, *others = await all_booked(group_commit, *[order(600)] * 5, order(615))
     assert all(isinstance(each, SlotUnavailableError) for each in others)
     assert listener.before == listener.after == [[first.id]]
-    (late,) = await all_booked(desk, order(600))
+    (late,) = await all_booked(group_commit, order(600))
     assert isinstance(late, SlotUnavailableError)
     assert len(listener.after) == 1
 
 
 async def test_orders_that_come_meanwhile_go_together_into_the_next_transaction(
-    engine: AsyncEngine, desk: Desk
+    engine: AsyncEngine, group_commit: GroupCommit
 ) -> None:
     async with left_open(engine) as other:
         await lock_days(other, [("provider", PROVIDER, MONDAY)])
-        first = asyncio.create_task(desk.book(order(600)))
+        first = asyncio.create_task(group_commit.book(order(600)))
         await until_stuck(engine, first)
-        meanwhile = [asyncio.create_task(desk.book(order(start))) for start in (0, 30, 60)]
-        row, *_ = await desk.book(order(600, TUESDAY))  # another date waits for none of them
+        meanwhile = [asyncio.create_task(group_commit.book(order(start))) for start in (0, 30, 60)]
+        row, *_ = await group_commit.book(
+            order(600, TUESDAY)
+        )  # another date waits for none of them
         assert row.date == TUESDAY
         assert not first.done()
     await asyncio.gather(first, *meanwhile)
@@ -129,13 +133,16 @@ async def test_orders_that_come_meanwhile_go_together_into_the_next_transaction(
 
 
 async def test_more_than_one_transaction_holds_wait_their_turn(
-    engine: AsyncEngine, desk: Desk, listener: Listener
+    engine: AsyncEngine, group_commit: GroupCommit, listener: Listener
 ) -> None:
     async with left_open(engine) as other:
         await lock_days(other, [("provider", PROVIDER, MONDAY)])
-        early = [asyncio.create_task(desk.book(order(30 * n))) for n in range(LARGEST + 2)]
+        early = [asyncio.create_task(group_commit.book(order(30 * n))) for n in range(LARGEST + 2)]
         await until_stuck(engine, early[0])
-        late = [asyncio.create_task(desk.book(order(30 * n))) for n in range(LARGEST, LARGEST + 4)]
+        late = [
+            asyncio.create_task(group_commit.book(order(30 * n)))
+            for n in range(LARGEST, LARGEST + 4)
+        ]
         await asyncio.sleep(0)  # they have joined the queue
     rows = [row for row, *_ in await asyncio.gather(*early)]
     lost, lost_too, *last = await asyncio.gather(*late, return_exceptions=True)
@@ -146,12 +153,16 @@ async def test_more_than_one_transaction_holds_wait_their_turn(
     assert len(ids) == LARGEST + 4
 
 
-async def test_who_has_gone_keeps_nobody_waiting(engine: AsyncEngine, desk: Desk) -> None:
+async def test_who_has_gone_keeps_nobody_waiting(
+    engine: AsyncEngine, group_commit: GroupCommit
+) -> None:
     async with left_open(engine) as other:
         await lock_days(other, [("provider", PROVIDER, MONDAY)])
-        going = asyncio.create_task(desk.book(order(600)))
+        going = asyncio.create_task(group_commit.book(order(600)))
         await until_stuck(engine, going)
-        gone, staying, lost = (asyncio.create_task(desk.book(order(n))) for n in (0, 30, 45))
+        gone, staying, lost = (
+            asyncio.create_task(group_commit.book(order(n))) for n in (0, 30, 45)
+        )
         await asyncio.sleep(0)  # they have joined the queue
         going.cancel()
         gone.cancel()
@@ -166,10 +177,13 @@ async def test_who_has_gone_keeps_nobody_waiting(engine: AsyncEngine, desk: Desk
 
 
 async def test_what_one_order_breaks_costs_the_others_nothing(
-    engine: AsyncEngine, desk: Desk, listener: Listener, caplog: pytest.LogCaptureFixture
+    engine: AsyncEngine,
+    group_commit: GroupCommit,
+    listener: Listener,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING, "data.bookings.group_commit"):
-        a, broken, b = await all_booked(desk, order(0), order(30, notes="\0"), order(60))
+        a, broken, b = await all_booked(group_commit, order(0), order(30, notes="\0"), order(60))
     assert isinstance(broken, DBAPIError)
     assert (a.start_minute, b.start_minute) == (0, 60)
     assert await sizes(engine) == [1, 1]
@@ -186,7 +200,7 @@ async def test_what_one_order_breaks_costs_the_others_nothing(
 )
 async def test_what_keeps_a_transaction_waiting_is_told_to_all_at_once(
     database_url: str,
-    desk: Desk,
+    group_commit: GroupCommit,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     number: int,
@@ -196,7 +210,7 @@ async def test_what_keeps_a_transaction_waiting_is_told_to_all_at_once(
 ) -> None:
     monkeypatch.setattr(f"data.database.engine.{name}", value)
     hurried = create_engine(database_url, pool_size=2 if error is BusyError else 1)
-    busy = Desk(hurried, Audience())
+    busy = GroupCommit(hurried, Audience())
     orders = [order(30 * n) for n in range(number)]
     async with left_open(hurried) as connection:
         await hold_clinic(connection)

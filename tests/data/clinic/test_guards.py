@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data.clinic import guards, rows
 from data.clinic.import_export import import_document
+from data.clinic.resources import RESOURCES
 from data.errors import ImportConflictError
 from data.events.events import Audience
 from data.jobs.guards import KEEPER, keep_guards
@@ -42,7 +43,7 @@ async def bring(engine: AsyncEngine, *, replace: bool = True, **changes: Any) ->
 
 
 async def resize(engine: AsyncEngine, minutes: int) -> None:
-    types = rows.RESOURCES["appointment_types"]
+    types = RESOURCES["appointment_types"]
     await rows.patch(engine, types, TYPE, {"duration_minutes": minutes})
 
 

@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from data.database.embedded.errors import EmbeddedPostgresError
+from data.database.embedded.process import spawn
 from data.database.embedded.programs import programs
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.embedded.server_user import OWN_ACCOUNT, ServerUser
@@ -47,6 +48,14 @@ async def test_a_directory_with_a_long_path(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60) / ("e" * 60) / "with blanks and ü"
     with EmbeddedPostgres(deep) as server:
         assert await answer(server.admin_url) == 42
+
+
+def test_two_long_paths_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / ("t" * 100)
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    with pytest.raises(EmbeddedPostgresError, match="choose a shorter --data-dir, or TMPDIR"):
+        EmbeddedPostgres(tmp_path / ("d" * 100), durable=False).start()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to give up root")
@@ -90,16 +99,15 @@ def test_root_reads_nothing_that_initdbs_account_points_it_to(
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_text("of root")
-    spawn = EmbeddedPostgres._spawn
 
-    def planted(self: EmbeddedPostgres, program: Path, *rest: Any) -> subprocess.Popen[bytes]:
-        process = spawn(self, program, *rest)
+    def planted(program: Path, *rest: Any) -> subprocess.Popen[bytes]:
+        process = spawn(program, *rest)
         if program.name == "initdb":  # whoever shares its account reaches what it writes
             process.wait()
             (tmp_path / "inside/new/cluster/base/link").symlink_to(secret)
         return process
 
-    monkeypatch.setattr(EmbeddedPostgres, "_spawn", planted)
+    monkeypatch.setattr("data.database.embedded.cluster.spawn", planted)
     server = EmbeddedPostgres(tmp_path / "inside", durable=False)
     with pytest.raises(EmbeddedPostgresError, match="base/link is neither"):
         server.start()

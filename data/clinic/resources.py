@@ -1,0 +1,116 @@
+"""The kinds of rows that a clinic has: tables, models, and reading them.
+
+The settings are the one row of a resource of their own, which has no id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import ColumnElement, Table, select, true
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from data.clinic.import_export import from_row
+from data.errors import NotFoundError
+from data.files.clinic_file import (
+    AppointmentTypeRow,
+    AvailabilityRow,
+    ClinicRow,
+    OverbookingRuleRow,
+    ProviderRow,
+    RoomRow,
+)
+from data.files.fields import Id, Strict
+from models.tables import AVAILABILITY, CLINIC, OVERBOOKING_RULES, PROVIDERS, ROOMS, TYPES
+
+
+class AvailabilityEntry(AvailabilityRow):
+    """An availability row as it stands in the database, with its id."""
+
+    id: Id
+
+    def to_solver(self) -> Any:
+        """Return the row as the solver has it."""
+        return AvailabilityRow.model_construct(
+            None, **{name: value for name, value in self if name != "id"}
+        ).to_solver()
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of row: what it is called, its table and its model."""
+
+    name: str
+    table: Table
+    model: type[Strict]
+    booking_column: str | None = None
+    """The column by which bookings refer to it; such rows are deactivated, not deleted."""
+
+    @property
+    def noun(self) -> str:
+        """What one of them is called."""
+        return self.name.removesuffix("s").replace("_", " ")
+
+    def named(self, key: str | None) -> ColumnElement[bool]:
+        """Return the condition of the row with an id; of the only one, with none."""
+        return true() if key is None else self.table.c.id == key
+
+
+SETTINGS = Resource("clinic", CLINIC, ClinicRow)
+
+
+RESOURCES = {
+    resource.name: resource
+    for resource in (
+        Resource("providers", PROVIDERS, ProviderRow, "provider_id"),
+        Resource("rooms", ROOMS, RoomRow, "room_id"),
+        Resource("appointment_types", TYPES, AppointmentTypeRow, "appointment_type_id"),
+        Resource("availability", AVAILABILITY, AvailabilityEntry),
+        Resource("overbooking_rules", OVERBOOKING_RULES, OverbookingRuleRow),
+    )
+}
+
+
+REFERENCES = {
+    "provider_id": RESOURCES["providers"],
+    "room_id": RESOURCES["rooms"],
+    "appointment_type_id": RESOURCES["appointment_types"],
+}
+"""Which rows a field of other rows refers to."""
+
+
+def etag(row: Strict) -> str:
+    """Return what names a row's content, for ``If-Match``."""
+    content = orjson.dumps(row.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+async def read_rows(engine: AsyncEngine, resource: Resource) -> list[Strict]:
+    """Return every row, in the order of its id."""
+    async with engine.connect() as connection:
+        found = await connection.execute(select(resource.table).order_by(resource.table.c.id))
+        return [from_row(row, resource.model) for row in found]
+
+
+async def read_row(engine: AsyncEngine, resource: Resource, key: str | None = None) -> Strict:
+    """Return one row.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none with this id.
+    """
+    async with engine.connect() as connection:
+        return await row_of(connection, resource, key)
+
+
+async def row_of(connection: AsyncConnection, resource: Resource, key: str | None) -> Strict:
+    """Return one row; see :func:`read_row`."""
+    found = await connection.execute(select(resource.table).where(resource.named(key)))
+    row = found.one_or_none()
+    if row is None:
+        raise NotFoundError(f"There is no {resource.noun} {key}.")
+    return from_row(row, resource.model)
