@@ -30,6 +30,7 @@ from data.bookings.decisions import (
     foresee,
     keys_of,
     load_around,
+    patient_day,
     refuse_patient_overlap,
 )
 from data.bookings.grant import grant, lock_unchanged, release_holds_that_ran_out, write
@@ -237,8 +238,8 @@ async def amend(
     require_version(seen, version)
     patient = patient_key(changes.get("patient_ref", seen.patient_ref))
     is_another = patient is not None and patient != patient_key(seen.patient_ref)
-    if is_another:
-        await lock_days(connection, [("patient", patient or "", seen.date)])
+    if patient is not None and is_another:
+        await lock_days(connection, [patient_day(patient, seen.date)])
     before = await lock_unchanged(connection, seen)
     if all(getattr(before, name) == value for name, value in changes.items()):
         return before, before.timezone, before.duration_minutes

@@ -264,11 +264,16 @@ def _keys(
     if kind.daily_cap is not None:
         keys.add(("appointment_type", kind.id, day))
     if patient is not None:
-        keys.add(("patient", patient_resource(patient), day))
+        keys.add(patient_day(patient, day))
     span = provider_busy_span(provider, kind, start)
     keys |= {("provider", provider.id, each) for each in _days(day, span)}
     span = room_busy_span(room, kind, start)
     return keys | {("room", room.id, each) for each in _days(day, span)}
+
+
+def patient_day(key: str, day: dt.date) -> DayKey:
+    """Return the lock of a patient's date; `key` is what patients are compared by."""
+    return "patient", patient_resource(key), day
 
 
 def _days(day: dt.date, span: Span) -> Iterable[dt.date]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from click.testing import Result
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from uvicorn.supervisors.multiprocess import SIGNALS
@@ -23,6 +24,7 @@ from uvicorn.supervisors.multiprocess import SIGNALS
 from api.server import run as serving
 from api.server.database import with_engine
 from tests.support.clinics import coming_monday
+from tests.support.commands import beside
 from tests.support.databases import migrated_server
 from tests.support.redis_server import redis_server
 from tests.support.service import SLOTWRIGHT, service
@@ -240,25 +242,17 @@ async def attempts(engine: AsyncEngine) -> list[int]:
 
 def test_beyond_loopback_a_key_is_needed(tmp_path: Path) -> None:
     with migrated_server(tmp_path / "database") as database:
-        environment = {**os.environ, "DATABASE_URL": database.url}
 
-        def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [*SLOTWRIGHT, *arguments],
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+        def command(*arguments: str) -> Result:
+            return beside(*arguments, DATABASE_URL=database.url)
 
         refused = command("serve", "--host", "0.0.0.0", "--port", "0")
-        assert refused.returncode == 2
+        assert refused.exit_code == 2
         assert "slotwright keys create --role admin" in refused.stderr
         made = command("keys", "create", "--role", "admin", "--name", "Desk")
         key = made.stdout.strip()
-        assert (made.returncode, len(key.split())) == (0, 1)
-        assert command("keys", "create", "--role", "viewer", "--name", "Desk").returncode == 2
+        assert (made.exit_code, len(key.split())) == (0, 1)
+        assert command("keys", "create", "--role", "viewer", "--name", "Desk").exit_code == 2
         assert "Desk" in command("keys", "list").stdout
         assert key not in command("keys", "list").stdout
         with (
@@ -268,8 +262,8 @@ def test_beyond_loopback_a_key_is_needed(tmp_path: Path) -> None:
             assert client.get("/rooms").status_code == 401
             headers = {"Authorization": f"Bearer {key}"}
             [row] = client.get("/keys", headers=headers).json()
-            assert command("keys", "revoke", "nonsense").returncode == 2
-            assert command("keys", "revoke", row["id"]).returncode == 0
+            assert command("keys", "revoke", "nonsense").exit_code == 2
+            assert command("keys", "revoke", row["id"]).exit_code == 0
             deadline = time.monotonic() + 10
             while client.get("/rooms", headers=headers).status_code != 401:
                 assert time.monotonic() < deadline

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import logging
 import os
 import re
 import shlex
@@ -22,35 +21,16 @@ import httpx
 import libfaketime
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
 from api.cli.commands.slots import MOST_SLOTS
-from api.cli.main import app
 from api.slots import schemas
 from data.files.clinic_file import read_clinic_file
 from tests.support.clinics import PROVIDER, booking, coming_monday, order, small_clinic
+from tests.support.commands import beside, run
 from tests.support.service import SLOTWRIGHT, servers_of, service, started, wait_until_gone
 from tests.support.strategies import MONDAY, uid
 
 NOW = "2027-02-01T08:00"
-
-
-def run(*arguments: str, **environment: str | None) -> Result:
-    """A command that needs no database, in this process."""
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "120", **environment})
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
-
-
-def beside(*arguments: str, **environment: str | None) -> Result:
-    """A command on a running service's database, in this process, which it leaves as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        return run(*arguments, DATABASE_URL=None, **environment)
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
 
 
 def run_alone(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -391,6 +391,27 @@ async def test_a_room_that_is_gone_by_then_is_not_insisted_on(engine: AsyncEngin
     assert str(row.room_id) == uid(2, 1)
 
 
+@pytest.mark.parametrize("is_given_first", [True, False])
+async def test_a_booking_is_given_to_a_patient_as_somebody_books_for_them(
+    engine: AsyncEngine, is_given_first: bool
+) -> None:
+    await bring_in(engine, clinic())
+    row, *_ = await run(engine, Wish("09:00", patient=None).book)
+
+    async def give(connection: AsyncConnection) -> BookingRecord:
+        return await bookings.amend(connection, str(row.id), {"patient_ref": "Ada"}, POLICY)
+
+    book = Wish("09:15", 1, 1, patient="ada ").book
+    first, second = (give, book) if is_given_first else (book, give)
+    with pytest.raises(PatientConflictError):
+        await behind(engine, first, second)
+    async with engine.connect() as connection:
+        named = await connection.scalars(
+            text("SELECT DISTINCT resource FROM resource_days WHERE kind = 'patient'")
+        )
+        assert not {"ada", "Ada"} & set(named)
+
+
 async def test_a_look_is_for_the_rooms_that_may_be_taken(engine: AsyncEngine) -> None:
     await bring_in(engine, clinic())
     wish = decisions.BookingRequest(Wish("09:00", room=None).place, POLICY, None, False)
