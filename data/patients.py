@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
 from data.clinic.snapshot import RESOURCE_DAYS
-from data.database.locks import hold_clinic
+from data.database.locks import lock_clinic
 from data.database.transaction import patient_resource
 from data.errors import InvalidStateError, NotFoundError
 from data.jobs.hourly import clinic_time
@@ -135,7 +135,7 @@ async def erase(connection: AsyncConnection, reference: str, actor: str) -> tupl
         being solved.
     """
     await _take_time(connection)
-    await hold_clinic(connection)
+    await lock_clinic(connection)
     key = patient_key(reference)
     is_meant = _matcher(key)
     await _refuse_appointments(connection, key)

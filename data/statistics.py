@@ -16,7 +16,7 @@ from sqlalchemy import Row, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.clinic.snapshot import Part, load_clinic
+from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.transaction import run
 from data.errors import NotFoundError
 from data.jobs.hourly import clinic_time
@@ -161,7 +161,7 @@ async def _clinic(
     connection: AsyncConnection, first: dt.date, last: dt.date, provider_ids: Sequence[str] = ()
 ) -> Clinic:
     """Read who works when."""
-    part = Part(provider_ids=provider_ids or None, room_ids=[], bookings=False)
+    part = ClinicSelection(provider_ids=provider_ids or None, room_ids=[], bookings=False)
     clinic = await load_clinic(connection, first, last, part)
     for provider_id in provider_ids:
         if provider_id not in clinic.provider_by_id:

@@ -80,7 +80,7 @@ class Callers:
             raise UnauthenticatedError("This key is unknown or has been revoked.")
         return Caller(f"key:{key.id}", key.name, key.role)
 
-    def forget(self) -> None:
+    def keys_changed(self) -> None:
         """Read the keys anew before relying on them again: one has been made or revoked."""
         self._keyless.close()
         self._read_at = float("-inf")

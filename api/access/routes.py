@@ -60,7 +60,7 @@ async def create(body: KeyIn, context: ContextDependency, caller: CallerDependen
     known, secret = await run(
         context.engine, lambda c: keys.create(c, body.role, body.name, caller.name)
     )
-    context.callers.forget()
+    context.callers.keys_changed()
     return NewKeyOut(**KeyOut.model_validate(known).model_dump(), key=secret)
 
 
@@ -83,5 +83,5 @@ async def find(context: ContextDependency) -> list[KeyOut]:
 async def revoke(key_id: KeyId, context: ContextDependency, caller: CallerDependency) -> KnownKey:
     """Make a key worthless, at once here and within a second in other processes."""
     known = await run(context.engine, lambda c: keys.revoke(c, key_id, caller.name))
-    context.callers.forget()
+    context.callers.keys_changed()
     return known

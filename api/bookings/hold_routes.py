@@ -33,7 +33,7 @@ HoldId = Annotated[Id, Path()]
 async def create(body: HoldIn, writer: WriterDependency) -> Response:
     """Hold, under the same rules as a booking; when the time is over it blocks nobody."""
     details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
-    return await writer.place(
+    return await writer.create(
         lambda connection, policy: bookings.hold(
             connection, body.place(), details, policy, body.minutes
         )
@@ -57,7 +57,7 @@ async def confirm(
     """
     body = body or ConfirmIn()
     details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
-    return await writer.booking(
+    return await writer.update(
         lambda connection, policy: status.confirm(
             connection,
             hold_id,

@@ -21,7 +21,7 @@ from api.http import errors
 from api.service import metrics
 from data.bookings.commands import Details, Order
 from data.bookings.decisions import Place, Policy
-from data.bookings.group_commit import Repeatable
+from data.bookings.group_commit import IdempotentOrder
 from data.bookings.reading import BookingRecord
 from data.database.idempotency import Answer, RepeatableRequest, answer_once
 from data.errors import InvalidFieldError, RequestError
@@ -65,7 +65,7 @@ class Writer:
         now, actor = dt.datetime.now(dt.UTC), self._caller.name
         return Policy(now, settings.weights, settings.horizon_days, actor, settings.undo_minutes)
 
-    async def order(self, place: Place, details: Details) -> Response:
+    async def book(self, place: Place, details: Details) -> Response:
         """Book, in one transaction with whoever else waits for the same."""
         order, group_commit = Order(place, details, self.policy), self._context.group_commit
         with _counting_refusals():
@@ -73,7 +73,7 @@ class Writer:
                 answer, is_repeat = _booked(await group_commit.book(order)), False
             else:
                 kept = await group_commit.book_once(
-                    order, Repeatable(await self._repeatable(self._key), _booked, _refuse)
+                    order, IdempotentOrder(await self._repeatable(self._key), _booked, _refuse)
                 )
                 answer, is_repeat = kept.answer, kept.is_repeat
         response = _response(answer)
@@ -81,14 +81,14 @@ class Writer:
             response.headers[REPLAYED] = "true"
         return _counted(response)
 
-    async def place(
+    async def create(
         self, work: Callable[[AsyncConnection, Policy], Awaitable[BookingRecord]]
     ) -> Response:
         """Write the one new booking that `work` returns, and count it as won or refused."""
         with _counting_refusals():
-            return _counted(await self.booking(work, 201))
+            return _counted(await self.update(work, 201))
 
-    async def booking(
+    async def update(
         self, work: Callable[[AsyncConnection, Policy], Awaitable[BookingRecord]], status: int = 200
     ) -> Response:
         """Write, and answer with the one booking that `work` returns."""

@@ -40,7 +40,7 @@ from data.bookings import status as bookings_status
 from data.bookings.commands import Details
 from data.bookings.decisions import Place
 from data.bookings.outside_rules import find_outside
-from data.bookings.reading import After
+from data.bookings.reading import PageCursor
 from data.clinic.snapshot import EFFECTIVE_STATUS
 from data.errors import InvalidFieldError
 from data.files.fields import BookingDate, Date, Id, PatientRef, Strict
@@ -71,7 +71,7 @@ class Page(Strict):
     )
 
     @property
-    def after(self) -> After | None:
+    def after(self) -> PageCursor | None:
         """The place after which to go on.
 
         Raises
@@ -82,7 +82,7 @@ class Page(Strict):
         if self.cursor is None:
             return None
         try:
-            return After(*PLACE.validate_json(urlsafe_b64decode(self.cursor.encode())))
+            return PageCursor(*PLACE.validate_json(urlsafe_b64decode(self.cursor.encode())))
         except ValueError:
             raise InvalidFieldError(
                 "cursor", "is none that a Link header gave; leave it out to begin anew"
@@ -165,7 +165,7 @@ READS_AT_ONCE = CapacityLimiter(1)
 async def create(body: BookingIn, writer: WriterDependency) -> Response:
     """Book, if every rule allows it at the moment of writing; else 409 with the reasons."""
     details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
-    return await writer.order(body.place(), details)
+    return await writer.book(body.place(), details)
 
 
 @router.get(
@@ -306,7 +306,7 @@ async def reschedule(
         body.room_id,
         body.accept_overbooked,
     )
-    return await writer.booking(
+    return await writer.update(
         lambda connection, policy: relocate.reschedule(
             connection,
             booking_id,
@@ -330,7 +330,7 @@ async def patch(booking_id: BookingId, body: BookingPatch, writer: WriterDepende
     """Say who a booking is for, or what there is to know; its place stays as it is."""
     if body.changes.get("patient_ref", "") is None:
         raise InvalidFieldError("patient_ref", "must name someone; leave it out to keep who it is")
-    return await writer.booking(
+    return await writer.update(
         lambda connection, policy: bookings.amend(
             connection,
             booking_id,
@@ -355,7 +355,7 @@ async def undo(
 ) -> Response:
     """Take it back while it is recent; what was cancelled has to win its place again."""
     body = body or UndoIn()
-    return await writer.booking(
+    return await writer.update(
         lambda connection, policy: bookings_status.undo(
             connection,
             booking_id,
@@ -389,7 +389,7 @@ def _add_move[Body: MoveIn](
         body: body_type | None = None,  # type: ignore[valid-type]
     ) -> Response:
         given: dict[str, Any] = {} if body is None else dict(body)
-        return await writer.booking(
+        return await writer.update(
             lambda connection, policy: bookings_status.change_status(
                 connection, booking_id, action, policy, **given
             )

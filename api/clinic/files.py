@@ -19,7 +19,7 @@ from api.access.require import LARGE_BODY, LONG_SECONDS, CallerDependency, allow
 from api.clinic.schemas import DOCUMENT_BODY, Conflict, ImportOut
 from api.http import media_types
 from api.http.errors import Problem
-from api.service.turns import Turns
+from api.service.turns import FairSemaphore
 from data.clinic.import_export import ImportReport, export_in_pieces, import_document
 from data.files.clinic_file import json_schema
 from data.files.fields import Strict
@@ -27,7 +27,7 @@ from data.files.fields import Strict
 router = APIRouter(prefix="/clinic", tags=["clinic"])
 
 
-EXPORTING = Turns(2)
+EXPORTING = FairSemaphore(2)
 """An export has a connection until its reader, who may be slow, has all of it."""
 
 

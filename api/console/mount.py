@@ -45,7 +45,7 @@ def mount(app: FastAPI) -> None:
     from api.console.pages import what_if_run as run_page
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # calls within the process
-    logs.without_words("nicegui", "engineio.server", "socketio.server")
+    logs.log_location_only("nicegui", "engineio.server", "socketio.server")
     core.sio.on("log", lambda *_: None)  # a browser writes nothing into the service's log
     core.sio.eio.transports = console.config.socket_io_js_transports = ["websocket"]
     core.sio.eio.cors_allowed_origins = []  # origins are looked at before anything gets here

@@ -36,7 +36,7 @@ from api.server import health, openapi
 from api.server import metrics as metrics_page
 from api.server import start_pages as start
 from api.service import logs, metrics
-from api.service.collector import collecting, spare_what_is_there
+from api.service.collector import collecting, freeze_existing_objects
 from api.service.scheduler import working
 from api.service.settings import Settings, read_settings
 from api.slots import routes as slots
@@ -87,7 +87,7 @@ def create_app(settings: Settings, keyless: KeylessAccess | None = None) -> Fast
                     RunFeeds(engine),
                 )
                 async with (
-                    aside.ended_with(),
+                    aside.worker_ended(),
                     collecting(),
                     metrics.watching(engine),
                     callers.watching(),
@@ -187,7 +187,7 @@ def ready(app: FastAPI) -> FastAPI:
     scope = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
     for route in app.router.routes:
         route.matches(scope)
-    spare_what_is_there()
+    freeze_existing_objects()
     sys.setswitchinterval(SWITCH_SECONDS)
     return app
 

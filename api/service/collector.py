@@ -56,7 +56,7 @@ class FullRounds:
         return True
 
 
-def spare_what_is_there() -> None:
+def freeze_existing_objects() -> None:
     """Keep all that is there by now out of the rounds: it stays as long as the process does."""
     gc.collect()
     gc.freeze()

@@ -83,7 +83,7 @@ class Interrupt:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def block_sigint() -> Iterator[None]:
     """Hold Ctrl-C back; processes begun meanwhile never hear of it, from their first line on."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

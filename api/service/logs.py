@@ -57,7 +57,7 @@ def _names_no_page(record: logging.LogRecord) -> bool:
     return '"WebSocket ' not in str(record.msg)
 
 
-def without_words(*names: str) -> None:
+def log_location_only(*names: str) -> None:
     """Have libraries that write paths, data or a browser's words tell only where they wrote it."""
 
     def place(record: logging.LogRecord) -> bool:

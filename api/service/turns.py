@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class FairSemaphore:
     """So many at a time, and each caller in turn.
 
     Whoever asks for a hundred things waits for them itself: another caller's one thing waits for

@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from api.access.context import Context
 from api.service import metrics
-from api.service.turns import Turns
+from api.service.turns import FairSemaphore
 from api.slots.schemas import SlotQuery, slots_body
 from data.errors import NotFoundError
 from solver.clinic.clock import check_date
@@ -20,17 +20,17 @@ from solver.clinic.request import SlotRequest
 from solver.slots.ranking import Rooms
 from solver.slots.search import LOOK_AHEAD_DAYS, SlotPage, find_slots
 
-READING = Turns(2)
+READING = FairSemaphore(2)
 """Reading a large book takes a connection for long; two at a time leave most of them to others,
 and nobody's hundred queries are ahead of another caller's."""
 
 
-SOLVING = Turns()
+SOLVING = FairSemaphore()
 """Solving is computing, and one process computes one thing at a time: two at once answer no more
 queries and take more of the cores that other processes have a use for."""
 
 
-LOOKING_AHEAD = Turns()
+LOOKING_AHEAD = FairSemaphore()
 """Looking through many dates takes long; those who ask about one do not wait for it."""
 
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api.service.interrupt import held_back
+from api.service.interrupt import block_sigint
 from api.service.machine import cores, free_memory
 from api.what_if.progress_channel import ProgressServer
-from data.database.aside import begin_aside
+from data.database.aside import begin_worker
 from solver.clinic.entities import Clinic
 from solver.planning.params import MEMORY_LIMIT_BYTES
 from solver.scoring.parts import Weights
@@ -87,7 +87,7 @@ def _executor(scenarios: int, cluster: str | None) -> Iterator[tuple[Executor, S
     with ProcessPoolExecutor(
         share.side_by_side, context, initializer=_begin, initargs=(os.getpid(),)
     ) as pool:
-        with held_back():
+        with block_sigint():
             for _ in range(share.side_by_side):
                 pool.submit(int)  # begins one process, as long as none is idle: none is this early
         yield pool, share
@@ -95,6 +95,6 @@ def _executor(scenarios: int, cluster: str | None) -> Iterator[tuple[Executor, S
 
 def _begin(parent: int) -> None:
     """Prepare a process of this machine that solves."""
-    begin_aside(parent)
+    begin_worker(parent)
     with suppress(OSError):  # where memory runs out, a solver goes and the service stays
         Path("/proc/self/oom_score_adj").write_text("1000")

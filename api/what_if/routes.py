@@ -30,7 +30,7 @@ from api.http import media_types
 from api.http.errors import PROBLEMS, Problem, RateLimitedError, UnauthenticatedError
 from api.what_if.schemas import ApplyIn, ApplyOut, RunState
 from data import audit
-from data.clinic.guards import Walk, go_on
+from data.clinic.guards import BookingCursor, go_on
 from data.clinic.snapshot import load_clinic
 from data.errors import BusyError, InvalidFieldError, PlanNotApplicableError, PlanStaleError
 from data.files.fields import Id
@@ -266,7 +266,7 @@ async def apply(
         for key in (placement["request_id"] for placement in scenario["placements"])
     }
     changes = changes_of(row.document, body.scenario)
-    left: Walk | None = None
+    left: BookingCursor | None = None
 
     async def work(connection: AsyncConnection) -> Any:
         nonlocal left

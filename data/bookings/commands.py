@@ -28,15 +28,15 @@ from data.bookings.decisions import (
     Policy,
     decide_in_turn,
     foresee,
-    keys_of,
     load_around,
+    lock_keys_of,
     patient_day,
     refuse_patient_overlap,
 )
-from data.bookings.grant import grant, lock_unchanged, release_holds_that_ran_out, write
+from data.bookings.grant import free_of_expired_holds, grant, lock_unchanged, write
 from data.bookings.reading import BookingRecord, require_version, row_of
 from data.bookings.statements import INSERT, placed
-from data.clinic.snapshot import Part, load_clinic
+from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.locks import lock_days
 from data.database.transaction import ChangedMeanwhileError
 from data.errors import SlotUnavailableError
@@ -92,7 +92,7 @@ async def _take(
 ) -> BookingRecord:
     request = BookingRequest(place, policy, details.patient_ref, details.allow_patient_overlap)
     granted = await grant(connection, request)
-    await release_holds_that_ran_out(connection, granted.clinic, [placed(granted.slot)])
+    await free_of_expired_holds(connection, granted.clinic, [placed(granted.slot)])
     action = "book" if hold_minutes is None else "hold"
     (found,) = await insert_granted(
         connection, [Granted(granted, details, policy, action, hold_minutes)]
@@ -120,11 +120,11 @@ class Order:
 async def book_together(
     connection: AsyncConnection, orders: Sequence[Order]
 ) -> list[BookingRecord | Exception | None]:
-    """Book orders of one date in their order, each beside those before it.
+    """Book orders of one date in their order, as though one by one, with one read and one lock.
 
-    The same as one after another, with one look, one lock and one commit for all: what is refused
-    takes nothing from the others. Returns what :func:`book` returns or raises for each; None for
-    one whose room others have taken meanwhile, which is to be tried again in another.
+    Returns for each what :func:`book` returns or raises. None stands for an order whose room
+    another writer has taken meanwhile, and for all that were refused after it: they are to be
+    tried again.
     """
     requests = [order.request for order in orders]
     clinic = await load_around(connection, requests)
@@ -138,7 +138,7 @@ async def book_together(
         return list(decide_in_turn(clinic, there))
 
     outcomes = await asyncio.to_thread(decide)  # many take long enough to keep others waiting
-    if not keys_of(outcomes) <= locked:  # a buffer or a cap by now
+    if not lock_keys_of(outcomes) <= locked:  # a buffer or a cap by now
         raise ChangedMeanwhileError
     granted = [
         Granted(outcome, order.details, order.policy, "book")
@@ -146,7 +146,7 @@ async def book_together(
         if isinstance(outcome, Decision)
     ]
     places = [placed(each.seen.slot) for each in granted]
-    await release_holds_that_ran_out(connection, clinic, places)
+    await free_of_expired_holds(connection, clinic, places)
     written = iter(await insert_granted(connection, granted))
     results: list[BookingRecord | Exception | None] = []
     for room, outcome in zip(rooms, outcomes, strict=True):
@@ -244,8 +244,8 @@ async def amend(
     if all(getattr(before, name) == value for name, value in changes.items()):
         return before, before.timezone, before.duration_minutes
     if is_another and before.effective_status != "cancelled" and not allow_patient_overlap:
-        part = Part(provider_ids=(), room_ids=(), patient_keys=(patient or "",))
+        part = ClinicSelection(provider_ids=(), room_ids=(), patient_keys=(patient or "",))
         clinic = await load_clinic(connection, before.date, before.date, part)
         span = (before.start_minute, before.start_minute + before.duration_minutes)
-        refuse_patient_overlap(clinic, patient, before.date, span, aside=booking_id)
+        refuse_patient_overlap(clinic, patient, before.date, span, ignored=booking_id)
     return await write(connection, before, policy, AMENDED, **changes)

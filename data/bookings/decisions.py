@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.audit import ANONYMOUS
-from data.bookings.index import BookIndex, owners_of, patient_owner
-from data.clinic.snapshot import Part, load_clinic
+from data.bookings.index import BookIndex, index_keys_of, patient_owner
+from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.locks import DayKey
 from data.database.transaction import patient_resource
 from data.errors import NotFoundError, PatientConflictError, RequestError, SlotUnavailableError
@@ -42,12 +42,12 @@ UNDO_MINUTES = 30
 
 
 FEWEST_AHEAD = 4
-"""Fewest requests judged at once, some of them perhaps in vain."""
+"""The smallest batch that is judged at once; verdicts after a conflict are discarded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a decision depends on beside the book: the moment, the settings, who asks."""
+    """What a decision depends on but for the book: the moment, the settings, who asks."""
 
     now: dt.datetime
     weights: Weights
@@ -72,15 +72,15 @@ class Place:
 class BookingRequest:
     """A place asked for, and whose it would be.
 
-    The bookings `aside` do not count; the room `room_before` is taken if it is free. A place that
-    `is_given` already may lie off the grid, and be near or past.
+    Bookings whose ids are `ignored` do not count. The room `room_before` is preferred where it is
+    free. A place that `is_given` was granted before: grid, notice and limits of dates do not apply.
     """
 
     place: Place
     policy: Policy
     patient_ref: str | None
     allow_patient_overlap: bool
-    aside: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()
     room_before: str | None = None
     is_given: bool = False
 
@@ -104,11 +104,19 @@ class BookingRequest:
         beside: tuple[Booking, ...] = (),
         certify: bool = False,
     ) -> Decision:
-        """Read the rows and decide as the book stands, with no room but `room` if given.
+        """Read the rows and decide as the book is now.
 
-        Rooms `refused` are left out; bookings `beside` count as though they were there. Without
-        `certify` only the masks decide: what they refuse is refused for good. A thread decides, as
-        a few milliseconds of the event loop are many while other threads compute.
+        Parameters
+        ----------
+        room
+            The only room that is considered; all of them without it.
+        refused
+            Ids of rooms that are left out.
+        beside
+            Bookings that count as though they were in the book.
+        certify
+            Whether the CP-SAT model decides. Without it the masks do: what they refuse is refused,
+            what they pass is to be looked at again.
         """
         clinic = await load_around(connection, [self], room)
         return await asyncio.to_thread(
@@ -124,8 +132,8 @@ class BookingRequest:
         certify: bool = True,
     ) -> Decision:
         """Decide in `clinic`, which holds the rows that matter; see :meth:`look`."""
-        if self.aside or beside:
-            standing = (b for b in clinic.bookings if b.id not in self.aside)
+        if self.ignored or beside:
+            standing = (b for b in clinic.bookings if b.id not in self.ignored)
             clinic = clinic.with_bookings([*standing, *beside])
         slot_request = self.slot_request(clinic)
         limit = max(1 + len(refused), self.most_rooms(clinic))
@@ -206,7 +214,7 @@ class BookingRequest:
         return Decision(clinic, kind, slot.provider, slot, self.patient_ref)
 
     def claims(self, clinic: Clinic) -> frozenset[str]:
-        """Return all whose bookings count for the request, and those that it may be booked with."""
+        """Return the keys of the index whose bookings the request counts, or would be found under."""
         place = self.place
         rooms = [room.id for room in clinic.rooms] if place.room_id is None else [place.room_id]
         kind = clinic.type_by_id.get(place.appointment_type_id)
@@ -223,7 +231,7 @@ class BookingRequest:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one look at a request found: the clinic around it, and the slot to take."""
+    """A slot that may be taken, and the clinic that it was judged in."""
 
     clinic: Clinic
     kind: AppointmentType
@@ -231,7 +239,7 @@ class Decision:
     slot: Slot
     patient_ref: str | None
 
-    def keys(self) -> set[DayKey]:
+    def lock_keys(self) -> set[DayKey]:
         """Return the days to lock: those whose bookings the rules count or compare."""
         slot = self.slot
         patient = patient_key(self.patient_ref)
@@ -287,7 +295,7 @@ def refuse_patient_overlap(
     patient: str | None,
     day: dt.date,
     span: Span,
-    aside: str | None = None,
+    ignored: str | None = None,
 ) -> None:
     """Refuse a time at which the patient has another live booking, as far as `clinic` tells.
 
@@ -304,7 +312,7 @@ def refuse_patient_overlap(
         if other.date != day or not other.is_live or other.patient_key != patient:
             continue
         end = other.start + clinic.type_by_id[other.appointment_type_id].duration_minutes
-        if other.id != aside and other.start < span[1] and span[0] < end:
+        if other.id != ignored and other.start < span[1] and span[0] < end:
             raise PatientConflictError(
                 "The patient has another booking at that time; "
                 "send allow_patient_overlap to book all the same.",
@@ -317,7 +325,7 @@ async def load_around(
 ) -> Clinic:
     """Read what decides on requests of one date, in `room` or in the rooms that they name."""
     rooms = {request.place.room_id if room is None else room.id for request in requests}
-    part = Part(
+    part = ClinicSelection(
         provider_ids={request.place.provider_id for request in requests},
         room_ids=None if None in rooms else {key for key in rooms if key is not None},
         capped_type_ids={request.place.appointment_type_id for request in requests},
@@ -328,20 +336,20 @@ async def load_around(
 
 
 type Outcome = Decision | RequestError | DateOutOfRangeError
-"""A place won, or why it was not."""
+"""A slot that may be taken, or the error that refuses it."""
 
 
 def decide_in_turn(
     clinic: Clinic, requests: Iterable[BookingRequest], *, certify: bool = True
 ) -> Iterator[Outcome]:
-    """Decide on each request beside all that were won before it.
+    """Decide in order, each request against the book and what those before it were granted.
 
-    Wishes are judged many at once, and what is found holds up to the first that counts something
-    which one of those before it has just won; from there they are judged again.
+    Requests are judged in batches, each as if it were alone. A batch is used up to the first
+    request whose `claims` meet what the batch has granted; the rest is judged again.
     """
     requests = list(requests)
-    aside = {key for request in requests for key in request.aside}
-    index = BookIndex(clinic, (b for b in clinic.bookings if b.id not in aside))
+    ignored = {key for request in requests for key in request.ignored}
+    index = BookIndex(clinic, (b for b in clinic.bookings if b.id not in ignored))
     done, ahead = 0, len(requests)
     while done < len(requests):
         together = requests[done : done + ahead]
@@ -354,7 +362,7 @@ def decide_in_turn(
             if isinstance(outcome, Decision):
                 granted = outcome.as_booking(f"won {done + count}")
                 index.add(granted)
-                taken |= owners_of(granted)
+                taken |= index_keys_of(granted)
             count += 1
         done, ahead = done + count, max(FEWEST_AHEAD, 2 * count)
 
@@ -386,9 +394,9 @@ def _decide_each(
     return [outcomes[number] for number in range(len(requests))]
 
 
-def keys_of(outcomes: Iterable[Outcome]) -> set[DayKey]:
+def lock_keys_of(outcomes: Iterable[Outcome]) -> set[DayKey]:
     """Return the days to lock for all that were won."""
-    return {key for granted in outcomes if isinstance(granted, Decision) for key in granted.keys()}  # noqa: SIM118
+    return {key for granted in outcomes if isinstance(granted, Decision) for key in granted.lock_keys()}
 
 
 def foresee(
@@ -396,7 +404,7 @@ def foresee(
 ) -> tuple[list[str | None], set[DayKey]]:
     """Return the room that each request without one would win, and the days to lock for all."""
     if all(request.place.room_id is not None for request in requests):
-        return [None] * len(requests), foresee_keys(clinic, requests)
+        return [None] * len(requests), foresee_lock_keys(clinic, requests)
     outcomes = list(decide_in_turn(clinic, requests, certify=False))
     rooms = [
         granted.slot.room.id
@@ -404,10 +412,10 @@ def foresee(
         else None
         for request, granted in zip(requests, outcomes, strict=True)
     ]
-    return rooms, keys_of(outcomes)
+    return rooms, lock_keys_of(outcomes)
 
 
-def foresee_keys(clinic: Clinic, requests: Sequence[BookingRequest]) -> set[DayKey]:
+def foresee_lock_keys(clinic: Clinic, requests: Sequence[BookingRequest]) -> set[DayKey]:
     """Return the days to lock before deciding on requests that name their rooms."""
     keys: set[DayKey] = set()
     for request in requests:

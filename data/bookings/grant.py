@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
 from data.bookings.decisions import BookingRequest, Decision, Place, Policy
-from data.bookings.holds import write_off_holds
+from data.bookings.holds import cancel_expired_holds
 from data.bookings.reading import BookingRecord, row_of
-from data.bookings.statements import RELOCATE, TELL, TOLD
+from data.bookings.statements import DETAIL_COLUMNS, RELOCATE, UPDATE_DETAILS
 from data.database.locks import lock_days
 from data.database.transaction import ChangedMeanwhileError
 from data.errors import SlotUnavailableError
@@ -30,13 +30,13 @@ async def write(
     **told: Any,
 ) -> BookingRecord:
     """Change a booking that is locked: to another place if there is one, and what it is told."""
-    told = {name: getattr(before, name) for name in TOLD} | told
+    told = {name: getattr(before, name) for name in DETAIL_COLUMNS} | told
     if told["status"] != "held":
         told["expires_at"] = None
     told["patient_key"] = patient_key(told["patient_ref"])
     after = await audit.written(
         connection,
-        TELL if place is None else RELOCATE,
+        UPDATE_DETAILS if place is None else RELOCATE,
         {"booking_id": before.id, **told, **(place or {})},
         actor=policy.actor,
         action=action,
@@ -79,15 +79,15 @@ async def grant(connection: AsyncConnection, request: BookingRequest) -> Decisio
 async def _lock_and_look_again(
     connection: AsyncConnection, request: BookingRequest, seen: Decision
 ) -> Decision:
-    locked = seen.keys()
+    locked = seen.lock_keys()
     await lock_days(connection, locked)
     granted = await request.look(connection, room=seen.slot.room, certify=True)
-    if not granted.keys() <= locked:  # a buffer or a cap has just been edited
+    if not granted.lock_keys() <= locked:  # a buffer or a cap has just been edited
         raise ChangedMeanwhileError
     return granted
 
 
-async def release_holds_that_ran_out(
+async def free_of_expired_holds(
     connection: AsyncConnection, clinic: Clinic, places: Sequence[dict[str, Any]]
 ) -> None:
     """Cancel the holds in the way of places that are won, if any is among what was read."""
@@ -97,7 +97,9 @@ async def release_holds_that_ran_out(
         BOOKINGS.c.provider_id.in_({place["provider_id"] for place in places}),
         BOOKINGS.c.room_id.in_({place["room_id"] for place in places}),
     )
-    await write_off_holds(connection, BOOKINGS.c.date.in_({place["day"] for place in places}), here)
+    await cancel_expired_holds(
+        connection, BOOKINGS.c.date.in_({place["day"] for place in places}), here
+    )
 
 
 async def lock_unchanged(connection: AsyncConnection, seen: Row[Any]) -> Row[Any]:

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.bookings.commands import Order, book, book_together
 from data.bookings.reading import BookingRecord
-from data.database.idempotency import Answer, RepeatableRequest, answer_first, begin, keep
+from data.database.idempotency import Answer, RepeatableRequest, begin, keep, run_and_store
 from data.errors import BusyError
 from data.events.events import Audience, run_and_tell
 
@@ -38,7 +38,7 @@ MOST_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Repeatable:
+class IdempotentOrder:
     """An order's request that may be repeated, and how its outcome becomes the answer to keep."""
 
     request: RepeatableRequest
@@ -64,7 +64,7 @@ class _Waiting:
 
     order: Order
     answer: asyncio.Future[_Result]
-    repeatable: Repeatable | None = None
+    repeatable: IdempotentOrder | None = None
     tries: int = 0
 
 
@@ -89,7 +89,7 @@ class GroupCommit:
         assert isinstance(found, tuple)
         return found
 
-    async def book_once(self, order: Order, repeatable: Repeatable) -> Kept:
+    async def book_once(self, order: Order, repeatable: IdempotentOrder) -> Kept:
         """Book and keep the answer, a refusal included; or return the one that is kept.
 
         Raises
@@ -103,7 +103,7 @@ class GroupCommit:
         assert isinstance(kept, Kept)
         return kept
 
-    async def _wait_for(self, order: Order, repeatable: Repeatable | None) -> _Result:
+    async def _wait_for(self, order: Order, repeatable: IdempotentOrder | None) -> _Result:
         day = order.place.date
         answer: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
         self._queues[day].append(_Waiting(order, answer, repeatable))
@@ -172,7 +172,7 @@ class GroupCommit:
                 return Kept(begun, is_repeat=True)
             if begun is not None:
                 raise begun
-            answer = await answer_first(connection, repeatable.request, first, repeatable.refuse)
+            answer = await run_and_store(connection, repeatable.request, first, repeatable.refuse)
             return Kept(answer, is_repeat=False)
 
         try:

@@ -8,18 +8,18 @@ from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
-from data.clinic.snapshot import HAS_RUN_OUT
+from data.clinic.snapshot import IS_EXPIRED
 from models.tables import BOOKINGS
 
-EXPIRE = "expire"
+CANCEL_EXPIRED = "expire"
 """What was done, as the audit log has it."""
 
 
-async def write_off_holds(connection: AsyncConnection, *where: Any) -> None:
+async def cancel_expired_holds(connection: AsyncConnection, *where: Any) -> None:
     """Cancel the holds that have run out, those of certain bookings or all."""
     statement = audit.with_entry(
         update(BOOKINGS)
-        .where(HAS_RUN_OUT, *where)
+        .where(IS_EXPIRED, *where)
         .values(
             status="cancelled",
             expires_at=None,
@@ -28,4 +28,4 @@ async def write_off_holds(connection: AsyncConnection, *where: Any) -> None:
         ),
         BOOKINGS,
     )
-    await connection.execute(statement, audit.about(audit.EXPIRY, EXPIRE))
+    await connection.execute(statement, audit.about(audit.EXPIRY, CANCEL_EXPIRED))

@@ -24,13 +24,13 @@ class BookIndex:
 
     def add(self, booking: Booking) -> None:
         """Put one more booking in."""
-        for owner in owners_of(booking):
+        for owner in index_keys_of(booking):
             self._by_owner[owner, booking.date].append(booking)
 
-    def beside(self, owner: str, date: dt.date) -> list[Booking]:
-        """Return the bookings of an owner, see :func:`owners_of`, on a date and those beside it."""
+    def beside(self, key: str, date: dt.date) -> list[Booking]:
+        """Return the bookings found under a key, on a date and the two beside it."""
         dates = (date + dt.timedelta(days=days) for days in (-1, 0, 1))
-        return [b for day in dates for b in self._by_owner.get((owner, day), ())]
+        return [b for day in dates for b in self._by_owner.get((key, day), ())]
 
     def around(self, requests: Sequence[BookingRequest]) -> Clinic:
         """Return what decides on requests, and nothing else."""
@@ -75,7 +75,7 @@ class BookIndex:
         )
 
 
-def owners_of(booking: Booking) -> set[str]:
+def index_keys_of(booking: Booking) -> set[str]:
     """Return the names under which a booking is found: what it takes, and who is seen."""
     owners = {booking.provider_id, booking.room_id, booking.appointment_type_id}
     if booking.patient_key is not None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Uuid, any_, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.bookings.reading import After
-from data.clinic.snapshot import HAS_RUN_OUT, Part, beside, load_clinic
-from data.database.aside import read_aside
+from data.bookings.reading import PageCursor
+from data.clinic.snapshot import IS_EXPIRED, ClinicSelection, load_clinic, shift_date
+from data.database.aside import read_in_worker
 from models.tables import BOOKINGS
 from solver.clinic.entities import Booking, Clinic
 from solver.rules.checker import Violation
@@ -34,7 +34,7 @@ SECONDS = 25
 """How long reading a whole book may take: a little less than a request may."""
 
 
-WITHOUT_BOOKINGS = Part(bookings=False)
+WITHOUT_BOOKINGS = ClinicSelection(bookings=False)
 
 
 _PACKED = func.string_agg(
@@ -55,7 +55,7 @@ _PACKED = func.string_agg(
 class OutsideRules:
     """Bookings outside the rules: what each breaks, by date, start and id.
 
-    `count` is how many bookings there are; of so many, `violations` tells of the first.
+    `count` is the number of all of them; `violations` covers the first :data:`MOST_TOLD`.
     """
 
     clinic: Clinic
@@ -70,8 +70,8 @@ class OutsideRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Touched:
-    """What an edit can touch: these rules, of these bookings and those they are read beside."""
+class EditScope:
+    """Which rules an edit can break, and of which bookings; their neighbours are read, too."""
 
     rules: frozenset[int]
     on_dates: Callable[[dt.date, dt.date], ColumnElement[bool]]
@@ -88,14 +88,14 @@ async def load_packed(
 ) -> bytes:
     """Read the live bookings that meet all `conditions`, packed."""
     live = BOOKINGS.c.status != "cancelled"  # for the indexes of live bookings; holds run out, too
-    statement = select(_PACKED).where(live, ~HAS_RUN_OUT, *conditions)
+    statement = select(_PACKED).where(live, ~IS_EXPIRED, *conditions)
     return (await connection.execute(statement)).scalar_one() or b""
 
 
-async def put_outside(
-    engine: AsyncEngine, before: Clinic, after: Clinic, touched: Touched
+async def find_newly_outside(
+    engine: AsyncEngine, before: Clinic, after: Clinic, touched: EditScope
 ) -> OutsideRules:
-    """Find the bookings from today on that break a rule `after` an edit, but not `before`.
+    """Find the bookings from today on that break a rule after an edit that they kept before it.
 
     The dates ahead are read part by part: while the database sends one, the other process judges
     the part before it.
@@ -109,7 +109,7 @@ async def put_outside(
         nonlocal count
         while (part := await read.get()) is not None:
             first, last, packed = part
-            violations, found = await read_aside(
+            violations, found = await read_in_worker(
                 len(packed),
                 newly_outside,
                 before,
@@ -141,15 +141,15 @@ async def _told_of_patients(engine: AsyncEngine, violations: list[Violation]) ->
 async def _read_ahead(
     engine: AsyncEngine,
     today: dt.date,
-    touched: Touched,
+    touched: EditScope,
     read: asyncio.Queue[tuple[dt.date, dt.date, bytes] | None],
 ) -> None:
     """Put what an edit can touch into a queue, packed, part by part; after the last one None."""
     at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
     async with at_one_moment.connect() as connection:
-        await take_time(connection)
+        await extend_timeouts(connection)
         for first, last in await _parts_ahead(connection, today):
-            dates = beside(first, -1), beside(last, 1)
+            dates = shift_date(first, -1), shift_date(last, 1)
             near = BOOKINGS.c.date.between(*dates)
             packed = await load_packed(connection, [touched.on_dates(*dates), near])
             read.put_nowait((first, last, packed))
@@ -165,7 +165,10 @@ async def _parts_ahead(
         return []
     days = max(FEWEST_DAYS, -(-((last - today).days + 1) // PARTS))
     firsts = range(0, (last - today).days + 1, days)
-    return [(beside(today, first), min(last, beside(today, first + days - 1))) for first in firsts]
+    return [
+        (shift_date(today, first), min(last, shift_date(today, first + days - 1)))
+        for first in firsts
+    ]
 
 
 async def find_outside(
@@ -175,7 +178,7 @@ async def find_outside(
     last: dt.date | None,
     provider_id: str | None = None,
     room_id: str | None = None,
-    after: After | None = None,
+    after: PageCursor | None = None,
     limit: int = MOST_TOLD,
 ) -> OutsideRules:
     """Find the bookings from today on that are outside the rules now.
@@ -183,15 +186,15 @@ async def find_outside(
     `first` and `last` narrow the dates; `limit` bookings are told, those that come `after` a place.
     """
     async with engine.connect() as connection:
-        await take_time(connection)
+        await extend_timeouts(connection)
         clinic = await load_rows(connection)
         today = dt.datetime.now(clinic.settings.zone).date()
         since = max(first, today) if first is not None else today
-        near = [BOOKINGS.c.date >= beside(since, -1)]
+        near = [BOOKINGS.c.date >= shift_date(since, -1)]
         if last is not None:
-            near.append(BOOKINGS.c.date <= beside(last, 1))
+            near.append(BOOKINGS.c.date <= shift_date(last, 1))
         packed = await load_packed(connection, near)
-    violations, count = await read_aside(
+    violations, count = await read_in_worker(
         len(packed),
         outside,
         clinic,
@@ -206,42 +209,42 @@ async def find_outside(
     return OutsideRules(clinic, violations, count)
 
 
-async def broken_now(connection: AsyncConnection, *, since: dt.date) -> dict[str, int]:
+async def broken_rule_bits(connection: AsyncConnection, *, since: dt.date) -> dict[str, int]:
     """Return what each booking outside the rules from `since` on breaks: ``1 << rule``, by id."""
     clinic = await load_rows(connection)
-    packed = await load_packed(connection, [BOOKINGS.c.date >= beside(since, -1)])
-    return await read_aside(len(packed), broken_by_id, clinic, packed, since=since)
+    packed = await load_packed(connection, [BOOKINGS.c.date >= shift_date(since, -1)])
+    return await read_in_worker(len(packed), broken_by_id, clinic, packed, since=since)
 
 
 async def find_all_outside(
     connection: AsyncConnection,
     *,
     since: dt.date,
-    or_of: bytes = b"",
+    also_ids: bytes = b"",
     known: Mapping[str, int] | None = None,
 ) -> OutsideRules:
-    """Find the bookings outside the rules of dates from `since` on, and those of certain ids.
+    """Find the bookings outside the rules of dates from `since` on.
 
-    The ids, `or_of`, are 16 bytes each, one after the other. Of bookings that :func:`broken_now`
-    knew only what they break beyond that is told.
+    `also_ids`, 16 bytes each, one after the other, are bookings that are read whatever their date.
+    What `known`, of :func:`broken_rule_bits`, has of a booking is not told again.
     """
     clinic = await load_rows(connection)
     packed = await load_packed(connection)
-    violations, count = await read_aside(
+    violations, count = await read_in_worker(
         len(packed),
         outside_beyond,
         clinic,
         packed,
         since=since,
-        or_of=or_of,
+        or_of=also_ids,
         known=known or {},
         limit=MOST_TOLD,
     )
     return OutsideRules(clinic, await _with_patients(connection, violations), count)
 
 
-async def take_time(connection: AsyncConnection, seconds: int = SECONDS) -> None:
-    """Let the statements of this transaction, and the pauses between them, take longer."""
+async def extend_timeouts(connection: AsyncConnection, seconds: int = SECONDS) -> None:
+    """Raise the limits of this transaction for one statement, and between two, to `seconds`."""
     milliseconds = str(seconds * 1000)
     await connection.execute(
         select(

@@ -80,7 +80,7 @@ async def get(engine: AsyncEngine, booking_id: str) -> BookingRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class After:
+class PageCursor:
     """A place in the order of date, start and id; what comes after it is meant."""
 
     date: dt.date
@@ -92,7 +92,7 @@ async def find(
     engine: AsyncEngine,
     conditions: list[Any],
     *,
-    after: After | None = None,
+    after: PageCursor | None = None,
     limit: int | None = None,
 ) -> list[BookingRecord]:
     """Return bookings in the order of date, start and id, at most `limit`, from `after` a place."""

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.bookings.commands import WRITTEN_AT_ONCE
 from data.bookings.decisions import BookingRequest, Decision, Place, Policy
-from data.bookings.grant import grant, place_of, release_holds_that_ran_out, write
+from data.bookings.grant import free_of_expired_holds, grant, place_of, write
 from data.bookings.reading import BookingRecord, require_state, row_of
 from data.bookings.statements import RELOCATE_ALL, placed
 from data.database.locks import lock_days
@@ -34,7 +34,7 @@ async def relocate_all(
     policy: Policy,
     action: str,
 ) -> list[BookingRecord]:
-    """Write bookings, which have stepped aside, to the places that they have won."""
+    """Write bookings, which have left their places, to the places that they have won."""
     found: list[BookingRecord] = []
     for some in batched(moves, WRITTEN_AT_ONCE):
         asked = [
@@ -96,7 +96,7 @@ async def reschedule(
             policy,
             row.patient_ref,
             allow_patient_overlap,
-            aside=frozenset({booking_id}),
+            ignored=frozenset({booking_id}),
             room_before=str(row.room_id),
         )
 
@@ -108,7 +108,7 @@ async def reschedule(
     require_state(before, ("booked",), "rescheduled", version)
     if request_of(before) != request:
         raise ChangedMeanwhileError
-    await release_holds_that_ran_out(connection, granted.clinic, [placed(granted.slot)])
+    await free_of_expired_holds(connection, granted.clinic, [placed(granted.slot)])
     return await relocate(connection, before, granted, policy, "reschedule")
 
 
@@ -143,7 +143,7 @@ async def swap(
                 policy,
                 rows[key].patient_ref,
                 allow_patient_overlap=False,
-                aside=frozenset({a, b}),
+                ignored=frozenset({a, b}),
             )
             for key, other in ((a, b), (b, a))
         }
@@ -157,13 +157,13 @@ async def swap(
     before = {key: await row_of(connection, key, lock=True) for key in seen}
     granted = await _grant_both(connection, (a, b), requests_of(before))
     if (
-        not granted[a].keys() | granted[b].keys() <= locked
+        not granted[a].lock_keys() | granted[b].lock_keys() <= locked
     ):  # moved elsewhere; or a buffer or a cap edited
         raise ChangedMeanwhileError
     for seen_by_one in granted.values():
         place = placed(seen_by_one.slot)
-        await release_holds_that_ran_out(connection, seen_by_one.clinic, [place])
-    await step_aside(connection, [a, b])
+        await free_of_expired_holds(connection, seen_by_one.clinic, [place])
+    await vacate_places(connection, [a, b])
     after = {
         key: await relocate(connection, before[key], granted[key], policy, "swap")
         for key in granted
@@ -171,10 +171,10 @@ async def swap(
     return after[a], after[b]
 
 
-async def step_aside(connection: AsyncConnection, ids: Collection[Any]) -> None:
-    """Take bookings from their places, since none can be written where another still stands.
+async def vacate_places(connection: AsyncConnection, ids: Collection[Any]) -> None:
+    """Cancel bookings for a moment, so that the constraints let others take their places.
 
-    Their versions are below 0 meanwhile: nobody has changed them yet.
+    A version below 0 marks such a row: in the history nothing has happened to it.
     """
     await connection.execute(
         update(BOOKINGS)

@@ -158,17 +158,17 @@ CHANGED = {"version": func.abs(BOOKINGS.c.version) + 1, "updated_at": func.now()
 CHANGE = update(BOOKINGS).where(BOOKINGS.c.id == bindparam("booking_id"))
 
 
-TOLD: dict[str, Any] = {
+DETAIL_COLUMNS: dict[str, Any] = {
     name: bindparam(name)
     for name in ("status", "expires_at", "patient_ref", "patient_key", "notes")
 }
 """What a booking is told beside its place."""
 
 
-RELOCATE = audit.with_entry(CHANGE.values(**CHANGED, **PLACED, **TOLD), BOOKINGS)
+RELOCATE = audit.with_entry(CHANGE.values(**CHANGED, **PLACED, **DETAIL_COLUMNS), BOOKINGS)
 
 
-TELL = audit.with_entry(CHANGE.values(**CHANGED, **TOLD), BOOKINGS)
+UPDATE_DETAILS = audit.with_entry(CHANGE.values(**CHANGED, **DETAIL_COLUMNS), BOOKINGS)
 
 
 RELOCATED = _asked(

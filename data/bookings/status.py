@@ -15,12 +15,12 @@ from data.bookings.commands import Details
 from data.bookings.decisions import (
     BookingRequest,
     Policy,
-    foresee_keys,
+    foresee_lock_keys,
     load_around,
     refuse_patient_overlap,
 )
-from data.bookings.grant import grant, lock_unchanged, place_of, release_holds_that_ran_out, write
-from data.bookings.holds import EXPIRE
+from data.bookings.grant import free_of_expired_holds, grant, lock_unchanged, place_of, write
+from data.bookings.holds import CANCEL_EXPIRED
 from data.bookings.reading import BookingRecord, require_state, require_version, row_of
 from data.bookings.statements import as_it_stands, placed
 from data.database.locks import lock_days
@@ -100,20 +100,20 @@ async def confirm(
         policy,
         patient_ref,
         details.allow_patient_overlap,
-        aside=frozenset({booking_id}),
+        ignored=frozenset({booking_id}),
         is_given=True,
     )
     # The hold may run out at this very moment and its place be decided on by another.
-    locked = foresee_keys(await load_around(connection, [request]), [request])
+    locked = foresee_lock_keys(await load_around(connection, [request]), [request])
     await lock_days(connection, locked)
     clinic = await load_around(connection, [request])
-    if not foresee_keys(clinic, [request]) <= locked:
+    if not foresee_lock_keys(clinic, [request]) <= locked:
         raise ChangedMeanwhileError
     before = await lock_unchanged(connection, seen)
     require_state(before, ("held",), "confirmed", None)
     place = await asyncio.to_thread(_decide_where_it_stands, clinic, request, before)
     others = clinic.with_bookings(b for b in clinic.bookings if b.id != booking_id)
-    await release_holds_that_ran_out(connection, others, [place])
+    await free_of_expired_holds(connection, others, [place])
     notes = details.notes or before.notes
     told = {"status": "booked", "patient_ref": patient_ref, "notes": notes}
     return await write(connection, before, policy, "confirm", place, **told)
@@ -156,7 +156,7 @@ def _decide_where_it_stands(
             raise
     if not request.allow_patient_overlap:
         span = (row.start_minute, row.start_minute + row.duration_minutes)
-        refuse_patient_overlap(clinic, request.patient_key, row.date, span, aside=str(row.id))
+        refuse_patient_overlap(clinic, request.patient_key, row.date, span, ignored=str(row.id))
     return as_it_stands(row)
 
 
@@ -243,7 +243,7 @@ async def undo(
     if (
         last is None
         or last.latter != seen.effective_status
-        or last.action == EXPIRE
+        or last.action == CANCEL_EXPIRED
         or not _can_be_taken_back(last)
     ):
         raise InvalidStateError(
@@ -267,13 +267,13 @@ async def undo(
         policy,
         seen.patient_ref,
         allow_patient_overlap,
-        aside=frozenset({booking_id}),
+        ignored=frozenset({booking_id}),
         is_given=True,
     )
     granted = await grant(connection, request)
     before = await lock_unchanged(connection, seen)
     place = placed(granted.slot)
-    await release_holds_that_ran_out(connection, granted.clinic, [place])
+    await free_of_expired_holds(connection, granted.clinic, [place])
     return await write(connection, before, policy, "undo", place, **told)
 
 

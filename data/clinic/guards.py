@@ -1,10 +1,10 @@
-"""The minutes that the constraints guard, brought to what the bookings' types say.
+"""The guard of a booking: the minutes, up to `end_minute`, that the constraints protect.
 
-A booking is guarded up to its `end_minute`. A type that gets shorter frees minutes, one that gets
-longer takes more, and its bookings are to be guarded accordingly: a set of them in the edit's own
-transaction, the others behind it, set by set, so that nobody waits for long. A booking that another
-follows too soon keeps its shorter guard; it is told of as a conflict, and what is ahead is looked
-at again every hour. No person's change is made here: versions and the audit log know none of it.
+After the duration of a type has changed, the guards of its bookings are set to start + duration: a
+first set of them in the edit's own transaction, the others behind it, set by set, so that nobody
+waits for long. A booking that another follows too soon keeps its shorter guard; it is told of as a
+conflict, and looked at again every hour. Neither version nor audit log changes: nobody has edited
+the booking.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy import ARRAY, Date, Integer, TextClause, Uuid, bindparam, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.database.locks import hold_clinic
+from data.database.locks import lock_clinic
 from data.database.transaction import is_busy, run
 from data.errors import BusyError
 
@@ -54,7 +54,7 @@ _LAST_ID = UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class BookingCursor:
     """Bookings still to be looked at: those beyond a date and id, up to a date, in this order."""
 
     kinds: tuple[str, ...] | None
@@ -62,16 +62,16 @@ class Walk:
     date: dt.date
     last: dt.date = _LAST
     id: UUID = _LAST_ID
-    then: Walk | None = None
+    then: BookingCursor | None = None
     """What is to be looked at afterwards."""
 
     @classmethod
-    def ahead(cls, today: dt.date) -> Walk:
+    def ahead(cls, today: dt.date) -> BookingCursor:
         """Return the way along all bookings from yesterday on, wherever the clinic may be."""
         return cls(None, today - dt.timedelta(days=2))
 
     @classmethod
-    def of_types(cls, kinds: Collection[str]) -> Walk:
+    def of_types(cls, kinds: Collection[str]) -> BookingCursor:
         """Return the way along all bookings of types: those ahead and near first."""
         known = tuple(sorted(kinds))
         before = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=2)
@@ -176,8 +176,8 @@ async def shorten_guards(
 
 
 async def match_guards(
-    connection: AsyncConnection, walk: Walk | None, *, hold: bool = False
-) -> Walk | None:
+    connection: AsyncConnection, walk: BookingCursor | None, *, hold: bool = False
+) -> BookingCursor | None:
     """Bring the guards of a set of bookings to what their types say; return what is left.
 
     The transaction holds the clinic already, or it is to `hold` it here, if there is anything to
@@ -206,7 +206,7 @@ async def _write(connection: AsyncConnection, ids: list[UUID], *, hold: bool) ->
     try:
         await _wait_at_most(connection, f"{PATIENCE_MILLISECONDS}ms")
         if hold:
-            await hold_clinic(connection)
+            await lock_clinic(connection)
         await connection.execute(_MATCH, {"ids": ids})
         await _wait_at_most(connection, patience)
     except DBAPIError as error:
@@ -224,7 +224,7 @@ async def _wait_at_most(connection: AsyncConnection, patience: str) -> None:
     )
 
 
-def go_on(engine: AsyncEngine, walk: Walk | None) -> None:
+def go_on(engine: AsyncEngine, walk: BookingCursor | None) -> None:
     """Do what is left behind the transaction that has been committed, set by set."""
     if walk is not None:
         task = asyncio.create_task(_go_on(engine, walk))
@@ -232,11 +232,11 @@ def go_on(engine: AsyncEngine, walk: Walk | None) -> None:
         task.add_done_callback(AT_WORK.discard)
 
 
-async def _go_on(engine: AsyncEngine, walk: Walk) -> None:
+async def _go_on(engine: AsyncEngine, walk: BookingCursor) -> None:
     tries = 0
     with suppress(BusyError, DBAPIError):  # what is ahead is looked at again every hour
 
-        async def match(connection: AsyncConnection) -> Walk | None:
+        async def match(connection: AsyncConnection) -> BookingCursor | None:
             return await match_guards(connection, walk, hold=True)
 
         began = time.monotonic()

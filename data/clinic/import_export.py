@@ -29,19 +29,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
 from data.audit import ANONYMOUS
-from data.bookings.holds import write_off_holds
-from data.bookings.outside_rules import OutsideRules, find_all_outside, take_time
+from data.bookings.holds import cancel_expired_holds
+from data.bookings.outside_rules import OutsideRules, extend_timeouts, find_all_outside
 from data.clinic import import_bookings
-from data.clinic.guards import Walk, go_on, match_guards, shorten_guards
+from data.clinic.guards import BookingCursor, go_on, match_guards, shorten_guards
 from data.clinic.import_file import Incoming, read
-from data.database.transaction import hold_clinic_with_rows, run
+from data.database.transaction import lock_clinic_holding_rows, run
 from data.files.clinic_file import (
-    NOTHING,
+    NO_EXISTING_ROWS,
     AppointmentTypeRow,
     AvailabilityRow,
     ClinicFile,
     ClinicRow,
-    Known,
+    ExistingRows,
     OverbookingRuleRow,
     ProviderRow,
     RoomRow,
@@ -57,7 +57,9 @@ IMPORT_SECONDS = 570
 BATCH = 1000
 
 
-_SAID_ORDER = "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to id"
+_AVAILABILITY_ORDER = (
+    "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to id"
+)
 
 
 DATES_AT_ONCE = 4
@@ -146,7 +148,7 @@ async def export_in_pieces(engine: AsyncEngine) -> AsyncGenerator[bytes]:
     """
     at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
     async with at_one_moment.connect() as connection:
-        await take_time(connection, IMPORT_SECONDS)
+        await extend_timeouts(connection, IMPORT_SECONDS)
         head = await _read_rows(connection)
         yield orjson.dumps(head)[:-1] + b',"bookings":['
         bookings = await connection.stream_scalars(
@@ -186,7 +188,7 @@ _LISTS: tuple[tuple[str, type[Strict], Table, str], ...] = (
     ("providers", ProviderRow, PROVIDERS, "id"),
     ("rooms", RoomRow, ROOMS, "id"),
     ("appointment_types", AppointmentTypeRow, TYPES, "id"),
-    ("availability", AvailabilityRow, AVAILABILITY, _SAID_ORDER),
+    ("availability", AvailabilityRow, AVAILABILITY, _AVAILABILITY_ORDER),
     ("overbooking_rules", OverbookingRuleRow, OVERBOOKING_RULES, "id"),
 )
 """The file's lists, in its order: the rows of each, where they are kept, and in which order."""
@@ -215,11 +217,11 @@ async def import_document(
     """
     while True:
         async with engine.connect() as connection:
-            known = NOTHING if replace else await _known(connection)
+            known = NO_EXISTING_ROWS if replace else await _known(connection)
         incoming = await read(document, is_yaml=is_yaml, known=known)
         try:
             return await _import(engine, incoming, replace, today, actor, known)
-        except _OtherRowsByNowError:
+        except _RowsChangedError:
             continue
 
 
@@ -228,10 +230,10 @@ async def import_file(
 ) -> ImportReport:
     """Bring a clinic file that has been read into the database; see :func:`import_document`."""
     incoming = await asyncio.to_thread(Incoming.of, file)
-    return await _import(engine, incoming, replace, today, actor, NOTHING)
+    return await _import(engine, incoming, replace, today, actor, NO_EXISTING_ROWS)
 
 
-class _OtherRowsByNowError(Exception):
+class _RowsChangedError(Exception):
     """The rows that a file was read beside are others by now."""
 
 
@@ -241,26 +243,26 @@ async def _import(
     replace: bool,
     today: dt.date,
     actor: str,
-    known: Known,
+    known: ExistingRows,
 ) -> ImportReport:
     """Bring a file in that was read beside the rows that are `known`, if any."""
 
     async def work(
         connection: AsyncConnection,
-    ) -> tuple[dict[str, int], list[Violation], Walk | None]:
-        await take_time(connection, IMPORT_SECONDS)
+    ) -> tuple[dict[str, int], list[Violation], BookingCursor | None]:
+        await extend_timeouts(connection, IMPORT_SECONDS)
         await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{IMPORT_SECONDS}s'")
         await import_bookings.stage(connection, incoming, actor)
-        await hold_clinic_with_rows(connection, IMPORT_SECONDS)
-        if known is not NOTHING and await _known(connection) != known:
-            raise _OtherRowsByNowError
+        await lock_clinic_holding_rows(connection, IMPORT_SECONDS)
+        if known is not NO_EXISTING_ROWS and await _known(connection) != known:
+            raise _RowsChangedError
         return await _bring_in(connection, incoming, replace=replace, actor=actor)
 
     removed, warnings, left = await run(engine, work)
     go_on(engine, left)
     async with engine.connect() as connection:
-        await take_time(connection, IMPORT_SECONDS)
-        outside = await find_all_outside(connection, since=today, or_of=incoming.ids)
+        await extend_timeouts(connection, IMPORT_SECONDS)
+        outside = await find_all_outside(connection, since=today, also_ids=incoming.ids)
     warned = {v.booking.id for v in outside.violations}
     also = {v.booking.id for v in warnings} - warned
     return ImportReport(
@@ -279,25 +281,25 @@ def _counts(incoming: Incoming) -> dict[str, int]:
     return counts | {"bookings": incoming.count}
 
 
-async def _known(connection: AsyncConnection) -> Known:
+async def _known(connection: AsyncConnection) -> ExistingRows:
     known = {}
     for name, table in TABLES.items():
         ids = await connection.execute(select(table.c.id))
         known[name] = frozenset(str(key) for key in ids.scalars())
     minutes = await connection.execute(select(TYPES.c.id, TYPES.c.duration_minutes))
-    return Known(known, {str(key): lasts for key, lasts in minutes})
+    return ExistingRows(known, {str(key): lasts for key, lasts in minutes})
 
 
 async def _bring_in(
     connection: AsyncConnection, incoming: Incoming, *, replace: bool, actor: str
-) -> tuple[dict[str, int], list[Violation], Walk | None]:
+) -> tuple[dict[str, int], list[Violation], BookingCursor | None]:
     """Write a file whose bookings are staged.
 
     Returns what was removed, warnings, and the bookings whose guards are still to be looked at.
     """
     file = incoming.file
     before = await _read_rows(connection)
-    await write_off_holds(connection)
+    await cancel_expired_holds(connection)
     await connection.execute(update(CLINIC).values(columns_of(file.clinic)))
     removed: dict[str, int] = {}
     if replace:
@@ -313,7 +315,7 @@ async def _bring_in(
     if replace:  # only now does no booking name them any more
         for name, table in reversed(TABLES.items()):
             await _remove_absent(connection, name, table, getattr(file, name), removed)
-    left = await match_guards(connection, Walk.of_types(resized) if resized else None)
+    left = await match_guards(connection, BookingCursor.of_types(resized) if resized else None)
     brought = await asyncio.to_thread(file.to_json)
     del brought["bookings"]  # each has an entry of its own
     after = {"imported": _counts(incoming), "removed": removed, "file": brought}
@@ -346,9 +348,9 @@ async def _remove_absent(
 async def _remove_absent_availability(
     connection: AsyncConnection, rows: Sequence[AvailabilityRow], removed: dict[str, int]
 ) -> None:
-    said = {_said(columns_of(row)) for row in rows}
+    said = {_availability_key(columns_of(row)) for row in rows}
     present = (await connection.execute(select(AVAILABILITY))).mappings()
-    absent = [row["id"] for row in present if _said(row) not in said]
+    absent = [row["id"] for row in present if _availability_key(row) not in said]
     if absent:
         removed["availability"] = len(absent)
         await connection.execute(
@@ -373,7 +375,7 @@ async def _upsert(
         await connection.execute(statement, list(rows[first : first + BATCH]))
 
 
-_SAID = (
+_AVAILABILITY_KEY = (
     "provider_id",
     "room_id",
     "weekday",
@@ -386,17 +388,17 @@ _SAID = (
 )
 
 
-def _said(row: Any) -> tuple[str, ...]:
-    return tuple(str(row[name]) for name in _SAID)
+def _availability_key(row: Any) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in _AVAILABILITY_KEY)
 
 
 async def _add_availability(connection: AsyncConnection, rows: Sequence[AvailabilityRow]) -> None:
     present = (await connection.execute(select(AVAILABILITY))).mappings()
-    said = {_said(row) for row in present}
+    said = {_availability_key(row) for row in present}
     fresh = []
     for row in map(columns_of, rows):
-        if _said(row) not in said:
-            said.add(_said(row))
+        if _availability_key(row) not in said:
+            said.add(_availability_key(row))
             fresh.append({"id": uuid4(), **row})
     if fresh:
         await connection.execute(insert(AVAILABILITY), fresh)

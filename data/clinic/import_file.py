@@ -16,12 +16,12 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from data.database.aside import process_aside
+from data.database.aside import worker_process
 from data.files.clinic_file import (
     BookingRow,
     ClinicFile,
+    ExistingRows,
     InvalidClinicFileError,
-    Known,
     check_clinic_file,
     faults_between_rows,
 )
@@ -83,14 +83,14 @@ class Incoming:
         return cls(file.model_copy(update={"bookings": []}), bytes(lines), bytes(ids))
 
 
-async def read(document: bytes, *, is_yaml: bool, known: Known) -> Incoming:
+async def read(document: bytes, *, is_yaml: bool, known: ExistingRows) -> Incoming:
     """Read a document beside the event loop.
 
     See :func:`data.files.clinic_file.parse_clinic_file` for what it raises.
     """
     if len(document) < LARGE:
         return await asyncio.to_thread(_read, document, is_yaml, known)
-    pool = process_aside()
+    pool = worker_process()
     loop = asyncio.get_running_loop()
     try:
         return await loop.run_in_executor(pool, _read, document, is_yaml, known)
@@ -98,7 +98,7 @@ async def read(document: bytes, *, is_yaml: bool, known: Known) -> Incoming:
         loop.run_in_executor(None, partial(pool.shutdown, cancel_futures=True))
 
 
-def _read(document: bytes, is_yaml: bool, known: Known) -> Incoming:
+def _read(document: bytes, is_yaml: bool, known: ExistingRows) -> Incoming:
     value = parse_document(document, is_yaml=is_yaml, error=InvalidClinicFileError)
     del document
     if isinstance(value, dict) and isinstance(value.get("bookings", []), list):

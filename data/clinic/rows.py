@@ -19,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
 from data.audit import ANONYMOUS
-from data.bookings.outside_rules import OutsideRules, Touched, load_rows, put_outside
-from data.clinic.guards import Walk, go_on, match_guards
+from data.bookings.outside_rules import EditScope, OutsideRules, find_newly_outside, load_rows
+from data.clinic.guards import BookingCursor, go_on, match_guards
 from data.clinic.import_export import columns_of
 from data.clinic.resources import REFERENCES, SETTINGS, Resource, etag, row_of
 from data.clinic.touched import touched
-from data.database.locks import hold_clinic
+from data.database.locks import lock_clinic
 from data.database.transaction import run
 from data.errors import AlreadyExistsError, InvalidFieldError, PreconditionFailedError
 from data.files.clinic_file import AppointmentTypeRow, ClinicRow
@@ -269,14 +269,14 @@ async def _write(connection: AsyncConnection, change: _Change, actor: str) -> No
     )
 
 
-def _guards_of(change: _Change) -> Walk | None:
+def _guards_of(change: _Change) -> BookingCursor | None:
     """Return the bookings whose guards a change makes longer or shorter."""
     before, after = change.before, change.after
     if not isinstance(before, AppointmentTypeRow) or not isinstance(after, AppointmentTypeRow):
         return None
     if before.duration_minutes == after.duration_minutes:
         return None
-    return Walk.of_types([after.id])
+    return BookingCursor.of_types([after.id])
 
 
 async def _edit(
@@ -288,9 +288,9 @@ async def _edit(
 ) -> tuple[_Change, OutsideRules | None]:
     async def edit(
         connection: AsyncConnection,
-    ) -> tuple[_Change, Touched | None, Clinic | None, Walk | None]:
+    ) -> tuple[_Change, EditScope | None, Clinic | None, BookingCursor | None]:
         if not dry_run:
-            await hold_clinic(connection)
+            await lock_clinic(connection)
         change = await decide(connection)
         reach = touched(change.before, change.after)
         clinic = None if reach is None else await load_rows(connection)
@@ -304,7 +304,7 @@ async def _edit(
     try:
         if reach is None or before is None:
             return change, None
-        return change, await put_outside(engine, before, _after(before, change), reach)
+        return change, await find_newly_outside(engine, before, _after(before, change), reach)
     finally:
         go_on(engine, left)
 

@@ -59,31 +59,31 @@ from solver.clinic.entities import (
 RESOURCE_DAYS = table_of(book_tables.ResourceDay)
 
 
-HAS_RUN_OUT: ColumnElement[bool] = and_(
+IS_EXPIRED: ColumnElement[bool] = and_(
     BOOKINGS.c.status == "held", BOOKINGS.c.expires_at <= func.statement_timestamp()
 )
 """A hold past its time; it blocks nobody, from that very moment and with no cleaner's help."""
 
 
-EFFECTIVE_STATUS = case((HAS_RUN_OUT, "cancelled"), else_=BOOKINGS.c.status)
+EFFECTIVE_STATUS = case((IS_EXPIRED, "cancelled"), else_=BOOKINGS.c.status)
 """The status as everyone is to see it: a hold that has run out is as good as cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ClinicSelection:
     """What part of a clinic a question needs; None is all of it."""
 
     provider_ids: Collection[str] | None = None
     room_ids: Collection[str] | None = None
     capped_type_ids: Collection[str] = ()
-    """Types whose bookings are wanted wherever they are if a cap counts them."""
+    """Of these types, those with a daily cap: their bookings of any provider and room are read."""
     patient_keys: Collection[str] = ()
     """Patients, by what they are compared by, whose bookings are wanted wherever they are."""
     bookings: bool = True
     """False leaves all bookings out."""
 
 
-WHOLE = Part()
+WHOLE = ClinicSelection()
 
 
 LONG = 50_000
@@ -122,11 +122,10 @@ class _Kept:
 class Snapshots:
     """Clinics as slot queries see them: the rows kept, the book read each time.
 
-    What is kept of a clinic holds while its version in the database does, which any change of its
-    rows, by whomever, counts up in the same transaction. The version is read with the bookings, in
-    one statement, so nothing is ever answered from rows that are not the newest; bookings that come
-    as the text they came as before are not parsed again. What has not changed for a minute is read
-    again in any case.
+    Rows that are kept are valid while ``clinic.version`` is unchanged: every change of a row, by
+    whomever, increments it in the same transaction. Version and bookings are read in one statement,
+    so no answer comes from rows that are not the newest. The bookings of a date are parsed again
+    only when their text differs from the last one. After a minute rows are read again in any case.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -177,7 +176,7 @@ async def load_clinic(
     connection: AsyncConnection,
     first: dt.date | None = None,
     last: dt.date | None = None,
-    part: Part = WHOLE,
+    part: ClinicSelection = WHOLE,
 ) -> Clinic:
     """Read the clinic, or `part` of it; with dates given, availability and bookings for these.
 
@@ -206,8 +205,8 @@ def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
     return {
         "first": first,
         "last": last,
-        "day_before": beside(first, -1),
-        "day_after": beside(last, 1),
+        "day_before": shift_date(first, -1),
+        "day_after": shift_date(last, 1),
     }
 
 
@@ -256,11 +255,11 @@ _date = cache(lambda text: None if text is None else dt.date.fromisoformat(text)
 
 @cache
 def _statement(
-    given: frozenset[str], with_bookings: bool, *, as_queries_need: bool = False
+    given: frozenset[str], with_bookings: bool, *, skip_unreachable_neighbours: bool = False
 ) -> Select[*tuple[Any, ...]]:
     """Return the statement for what is `given`: dates, providers, rooms, a type.
 
-    `as_queries_need` leaves out what :func:`_near_dates` does.
+    `skip_unreachable_neighbours` leaves out what :func:`_near_dates` does.
     """
 
     def is_of(name: str, column: ColumnElement[Any], *, or_unset: bool = False) -> Any:
@@ -279,7 +278,7 @@ def _statement(
             availability.date.between(bindparam("first"), bindparam("last")),
             and_(availability.room_id.is_not(None), availability.kind == "open"),
         )
-        near = _WITH_DATES_BESIDE if not as_queries_need else _near_dates()
+        near = _WITH_DATES_BESIDE if not skip_unreachable_neighbours else _near_dates()
     wanted = or_(is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id))
     if not with_bookings:
         wanted = false()
@@ -329,7 +328,7 @@ def _book_statement() -> Select[*tuple[Any, ...]]:
 def _rows_statement(with_bookings: bool) -> Select[*tuple[Any, ...]]:
     """Return the statement for the rows of some dates, with the bookings that queries need."""
     given = frozenset({"first", "last", "day_before", "day_after"})
-    return _statement(given, with_bookings, as_queries_need=True)
+    return _statement(given, with_bookings, skip_unreachable_neighbours=True)
 
 
 _WITH_DATES_BESIDE = BOOKINGS.c.date.between(bindparam("day_before"), bindparam("day_after"))
@@ -338,9 +337,9 @@ _WITH_DATES_BESIDE = BOOKINGS.c.date.between(bindparam("day_before"), bindparam(
 def _near_dates() -> ColumnElement[bool]:
     """Return the condition of the bookings that count on some dates.
 
-    Those of the dates beside count if any booking, there or between, may be busy over midnight or
-    within the reach of one that is: nearer to it than the longest buffers before and after. In most
-    clinics none is, and two thirds of the book need not be read.
+    Bookings of the dates beside are among them only if some busy span, there or between, may reach
+    over midnight or within the longest buffers of one that does. In most clinics none does, and two
+    thirds of the book need not be read.
     """
     book, kinds = BOOKINGS.alias(), TYPES.alias()
     reach = _longest(PROVIDERS.c.buffer_before, TYPES.c.buffer_before) + _longest(
@@ -406,18 +405,7 @@ _BOOKING = (
 )
 
 
-def beside(day: dt.date, days: int) -> dt.date:
-    """Return the date some days from `day`, or the last there is: buffers reach over midnight."""
+def shift_date(day: dt.date, days: int) -> dt.date:
+    """Return `day` plus `days`, limited to what a date can be."""
     ordinal = day.toordinal() + days
     return dt.date.fromordinal(min(max(ordinal, 1), dt.date.max.toordinal()))
-
-
-def to_settings(row: Row[Any]) -> ClinicSettings:
-    """Return the settings a row holds."""
-    return ClinicSettings(
-        row.name,
-        row.timezone,
-        row.grid_minutes,
-        row.preference_decay_minutes,
-        row.min_notice_minutes,
-    )

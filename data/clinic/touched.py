@@ -26,8 +26,8 @@ from sqlalchemy import (
     tuple_,
 )
 
-from data.bookings.outside_rules import Touched
-from data.clinic.snapshot import beside
+from data.bookings.outside_rules import EditScope
+from data.clinic.snapshot import shift_date
 from data.files.clinic_file import (
     AppointmentTypeRow,
     AvailabilityRow,
@@ -68,21 +68,21 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
 
 
 _YEARS_AHEAD = 3
-"""For which clock changes are looked up date by date; bookings further ahead are all read."""
+"""Years for which clock changes are looked up; all bookings further ahead are read."""
 
 
 _SHIFT = func.generate_series(literal_column("-2"), literal_column("2"))
 """SQL of the days from a date to those whose bookings its neighbours are read beside."""
 
 
-def touched(before: Strict | None, after: Strict | None) -> Touched | None:
+def touched(before: Strict | None, after: Strict | None) -> EditScope | None:
     """Return what an edit from one row to another can touch; None where it can touch nothing.
 
     None stands for a row that is not there yet, or not there any more.
     """
     match after or before:
         case AvailabilityRow():
-            spoken = (_spoken_of(row) for row in (before, after) if row is not None)
+            spoken = (_bookings_under(row) for row in (before, after) if row is not None)
             return _always(frozenset({2}), or_(*spoken))
         case OverbookingRuleRow():
             return _touched_by_rule(before, after)
@@ -96,11 +96,11 @@ def touched(before: Strict | None, after: Strict | None) -> Touched | None:
     return _concerned(after, rules)
 
 
-def _always(rules: frozenset[int], condition: ColumnElement[bool]) -> Touched:
-    return Touched(rules, lambda _first, _last: condition)
+def _always(rules: frozenset[int], condition: ColumnElement[bool]) -> EditScope:
+    return EditScope(rules, lambda _first, _last: condition)
 
 
-def _concerned(row: Strict, rules: frozenset[int]) -> Touched:
+def _concerned(row: Strict, rules: frozenset[int]) -> EditScope:
     """Return the bookings that `rules` are to be read for, and those that they are read beside."""
     columns = BOOKINGS.c
     match row:
@@ -110,7 +110,7 @@ def _concerned(row: Strict, rules: frozenset[int]) -> Touched:
             return _always(rules, columns.room_id == row.id)
         case AppointmentTypeRow():
             if rules & {3, 6, 7}:
-                return Touched(rules, partial(_near_type, row.id))
+                return EditScope(rules, partial(_near_type, row.id))
             return _always(rules, columns.appointment_type_id == row.id)
         case ClinicRow():
             return _always(rules, _when_clocks_change(row))
@@ -118,8 +118,8 @@ def _concerned(row: Strict, rules: frozenset[int]) -> Touched:
             raise TypeError(type(row))
 
 
-def _spoken_of(row: Any) -> ColumnElement[bool]:
-    """Return the condition of the bookings on whose dates an availability row speaks."""
+def _bookings_under(row: Any) -> ColumnElement[bool]:
+    """Return the condition of the bookings whose opening hours an availability row may change."""
     columns = BOOKINGS.c
     spoken: ColumnElement[bool] = (
         columns.date == row.date
@@ -139,7 +139,7 @@ def _spoken_of(row: Any) -> ColumnElement[bool]:
     return spoken
 
 
-def _touched_by_rule(before: Any, after: Any) -> Touched:
+def _touched_by_rule(before: Any, after: Any) -> EditScope:
     """An allowance counts for overbooked bookings, read beside all others of their providers."""
     over = BOOKINGS.alias()
     conditions = [over.c.is_overbooked, over.c.status != "cancelled"]
@@ -162,8 +162,8 @@ def _near_type(type_id: str, first: dt.date, last: dt.date) -> ColumnElement[boo
         of_type = select(func.min(one.c.date)).where(one.c.appointment_type_id == type_id)
         return of_type.where(one.c.status != "cancelled", one.c.date <= until, *conditions)
 
-    one, until = BOOKINGS.alias(), beside(last, 2)
-    dates = next_date(one.c.date >= beside(first, -2)).cte("dates", recursive=True)
+    one, until = BOOKINGS.alias(), shift_date(last, 2)
+    dates = next_date(one.c.date >= shift_date(first, -2)).cte("dates", recursive=True)
     day = dates.c[0]
     later = next_date(one.c.date > day).scalar_subquery()
     dates = dates.union_all(select(later).where(day.is_not(None)))

@@ -28,7 +28,7 @@ NICENESS = 10
 """How far such a process gives way to everything that someone waits for (0 to 19)."""
 
 
-async def read_aside[Result](
+async def read_in_worker[Result](
     size: int, read: Callable[..., Result], *arguments: Any, **named: Any
 ) -> Result:
     """Call `read`, a function of a module, beside the event loop; return what it returns.
@@ -54,11 +54,11 @@ async def read_aside[Result](
 @cache
 def _reader() -> ProcessPoolExecutor:
     """Return the process that reads, one request after the other."""
-    return process_aside()
+    return worker_process()
 
 
 @asynccontextmanager
-async def ended_with() -> AsyncIterator[None]:
+async def worker_ended() -> AsyncIterator[None]:
     """End the process that reads, if there is one, with this block.
 
     Otherwise one that is ended by a signal leaves the names of its semaphores behind.
@@ -72,13 +72,13 @@ async def ended_with() -> AsyncIterator[None]:
             await asyncio.to_thread(reader.shutdown, wait=True, cancel_futures=True)
 
 
-def process_aside() -> ProcessPoolExecutor:
+def worker_process() -> ProcessPoolExecutor:
     """Return a process that gives way to others and ends with this one."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, context, initializer=begin_aside, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(1, context, initializer=begin_worker, initargs=(os.getpid(),))
 
 
-def begin_aside(parent: int) -> None:
+def begin_worker(parent: int) -> None:
     """Prepare a process that works beside `parent`: it gives way, and ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
     end_with_parent(parent, signal.SIGKILL)

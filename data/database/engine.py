@@ -110,8 +110,8 @@ async def migrate(
 ) -> None:
     """Bring the schema to the newest version; several processes at once do it one by one.
 
-    A role that may not, as the service's own, finds out whether it has been done. With
-    `make_roles` an owner and the service's role are made first, see :mod:`data.database.roles`.
+    A role without the right to migrate, as the service's own, only checks that the schema is the
+    newest. With `make_roles` an owner and the service's role are made first, see :mod:`data.database.roles`.
 
     Raises
     ------
@@ -125,7 +125,7 @@ async def migrate(
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
         if make_roles:
             await roles.make(connection, service_password)
-        owner = await roles.owner_to_be(connection, made=make_roles)
+        owner = await roles.migration_role(connection, made=make_roles)
         if owner is None:
             await _require_newest(connection)
             return

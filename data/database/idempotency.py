@@ -64,10 +64,10 @@ async def answer_once(
         return begun
     if begun is not None:
         raise begun
-    return await answer_first(connection, request, work, refuse)
+    return await run_and_store(connection, request, work, refuse)
 
 
-async def answer_first(
+async def run_and_store(
     connection: AsyncConnection,
     request: RepeatableRequest,
     work: Callable[[AsyncConnection], Awaitable[Answer]],

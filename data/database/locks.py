@@ -25,12 +25,11 @@ JOB_LOCKS = 7306096
 
 
 NAMING_LOCK = 7306097
-"""Held by whoever names a key: one at a time sees the names that are there. It is no other's: an
-import may hold the clinic for long, and a key is made meanwhile."""
+"""Serialises the naming of keys. Another lock than the clinic's, which a long import holds."""
 
 
-async def hold_clinic(connection: AsyncConnection) -> None:
-    """Wait for the bookings under way and keep new ones out until this transaction ends."""
+async def lock_clinic(connection: AsyncConnection) -> None:
+    """Take the exclusive edit lock until this transaction ends: bookings under way end first."""
     await connection.execute(text(f"SELECT pg_advisory_xact_lock({EDIT_LOCK})"))
 
 

@@ -19,7 +19,7 @@ SERVICE = "slotwright_service"
 
 
 type _Rights = Mapping[str, Collection[str]]
-"""What may be done with a table, and to which columns: none named are all, those to come too."""
+"""Rights on a table, each with its columns; none named: all, future ones included."""
 
 
 _ALL: _Rights = {"SELECT": (), "INSERT": (), "UPDATE": (), "DELETE": ()}
@@ -140,8 +140,8 @@ async def make(connection: AsyncConnection, password: str | None) -> None:
         await connection.exec_driver_sql(str(statement))
 
 
-async def owner_to_be(connection: AsyncConnection, *, made: bool) -> str | None:
-    """Return whom a migration is to act as, as SQL names it; None where it may not.
+async def migration_role(connection: AsyncConnection, *, made: bool) -> str | None:
+    """Return the role to set before migrating, quoted for SQL; None if this login may not.
 
     It is the owner of the tables there are. Of a database without any it is this role, or, if the
     roles were `made`, the owner.

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.database.locks import hold_clinic
+from data.database.locks import lock_clinic
 from data.errors import BusyError, SlotUnavailableError
 from models.bookings import (
     NO_PROVIDER_OVERLAP,
@@ -118,12 +118,12 @@ def constraint_of(error: IntegrityError) -> str | None:
     return getattr(cause, "constraint_name", None)
 
 
-async def hold_clinic_with_rows(connection: AsyncConnection, seconds: float) -> None:
-    """Hold the clinic as :func:`hold_clinic` does, in a transaction that has locked rows already.
+async def lock_clinic_holding_rows(connection: AsyncConnection, seconds: float) -> None:
+    """Lock the clinic as :func:`lock_clinic` does, in a transaction that has locked rows already.
 
-    A booking under way may wait for one of these rows and keep this waiting. So it is waited for
-    in slices that are shorter than PostgreSQL's ``deadlock_timeout`` (1 s): of such two it is
-    never this transaction, which did more, that is ended in favour of the other.
+    A booking under way may wait for one of these rows: a deadlock. This transaction waits in
+    slices shorter than PostgreSQL's ``deadlock_timeout`` (1 s), so that the other one, which has
+    done less, is the one that is ended.
 
     Raises
     ------
@@ -135,7 +135,7 @@ async def hold_clinic_with_rows(connection: AsyncConnection, seconds: float) -> 
         attempt = await connection.begin_nested()
         try:
             await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{SLICE_MILLISECONDS}ms'")
-            await hold_clinic(connection)
+            await lock_clinic(connection)
         except DBAPIError as error:
             await attempt.rollback()
             if not is_busy(error) or time.monotonic() > give_up:

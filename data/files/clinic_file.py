@@ -303,18 +303,18 @@ def yaml_of(document: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ExistingRows:
     """The rows that those of a file may also refer to: ids by list, and the types' minutes."""
 
     ids: Mapping[str, frozenset[str]]
     minutes: Mapping[str, int]
 
 
-NOTHING = Known({}, {})
+NO_EXISTING_ROWS = ExistingRows({}, {})
 
 
 def parse_clinic_file(
-    document: bytes, *, is_yaml: bool = False, known: Known = NOTHING
+    document: bytes, *, is_yaml: bool = False, known: ExistingRows = NO_EXISTING_ROWS
 ) -> ClinicFile:
     """Read a document; its rows may also refer to those that are `known`.
 
@@ -327,7 +327,7 @@ def parse_clinic_file(
     return check_clinic_file(value, known)
 
 
-def check_clinic_file(value: object, known: Known) -> ClinicFile:
+def check_clinic_file(value: object, known: ExistingRows) -> ClinicFile:
     """Return a parsed document as a clinic file; see :func:`parse_clinic_file`."""
     file, found = validate(ClinicFile, value)
     faults = {fault.path: fault for fault in found}
@@ -384,7 +384,7 @@ _REFERENCES = {
 }
 
 
-def faults_between_rows(document: object, known: Known) -> Iterator[Fault]:
+def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault]:
     """Tell what is wrong between the rows of a document, whatever else may be wrong.
 
     That is ids that stand twice, references to nothing, and bookings that end when they cannot.

@@ -1,4 +1,4 @@
-"""Guards that could not grow grow once nothing is in their way, every hour."""
+"""Every hour: guards that could not grow, as another booking was in the way, are tried again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.clinic.guards import Walk, go_on, match_guards
+from data.clinic.guards import BookingCursor, go_on, match_guards
 from data.jobs.hourly import Work
 
 KEEPER = "guard keeper"
@@ -25,7 +25,7 @@ def keep_guards(engine: AsyncEngine) -> Work:
     """
 
     async def work(connection: AsyncConnection, hour: dt.datetime) -> Sequence[Row[Any]]:
-        go_on(engine, await match_guards(connection, Walk.ahead(hour.date()), hold=True))
+        go_on(engine, await match_guards(connection, BookingCursor.ahead(hour.date()), hold=True))
         return []
 
     return work

@@ -18,14 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.bookings import outside_rules as outside
 from data.bookings.commands import Details, Granted, insert_granted
-from data.bookings.decisions import WOULD_BE_OVERBOOKED, Decision, Place, Policy, keys_of
-from data.bookings.holds import write_off_holds
+from data.bookings.decisions import WOULD_BE_OVERBOOKED, Decision, Place, Policy, lock_keys_of
+from data.bookings.holds import cancel_expired_holds
 from data.bookings.reading import BookingRecord, rows_by_id
-from data.bookings.relocate import relocate_all, step_aside
+from data.bookings.relocate import relocate_all, vacate_places
 from data.bookings.status import change_status
-from data.clinic.guards import Walk, match_guards, shorten_guards
+from data.clinic.guards import BookingCursor, match_guards, shorten_guards
 from data.clinic.snapshot import load_clinic
-from data.database.locks import hold_clinic, lock_days
+from data.database.locks import lock_clinic, lock_days
 from data.database.transaction import ChangedMeanwhileError
 from data.errors import (
     NotFoundError,
@@ -68,7 +68,7 @@ class Applied:
     cancelled: list[BookingRecord] = field(default_factory=list)
     conflicts: list[Violation] = field(default_factory=list)
     clinic: Clinic | None = None
-    left: Walk | None = None
+    left: BookingCursor | None = None
     """The bookings whose guards are still to be looked at, once this is committed."""
 
 
@@ -131,13 +131,13 @@ async def apply(
             "theirs: send cancel_lost: true to cancel them, and call their patients.",
             lost=sorted(given_up),
         )
-    locked = keys_of(granted)
+    locked = lock_keys_of(granted)
     known: dict[str, int] = {}
     resized = _resized(changes)
     today = policy.now.astimezone(clinic.settings.zone).date()
     if changes:
-        await hold_clinic(connection)
-        known = await outside.broken_now(connection, since=today)
+        await lock_clinic(connection)
+        known = await outside.broken_rule_bits(connection, since=today)
         await make(connection, changes, policy.actor)
         beside = dt.timedelta(days=1)
         await shorten_guards(connection, resized, span[0] - beside, span[1] + beside)
@@ -146,7 +146,7 @@ async def apply(
     now = await load_clinic(connection, *span)
     if now != clinic:
         granted, still = await _decide(now, steps, policy, lost)
-        if not keys_of(granted) <= locked or not still <= given_up:
+        if not lock_keys_of(granted) <= locked or not still <= given_up:
             raise ChangedMeanwhileError
         given_up = still
     before = await rows_by_id(connection, list(seen), lock=True)
@@ -159,7 +159,7 @@ async def apply(
     )
     if not changes:
         return applied
-    left = await match_guards(connection, Walk.of_types(resized) if resized else None)
+    left = await match_guards(connection, BookingCursor.of_types(resized) if resized else None)
     found = await outside.find_all_outside(connection, since=today, known=known)
     return replace(applied, conflicts=found.violations, clinic=found.clinic, left=left)
 
@@ -200,8 +200,8 @@ async def _write(
     policy: Policy,
 ) -> Applied:
     """Write what is won, all of it."""
-    await write_off_holds(connection, BOOKINGS.c.date.between(*span))
-    await step_aside(connection, [row.id for row in before.values()])
+    await cancel_expired_holds(connection, BOOKINGS.c.date.between(*span))
+    await vacate_places(connection, [row.id for row in before.values()])
     moves: list[tuple[Row[Any], Decision]] = []
     placed: list[Granted] = []
     keys: list[str] = []

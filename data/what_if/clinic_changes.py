@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.clinic.resources import RESOURCES, SETTINGS
 from data.clinic.rows import create_row, patch_row, remove_row
-from data.clinic.snapshot import Part, load_clinic
+from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.errors import NotFoundError
 from data.files.changes import (
     AddOverbookingRuleChange,
@@ -105,7 +105,7 @@ async def carry_out(
     `used` has for each scenario's name the rows that have to be in use for it, as (kind, id).
     """
     day = dt.date.fromisoformat(document["start_date"])
-    clinic = await load_clinic(connection, day, day, Part(bookings=False))
+    clinic = await load_clinic(connection, day, day, ClinicSelection(bookings=False))
     return {name: told(changes_of(document, name), clinic, rows) for name, rows in used.items()}
 
 

@@ -41,9 +41,9 @@ class Step:
 
 
 def _request_of(step: Step, policy: Policy) -> BookingRequest:
-    aside = frozenset() if step.booking_id is None else frozenset({step.booking_id})
+    ignored = frozenset() if step.booking_id is None else frozenset({step.booking_id})
     return BookingRequest(
-        step.place, policy, step.patient_ref, allow_patient_overlap=False, aside=aside
+        step.place, policy, step.patient_ref, allow_patient_overlap=False, ignored=ignored
     )
 
 
@@ -119,9 +119,9 @@ class _Turns:
         self._checker = Checker(
             clinic, (weights.preference, weights.gap, weights.room, weights.overbook)
         )
-        aside = {step.booking_id for step in steps}
+        ignored = {step.booking_id for step in steps}
         self._book = BookIndex(
-            clinic, (b for b in clinic.bookings if b.is_live and b.id not in aside)
+            clinic, (b for b in clinic.bookings if b.is_live and b.id not in ignored)
         )
         self._known_dates: dict[dt.date, DateOutOfRangeError | None] = {}
 

@@ -85,7 +85,7 @@ class Cluster:
         shutil.rmtree(staging)
         whole.rename(self.data)
 
-    def say_who_may_sign_in(self, user: ServerUser) -> None:
+    def write_sign_in_files(self, user: ServerUser) -> None:
         """Write down who may, and let what lies in the directory be the server's."""
         if os.name == "posix":
             import pwd
@@ -101,7 +101,7 @@ class Cluster:
                     os.chown(Path(place, name), *user.ids, follow_symlinks=False)
 
     @contextlib.contextmanager
-    def no_server_lives(self, deadline: float) -> Iterator[int | None]:
+    def wait_until_stopped(self, deadline: float) -> Iterator[int | None]:
         """Yield the lock that the next server holds, once no process of a former one lives.
 
         One that nothing else ends is asked to. The lock files that a dead one left are removed.

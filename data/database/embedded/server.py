@@ -230,10 +230,10 @@ class EmbeddedPostgres:
         with self._cluster.log.open("ab") as log:
             if not self._cluster.is_made:
                 self._cluster.initialise(unpacked, log.fileno(), self._user)
-            self._cluster.say_who_may_sign_in(self._user)
+            self._cluster.write_sign_in_files(self._user)
             deadline = time.monotonic() + START_SECONDS
             while True:
-                with self._cluster.no_server_lives(deadline) as lock:
+                with self._cluster.wait_until_stopped(deadline) as lock:
                     if self._launch(unpacked, log.fileno(), lock):
                         return
                 # The processes of a killed server may hold its memory a moment longer.

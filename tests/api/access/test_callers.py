@@ -21,7 +21,7 @@ from api.server.app import create_app
 from api.service.settings import Settings
 from data import api_keys as keys
 from data.api_keys import ROLES
-from data.database.locks import hold_clinic
+from data.database.locks import lock_clinic
 from data.database.transaction import run
 from tests.conftest import served
 from tests.support.clinics import coming_monday, order, small_clinic
@@ -356,7 +356,7 @@ async def test_a_key_is_made_while_the_clinic_is_held(
     client: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
     async with engine.begin() as connection:
-        await hold_clinic(connection)  # as an import does
+        await lock_clinic(connection)  # as an import does
         made = await client.post("/keys", json={"role": "admin", "name": "Desk"})
         assert made.status_code == 201
 

@@ -126,11 +126,11 @@ async def test_of_many_conflicts_the_first_are_told_and_all_are_counted(
 async def test_a_dry_run_writes_nothing_and_waits_for_nobody(
     client: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
-    from data.database.locks import hold_clinic
+    from data.database.locks import lock_clinic
 
     await load(client, hospital_clinic(MONDAY, providers=1, bookings=22))
     async with engine.connect() as connection:
-        await hold_clinic(connection)
+        await lock_clinic(connection)
         answer = await client.patch(
             f"/providers/{uid(1, 0)}", json={"active": False}, params={"dry_run": True}
         )

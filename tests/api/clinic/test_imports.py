@@ -16,7 +16,7 @@ from benchmarks.support.clinics import as_document
 from data.clinic import import_export as transfer
 from data.clinic import import_file as incoming
 from data.database.engine import POOL_SIZE
-from data.database.transaction import hold_clinic_with_rows
+from data.database.transaction import lock_clinic_holding_rows
 from data.files.clinic_file import ClinicFile
 from solver.clinic.clock import format_time
 from tests.support.clinics import ROOM, booking, coming_monday, order, small_clinic
@@ -200,7 +200,7 @@ async def test_what_is_new_and_free_is_written_before_the_clinic_is_held(
     async def holding(connection: AsyncConnection, seconds: float) -> None:
         count = await connection.execute(text("SELECT count(*) FROM bookings"))
         written.append(count.scalar_one())
-        await hold_clinic_with_rows(connection, seconds)
+        await lock_clinic_holding_rows(connection, seconds)
 
     monkeypatch.setattr(transfer, "hold_clinic_with_rows", holding)
     moved_away = booking(0, MONDAY, "11:00")
@@ -228,7 +228,7 @@ async def test_other_notes_are_written_before_the_clinic_is_held(
         noted.extend(map(str, found.scalars()))
         cancelling.append(asyncio.create_task(client.post(f"/bookings/{uid(5, 1)}/cancel")))
         await until_stuck(engine, *cancelling)
-        await hold_clinic_with_rows(connection, seconds)
+        await lock_clinic_holding_rows(connection, seconds)
 
     monkeypatch.setattr(transfer, "hold_clinic_with_rows", holding)
     moved = booking(2, MONDAY, "11:30")

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.service.turns import Turns
+from api.service.turns import FairSemaphore
 from api.slots import service as slots
 from data.clinic.snapshot import Snapshots
 from tests.support.clinics import TYPE, coming_monday, small_clinic
@@ -17,7 +17,7 @@ MONDAY = coming_monday()
 
 
 async def test_each_caller_in_turn() -> None:
-    turns, done = Turns(), list[str]()
+    turns, done = FairSemaphore(), list[str]()
 
     async def work(caller: str, name: str) -> None:
         async with turns.take(caller):
@@ -33,7 +33,7 @@ async def test_each_caller_in_turn() -> None:
 
 
 async def test_who_no_longer_waits_has_no_turn() -> None:
-    turns, done = Turns(), list[str]()
+    turns, done = FairSemaphore(), list[str]()
     go_on = asyncio.Event()
 
     async def work(name: str) -> None:
@@ -53,7 +53,7 @@ async def test_who_no_longer_waits_has_no_turn() -> None:
 
 
 async def test_a_turn_that_comes_as_its_request_goes_is_passed_on() -> None:
-    turns = Turns()
+    turns = FairSemaphore()
 
     async def take() -> None:
         async with turns.take("a"):
@@ -69,7 +69,7 @@ async def test_a_turn_that_comes_as_its_request_goes_is_passed_on() -> None:
 
 
 async def test_as_many_at_once_as_are_let_and_each_caller_in_turn() -> None:
-    turns, done, most = Turns(3), list[str](), 0
+    turns, done, most = FairSemaphore(3), list[str](), 0
     under_way = set[str]()
 
     async def work(name: str) -> None:

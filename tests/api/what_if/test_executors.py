@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 
-from api.service.interrupt import Interrupt, held_back
+from api.service.interrupt import Interrupt, block_sigint
 from api.what_if import executors, progress_channel
 from api.what_if.executors import solve
 from api.what_if.progress_channel import ProgressClient, ProgressServer, host_for
@@ -184,7 +184,7 @@ def test_a_stranger_is_not_heard() -> None:
 
 
 def test_a_process_begun_meanwhile_never_hears_of_ctrl_c() -> None:
-    with held_back():
+    with block_sigint():
         script = "import signal; print(signal.SIGINT in signal.pthread_sigmask(0, ()))"
         begun = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert begun.stdout == b"True\n"

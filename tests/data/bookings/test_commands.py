@@ -22,7 +22,7 @@ from data.bookings.reading import BookingRecord
 from data.clinic.import_export import ImportReport, import_document
 from data.clinic.resources import RESOURCES
 from data.clinic.rows import patch
-from data.database.locks import DayKey, hold_clinic, lock_days
+from data.database.locks import DayKey, lock_clinic, lock_days
 from data.database.transaction import run
 from data.errors import (
     InvalidFieldError,
@@ -384,7 +384,7 @@ async def test_a_room_that_is_gone_by_then_is_not_insisted_on(engine: AsyncEngin
     await bring_in(engine, clinic())
 
     async def remove(connection: AsyncConnection) -> None:
-        await hold_clinic(connection)
+        await lock_clinic(connection)
         await connection.execute(text("DELETE FROM rooms WHERE id = :key"), {"key": uid(2, 0)})
 
     row, *_ = await behind(engine, remove, Wish("09:00", room=None).book)
@@ -530,7 +530,7 @@ async def test_a_booking_knows_of_an_edit_that_was_under_way(engine: AsyncEngine
     await bring_in(engine, clinic())
 
     async def close(connection: AsyncConnection) -> None:
-        await hold_clinic(connection)
+        await lock_clinic(connection)
         await connection.execute(text("DELETE FROM availability"))
 
     assert await is_possible(engine, Wish("09:00").book)
@@ -551,7 +551,7 @@ async def test_a_cap_set_while_a_booking_waits_is_locked_like_any_other(
             text("SELECT * FROM resource_days WHERE kind = 'appointment_type' FOR UPDATE")
         )
         async with left_open(engine) as edit:
-            await hold_clinic(edit)
+            await lock_clinic(edit)
             await edit.execute(text("UPDATE appointment_types SET daily_cap = 1"))
             later = asyncio.create_task(run(engine, work))
             await until_stuck(engine, later)

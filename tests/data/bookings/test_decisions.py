@@ -16,8 +16,8 @@ from data.bookings.decisions import (
     Policy,
     decide_in_turn,
     foresee,
-    foresee_keys,
-    keys_of,
+    foresee_lock_keys,
+    lock_keys_of,
 )
 from data.database.transaction import patient_resource
 from data.errors import NotFoundError, RequestError, SlotUnavailableError
@@ -108,7 +108,7 @@ def requests(draw: st.DrawFn, clinic: Clinic, policy: Policy) -> BookingRequest:
         policy,
         draw(st.sampled_from(["Ada", "Ada", "Bo", None])),
         draw(st.integers(0, 3)) == 0,
-        aside=frozenset({uid(5, 0)} if draw(st.integers(0, 4)) == 0 else ()),
+        ignored=frozenset({uid(5, 0)} if draw(st.integers(0, 4)) == 0 else ()),
         room_before=draw(st.sampled_from([None, *rooms])),
     )
 
@@ -120,8 +120,8 @@ def test_many_at_once_are_decided_as_one_after_another(
 ) -> None:
     clinic, wanted = case
     outcomes = list(decide_in_turn(clinic, wanted))
-    aside = {key for request in wanted for key in request.aside}
-    book = [b for b in clinic.bookings if b.id not in aside]
+    ignored = {key for request in wanted for key in request.ignored}
+    book = [b for b in clinic.bookings if b.id not in ignored]
     for number, (request, outcome) in enumerate(zip(wanted, outcomes, strict=True)):
         expected: Decision | Exception
         try:
@@ -143,7 +143,7 @@ def test_the_steps_of_a_plan_are_decided_as_wishes(
         Step(
             replace(request.place, room_id=request.place.room_id or clinic.rooms[0].id),
             request.patient_ref,
-            booking_id=next(iter(request.aside), None),
+            booking_id=next(iter(request.ignored), None),
         )
         for request in drawn
     ]
@@ -154,7 +154,7 @@ def test_the_steps_of_a_plan_are_decided_as_wishes(
             policy,
             step.patient_ref,
             allow_patient_overlap=False,
-            aside=frozenset({step.booking_id} if step.booking_id else ()),
+            ignored=frozenset({step.booking_id} if step.booking_id else ()),
         )
         for step in steps
     ]
@@ -174,7 +174,7 @@ def test_what_is_locked_beforehand_is_what_is_won(
     case: tuple[Clinic, list[BookingRequest]],
 ) -> None:
     clinic, wanted = case
-    granted = keys_of(decide_in_turn(clinic, wanted))
+    granted = lock_keys_of(decide_in_turn(clinic, wanted))
     foreseen = foresee(clinic, wanted)[1]
     if any(request.place.room_id is None for request in wanted):
         assert foreseen == granted  # the masks pass nothing here that the model refuses
@@ -246,9 +246,9 @@ def test_without_a_room_the_best_is_taken_or_the_one_before_or_one_that_is_not_r
 def test_what_is_not_there_is_named_and_locks_nothing(wanted: BookingRequest, told: str) -> None:
     with pytest.raises(NotFoundError, match=told):
         decide(wanted)
-    assert foresee_keys(open_clinic(), [wanted]) == set()
+    assert foresee_lock_keys(open_clinic(), [wanted]) == set()
     there = request(540, 0)
-    assert foresee_keys(open_clinic(), [wanted, there]) == decide(there).keys()
+    assert foresee_lock_keys(open_clinic(), [wanted, there]) == decide(there).keys()
     assert [type(o) for o in decide_in_turn(open_clinic(), [wanted, there])] == [
         NotFoundError,
         Decision,
@@ -301,7 +301,7 @@ def test_a_patient_is_in_one_place_from_the_start_to_the_end(start: int, conflic
     clinic = open_clinic(grid_minutes=5)
     outcome, *_ = decide_in_turn(clinic, [request(start, 0, "Ada")])
     assert isinstance(outcome, Decision) is not conflicts
-    (seen,) = decide_in_turn(clinic, [request(start, 0, "Ada", aside=frozenset({uid(5, 0)}))])
+    (seen,) = decide_in_turn(clinic, [request(start, 0, "Ada", ignored=frozenset({uid(5, 0)}))])
     assert isinstance(seen, Decision)
 
 
@@ -369,7 +369,7 @@ def test_the_days_to_lock_are_those_that_are_touched(
 
 def test_a_place_is_won_beside_those_won_before_it_alone() -> None:
     """What stands aside for one wish of a batch does so for all of them."""
-    moving = request(600, 1, "Ada", aside=frozenset({uid(5, 0)}))
+    moving = request(600, 1, "Ada", ignored=frozenset({uid(5, 0)}))
     outcomes = list(decide_in_turn(open_clinic(), [request(600, 1), moving, request(600, 0)]))
     assert [isinstance(each, Decision) for each in outcomes] == [True, False, False]
     reasons = [o.extra["reasons"] for o in outcomes if isinstance(o, SlotUnavailableError)]

@@ -18,7 +18,7 @@ from data.bookings.decisions import Place, Policy
 from data.bookings.group_commit import LARGEST, GroupCommit
 from data.clinic.import_export import import_document
 from data.database.engine import create_engine
-from data.database.locks import hold_clinic, lock_days
+from data.database.locks import lock_clinic, lock_days
 from data.errors import BusyError, SlotUnavailableError
 from data.events.events import Audience
 from solver.scoring.parts import DEFAULT_WEIGHTS
@@ -213,7 +213,7 @@ async def test_what_keeps_a_transaction_waiting_is_told_to_all_at_once(
     busy = GroupCommit(hurried, Audience())
     orders = [order(30 * n) for n in range(number)]
     async with left_open(hurried) as connection:
-        await hold_clinic(connection)
+        await lock_clinic(connection)
         results = await all_booked(busy, *orders)
     assert [type(each) for each in results] == [error] * number
     assert not caplog.records  # none was tried again alone

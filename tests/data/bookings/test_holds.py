@@ -7,7 +7,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data.bookings.holds import write_off_holds
+from data.bookings.holds import cancel_expired_holds
 from data.clinic.import_export import import_document
 from models.tables import BOOKINGS
 from tests.support.clinics import booking, coming_monday, small_clinic
@@ -46,7 +46,7 @@ async def test_only_holds_that_ran_out_are_written_off(
     before = await book(engine)
 
     async with engine.begin() as connection:
-        await write_off_holds(connection, BOOKINGS.c.date == MONDAY)
+        await cancel_expired_holds(connection, BOOKINGS.c.date == MONDAY)
     after = await book(engine)
     gone = after.pop(uid(5, 0))
     was = before.pop(uid(5, 0))
@@ -58,7 +58,7 @@ async def test_only_holds_that_ran_out_are_written_off(
     assert await told(engine) == [("expiry", "expire", "booking", uid(5, 0), None, "cancelled")]
 
     async with engine.begin() as connection:
-        await write_off_holds(connection)
+        await cancel_expired_holds(connection)
     statuses = {key: row["status"] for key, row in (await book(engine)).items()}
     assert statuses == {
         uid(5, 0): "cancelled",

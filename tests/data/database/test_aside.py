@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data.database.aside import LARGE, NICENESS, read_aside
+from data.database.aside import LARGE, NICENESS, read_in_worker
 from data.errors import BusyError
 
 
@@ -21,24 +21,24 @@ def end(number: int) -> None:
 
 
 async def test_what_is_large_is_read_by_a_process_that_gives_way_and_stays() -> None:
-    assert await read_aside(LARGE - 1, where) == (os.getpid(), os.nice(0))
-    found = {await read_aside(LARGE, where) for _ in range(3)}
+    assert await read_in_worker(LARGE - 1, where) == (os.getpid(), os.nice(0))
+    found = {await read_in_worker(LARGE, where) for _ in range(3)}
     [(process, niceness)] = found
     assert process != os.getpid()
     assert niceness == min(19, os.nice(0) + NICENESS)
 
 
 async def test_a_process_that_was_killed_is_replaced() -> None:
-    first, _ = await read_aside(LARGE, where)
+    first, _ = await read_in_worker(LARGE, where)
     os.kill(first, signal.SIGKILL)
-    second, _ = await read_aside(LARGE, where)
+    second, _ = await read_in_worker(LARGE, where)
     assert second != first
 
 
 async def test_reading_that_kills_its_process_ends_with_an_error() -> None:
     with pytest.raises(BusyError):
-        await read_aside(LARGE, end, signal.SIGKILL)
-    assert (await read_aside(LARGE, where))[0] != os.getpid()
+        await read_in_worker(LARGE, end, signal.SIGKILL)
+    assert (await read_in_worker(LARGE, where))[0] != os.getpid()
 
 
 SERVES = """
@@ -69,4 +69,4 @@ def test_a_service_that_is_ended_by_a_signal_leaves_nothing_behind(tmp_path: Pat
 
 async def test_what_goes_wrong_there_is_told_here() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
-        await read_aside(LARGE, int, "x")
+        await read_in_worker(LARGE, int, "x")
