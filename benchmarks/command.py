@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 from api.service.interrupt import raises
 from benchmarks.measure.compare import Change, compare
 from benchmarks.registry import SUITES, USUAL, run

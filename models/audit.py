@@ -1,4 +1,4 @@
-"""What is kept about writes: the answers to repeatable requests, and the audit log."""
+"""The audit log: every write, who made it, and what was there before and after."""
 
 from __future__ import annotations
 

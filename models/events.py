@@ -1,4 +1,4 @@
-"""models.events."""
+"""The outbox: events that are still to be sent to the notification hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""models.idempotency."""
+"""Idempotency keys, and the answers that are kept for them."""
 
 from __future__ import annotations
 

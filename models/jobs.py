@@ -1,4 +1,4 @@
-"""models.jobs."""
+"""The hours for which each background job has done its work."""
 
 from __future__ import annotations
 

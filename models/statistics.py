@@ -1,4 +1,4 @@
-"""What the service keeps about its own work: statistics, jobs done, events to send."""
+"""The figures of a provider's date, kept for the statistics."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, Phase, settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.access.keyless import KeylessAccess
+from api.access.open_until_first_key import KeylessAccess
 from api.server.app import create_app
 from api.service.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
-from data.jobs.guards import KEEPER
+from data.jobs.guard_keeper import KEEPER
 from data.jobs.retention import CLEANER
 from tests.support.databases import migrated
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.access.keyless import KeylessAccess
 from api.access.oidc import Issuer
+from api.access.open_until_first_key import KeylessAccess
 from api.http.errors import UnauthenticatedError
 from data import api_keys as keys
 from data.api_keys import MARK, ROLES, KnownKey, Role

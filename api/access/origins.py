@@ -1,4 +1,4 @@
-"""Requests that a web page of somebody else had a browser send are refused.
+"""Writes that a foreign web page had a browser send are refused (CSRF, DNS rebinding).
 
 A browser sends what any page tells it to, with its visitor's cookies and from its visitor's
 machine. It also says where the page came from: ``Sec-Fetch-Site`` and ``Origin`` are its own words,
@@ -15,7 +15,7 @@ from fastapi import Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.access.keyless import KeylessAccess
+from api.access.open_until_first_key import KeylessAccess
 from api.http import errors
 
 READS = ("GET", "HEAD", "OPTIONS")

@@ -47,8 +47,8 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a caller stands after a request."""
+class LimitState:
+    """How much of a limit a caller has used after a request."""
 
     is_within: bool
     limit: int
@@ -57,7 +57,7 @@ class Standing:
     window_seconds: int
 
     def headers(self) -> dict[str, str]:
-        """Return the standing as the RateLimit header fields (IETF httpapi draft) have it."""
+        """Return the state as the RateLimit header fields (IETF httpapi draft) have it."""
         told = {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
@@ -86,7 +86,7 @@ class Limits:
         self._is_away = False
         self._away_until = float("-inf")
 
-    async def hit(self, group: Group, caller: str) -> Standing | None:
+    async def hit(self, group: Group, caller: str) -> LimitState | None:
         """Count one request and tell where its caller stands; None when that cannot be known."""
         if time.monotonic() < self._away_until:
             return None
@@ -103,11 +103,11 @@ class Limits:
             log.info("limits_back")
         return standing
 
-    async def _hit(self, item: RateLimitItem, group: Group, caller: str) -> Standing:
+    async def _hit(self, item: RateLimitItem, group: Group, caller: str) -> LimitState:
         is_within = await self._window.hit(item, group, caller)
         stats = await self._window.get_window_stats(item, group, caller)
         seconds = math.ceil(stats.reset_time - time.time())
-        return Standing(
+        return LimitState(
             is_within, item.amount, max(0, stats.remaining), max(1, seconds), item.get_expiry()
         )
 

@@ -10,9 +10,9 @@ from api.access.require import allow
 from api.bookings.idempotent_write import WriterDependency
 from api.bookings.schemas import BookingOut, ConfirmIn, HoldIn
 from api.http.errors import PROBLEMS
-from data.bookings import commands as bookings
+from data.bookings import create as bookings
 from data.bookings import status
-from data.bookings.commands import Details
+from data.bookings.create import Details
 from data.files.fields import Id
 
 router = APIRouter(prefix="/holds", tags=["bookings"])

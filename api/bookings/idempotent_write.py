@@ -19,7 +19,7 @@ from api.access.require import CallerDependency
 from api.bookings.schemas import booking_body
 from api.http import errors
 from api.service import metrics
-from data.bookings.commands import Details, Order
+from data.bookings.create import Details, Order
 from data.bookings.decisions import Place, Policy
 from data.bookings.group_commit import IdempotentOrder
 from data.bookings.reading import BookingRecord

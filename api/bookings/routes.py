@@ -34,10 +34,10 @@ from api.bookings.schemas import (
 )
 from api.http.errors import PROBLEMS, Problem
 from data import audit
-from data.bookings import commands as bookings
 from data.bookings import reading, relocate
 from data.bookings import status as bookings_status
-from data.bookings.commands import Details
+from data.bookings.amend import amend
+from data.bookings.create import Details
 from data.bookings.decisions import Place
 from data.bookings.outside_rules import find_outside
 from data.bookings.reading import PageCursor
@@ -331,7 +331,7 @@ async def patch(booking_id: BookingId, body: BookingPatch, writer: WriterDepende
     if body.changes.get("patient_ref", "") is None:
         raise InvalidFieldError("patient_ref", "must name someone; leave it out to keep who it is")
     return await writer.update(
-        lambda connection, policy: bookings.amend(
+        lambda connection, policy: amend(
             connection,
             booking_id,
             body.changes,

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from api.cli.whole_files import told
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 

@@ -374,7 +374,7 @@ def _run(command: Callable[[], int]) -> None:
 
         fail("interrupted", INTERRUPTED)
     except Exception as error:
-        from api.service.complaints import exit_code_of, explain
+        from api.service.error_messages import exit_code_of, explain
 
         told = explain(error)
         if told is None:
@@ -389,7 +389,7 @@ def main() -> None:
     try:
         app()
     except OSError as error:  # of what is printed beside a command: its help, the version
-        from api.service.complaints import exit_code_of, explain
+        from api.service.error_messages import exit_code_of, explain
 
         typer.echo(f"slotwright: {explain(error)}", err=True)
         sys.exit(exit_code_of(error))

@@ -8,7 +8,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 from api.service.interrupt import raises
 
 FIXED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY}

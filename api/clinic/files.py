@@ -19,7 +19,7 @@ from api.access.require import LARGE_BODY, LONG_SECONDS, CallerDependency, allow
 from api.clinic.schemas import DOCUMENT_BODY, Conflict, ImportOut
 from api.http import media_types
 from api.http.errors import Problem
-from api.service.turns import FairSemaphore
+from api.service.fair_semaphore import FairSemaphore
 from data.clinic.import_export import ImportReport, export_in_pieces, import_document
 from data.files.clinic_file import json_schema
 from data.files.fields import Strict

@@ -14,7 +14,7 @@ from nicegui import events, ui
 
 from api.console.backend import DARK, DARK_COOKIE, Backend, RefusedError, Visit
 from api.console.messages import refusal
-from api.console.pages.stranded import Found, booking_table
+from api.console.stranded_bookings import Found, booking_table
 
 PAGES = (
     ("/", "Day board"),

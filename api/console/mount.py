@@ -36,7 +36,8 @@ def mount(app: FastAPI) -> None:
     from nicegui import app as console
     from nicegui import core, ui
 
-    from api.console import gate, refusals
+    from api.console import error_pages as refusals
+    from api.console import gate
     from api.console import layout as frame
     from api.console.pages import benchmarks as benchmarks_page
     from api.console.pages import call_list, clinic_editor, sign_in, slot_finder, statistics

@@ -16,11 +16,11 @@ from types import FrameType
 
 from fastapi import FastAPI
 
-from api.access import routes as keys
+from api.access import key_routes as keys
 from api.access.callers import Callers
 from api.access.context import Context
-from api.access.keyless import KeylessAccess
 from api.access.oidc import Issuer
+from api.access.open_until_first_key import KeylessAccess
 from api.access.origins import OriginGuard
 from api.access.rate_limits import Limits
 from api.bookings import hold_routes as holds
@@ -36,7 +36,7 @@ from api.server import health, openapi
 from api.server import metrics as metrics_page
 from api.server import start_pages as start
 from api.service import logs, metrics
-from api.service.collector import collecting, freeze_existing_objects
+from api.service.garbage_collection import collecting, freeze_existing_objects
 from api.service.scheduler import working
 from api.service.settings import Settings, read_settings
 from api.slots import routes as slots

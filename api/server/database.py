@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.service import logs
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 from api.service.interrupt import raises
 from api.service.settings import Settings, read_settings
 from data.database.address import place_of

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 
 DEALS_OUT = sys.platform == "linux"
 """Whether the kernel does so; others give every connection to the same socket."""

@@ -21,7 +21,7 @@ from api.server.database import open_database, with_engine
 from api.server.http_protocol import ImpatientProtocol
 from api.server.reuse_port import AddressError
 from api.service import logs
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 from api.service.interrupt import raises
 from api.service.machine import raise_descriptors
 from api.service.metrics import SHARED_DIRECTORY

@@ -1,1 +1,1 @@
-"""The service as a whole: how it is put together, set, logged and measured."""
+"""What the service as a whole needs: settings, logs, metrics, jobs, signals, memory."""

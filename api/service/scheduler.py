@@ -20,8 +20,9 @@ from api.service import metrics
 from api.service.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.events.events import Audience
-from data.jobs.guards import KEEPER, keep_guards
-from data.jobs.hourly import Work, do_due_hours, mark_no_shows
+from data.jobs.guard_keeper import KEEPER, keep_guards
+from data.jobs.hourly import Work, do_due_hours
+from data.jobs.no_shows import mark_no_shows
 from data.jobs.retention import CLEANER, clean
 from data.statistics import keep_hours
 

@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from api.access.context import Context
 from api.service import metrics
-from api.service.turns import FairSemaphore
+from api.service.fair_semaphore import FairSemaphore
 from api.slots.schemas import SlotQuery, slots_body
 from data.errors import NotFoundError
 from solver.clinic.clock import check_date

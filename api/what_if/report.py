@@ -13,7 +13,7 @@ from plotly import graph_objects as go
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
-from api.http.chart_pages import chart, sized, template
+from api.http.chart_templates import chart, sized, template
 from api.what_if.call_list import by_time, with_whose
 from api.what_if.figures import REASONS, RUN_FIGURES, STAGES, figure, with_delta
 from solver.clinic.clock import format_time, parse_time

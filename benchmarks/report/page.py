@@ -14,7 +14,7 @@ from plotly import graph_objects as go
 from plotly.colors import qualitative
 
 from api.cli.whole_files import write_file
-from api.http.chart_pages import chart, sized, template
+from api.http.chart_templates import chart, sized, template
 from benchmarks.measure.compare import Change
 
 NAME = "benchmarks"

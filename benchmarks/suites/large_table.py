@@ -30,11 +30,11 @@ from benchmarks.suites.slots import requests
 from benchmarks.support.clinics import make_clinic
 from benchmarks.support.http_client import Connection, connected
 from benchmarks.support.service import Service, coming_monday, fill, query, service
-from data.bookings.commands import Details, book
+from data.bookings.create import Details, book
 from data.bookings.decisions import Place, Policy
 from data.clinic.snapshot import Snapshots
 from data.database.engine import create_engine
-from data.jobs.hourly import mark_no_shows
+from data.jobs.no_shows import mark_no_shows
 from solver.clinic.clock import format_time, parse_time
 from solver.clinic.entities import Clinic
 from solver.scoring.parts import DEFAULT_WEIGHTS

@@ -19,7 +19,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from benchmarks.support.clinics import MONDAY, as_document, make_clinic
-from data.bookings.commands import Details, Order
+from data.bookings.create import Details, Order
 from data.bookings.decisions import Place, Policy
 from data.bookings.group_commit import GroupCommit
 from data.clinic.import_export import import_file

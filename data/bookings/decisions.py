@@ -214,7 +214,7 @@ class BookingRequest:
         return Decision(clinic, kind, slot.provider, slot, self.patient_ref)
 
     def claims(self, clinic: Clinic) -> frozenset[str]:
-        """Return the keys of the index whose bookings the request counts, or would be found under."""
+        """Return the index keys whose bookings the request counts, or would be found under."""
         place = self.place
         rooms = [room.id for room in clinic.rooms] if place.room_id is None else [place.room_id]
         kind = clinic.type_by_id.get(place.appointment_type_id)
@@ -396,7 +396,9 @@ def _decide_each(
 
 def lock_keys_of(outcomes: Iterable[Outcome]) -> set[DayKey]:
     """Return the days to lock for all that were won."""
-    return {key for granted in outcomes if isinstance(granted, Decision) for key in granted.lock_keys()}
+    return {
+        key for granted in outcomes if isinstance(granted, Decision) for key in granted.lock_keys()
+    }
 
 
 def foresee(

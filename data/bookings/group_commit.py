@@ -20,7 +20,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.bookings.commands import Order, book, book_together
+from data.bookings.create import Order, book, book_together
 from data.bookings.reading import BookingRecord
 from data.database.idempotency import Answer, RepeatableRequest, begin, keep, run_and_store
 from data.errors import BusyError
@@ -78,7 +78,7 @@ class GroupCommit:
         self._at_work: dict[dt.date, asyncio.Task[None]] = {}
 
     async def book(self, order: Order) -> BookingRecord:
-        """Book, committed before this returns; raises as :func:`data.bookings.commands.book` does.
+        """Book, committed before this returns; raises as :func:`data.bookings.create.book` does.
 
         Raises
         ------

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from data.bookings.commands import WRITTEN_AT_ONCE
+from data.bookings.create import WRITTEN_AT_ONCE
 from data.bookings.decisions import BookingRequest, Decision, Place, Policy
 from data.bookings.grant import free_of_expired_holds, grant, place_of, write
 from data.bookings.reading import BookingRecord, require_state, row_of
@@ -151,7 +151,7 @@ async def swap(
     seen = {key: await row_of(connection, key) for key in sorted((a, b))}
     requests = requests_of(seen)
     looks = [await requests[key].look(connection) for key in (a, b)]
-    locked = looks[0].keys() | looks[1].keys()
+    locked = looks[0].lock_keys() | looks[1].lock_keys()
     await lock_days(connection, locked)
     # Those that have been swapped meanwhile have the same two places, and these are locked.
     before = {key: await row_of(connection, key, lock=True) for key in seen}

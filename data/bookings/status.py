@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
-from data.bookings.commands import Details
+from data.bookings.create import Details
 from data.bookings.decisions import (
     BookingRequest,
     Policy,

@@ -111,7 +111,8 @@ async def migrate(
     """Bring the schema to the newest version; several processes at once do it one by one.
 
     A role without the right to migrate, as the service's own, only checks that the schema is the
-    newest. With `make_roles` an owner and the service's role are made first, see :mod:`data.database.roles`.
+    newest. With `make_roles` an owner and the service's role are made first, see
+    :mod:`data.database.roles`.
 
     Raises
     ------

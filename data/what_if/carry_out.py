@@ -17,7 +17,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.bookings import outside_rules as outside
-from data.bookings.commands import Details, Granted, insert_granted
+from data.bookings.create import Details, Granted, insert_granted
 from data.bookings.decisions import WOULD_BE_OVERBOOKED, Decision, Place, Policy, lock_keys_of
 from data.bookings.holds import cancel_expired_holds
 from data.bookings.reading import BookingRecord, rows_by_id

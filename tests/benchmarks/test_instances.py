@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.instances.generate import SIZES
 from benchmarks.instances.library import NAMES, best_known, generated, load
-from benchmarks.planners import proof
+from benchmarks.planners import settle_best_known as proof
 from solver.planning.greedy import greedy
 from solver.planning.search.solve import solve
 from solver.rules.checker import Checker

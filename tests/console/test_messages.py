@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from playwright.sync_api import Page, expect
 
-from api.console import refusals
+from api.console import error_pages as refusals
 from api.console.backend import RefusedError
 from api.console.messages import refusal
 from api.console.pages.clinic_editor import TABS

@@ -20,7 +20,7 @@ from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.clinic.import_export import import_document
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
-from data.jobs.guards import KEEPER
+from data.jobs.guard_keeper import KEEPER
 from data.jobs.retention import CLEANER
 from tests.support.clinics import booking, coming_monday, order, small_clinic
 from tests.support.fake_hub import drips, hangs, hub, says

@@ -17,7 +17,7 @@ from api.cli.arguments import require_writable
 from api.cli.tables import counted, print_json, print_violations
 from api.cli.whole_files import write_file
 from api.server.database import database_name, on_database, on_existing_database
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 from data.audit import OPERATOR
 from data.clinic.import_export import ImportReport, export_clinic, import_document
 from data.clinic.snapshot import load_clinic

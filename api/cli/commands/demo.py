@@ -16,7 +16,7 @@ import uvicorn
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.access.keyless import KeylessAccess
+from api.access.open_until_first_key import KeylessAccess
 from api.cli.tables import counted, print_table, slot_table
 from api.server.app import create_app, ready, with_console
 from api.server.database import embedded_database, with_engine

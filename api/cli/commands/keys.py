@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.cli.tables import new_table, print_json, print_table
 from api.server.database import on_database, on_existing_database
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 from data import api_keys as keys
 from data.api_keys import KnownKey, Role
 from data.audit import OPERATOR

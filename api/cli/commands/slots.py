@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from api.cli.arguments import in_zone, read_date, read_moment, require_time
 from api.cli.tables import counted, print_json, print_table, slot_table
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 
 if TYPE_CHECKING:
     from api.slots.schemas import SlotQuery

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from api.cli.arguments import in_zone, read_moment
 from api.cli.tables import counted, print_json, print_table, run_table
 from api.cli.whole_files import write_file
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 from api.service.interrupt import INTERRUPTED, Interrupt
 from api.service.settings import read_settings
 from api.what_if.executors import solve

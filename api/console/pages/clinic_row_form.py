@@ -13,7 +13,7 @@ from nicegui import events, ui
 from api.console.backend import RefusedError, read_date
 from api.console.layout import DENSE, date_field, telling
 from api.console.messages import label_of, refusal
-from api.console.pages.stranded import booking_table
+from api.console.stranded_bookings import booking_table
 from data.files.fields import Strict
 
 if TYPE_CHECKING:

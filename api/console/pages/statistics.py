@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from api.console.backend import Backend, Visit, read_date
 from api.console.drawing.run import BEST, BOUND, HEAT, QUIET, table
-from api.console.drawing.week_fill import HOURS, week_fill
+from api.console.drawing.week_utilisation import HOURS, week_fill
 from api.console.layout import DENSE, date_field, show, telling
 from data.clinic.snapshot import load_clinic
 

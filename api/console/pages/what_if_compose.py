@@ -14,7 +14,8 @@ from nicegui import events, ui
 
 from api.console.backend import Backend, Visit, read_date
 from api.console.layout import DENSE, date_field, show, telling
-from api.console.scenario.demand import (
+from api.console.scenario.form import ScenarioForm
+from api.console.scenario.request_csv import (
     COLUMNS_IN_WORDS,
     HALVES,
     LINE,
@@ -24,7 +25,6 @@ from api.console.scenario.demand import (
     example_csv,
     read_csv,
 )
-from api.console.scenario.form import ScenarioForm
 
 TITLE = "What if"
 

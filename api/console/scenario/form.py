@@ -10,7 +10,7 @@ from nicegui import ui
 
 from api.console.backend import Visit, read_date
 from api.console.layout import DENSE, date_field
-from api.console.scenario.sentences import SENTENCES, Blank, Rows, Sentence, Setting
+from api.console.scenario.change_templates import SENTENCES, Blank, Rows, Sentence, Setting
 
 LONGEST_NAME = 80
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.routing import BaseRoute
 
 from api.access.callers import FRESH_SECONDS
-from api.access.keyless import KeylessAccess
+from api.access.open_until_first_key import KeylessAccess
 from api.access.require import Access
 from api.server.app import create_app
 from api.service.settings import Settings

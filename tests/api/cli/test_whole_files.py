@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from api.cli.whole_files import write_file
-from api.service.complaints import UsageError
+from api.service.error_messages import UsageError
 
 
 @contextlib.contextmanager

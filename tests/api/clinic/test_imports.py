@@ -202,7 +202,7 @@ async def test_what_is_new_and_free_is_written_before_the_clinic_is_held(
         written.append(count.scalar_one())
         await lock_clinic_holding_rows(connection, seconds)
 
-    monkeypatch.setattr(transfer, "hold_clinic_with_rows", holding)
+    monkeypatch.setattr(transfer, "lock_clinic_holding_rows", holding)
     moved_away = booking(0, MONDAY, "11:00")
     rows = [moved_away, booking(1, MONDAY, "09:00"), booking(2, MONDAY, "10:00")]
     await bring(client, small_clinic(bookings=rows))
@@ -230,7 +230,7 @@ async def test_other_notes_are_written_before_the_clinic_is_held(
         await until_stuck(engine, *cancelling)
         await lock_clinic_holding_rows(connection, seconds)
 
-    monkeypatch.setattr(transfer, "hold_clinic_with_rows", holding)
+    monkeypatch.setattr(transfer, "lock_clinic_holding_rows", holding)
     moved = booking(2, MONDAY, "11:30")
     await bring(
         client, small_clinic(bookings=[each | {"notes": "N"} for each in [*rows[:2], moved]])

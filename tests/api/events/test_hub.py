@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
-from api.access.keyless import KeylessAccess
+from api.access.open_until_first_key import KeylessAccess
 from api.events import hub as hub_module
 from api.events.hub import QUEUE_SIZE, Direct, Hub
 from api.server.app import create_app

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from api.access.keyless import KeylessAccess
+from api.access.open_until_first_key import KeylessAccess
 from api.access.require import LARGE_BODY
 from api.http import middleware as envelope
 from api.server.app import create_app

@@ -18,7 +18,7 @@ from api.service.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.database.engine import create_engine
 from data.events.events import Audience
-from data.jobs.guards import KEEPER
+from data.jobs.guard_keeper import KEEPER
 from data.jobs.retention import CLEANER
 from tests.support.fake_hub import nobody
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from api.console.drawing.day import By, Drawing, hues_of
 from api.console.drawing.run import unplaced_in_words
-from api.console.drawing.week_fill import week_fill
+from api.console.drawing.week_utilisation import week_fill
 from api.console.pages.statistics import use_of_open_hours
 from data.files.clinic_file import ClinicFile
 from solver.clinic.entities import Clinic

@@ -8,7 +8,7 @@ import pytest
 
 from api.console.csv_file import write_csv
 from api.console.drawing.export import APPOINTMENTS, to_csv
-from api.console.scenario.demand import example_csv, read_csv
+from api.console.scenario.request_csv import example_csv, read_csv
 
 PLACE = {
     "provider_id": "p",

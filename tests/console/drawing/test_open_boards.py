@@ -6,7 +6,7 @@ import httpx
 from playwright.sync_api import WebSocket, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.access.keyless import KeylessAccess
+from api.access.open_until_first_key import KeylessAccess
 from api.console.backend import Backend
 from api.console.drawing.day import By, DrawnDay
 from api.server.app import create_app

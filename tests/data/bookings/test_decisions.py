@@ -164,7 +164,7 @@ def test_the_steps_of_a_plan_are_decided_as_wishes(
 
 def told(outcome: Decision | Exception) -> Any:
     if isinstance(outcome, Decision):
-        return outcome.slot, outcome.keys()
+        return outcome.slot, outcome.lock_keys()
     return type(outcome), str(outcome), getattr(outcome, "extra", None)
 
 
@@ -248,7 +248,7 @@ def test_what_is_not_there_is_named_and_locks_nothing(wanted: BookingRequest, to
         decide(wanted)
     assert foresee_lock_keys(open_clinic(), [wanted]) == set()
     there = request(540, 0)
-    assert foresee_lock_keys(open_clinic(), [wanted, there]) == decide(there).keys()
+    assert foresee_lock_keys(open_clinic(), [wanted, there]) == decide(there).lock_keys()
     assert [type(o) for o in decide_in_turn(open_clinic(), [wanted, there])] == [
         NotFoundError,
         Decision,
@@ -360,11 +360,11 @@ def test_the_days_to_lock_are_those_that_are_touched(
         ("appointment_type", uid(3, 0), MONDAY),
         ("patient", patient_resource("bo"), MONDAY),
     )
-    assert decide(request(start), clinic).keys() == plain | {cap, patient}
-    assert decide(request(start, patient=None), clinic).keys() == plain | {cap}
+    assert decide(request(start), clinic).lock_keys() == plain | {cap, patient}
+    assert decide(request(start, patient=None), clinic).lock_keys() == plain | {cap}
     uncapped = replace(clinic.appointment_types[0], daily_cap=None)
     clinic = replace(clinic, appointment_types=(uncapped,))
-    assert decide(request(start), clinic).keys() == plain | {patient}
+    assert decide(request(start), clinic).lock_keys() == plain | {patient}
 
 
 def test_a_place_is_won_beside_those_won_before_it_alone() -> None:

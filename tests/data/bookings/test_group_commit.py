@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.bookings.commands import Details, Order
+from data.bookings.create import Details, Order
 from data.bookings.decisions import Place, Policy
 from data.bookings.group_commit import LARGEST, GroupCommit
 from data.clinic.import_export import import_document

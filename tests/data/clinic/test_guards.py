@@ -15,7 +15,7 @@ from data.clinic.import_export import import_document
 from data.clinic.resources import RESOURCES
 from data.errors import ImportConflictError
 from data.events.events import Audience
-from data.jobs.guards import KEEPER, keep_guards
+from data.jobs.guard_keeper import KEEPER, keep_guards
 from data.jobs.hourly import do_due_hours
 from tests.support.clinics import TYPE, booking, coming_monday, small_clinic
 from tests.support.strategies import uid

@@ -43,10 +43,10 @@ async def test_reading_that_kills_its_process_ends_with_an_error() -> None:
 
 SERVES = """
 import asyncio, os, signal
-from data.database.aside import LARGE, ended_with, read_aside
+from data.database.aside import LARGE, worker_ended, read_in_worker
 async def serve():
-    async with ended_with():
-        await read_aside(LARGE, abs, -1)
+    async with worker_ended():
+        await read_in_worker(LARGE, abs, -1)
 if __name__ == "__main__":
     asyncio.run(serve())
     os.kill(os.getpid(), signal.SIGTERM)

@@ -18,7 +18,8 @@ from data.bookings import reading, status
 from data.bookings.decisions import Policy
 from data.clinic.import_export import import_document
 from data.events.events import Audience
-from data.jobs.hourly import do_due_hours, mark_no_shows, surely_past
+from data.jobs.hourly import do_due_hours
+from data.jobs.no_shows import mark_no_shows, surely_past
 from solver.scoring.parts import DEFAULT_WEIGHTS
 from tests.support.clinics import booking, small_clinic
 from tests.support.strategies import uid

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from api.console.scenario.sentences import SENTENCES, Setting
+from api.console.scenario.change_templates import SENTENCES, Setting
 from data.files.clinic_file import ClinicFile
 from data.files.run_file import parse_run
 from solver.clinic.entities import Clinic

@@ -1,4 +1,6 @@
-"""What a small instance has in it: ``python -m benchmarks.planners.proof INSTANCE SECONDS``.
+"""The best that a small instance has in it, proved.
+
+``python -m benchmarks.planners.settle_best_known INSTANCE SECONDS`` settles it.
 
 All columns that could have a part in a plan of the greatest priority, with their rooms and gap
 parts, are given to HiGHS, which settles the best score of such plans and whether one of them has a

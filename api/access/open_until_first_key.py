@@ -1,4 +1,4 @@
-"""Whether the service is open to everyone."""
+"""Whether the service is open to everyone: until the first API key is seen, and never again."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from pathlib import Path
 
 
 class KeylessAccess:
-    """Open until somebody closes it, and never again.
-
-    It is closed by the first key that is seen, whatever becomes of the keys afterwards.
+    """True until the first API key is seen; then false for good, in all processes of a service.
 
     Parameters
     ----------

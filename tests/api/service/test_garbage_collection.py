@@ -10,7 +10,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from api.service.collector import NEVER, FullRounds, Pace, collecting
+from api.service.garbage_collection import NEVER, FullRounds, Pace, collecting
 from benchmarks.hospital.book import hospital_clinic
 from benchmarks.support.clinics import as_document
 from benchmarks.support.service import first_order

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.console.scenario.demand import HALVES, DemandError, as_usual, example_csv, read_csv
+from api.console.scenario.request_csv import HALVES, DemandError, as_usual, example_csv, read_csv
 
 TYPES = [{"id": "t1", "name": "Visit"}, {"id": "t2", "name": "Scan, long"}]
 

@@ -1,4 +1,4 @@
-"""The write path of the book.
+"""Booking and holding: the write path of the book.
 
 Every write is one short transaction: look at the place and refuse what cannot be, lock the rows of
 everything its rules count (a fixed order keeps two transactions from waiting for each other), look
@@ -12,10 +12,9 @@ The functions here do their part on a connection that is in a transaction alread
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import batched
-from typing import Any
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,17 +29,13 @@ from data.bookings.decisions import (
     foresee,
     load_around,
     lock_keys_of,
-    patient_day,
-    refuse_patient_overlap,
 )
-from data.bookings.grant import free_of_expired_holds, grant, lock_unchanged, write
-from data.bookings.reading import BookingRecord, require_version, row_of
+from data.bookings.grant import free_of_expired_holds, grant
+from data.bookings.reading import BookingRecord
 from data.bookings.statements import INSERT, placed
-from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.locks import lock_days
 from data.database.transaction import ChangedMeanwhileError
 from data.errors import SlotUnavailableError
-from data.events.events import AMENDED
 from solver.clinic.patients import patient_key
 
 
@@ -212,40 +207,3 @@ async def _insert(connection: AsyncConnection, granted: Sequence[Granted]) -> li
         )
         for each, fields in zip(granted, asked, strict=True)
     ]
-
-
-async def amend(
-    connection: AsyncConnection,
-    booking_id: str,
-    changes: Mapping[str, Any],
-    policy: Policy,
-    *,
-    version: int | None = None,
-    allow_patient_overlap: bool = False,
-) -> BookingRecord:
-    """Change a booking's `patient_ref` or `notes`, those of the two that are given.
-
-    Raises
-    ------
-    NotFoundError
-        When there is no such booking.
-    StaleVersionError
-        When it has changed since `version`.
-    PatientConflictError
-        When the patient has an overlapping booking and the caller did not allow it.
-    """
-    seen = await row_of(connection, booking_id)
-    require_version(seen, version)
-    patient = patient_key(changes.get("patient_ref", seen.patient_ref))
-    is_another = patient is not None and patient != patient_key(seen.patient_ref)
-    if patient is not None and is_another:
-        await lock_days(connection, [patient_day(patient, seen.date)])
-    before = await lock_unchanged(connection, seen)
-    if all(getattr(before, name) == value for name, value in changes.items()):
-        return before, before.timezone, before.duration_minutes
-    if is_another and before.effective_status != "cancelled" and not allow_patient_overlap:
-        part = ClinicSelection(provider_ids=(), room_ids=(), patient_keys=(patient or "",))
-        clinic = await load_clinic(connection, before.date, before.date, part)
-        span = (before.start_minute, before.start_minute + before.duration_minutes)
-        refuse_patient_overlap(clinic, patient, before.date, span, ignored=booking_id)
-    return await write(connection, before, policy, AMENDED, **changes)

@@ -1,4 +1,4 @@
-"""What a person can mend, each in one line.
+"""The one-line texts of errors that a person can mend.
 
 Little is imported until it is needed: a command that is refused ends at once.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-"""Why what is written is not taken."""
+"""The numbers of errors of a write that has no room."""
 
 
 class UsageError(ValueError):

@@ -1,4 +1,4 @@
-"""Whose turn it is where one thing, or a few, are done at a time."""
+"""A semaphore that callers share fairly."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 
 class FairSemaphore:
-    """So many at a time, and each caller in turn.
+    """At most `at_once` at a time, the callers who wait one after another (round robin).
 
-    Whoever asks for a hundred things waits for them itself: another caller's one thing waits for
-    one under way, and for one of each of the others who wait.
+    Whoever asks for a hundred things waits for them: another caller's one thing waits for one that
+    is under way, and for one of each other caller who waits.
     """
 
     def __init__(self, at_once: int = 1) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.service.turns import FairSemaphore
+from api.service.fair_semaphore import FairSemaphore
 from api.slots import service as slots
 from data.clinic.snapshot import Snapshots
 from tests.support.clinics import TYPE, coming_monday, small_clinic

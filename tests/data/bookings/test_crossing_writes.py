@@ -13,10 +13,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.audit import history
-from data.bookings import commands as bookings
+from data.bookings import create as bookings
 from data.bookings import decisions, reading, relocate
 from data.bookings import status as bookings_status
-from data.bookings.commands import Details, Order
+from data.bookings.amend import amend
+from data.bookings.create import Details, Order
 from data.bookings.decisions import Place, Policy
 from data.bookings.reading import BookingRecord
 from data.clinic.import_export import ImportReport, import_document
@@ -399,7 +400,7 @@ async def test_a_booking_is_given_to_a_patient_as_somebody_books_for_them(
     row, *_ = await run(engine, Wish("09:00", patient=None).book)
 
     async def give(connection: AsyncConnection) -> BookingRecord:
-        return await bookings.amend(connection, str(row.id), {"patient_ref": "Ada"}, POLICY)
+        return await amend(connection, str(row.id), {"patient_ref": "Ada"}, POLICY)
 
     book = Wish("09:15", 1, 1, patient="ada ").book
     first, second = (give, book) if is_given_first else (book, give)
