@@ -1,4 +1,4 @@
-"""Displaced bookings of the planning model: which of them stay, and beside what."""
+"""Displaced bookings in the planning model: which of them stay, and beside which others."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from solver.planning.model.variables import Variables
 
 
 def displaced_stay_within_the_rules(v: Variables) -> None:
-    """Rules 3 and 5 to 7: a displaced booking stays only beside what lets it.
+    """Rules 3 and 5 to 7: displaced bookings that stay break no rule, before anything moves.
 
-    Of bookings that collide, one stays; of those over a cap, as many as it allows; overbooked
-    ones stay if in some order each is covered at its turn, before anything moves.
+    Of two that collide at most one stays; under each cap as many as it leaves; overbooked ones
+    only if in some order an overbooking rule covers each at its turn.
     """
     contested = [i for i in v.keep_booking if v.instance.tasks[i].is_displaced]
     of_kind: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -33,33 +33,31 @@ def displaced_stay_within_the_rules(v: Variables) -> None:
         on_day[own.provider, own.day, own.booking.is_overbooked].append(i)
     _no_two_stay_that_collide(v, contested)
     for (kind, day), members in of_kind.items():
-        cap = v.instance.kinds[kind].row.daily_cap
-        if cap is not None:
+        if v.capacity.has_type_cap[kind]:
             others = [
                 literal
                 for i, literal in v.keep_booking.items()
                 if (v.own(i).kind, v.own(i).day) == (kind, day) and i not in members
             ]
-            places = cap - v.standing_of_kind(kind, day)
+            places = int(v.capacity.type_left[kind, day])
             at_most(v, [v.keep_booking[i] for i in members], others, places)
     for (provider, day, is_overbooked), members in on_day.items():
-        cap = v.instance.providers[provider].daily_cap
         if is_overbooked:
             _stays_in_order(v, provider, day)
-        elif cap is not None:
+        elif v.capacity.has_provider_cap[provider]:
             new = [v.keep_booking[i] for i in members]
             among = {literal.index for literal in new}
             others = [
                 literal for literal in v.regular_stays(provider, day) if literal.index not in among
             ]
-            at_most(v, new, others, cap - v.regular_standing(provider, day))
+            at_most(v, new, others, int(v.capacity.regular_left[provider, day]))
 
 
 def _no_two_stay_that_collide(v: Variables, contested: Sequence[int]) -> None:
-    """Let no displaced booking stay beside another that stays, if they collide."""
+    """No displaced booking stays beside a booking that stays and collides with it."""
     among = set(contested)
     where: dict[tuple[str, int], list[FixedBooking]] = defaultdict(list)
-    for s in v.standing[len(v.instance.fixed) :]:
+    for s in v.unmoved:
         where["room", s.room].append(s)
         where["provider", s.provider].append(s)
     stays: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -82,7 +80,7 @@ def _no_two_stay_that_collide(v: Variables, contested: Sequence[int]) -> None:
 
 
 def _cliques_of(v: Variables, owner: str, members: Sequence[int]) -> None:
-    """Say of whole sets that share a moment what has been said of pairs: it bounds better."""
+    """At most one of each clique stays: implied by the pairs, with a tighter relaxation."""
     own = [v.own(i) for i in members]
     if owner == "provider":
         members = [i for i, s in zip(members, own, strict=True) if not s.booking.is_overbooked]
@@ -95,14 +93,15 @@ def _cliques_of(v: Variables, owner: str, members: Sequence[int]) -> None:
 
 
 def _stays_in_order(v: Variables, provider: int, day: int) -> None:
-    """Give overbooked bookings that stay ordinals, each covered at its turn.
+    """Overbooked bookings that stay in a provider-day have ordinals, each covered at its turn.
 
-    What stands, regular bookings that stay and those that are left to break the rules come
-    before them.
+    Bookings that are not freed, regular ones that stay and those that may go on to break a rule
+    come before them. Per turn at most one booking has its ordinal, and none without one in the turn
+    before; per booking, sum of its ordinals = `keep_booking`.
     """
     instance, model = v.instance, v.model
-    standing = [s for s in v.standing if s.provider == provider]
-    overbooked = sum(s.day == day and s.booking.is_overbooked for s in standing)
+    booked = [s for s in v.booked if s.provider == provider]
+    overbooked = int(v.capacity.overbooked[provider, day])
     at_provider = {i: v.own(i) for i in v.keep_booking if v.own(i).provider == provider}
     present = {
         i: own
@@ -120,22 +119,22 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
         for i, own in present.items():
             u = model.new_bool_var("")
             ordinals[i].append(u)
-            met = [
+            overlapping = [
                 v.keep_booking[j]
                 for j, other in at_provider.items()
                 if j not in present and overlap(other.busy, own.busy)
             ]
             for j, literals in before.items():
                 if j != i and overlap(present[j].busy, own.busy):
-                    met += literals
+                    overlapping += literals
             under_some_allowance(
                 v,
                 u,
-                instance.allowances(own.kind, provider, day, own.booking.start),
+                v.capacity.allowances(own.kind, provider, day, own.booking.start),
                 overbooked + n,
                 cp_model.LinearExpr.sum(earlier),
-                cp_model.LinearExpr.sum(met),
-                sum(overlap(own.busy, s.busy) for s in standing),
+                cp_model.LinearExpr.sum(overlapping),
+                sum(overlap(own.busy, s.busy) for s in booked),
             )
         of_turn = [literals[n] for literals in ordinals.values()]
         model.add_at_most_one(of_turn)

@@ -1,9 +1,9 @@
 """Rule 7 in the planning model: overbooked placements, in an order that it chooses.
 
-Overbooked placements of one provider and date are made one after another, by ordinals: the n-th
-meets what stands, every regular placement and the overbooked ones before it. Moves are made before
-placements; within each, regular ones may always go first, as an overbooked one that came before a
-regular one is not met by it.
+Overbooked placements of a provider-day get ordinals 1 to n. The n-th is checked against fixed
+bookings and those that stay, all regular placements, and the overbooked ones of smaller ordinals.
+Moves are made before placements; within each, regular ones may always go first: one that came after
+an overbooked one that it overlaps would not be regular.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from solver.planning.model.variables import Variables
 
 
 class Overbooked(NamedTuple):
-    """The overbooked columns of one kind at one provider and start."""
+    """The overbooked columns of one type at one provider and start.
+
+    `ordinals` are literals: whether one of the columns is chosen as the first, the second, ...
+    """
 
     kind: int
     at: int
@@ -40,12 +43,12 @@ type OverbookedByDay = dict[tuple[int, int], list[Overbooked]]
 
 
 def overbooked_by_allowance(v: Variables) -> OverbookedByDay:
-    """Rule 7: the n-th overbooked placement of a provider's date is covered by an allowance."""
+    """Rule 7: the n-th overbooked placement of a provider-day is covered by an overbooking rule."""
     by_day: OverbookedByDay = defaultdict(list)
     over = np.flatnonzero(v.columns.is_overbooked)
     is_move = v.is_move[over]
-    site = (v.at.kind[over] * 2 + is_move) * FAR + v.columns.site[over]
-    for _, members in grouped(site):
+    place = (v.at.kind[over] * 2 + is_move) * FAR + v.columns.position[over]
+    for _, members in grouped(place):
         c = int(over[members[0]])
         by_day[int(v.at.provider[c]), int(v.at.day[c])].append(
             Overbooked(
@@ -68,6 +71,7 @@ def overbooked_by_allowance(v: Variables) -> OverbookedByDay:
 
 
 def _never_at_the_same_start(v: Variables, provider: int, present: Sequence[Overbooked]) -> None:
+    """At most one placement or booking of a provider begins where an overbooked one could."""
     for at in {over.at for over in present}:
         here = np.flatnonzero((v.at.provider == provider) & (v.at.at == at))
         stays = [
@@ -75,8 +79,7 @@ def _never_at_the_same_start(v: Variables, provider: int, present: Sequence[Over
             for i, literal in v.keep_booking.items()
             if (v.own(i).provider, v.own(i).at) == (provider, at)
         ]
-        new = [v.assign[c] for c in here]
-        v.model.add_at_most_one(new)
+        v.model.add_at_most_one([v.assign[c] for c in here])
         for stay in stays:
             for c in here:
                 v.model.add_at_most_one([v.assign[c], stay])
@@ -89,32 +92,33 @@ def _in_order(
     present: Sequence[Overbooked],
     earlier: Sequence[Overbooked],
 ) -> None:
-    """Give the overbooked ones of a phase ordinals, each covered at its turn.
+    """Give the overbooked columns of a phase ordinals, each covered at its turn.
 
-    `earlier` are the overbooked moves when placements are at stake: those count against all
-    of these.
+    Per turn at most one has its ordinal, and none without one in the turn before; the sum of the
+    ordinals of a place = the sum of its columns. `earlier` are the overbooked moves where
+    placements are at stake: they come before all of these.
     """
-    instance, model = v.instance, v.model
+    model = v.model
     if not present:
         return
-    standing = [s for s in v.standing if s.provider == provider]
-    overbooked = sum(s.day == day and s.booking.is_overbooked for s in standing)
-    variable = [
+    booked = [s for s in v.booked if s.provider == provider]
+    overbooked = int(v.capacity.overbooked[provider, day])
+    before_all = [
         literal
         for i, literal in v.keep_booking.items()
         if (v.own(i).provider, v.own(i).day) == (provider, day) and v.own(i).booking.is_overbooked
     ] + [v.assign[c] for move in earlier for c in move.columns]
     regular = _regular_columns(v, provider, is_move=present[0].is_move)
     shortest = int((v.at.busy_end - v.at.busy_start)[regular].min(initial=FAR))
-    allowed = [instance.allowances(o.kind, provider, day, o.start) for o in present]
+    allowed = [v.capacity.allowances(o.kind, provider, day, o.start) for o in present]
     last = max((per_day for pairs in allowed for _, per_day in pairs), default=0) - overbooked
     for n in range(max(0, min(last, len(present)))):
         before = [(o, list(o.ordinals)) for o in present]
         for over, pairs in zip(present, allowed, strict=True):
             u = model.new_bool_var("")
             over.ordinals.append(u)
-            sure = sum(overlap(over.busy, s.busy) for s in standing)
-            meets = regular[
+            certain = sum(overlap(over.busy, s.busy) for s in booked)
+            here = regular[
                 (v.at.busy_start[regular] < over.busy[1]) & (v.at.busy_end[regular] > over.busy[0])
             ]
             others = [
@@ -125,27 +129,26 @@ def _in_order(
             others += [
                 v.assign[c] for m in earlier if overlap(m.busy, over.busy) for c in m.columns
             ]
-            met_before = [
+            turns = [
                 o
                 for other, literals in before
                 if other is not over and overlap(other.busy, over.busy)
                 for o in literals
             ]
-            most = min(len(meets), -(-(over.busy[1] - over.busy[0]) // shortest) + 1)
-            most += len(others) + min(n, len(met_before))
-            met = cp_model.LinearExpr.sum([v.assign[c] for c in meets] + others + met_before)
+            most = min(len(here), -(-(over.busy[1] - over.busy[0]) // shortest) + 1)
+            most += len(others) + min(n, len(turns))
+            overlaps = cp_model.LinearExpr.sum([v.assign[c] for c in here] + others + turns)
             if over.is_move:
-                _could_not_be_regular(v, u, provider, day, met, sure)
-            if not variable:
-                most_met = max((o for o, per in pairs if overbooked + n < per), default=-1)
-                if most_met < sure:
+                _could_not_be_regular(v, u, provider, day, overlaps, certain)
+            if not before_all:
+                allowance = max((o for o, per in pairs if overbooked + n < per), default=-1)
+                if allowance < certain:
                     model.add(u == 0)
-                elif sure + most > most_met:
-                    spare = most_met - sure
-                    model.add(met + (most - spare) * u <= most)
+                elif certain + most > allowance:
+                    model.add(overlaps + (most - (allowance - certain)) * u <= most)
                 continue
             under_some_allowance(
-                v, u, pairs, overbooked + n, cp_model.LinearExpr.sum(variable), met, sure
+                v, u, pairs, overbooked + n, cp_model.LinearExpr.sum(before_all), overlaps, certain
             )
         of_turn = [o.ordinals[n] for o in present]
         model.add_at_most_one(of_turn)
@@ -153,18 +156,18 @@ def _in_order(
             sums = cp_model.LinearExpr.sum(of_turn)
             model.add(sums <= cp_model.LinearExpr.sum([o.ordinals[n - 1] for o in present]))
     for over in present:
-        here = cp_model.LinearExpr.sum([v.assign[c] for c in over.columns])
-        model.add(here == cp_model.LinearExpr.sum(over.ordinals))
+        chosen = cp_model.LinearExpr.sum([v.assign[c] for c in over.columns])
+        model.add(chosen == cp_model.LinearExpr.sum(over.ordinals))
 
 
 def _regular_columns(v: Variables, provider: int, *, is_move: bool) -> Ints:
-    """Positions of the regular columns that are made before a phase's overbooked ones."""
+    """Indices of the regular columns that are made before a phase's overbooked ones."""
     here = (v.at.provider == provider) & ~v.columns.is_overbooked
     return np.flatnonzero(here & v.is_move if is_move else here)
 
 
 def _regular_clear_of(v: Variables, moves: Sequence[Overbooked], regular: Ints) -> None:
-    """Keep regular placements clear of overbooked moves, which are made before them."""
+    """Regular placements overlap no overbooked move, as moves are made before them."""
     placements = regular[~v.is_move[regular]]
     for move in moves:
         start, end = v.at.busy_start[placements], v.at.busy_end[placements]
@@ -173,24 +176,26 @@ def _regular_clear_of(v: Variables, moves: Sequence[Overbooked], regular: Ints) 
 
 
 def _could_not_be_regular(
-    v: Variables, u: Literal, provider: int, day: int, met: cp_model.LinearExpr, sure: int
+    v: Variables, u: Literal, provider: int, day: int, overlaps: cp_model.LinearExpr, certain: int
 ) -> None:
-    """An overbooked move meets something, or the regular ones before it fill the cap."""
-    if sure:
+    """An overbooked move overlaps something, or the regular ones before it fill the cap.
+
+    `u` implies `overlaps` >= 1 or regular moves and bookings that stay >= what the cap leaves; not
+    stated where `certain` already makes it so.
+    """
+    if certain:
         return
-    cap = v.instance.providers[provider].daily_cap
-    if cap is None:
-        v.model.add(met >= 1).only_enforce_if(u)
+    if not v.capacity.has_provider_cap[provider]:
+        v.model.add(overlaps >= 1).only_enforce_if(u)
         return
     regular = _regular_columns(v, provider, is_move=True)
     present = [v.assign[c] for c in regular[v.at.day[regular] == day]]
     present += v.regular_stays(provider, day)
-    standing = v.regular_standing(provider, day)
+    places = int(v.capacity.regular_left[provider, day])
     is_full = v.model.new_bool_var("")
-    v.derive(is_full, lambda v: standing + sum(v[x.index] for x in present) >= cap)
-    total = cp_model.LinearExpr.sum(present) + standing
-    v.model.add(total >= cap).only_enforce_if(is_full)
-    v.model.add(met >= 1).only_enforce_if([u, is_full.negated()])
+    v.derive(is_full, lambda v: sum(v[x.index] for x in present) >= places)
+    v.model.add(cp_model.LinearExpr.sum(present) >= places).only_enforce_if(is_full)
+    v.model.add(overlaps >= 1).only_enforce_if([u, is_full.negated()])
 
 
 def under_some_allowance(
@@ -198,20 +203,28 @@ def under_some_allowance(
     u: Literal,
     pairs: Sequence[tuple[int, int]],
     overbooked: int,
-    variable: cp_model.LinearExpr,
-    met: cp_model.LinearExpr,
-    sure: int,
+    before: cp_model.LinearExpr,
+    overlaps: cp_model.LinearExpr,
+    certain: int,
 ) -> None:
-    """Let `u` hold only where one of the allowances `pairs`, (overlap, per day), covers it.
+    """Let `u` hold only where one of the overbooking rules in `pairs` covers it.
 
-    `met` are literals of what it overlaps, beside `sure` that stand; `variable` are literals of
-    overbooked ones of its provider's date that come before it, beside `overbooked` that stand.
+    A rule (max_overlap, max_per_day) covers it if `certain` + `overlaps` <= max_overlap and
+    `overbooked` + `before` < max_per_day.
+
+    Parameters
+    ----------
+    overbooked, before
+        Overbooked ones of its provider-day that come before it: booked whatever is chosen, and
+        literals.
+    overlaps, certain
+        What it overlaps at its turn: literals, and bookings whatever is chosen.
     """
     allowances = []
-    for most_met, per_day in pairs:
-        if overbooked < per_day and sure <= most_met:
+    for max_overlap, max_per_day in pairs:
+        if overbooked < max_per_day and certain <= max_overlap:
             allowance = v.model.new_bool_var("")
             allowances.append(allowance)
-            v.model.add(met <= most_met - sure).only_enforce_if(allowance)
-            v.model.add(variable <= per_day - 1 - overbooked).only_enforce_if(allowance)
+            v.model.add(overlaps <= max_overlap - certain).only_enforce_if(allowance)
+            v.model.add(before <= max_per_day - 1 - overbooked).only_enforce_if(allowance)
     v.model.add_bool_or([*allowances, u.negated()])

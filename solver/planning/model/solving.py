@@ -14,9 +14,9 @@ from solver.planning.instance.tasks import Assignment
 
 
 class SolveResult(NamedTuple):
-    """What a solve brought: the placements, if any, the proven bound, whether that is the end.
+    """The assignments found, if any, the proven bound, and whether the search ended by proof.
 
-    Without placements, the bound tells whether there are none (minus infinity) or none was found.
+    Without assignments, a bound of minus infinity says that there are none.
     """
 
     assignments: list[Assignment] | None
@@ -26,10 +26,10 @@ class SolveResult(NamedTuple):
 
 @dataclass(frozen=True)
 class SolveControl:
-    """Looks after a solve while it runs.
+    """How a solve is stopped and reports.
 
-    `should_stop` is asked every tenth of a second; `tell` is told the incumbent's objective and
-    the bound then, once there is an incumbent. The bound is infinite until something is proved.
+    `should_stop` is asked every tenth of a second. Then, once there is an incumbent, `tell` is
+    called with its objective and the bound, which is infinite until something is proved.
     """
 
     should_stop: Callable[[], bool]
@@ -37,7 +37,7 @@ class SolveControl:
 
 
 class _Incumbents(cp_model.CpSolverSolutionCallback):
-    """Keeps the latest objective, and the least bound proved: early ones may be of no worth."""
+    """Keeps the latest objective and the least bound proved, as an early bound may be weaker."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class _Incumbents(cp_model.CpSolverSolutionCallback):
 def watched(
     solver: cp_model.CpSolver, model: cp_model.CpModel, control: SolveControl | None
 ) -> int:
-    """Solve; the solver works beside the caller's thread, which stays with `control`.
+    """Solve in a thread of its own, while the caller's asks `control`; return the status.
 
     A stop that is asked for before the search has begun is forgotten by the solver, so it is
     asked for again until the search ends. What `control` raises ends the search, too.
@@ -79,18 +79,18 @@ def watched(
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a solve brought.
+    """The result of a job of the search.
 
     Attributes
     ----------
     assignments
-        The placements; None when nothing better was found.
-    bound
-        Proven, of all that was asked about.
+        None when nothing better was found.
     is_proved
-        Whether the model was solved to its end.
+        Whether the search ended by proof.
+    bound
+        Proven, of the objective over all columns that the job was given.
     short
-        Kinds for which rooms ran short: some of what was chosen found none.
+        Types for which rooms ran short: some columns that were chosen found none.
     size
         Variables and constraints.
     """
