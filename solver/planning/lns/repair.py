@@ -95,9 +95,10 @@ def repair(
         )
     model = PlanningModel(instance, columns, free, frozen, rooms=params.rooms, incumbent=incumbent)
     model.fix(kept)
-    model.hint(incumbent)
+    objective = instance.most_score * model.expression("priority") + model.score()
+    model.hint(incumbent)  # when all literals are there
     outcome = model.maximise(
-        instance.most_score * model.expression("priority") + model.score(),
+        objective,
         time_limit=time_limit,
         seed=neighbourhood.seed,
         work_limit=params.score_work,

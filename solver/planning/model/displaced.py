@@ -14,7 +14,7 @@ from solver.planning.instance.tasks import FixedBooking
 from solver.planning.model.cliques import cliques
 from solver.planning.model.constraints import at_most
 from solver.planning.model.gap_terms import Literal
-from solver.planning.model.overbooking import under_some_allowance
+from solver.planning.model.overbooking import in_turn, under_some_allowance
 from solver.planning.model.variables import Variables
 
 
@@ -136,10 +136,6 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
                 cp_model.LinearExpr.sum(overlapping),
                 sum(overlap(own.busy, s.busy) for s in booked),
             )
-        of_turn = [literals[n] for literals in ordinals.values()]
-        model.add_at_most_one(of_turn)
-        if n:
-            earlier_turn = [literals[n - 1] for literals in ordinals.values()]
-            model.add(cp_model.LinearExpr.sum(of_turn) <= cp_model.LinearExpr.sum(earlier_turn))
+        in_turn(v, list(ordinals.values()), n)
     for i, literals in ordinals.items():
         model.add(cp_model.LinearExpr.sum(literals) == v.keep_booking[i])

@@ -63,9 +63,11 @@ def overbooked_by_allowance(v: Variables) -> OverbookedByDay:
         )
     for (provider, day), present in by_day.items():
         _never_at_the_same_start(v, provider, present)
-        moves = [o for o in present if o.is_move]
-        _in_order(v, provider, day, moves, [])
-        _in_order(v, provider, day, [o for o in present if not o.is_move], moves)
+        moves, placements = ([o for o in present if o.is_move == is_move] for is_move in (1, 0))
+        if moves:
+            _in_order(v, _Phase.of(v, provider, day, [], is_move=True), moves)
+        if placements:
+            _in_order(v, _Phase.of(v, provider, day, moves, is_move=False), placements)
         _regular_clear_of(v, moves, _regular_columns(v, provider, is_move=False))
     return by_day
 
@@ -85,79 +87,112 @@ def _never_at_the_same_start(v: Variables, provider: int, present: Sequence[Over
                 v.model.add_at_most_one([v.assign[c], stay])
 
 
-def _in_order(
-    v: Variables,
-    provider: int,
-    day: int,
-    present: Sequence[Overbooked],
-    earlier: Sequence[Overbooked],
-) -> None:
+class _Phase(NamedTuple):
+    """What comes before the overbooked placements, or moves, of a provider-day.
+
+    Attributes
+    ----------
+    booked
+        Busy spans of bookings that are not freed.
+    stays
+        Busy spans of those that may stay, and of overbooked moves where placements are at stake.
+    regular, shortest
+        The regular columns, and the minutes of the shortest of their busy spans.
+    overbooked, overbooked_before
+        Overbooked ones that come before in any case, and literals of others.
+    """
+
+    provider: int
+    day: int
+    booked: Sequence[Span]
+    stays: Sequence[tuple[Span, Literal]]
+    regular: Ints
+    shortest: int
+    overbooked: int
+    overbooked_before: Sequence[Literal]
+
+    @classmethod
+    def of(
+        cls, v: Variables, provider: int, day: int, moves: Sequence[Overbooked], *, is_move: bool
+    ) -> _Phase:
+        """Return what comes before a phase; before placements, overbooked `moves` do."""
+        at_provider = [
+            (v.own(i), x) for i, x in v.keep_booking.items() if v.own(i).provider == provider
+        ]
+        moved = [(move.busy, v.assign[c]) for move in moves for c in move.columns]
+        overbooked = [x for own, x in at_provider if own.day == day and own.booking.is_overbooked]
+        regular = _regular_columns(v, provider, is_move=is_move)
+        return cls(
+            provider,
+            day,
+            booked=[s.busy for s in v.booked if s.provider == provider],
+            stays=[*((own.busy, x) for own, x in at_provider), *moved],
+            regular=regular,
+            shortest=int((v.at.busy_end - v.at.busy_start)[regular].min(initial=FAR)),
+            overbooked=int(v.capacity.overbooked[provider, day]),
+            overbooked_before=[*overbooked, *(x for _, x in moved)],
+        )
+
+
+def _in_order(v: Variables, phase: _Phase, present: Sequence[Overbooked]) -> None:
     """Give the overbooked columns of a phase ordinals, each covered at its turn.
 
-    Per turn at most one has its ordinal, and none without one in the turn before; the sum of the
-    ordinals of a place = the sum of its columns. `earlier` are the overbooked moves where
-    placements are at stake: they come before all of these.
+    The sum of a place's ordinals = the sum of its columns.
     """
-    model = v.model
-    if not present:
-        return
-    booked = [s for s in v.booked if s.provider == provider]
-    overbooked = int(v.capacity.overbooked[provider, day])
-    before_all = [
-        literal
-        for i, literal in v.keep_booking.items()
-        if (v.own(i).provider, v.own(i).day) == (provider, day) and v.own(i).booking.is_overbooked
-    ] + [v.assign[c] for move in earlier for c in move.columns]
-    regular = _regular_columns(v, provider, is_move=present[0].is_move)
-    shortest = int((v.at.busy_end - v.at.busy_start)[regular].min(initial=FAR))
-    allowed = [v.capacity.allowances(o.kind, provider, day, o.start) for o in present]
-    last = max((per_day for pairs in allowed for _, per_day in pairs), default=0) - overbooked
+    allowed = [v.capacity.allowances(o.kind, phase.provider, phase.day, o.start) for o in present]
+    last = max((per_day for pairs in allowed for _, per_day in pairs), default=0) - phase.overbooked
     for n in range(max(0, min(last, len(present)))):
-        before = [(o, list(o.ordinals)) for o in present]
+        turns = [(o, list(o.ordinals)) for o in present]
         for over, pairs in zip(present, allowed, strict=True):
-            u = model.new_bool_var("")
-            over.ordinals.append(u)
-            certain = sum(overlap(over.busy, s.busy) for s in booked)
-            here = regular[
-                (v.at.busy_start[regular] < over.busy[1]) & (v.at.busy_end[regular] > over.busy[0])
-            ]
-            others = [
-                literal
-                for i, literal in v.keep_booking.items()
-                if v.own(i).provider == provider and overlap(v.own(i).busy, over.busy)
-            ]
-            others += [
-                v.assign[c] for m in earlier if overlap(m.busy, over.busy) for c in m.columns
-            ]
-            turns = [
-                o
-                for other, literals in before
-                if other is not over and overlap(other.busy, over.busy)
-                for o in literals
-            ]
-            most = min(len(here), -(-(over.busy[1] - over.busy[0]) // shortest) + 1)
-            most += len(others) + min(n, len(turns))
-            overlaps = cp_model.LinearExpr.sum([v.assign[c] for c in here] + others + turns)
-            if over.is_move:
-                _could_not_be_regular(v, u, provider, day, overlaps, certain)
-            if not before_all:
-                allowance = max((o for o, per in pairs if overbooked + n < per), default=-1)
-                if allowance < certain:
-                    model.add(u == 0)
-                elif certain + most > allowance:
-                    model.add(overlaps + (most - (allowance - certain)) * u <= most)
-                continue
-            under_some_allowance(
-                v, u, pairs, overbooked + n, cp_model.LinearExpr.sum(before_all), overlaps, certain
-            )
-        of_turn = [o.ordinals[n] for o in present]
-        model.add_at_most_one(of_turn)
-        if n:
-            sums = cp_model.LinearExpr.sum(of_turn)
-            model.add(sums <= cp_model.LinearExpr.sum([o.ordinals[n - 1] for o in present]))
+            over.ordinals.append(v.model.new_bool_var(""))
+            others = [(o.busy, x) for o, literals in turns if o is not over for x in literals]
+            _cover(v, phase, over, pairs, n, others)
+        in_turn(v, [over.ordinals for over in present], n)
     for over in present:
         chosen = cp_model.LinearExpr.sum([v.assign[c] for c in over.columns])
-        model.add(chosen == cp_model.LinearExpr.sum(over.ordinals))
+        v.model.add(chosen == cp_model.LinearExpr.sum(over.ordinals))
+
+
+def in_turn(v: Variables, ordinals: Sequence[Sequence[Literal]], n: int) -> None:
+    """At most one place has the ordinal n, counted from 0; none has without one that has n - 1."""
+    of_turn = [literals[n] for literals in ordinals]
+    v.model.add_at_most_one(of_turn)
+    if n:
+        before = cp_model.LinearExpr.sum([literals[n - 1] for literals in ordinals])
+        v.model.add(cp_model.LinearExpr.sum(of_turn) <= before)
+
+
+def _cover(
+    v: Variables,
+    phase: _Phase,
+    over: Overbooked,
+    pairs: Sequence[tuple[int, int]],
+    n: int,
+    turns: Sequence[tuple[Span, Literal]],
+) -> None:
+    """Let the last ordinal of a place, n from 0, hold only where a rule of `pairs` covers it.
+
+    `turns` are the busy spans of other places, with their ordinals below n.
+    """
+    u, (begin, end), regular = over.ordinals[-1], over.busy, phase.regular
+    certain = sum(overlap(over.busy, busy) for busy in phase.booked)
+    here = regular[(v.at.busy_start[regular] < end) & (v.at.busy_end[regular] > begin)]
+    stays = [x for busy, x in phase.stays if overlap(busy, over.busy)]
+    before = [x for busy, x in turns if overlap(busy, over.busy)]
+    overlaps = cp_model.LinearExpr.sum([v.assign[c] for c in here] + stays + before)
+    if over.is_move:
+        _could_not_be_regular(v, u, phase, overlaps, certain)
+    if phase.overbooked_before:
+        total = cp_model.LinearExpr.sum(list(phase.overbooked_before))
+        under_some_allowance(v, u, pairs, phase.overbooked + n, total, overlaps, certain)
+        return
+    allowance = max((most for most, per_day in pairs if phase.overbooked + n < per_day), default=-1)
+    most = min(len(here), -(-(end - begin) // phase.shortest) + 1)
+    most += len(stays) + min(n, len(before))
+    if allowance < certain:
+        v.model.add(u == 0)
+    elif certain + most > allowance:
+        v.model.add(overlaps + (most - (allowance - certain)) * u <= most)
 
 
 def _regular_columns(v: Variables, provider: int, *, is_move: bool) -> Ints:
@@ -176,7 +211,7 @@ def _regular_clear_of(v: Variables, moves: Sequence[Overbooked], regular: Ints) 
 
 
 def _could_not_be_regular(
-    v: Variables, u: Literal, provider: int, day: int, overlaps: cp_model.LinearExpr, certain: int
+    v: Variables, u: Literal, phase: _Phase, overlaps: cp_model.LinearExpr, certain: int
 ) -> None:
     """An overbooked move overlaps something, or the regular ones before it fill the cap.
 
@@ -185,13 +220,12 @@ def _could_not_be_regular(
     """
     if certain:
         return
-    if not v.capacity.has_provider_cap[provider]:
+    if not v.capacity.has_provider_cap[phase.provider]:
         v.model.add(overlaps >= 1).only_enforce_if(u)
         return
-    regular = _regular_columns(v, provider, is_move=True)
-    present = [v.assign[c] for c in regular[v.at.day[regular] == day]]
-    present += v.regular_stays(provider, day)
-    places = int(v.capacity.regular_left[provider, day])
+    present = [v.assign[c] for c in phase.regular[v.at.day[phase.regular] == phase.day]]
+    present += v.regular_stays(phase.provider, phase.day)
+    places = int(v.capacity.regular_left[phase.provider, phase.day])
     is_full = v.model.new_bool_var("")
     v.derive(is_full, lambda v: sum(v[x.index] for x in present) >= places)
     v.model.add(cp_model.LinearExpr.sum(present) >= places).only_enforce_if(is_full)
