@@ -118,8 +118,8 @@ class Board:
                 self._starts.add((s.provider, s.at))
             if s.room >= 0:
                 self._occupy_room(s.room, s.room_busy)
-            if 0 <= s.day < len(instance.dates):
-                self._remember(s.booking.patient_key, s.kind, s.day, s.booking.start)
+            if s.booking.patient_key is not None:
+                self._remember(s.booking.patient_key, s.day, s.appointment)
 
     def add(self, assignment: Assignment) -> None:
         """Add an assignment."""
@@ -128,7 +128,9 @@ class Board:
         self._occupy(assignment.provider, self._instance.busy(assignment))
         self._occupy_room(assignment.room, self._instance.room_busy(assignment))
         self._starts.add((assignment.provider, assignment.at))
-        self._remember(task.patient, task.kind, assignment.day, assignment.start)
+        if task.patient is not None:
+            appointment = self._instance.appointment(assignment)
+            self._remember(task.patient, assignment.day, appointment)
         self._capacity.take(
             task.kind,
             assignment.provider,
@@ -136,10 +138,11 @@ class Board:
             is_overbooked=assignment.is_overbooked,
         )
 
-    def _remember(self, patient: str | None, kind: int, day: int, start: int) -> None:
-        if patient is not None:
-            end = start + self._instance.kinds[kind].row.duration_minutes
-            self._patients[patient, day].append((start, end))
+    def _remember(self, patient: str, day: int, appointment: Span) -> None:
+        """Add a patient's appointment, given in absolute minutes."""
+        start, end = appointment
+        midnight = day * DAY_MINUTES
+        self._patients[patient, day].append((start - midnight, end - midnight))
 
     def _occupy(self, provider: int, busy: Span) -> None:
         for sheet in self._sheets:
@@ -232,7 +235,7 @@ class Board:
             return None
         provider, day, s = np.unravel_index(positions, kind.shape)
         if task.patient is not None:
-            clear = self._clear_of_patient(task.patient, kind, day, kind.starts[s])
+            clear = self._clear_of_patient(task.patient, kind, day, s)
             positions, provider, day, s = positions[clear], provider[clear], day[clear], s[clear]
             if not len(positions):
                 return None
@@ -272,13 +275,13 @@ class Board:
         return fits
 
     def _clear_of_patient(
-        self, patient: str, kind: TypeTable, day: NDArray[np.intp], starts: Ints
+        self, patient: str, kind: TypeTable, day: NDArray[np.intp], s: NDArray[np.intp]
     ) -> Bools:
+        """[n] whether a placement overlaps no appointment of the patient."""
         clear = np.ones(len(day), np.bool_)
         for on in set(day.tolist()):
-            for start, end in self._patients.get((patient, on), ()):
-                overlaps = (starts < end) & (starts + kind.row.duration_minutes > start)
-                clear &= ~((day == on) & overlaps)
+            for appointment in self._patients.get((patient, on), ()):
+                clear &= ~((day == on) & kind.overlapping(appointment)[s])
         return clear
 
     def _gap(self, sheet: _Sheet, positions: Small, provider: NDArray[np.intp]) -> Ints:

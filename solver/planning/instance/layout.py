@@ -40,7 +40,8 @@ def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:
     day = (booking.date - instance.problem.start_date).days
     midnight = day * DAY_MINUTES
     at = midnight + booking.start
-    busy: Span = (at, at + kind.duration_minutes)
+    appointment: Span = (at, at + kind.duration_minutes)
+    busy = appointment
     window: Span | None = None
     if provider >= 0:
         busy = provider_busy_span(instance.providers[provider], kind, at)
@@ -49,9 +50,8 @@ def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:
             window = window_around(instance.windows(provider, day), booking.start, end)
             window = window and (window[0] + midnight, window[1] + midnight)
     room_busy = room_busy_span(instance.rooms[room], kind, at) if room >= 0 else (0, 0)
-    return FixedBooking(
-        booking, instance.kind_at[kind.id], provider, room, day, at, busy, room_busy, window
-    )
+    number = instance.kind_at[kind.id]
+    return FixedBooking(booking, number, provider, room, day, appointment, busy, room_busy, window)
 
 
 def booking_tasks(instance: Instance, movable: Sequence[Booking]) -> list[Task]:

@@ -135,9 +135,8 @@ class Instance:
         rows = slice(None) if t.provider < 0 else slice(t.provider, t.provider + 1)
         for d in t.days:
             open_[rows, d] = kind.regular[rows, d] | kind.allowed[rows, d]
-            for start, end in self._patient_spans.get((t.patient, d), ()):
-                overlaps = (kind.starts < end) & (kind.starts + kind.row.duration_minutes > start)
-                open_[rows, d, overlaps] = False
+            for appointment in self._patient_spans.get((t.patient, d), ()):
+                open_[rows, d, kind.overlapping(appointment)] = False
         return np.flatnonzero(open_).astype(np.int32)
 
     @cached_property
@@ -152,9 +151,9 @@ class Instance:
         for s in self.fixed:
             patient = s.booking.patient_key
             if patient is not None:
-                start = s.booking.start
-                end = start + self.kinds[s.kind].row.duration_minutes
-                spans[patient, s.day].append((start, end))
+                midnight = s.day * DAY_MINUTES
+                start, end = s.appointment
+                spans[patient, s.day].append((start - midnight, end - midnight))
         return spans
 
     # Scores

@@ -30,8 +30,7 @@ class Assignment(NamedTuple):
 class FixedBooking(NamedTuple):
     """A booking where it is before anything moves; positions are -1 for rows that are not there.
 
-    Spans and `at`, its start, are absolute minutes; `window` is the provider's open window around
-    it, if there is one.
+    Spans are absolute; `window` is the provider's open window around it, if there is one.
     """
 
     booking: Booking
@@ -39,10 +38,15 @@ class FixedBooking(NamedTuple):
     provider: int
     room: int
     day: int
-    at: int
+    appointment: Span
     busy: Span
     room_busy: Span
     window: Span | None
+
+    @property
+    def at(self) -> int:
+        """The start, absolute."""
+        return self.appointment[0]
 
 
 @dataclass(frozen=True, slots=True)

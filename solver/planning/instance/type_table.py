@@ -10,7 +10,7 @@ import numpy as np
 
 from solver.arrays import Bools, Ints, Small
 from solver.clinic.day import Day
-from solver.clinic.entities import DAY_MINUTES, AppointmentType
+from solver.clinic.entities import DAY_MINUTES, AppointmentType, Span
 from solver.clinic.request import SlotRequest
 from solver.planning.problem import Problem
 from solver.rules import masks as masks_module
@@ -96,6 +96,11 @@ class TypeTable:
         """[1, D, S] the starts, absolute."""
         midnights = np.arange(self.shape[1]) * DAY_MINUTES
         return (midnights[:, None] + self.starts[None, :])[None]
+
+    def overlapping(self, appointment: Span) -> Bools:
+        """[S] whether an appointment of the type overlaps another, in minutes of the date."""
+        start, end = appointment
+        return (self.starts < end) & (self.starts + self.row.duration_minutes > start)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -97,14 +97,13 @@ def repair(
     model.fix(kept)
     objective = instance.most_score * model.expression("priority") + model.score()
     model.hint(incumbent)  # when all literals are there
-    outcome = model.maximise(
+    return model.maximise(
         objective,
         time_limit=time_limit,
         seed=neighbourhood.seed,
         work_limit=params.score_work,
         control=control,
     )
-    return JobResult(outcome.assignments, outcome.is_proved, size=model.size())
 
 
 def _not_freed(

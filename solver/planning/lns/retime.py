@@ -210,8 +210,8 @@ class _ProviderDay:
         open_.ravel()[instance.columns(assignment.task)] = True
         rooms = self._free_rooms[task.kind]
         could = open_[at] & kind.regular[at] & rooms.any(axis=0)
-        for start, end in self._patient_elsewhere(task.patient):
-            could &= (kind.starts >= end) | (kind.starts + kind.row.duration_minutes <= start)
+        for appointment in self._patient_elsewhere(task.patient):
+            could &= ~kind.overlapping(appointment)
         chosen = np.flatnonzero(could)
         parts = np.array(instance.room_parts[task.kind], np.int64)
         best_room = np.where(rooms[:, chosen], parts[:, None], 0).max(axis=0, initial=0)

@@ -61,13 +61,8 @@ def type_under_its_cap(v: Variables) -> None:
     """Rule 5: per type and date, chosen columns and bookings that stay <= what the cap leaves."""
     for (kind, day), members in grouped_pairs(v.at.kind, v.at.day):
         if v.capacity.has_type_cap[kind]:
-            stays = [
-                literal
-                for i, literal in v.keep_booking.items()
-                if (v.own(i).kind, v.own(i).day) == (kind, day)
-            ]
-            places = int(v.capacity.type_left[kind, day])
-            at_most(v, [v.assign[c] for c in members], stays, places)
+            new, stays = [v.assign[c] for c in members], v.type_stays(kind, day)
+            at_most(v, new, list(stays.values()), int(v.capacity.type_left[kind, day]))
 
 
 def regular_within_capacity(v: Variables) -> None:
@@ -91,8 +86,8 @@ def regular_within_capacity(v: Variables) -> None:
     for (provider, day), members in grouped_pairs(at.provider[regular], at.day[regular]):
         if v.capacity.has_provider_cap[provider]:
             new = [v.assign[regular[c]] for c in members]
-            places = int(v.capacity.regular_left[provider, day])
-            at_most(v, new, v.regular_stays(provider, day), places)
+            stay = list(v.regular_stays(provider, day).values())
+            at_most(v, new, stay, int(v.capacity.regular_left[provider, day]))
 
 
 def patient_in_one_place(v: Variables) -> None:
@@ -105,9 +100,7 @@ def patient_in_one_place(v: Variables) -> None:
     stays = defaultdict(list)
     for i, literal in v.keep_booking.items():
         if v.patient_number(i) >= 0:
-            own = v.own(i)
-            end = own.at + v.instance.kinds[own.kind].row.duration_minutes
-            stays[v.patient_number(i)].append(((own.at, end), literal))
+            stays[v.patient_number(i)].append((v.own(i).appointment, literal))
     _keep_apart(
         v,
         patient[named],

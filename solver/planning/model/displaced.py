@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ortools.sat.python import cp_model
@@ -25,32 +25,26 @@ def displaced_stay_within_the_rules(v: Variables) -> None:
     only if in some order an overbooking rule covers each at its turn.
     """
     contested = [i for i in v.keep_booking if v.instance.tasks[i].is_displaced]
-    of_kind: dict[tuple[int, int], list[int]] = defaultdict(list)
-    on_day: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
-    for i in contested:
-        own = v.own(i)
-        of_kind[own.kind, own.day].append(i)
-        on_day[own.provider, own.day, own.booking.is_overbooked].append(i)
+    own = [v.own(i) for i in contested]
     _no_two_stay_that_collide(v, contested)
-    for (kind, day), members in of_kind.items():
+    for kind, day in dict.fromkeys((s.kind, s.day) for s in own):
         if v.capacity.has_type_cap[kind]:
-            others = [
-                literal
-                for i, literal in v.keep_booking.items()
-                if (v.own(i).kind, v.own(i).day) == (kind, day) and i not in members
-            ]
-            places = int(v.capacity.type_left[kind, day])
-            at_most(v, [v.keep_booking[i] for i in members], others, places)
-    for (provider, day, is_overbooked), members in on_day.items():
+            _under_cap(v, v.type_stays(kind, day), int(v.capacity.type_left[kind, day]))
+    for key in dict.fromkeys((s.provider, s.day, s.booking.is_overbooked) for s in own):
+        provider, day, is_overbooked = key
         if is_overbooked:
             _stays_in_order(v, provider, day)
         elif v.capacity.has_provider_cap[provider]:
-            new = [v.keep_booking[i] for i in members]
-            among = {literal.index for literal in new}
-            others = [
-                literal for literal in v.regular_stays(provider, day) if literal.index not in among
-            ]
-            at_most(v, new, others, int(v.capacity.regular_left[provider, day]))
+            places = int(v.capacity.regular_left[provider, day])
+            _under_cap(v, v.regular_stays(provider, day), places)
+
+
+def _under_cap(v: Variables, stays: Mapping[int, Literal], places: int) -> None:
+    """Bookings that stay <= `places`, unless no displaced one is among them."""
+    is_displaced = [v.instance.tasks[i].is_displaced for i in stays]
+    displaced = [x for x, is_it in zip(stays.values(), is_displaced, strict=True) if is_it]
+    others = [x for x, is_it in zip(stays.values(), is_displaced, strict=True) if not is_it]
+    at_most(v, displaced, others, places)
 
 
 def _no_two_stay_that_collide(v: Variables, contested: Sequence[int]) -> None:

@@ -224,7 +224,7 @@ def _could_not_be_regular(
         v.model.add(overlaps >= 1).only_enforce_if(u)
         return
     present = [v.assign[c] for c in phase.regular[v.at.day[phase.regular] == phase.day]]
-    present += v.regular_stays(phase.provider, phase.day)
+    present += v.regular_stays(phase.provider, phase.day).values()
     places = int(v.capacity.regular_left[phase.provider, phase.day])
     is_full = v.model.new_bool_var("")
     v.derive(is_full, lambda v: sum(v[x.index] for x in present) >= places)

@@ -27,7 +27,7 @@ from solver.planning.model.gap_terms import Literal
 from solver.planning.model.hint import hint
 from solver.planning.model.objective import expression, score
 from solver.planning.model.overbooking import overbooked_by_allowance
-from solver.planning.model.solving import SolveControl, SolveResult, watched
+from solver.planning.model.solving import JobResult, SolveControl, watched
 from solver.planning.model.variables import Variables
 from solver.planning.problem import StageName
 
@@ -153,7 +153,7 @@ class PlanningModel:
         work_limit: float | None = None,
         control: SolveControl | None = None,
         for_bound: bool = False,
-    ) -> SolveResult:
+    ) -> JobResult:
         """Look for the assignments of the greatest `objective`.
 
         One worker with a strong linear relaxation. The same seed gives the same search, cut off
@@ -177,13 +177,14 @@ class PlanningModel:
             parameters.max_deterministic_time = work_limit
         status = watched(solver, self._variables.model, control)
         if status == cp_model.INFEASIBLE:
-            return SolveResult(None, -math.inf, is_proved=True)
+            return JobResult(None, is_proved=True, bound=-math.inf, size=self.size())
         if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
-            return SolveResult(None, math.inf, is_proved=False)
-        return SolveResult(
+            return JobResult(None, is_proved=False, size=self.size())
+        return JobResult(
             self.assignments(solver),
-            solver.best_objective_bound,
             is_proved=status == cp_model.OPTIMAL,
+            bound=solver.best_objective_bound,
+            size=self.size(),
         )
 
     def size(self) -> tuple[int, int]:

@@ -6,22 +6,36 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ortools.sat.python import cp_model
 
 from solver.planning.instance.tasks import Assignment
 
 
-class SolveResult(NamedTuple):
-    """The assignments found, if any, the proven bound, and whether the search ended by proof.
+@dataclass(frozen=True)
+class JobResult:
+    """What a solve, or a job of several, has found and proved.
 
-    Without assignments, a bound of minus infinity says that there are none.
+    Attributes
+    ----------
+    assignments
+        None when nothing better was found.
+    is_proved
+        Whether the search ended by proof.
+    bound
+        Proven, of the objective over all columns that were given; minus infinity where no
+        assignments satisfy the constraints.
+    short
+        Types for which rooms ran short: some columns that were chosen found none.
+    size
+        Variables and constraints.
     """
 
     assignments: list[Assignment] | None
-    bound: float
     is_proved: bool
+    bound: float = math.inf
+    short: frozenset[int] = frozenset()
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -75,28 +89,3 @@ def watched(
             while not wait([solving], timeout=0.1).done:
                 solver.stop_search()
         return int(solving.result())
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """The result of a job of the search.
-
-    Attributes
-    ----------
-    assignments
-        None when nothing better was found.
-    is_proved
-        Whether the search ended by proof.
-    bound
-        Proven, of the objective over all columns that the job was given.
-    short
-        Types for which rooms ran short: some columns that were chosen found none.
-    size
-        Variables and constraints.
-    """
-
-    assignments: list[Assignment] | None
-    is_proved: bool
-    bound: float = math.inf
-    short: frozenset[int] = frozenset()
-    size: tuple[int, int] = (0, 0)

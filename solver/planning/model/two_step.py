@@ -94,7 +94,7 @@ def best_without_gaps(
         objective, time_limit=time_limit, seed=seed, work_limit=work_limit, control=control
     )
     if outcome.assignments is None:
-        return JobResult(None, outcome.is_proved, outcome.bound, size=model.size())
+        return outcome
     chosen = outcome.assignments
     if work_limit is not None and priority_of(instance, chosen) > priority_of(instance, incumbent):
         chosen = _tidied(instance, model, objective, chosen, incumbent, control, seed, params)

@@ -142,8 +142,7 @@ class Variables:
         for s in self.unmoved:
             patient = s.booking.patient_key
             if patient is not None and patient in numbers:
-                end = s.at + instance.kinds[s.kind].row.duration_minutes
-                yield numbers[patient], (s.at, end)
+                yield numbers[patient], s.appointment
 
     def _keys(self, columns: Columns, at: ColumnTimes) -> Ints:
         """[n] a number for each type and start; a booking's own place has one to itself."""
@@ -201,7 +200,6 @@ class Variables:
     def _is_taken(self, own: FixedBooking) -> bool:
         """Whether a frozen assignment has since been given the place that a booking has left."""
         instance = self.instance
-        end = own.at + instance.kinds[own.kind].row.duration_minutes
         for assignment in self.frozen:
             patient = instance.tasks[assignment.task].patient
             if instance.is_stay(assignment):
@@ -214,7 +212,7 @@ class Variables:
             if (
                 (in_room and overlap(instance.room_busy(assignment), own.room_busy))
                 or (at_provider and overlap(instance.busy(assignment), own.busy))
-                or (is_same and overlap(instance.appointment(assignment), (own.at, end)))
+                or (is_same and overlap(instance.appointment(assignment), own.appointment))
             ):
                 return True
         return False
@@ -239,11 +237,19 @@ class Variables:
         """Return the provider busy span of a column."""
         return int(self.at.busy_start[column]), int(self.at.busy_end[column])
 
-    def regular_stays(self, provider: int, day: int) -> list[Literal]:
-        """Return the literals of regular bookings that may stay in a provider-day."""
-        return [
-            literal
+    def type_stays(self, kind: int, day: int) -> dict[int, Literal]:
+        """Return the part of `keep_booking` that is of a type and date."""
+        return {
+            i: literal
+            for i, literal in self.keep_booking.items()
+            if (self.own(i).kind, self.own(i).day) == (kind, day)
+        }
+
+    def regular_stays(self, provider: int, day: int) -> dict[int, Literal]:
+        """Return the part of `keep_booking` that is regular and of a provider and date."""
+        return {
+            i: literal
             for i, literal in self.keep_booking.items()
             if (self.own(i).provider, self.own(i).day) == (provider, day)
             and not self.own(i).booking.is_overbooked
-        ]
+        }

@@ -146,10 +146,9 @@ def prove_score(
     model = of_priority(instance, relaxed, assignments, priority)
     score = model.score()
     model.hint(assignments)
-    outcome = model.maximise(
+    return model.maximise(
         score,
         time_limit=time_limit - (time.perf_counter() - begin),
         control=control,
         for_bound=True,
     )
-    return JobResult(outcome.assignments, outcome.is_proved, outcome.bound, size=model.size())

@@ -23,7 +23,7 @@ from solver.planning.instance.columns import Columns
 from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.tables import Instance
 from solver.planning.model.planning_model import PlanningModel
-from solver.planning.model.solving import SolveControl, SolveResult
+from solver.planning.model.solving import JobResult, SolveControl
 from solver.planning.params import SearchParams
 from solver.planning.problem import Plan, Problem, Progress, Request
 from solver.planning.search.solve import solve
@@ -151,7 +151,7 @@ def test_bounds_are_those_of_their_stage_and_never_get_worse(
 
     def loose(
         self: PlanningModel, objective: Any, *, control: SolveControl, **options: Any
-    ) -> SolveResult:
+    ) -> JobResult:
         outcome = maximise(self, objective, control=control, **options)
         for bound in (math.inf, 10_000_000.0, outcome.bound):
             control.tell(-1.0 if outcome.assignments is None else outcome.bound, bound)
