@@ -87,6 +87,7 @@ class PlanningModel:
         displaced_stay_within_the_rules(v)
 
     # Objectives
+
     def expression(self, name: StageName) -> cp_model.LinearExpr:
         """Return what a stage before the score maximises; moves and minutes count as negative."""
         return expression(self._variables, name)
