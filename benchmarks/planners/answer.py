@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from solver.planning.instance.easy_bounds import easy_bounds
+from solver.planning.instance.result import to_plan
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.problem import Plan, Problem
@@ -127,8 +129,8 @@ def answer(
 
 def plan_of(instance: Instance, assignments: Sequence[Assignment], *, seconds: float) -> Plan:
     """Return the plan that a peer's placements make."""
-    bounds = instance.easy_bounds()
-    return instance.plan(assignments, status="feasible", bounds=bounds, seconds=seconds)
+    bounds = easy_bounds(instance)
+    return to_plan(instance, assignments, status="feasible", bounds=bounds, seconds=seconds)
 
 
 def whole_bound(problem: Problem, value: float) -> float:

@@ -65,7 +65,7 @@ def has_mean(problem: Problem, priority: int, mean: Fraction, limit: float) -> b
     model = _best_plans(instance, priority)
     wanted = mean * instance.unit
     surplus = (
-        model.score(with_standing=False) * wanted.denominator - model.placed() * wanted.numerator
+        model.score(with_booked=False) * wanted.denominator - model.placed() * wanted.numerator
     )
     model.require(surplus >= 0)
     model.model.maximize(surplus)

@@ -10,55 +10,56 @@ MEMORY_LIMIT_BYTES = 700 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class SearchParams:
-    """How a search goes about it.
+    """When the search does what, and how large its models are.
 
-    Sizes are columns of a model; with less memory than usual they shrink by as much. Shares are
-    parts of the whole time limit.
+    Sizes are columns of a model; with less memory than usual they shrink in proportion. Shares are
+    parts of the whole time limit, unless a field says otherwise.
     """
 
     greedy_share: float = 0.4
     """The part of the time that the greedy plan may take."""
     greedy_seconds: float = 1.0
-    """What it may take in any case."""
+    """Seconds that it may take even where that is more than its share."""
     told_every_seconds: float = 0.5
-    """From one word on the progress to the next, if nothing is settled between them."""
+    """Seconds between two reports of progress, but for the one at the end of a stage."""
     process_bytes: int = 200 * 2**20
-    """What a process takes beside the tables of the problem: what it has to load, and models of
-    the sizes below."""
+    """Memory of a process beside the tables of the problem: its modules, and models of the sizes
+    below."""
 
     # One model
 
     exact_columns: int = 3_000
-    """What one model takes in whole."""
+    """Up to here a problem is one model."""
     whole_columns: int = 10_000
-    """What one model takes in whole where bookings may move, within some minutes at least."""
+    """The same where bookings may move, if only within some minutes."""
     proved_columns: int = 60_000
-    """What one model takes in whole at the end, to prove what neighbourhoods have found."""
+    """Up to here one model of the whole problem may prove at the end what neighbourhoods found."""
     proved_columns_a_second: int = 3_000
-    """For how many of those each second that is left is enough."""
+    """Columns of that model for each second that is left, at most."""
     exchanges_in_vain: int = 30
-    """Neighbourhoods in a row that bring nothing before bookings may move further."""
+    """Neighbourhoods in a row without an improvement after which bookings may move further."""
 
     # The portfolio
 
     relaxed_columns: int = 200_000
     """Up to here the relaxation is solved by column generation; beyond, a subgradient bounds it."""
     priority_share: float = 0.5
-    """The part that is the priorities' alone; the score's neighbourhoods better them little."""
+    """The part that neighbourhoods for the priority have to themselves."""
     priced_after_share: float = 0.04
-    """When requests are priced: prices tell neighbourhoods where to begin."""
+    """After which the Lagrangian of the score is bounded; it also gives opportunity costs."""
     closed_columns: int = 8_000
-    """With how many one model may settle the priorities."""
+    """With how many left by reduced-cost fixing one model may prove the priority."""
     closed_until_share: float = 0.65
-    """After which no model is begun that could settle the priorities."""
+    """After which no such model is begun."""
     score_bounded_columns: int = 12_000
-    """Of how many, of plans of the greatest priority, one model may bound the score."""
+    """With how many left by reduced-cost fixing, at the proved priority, one model may bound the
+    score."""
     score_bounded_after_share: float = 0.5
-    """When it does: until then, neighbourhoods have all processes."""
+    """After which it does: until then, neighbourhoods have all processes."""
     score_bounded_seconds: float = 10.0
-    """The least that has to be left then."""
+    """The least time that has to be left then."""
     score_bounded_share: float = 0.9
-    """What it has of what is left."""
+    """The part of the time left that it may take."""
 
 
 DEFAULT_PARAMS = SearchParams()

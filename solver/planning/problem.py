@@ -77,10 +77,10 @@ class Problem:
     movable
         Ids of the bookings that may move within the horizon; all others stay.
     displaced
-        Those of `movable` that break a rule where they stand: each moves, is lost, or stays where
-        the moves of others let it.
+        Those of `movable` that break a rule where they are: each moves, is lost, or stays where the
+        moves of others make that legal.
     left
-        Those of `movable` that break a rule where they stand and may go on to do so.
+        Those of `movable` that break a rule where they are and may go on to do so.
     """
 
     clinic: Clinic
@@ -102,7 +102,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a request, or a booking that moves, is put."""
+    """The new place of a request, or of a booking that moves."""
 
     id: str
     """The request's or the booking's."""

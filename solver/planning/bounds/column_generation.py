@@ -74,6 +74,9 @@ class ColumnGeneration:
         self._outside = outside
         self._days = len(instance.dates)
         self._standing = instance.staying(outside)
+        self._capacity = instance.capacity.after(self._standing[len(instance.fixed) :])
+        for assignment in instance.made(outside):  # none is in the provider-days of the columns
+            self._capacity.type_left[instance.tasks[assignment.task].kind, assignment.day] -= 1
         self._lp = pywraplp.Solver.CreateSolver("GLOP")
         self._infinity = self._lp.infinity()
         self._objective = self._lp.Objective()
@@ -109,35 +112,17 @@ class ColumnGeneration:
         self._room_to = np.clip(self._at.at + families.after[self._at.kind], 0, minutes)
 
     def _limit(self, key: tuple[int, ...]) -> float:
-        instance = self._instance
         match key[0]:
             case 0:
                 return float(self._count[key[1]])
             case 1:
                 return 1.0
             case 2:
-                cap = instance.providers[key[1]].daily_cap
-                assert cap is not None
-                standing = sum(
-                    (s.provider, s.day) == key[1:] and not s.booking.is_overbooked
-                    for s in self._standing
-                )
-                return float(max(0, cap - standing))
+                return float(max(0, self._capacity.regular_left[key[1], key[2]]))
             case 3:
-                standing = sum(
-                    (s.provider, s.day) == key[1:] and s.booking.is_overbooked
-                    for s in self._standing
-                )
-                most = max((r.max_per_day for r in instance.clinic.overbooking_rules), default=0)
-                return float(max(0, most - standing))
+                return float(self._capacity.overbooked_left[key[1], key[2]])
             case 4:
-                cap = instance.kinds[key[1]].row.daily_cap
-                assert cap is not None
-                standing = sum((s.kind, s.day) == key[1:] for s in self._standing)
-                standing += sum(
-                    (instance.tasks[p.task].kind, p.day) == key[1:] for p in self._outside
-                )
-                return float(max(0, cap - standing))
+                return float(max(0, self._capacity.type_left[key[1], key[2]]))
             case _:
                 return float(max(0, self._families.free[key[1], key[2]]))
 
@@ -315,7 +300,7 @@ def priority_worth(instance: Instance, columns: Columns, share: float) -> Floats
     worth = np.array([t.priority for t in instance.tasks], np.float64)[columns.task]
     at = ColumnTimes.of(instance, columns)
     for task, members in grouped(columns.task):
-        worth[members] += share * instance.preference(task)[at.position[members]] / instance.unit
+        worth[members] += share * instance.preference(task)[at.start_index[members]] / instance.unit
     return worth
 
 

@@ -111,10 +111,10 @@ class Prices:
         of_provider_day = row[at.provider, at.day]
         worth, loss = np.zeros(len(columns)), np.zeros(len(columns))
         for i, of_task in grouped(columns.task):
-            worth[of_task] = _worth(instance, i)[at.position[of_task]] - self.task[i]
+            worth[of_task] = _worth(instance, i)[at.start_index[of_task]] - self.task[i]
         for k, of_kind in grouped(at.kind):
             table = np.array([self.losses[k][provider_day] for provider_day in provider_days])
-            loss[of_kind] = table[of_provider_day[of_kind], at.position[of_kind]]
+            loss[of_kind] = table[of_provider_day[of_kind], at.start_index[of_kind]]
         over = np.array([self.over[provider_day] for provider_day in provider_days])[
             of_provider_day
         ]
@@ -282,7 +282,7 @@ class _Pricing:
         self._instance = instance
         self._priorities = np.array([t.priority for t in instance.tasks], np.float64)
         self._least = priority
-        providers, days = len(instance.providers), len(instance.dates)
+        days = len(instance.dates)
         self._days = days
         quarter = instance.gap_quarter / instance.unit
         self._schedules = Schedules.of(instance, quarter)
@@ -295,35 +295,21 @@ class _Pricing:
         self._demands = [_Demand(instance, k) for k in range(len(instance.kinds))]
         self._bonus = instance.regular_bonus / instance.unit
         self._counts = np.array([len(t.members) for t in instance.tasks], np.float64)
-        regular, over, of_kind = (
-            np.zeros((providers, days)),
-            np.zeros((providers, days)),
-            np.zeros((len(instance.kinds), days)),
-        )
-        for s in instance.fixed:
-            if s.provider >= 0 and 0 <= s.day < days:
-                (over if s.booking.is_overbooked else regular)[s.provider, s.day] += 1
-            if 0 <= s.day < days:
-                of_kind[s.kind, s.day] += 1
-        most = max((r.max_per_day for r in instance.clinic.overbooking_rules), default=0)
-        self._over_limit = np.maximum(0, most - over).ravel()
-        caps = [p.daily_cap for p in instance.providers]
-        self._is_capped = np.array([cap is not None for cap in caps])
+        capacity = instance.capacity
+        self._over_limit = capacity.overbooked_left.ravel().astype(np.float64)
+        self._is_capped = capacity.has_provider_cap
         self._limits = np.concatenate(
             [
                 self._counts,
-                np.maximum(0, np.array([c or 0 for c in caps])[:, None] - regular).ravel(),
-                np.maximum(
-                    0, np.array([k.row.daily_cap or 0 for k in instance.kinds])[:, None] - of_kind
-                ).ravel(),
+                np.maximum(0.0, capacity.regular_left).ravel(),
+                np.maximum(0.0, capacity.type_left).ravel(),
             ]
         )
-        has_cap = np.array([k.row.daily_cap is not None for k in instance.kinds], np.bool_)
         self._is_priced = np.concatenate(
             [
                 np.ones(len(self._counts), np.bool_),
                 np.repeat(self._is_capped, days),
-                np.repeat(has_cap, days),
+                np.repeat(capacity.has_type_cap, days),
             ]
         )
         self._lifts = self._lay_out_lifts(quarter)

@@ -50,14 +50,8 @@ class LagrangianBound:
                     ),
                 )
             )
-        most = max((r.max_per_day for r in instance.clinic.overbooking_rules), default=0)
-        standing = np.zeros((2, providers, days))
-        for s in instance.fixed:
-            if s.provider >= 0 and 0 <= s.day < days:
-                standing[int(s.booking.is_overbooked), s.provider, s.day] += 1
-        caps = np.array([1e9 if p.daily_cap is None else p.daily_cap for p in instance.providers])
-        self._regular = np.maximum(0, caps[:, None] - standing[0]).ravel()
-        self._overbooked = np.maximum(0, most - standing[1]).ravel()
+        self._regular = np.maximum(0.0, instance.capacity.regular_left).ravel()
+        self._overbooked = instance.capacity.overbooked_left.ravel().astype(np.float64)
         self._length = np.array(
             [(kinds[k].before + kinds[k].after)[self._provider] for k in self._kinds]
         )

@@ -1,4 +1,4 @@
-"""What stays beside what stands: collisions, and room under the caps."""
+"""Whether a booking that has to give way could stay: collisions, and places under the caps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from solver.clinic.spans import overlap
+from solver.planning.instance.capacity import Capacity
 from solver.planning.instance.tasks import FixedBooking
 
 if TYPE_CHECKING:
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def collide(a: FixedBooking, b: FixedBooking) -> bool:
-    """Whether two bookings cannot both stand, by the room or by the provider they share.
+    """Whether two bookings cannot both keep their places, by the room or the provider they share.
 
-    An overbooked one may overlap others there, if it does not begin when they do.
+    They collide in a room where their busy spans overlap. At a provider they do where they begin
+    at once, and where their busy spans overlap and neither is overbooked.
     """
     if a.room == b.room and overlap(a.room_busy, b.room_busy):
         return True
@@ -27,23 +29,20 @@ def collide(a: FixedBooking, b: FixedBooking) -> bool:
 
 
 class Beside:
-    """Whether displaced bookings may stay beside others, which can become more."""
+    """Whether displaced bookings may stay beside other bookings, to which more can be added."""
 
-    def __init__(self, instance: Instance, standing: Iterable[FixedBooking]) -> None:
-        self._instance = instance
+    def __init__(self, instance: Instance, bookings: Iterable[FixedBooking]) -> None:
+        self._capacity = Capacity(instance.clinic, instance.providers, instance.dates)
         self._in_room: dict[int, list[FixedBooking]] = defaultdict(list)
         self._at_provider: dict[int, list[FixedBooking]] = defaultdict(list)
-        self._of_kind: dict[tuple[int, int], int] = defaultdict(int)
-        self._on_day: dict[tuple[int, int, bool], int] = defaultdict(int)
-        for s in standing:
-            self.add(s)
+        for booking in bookings:
+            self.add(booking)
 
-    def add(self, s: FixedBooking) -> None:
-        """Let one more stand."""
-        self._in_room[s.room].append(s)
-        self._at_provider[s.provider].append(s)
-        self._of_kind[s.kind, s.day] += 1
-        self._on_day[s.provider, s.day, s.booking.is_overbooked] += 1
+    def add(self, own: FixedBooking) -> None:
+        """Add a booking to those beside which others may stay."""
+        self._in_room[own.room].append(own)
+        self._at_provider[own.provider].append(own)
+        self._capacity.book(own)
 
     def collisions(self, own: FixedBooking) -> int:
         """Return how many others a booking collides with."""
@@ -52,29 +51,28 @@ class Beside:
 
     def places_under_caps(self, own: FixedBooking) -> list[tuple[object, int]]:
         """Return, for each cap that a booking is under, what it caps and the places left."""
-        kind_cap = self._instance.kinds[own.kind].row.daily_cap
-        cap = self._instance.providers[own.provider].daily_cap
+        capacity = self._capacity
         found: list[tuple[object, int]] = []
-        if kind_cap is not None:
-            left = kind_cap - self._of_kind[own.kind, own.day]
+        if capacity.has_type_cap[own.kind]:
+            left = int(capacity.type_left[own.kind, own.day])
             found.append((("kind", own.kind, own.day), max(0, left)))
-        if cap is not None and not own.booking.is_overbooked:
-            left = cap - self._on_day[own.provider, own.day, False]
+        if capacity.has_provider_cap[own.provider] and not own.booking.is_overbooked:
+            left = int(capacity.regular_left[own.provider, own.day])
             found.append((("provider", own.provider, own.day), max(0, left)))
         return found
 
     def has_place_for(self, own: FixedBooking) -> bool:
-        """Whether a booking breaks no rule from 3 to 7 when it stands here last."""
+        """Whether a booking that is made here last breaks none of the rules 3 to 7."""
         if self.collisions(own) or not all(left for _, left in self.places_under_caps(own)):
             return False
         if not own.booking.is_overbooked:
             return True
-        met = sum(overlap(own.busy, s.busy) for s in self._at_provider[own.provider])
-        over = self._on_day[own.provider, own.day, True]
+        overlaps = sum(overlap(own.busy, s.busy) for s in self._at_provider[own.provider])
+        overbooked = self._capacity.overbooked[own.provider, own.day]
         start = own.booking.start
         return any(
-            met <= most_met and over < per_day
-            for most_met, per_day in self._instance.allowances(
+            overlaps <= max_overlap and overbooked < max_per_day
+            for max_overlap, max_per_day in self._capacity.allowances(
                 own.kind, own.provider, own.day, start
             )
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solver.arrays import Bools, Ints, Small
-from solver.clinic.entities import DAY_MINUTES
+from solver.clinic.entities import DAY_MINUTES, Span
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 
@@ -16,45 +16,54 @@ FAR = 10**7
 """More minutes than any horizon has; keeps owners apart on one axis."""
 
 
+type Narrow = Callable[[int, Small], Small]
+"""Picks from the positions of a task, which is given by its number."""
+
+
 @dataclass(frozen=True)
 class Columns:
-    """Tasks at sites of their kind's table, each of shape [n]."""
+    """Tasks at positions of their type's table, regular or overbooked; each of shape [n]."""
 
     task: Ints
-    site: Ints
+    position: Ints
     is_overbooked: Bools
 
     def __len__(self) -> int:
         return len(self.task)
 
     def __getitem__(self, chosen: Ints | Bools) -> Columns:
-        return Columns(self.task[chosen], self.site[chosen], self.is_overbooked[chosen])
+        return Columns(self.task[chosen], self.position[chosen], self.is_overbooked[chosen])
 
     @classmethod
-    def at(cls, instance: Instance, assignments: Sequence[Assignment]) -> Columns:
-        """The columns that placements are; a booking that stays is none."""
-        site, assignments = [], instance.made(assignments)
-        for assignment in assignments:
-            kind = instance.kinds[instance.tasks[assignment.task].kind]
-            s = int(np.searchsorted(kind.starts, assignment.start))
-            site.append(
-                int(np.ravel_multi_index((assignment.provider, assignment.day, s), kind.shape))
-            )
-        return cls(
-            np.array([assignment.task for assignment in assignments], np.int64),
-            np.array(site, np.int64),
-            np.array([assignment.is_overbooked for assignment in assignments], np.bool_),
-        )
+    def of(
+        cls,
+        instance: Instance,
+        tasks: Iterable[int],
+        narrow: Narrow = lambda _task, positions: positions,
+    ) -> Columns:
+        """Return the columns of some tasks; `narrow` picks from the positions of each."""
+        task, position, is_overbooked = [], [], []
+        for number in tasks:
+            kind = instance.kinds[instance.tasks[number].kind]
+            positions = narrow(number, instance.columns(number))
+            for table, over in ((kind.regular, False), (kind.allowed, True)):
+                passed = positions[table.ravel()[positions]]
+                task.append(np.full(len(passed), number, np.int64))
+                position.append(passed)
+                is_overbooked.append(np.full(len(passed), over))
+        if not task:
+            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))
+        return cls(np.concatenate(task), np.concatenate(position), np.concatenate(is_overbooked))
 
     @classmethod
-    def inside(
+    def of_provider_days(
         cls,
         instance: Instance,
         tasks: Iterable[int],
         provider_days: Iterable[tuple[int, int]],
-        narrow: Callable[[int, Small], Small] = lambda _task, sites: sites,
+        narrow: Narrow = lambda _task, positions: positions,
     ) -> Columns:
-        """The columns of some tasks at some providers' dates; see :meth:`of`."""
+        """Return the columns of some tasks that lie in some provider-days; see :meth:`of`."""
         tasks, provider_days = list(tasks), list(provider_days)
         chosen = {}
         for number in {instance.tasks[i].kind for i in tasks}:
@@ -65,72 +74,85 @@ class Columns:
         return cls.of(
             instance,
             tasks,
-            lambda i, sites: narrow(i, sites[chosen[instance.tasks[i].kind][sites]]),
+            lambda i, positions: narrow(i, positions[chosen[instance.tasks[i].kind][positions]]),
+        )
+
+    @classmethod
+    def at(cls, instance: Instance, assignments: Sequence[Assignment]) -> Columns:
+        """Return the columns that assignments choose; a booking that stays chooses none."""
+        made, position = instance.made(assignments), []
+        for assignment in made:
+            kind = instance.table(assignment)
+            s = int(np.searchsorted(kind.starts, assignment.start))
+            where = assignment.provider, assignment.day, s
+            position.append(int(np.ravel_multi_index(where, kind.shape)))
+        return cls(
+            np.array([assignment.task for assignment in made], np.int64),
+            np.array(position, np.int64),
+            np.array([assignment.is_overbooked for assignment in made], np.bool_),
         )
 
     def clear_of(self, instance: Instance, assignments: Sequence[Assignment]) -> Columns:
-        """Return those that could stand beside placements: a regular one meets no regular one."""
+        """Return the columns but for regular ones that overlap a regular one of `assignments`."""
         at = ColumnTimes.of(instance, self)
-        meets = np.zeros(len(self), np.bool_)
+        overlaps = np.zeros(len(self), np.bool_)
         for assignment in assignments:
             if not assignment.is_overbooked:
-                start, end = instance.busy(assignment)
-                meets |= at.keeping(assignment.provider, start, end)
-        return self[~meets | self.is_overbooked]
+                overlaps |= at.overlapping(assignment.provider, instance.busy(assignment))
+        return self[~overlaps | self.is_overbooked]
 
     def joined(self, other: Columns) -> Columns:
-        """Return these and those of another that are not among them."""
+        """Return these columns and then those of `other` that are not among them."""
         mine = set(self.keys)
         new = other[np.array([key not in mine for key in other.keys], np.bool_)]
         return Columns(
             np.concatenate([self.task, new.task]),
-            np.concatenate([self.site, new.site]),
+            np.concatenate([self.position, new.position]),
             np.concatenate([self.is_overbooked, new.is_overbooked]),
         )
 
     @property
     def keys(self) -> list[tuple[int, int, bool]]:
         """What tells columns apart."""
-        parts = self.task.tolist(), self.site.tolist(), self.is_overbooked.tolist()
+        parts = self.task.tolist(), self.position.tolist(), self.is_overbooked.tolist()
         return list(zip(*parts, strict=True))
 
     @staticmethod
-    def count(instance: Instance, task: int, narrow: Callable[[int, Small], Small]) -> int:
-        """Return how many columns a task has, of the sites that `narrow` picks."""
+    def count(instance: Instance, task: int, narrow: Narrow) -> int:
+        """Return how many columns :meth:`of` returns for one task."""
         kind = instance.kinds[instance.tasks[task].kind]
-        sites = narrow(task, instance.columns(task))
-        return sum(int(table.ravel()[sites].sum()) for table in (kind.regular, kind.allowed))
+        positions = narrow(task, instance.columns(task))
+        return sum(int(table.ravel()[positions].sum()) for table in (kind.regular, kind.allowed))
 
-    @classmethod
-    def of(
-        cls,
-        instance: Instance,
-        tasks: Iterable[int],
-        narrow: Callable[[int, Small], Small] = lambda _task, sites: sites,
-    ) -> Columns:
-        """The columns of some tasks; `narrow` picks from a task's sites."""
-        task, site, is_overbooked = [], [], []
-        for number in tasks:
-            kind = instance.kinds[instance.tasks[number].kind]
-            sites = narrow(number, instance.columns(number))
-            for table, over in ((kind.regular, False), (kind.allowed, True)):
-                passed = sites[table.ravel()[sites]]
-                task.append(np.full(len(passed), number, np.int64))
-                site.append(passed)
-                is_overbooked.append(np.full(len(passed), over))
-        if not task:
-            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))
-        return cls(np.concatenate(task), np.concatenate(site), np.concatenate(is_overbooked))
+
+def within(instance: Instance, radius: int | None, task: int, positions: Small) -> Small:
+    """Return the positions to which a booking moves by `radius` minutes at most.
+
+    All of them without a radius, for a request, and for a displaced booking.
+    """
+    own, kind = instance.tasks[task].own, instance.kinds[instance.tasks[task].kind]
+    if radius is None or own is None or instance.tasks[task].is_displaced:
+        return positions
+    _, day, s = np.unravel_index(positions, kind.shape)
+    return positions[np.abs(day * DAY_MINUTES + kind.starts[s] - own.at) <= radius]
 
 
 @dataclass(frozen=True)
 class ColumnTimes:
-    """Where columns lie, each of shape [n]; minutes are absolute but for `start`."""
+    """Where columns lie, each of shape [n].
+
+    Attributes
+    ----------
+    start, start_index
+        Minutes of the day, and the index into the starts of the type's table.
+    at, end, busy_start, busy_end
+        The appointment and the provider's busy span, in absolute minutes.
+    """
 
     kind: Ints
     provider: Ints
     day: Ints
-    position: Ints
+    start_index: Ints
     start: Ints
     at: Ints
     end: Ints
@@ -139,20 +161,19 @@ class ColumnTimes:
 
     @classmethod
     def of(cls, instance: Instance, columns: Columns) -> ColumnTimes:
-        """Work out the places of columns."""
+        """Work out where columns lie."""
         kinds = np.array([task.kind for task in instance.tasks], np.int64)[columns.task]
         fields = np.zeros((8, len(columns)), np.int64)
         for number in np.unique(kinds).tolist():
             kind = instance.kinds[number]
             of_kind = np.flatnonzero(kinds == number)
-            site = columns.site[of_kind]
-            provider, day, position = np.unravel_index(site, kind.shape)
-            start = kind.starts[position]
+            provider, day, index = np.unravel_index(columns.position[of_kind], kind.shape)
+            start = kind.starts[index]
             at = start + day * DAY_MINUTES
             fields[:, of_kind] = (
                 provider,
                 day,
-                position,
+                index,
                 start,
                 at,
                 at + kind.row.duration_minutes,
@@ -161,16 +182,16 @@ class ColumnTimes:
             )
         return cls(kinds, *fields)
 
-    def keeping(self, provider: int, start: int, end: int) -> Bools:
-        """[n] whether a column keeps a provider busy at some time between two minutes."""
-        keeping: Bools = (
-            (self.provider == provider) & (self.busy_start < end) & (self.busy_end > start)
+    def overlapping(self, provider: int, busy: Span) -> Bools:
+        """[n] whether a column's busy span at its provider overlaps `busy` at `provider`."""
+        overlapping: Bools = (
+            (self.provider == provider) & (self.busy_start < busy[1]) & (self.busy_end > busy[0])
         )
-        return keeping
+        return overlapping
 
 
 def grouped(key: Ints) -> Iterator[tuple[int, Ints]]:
-    """Yield each value of `key` with the positions that have it."""
+    """Yield each value of `key`, in order, with the indices that have it."""
     order = np.argsort(key, kind="stable")
     if len(order):
         for members in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
@@ -178,13 +199,13 @@ def grouped(key: Ints) -> Iterator[tuple[int, Ints]]:
 
 
 def grouped_pairs(first: Ints, second: Ints) -> Iterator[tuple[tuple[int, int], Ints]]:
-    """Yield each pair of values with the positions, [n], at which it stands."""
+    """Yield each pair of values, in order, with the indices, [n], that have it."""
     for key, members in grouped(first * FAR + second):
         yield divmod(key, FAR), members
 
 
 def positions(instance: Instance, columns: Columns, assignments: Sequence[Assignment]) -> list[int]:
-    """Return where `assignments` are among the columns, for those that are."""
+    """Return the indices of those columns that assignments choose."""
     wanted = set(Columns.at(instance, assignments).keys)
     of_task = np.flatnonzero(np.isin(columns.task, [assignment.task for assignment in assignments]))
     found = zip(of_task.tolist(), columns[of_task].keys, strict=True)

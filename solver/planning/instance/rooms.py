@@ -1,4 +1,4 @@
-"""Where a room is free beside fixed bookings and placements."""
+"""Where rooms are free beside fixed bookings and other busy spans."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from solver.clinic.entities import DAY_MINUTES, Span
 from solver.planning.instance.tables import Instance
 
 NO_ROOM = -1
-"""In the place of the room of a placement that has yet to be given one."""
+"""The room of a placement that has yet to be given one."""
 
 
 def rooms_left(
     instance: Instance, days: Iterable[int], taken: Sequence[tuple[int, Span]]
 ) -> dict[tuple[int, int], Bools]:
-    """[R, S] by kind and day, where a room is free of what stands for good and of what is taken.
+    """[R, S] by type and day: where a room is free of fixed bookings and of the spans `taken`.
 
-    `taken` are rooms and absolute busy spans.
+    `taken` are rooms with absolute busy spans.
     """
     start, end = np.array([span for _, span in taken], np.int64).reshape(-1, 2).T
     rooms = np.array([room for room, _ in taken], np.int64)

@@ -1,15 +1,18 @@
-"""What is to be placed, where it is placed, and what stands already; positions, not ids."""
+"""What is to be placed, where it is placed, and what is booked already; positions, not ids."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from solver.clinic.entities import Booking, Span
+from solver.clinic.entities import DAY_MINUTES, Booking, Span
 
 
 class Assignment(NamedTuple):
-    """A task placed; positions, not ids. `start` counts from the midnight of its day."""
+    """A member of a task at a place: a placement, a move, or a displaced booking that stays.
+
+    `start` counts from the midnight of its day.
+    """
 
     task: int
     provider: int
@@ -18,12 +21,16 @@ class Assignment(NamedTuple):
     start: int
     is_overbooked: bool
 
+    @property
+    def at(self) -> int:
+        """The start, absolute."""
+        return self.day * DAY_MINUTES + self.start
+
 
 class FixedBooking(NamedTuple):
-    """A booking that stands (or stood) somewhere; positions are -1 for rows that are not there.
+    """A booking where it is before anything moves; positions are -1 for rows that are not there.
 
-    Spans and `at`, its start, are absolute minutes; `window` is the provider's open window around
-    it, if there is one.
+    Spans are absolute; `window` is the provider's open window around it, if there is one.
     """
 
     booking: Booking
@@ -31,20 +38,38 @@ class FixedBooking(NamedTuple):
     provider: int
     room: int
     day: int
-    at: int
+    appointment: Span
     busy: Span
     room_busy: Span
     window: Span | None
+
+    @property
+    def at(self) -> int:
+        """The start, absolute."""
+        return self.appointment[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """Requests that are alike, or one booking that may move.
 
-    `members` are the ids that the task stands for; a booking's task has one and priority 0.
-    `provider` is -1 when any will do; `own` is where a booking stood. A displaced booking that
-    `could_stay` may do so where it breaks no rule beside what else stays. One that `is_left`
-    breaks a rule, and may go on to do so.
+    Attributes
+    ----------
+    members
+        The ids of the requests, or the booking's.
+    priority
+        Of each member; 0 for a booking.
+    days, provider
+        Where it may go; -1 for any provider.
+    own
+        Where a booking is before anything moves.
+    is_displaced
+        Whether the booking breaks a rule there: it moves, stays where that becomes legal, or is
+        lost.
+    could_stay
+        Whether a displaced booking breaks no rule there beside the fixed bookings alone.
+    is_left
+        Whether the booking breaks a rule there and may go on to do so.
     """
 
     kind: int
@@ -66,7 +91,7 @@ class Task:
 
 
 class Totals(NamedTuple):
-    """What a plan is worth, the earlier the weightier; moves and minutes count as negative."""
+    """What a plan reaches in each stage, all to be maximised: moves and minutes are negative."""
 
     saved: int
     priority: int

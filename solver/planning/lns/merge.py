@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from solver.clinic.spans import overlap
@@ -11,68 +11,59 @@ from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.neighbourhood import Neighbourhood
 from solver.planning.model.two_step import assign_rooms
 
-ROOMS_SECONDS = 0.5
-"""What finding other rooms for a neighbourhood's answer may take."""
-
 
 def merge(
     instance: Instance,
     assignments: Sequence[Assignment],
     neighbourhood: Neighbourhood,
     new: Sequence[Assignment],
+    *,
+    rooms_seconds: float = 0.5,
 ) -> list[Assignment] | None:
-    """Merge a repaired neighbourhood into the incumbent; None when it clashes with the rest.
+    """Merge a repaired neighbourhood into the incumbent; None when the two clash.
 
-    What stands outside the neighbourhood may have changed while the neighbourhood was being solved;
-    then the answer is given other rooms, if it can be.
+    The incumbent may have changed outside the neighbourhood while that was being repaired. They
+    clash where a task has more assignments than members, a type's cap is exceeded, or appointments
+    of a patient overlap. Where rooms do, other rooms are looked for.
+
+    Parameters
+    ----------
+    assignments
+        The incumbent.
+    new
+        The repair: all that is in the neighbourhood's provider-days from now on.
+    rooms_seconds
+        What looking for other rooms may take.
     """
-    outside = [p for p in assignments if (p.provider, p.day) not in neighbourhood.provider_days]
+    frozen = [p for p in assignments if (p.provider, p.day) not in neighbourhood.provider_days]
     days = {day for _, day in neighbourhood.provider_days}
     by_room: dict[int, list[Assignment]] = defaultdict(list)
     by_patient: dict[str, list[Assignment]] = defaultdict(list)
-    placed: dict[int, int] = defaultdict(int)
-    of_kind: dict[tuple[int, int], int] = defaultdict(int)
-    for assignment in outside:
+    placed = Counter(assignment.task for assignment in frozen)
+    type_left = instance.capacity.type_left.copy()
+    for assignment in frozen:
         task = instance.tasks[assignment.task]
-        placed[assignment.task] += 1
-        of_kind[task.kind, assignment.day] += 1
+        type_left[task.kind, assignment.day] -= 1
         if any(abs(assignment.day - day) <= 1 for day in days):
             by_room[assignment.room].append(assignment)
             if task.patient is not None:
                 by_patient[task.patient].append(assignment)
-    standing: dict[tuple[int, int], int] = defaultdict(int)
-    for s in instance.fixed:
-        standing[s.kind, s.day] += 1
-    left: dict[int, int] = defaultdict(int)
     for assignment in new:
         task = instance.tasks[assignment.task]
-        left[assignment.task] += 1
         placed[assignment.task] += 1
-        of_kind[task.kind, assignment.day] += 1
-        cap = instance.kinds[task.kind].row.daily_cap
-        if (
-            placed[assignment.task] > len(task.members)
-            or (
-                cap is not None
-                and of_kind[task.kind, assignment.day]
-                > max(0, cap - standing[task.kind, assignment.day])
-            )
-            or (
-                task.patient is not None
-                and any(
-                    overlap(instance.appointment(assignment), instance.appointment(o))
-                    for o in by_patient[task.patient]
-                )
-            )
-        ):
+        type_left[task.kind, assignment.day] -= 1
+        if placed[assignment.task] > len(task.members) or type_left[task.kind, assignment.day] < 0:
+            return None
+        appointment = instance.appointment(assignment)
+        others = () if task.patient is None else by_patient[task.patient]
+        if any(overlap(appointment, instance.appointment(other)) for other in others):
             return None
     if any(
-        overlap(instance.room_busy(assignment), instance.room_busy(o))
+        overlap(instance.room_busy(assignment), instance.room_busy(other))
         for assignment in new
-        for o in by_room[assignment.room]
+        for other in by_room[assignment.room]
     ):
-        found = assign_rooms(instance, new, left, outside, ROOMS_SECONDS)
-        if found is None:
-            return None
-        new = found
-    return [*outside, *new]
+        free = Counter(assignment.task for assignment in new)
+        found = assign_rooms(instance, new, free, frozen, rooms_seconds)
+        return None if found is None else [*frozen, *found]
+    return [*frozen, *new]

@@ -1,4 +1,4 @@
-"""A neighbourhood: the part of a plan that is freed, and what its repair brought."""
+"""A neighbourhood: the provider-days whose part of a plan is destroyed and repaired."""
 
 from __future__ import annotations
 
@@ -11,51 +11,35 @@ from solver.planning.bounds.lagrangian import Prices
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 
-WAITING = 8
-"""The most tasks without a place that a neighbourhood takes on, for each of its provider-days."""
+type Aim = Literal["priority", "retime", "score"]
+"""What a neighbourhood is repaired for.
 
-
-type Aim = Literal["priority", "timing", "score"]
-"""What a neighbourhood is solved for.
-
-``priority``: to place what is worth most. ``timing``: the best starts, who sees whom being settled.
-``score``: all of the score, among the columns that lose least at the prices of requests.
+``priority``: the sum of priorities. ``retime``: the starts and rooms of a date, each provider's
+tasks being given. ``score``: the whole score, among the columns of the least opportunity cost.
 """
 
 
 @dataclass(frozen=True)
-class Effort:
-    """Provider-days that are freed at first, and the solver's deterministic seconds for each."""
-
-    provider_days: float
-    work_limit: float
-
-
-EFFORTS: dict[Aim, Effort] = {
-    "priority": Effort(10.0, 3.0),
-    "score": Effort(12.0, 1.2),
-}
-
-
-@dataclass(frozen=True)
 class Neighbourhood:
-    """A part of a plan to solve again.
+    """A part of a plan to repair; all other provider-days are frozen.
 
     Attributes
     ----------
     provider_days
         The providers and days.
     waiting
-        Tasks that could be placed there, and how many of each.
+        Tasks without a place that may be placed there, and how many members of each.
+    seed
+        Of the choice of what is freed, and of the solver.
     roomless
-        Kinds whose rooms are looked for afterwards, where the gap part does not count.
-    lifted
-        The part of what is placed there that is lifted, by chance, and, where there are prices,
-        more of what loses by its place; the rest stays.
+        Types that get their rooms after the repair, where the gap part does not count.
+    freed_share
+        The part of the assignments there that is freed, drawn uniformly but for those with an
+        opportunity cost, which are likelier; the rest is frozen.
     prices
-        Of requests at these provider-days, once there are any.
-    most
-        Columns that are tried where the gap part counts.
+        Multipliers and opportunity costs at these provider-days, once there are any.
+    most_columns
+        The most columns in a repair for the score.
     """
 
     aim: Aim
@@ -63,13 +47,13 @@ class Neighbourhood:
     waiting: tuple[tuple[int, int], ...]
     seed: int
     roomless: frozenset[int]
-    lifted: float = 1.0
+    freed_share: float = 1.0
     prices: Prices | None = None
-    most: int = 0
+    most_columns: int = 0
 
 
 def waiting_tasks(instance: Instance, assignments: Iterable[Assignment]) -> dict[int, int]:
-    """Return tasks that wait for a place, displaced bookings too, and how many of each."""
+    """Return tasks with members without a place, displaced bookings too, and how many of each."""
     placed = Counter(assignment.task for assignment in assignments)
     return {
         i: len(task.members) - placed[i]
@@ -79,7 +63,7 @@ def waiting_tasks(instance: Instance, assignments: Iterable[Assignment]) -> dict
 
 
 def could_be_at(instance: Instance, number: int, provider_days: Iterable[tuple[int, int]]) -> bool:
-    """Return whether a task could be placed at some of these providers' dates."""
+    """Return whether a task could be placed in some of these provider-days."""
     task = instance.tasks[number]
     kind = instance.kinds[task.kind]
     return any(

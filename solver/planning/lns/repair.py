@@ -1,10 +1,20 @@
-"""Repairing a neighbourhood with the planning model, all that is frozen standing as it is."""
+"""Repairing a neighbourhood: the same plan, best in its provider-days, with all else frozen.
+
+A share of the assignments there is destroyed: their tasks, and the waiting tasks that the
+neighbourhood brings, may be placed anew in its provider-days. Three repairs, by the aim:
+
+- ``priority``: column generation over the columns there, then the planning model over those that
+  reduced-cost fixing leaves, without gap parts and scarce rooms first;
+- ``score``: the planning model, whole, over the columns of the least opportunity cost;
+- ``retime``: :mod:`solver.planning.lns.retime`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,22 +29,40 @@ from solver.planning.bounds.column_generation import (
 from solver.planning.instance.columns import Columns, positions
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
-from solver.planning.lns.neighbourhood import EFFORTS, Neighbourhood
+from solver.planning.lns.neighbourhood import Neighbourhood
 from solver.planning.lns.retime import retimed
 from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import JobResult, SolveControl
-from solver.planning.model.two_step import best_without_gaps, priority_of
-
-LOST = 3.0
-"""How much likelier a placement is lifted for each score that its date loses by it."""
+from solver.planning.model.two_step import DEFAULT_PARAMS as TWO_STEP
+from solver.planning.model.two_step import TwoStepParams, best_without_gaps, priority_of
 
 
-STALL = 0.001
-"""A neighbourhood's relaxation is near enough once two rounds better it by less than this share."""
+@dataclass(frozen=True, kw_only=True)
+class RepairParams:
+    """How much work a repair may take, and what it looks at."""
+
+    priority_work: float = 3.0
+    score_work: float = 1.2
+    """The solver's deterministic seconds for a neighbourhood, by its aim."""
+    cost_weight: float = 3.0
+    """How much likelier an assignment is freed for each score of its opportunity cost: by so much
+    its random draw from 0 to 1 is lowered."""
+    rooms: int = 4
+    """The most rooms offered at one type and start in a repair for the score, beside those that the
+    incumbent uses."""
+    relaxation_share: float = 0.5
+    """The part of the time limit that column generation may take."""
+    first_columns: int = 4
+    columns_a_round: int = 3
+    """Columns of a task that column generation begins with, and that a round adds at most."""
+    tolerance: float = 0.02
+    """Column generation ends once the bound is as near to the relaxation's value, in priorities."""
+    stall: float = 0.001
+    """It also ends once two rounds have raised the value by less than this share."""
+    two_step: TwoStepParams = TWO_STEP
 
 
-ROOMS = 4
-"""The most rooms offered at one type and start of a neighbourhood, beside those that are in use."""
+DEFAULT_PARAMS = RepairParams()
 
 
 def repair(
@@ -43,101 +71,129 @@ def repair(
     assignments: Sequence[Assignment],
     neighbourhood: Neighbourhood,
     time_limit: float,
+    params: RepairParams = DEFAULT_PARAMS,
 ) -> JobResult:
-    """Solve a neighbourhood, everything outside it standing as in `assignments`."""
-    if neighbourhood.aim == "timing":
-        for day in sorted({day for _, day in neighbourhood.provider_days}):
+    """Repair a neighbourhood of the incumbent `assignments`; return what is in it then."""
+    provider_days = neighbourhood.provider_days
+    if neighbourhood.aim == "retime":
+        for day in sorted({day for _, day in provider_days}):
             assignments = retimed(instance, assignments, day, control.should_stop)
-        return JobResult(
-            [p for p in assignments if (p.provider, p.day) in neighbourhood.provider_days],
-            is_proved=True,
-        )
-    inside = [p for p in assignments if (p.provider, p.day) in neighbourhood.provider_days]
-    outside = [p for p in assignments if (p.provider, p.day) not in neighbourhood.provider_days]
-    left: dict[int, int] = defaultdict(int, neighbourhood.waiting)
-    for assignment in inside:
-        left[assignment.task] += 1
-    draw = np.random.default_rng(neighbourhood.seed).random(len(inside))
-    if neighbourhood.prices is not None and inside:
-        lost = neighbourhood.prices.lost(instance, Columns.at(instance, inside))
-        draw -= LOST * np.maximum(lost, 0)
-    is_kept = draw >= neighbourhood.lifted
-    kept = [assignment for assignment, stays in zip(inside, is_kept, strict=True) if stays]
-    stay = Counter(assignment.task for assignment in kept)
-    free = sorted(task for task, count in left.items() if count > stay[task])
-    columns = Columns.inside(instance, free, neighbourhood.provider_days).clear_of(instance, kept)
-    if neighbourhood.prices is not None and neighbourhood.aim == "score":
-        columns = neighbourhood.prices.best(instance, columns, neighbourhood.most)
-    columns = columns.joined(Columns.at(instance, inside))
+        retimed_there = [p for p in assignments if (p.provider, p.day) in provider_days]
+        return JobResult(retimed_there, is_proved=True)
+    incumbent = [p for p in assignments if (p.provider, p.day) in provider_days]
+    frozen = [p for p in assignments if (p.provider, p.day) not in provider_days]
+    free: dict[int, int] = defaultdict(int, neighbourhood.waiting)
+    for assignment in incumbent:
+        free[assignment.task] += 1
+    kept = _not_freed(instance, neighbourhood, incumbent, params)
+    columns = _columns(instance, neighbourhood, incumbent, free, kept)
     if not len(columns):
         return JobResult(None, is_proved=True)
-    if neighbourhood.aim == "score":
-        model = PlanningModel(instance, columns, left, outside, rooms=ROOMS, keep=inside)
-        model.fix(kept)
-        return _solve_for_score(instance, control, neighbourhood, model, inside, time_limit)
+    if neighbourhood.aim == "priority":
+        return _for_priority(
+            instance, control, neighbourhood, columns, free, frozen, incumbent, time_limit, params
+        )
+    model = PlanningModel(instance, columns, free, frozen, rooms=params.rooms, incumbent=incumbent)
+    model.fix(kept)
+    objective = instance.most_score * model.expression("priority") + model.score()
+    model.hint(incumbent)  # when all literals are there
+    return model.maximise(
+        objective,
+        time_limit=time_limit,
+        seed=neighbourhood.seed,
+        work_limit=params.score_work,
+        control=control,
+    )
+
+
+def _not_freed(
+    instance: Instance,
+    neighbourhood: Neighbourhood,
+    incumbent: Sequence[Assignment],
+    params: RepairParams,
+) -> list[Assignment]:
+    """Return the assignments of a neighbourhood that stay as they are, but for their rooms."""
+    draw = np.random.default_rng(neighbourhood.seed).random(len(incumbent))
+    if neighbourhood.prices is not None and incumbent:
+        cost = neighbourhood.prices.lost(instance, Columns.at(instance, incumbent))
+        draw -= params.cost_weight * np.maximum(cost, 0)
+    is_kept = draw >= neighbourhood.freed_share
+    return [assignment for assignment, stays in zip(incumbent, is_kept, strict=True) if stays]
+
+
+def _columns(
+    instance: Instance,
+    neighbourhood: Neighbourhood,
+    incumbent: Sequence[Assignment],
+    free: Mapping[int, int],
+    kept: Sequence[Assignment],
+) -> Columns:
+    """Return the columns of a repair: those of freed tasks, and all that the incumbent chooses."""
+    fixed = Counter(assignment.task for assignment in kept)
+    tasks = sorted(task for task, count in free.items() if count > fixed[task])
+    columns = Columns.of_provider_days(instance, tasks, neighbourhood.provider_days)
+    columns = columns.clear_of(instance, kept)
+    if neighbourhood.prices is not None and neighbourhood.aim == "score":
+        columns = neighbourhood.prices.best(instance, columns, neighbourhood.most_columns)
+    return columns.joined(Columns.at(instance, incumbent))
+
+
+def _for_priority(
+    instance: Instance,
+    control: SolveControl,
+    neighbourhood: Neighbourhood,
+    columns: Columns,
+    free: Mapping[int, int],
+    frozen: Sequence[Assignment],
+    incumbent: Sequence[Assignment],
+    time_limit: float,
+    params: RepairParams,
+) -> JobResult:
+    """Maximise the priority: column generation first, then the planning model."""
     began = time.perf_counter()
-    worth = priority_worth(instance, columns, 0.5 / sum(left.values()))
-    generation = ColumnGeneration(instance, columns, left, worth, outside)
-    start = positions(instance, columns, inside)
+    worth = priority_worth(instance, columns, 0.5 / sum(free.values()))
+    generation = ColumnGeneration(instance, columns, free, worth, frozen)
+    start = positions(instance, columns, incumbent)
     most = generation.run(
         start,
-        time_limit=time_limit / 2,
-        first=4,
-        per_task=3,
-        tolerance=0.02,
-        stall=STALL,
+        time_limit=params.relaxation_share * time_limit,
+        first=params.first_columns,
+        per_task=params.columns_a_round,
+        tolerance=params.tolerance,
+        stall=params.stall,
         should_stop=control.should_stop,
     ).bound
     if generation.priced is None:
         return JobResult(None, is_proved=False)
-    have = priority_of(instance, inside)
-    if most < have + 1 - 1e-6:
+    reached = priority_of(instance, incumbent)
+    if most < reached + 1 - 1e-6:
         return JobResult(None, is_proved=True)
     return best_without_gaps(
         instance,
         control,
-        columns[_worth_trying(generation, most, have, start)],
-        left,
-        outside,
-        inside,
+        columns[_could_better(generation, most, reached, start)],
+        free,
+        frozen,
+        incumbent,
         roomless=neighbourhood.roomless,
         most=most,
         time_limit=time_limit - (time.perf_counter() - began),
-        work_limit=EFFORTS[neighbourhood.aim].work_limit,
+        work_limit=params.priority_work,
         seed=neighbourhood.seed,
+        params=params.two_step,
     )
 
 
-def _solve_for_score(
-    instance: Instance,
-    control: SolveControl,
-    neighbourhood: Neighbourhood,
-    model: PlanningModel,
-    inside: Sequence[Assignment],
-    time_limit: float,
-) -> JobResult:
-    objective = instance.most_score * model.expression("priority") + model.score()
-    model.hint(inside)
-    outcome = model.maximise(
-        objective,
-        time_limit=time_limit,
-        seed=neighbourhood.seed,
-        work_limit=EFFORTS[neighbourhood.aim].work_limit,
-        control=control,
-    )
-    return JobResult(outcome.assignments, outcome.is_proved, size=model.size())
-
-
-def _worth_trying(
-    generation: ColumnGeneration, bound: float, have: float, start: Sequence[int]
+def _could_better(
+    generation: ColumnGeneration, bound: float, reached: float, start: Sequence[int]
 ) -> Ints:
-    """Return positions of columns that a plan of more priority than `have` could contain.
+    """Return indices of columns that a plan of more priority than `reached` could contain.
 
-    All of them where they are few (reduced-cost fixing), else the best of the kernel, and `start`
-    in any case.
+    All of them where they are few (reduced-cost fixing), else the best of the generated columns,
+    and `start` in any case.
     """
     assert generation.priced is not None
-    could = np.flatnonzero(could_better(generation.priced, bound, have))
+    could = np.flatnonzero(could_better(generation.priced, bound, reached))
     if len(could) > KERNEL_UP_TO:
         could = best_of(generation.entered, generation.priced)
     return np.union1d(could, np.array(start, np.int64))

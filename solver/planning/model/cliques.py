@@ -14,7 +14,7 @@ from solver.planning.model.gap_terms import Literal
 
 
 def cliques(owner: Ints, start: Ints, end: Ints) -> Iterator[Ints]:
-    """Yield the largest sets of spans of one owner that share a moment."""
+    """Yield, as indices, each maximal set of spans of one owner that share a moment."""
     if not len(start):
         return
     base = owner * FAR
@@ -32,10 +32,10 @@ def cliques(owner: Ints, start: Ints, end: Ints) -> Iterator[Ints]:
 
 
 def disjoint(stays: Sequence[tuple[Span, Literal]]) -> tuple[list[int], list[int]]:
-    """Split into positions of spans that are apart from one another and of the rest."""
+    """Split spans, as indices, into some of which no two overlap, and the rest."""
     apart: list[int] = []
     rest: list[int] = []
     for i, (span, _) in enumerate(stays):
-        meets = any(overlap(span, stays[j][0]) for j in apart)
-        (rest if meets else apart).append(i)
+        overlaps = any(overlap(span, stays[j][0]) for j in apart)
+        (rest if overlaps else apart).append(i)
     return apart, rest

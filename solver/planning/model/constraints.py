@@ -21,12 +21,13 @@ from solver.planning.model.variables import Variables
 
 
 def each_placed_once(v: Variables) -> None:
-    """A task is placed as often as it stands for requests; a booking moves, stays or is lost.
+    """Each task is placed at most as often as its members are free; a booking moves or stays.
 
-    Only displaced bookings can be lost.
+    Per task: sum of its columns, and of `keep_booking`, <= free members; = 1 for a booking that is
+    not displaced, as only displaced ones can be lost.
     """
     columns_of = dict(grouped(v.columns.task))
-    for i, count in v.left.items():
+    for i, count in v.free.items():
         literals = [v.assign[c] for c in columns_of.get(i, ())]
         if i in v.keep_booking and v.instance.tasks[i].is_displaced:
             v.model.add_at_most_one([*literals, v.keep_booking[i]])
@@ -39,7 +40,7 @@ def each_placed_once(v: Variables) -> None:
 
 
 def room_is_free(v: Variables) -> None:
-    """Rule 3: a room's busy spans never overlap."""
+    """Rule 3: busy spans of one room never overlap: sum of each clique <= 1."""
     instance, column = v.instance, np.array(v.column_of_choice, np.int64)
     room = np.array(v.room_of_choice, np.int64)
     start, end = np.zeros(len(column), np.int64), np.zeros(len(column), np.int64)
@@ -57,21 +58,19 @@ def room_is_free(v: Variables) -> None:
 
 
 def type_under_its_cap(v: Variables) -> None:
-    """Rule 5: nothing is placed beyond the cap of its type on a date."""
+    """Rule 5: per type and date, chosen columns and bookings that stay <= what the cap leaves."""
     for (kind, day), members in grouped_pairs(v.at.kind, v.at.day):
-        cap = v.instance.kinds[kind].row.daily_cap
-        if cap is not None:
-            stays = [
-                literal
-                for i, literal in v.keep_booking.items()
-                if (v.own(i).kind, v.own(i).day) == (kind, day)
-            ]
-            places = cap - v.standing_of_kind(kind, day)
-            at_most(v, [v.assign[c] for c in members], stays, places)
+        if v.capacity.has_type_cap[kind]:
+            new, stays = [v.assign[c] for c in members], v.type_stays(kind, day)
+            at_most(v, new, list(stays.values()), int(v.capacity.type_left[kind, day]))
 
 
 def regular_within_capacity(v: Variables) -> None:
-    """Rule 6: a regular placement meets none that is there before, and fits under the cap."""
+    """Rule 6: regular busy spans of one provider never overlap, and fit under the daily cap.
+
+    Sum of each clique <= 1; per provider-day, regular columns and bookings that stay <= what the
+    cap leaves.
+    """
     at, regular = v.at, np.flatnonzero(~v.columns.is_overbooked)
     stays = defaultdict(list)
     for i, literal in v.keep_booking.items():
@@ -85,23 +84,23 @@ def regular_within_capacity(v: Variables) -> None:
         stays,
     )
     for (provider, day), members in grouped_pairs(at.provider[regular], at.day[regular]):
-        cap = v.instance.providers[provider].daily_cap
-        if cap is not None:
-            present = [v.assign[regular[c]] for c in members]
-            standing = v.regular_standing(provider, day)
-            at_most(v, present, v.regular_stays(provider, day), cap - standing)
+        if v.capacity.has_provider_cap[provider]:
+            new = [v.assign[regular[c]] for c in members]
+            stay = list(v.regular_stays(provider, day).values())
+            at_most(v, new, stay, int(v.capacity.regular_left[provider, day]))
 
 
 def patient_in_one_place(v: Variables) -> None:
-    """Appointments of one patient never overlap, but for bookings that both stay."""
+    """Appointments of one patient never overlap, but for bookings that both stay.
+
+    Sum of each clique <= 1.
+    """
     patient = np.array([v.patient_number(i) for i in v.columns.task.tolist()], np.int64)
     named = np.flatnonzero(patient >= 0)
     stays = defaultdict(list)
     for i, literal in v.keep_booking.items():
         if v.patient_number(i) >= 0:
-            own = v.own(i)
-            end = own.at + v.instance.kinds[own.kind].row.duration_minutes
-            stays[v.patient_number(i)].append(((own.at, end), literal))
+            stays[v.patient_number(i)].append((v.own(i).appointment, literal))
     _keep_apart(
         v,
         patient[named],
@@ -113,7 +112,10 @@ def patient_in_one_place(v: Variables) -> None:
 
 
 def at_most(v: Variables, new: list[Literal], stays: list[Literal], places: int) -> None:
-    """Allow new ones in the places left; bookings may stay beyond a cap if none is new."""
+    """Sum of `new` and `stays` <= `places`, unless none of `new` is chosen.
+
+    A cap that changed since may leave fewer places than there are bookings: they may all stay.
+    """
     total = cp_model.LinearExpr.sum(new + stays)
     if len(stays) <= places or not stays:
         v.model.add(total <= max(0, places))
@@ -132,18 +134,22 @@ def _keep_apart(
     literals: Sequence[Literal],
     stays: Mapping[int, Sequence[tuple[Span, Literal]]],
 ) -> None:
-    """Keep each owner's new spans apart, from one another and from bookings that stay."""
+    """No two of an owner's new spans overlap, nor a new one and that of a booking that stays.
+
+    Bookings may overlap one another as they are. Those that do not join the cliques of the new
+    spans; of the rest, each is kept apart from each new span by a constraint of two.
+    """
     owners, starts, ends, members = [owner], [start], [end], list(literals)
-    for who, spans in stays.items():
+    for number, spans in stays.items():
         apart, rest = disjoint(spans)
         for i in apart:
-            owners.append(np.array([who]))
+            owners.append(np.array([number]))
             starts.append(np.array([spans[i][0][0]]))
             ends.append(np.array([spans[i][0][1]]))
             members.append(spans[i][1])
         for i in rest:
             (from_, to), stay = spans[i]
-            for c in np.flatnonzero((owner == who) & (start < to) & (end > from_)).tolist():
+            for c in np.flatnonzero((owner == number) & (start < to) & (end > from_)).tolist():
                 v.model.add_at_most_one([literals[c], stay])
     for clique in cliques(np.concatenate(owners), np.concatenate(starts), np.concatenate(ends)):
         if len(clique) > 1:

@@ -1,9 +1,9 @@
-"""Displaced bookings of the planning model: which of them stay, and beside what."""
+"""Displaced bookings in the planning model: which of them stay, and beside which others."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ortools.sat.python import cp_model
@@ -14,52 +14,44 @@ from solver.planning.instance.tasks import FixedBooking
 from solver.planning.model.cliques import cliques
 from solver.planning.model.constraints import at_most
 from solver.planning.model.gap_terms import Literal
-from solver.planning.model.overbooking import under_some_allowance
+from solver.planning.model.overbooking import in_turn, under_some_allowance
 from solver.planning.model.variables import Variables
 
 
 def displaced_stay_within_the_rules(v: Variables) -> None:
-    """Rules 3 and 5 to 7: a displaced booking stays only beside what lets it.
+    """Rules 3 and 5 to 7: displaced bookings that stay break no rule, before anything moves.
 
-    Of bookings that collide, one stays; of those over a cap, as many as it allows; overbooked
-    ones stay if in some order each is covered at its turn, before anything moves.
+    Of two that collide at most one stays; under each cap as many as it leaves; overbooked ones
+    only if in some order an overbooking rule covers each at its turn.
     """
     contested = [i for i in v.keep_booking if v.instance.tasks[i].is_displaced]
-    of_kind: dict[tuple[int, int], list[int]] = defaultdict(list)
-    on_day: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
-    for i in contested:
-        own = v.own(i)
-        of_kind[own.kind, own.day].append(i)
-        on_day[own.provider, own.day, own.booking.is_overbooked].append(i)
+    own = [v.own(i) for i in contested]
     _no_two_stay_that_collide(v, contested)
-    for (kind, day), members in of_kind.items():
-        cap = v.instance.kinds[kind].row.daily_cap
-        if cap is not None:
-            others = [
-                literal
-                for i, literal in v.keep_booking.items()
-                if (v.own(i).kind, v.own(i).day) == (kind, day) and i not in members
-            ]
-            places = cap - v.standing_of_kind(kind, day)
-            at_most(v, [v.keep_booking[i] for i in members], others, places)
-    for (provider, day, is_overbooked), members in on_day.items():
-        cap = v.instance.providers[provider].daily_cap
+    for kind, day in dict.fromkeys((s.kind, s.day) for s in own):
+        if v.capacity.has_type_cap[kind]:
+            _under_cap(v, v.type_stays(kind, day), int(v.capacity.type_left[kind, day]))
+    for key in dict.fromkeys((s.provider, s.day, s.booking.is_overbooked) for s in own):
+        provider, day, is_overbooked = key
         if is_overbooked:
             _stays_in_order(v, provider, day)
-        elif cap is not None:
-            new = [v.keep_booking[i] for i in members]
-            among = {literal.index for literal in new}
-            others = [
-                literal for literal in v.regular_stays(provider, day) if literal.index not in among
-            ]
-            at_most(v, new, others, cap - v.regular_standing(provider, day))
+        elif v.capacity.has_provider_cap[provider]:
+            places = int(v.capacity.regular_left[provider, day])
+            _under_cap(v, v.regular_stays(provider, day), places)
+
+
+def _under_cap(v: Variables, stays: Mapping[int, Literal], places: int) -> None:
+    """Bookings that stay <= `places`, unless no displaced one is among them."""
+    is_displaced = [v.instance.tasks[i].is_displaced for i in stays]
+    displaced = [x for x, is_it in zip(stays.values(), is_displaced, strict=True) if is_it]
+    others = [x for x, is_it in zip(stays.values(), is_displaced, strict=True) if not is_it]
+    at_most(v, displaced, others, places)
 
 
 def _no_two_stay_that_collide(v: Variables, contested: Sequence[int]) -> None:
-    """Let no displaced booking stay beside another that stays, if they collide."""
+    """No displaced booking stays beside a booking that stays and collides with it."""
     among = set(contested)
     where: dict[tuple[str, int], list[FixedBooking]] = defaultdict(list)
-    for s in v.standing[len(v.instance.fixed) :]:
+    for s in v.unmoved:
         where["room", s.room].append(s)
         where["provider", s.provider].append(s)
     stays: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -82,7 +74,7 @@ def _no_two_stay_that_collide(v: Variables, contested: Sequence[int]) -> None:
 
 
 def _cliques_of(v: Variables, owner: str, members: Sequence[int]) -> None:
-    """Say of whole sets that share a moment what has been said of pairs: it bounds better."""
+    """At most one of each clique stays: implied by the pairs, with a tighter relaxation."""
     own = [v.own(i) for i in members]
     if owner == "provider":
         members = [i for i, s in zip(members, own, strict=True) if not s.booking.is_overbooked]
@@ -95,14 +87,15 @@ def _cliques_of(v: Variables, owner: str, members: Sequence[int]) -> None:
 
 
 def _stays_in_order(v: Variables, provider: int, day: int) -> None:
-    """Give overbooked bookings that stay ordinals, each covered at its turn.
+    """Overbooked bookings that stay in a provider-day have ordinals, each covered at its turn.
 
-    What stands, regular bookings that stay and those that are left to break the rules come
-    before them.
+    Bookings that are not freed, regular ones that stay and those that may go on to break a rule
+    come before them. Per turn at most one booking has its ordinal, and none without one in the turn
+    before; per booking, sum of its ordinals = `keep_booking`.
     """
     instance, model = v.instance, v.model
-    standing = [s for s in v.standing if s.provider == provider]
-    overbooked = sum(s.day == day and s.booking.is_overbooked for s in standing)
+    booked = [s for s in v.booked if s.provider == provider]
+    overbooked = int(v.capacity.overbooked[provider, day])
     at_provider = {i: v.own(i) for i in v.keep_booking if v.own(i).provider == provider}
     present = {
         i: own
@@ -120,27 +113,23 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
         for i, own in present.items():
             u = model.new_bool_var("")
             ordinals[i].append(u)
-            met = [
+            overlapping = [
                 v.keep_booking[j]
                 for j, other in at_provider.items()
                 if j not in present and overlap(other.busy, own.busy)
             ]
             for j, literals in before.items():
                 if j != i and overlap(present[j].busy, own.busy):
-                    met += literals
+                    overlapping += literals
             under_some_allowance(
                 v,
                 u,
-                instance.allowances(own.kind, provider, day, own.booking.start),
+                v.capacity.allowances(own.kind, provider, day, own.booking.start),
                 overbooked + n,
                 cp_model.LinearExpr.sum(earlier),
-                cp_model.LinearExpr.sum(met),
-                sum(overlap(own.busy, s.busy) for s in standing),
+                cp_model.LinearExpr.sum(overlapping),
+                sum(overlap(own.busy, s.busy) for s in booked),
             )
-        of_turn = [literals[n] for literals in ordinals.values()]
-        model.add_at_most_one(of_turn)
-        if n:
-            earlier_turn = [literals[n - 1] for literals in ordinals.values()]
-            model.add(cp_model.LinearExpr.sum(of_turn) <= cp_model.LinearExpr.sum(earlier_turn))
+        in_turn(v, list(ordinals.values()), n)
     for i, literals in ordinals.items():
         model.add(cp_model.LinearExpr.sum(literals) == v.keep_booking[i])

@@ -1,9 +1,15 @@
 """The gap part of the score in the finished plan, linear in moments.
 
-A side of an appointment is worth one quarter, one more when it touches its neighbour or the
-window's edge, and one less when it leaves a fragment. At each moment at which a provider's spans
-begin or end there is one literal for touching, at most what begins and at most what ends there,
-and one for a fragment, at least what begins there together with what ends shortly before.
+A busy span that overlaps nothing earns two quarters, one for each side. On each side it earns one
+more where it touches its neighbour or the window's edge, and loses one where the idle time there is
+a fragment: shorter than the shortest appointment of the provider. Per provider, side and moment t
+at which such spans begin (left side; where they end, for the right side):
+
+- touch_t <= sum(spans that begin at t), touch_t <= sum(spans that end at t); +1;
+- fragment_t + touch_t >= sum(spans that begin at t) + sum(spans that end at t - a) - 1, for each
+  0 < a < shortest; -1.
+
+Neither needs the opposite inequality: the objective raises touch_t and lowers fragment_t.
 """
 
 from __future__ import annotations
@@ -28,8 +34,12 @@ type Derived = tuple[Literal, Callable[[Values], bool]]
 """A literal and how it follows from others."""
 
 
-class Spot(NamedTuple):
-    """Somebody's presence at a provider, as the gap part sees it; without literals it is sure."""
+class Presence(NamedTuple):
+    """Something that keeps a provider busy; without literals, whatever is chosen.
+
+    Of several literals at most one holds. `counts` tells whether it has a gap part, `is_new`
+    whether the planner places it.
+    """
 
     busy: Span
     window: Span | None
@@ -39,116 +49,128 @@ class Spot(NamedTuple):
     is_new: bool
 
 
-class Gaps:
-    """The gap parts of one provider's spots.
+class _Alone(NamedTuple):
+    """A presence that overlaps nothing: one of some literals, or `is_certain` whatever is chosen.
+
+    With neither, it is never so.
+    """
+
+    literals: Sequence[Literal] = ()
+    is_certain: bool = False
+
+    def holds(self, values: Values) -> bool:
+        """Whether it is so in a solution."""
+        return self.is_certain or any(values[x.index] for x in self.literals)
+
+
+class GapTerms:
+    """The gap parts at one provider.
 
     Attributes
     ----------
-    sure
+    constant
         Quarters that are earned whatever is chosen.
     terms
-        Literals and the quarters that each is worth, or costs.
+        Literals and the quarters that each earns, or costs.
     derived
         Literals made here and how they follow from others, in an order in which they can.
     """
 
-    def __init__(self, model: cp_model.CpModel, spots: Sequence[Spot], shortest: int) -> None:
+    def __init__(
+        self, model: cp_model.CpModel, presences: Sequence[Presence], shortest: int
+    ) -> None:
         self._model = model
         self._shortest = shortest
-        self.sure = 0
+        self.constant = 0
         self.terms: list[tuple[Literal, int]] = []
         self.derived: list[Derived] = []
-        self._spots = spots
-        self._start, self._end = np.array([spot.busy for spot in spots]).reshape(-1, 2).T
-        self._clean = [self._unmet(spot) for spot in spots]
+        self._presences = presences
+        self._start, self._end = np.array([each.busy for each in presences]).reshape(-1, 2).T
+        self._alone = [self._alone_literals(each) for each in presences]
         for side in (0, 1):
-            self._side(side)
+            self._add_side(side)
 
-    def _derive(self, literal: Literal, follows: Callable[[Values], bool]) -> None:
-        self.derived.append((literal, follows))
+    def _earn(self, alone: _Alone, quarters: int) -> None:
+        """Add quarters that a presence that overlaps nothing earns."""
+        self.constant += quarters * alone.is_certain
+        self.terms += [(x, quarters) for x in alone.literals]
 
-    def _unmet(self, spot: Spot) -> tuple[tuple[Literal, ...], bool]:
-        """Return the literals of which one says that the spot meets nothing, or that it is sure.
+    def _alone_literals(self, presence: Presence) -> _Alone:
+        """Return when a presence overlaps nothing; adds its two quarters.
 
-        A regular placement can only be met by overbooked ones; those that no cap has made overlap
-        something by their nature, and their literal then stays false.
+        A regular placement is overlapped by overbooked ones alone. An overbooked one that no cap
+        has made so always overlaps something, so that its literal stays false.
         """
-        if not spot.counts:
-            return (), False
+        if not presence.counts:
+            return _Alone()
         threats: list[Literal] = []
-        meets = (self._start < spot.busy[1]) & (self._end > spot.busy[0])
-        for other in (self._spots[i] for i in np.flatnonzero(meets).tolist()):
-            if other is spot:
+        overlaps = (self._start < presence.busy[1]) & (self._end > presence.busy[0])
+        for other in (self._presences[i] for i in np.flatnonzero(overlaps).tolist()):
+            if other is presence:
                 continue
-            if spot.is_new and not spot.is_overbooked and not other.is_overbooked:
+            if presence.is_new and not presence.is_overbooked and not other.is_overbooked:
                 continue
             if not other.literals:
-                return (), False
+                return _Alone()
             threats += other.literals
-        if not threats:
-            self.sure += 2 * (not spot.literals)
-            self.terms += [(x, 2) for x in spot.literals]
-            return spot.literals, not spot.literals
-        model = self._model
-        clean = model.new_bool_var("")
-        present = spot.literals
-        if present:
-            model.add(cp_model.LinearExpr.sum(present) >= clean)
-        for threat in threats:
-            model.add_at_most_one([clean, threat])
-        self._derive(
-            clean,
-            lambda v: (
-                (not present or any(v[x.index] for x in present))
-                and not any(v[x.index] for x in threats)
-            ),
-        )
-        self.terms.append((clean, 2))
-        return (clean,), False
+        alone = _Alone(presence.literals, is_certain=not presence.literals)
+        if threats:
+            alone = self._unless(alone, threats)
+        self._earn(alone, 2)
+        return alone
 
-    def _side(self, side: int) -> None:
-        """Reward touching and punish fragments on the left (0) or on the right (1)."""
+    def _unless(self, present: _Alone, threats: Sequence[Literal]) -> _Alone:
+        """Return a literal that holds where something is present and none of the threats is."""
+        alone = self._model.new_bool_var("")
+        if present.literals:
+            self._model.add(cp_model.LinearExpr.sum(present.literals) >= alone)
+        for threat in threats:
+            self._model.add_at_most_one([alone, threat])
+        self.derived.append(
+            (alone, lambda v: present.holds(v) and not any(v[x.index] for x in threats))
+        )
+        return _Alone((alone,))
+
+    def _add_side(self, side: int) -> None:
+        """Add what presences earn on their left (0) or right (1) side."""
         here: dict[int, list[int]] = defaultdict(list)
         there: dict[int, list[int]] = defaultdict(list)
-        for i, spot in enumerate(self._spots):
-            there[spot.busy[1 - side]].append(i)
-            literals, is_sure = self._clean[i]
-            if (literals or is_sure) and spot.window is not None:
-                edge, mine = spot.window[side], spot.busy[side]
+        for i, presence in enumerate(self._presences):
+            there[presence.busy[1 - side]].append(i)
+            alone = self._alone[i]
+            if (alone.literals or alone.is_certain) and presence.window is not None:
+                edge, mine = presence.window[side], presence.busy[side]
                 if (edge >= mine) if side == 0 else (edge <= mine):
-                    self.sure += is_sure
-                    self.terms += [(x, 1) for x in literals]
+                    self._earn(alone, 1)
                 else:
                     here[mine].append(i)
         for moment, members in here.items():
-            self._at_moment(side, moment, members, there)
+            neighbours = [self._presences[i] for i in there.get(moment, ())]
+            mine_here = self._any_of(members)
+            if any(not n.literals for n in neighbours):
+                self._earn(mine_here, 1)
+                continue
+            touch = self._touch(mine_here, [x for n in neighbours for x in n.literals])
+            self._fragment(side, moment, members, there, touch)
 
-    def _at_moment(
-        self, side: int, moment: int, members: Sequence[int], there: Mapping[int, Sequence[int]]
-    ) -> None:
-        model = self._model
-        mine = [x for i in members for x in self._clean[i][0]]
-        is_sure = any(self._clean[i][1] for i in members)
-        neighbours = [self._spots[i] for i in there.get(moment, ())]
-        touches: Literal | None = None
-        if any(not n.literals for n in neighbours):
-            self.sure += is_sure
-            self.terms += [(x, 1) for x in mine]
-            return
-        other = [x for n in neighbours for x in n.literals]
-        if other:
-            touches = model.new_bool_var("")
-            if not is_sure:
-                model.add(cp_model.LinearExpr.sum(mine) >= touches)
-            model.add(cp_model.LinearExpr.sum(other) >= touches)
-            self._derive(
-                touches,
-                lambda v: (
-                    (is_sure or any(v[x.index] for x in mine)) and any(v[x.index] for x in other)
-                ),
-            )
-            self.terms.append((touches, 1))
-        self._fragment(side, moment, members, there, touches)
+    def _any_of(self, members: Sequence[int]) -> _Alone:
+        """Return when one of some presences is there and overlaps nothing."""
+        return _Alone(
+            [x for i in members for x in self._alone[i].literals],
+            is_certain=any(self._alone[i].is_certain for i in members),
+        )
+
+    def _touch(self, mine: _Alone, other: Sequence[Literal]) -> Literal | None:
+        """Return the literal by which a presence touches one of `other`; None where none could."""
+        if not other:
+            return None
+        touch = self._model.new_bool_var("")
+        if not mine.is_certain:
+            self._model.add(cp_model.LinearExpr.sum(mine.literals) >= touch)
+        self._model.add(cp_model.LinearExpr.sum(other) >= touch)
+        self.derived.append((touch, lambda v: mine.holds(v) and any(v[x.index] for x in other)))
+        self.terms.append((touch, 1))
+        return touch
 
     def _fragment(
         self,
@@ -156,54 +178,63 @@ class Gaps:
         moment: int,
         members: Sequence[int],
         there: Mapping[int, Sequence[int]],
-        touches: Literal | None,
+        touch: Literal | None,
     ) -> None:
-        model = self._model
+        """Add the literal by which idle time that begins or ends at a moment is a fragment."""
+        causes = self._causes(side, moment, members, there)
+        if not causes:
+            return
+        fragment = self._model.new_bool_var("")
+        for mine, near in causes:
+            need = (1 if mine.is_certain else cp_model.LinearExpr.sum(mine.literals)) - int(
+                bool(near)
+            )
+            need = need + cp_model.LinearExpr.sum(list(near))
+            self._model.add(fragment + (0 if touch is None else touch) >= need)
+
+        def value(v: Values) -> bool:
+            return not (touch is not None and v[touch.index]) and any(
+                mine.holds(v) and (not near or any(v[x.index] for x in near))
+                for mine, near in causes
+            )
+
+        self.derived.append((fragment, value))
+        self.terms.append((fragment, -1))
+
+    def _causes(
+        self, side: int, moment: int, members: Sequence[int], there: Mapping[int, Sequence[int]]
+    ) -> list[tuple[_Alone, Sequence[Literal]]]:
+        """Return what makes a fragment: a presence at the moment, with one of some near it.
+
+        Without any near ones the presence suffices, as the window's edge or something that is
+        there whatever is chosen lies that near. Columns that end at one moment exclude one another
+        where they are regular, so they make one cause together.
+        """
         step = -1 if side == 0 else 1
-        rows: list[tuple[list[Literal], bool, list[Literal]]] = []
+        causes: list[tuple[_Alone, Sequence[Literal]]] = []
         edged = [
             i
             for i in members
-            if (window := self._spots[i].window) is not None
+            if (window := self._presences[i].window) is not None
             and 0 < step * (window[side] - moment) < self._shortest
         ]
         if edged:
-            rows.append(
-                (
-                    [x for i in edged for x in self._clean[i][0]],
-                    any(self._clean[i][1] for i in edged),
-                    [],
-                )
-            )
-        mine = [x for i in members for x in self._clean[i][0]]
-        is_sure = any(self._clean[i][1] for i in members)
+            causes.append((self._any_of(edged), ()))
+        mine = self._any_of(members)
         for away in range(1, self._shortest):
-            neighbours = [self._spots[i] for i in there.get(moment + step * away, ())]
-            if not neighbours:
-                continue
+            neighbours = [self._presences[i] for i in there.get(moment + step * away, ())]
             if any(not n.literals for n in neighbours):
-                rows.append((mine, is_sure, []))
+                causes.append((mine, ()))
                 continue
+            regular = [n.is_new and not n.is_overbooked for n in neighbours]
             together = [
-                x for n in neighbours if n.is_new and not n.is_overbooked for x in n.literals
+                x
+                for n, is_one in zip(neighbours, regular, strict=True)
+                if is_one
+                for x in n.literals
             ]
-            alone = [n.literals for n in neighbours if not (n.is_new and not n.is_overbooked)]
-            rows += [(mine, is_sure, list(xs)) for xs in (together, *alone) if xs]
-        if not rows:
-            return
-        fragment = model.new_bool_var("")
-        free = 0 if touches is None else touches
-        for one, sure, two in rows:
-            need = (1 if sure else cp_model.LinearExpr.sum(one)) - (0 if not two else 1)
-            model.add(fragment + free >= need + cp_model.LinearExpr.sum(two))
-
-        def value(v: Values) -> bool:
-            if touches is not None and v[touches.index]:
-                return False
-            return any(
-                (sure or any(v[x.index] for x in one)) and (not two or any(v[x.index] for x in two))
-                for one, sure, two in rows
-            )
-
-        self._derive(fragment, value)
-        self.terms.append((fragment, -1))
+            alone = [
+                n.literals for n, is_one in zip(neighbours, regular, strict=True) if not is_one
+            ]
+            causes += [(mine, literals) for literals in (together, *alone) if literals]
+        return causes

@@ -1,4 +1,4 @@
-"""A whole hint for the planning model: every literal gets a value."""
+"""A hint for the planning model that gives every literal a value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from solver.planning.model.variables import Variables
 
 
 def hint(v: Variables, overbooked: OverbookedByDay, assignments: Sequence[Assignment]) -> None:
-    """Start from placements: every literal gets a value."""
+    """Let the search start from assignments, as far as the model contains them."""
     values: Values = {}
     instance = v.instance
     where = {key: c for c, key in enumerate(v.columns.keys)}

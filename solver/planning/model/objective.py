@@ -1,4 +1,4 @@
-"""What the planning model counts: priorities, moves, and the sum of scores."""
+"""What the planning model optimises, stage by stage: priorities, moves, and the sum of scores."""
 
 from __future__ import annotations
 
@@ -9,123 +9,111 @@ from ortools.sat.python import cp_model
 
 from solver.clinic.entities import Span
 from solver.planning.instance.columns import grouped
-from solver.planning.instance.evaluation import gap_quarters
+from solver.planning.instance.evaluation import booking_score, gap_quarters, is_scored
 from solver.planning.instance.tasks import FixedBooking
-from solver.planning.model.gap_terms import Gaps, Literal, Spot
+from solver.planning.model.gap_terms import GapTerms, Literal, Presence
 from solver.planning.model.variables import Variables
 from solver.planning.problem import StageName
 
 
 def expression(v: Variables, name: StageName) -> cp_model.LinearExpr:
-    """Return what a stage counts, save the score; moves and minutes count as negative."""
-    tasks, columns = v.instance.tasks, v.columns
-    worth = []
-    for c, i in enumerate(columns.task.tolist()):
-        task = tasks[i]
-        if name == "saved":
-            worth.append(int(task.is_displaced))
-        elif name == "priority":
-            worth.append(task.priority)
-        elif name == "moved":
-            worth.append(-int(task.own is not None))
-        else:
-            day, start = int(v.at.day[c]), int(v.at.start[c])
-            worth.append(-v.instance.distance(i, day, start))
-    literals = list(v.assign)
-    if name == "saved":
-        stays = [x for i, x in v.keep_booking.items() if tasks[i].is_displaced]
-        literals, worth = literals + stays, worth + [1] * len(stays)
-    return cp_model.LinearExpr.weighted_sum(literals, worth)
+    """Return what a stage before the score maximises; moves and minutes count as negative."""
+    tasks, weights = v.instance.tasks, []
+    for c, i in enumerate(v.columns.task.tolist()):
+        match name:
+            case "saved":
+                weights.append(int(tasks[i].is_displaced))
+            case "priority":
+                weights.append(tasks[i].priority)
+            case "moved":
+                weights.append(-int(tasks[i].own is not None))
+            case "distance":
+                day, start = int(v.at.day[c]), int(v.at.start[c])
+                weights.append(-v.instance.distance(i, day, start))
+            case "score":
+                raise ValueError("the score has a function of its own")
+    stays = [x for i, x in v.keep_booking.items() if tasks[i].is_displaced and name == "saved"]
+    return cp_model.LinearExpr.weighted_sum([*v.assign, *stays], weights + [1] * len(stays))
 
 
-def score(
-    v: Variables, *, with_gap: bool = True, with_standing: bool = True
-) -> cp_model.LinearExpr:
-    """Return the sum of scores in score units, placed and existing; adds what it needs.
+def score(v: Variables, *, with_gap: bool = True, with_booked: bool = True) -> cp_model.LinearExpr:
+    """Return the sum of scores, in score units; adds the literals that it needs.
 
-    What stands outside does not count, but for gap parts of it that depend on what is chosen.
+    Of columns, bookings that stay and, `with_booked`, those that are not freed. Frozen assignments
+    add only gap terms, of providers for whom there is something to choose.
     """
     instance = v.instance
-    literals: list[Literal] = list(v.assign)
-    worth = np.zeros(len(v.assign), np.int64)
+    weights = np.zeros(len(v.assign), np.int64)
     for i, members in grouped(v.columns.task):
-        worth[members] += instance.preference(i)[v.at.position[members]]
-    worth[~v.columns.is_overbooked] += instance.regular_bonus
-    shares = worth.tolist()
-    literals += v.room_choice
-    shares += [
-        instance.room_parts[int(v.at.kind[c])][room]
-        for c, room in zip(v.column_of_choice, v.room_of_choice, strict=True)
-    ]
-    for i, literal in v.keep_booking.items():
-        literals.append(literal)
-        shares.append(_worth_standing(v, v.own(i)))
-    constant = sum(_worth_standing(v, s) for s in v.standing if with_standing and v.counts(s))
+        weights[members] += instance.preference(i)[v.at.start_index[members]]
+    weights[~v.columns.is_overbooked] += instance.regular_bonus
+    terms: list[tuple[Literal, int]] = list(zip(v.assign, weights.tolist(), strict=True))
+    for literal, c, room in zip(v.room_choice, v.column_of_choice, v.room_of_choice, strict=True):
+        terms.append((literal, instance.room_parts[int(v.at.kind[c])][room]))
+    terms += [(x, booking_score(instance, v.own(i))) for i, x in v.keep_booking.items()]
+    constant = 0
+    if with_booked:
+        scored = [own for own in v.booked if is_scored(instance, own)]
+        constant += sum(booking_score(instance, own) for own in scored)
     if with_gap:
-        sure, gaps = _gap_terms(v, with_standing=with_standing)
-        constant += sure * instance.gap_quarter
-        literals += [literal for literal, _ in gaps]
-        shares += [quarters * instance.gap_quarter for _, quarters in gaps]
-    return cp_model.LinearExpr.weighted_sum(literals, shares) + constant
+        quarters, gaps = _gap_terms(v, with_booked=with_booked)
+        constant += quarters * instance.gap_quarter
+        terms += [(literal, quarters * instance.gap_quarter) for literal, quarters in gaps]
+    literals = [literal for literal, _ in terms]
+    return cp_model.LinearExpr.weighted_sum(literals, [weight for _, weight in terms]) + constant
 
 
-def _worth_standing(v: Variables, s: FixedBooking) -> int:
-    instance = v.instance
-    worth = instance.units(instance.problem.weights.preference)
-    worth += instance.room_parts[s.kind][s.room]
-    return worth + (0 if s.booking.is_overbooked else instance.regular_bonus)
+def _gap_terms(v: Variables, *, with_booked: bool) -> tuple[int, list[tuple[Literal, int]]]:
+    """Return the constant of the gap part and, per literal, what it adds; both in quarters.
 
-
-def _gap_terms(v: Variables, *, with_standing: bool) -> tuple[int, list[tuple[Literal, int]]]:
-    """Return the sure quarters and, per literal, the quarters it is worth.
-
-    Sure ones of what stands outside count where there is something to choose beside it.
+    Of a provider for whom there is nothing to choose, bookings alone add to the constant.
     """
-    sure = 0
+    constant = 0
     terms: list[tuple[Literal, int]] = []
-    spots: dict[int, list[Spot]] = defaultdict(list, _new_spots(v))
+    at_provider = _presences_of_columns(v)
 
-    def spot_of(s: FixedBooking, literals: tuple[Literal, ...]) -> Spot:
-        counts = with_standing and v.counts(s) and s.window is not None
-        return Spot(s.busy, s.window, literals, s.booking.is_overbooked, counts, False)
+    def presence(own: FixedBooking, literals: tuple[Literal, ...]) -> Presence:
+        counts = with_booked and is_scored(v.instance, own) and own.window is not None
+        return Presence(own.busy, own.window, literals, own.booking.is_overbooked, counts, False)
 
     for i, literal in v.keep_booking.items():
-        spots[v.own(i).provider].append(spot_of(v.own(i), (literal,)))
-    chosen_at = set(spots)
-    for s in v.standing:
-        if s.provider >= 0:
-            spots[s.provider].append(spot_of(s, ()))
-    for assignment in v.outside:
-        if assignment.provider in chosen_at:
-            window = v.instance.window(assignment)
-            busy = v.instance.busy(assignment)
-            spots[assignment.provider].append(
-                Spot(busy, window, (), assignment.is_overbooked, True, True)
+        at_provider[v.own(i).provider].append(presence(v.own(i), (literal,)))
+    with_choice = set(at_provider)
+    for own in v.booked:
+        if own.provider >= 0:
+            at_provider[own.provider].append(presence(own, ()))
+    for assignment in v.frozen:
+        if assignment.provider in with_choice:
+            busy, window = v.instance.busy(assignment), v.instance.window(assignment)
+            is_overbooked = assignment.is_overbooked
+            at_provider[assignment.provider].append(
+                Presence(busy, window, (), is_overbooked, True, True)
             )
-    for provider, present in spots.items():
+    for provider, presences in at_provider.items():
         shortest = int(v.instance.shortest[provider])
-        if provider not in chosen_at:
-            spans = [(spot.busy, spot.window, spot.counts) for spot in present]
-            sure += gap_quarters(spans, shortest)
+        if provider not in with_choice:
+            spans = [(each.busy, each.window, each.counts) for each in presences]
+            constant += gap_quarters(spans, shortest)
             continue
-        gaps = Gaps(v.model, present, shortest)
-        sure += gaps.sure
+        gaps = GapTerms(v.model, presences, shortest)
+        constant += gaps.constant
         terms += gaps.terms
         v.derived += gaps.derived
-    return sure, terms
+    return constant, terms
 
 
-def _new_spots(v: Variables) -> dict[int, list[Spot]]:
-    spots: dict[int, list[Spot]] = defaultdict(list)
-    instance, at = v.instance, v.at
+def _presences_of_columns(v: Variables) -> dict[int, list[Presence]]:
+    """By provider: one presence for all columns that only differ in what the gap part ignores."""
+    presences: dict[int, list[Presence]] = defaultdict(list)
     alike: dict[tuple[int, Span, Span, int | None], list[Literal]] = defaultdict(list)
     for c, x in enumerate(v.assign):
-        kind = instance.kinds[int(at.kind[c])]
-        site = int(v.columns.site[c])
-        window = int(kind.opens.ravel()[site]), int(kind.closes.ravel()[site])
-        over = int(at.at[c]) if v.columns.is_overbooked[c] else None
-        alike[int(at.provider[c]), v.busy(c), window, over].append(x)
-    for (provider, busy, window, over), literals in alike.items():
-        is_overbooked = over is not None
-        spots[provider].append(Spot(busy, window, tuple(literals), is_overbooked, True, True))
-    return spots
+        kind, position = v.instance.kinds[int(v.at.kind[c])], int(v.columns.position[c])
+        window = int(kind.opens.ravel()[position]), int(kind.closes.ravel()[position])
+        overbooked_at = int(v.at.at[c]) if v.columns.is_overbooked[c] else None
+        alike[int(v.at.provider[c]), v.busy(c), window, overbooked_at].append(x)
+    for (provider, busy, window, overbooked_at), literals in alike.items():
+        is_overbooked = overbooked_at is not None
+        presences[provider].append(
+            Presence(busy, window, tuple(literals), is_overbooked, True, True)
+        )
+    return presences

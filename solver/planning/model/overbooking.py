@@ -1,9 +1,9 @@
 """Rule 7 in the planning model: overbooked placements, in an order that it chooses.
 
-Overbooked placements of one provider and date are made one after another, by ordinals: the n-th
-meets what stands, every regular placement and the overbooked ones before it. Moves are made before
-placements; within each, regular ones may always go first, as an overbooked one that came before a
-regular one is not met by it.
+Overbooked placements of a provider-day get ordinals 1 to n. The n-th is checked against fixed
+bookings and those that stay, all regular placements, and the overbooked ones of smaller ordinals.
+Moves are made before placements; within each, regular ones may always go first: one that came after
+an overbooked one that it overlaps would not be regular.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from solver.planning.model.variables import Variables
 
 
 class Overbooked(NamedTuple):
-    """The overbooked columns of one kind at one provider and start."""
+    """The overbooked columns of one type at one provider and start.
+
+    `ordinals` are literals: whether one of the columns is chosen as the first, the second, ...
+    """
 
     kind: int
     at: int
@@ -40,12 +43,12 @@ type OverbookedByDay = dict[tuple[int, int], list[Overbooked]]
 
 
 def overbooked_by_allowance(v: Variables) -> OverbookedByDay:
-    """Rule 7: the n-th overbooked placement of a provider's date is covered by an allowance."""
+    """Rule 7: the n-th overbooked placement of a provider-day is covered by an overbooking rule."""
     by_day: OverbookedByDay = defaultdict(list)
     over = np.flatnonzero(v.columns.is_overbooked)
     is_move = v.is_move[over]
-    site = (v.at.kind[over] * 2 + is_move) * FAR + v.columns.site[over]
-    for _, members in grouped(site):
+    place = (v.at.kind[over] * 2 + is_move) * FAR + v.columns.position[over]
+    for _, members in grouped(place):
         c = int(over[members[0]])
         by_day[int(v.at.provider[c]), int(v.at.day[c])].append(
             Overbooked(
@@ -60,14 +63,17 @@ def overbooked_by_allowance(v: Variables) -> OverbookedByDay:
         )
     for (provider, day), present in by_day.items():
         _never_at_the_same_start(v, provider, present)
-        moves = [o for o in present if o.is_move]
-        _in_order(v, provider, day, moves, [])
-        _in_order(v, provider, day, [o for o in present if not o.is_move], moves)
+        moves, placements = ([o for o in present if o.is_move == is_move] for is_move in (1, 0))
+        if moves:
+            _in_order(v, _Phase.of(v, provider, day, [], is_move=True), moves)
+        if placements:
+            _in_order(v, _Phase.of(v, provider, day, moves, is_move=False), placements)
         _regular_clear_of(v, moves, _regular_columns(v, provider, is_move=False))
     return by_day
 
 
 def _never_at_the_same_start(v: Variables, provider: int, present: Sequence[Overbooked]) -> None:
+    """At most one placement or booking of a provider begins where an overbooked one could."""
     for at in {over.at for over in present}:
         here = np.flatnonzero((v.at.provider == provider) & (v.at.at == at))
         stays = [
@@ -75,96 +81,128 @@ def _never_at_the_same_start(v: Variables, provider: int, present: Sequence[Over
             for i, literal in v.keep_booking.items()
             if (v.own(i).provider, v.own(i).at) == (provider, at)
         ]
-        new = [v.assign[c] for c in here]
-        v.model.add_at_most_one(new)
+        v.model.add_at_most_one([v.assign[c] for c in here])
         for stay in stays:
             for c in here:
                 v.model.add_at_most_one([v.assign[c], stay])
 
 
-def _in_order(
-    v: Variables,
-    provider: int,
-    day: int,
-    present: Sequence[Overbooked],
-    earlier: Sequence[Overbooked],
-) -> None:
-    """Give the overbooked ones of a phase ordinals, each covered at its turn.
+class _Phase(NamedTuple):
+    """What comes before the overbooked placements, or moves, of a provider-day.
 
-    `earlier` are the overbooked moves when placements are at stake: those count against all
-    of these.
+    Attributes
+    ----------
+    booked
+        Busy spans of bookings that are not freed.
+    stays
+        Busy spans of those that may stay, and of overbooked moves where placements are at stake.
+    regular, shortest
+        The regular columns, and the minutes of the shortest of their busy spans.
+    overbooked, overbooked_before
+        Overbooked ones that come before in any case, and literals of others.
     """
-    instance, model = v.instance, v.model
-    if not present:
-        return
-    standing = [s for s in v.standing if s.provider == provider]
-    overbooked = sum(s.day == day and s.booking.is_overbooked for s in standing)
-    variable = [
-        literal
-        for i, literal in v.keep_booking.items()
-        if (v.own(i).provider, v.own(i).day) == (provider, day) and v.own(i).booking.is_overbooked
-    ] + [v.assign[c] for move in earlier for c in move.columns]
-    regular = _regular_columns(v, provider, is_move=present[0].is_move)
-    shortest = int((v.at.busy_end - v.at.busy_start)[regular].min(initial=FAR))
-    allowed = [instance.allowances(o.kind, provider, day, o.start) for o in present]
-    last = max((per_day for pairs in allowed for _, per_day in pairs), default=0) - overbooked
+
+    provider: int
+    day: int
+    booked: Sequence[Span]
+    stays: Sequence[tuple[Span, Literal]]
+    regular: Ints
+    shortest: int
+    overbooked: int
+    overbooked_before: Sequence[Literal]
+
+    @classmethod
+    def of(
+        cls, v: Variables, provider: int, day: int, moves: Sequence[Overbooked], *, is_move: bool
+    ) -> _Phase:
+        """Return what comes before a phase; before placements, overbooked `moves` do."""
+        at_provider = [
+            (v.own(i), x) for i, x in v.keep_booking.items() if v.own(i).provider == provider
+        ]
+        moved = [(move.busy, v.assign[c]) for move in moves for c in move.columns]
+        overbooked = [x for own, x in at_provider if own.day == day and own.booking.is_overbooked]
+        regular = _regular_columns(v, provider, is_move=is_move)
+        return cls(
+            provider,
+            day,
+            booked=[s.busy for s in v.booked if s.provider == provider],
+            stays=[*((own.busy, x) for own, x in at_provider), *moved],
+            regular=regular,
+            shortest=int((v.at.busy_end - v.at.busy_start)[regular].min(initial=FAR)),
+            overbooked=int(v.capacity.overbooked[provider, day]),
+            overbooked_before=[*overbooked, *(x for _, x in moved)],
+        )
+
+
+def _in_order(v: Variables, phase: _Phase, present: Sequence[Overbooked]) -> None:
+    """Give the overbooked columns of a phase ordinals, each covered at its turn.
+
+    The sum of a place's ordinals = the sum of its columns.
+    """
+    allowed = [v.capacity.allowances(o.kind, phase.provider, phase.day, o.start) for o in present]
+    last = max((per_day for pairs in allowed for _, per_day in pairs), default=0) - phase.overbooked
     for n in range(max(0, min(last, len(present)))):
-        before = [(o, list(o.ordinals)) for o in present]
+        turns = [(o, list(o.ordinals)) for o in present]
         for over, pairs in zip(present, allowed, strict=True):
-            u = model.new_bool_var("")
-            over.ordinals.append(u)
-            sure = sum(overlap(over.busy, s.busy) for s in standing)
-            meets = regular[
-                (v.at.busy_start[regular] < over.busy[1]) & (v.at.busy_end[regular] > over.busy[0])
-            ]
-            others = [
-                literal
-                for i, literal in v.keep_booking.items()
-                if v.own(i).provider == provider and overlap(v.own(i).busy, over.busy)
-            ]
-            others += [
-                v.assign[c] for m in earlier if overlap(m.busy, over.busy) for c in m.columns
-            ]
-            met_before = [
-                o
-                for other, literals in before
-                if other is not over and overlap(other.busy, over.busy)
-                for o in literals
-            ]
-            most = min(len(meets), -(-(over.busy[1] - over.busy[0]) // shortest) + 1)
-            most += len(others) + min(n, len(met_before))
-            met = cp_model.LinearExpr.sum([v.assign[c] for c in meets] + others + met_before)
-            if over.is_move:
-                _could_not_be_regular(v, u, provider, day, met, sure)
-            if not variable:
-                most_met = max((o for o, per in pairs if overbooked + n < per), default=-1)
-                if most_met < sure:
-                    model.add(u == 0)
-                elif sure + most > most_met:
-                    spare = most_met - sure
-                    model.add(met + (most - spare) * u <= most)
-                continue
-            under_some_allowance(
-                v, u, pairs, overbooked + n, cp_model.LinearExpr.sum(variable), met, sure
-            )
-        of_turn = [o.ordinals[n] for o in present]
-        model.add_at_most_one(of_turn)
-        if n:
-            sums = cp_model.LinearExpr.sum(of_turn)
-            model.add(sums <= cp_model.LinearExpr.sum([o.ordinals[n - 1] for o in present]))
+            over.ordinals.append(v.model.new_bool_var(""))
+            others = [(o.busy, x) for o, literals in turns if o is not over for x in literals]
+            _cover(v, phase, over, pairs, n, others)
+        in_turn(v, [over.ordinals for over in present], n)
     for over in present:
-        here = cp_model.LinearExpr.sum([v.assign[c] for c in over.columns])
-        model.add(here == cp_model.LinearExpr.sum(over.ordinals))
+        chosen = cp_model.LinearExpr.sum([v.assign[c] for c in over.columns])
+        v.model.add(chosen == cp_model.LinearExpr.sum(over.ordinals))
+
+
+def in_turn(v: Variables, ordinals: Sequence[Sequence[Literal]], n: int) -> None:
+    """At most one place has the ordinal n, counted from 0; none has without one that has n - 1."""
+    of_turn = [literals[n] for literals in ordinals]
+    v.model.add_at_most_one(of_turn)
+    if n:
+        before = cp_model.LinearExpr.sum([literals[n - 1] for literals in ordinals])
+        v.model.add(cp_model.LinearExpr.sum(of_turn) <= before)
+
+
+def _cover(
+    v: Variables,
+    phase: _Phase,
+    over: Overbooked,
+    pairs: Sequence[tuple[int, int]],
+    n: int,
+    turns: Sequence[tuple[Span, Literal]],
+) -> None:
+    """Let the last ordinal of a place, n from 0, hold only where a rule of `pairs` covers it.
+
+    `turns` are the busy spans of other places, with their ordinals below n.
+    """
+    u, (begin, end), regular = over.ordinals[-1], over.busy, phase.regular
+    certain = sum(overlap(over.busy, busy) for busy in phase.booked)
+    here = regular[(v.at.busy_start[regular] < end) & (v.at.busy_end[regular] > begin)]
+    stays = [x for busy, x in phase.stays if overlap(busy, over.busy)]
+    before = [x for busy, x in turns if overlap(busy, over.busy)]
+    overlaps = cp_model.LinearExpr.sum([v.assign[c] for c in here] + stays + before)
+    if over.is_move:
+        _could_not_be_regular(v, u, phase, overlaps, certain)
+    if phase.overbooked_before:
+        total = cp_model.LinearExpr.sum(list(phase.overbooked_before))
+        under_some_allowance(v, u, pairs, phase.overbooked + n, total, overlaps, certain)
+        return
+    allowance = max((most for most, per_day in pairs if phase.overbooked + n < per_day), default=-1)
+    most = min(len(here), -(-(end - begin) // phase.shortest) + 1)
+    most += len(stays) + min(n, len(before))
+    if allowance < certain:
+        v.model.add(u == 0)
+    elif certain + most > allowance:
+        v.model.add(overlaps + (most - (allowance - certain)) * u <= most)
 
 
 def _regular_columns(v: Variables, provider: int, *, is_move: bool) -> Ints:
-    """Positions of the regular columns that are made before a phase's overbooked ones."""
+    """Indices of the regular columns that are made before a phase's overbooked ones."""
     here = (v.at.provider == provider) & ~v.columns.is_overbooked
     return np.flatnonzero(here & v.is_move if is_move else here)
 
 
 def _regular_clear_of(v: Variables, moves: Sequence[Overbooked], regular: Ints) -> None:
-    """Keep regular placements clear of overbooked moves, which are made before them."""
+    """Regular placements overlap no overbooked move, as moves are made before them."""
     placements = regular[~v.is_move[regular]]
     for move in moves:
         start, end = v.at.busy_start[placements], v.at.busy_end[placements]
@@ -173,24 +211,25 @@ def _regular_clear_of(v: Variables, moves: Sequence[Overbooked], regular: Ints) 
 
 
 def _could_not_be_regular(
-    v: Variables, u: Literal, provider: int, day: int, met: cp_model.LinearExpr, sure: int
+    v: Variables, u: Literal, phase: _Phase, overlaps: cp_model.LinearExpr, certain: int
 ) -> None:
-    """An overbooked move meets something, or the regular ones before it fill the cap."""
-    if sure:
+    """An overbooked move overlaps something, or the regular ones before it fill the cap.
+
+    `u` implies `overlaps` >= 1 or regular moves and bookings that stay >= what the cap leaves; not
+    stated where `certain` already makes it so.
+    """
+    if certain:
         return
-    cap = v.instance.providers[provider].daily_cap
-    if cap is None:
-        v.model.add(met >= 1).only_enforce_if(u)
+    if not v.capacity.has_provider_cap[phase.provider]:
+        v.model.add(overlaps >= 1).only_enforce_if(u)
         return
-    regular = _regular_columns(v, provider, is_move=True)
-    present = [v.assign[c] for c in regular[v.at.day[regular] == day]]
-    present += v.regular_stays(provider, day)
-    standing = v.regular_standing(provider, day)
+    present = [v.assign[c] for c in phase.regular[v.at.day[phase.regular] == phase.day]]
+    present += v.regular_stays(phase.provider, phase.day).values()
+    places = int(v.capacity.regular_left[phase.provider, phase.day])
     is_full = v.model.new_bool_var("")
-    v.derive(is_full, lambda v: standing + sum(v[x.index] for x in present) >= cap)
-    total = cp_model.LinearExpr.sum(present) + standing
-    v.model.add(total >= cap).only_enforce_if(is_full)
-    v.model.add(met >= 1).only_enforce_if([u, is_full.negated()])
+    v.derive(is_full, lambda v: sum(v[x.index] for x in present) >= places)
+    v.model.add(cp_model.LinearExpr.sum(present) >= places).only_enforce_if(is_full)
+    v.model.add(overlaps >= 1).only_enforce_if([u, is_full.negated()])
 
 
 def under_some_allowance(
@@ -198,20 +237,28 @@ def under_some_allowance(
     u: Literal,
     pairs: Sequence[tuple[int, int]],
     overbooked: int,
-    variable: cp_model.LinearExpr,
-    met: cp_model.LinearExpr,
-    sure: int,
+    before: cp_model.LinearExpr,
+    overlaps: cp_model.LinearExpr,
+    certain: int,
 ) -> None:
-    """Let `u` hold only where one of the allowances `pairs`, (overlap, per day), covers it.
+    """Let `u` hold only where one of the overbooking rules in `pairs` covers it.
 
-    `met` are literals of what it overlaps, beside `sure` that stand; `variable` are literals of
-    overbooked ones of its provider's date that come before it, beside `overbooked` that stand.
+    A rule (max_overlap, max_per_day) covers it if `certain` + `overlaps` <= max_overlap and
+    `overbooked` + `before` < max_per_day.
+
+    Parameters
+    ----------
+    overbooked, before
+        Overbooked ones of its provider-day that come before it: booked whatever is chosen, and
+        literals.
+    overlaps, certain
+        What it overlaps at its turn: literals, and bookings whatever is chosen.
     """
     allowances = []
-    for most_met, per_day in pairs:
-        if overbooked < per_day and sure <= most_met:
+    for max_overlap, max_per_day in pairs:
+        if overbooked < max_per_day and certain <= max_overlap:
             allowance = v.model.new_bool_var("")
             allowances.append(allowance)
-            v.model.add(met <= most_met - sure).only_enforce_if(allowance)
-            v.model.add(variable <= per_day - 1 - overbooked).only_enforce_if(allowance)
+            v.model.add(overlaps <= max_overlap - certain).only_enforce_if(allowance)
+            v.model.add(before <= max_per_day - 1 - overbooked).only_enforce_if(allowance)
     v.model.add_bool_or([*allowances, u.negated()])

@@ -1,7 +1,7 @@
-"""The scheduling rules over many tasks at once, as a CP-SAT model: a contents page.
+"""The scheduling rules over many tasks at once, as a CP-SAT model; its constructor lists them.
 
 Variables are in :mod:`.variables`, the rules in :mod:`.constraints`, :mod:`.overbooking` and
-:mod:`.displaced`, what is counted in :mod:`.objective`.
+:mod:`.displaced`, the objectives in :mod:`.objective`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from solver.planning.model.gap_terms import Literal
 from solver.planning.model.hint import hint
 from solver.planning.model.objective import expression, score
 from solver.planning.model.overbooking import overbooked_by_allowance
-from solver.planning.model.solving import SolveControl, SolveResult, watched
+from solver.planning.model.solving import JobResult, SolveControl, watched
 from solver.planning.model.variables import Variables
 from solver.planning.problem import StageName
 
@@ -35,25 +35,25 @@ type Constraint = cp_model.BoundedLinearExpression | bool
 
 
 class PlanningModel:
-    """The rules over some columns of some tasks, all else standing as it is.
+    """The rules over some columns of some tasks; all else is frozen.
 
     Parameters
     ----------
     instance
         The problem.
     columns
-        What may be chosen. Columns that what stands rules out are dropped.
-    left
-        How many of each task are to be placed; bookings among them may move or stay.
-    outside
-        Placements that stand: those of other tasks, or of others that a task stands for. None is
-        at a provider and date that `columns` has.
+        What may be chosen. Columns that overlap what is frozen, or find no room, are dropped.
+    free
+        By task: how many of its members are to be placed; a booking among them may move or stay.
+    frozen
+        The other assignments of the plan, of other tasks or of other members. None is in the
+        provider-days that `columns` has.
     rooms
-        The most rooms to offer at each type and start; those of `keep` are always offered.
-    keep
-        The placements to start from.
+        The most rooms to offer at each type and start; those of `incumbent` are offered, too.
+    incumbent
+        The assignments to start from.
     roomless
-        Kinds whose rooms are not chosen here, for which the model is a relaxation: their
+        Types whose rooms are not chosen here, for which the model is a relaxation: their
         placements come out with :data:`NO_ROOM`. Rooms that are not scarce make the linear
         relaxation many times larger and rule out next to nothing.
     """
@@ -62,15 +62,21 @@ class PlanningModel:
         self,
         instance: Instance,
         columns: Columns,
-        left: Mapping[int, int],
-        outside: Sequence[Assignment] = (),
+        free: Mapping[int, int],
+        frozen: Sequence[Assignment] = (),
         *,
         rooms: int | None = None,
-        keep: Sequence[Assignment] = (),
+        incumbent: Sequence[Assignment] = (),
         roomless: Collection[int] = (),
     ) -> None:
         v = self._variables = Variables(
-            instance, columns, left, outside, rooms=rooms, keep=keep, roomless=roomless
+            instance,
+            columns,
+            free,
+            frozen,
+            rooms=rooms,
+            incumbent=incumbent,
+            roomless=roomless,
         )
         each_placed_once(v)
         room_is_free(v)
@@ -80,18 +86,19 @@ class PlanningModel:
         patient_in_one_place(v)
         displaced_stay_within_the_rules(v)
 
-    # What is asked for
+    # Objectives
 
     def expression(self, name: StageName) -> cp_model.LinearExpr:
-        """Return what a stage counts, save the score; moves and minutes count as negative."""
+        """Return what a stage before the score maximises; moves and minutes count as negative."""
         return expression(self._variables, name)
 
-    def score(self, *, with_gap: bool = True, with_standing: bool = True) -> cp_model.LinearExpr:
-        """Return the sum of scores in score units, placed and existing; adds what it needs.
+    def score(self, *, with_gap: bool = True, with_booked: bool = True) -> cp_model.LinearExpr:
+        """Return the sum of scores, in score units; adds the literals that it needs.
 
-        What stands outside does not count, but for gap parts of it that depend on what is chosen.
+        Of what is chosen, bookings that stay and, `with_booked`, those that are not freed; of what
+        is frozen only gap terms that depend on what is chosen.
         """
-        return score(self._variables, with_gap=with_gap, with_standing=with_standing)
+        return score(self._variables, with_gap=with_gap, with_booked=with_booked)
 
     def placed(self) -> cp_model.LinearExpr:
         """Return how many columns are chosen."""
@@ -103,18 +110,18 @@ class PlanningModel:
         return self._variables.model
 
     def require(self, constraint: Constraint) -> None:
-        """Let only plans through that meet a linear constraint."""
+        """Add a linear constraint."""
         self._variables.model.add(constraint)
 
     # Solving
 
     def fix(self, assignments: Sequence[Assignment]) -> None:
-        """Let only plans through that contain these placements; their rooms may change."""
+        """Require these assignments; their rooms may change."""
         for literal in self._literals_of(assignments):
             self._variables.model.add(literal == 1)
 
     def kept(self, assignments: Sequence[Assignment]) -> cp_model.LinearExpr:
-        """Return how many of these placements stay, in whatever room."""
+        """Return how many of these assignments are chosen, in whatever room."""
         return cp_model.LinearExpr.sum(self._literals_of(assignments))
 
     def _literals_of(self, assignments: Sequence[Assignment]) -> list[Literal]:
@@ -129,13 +136,13 @@ class PlanningModel:
         return [literal for literal, key in own if key in keys] + stays
 
     def keep_away(self, tasks: Iterable[int]) -> None:
-        """Let displaced bookings not stay, though they may move."""
+        """Require of bookings that they do not stay, though they may move."""
         for i in tasks:
             if i in self._variables.keep_booking:
                 self._variables.model.add(self._variables.keep_booking[i] == 0)
 
     def hint(self, assignments: Sequence[Assignment]) -> None:
-        """Start from placements: every literal gets a value."""
+        """Let the search start from assignments: every literal gets a value."""
         hint(self._variables, self._overbooked, assignments)
 
     def maximise(
@@ -147,12 +154,13 @@ class PlanningModel:
         work_limit: float | None = None,
         control: SolveControl | None = None,
         for_bound: bool = False,
-    ) -> SolveResult:
-        """Look for the placements of the greatest `objective`.
+    ) -> JobResult:
+        """Look for the assignments of the greatest `objective`.
 
-        One worker with a strong linear relaxation; the same seed gives the same search, cut off
-        at the same point when `work_limit`, in the solver's deterministic seconds, ends it. Where
-        it is not to be ended by proof, a search `for_bound` goes where the bound is highest.
+        One worker with a strong linear relaxation. The same seed gives the same search, cut off
+        at the same point when `work_limit`, in the solver's deterministic seconds, ends it. A
+        search `for_bound` branches where the bound is highest (lower-bound tree search): it proves
+        more where it is unlikely to end.
         """
         self._variables.model.maximize(objective)
         solver = cp_model.CpSolver()
@@ -170,13 +178,14 @@ class PlanningModel:
             parameters.max_deterministic_time = work_limit
         status = watched(solver, self._variables.model, control)
         if status == cp_model.INFEASIBLE:
-            return SolveResult(None, -math.inf, is_proved=True)
+            return JobResult(None, is_proved=True, bound=-math.inf, size=self.size())
         if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE}:
-            return SolveResult(None, math.inf, is_proved=False)
-        return SolveResult(
+            return JobResult(None, is_proved=False, size=self.size())
+        return JobResult(
             self.assignments(solver),
-            solver.best_objective_bound,
             is_proved=status == cp_model.OPTIMAL,
+            bound=solver.best_objective_bound,
+            size=self.size(),
         )
 
     def size(self) -> tuple[int, int]:
@@ -185,7 +194,7 @@ class PlanningModel:
         return len(proto.variables), len(proto.constraints)
 
     def assignments(self, solver: cp_model.CpSolver) -> list[Assignment]:
-        """Read the placements of a solution, those of one provider's date in their order."""
+        """Read the assignments of a solution, the overbooked ones by their ordinals."""
         v = self._variables
         chosen = [c for c, x in enumerate(v.assign) if solver.boolean_value(x)]
         turn: dict[int, int] = {}

@@ -6,30 +6,44 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ortools.sat.python import cp_model
 
 from solver.planning.instance.tasks import Assignment
 
 
-class SolveResult(NamedTuple):
-    """What a solve brought: the placements, if any, the proven bound, whether that is the end.
+@dataclass(frozen=True)
+class JobResult:
+    """What a solve, or a job of several, has found and proved.
 
-    Without placements, the bound tells whether there are none (minus infinity) or none was found.
+    Attributes
+    ----------
+    assignments
+        None when nothing better was found.
+    is_proved
+        Whether the search ended by proof.
+    bound
+        Proven, of the objective over all columns that were given; minus infinity where no
+        assignments satisfy the constraints.
+    short
+        Types for which rooms ran short: some columns that were chosen found none.
+    size
+        Variables and constraints.
     """
 
     assignments: list[Assignment] | None
-    bound: float
     is_proved: bool
+    bound: float = math.inf
+    short: frozenset[int] = frozenset()
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
 class SolveControl:
-    """Looks after a solve while it runs.
+    """How a solve is stopped and reports.
 
-    `should_stop` is asked every tenth of a second; `tell` is told the incumbent's objective and
-    the bound then, once there is an incumbent. The bound is infinite until something is proved.
+    `should_stop` is asked every tenth of a second. Then, once there is an incumbent, `tell` is
+    called with its objective and the bound, which is infinite until something is proved.
     """
 
     should_stop: Callable[[], bool]
@@ -37,7 +51,7 @@ class SolveControl:
 
 
 class _Incumbents(cp_model.CpSolverSolutionCallback):
-    """Keeps the latest objective, and the least bound proved: early ones may be of no worth."""
+    """Keeps the latest objective and the least bound proved, as an early bound may be weaker."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +68,7 @@ class _Incumbents(cp_model.CpSolverSolutionCallback):
 def watched(
     solver: cp_model.CpSolver, model: cp_model.CpModel, control: SolveControl | None
 ) -> int:
-    """Solve; the solver works beside the caller's thread, which stays with `control`.
+    """Solve in a thread of its own, while the caller's asks `control`; return the status.
 
     A stop that is asked for before the search has begun is forgotten by the solver, so it is
     asked for again until the search ends. What `control` raises ends the search, too.
@@ -75,28 +89,3 @@ def watched(
             while not wait([solving], timeout=0.1).done:
                 solver.stop_search()
         return int(solving.result())
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """What a solve brought.
-
-    Attributes
-    ----------
-    assignments
-        The placements; None when nothing better was found.
-    bound
-        Proven, of all that was asked about.
-    is_proved
-        Whether the model was solved to its end.
-    short
-        Kinds for which rooms ran short: some of what was chosen found none.
-    size
-        Variables and constraints.
-    """
-
-    assignments: list[Assignment] | None
-    is_proved: bool
-    bound: float = math.inf
-    short: frozenset[int] = frozenset()
-    size: tuple[int, int] = (0, 0)

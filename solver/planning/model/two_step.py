@@ -1,4 +1,4 @@
-"""Solving in two steps: priorities without gap parts and rooms first, then the score."""
+"""The planning model in two steps: priorities without gap parts and scarce rooms, then rooms."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
 
@@ -17,39 +18,46 @@ from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import JobResult, SolveControl
 
 
+@dataclass(frozen=True, kw_only=True)
+class TwoStepParams:
+    """How placements are tidied up when a repair has raised the priority."""
+
+    stay_share: float = 0.5
+    """What a placement that stays counts for, in whole gap parts."""
+    tidy_work: float = 0.3
+    """The solver's deterministic seconds."""
+    tidy_seconds: float = 2.0
+    """The most seconds."""
+
+
+DEFAULT_PARAMS = TwoStepParams()
+
+
 def assign_rooms(
     instance: Instance,
     assignments: Sequence[Assignment],
-    left: Mapping[int, int],
-    outside: Sequence[Assignment],
+    free: Mapping[int, int],
+    frozen: Sequence[Assignment],
     time_limit: float,
     control: SolveControl | None = None,
 ) -> list[Assignment] | None:
-    """Return placements with rooms: all of them, or those of the most priority that find one.
+    """Return assignments with rooms: all of them, or those of the most priority that find one.
 
-    Providers and starts stay as they are; all else is as for :class:`PlanningModel`. None when
-    there was no time to find any.
+    Providers and starts stay as they are; `free` and `frozen` are as for :class:`PlanningModel`.
+    None when there was no time to find any.
     """
-    model = PlanningModel(instance, Columns.at(instance, assignments), left, outside)
+    model = PlanningModel(instance, Columns.at(instance, assignments), free, frozen)
     objective = instance.most_score * model.expression("priority") + model.score(with_gap=False)
     return model.maximise(objective, time_limit=time_limit, control=control).assignments
-
-
-STAY_SHARE = 0.5
-"""What a placement that stays counts for, in gap parts, when the priority is improved."""
-
-
-TIDY_WORK, TIDY_SECONDS = 0.3, 2.0
-"""The solver's deterministic seconds, and seconds, for bettering the score then."""
 
 
 def best_without_gaps(
     instance: Instance,
     control: SolveControl,
     columns: Columns,
-    left: Mapping[int, int],
-    outside: Sequence[Assignment],
-    inside: Sequence[Assignment],
+    free: Mapping[int, int],
+    frozen: Sequence[Assignment],
+    incumbent: Sequence[Assignment],
     *,
     roomless: Collection[int],
     time_limit: float,
@@ -57,44 +65,53 @@ def best_without_gaps(
     most: float = math.inf,
     work_limit: float | None = None,
     seed: int = 0,
+    params: TwoStepParams = DEFAULT_PARAMS,
 ) -> JobResult:
-    """Look for the placements of the most priority among some columns, starting from `inside`.
+    """Maximise the priority over some columns, starting from `incumbent`.
 
-    Only a priority from `least` to `most` is looked for, the latter being known to hold. Two steps:
-    where and when, with the rooms of all kinds but the `roomless`; then the rooms. What finds none
-    is left out, and its kind told of. With a `work_limit`, as neighbourhoods have it, what betters
-    the priority is tidied up between the two.
+    Two steps: providers and starts, with the rooms of all types but the `roomless`; then rooms for
+    these. What finds none is left out, and its type is among those that ran short.
+
+    Parameters
+    ----------
+    columns, free, frozen, incumbent, roomless
+        See :class:`PlanningModel`.
+    least, most
+        A priority that is required, and one that is known to be an upper bound.
+    work_limit
+        The solver's deterministic seconds, for a repair; then what raises the priority is tidied up
+        between the two steps.
     """
     began = time.perf_counter()
-    model = PlanningModel(instance, columns, left, outside, keep=inside, roomless=roomless)
+    model = PlanningModel(instance, columns, free, frozen, incumbent=incumbent, roomless=roomless)
     objective = model.expression("priority")
     if math.isfinite(most):
         model.require(objective <= math.floor(most + 1e-6))
     if math.isfinite(least):
         model.require(objective >= math.ceil(least))
-    model.hint(inside)
+    model.hint(incumbent)
     outcome = model.maximise(
         objective, time_limit=time_limit, seed=seed, work_limit=work_limit, control=control
     )
     if outcome.assignments is None:
-        return JobResult(None, outcome.is_proved, outcome.bound, size=model.size())
+        return outcome
     chosen = outcome.assignments
-    if work_limit is not None and priority_of(instance, chosen) > priority_of(instance, inside):
-        chosen = _tidied(instance, model, objective, chosen, inside, control, seed)
-    assignments = chosen
+    if work_limit is not None and priority_of(instance, chosen) > priority_of(instance, incumbent):
+        chosen = _tidied(instance, model, objective, chosen, incumbent, control, seed, params)
+    in_rooms = chosen
     if any(assignment.room == NO_ROOM for assignment in chosen):
         time_left = max(1.0, time_limit - (time.perf_counter() - began))
-        found = assign_rooms(instance, chosen, left, outside, time_left, control)
+        found = assign_rooms(instance, chosen, free, frozen, time_left, control)
         if found is None:
             return JobResult(None, is_proved=False, bound=outcome.bound, size=model.size())
-        assignments = found
-    lost = Counter(p.task for p in chosen) - Counter(p.task for p in assignments)
-    short = frozenset(instance.tasks[i].kind for i in lost)
-    return JobResult(assignments, outcome.is_proved, outcome.bound, short, model.size())
+        in_rooms = found
+    without = Counter(p.task for p in chosen) - Counter(p.task for p in in_rooms)
+    short = frozenset(instance.tasks[i].kind for i in without)
+    return JobResult(in_rooms, outcome.is_proved, outcome.bound, short, model.size())
 
 
 def priority_of(instance: Instance, assignments: Sequence[Assignment]) -> int:
-    """Return the sum of the priorities of what is placed."""
+    """Return the sum of the priorities of assignments."""
     return sum(instance.tasks[assignment.task].priority for assignment in assignments)
 
 
@@ -103,23 +120,24 @@ def _tidied(
     model: PlanningModel,
     objective: cp_model.LinearExpr,
     assignments: list[Assignment],
-    inside: Sequence[Assignment],
+    incumbent: Sequence[Assignment],
     control: SolveControl,
     seed: int,
+    params: TwoStepParams,
 ) -> list[Assignment]:
-    """Return placements of as much priority that score more, or leave more of `inside` as it was.
+    """Maximise the score and what stays of the incumbent, at no less priority than was found.
 
-    What has been placed well by its gap part would be scattered otherwise, as nothing in the
-    priority speaks for one start or another.
+    Nothing in the priority speaks for one start or another, so that a search for it scatters
+    placements whose gap parts were good.
     """
     model.require(objective >= priority_of(instance, assignments))
     model.hint(assignments)
-    stay = round(STAY_SHARE * 4 * instance.gap_quarter)
+    stay = round(params.stay_share * 4 * instance.gap_quarter)
     outcome = model.maximise(
-        model.score(with_gap=False) + stay * model.kept(inside),
-        time_limit=TIDY_SECONDS,
+        model.score(with_gap=False) + stay * model.kept(incumbent),
+        time_limit=params.tidy_seconds,
         seed=seed,
-        work_limit=TIDY_WORK,
+        work_limit=params.tidy_work,
         control=control,
     )
     return assignments if outcome.assignments is None else outcome.assignments

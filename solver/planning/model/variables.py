@@ -1,8 +1,8 @@
-"""The variables of the planning model, and what they are chosen beside.
+"""The variables of the planning model, and what is frozen beside them.
 
 Time is indexed (Dyer & Wolsey 1990): a *column* is one task at one provider and start, regular or
 overbooked, and a Boolean. Rooms do not multiply the columns: what matters to a room is only which
-type begins when, so at each type and start as many rooms are taken as tasks are placed.
+type begins when, so at each type and start as many rooms are taken as columns are chosen.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Variables:
 
     Parameters
     ----------
-    instance, columns, left, outside, rooms, keep, roomless
+    instance, columns, free, frozen, rooms, incumbent, roomless
         See :class:`solver.planning.model.planning_model.PlanningModel`.
 
     Attributes
@@ -47,9 +47,13 @@ class Variables:
     room_key
         [n] the type and start of a column, as a number.
     choices_of_key
-        The positions in `room_choice` of each such number.
-    standing
-        What stands in the model's part of the plan whatever is chosen.
+        The indices in `room_choice` of each such number.
+    unmoved
+        Bookings that may move, but not in this model: neither freed nor moved by `frozen`.
+    booked
+        The fixed bookings, and then the unmoved ones.
+    capacity
+        What the daily caps leave beside `booked` and `frozen`.
     derived
         Literals that follow from others, in the order in which a hint works them out.
     """
@@ -58,57 +62,62 @@ class Variables:
         self,
         instance: Instance,
         columns: Columns,
-        left: Mapping[int, int],
-        outside: Sequence[Assignment],
+        free: Mapping[int, int],
+        frozen: Sequence[Assignment],
         *,
         rooms: int | None,
-        keep: Sequence[Assignment],
+        incumbent: Sequence[Assignment],
         roomless: Collection[int],
     ) -> None:
         self.model = cp_model.CpModel()
         self.instance = instance
-        self.left = left
-        self.rooms = rooms
+        self.free = free
+        self.frozen = list(frozen)
         self.roomless = list(roomless)
-        self.kept_rooms = {(instance.tasks[p.task].kind, p.day, p.start, p.room) for p in keep}
+        self._rooms = rooms
+        self._incumbent_rooms = {
+            (instance.tasks[p.task].kind, p.day, p.start, p.room) for p in incumbent
+        }
         self.keep_booking: dict[int, Literal] = {}
         self.derived: list[Derived] = []
-        self.outside = list(outside)
         self._patient_numbers: dict[str, int] = {}
-        moved = {assignment.task for assignment in outside}
-        self.standing = instance.fixed + [
+        moved = {assignment.task for assignment in frozen}
+        self.unmoved = [
             t.own
             for i, t in enumerate(instance.tasks)
-            if t.own is not None and not t.is_displaced and i not in moved and i not in left
+            if t.own is not None and not t.is_displaced and i not in moved and i not in free
         ]
-        self._drop_what_stands_in_the_way(columns)
+        self.booked = instance.fixed + self.unmoved
+        self.capacity = instance.capacity.after(self.unmoved)
+        for assignment in frozen:  # none is in the provider-days of the columns
+            self.capacity.type_left[instance.tasks[assignment.task].kind, assignment.day] -= 1
+        self._drop_blocked(columns)
         self._choose()
 
     # Columns
 
-    def _drop_what_stands_in_the_way(self, columns: Columns) -> None:
-        """Drop columns that overlap what stands and the masks did not know, or find no room."""
+    def _drop_blocked(self, columns: Columns) -> None:
+        """Drop columns that overlap frozen assignments or unmoved bookings, or find no room."""
         instance = self.instance
         at = ColumnTimes.of(instance, columns)
         keep = np.ones(len(columns), np.bool_)
-        providers = set(at.provider.tolist())
-        spans = [(p.provider, instance.busy(p)) for p in self.outside if p.provider in providers]
-        new = len(spans)
-        spans += [(s.provider, s.busy) for s in self.standing[len(instance.fixed) :]]
-        days = set(at.day.tolist())
+        providers, days = set(at.provider.tolist()), set(at.day.tolist())
         near = {d + ahead for d in days for ahead in (-1, 0, 1)}
-        for i, (provider, (start, end)) in enumerate(spans):
-            if start // DAY_MINUTES in near or (end - 1) // DAY_MINUTES in near:
-                meets = at.keeping(provider, start, end)
-                keep &= ~(meets & (~columns.is_overbooked | (i < new)))
-        for s in self.standing[len(instance.fixed) :]:
+        frozen = [(p.provider, instance.busy(p)) for p in self.frozen if p.provider in providers]
+        unmoved = [(s.provider, s.busy) for s in self.unmoved]
+        for i, (provider, busy) in enumerate([*frozen, *unmoved]):
+            if busy[0] // DAY_MINUTES in near or (busy[1] - 1) // DAY_MINUTES in near:
+                # overbooked columns may overlap bookings: rule 7 has a say there
+                blocked = ~columns.is_overbooked | (i < len(frozen))
+                keep &= ~(at.overlapping(provider, busy) & blocked)
+        for s in self.unmoved:
             keep &= ~((at.provider == s.provider) & (at.at == s.at))
         patients = np.array([self.patient_number(i) for i in range(len(instance.tasks))])
         of_patient = patients[columns.task]
-        for patient, (start, end) in self._patients_outside():
+        for patient, (start, end) in self._patients_elsewhere():
             keep &= ~((of_patient == patient) & (at.at < end) & (at.end > start))
-        taken = [(assignment.room, instance.room_busy(assignment)) for assignment in self.outside]
-        taken += [(s.room, s.room_busy) for s in self.standing[len(instance.fixed) :]]
+        taken = [(assignment.room, instance.room_busy(assignment)) for assignment in self.frozen]
+        taken += [(s.room, s.room_busy) for s in self.unmoved]
         self.free_rooms = rooms_left(instance, days, taken)
         self.room_key = self._keys(columns, at)
         for key, members in grouped(self.room_key):
@@ -123,26 +132,23 @@ class Variables:
         patient, numbers = self.instance.tasks[task].patient, self._patient_numbers
         return -1 if patient is None else numbers.setdefault(patient, len(numbers))
 
-    def _patients_outside(self) -> Iterator[tuple[int, Span]]:
+    def _patients_elsewhere(self) -> Iterator[tuple[int, Span]]:
+        """Yield patients' numbers with their frozen and unmoved appointments, absolute."""
         instance = self.instance
-        for assignment in self.outside:
-            task = instance.tasks[assignment.task]
-            if task.patient is not None:
-                at = assignment.day * DAY_MINUTES + assignment.start
-                end = at + instance.kinds[task.kind].row.duration_minutes
-                yield self.patient_number(assignment.task), (at, end)
+        for assignment in self.frozen:
+            if instance.tasks[assignment.task].patient is not None:
+                yield self.patient_number(assignment.task), instance.appointment(assignment)
         numbers = self._patient_numbers
-        for s in self.standing[len(instance.fixed) :]:
+        for s in self.unmoved:
             patient = s.booking.patient_key
             if patient is not None and patient in numbers:
-                end = s.at + instance.kinds[s.kind].row.duration_minutes
-                yield numbers[patient], (s.at, end)
+                yield numbers[patient], s.appointment
 
     def _keys(self, columns: Columns, at: ColumnTimes) -> Ints:
         """[n] a number for each type and start; a booking's own place has one to itself."""
         key = (at.kind * len(self.instance.dates) + at.day) * DAY_MINUTES + at.start
         for i, task in enumerate(self.instance.tasks):
-            if task.own is not None and i in self.left:
+            if task.own is not None and i in self.free:
                 own = (at.provider == task.own.provider) & (at.at == task.own.at)
                 key[(columns.task == i) & own] = -1 - i
         return key
@@ -150,15 +156,14 @@ class Variables:
     def _rooms_for(self, columns: Columns, at: ColumnTimes, column: int, key: int) -> list[int]:
         """Return the rooms offered to the columns of a key, of which `column` is one."""
         kind, day, start = int(at.kind[column]), int(at.day[column]), int(at.start[column])
-        free = np.flatnonzero(self.free_rooms[kind, day][:, at.position[column]])
-        rooms: list[int]
-        if self.rooms is not None and len(free) > self.rooms:
+        free = np.flatnonzero(self.free_rooms[kind, day][:, at.start_index[column]])
+        rooms: list[int] = free.tolist()
+        if self._rooms is not None and len(free) > self._rooms:
             surplus = self.instance.kinds[kind].surplus[free]
             first = free[np.argsort(surplus, kind="stable")].tolist()
-            kept = [r for r in first[self.rooms :] if (kind, day, start, r) in self.kept_rooms]
-            rooms = first[: self.rooms] + kept
-        else:
-            rooms = free.tolist()
+            used = self._incumbent_rooms
+            rooms = first[: self._rooms]
+            rooms += [r for r in first[self._rooms :] if (kind, day, start, r) in used]
         if key < 0:
             own = self.instance.tasks[int(columns.task[column])].own
             return [r for r in rooms if own is None or r != own.room]
@@ -167,10 +172,10 @@ class Variables:
     # Literals
 
     def _choose(self) -> None:
-        """Give every column, every room at every type and start, and every stay a literal."""
+        """Create the literals: of every column, of bookings, of rooms by type and start."""
         new = self.model.new_bool_var
         self.assign = [new("") for _ in range(len(self.columns))]
-        for i in self.left:
+        for i in self.free:
             task = self.instance.tasks[i]
             if task.stays_if_not_moved or task.could_stay:
                 self.keep_booking[i] = new("")
@@ -189,49 +194,38 @@ class Variables:
                 self.room_of_choice.append(room)
                 self.column_of_choice.append(int(members[0]))
             self.choices_of_key[key] = range(first, len(self.room_choice))
-            here = [self.assign[c] for c in members]
-            there = self.room_choice[first:]
-            self.model.add(cp_model.LinearExpr.sum(here) == cp_model.LinearExpr.sum(there))
+            chosen = cp_model.LinearExpr.sum([self.assign[c] for c in members])
+            self.model.add(chosen == cp_model.LinearExpr.sum(self.room_choice[first:]))
 
     def _is_taken(self, own: FixedBooking) -> bool:
-        """Whether the place that a booking has left has since been given to what stands outside."""
+        """Whether a frozen assignment has since been given the place that a booking has left."""
         instance = self.instance
-        length = instance.kinds[own.kind].row.duration_minutes
-        for assignment in self.outside:
+        for assignment in self.frozen:
             patient = instance.tasks[assignment.task].patient
             if instance.is_stay(assignment):
                 if collide(own, instance.own(assignment.task)):
                     return True
-            elif (
-                (
-                    assignment.room == own.room
-                    and overlap(instance.room_busy(assignment), own.room_busy)
-                )
-                or (
-                    assignment.provider == own.provider
-                    and not assignment.is_overbooked
-                    and overlap(instance.busy(assignment), own.busy)
-                )
-                or (
-                    patient is not None
-                    and patient == own.booking.patient_key
-                    and overlap(instance.appointment(assignment), (own.at, own.at + length))
-                )
+                continue
+            in_room = assignment.room == own.room
+            at_provider = assignment.provider == own.provider and not assignment.is_overbooked
+            is_same = patient is not None and patient == own.booking.patient_key
+            if (
+                (in_room and overlap(instance.room_busy(assignment), own.room_busy))
+                or (at_provider and overlap(instance.busy(assignment), own.busy))
+                or (is_same and overlap(instance.appointment(assignment), own.appointment))
             ):
                 return True
         return False
 
     def derive(self, literal: Literal, value: Callable[[Values], bool]) -> None:
-        """Say how a literal follows from others, for a whole hint."""
+        """Say how a literal follows from others, for a hint of every literal."""
         self.derived.append((literal, value))
 
     # What constraints are built from
 
     def own(self, task: int) -> FixedBooking:
-        """Return where a booking that may move stands."""
-        own = self.instance.tasks[task].own
-        assert own is not None
-        return own
+        """Return where a booking that may move is before anything moves."""
+        return self.instance.own(task)
 
     @cached_property
     def is_move(self) -> Bools:
@@ -243,28 +237,19 @@ class Variables:
         """Return the provider busy span of a column."""
         return int(self.at.busy_start[column]), int(self.at.busy_end[column])
 
-    def standing_of_kind(self, kind: int, day: int) -> int:
-        """Return how many of a type stand on a date."""
-        return sum(s.kind == kind and s.day == day for s in self.standing) + sum(
-            self.instance.tasks[p.task].kind == kind and p.day == day for p in self.outside
-        )
+    def type_stays(self, kind: int, day: int) -> dict[int, Literal]:
+        """Return the part of `keep_booking` that is of a type and date."""
+        return {
+            i: literal
+            for i, literal in self.keep_booking.items()
+            if (self.own(i).kind, self.own(i).day) == (kind, day)
+        }
 
-    def regular_standing(self, provider: int, day: int) -> int:
-        """Return how many regular bookings stand at a provider and date."""
-        return sum(
-            (s.provider, s.day) == (provider, day) and not s.booking.is_overbooked
-            for s in self.standing
-        )
-
-    def regular_stays(self, provider: int, day: int) -> list[Literal]:
-        """Return the literals of regular bookings that may stay at a provider and date."""
-        return [
-            literal
+    def regular_stays(self, provider: int, day: int) -> dict[int, Literal]:
+        """Return the part of `keep_booking` that is regular and of a provider and date."""
+        return {
+            i: literal
             for i, literal in self.keep_booking.items()
             if (self.own(i).provider, self.own(i).day) == (provider, day)
             and not self.own(i).booking.is_overbooked
-        ]
-
-    def counts(self, s: FixedBooking) -> bool:
-        """Whether what stands is in the run, at a provider and in a room of its own."""
-        return 0 <= s.day < len(self.instance.dates) and s.provider >= 0 and s.room >= 0
+        }

@@ -9,7 +9,10 @@ from dataclasses import replace
 from functools import partial
 
 from solver.planning.greedy import greedy_assignments
-from solver.planning.instance.columns import Columns
+from solver.planning.instance.columns import Columns, within
+from solver.planning.instance.easy_bounds import easy_bounds, least_to_leave
+from solver.planning.instance.evaluation import evaluate, ordered
+from solver.planning.instance.result import stages, to_plan
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.move_bookings import Exchange
@@ -45,9 +48,9 @@ class Search:
         self.size = (0, 0)
         self.size_share = 1.0
         self.instance = Instance(problem)
-        self.bounds = self.instance.easy_bounds()
+        self.bounds = easy_bounds(self.instance)
         self.best: list[Assignment] = []
-        self.totals = self.instance.totals([])
+        self.totals = evaluate(self.instance, [])
         greedy_limit = max(self.params.greedy_seconds, self.params.greedy_share * time_limit)
         self.take(greedy_assignments(self.instance, lambda: self.seconds > greedy_limit))
         self._set_up_seconds = self.seconds
@@ -63,7 +66,7 @@ class Search:
         if any(t.own is not None for t in tasks):
             self._replan()
             self.note("moved", -self._least_to_move())
-            for name in self.instance.stages:
+            for name in stages(self.instance):
                 self.tell(name, getattr(self.totals, name), at_once=True)
         elif (columns := self.options()) <= self.most(self.params.exact_columns):
             self.solve_exactly()
@@ -76,10 +79,10 @@ class Search:
 
     def has_at_most(self, columns: int, radius: int | None = None) -> bool:
         """Whether all tasks have so few columns; counted until there are more, or no time."""
-        within = partial(self.instance.within, radius)
+        narrow = partial(within, self.instance, radius)
         count = 0
         for number in range(len(self.instance.tasks)):
-            count += Columns.count(self.instance, number, within)
+            count += Columns.count(self.instance, number, narrow)
             if count > columns or self.over():
                 return False
         return True
@@ -87,7 +90,7 @@ class Search:
     def _least_to_move(self) -> int:
         """How many bookings move at least in any plan that saves as many as the best one."""
         lost = sum(t.is_displaced for t in self.instance.tasks) - self.totals.saved
-        return max(0, self.instance.least_to_leave - lost)
+        return max(0, least_to_leave(self.instance) - lost)
 
     def most(self, columns: int) -> int:
         """Return how many columns there may be where so many are usual."""
@@ -97,8 +100,8 @@ class Search:
 
     def take(self, assignments: Sequence[Assignment]) -> bool:
         """Keep a plan that is better than the best so far."""
-        assignments = self.instance.ordered(assignments)
-        totals = self.instance.totals(assignments)
+        assignments = ordered(self.instance, assignments)
+        totals = evaluate(self.instance, assignments)
         if totals < self.totals:
             return False
         self.best, self.totals = assignments, totals
@@ -158,7 +161,7 @@ class Search:
         if self.over():
             return
         model = PlanningModel(instance, self._columns(radius), instance.asked)
-        for name in instance.stages:
+        for name in stages(instance):
             if self.over():
                 return
             objective = model.score() if name == "score" else model.expression(name)
@@ -180,7 +183,7 @@ class Search:
     def _columns(self, radius: int | None = None) -> Columns:
         """Return all columns, those of bookings that need not move within `radius` minutes."""
         instance = self.instance
-        return Columns.of(instance, range(len(instance.tasks)), partial(instance.within, radius))
+        return Columns.of(instance, range(len(instance.tasks)), partial(within, instance, radius))
 
     # Bookings that may move
 
@@ -332,7 +335,8 @@ class Search:
 
     def plan(self) -> Plan:
         """Return the best plan and what is proved of it."""
-        return self.instance.plan(
+        return to_plan(
+            self.instance,
             self.best,
             status=self._status(),
             bounds=self.bounds,

@@ -79,7 +79,7 @@ class Portfolio:
         search.tell(name, getattr(search.totals, name), at_once=is_news)
 
     def _is_about_score(self) -> bool:
-        return self._is_late(self._params.priority_share) or self._blocks.is_stale
+        return self._is_late(self._params.priority_share) or self._blocks.is_stagnating
 
     def _is_proved(self) -> bool:
         return self._search.totals.priority == self._search.bounds.priority
@@ -126,7 +126,7 @@ class Portfolio:
             )
         else:
             about_score = self._is_about_score()
-            if about_score and not self._prices and not self._blocks.has_untimed:
+            if about_score and not self._prices and not self._blocks.has_dates_to_retime:
                 return False
             neighbourhood = self._blocks.choose(
                 search.best, self._solving.values(), self._prices, for_score=about_score
@@ -208,7 +208,7 @@ class Portfolio:
                 plan = merge(search.instance, search.best, neighbourhood, answer.assignments)
                 if plan is not None:
                     search.take(plan)
-            self._blocks.learn(neighbourhood, answer, before, search.totals)
+            self._blocks.adapt_size(neighbourhood, answer, before, search.totals)
         if self._bounding is not None and self._bounding.done():
             search.note("priority", self._bounding.result())
             self._bounding = None

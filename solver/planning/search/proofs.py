@@ -19,6 +19,7 @@ from solver.planning.bounds.column_generation import (
 from solver.planning.bounds.lagrangian import Prices, price
 from solver.planning.bounds.lagrangian_bound import LagrangianBound
 from solver.planning.instance.columns import Columns, positions
+from solver.planning.instance.evaluation import evaluate
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.model.planning_model import PlanningModel
@@ -99,7 +100,7 @@ def prove_priority(
     have as much as was asked to be bettered (a destructive bound). That is not so of the kernel's
     best, which are looked through when nothing is given.
     """
-    have = instance.totals(assignments).priority
+    have = evaluate(instance, assignments).priority
     columns = relaxed.columns(instance, assignments, reached)
     return best_without_gaps(
         instance,
@@ -141,14 +142,13 @@ def prove_score(
     One model of all columns that could have a part in such a plan, with their rooms and gap parts,
     searched for its bound: neighbourhoods find better plans sooner than it does.
     """
-    begin, priority = time.perf_counter(), instance.totals(assignments).priority
+    begin, priority = time.perf_counter(), evaluate(instance, assignments).priority
     model = of_priority(instance, relaxed, assignments, priority)
     score = model.score()
     model.hint(assignments)
-    outcome = model.maximise(
+    return model.maximise(
         score,
         time_limit=time_limit - (time.perf_counter() - begin),
         control=control,
         for_bound=True,
     )
-    return JobResult(outcome.assignments, outcome.is_proved, outcome.bound, size=model.size())

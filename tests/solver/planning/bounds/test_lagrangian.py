@@ -5,6 +5,7 @@ import numpy as np
 from benchmarks.instances import library
 from solver.planning.bounds.lagrangian import _Demand, price
 from solver.planning.instance.columns import Columns, positions
+from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.problem import Progress
@@ -41,7 +42,7 @@ def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
     plan = solve(problem, time_limit=600, workers=1, on_progress=told.append, should_stop=is_good)
     stages = {stage.name: stage for stage in plan.stages}
     priority, reached = (int(stages["priority"].objective), float(stages["score"].objective))
-    easy = instance.easy_bounds().score / instance.unit
+    easy = easy_bounds(instance).score / instance.unit
 
     prices = price(instance, priority, time_limit=30)
     assert reached <= prices.bound(priority) < reached + 0.5 * (easy - reached)
@@ -68,7 +69,7 @@ def test_some_provider_days_are_enough_to_choose_there() -> None:
     instance = Instance(busy_problem(2))
     prices = price(instance, 0, time_limit=30)
     pairs = {(0, 0), (2, 1)}
-    columns = Columns.inside(instance, range(0, len(instance.tasks), 2), pairs)
+    columns = Columns.of_provider_days(instance, range(0, len(instance.tasks), 2), pairs)
     assert len(columns) > 300
     whole = prices.best(instance, columns, 300)
     part = prices.at(pairs).best(instance, columns, 300)

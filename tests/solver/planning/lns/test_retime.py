@@ -15,6 +15,8 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.planning.greedy import greedy_assignments
+from solver.planning.instance.evaluation import evaluate, ordered
+from solver.planning.instance.result import to_plan
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.lns.retime import retimed
@@ -29,9 +31,9 @@ def never() -> bool:
 
 
 def is_legal(instance: Instance, assignments: list[Assignment]) -> bool:
-    order = instance.ordered(assignments)
-    zero = instance.totals(order)
-    plan = instance.plan(order, status="feasible", bounds=zero, seconds=0.0)
+    order = ordered(instance, assignments)
+    zero = evaluate(instance, order)
+    plan = to_plan(instance, order, status="feasible", bounds=zero, seconds=0.0)
     return not read_plan(instance.problem, plan).violations
 
 
@@ -62,7 +64,7 @@ def test_a_busy_week_scores_more_and_stays_legal(seed: int) -> None:
     for day in range(len(instance.dates)):
         better = retimed(instance, better, day, never)
     assert is_legal(instance, better)
-    before, after = (instance.totals(instance.ordered(p)) for p in (assignments, better))
+    before, after = (evaluate(instance, ordered(instance, p)) for p in (assignments, better))
     assert after.priority == before.priority
     assert after.score > before.score
 
@@ -99,7 +101,7 @@ def best_by_trying(instance: Instance, assignments: list[Assignment]) -> int:
             spans = sorted(instance.busy(assignment) for assignment in moved)
             apart = all(end <= begin for (_, end), (begin, _) in pairwise(spans))
             if apart and spans[-1][1] <= 720:
-                best = max(best, instance.totals(moved).score)
+                best = max(best, evaluate(instance, moved).score)
     return best
 
 
@@ -115,4 +117,4 @@ def test_a_providers_date_gets_its_best_starts(wishes: list[tuple[int, int]]) ->
     instance = Instance(morning(wishes))
     assignments = greedy_assignments(instance)
     better = retimed(instance, assignments, 0, never)
-    assert instance.totals(better).score == best_by_trying(instance, assignments)
+    assert evaluate(instance, better).score == best_by_trying(instance, assignments)

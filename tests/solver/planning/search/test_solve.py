@@ -18,11 +18,12 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.planning import params
-from solver.planning.greedy import greedy, greedy_assignments
+from solver.planning.greedy import GreedyParams, greedy, greedy_assignments
 from solver.planning.instance.columns import Columns
+from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.tables import Instance
 from solver.planning.model.planning_model import PlanningModel
-from solver.planning.model.solving import SolveControl, SolveResult
+from solver.planning.model.solving import JobResult, SolveControl
 from solver.planning.params import SearchParams
 from solver.planning.problem import Plan, Problem, Progress, Request
 from solver.planning.search.solve import solve
@@ -84,7 +85,7 @@ def test_bookings_that_collide_are_parted_as_well_as_they_can_be(batch: int) -> 
         assert every.value_of(plan) == told(plan) == best, seed
         assert all(stage.is_proved for stage in plan.stages), seed
         instance = Instance(problem)
-        easy = instance.easy_bounds()
+        easy = easy_bounds(instance)
         assert len(problem.displaced) >= easy.saved >= best[0], seed
         assert easy.score >= best[4] * instance.unit, seed
         first = greedy(problem)
@@ -150,7 +151,7 @@ def test_bounds_are_those_of_their_stage_and_never_get_worse(
 
     def loose(
         self: PlanningModel, objective: Any, *, control: SolveControl, **options: Any
-    ) -> SolveResult:
+    ) -> JobResult:
         outcome = maximise(self, objective, control=control, **options)
         for bound in (math.inf, 10_000_000.0, outcome.bound):
             control.tell(-1.0 if outcome.assignments is None else outcome.bound, bound)
@@ -201,12 +202,12 @@ def test_caps_bound_what_can_be_saved() -> None:
     )
     problem = changed(clinic, existing="movable", requests=[], days=3)
     assert len(problem.displaced) == 3
-    assert Instance(problem).easy_bounds().saved == 3
+    assert easy_bounds(Instance(problem)).saved == 3
     away = {"op": "set", "entity": "appointment_types", "id": VISIT}
     capped = changed(
         clinic, away | {"field": "daily_cap", "value": 1}, existing="movable", requests=[], days=3
     )
-    assert Instance(capped).easy_bounds().saved == 1
+    assert easy_bounds(Instance(capped)).saved == 1
     plan = solve(capped, time_limit=60, workers=1)
     assert (plan.status, len(plan.moves), len(plan.lost)) == ("optimal", 1, 2)
     assert read_plan(capped, plan).violations == ()
@@ -294,21 +295,15 @@ def test_a_greedy_plan_cut_short_is_legal() -> None:
     assert cut == whole[:5]
 
 
-def test_places_are_looked_through_date_by_date_where_they_are_many(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_places_are_looked_through_date_by_date_where_they_are_many() -> None:
     for seed in range(4):
         problem = busy_problem(seed)
-        monkeypatch.setattr("solver.planning.greedy.AT_ONCE", 0)
-        by_date = greedy(problem)
+        by_date = greedy(problem, GreedyParams(at_once=0))
         assert read_plan(problem, by_date).violations == ()
-        monkeypatch.undo()
         assert abs(len(by_date.placements) - len(greedy(problem).placements)) <= 4
 
 
-def test_requests_that_may_go_to_the_same_places_share_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_requests_that_may_go_to_the_same_places_share_them() -> None:
     problem = busy_problem(1)
     kind = problem.clinic.appointment_types[0].id
     asked = tuple(Request(f"r{n}", kind, patient_ref=f"patient {n}") for n in range(9))
@@ -318,8 +313,7 @@ def test_requests_that_may_go_to_the_same_places_share_them(
     first, *others, anns = [instance.columns(i) for i in range(10)]
     assert all(columns is first for columns in others)
     assert len(anns) < len(first)
-    monkeypatch.setattr("solver.planning.instance.tables.COLUMNS_KEPT_BYTES", 0)
-    once_more = Instance(instance.problem)
+    once_more = Instance(instance.problem, kept_bytes=0)
     for i in range(10):
         assert (once_more.columns(i) == instance.columns(i)).all()
         assert once_more.options(i) == len(instance.columns(i))

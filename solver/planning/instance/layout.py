@@ -1,0 +1,137 @@
+"""Laying out a problem's bookings and requests: fixed bookings, and tasks to place."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from math import lcm
+from typing import TYPE_CHECKING
+
+from solver.clinic.clock import clock_changes, instant
+from solver.clinic.entities import DAY_MINUTES, Booking, Span
+from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, window_around
+from solver.planning.instance.beside import Beside
+from solver.planning.instance.tasks import FixedBooking, Task
+from solver.planning.instance.type_table import TypeTable
+from solver.planning.problem import Problem
+
+if TYPE_CHECKING:
+    from solver.planning.instance.tables import Instance
+
+
+def may_move(problem: Problem, booking: Booking) -> bool:
+    """Whether a booking may move: a movable live one of the horizon that has not begun."""
+    begins = instant(problem.clinic.settings.zone, booking.date, booking.start)
+    return (
+        booking.id in problem.movable
+        and booking.is_live
+        and booking.date in problem.dates
+        and begins >= problem.now
+        and booking.provider_id in problem.clinic.provider_by_id
+        and booking.room_id in problem.clinic.room_by_id
+    )
+
+
+def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:
+    """Return a booking where it is, by positions and in absolute minutes."""
+    provider = instance.provider_at.get(booking.provider_id, -1)
+    room = instance.room_at.get(booking.room_id, -1)
+    kind = instance.clinic.type_by_id[booking.appointment_type_id]
+    day = (booking.date - instance.problem.start_date).days
+    midnight = day * DAY_MINUTES
+    at = midnight + booking.start
+    appointment: Span = (at, at + kind.duration_minutes)
+    busy = appointment
+    window: Span | None = None
+    if provider >= 0:
+        busy = provider_busy_span(instance.providers[provider], kind, at)
+        if 0 <= day < len(instance.dates):
+            end = booking.start + kind.duration_minutes
+            window = window_around(instance.windows(provider, day), booking.start, end)
+            window = window and (window[0] + midnight, window[1] + midnight)
+    room_busy = room_busy_span(instance.rooms[room], kind, at) if room >= 0 else (0, 0)
+    number = instance.kind_at[kind.id]
+    return FixedBooking(booking, number, provider, room, day, appointment, busy, room_busy, window)
+
+
+def booking_tasks(instance: Instance, movable: Sequence[Booking]) -> list[Task]:
+    """Return a task for each booking that may move."""
+    beside, problem = Beside(instance, instance.fixed), instance.problem
+    tasks = []
+    for own in (fixed_booking(instance, booking) for booking in movable):
+        is_displaced = own.booking.id in problem.displaced
+        tasks.append(
+            Task(
+                kind=own.kind,
+                members=(own.booking.id,),
+                priority=0,
+                days=tuple(range(len(instance.dates))),
+                provider=-1,
+                preferred=None,
+                patient=own.booking.patient_key,
+                own=own,
+                is_displaced=is_displaced,
+                could_stay=is_displaced
+                and _is_in_place(instance, own)
+                and beside.has_place_for(own),
+                is_left=own.booking.id in problem.left,
+            )
+        )
+    return tasks
+
+
+def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
+    """Whether a booking keeps rules 1 and 2 where it is, and overlaps no clock change."""
+    kind, start = instance.kinds[own.kind].row, own.booking.start
+    provider, room = instance.providers[own.provider], instance.rooms[own.room]
+    span = start, start + kind.duration_minutes
+    changes = clock_changes(instance.clinic.settings.zone, own.booking.date)
+    return (
+        kind.active
+        and provider.active
+        and room.active
+        and provider.skills >= kind.required_skills
+        and room.equipment >= kind.required_equipment
+        and own.window is not None
+        and window_around(instance.days[own.day].room_windows[own.room], *span) is not None
+        and not any(overlap(span, change) for change in changes)
+    )
+
+
+def request_tasks(instance: Instance) -> list[Task]:
+    """Return a task for each set of requests that differ in their ids alone."""
+    alike: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    tasks: dict[tuple[object, ...], Task] = {}
+    for r in instance.problem.requests:
+        days = tuple(
+            d for d, date in enumerate(instance.dates) if r.dates is None or date in r.dates
+        )
+        provider = -1
+        if r.provider_id is not None:
+            provider = instance.provider_at.get(r.provider_id, -1)
+            days = days if provider >= 0 else ()
+        kind = instance.kind_at.get(r.appointment_type_id, -1)
+        key = (kind, r.priority, days, provider, r.preferred, r.patient_key)
+        alike[key].append(r.id)
+        tasks[key] = Task(
+            kind=max(kind, 0),
+            members=tuple(alike[key]),
+            priority=r.priority,
+            days=days if kind >= 0 else (),
+            provider=provider,
+            preferred=r.preferred,
+            patient=r.patient_key,
+        )
+    return list(tasks.values())
+
+
+def score_unit(problem: Problem, kinds: Sequence[TypeTable]) -> int:
+    """Return the least n for which every weighted part of a score is a whole multiple of 1 / n."""
+    weights, settings = problem.weights, problem.clinic.settings
+    surpluses = {int(s) + 1 for kind in kinds for s in kind.surplus}
+    return lcm(
+        weights.preference.denominator * settings.preference_decay_minutes,
+        weights.gap.denominator * 4,
+        weights.overbook.denominator,
+        weights.room.denominator * lcm(*surpluses),
+    )

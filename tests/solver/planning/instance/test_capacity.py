@@ -1,0 +1,64 @@
+"""What the daily caps leave beside bookings and assignments."""
+
+from dataclasses import replace
+
+from solver.planning.instance.capacity import NO_CAP
+from solver.planning.instance.tables import Instance
+from tests.support.random_problems import tiny_problem
+
+INSTANCES = [Instance(tiny_problem(seed)) for seed in range(30)]
+
+
+def test_fixed_bookings_take_the_places_of_their_type_and_provider() -> None:
+    capped = 0
+    for instance in INSTANCES:
+        capacity, fixed = instance.capacity, instance.fixed
+        for d in range(len(instance.dates)):
+            for k, kind in enumerate(instance.kinds):
+                cap, booked = kind.row.daily_cap, sum((s.kind, s.day) == (k, d) for s in fixed)
+                assert capacity.has_type_cap[k] == (cap is not None)
+                assert capacity.type_left[k, d] == (NO_CAP if cap is None else cap) - booked
+                capped += cap is not None
+            for p, provider in enumerate(instance.providers):
+                here = [s.booking.is_overbooked for s in fixed if (s.provider, s.day) == (p, d)]
+                cap = provider.daily_cap
+                assert capacity.has_provider_cap[p] == (cap is not None)
+                regular = NO_CAP if cap is None else cap
+                assert capacity.regular_left[p, d] == regular - here.count(False)
+                assert capacity.overbooked[p, d] == here.count(True)
+                capped += cap is not None
+    assert capped
+
+
+def test_what_is_taken_from_a_copy_is_left_in_the_original() -> None:
+    instance = INSTANCES[0]
+    before, capacity = instance.capacity, instance.capacity.after([])
+    capacity.take(0, 0, 0, is_overbooked=False)
+    capacity.take(0, 0, 0, is_overbooked=True)
+    assert capacity.type_left[0, 0] == before.type_left[0, 0] - 2
+    assert capacity.regular_left[0, 0] == before.regular_left[0, 0] - 1
+    assert capacity.overbooked[0, 0] == before.overbooked[0, 0] + 1
+
+
+def test_what_is_outside_the_horizon_or_at_nobody_takes_no_place_there() -> None:
+    instance = next(instance for instance in INSTANCES if instance.fixed)
+    own, capacity = instance.fixed[0], instance.capacity
+    beyond = [own._replace(day=-1), own._replace(day=len(instance.dates))]
+    unchanged = capacity.after(beyond)
+    assert (unchanged.type_left == capacity.type_left).all()
+    assert (unchanged.regular_left == capacity.regular_left).all()
+    nobody = own._replace(provider=-1, day=0)
+    of_type = capacity.after([nobody])
+    assert of_type.type_left.sum() == capacity.type_left.sum() - 1
+    assert (of_type.regular_left == capacity.regular_left).all()
+    assert (of_type.overbooked == capacity.overbooked).all()
+
+
+def test_a_cap_below_what_is_booked_leaves_less_than_nothing() -> None:
+    problem = next(i.problem for i in INSTANCES if any(s.provider >= 0 for s in i.fixed))
+    providers = tuple(replace(p, daily_cap=1) for p in problem.clinic.providers)
+    capped = Instance(replace(problem, clinic=replace(problem.clinic, providers=providers)))
+    own = next(s for s in capped.fixed if s.provider >= 0 and 0 <= s.day < len(capped.dates))
+    regular = own._replace(booking=replace(own.booking, is_overbooked=False))
+    capacity = capped.capacity.after([regular, regular])
+    assert capacity.regular_left[own.provider, own.day] < 0
