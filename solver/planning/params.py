@@ -13,7 +13,7 @@ class SearchParams:
     """How a search goes about it.
 
     Sizes are columns of a model; with less memory than usual they shrink by as much. Shares are
-    parts of the whole time limit.
+    parts of the whole time limit, but for those of the time that is left when a job begins.
     """
 
     greedy_share: float = 0.4
@@ -36,19 +36,32 @@ class SearchParams:
     """What one model takes in whole at the end, to prove what neighbourhoods have found."""
     proved_columns_a_second: int = 3_000
     """For how many of those each second that is left is enough."""
+
+    # Bookings that may move
+
+    radii: tuple[int | None, ...] = (30, 120, None)
+    """Minutes by which they may move at most, one after another; None: any distance."""
     exchanges_in_vain: int = 30
     """Neighbourhoods in a row that bring nothing before bookings may move further."""
 
     # The portfolio
 
-    relaxed_columns: int = 200_000
-    """Up to here the relaxation is solved by column generation; beyond, a subgradient bounds it."""
     priority_share: float = 0.5
     """The part that is the priorities' alone; the score's neighbourhoods better them little."""
+    repair_seconds: float = 10.0
+    """The most that the repair of a neighbourhood takes."""
+    relaxed_columns: int = 200_000
+    """Up to here the relaxation is solved by column generation; beyond, a subgradient bounds it."""
+    bound_priority_share: float = 1 / 8
+    relaxation_share: float = 1 / 2
+    generated_share: float = 1 / 2
+    bound_score_share: float = 1 / 3
+    """Of the time left: what the Lagrangian bound of the priority, column generation, the model of
+    the generated columns, and the Lagrangian bound of the score have."""
     priced_after_share: float = 0.04
-    """When requests are priced: prices tell neighbourhoods where to begin."""
+    """When the score is bounded: the multipliers tell neighbourhoods where to begin."""
     closed_columns: int = 8_000
-    """With how many one model may settle the priorities."""
+    """With how many columns left by reduced-cost fixing one model may settle the priorities."""
     closed_until_share: float = 0.65
     """After which no model is begun that could settle the priorities."""
     score_bounded_columns: int = 12_000
@@ -58,7 +71,7 @@ class SearchParams:
     score_bounded_seconds: float = 10.0
     """The least that has to be left then."""
     score_bounded_share: float = 0.9
-    """What it has of what is left."""
+    """What it has of the time left."""
 
 
 DEFAULT_PARAMS = SearchParams()

@@ -10,11 +10,11 @@ import numpy as np
 
 from solver.arrays import Ints
 from solver.planning.bounds.column_generation import (
-    KERNEL_UP_TO,
+    MOST_GENERATED,
     ColumnGeneration,
-    best_of,
-    could_better,
-    priority_worth,
+    ColumnGenerationParams,
+    Relaxation,
+    priority_values,
 )
 from solver.planning.instance.columns import Columns, positions
 from solver.planning.instance.tables import Instance
@@ -29,8 +29,8 @@ LOST = 3.0
 """How much likelier a placement is lifted for each score that its date loses by it."""
 
 
-STALL = 0.001
-"""A neighbourhood's relaxation is near enough once two rounds better it by less than this share."""
+RELAXATION = ColumnGenerationParams(first=4, per_task=3, gap=0.02, stall=0.001)
+"""How the relaxation of a neighbourhood is solved: not to its end."""
 
 
 ROOMS = 4
@@ -59,7 +59,7 @@ def repair(
         left[assignment.task] += 1
     draw = np.random.default_rng(neighbourhood.seed).random(len(inside))
     if neighbourhood.prices is not None and inside:
-        lost = neighbourhood.prices.lost(instance, Columns.at(instance, inside))
+        lost = neighbourhood.prices.opportunity_cost(instance, Columns.at(instance, inside))
         draw -= LOST * np.maximum(lost, 0)
     is_kept = draw >= neighbourhood.lifted
     kept = [assignment for assignment, stays in zip(inside, is_kept, strict=True) if stays]
@@ -67,7 +67,7 @@ def repair(
     free = sorted(task for task, count in left.items() if count > stay[task])
     columns = Columns.inside(instance, free, neighbourhood.provider_days).clear_of(instance, kept)
     if neighbourhood.prices is not None and neighbourhood.aim == "score":
-        columns = neighbourhood.prices.best(instance, columns, neighbourhood.most)
+        columns = neighbourhood.prices.cheapest(instance, columns, neighbourhood.most)
     columns = columns.joined(Columns.at(instance, inside))
     if not len(columns):
         return JobResult(None, is_proved=True)
@@ -76,32 +76,25 @@ def repair(
         model.fix(kept)
         return _solve_for_score(instance, control, neighbourhood, model, inside, time_limit)
     began = time.perf_counter()
-    worth = priority_worth(instance, columns, 0.5 / sum(left.values()))
-    generation = ColumnGeneration(instance, columns, left, worth, outside)
+    values = priority_values(instance, columns, 0.5 / sum(left.values()))
     start = positions(instance, columns, inside)
-    most = generation.run(
-        start,
-        time_limit=time_limit / 2,
-        first=4,
-        per_task=3,
-        tolerance=0.02,
-        stall=STALL,
-        should_stop=control.should_stop,
-    ).bound
-    if generation.priced is None:
+    relaxation = ColumnGeneration(instance, columns, left, values, outside).run(
+        start, time_limit=time_limit / 2, should_stop=control.should_stop, params=RELAXATION
+    )
+    if relaxation.reduced_cost is None:
         return JobResult(None, is_proved=False)
     have = priority_of(instance, inside)
-    if most < have + 1 - 1e-6:
+    if relaxation.bound < have + 1 - 1e-6:
         return JobResult(None, is_proved=True)
     return best_without_gaps(
         instance,
         control,
-        columns[_worth_trying(generation, most, have, start)],
+        columns[_candidates(relaxation, have, start)],
         left,
         outside,
         inside,
         roomless=neighbourhood.roomless,
-        most=most,
+        most=relaxation.bound,
         time_limit=time_limit - (time.perf_counter() - began),
         work_limit=EFFORTS[neighbourhood.aim].work_limit,
         seed=neighbourhood.seed,
@@ -128,16 +121,13 @@ def _solve_for_score(
     return JobResult(outcome.assignments, outcome.is_proved, size=model.size())
 
 
-def _worth_trying(
-    generation: ColumnGeneration, bound: float, have: float, start: Sequence[int]
-) -> Ints:
+def _candidates(relaxation: Relaxation, have: int, start: Sequence[int]) -> Ints:
     """Return positions of columns that a plan of more priority than `have` could contain.
 
-    All of them where they are few (reduced-cost fixing), else the best of the kernel, and `start`
-    in any case.
+    All of them where they are few (reduced-cost fixing), else the best of the generated columns;
+    `start` in any case.
     """
-    assert generation.priced is not None
-    could = np.flatnonzero(could_better(generation.priced, bound, have))
-    if len(could) > KERNEL_UP_TO:
-        could = best_of(generation.entered, generation.priced)
+    could = np.flatnonzero(relaxation.could_exceed(have))
+    if len(could) > MOST_GENERATED:
+        could = relaxation.best_generated()
     return np.union1d(could, np.array(start, np.int64))

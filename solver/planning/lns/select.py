@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solver.arrays import Floats
-from solver.planning.bounds.lagrangian import Prices
+from solver.planning.bounds.lagrangian import Multipliers
 from solver.planning.instance.columns import Columns
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, Totals
@@ -142,7 +142,7 @@ class Selector:
         self,
         assignments: Sequence[Assignment],
         running: Iterable[Neighbourhood],
-        prices: Prices | None,
+        prices: Multipliers | None,
         *,
         for_score: bool,
     ) -> Neighbourhood:
@@ -186,11 +186,11 @@ class Selector:
             int(chance.integers(1 << 30)),
             self.roomless,
             lifted,
-            prices.at(provider_days) if prices is not None and aim != "timing" else None,
+            prices.of(provider_days) if prices is not None and aim != "timing" else None,
             round(self._most * len(provider_days)),
         )
 
-    def _losses(self, assignments: Sequence[Assignment], prices: Prices | None) -> Floats:
+    def _losses(self, assignments: Sequence[Assignment], prices: Multipliers | None) -> Floats:
         """[P, D] the most that a provider's date loses by one of its placements."""
         instance = self._instance
         losses = np.full((len(instance.providers), len(instance.dates)), self._params.least_lost)
@@ -198,7 +198,7 @@ class Selector:
             return losses
         new = [assignment for assignment in assignments if assignment not in self._lost]
         if new:
-            lost = prices.lost(instance, Columns.at(instance, new)).tolist()
+            lost = prices.opportunity_cost(instance, Columns.at(instance, new)).tolist()
             self._lost.update(zip(new, lost, strict=True))
         for assignment in assignments:
             at = assignment.provider, assignment.day

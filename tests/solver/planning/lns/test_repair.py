@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from benchmarks.instances import library
-from solver.planning.bounds.lagrangian import Prices, price
+from solver.planning.bounds.lagrangian import Multipliers, best_multipliers
 from solver.planning.greedy import greedy_assignments
 from solver.planning.instance.columns import Columns, ColumnTimes
 from solver.planning.instance.tables import Instance
@@ -50,14 +50,16 @@ def instance() -> Instance:
 
 
 @pytest.fixture(scope="module")
-def greedy_prices(instance: Instance) -> Prices:
-    return price(instance, instance.totals(greedy_assignments(instance)).priority, time_limit=600)
+def greedy_prices(instance: Instance) -> Multipliers:
+    return best_multipliers(
+        instance, instance.totals(greedy_assignments(instance)).priority, time_limit=600
+    )
 
 
 @pytest.mark.parametrize("aim", ["priority", "score"])
 @pytest.mark.parametrize("lifted", [0.0, 0.5, 1.0])
 def test_what_is_not_lifted_stays(
-    instance: Instance, greedy_prices: Prices, aim: str, lifted: float
+    instance: Instance, greedy_prices: Multipliers, aim: str, lifted: float
 ) -> None:
     assignments = instance.ordered(greedy_assignments(instance))
     before = instance.totals(assignments)
@@ -82,7 +84,7 @@ def test_what_is_not_lifted_stays(
     where = {(p.task, p.provider, p.start) for p in plan}
     stayed = sum((p.task, p.provider, p.start) in where for p in assignments)
     if prices is not None and lifted == 0:
-        lost = prices.lost(instance, Columns.at(instance, assignments))
+        lost = prices.opportunity_cost(instance, Columns.at(instance, assignments))
         nothing = lost < 1e-6
         assert any(nothing)
         assert any(~nothing)

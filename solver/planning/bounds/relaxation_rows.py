@@ -1,0 +1,202 @@
+"""The rows of the time-indexed linear relaxation: right-hand sides, coefficients, and their duals.
+
+All coefficients are 1. A row is known by its key, a :class:`Row` and one or two numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from enum import IntEnum
+
+import numpy as np
+
+from solver.arrays import Floats, Ints
+from solver.clinic.entities import DAY_MINUTES
+from solver.planning.bounds.room_cuts import RoomSets
+from solver.planning.instance.columns import Columns, ColumnTimes
+from solver.planning.instance.tables import Instance
+from solver.planning.instance.tasks import Assignment
+
+type Key = tuple[int, ...]
+
+
+class Row(IntEnum):
+    """What a row limits, and the numbers that follow in its key."""
+
+    TASK = 0
+    """Placements of a task <= how many are asked for. Position of the task among those here."""
+    CLIQUE = 1
+    """Regular busy spans of a provider over one moment <= 1. Position of the moment."""
+    REGULAR = 2
+    """Regular placements <= what the provider's daily cap leaves. Provider and day."""
+    OVERBOOKED = 3
+    """Overbooked placements <= what the overbooking rules leave. Provider and day."""
+    TYPE = 4
+    """Placements <= what the type's daily cap leaves. Type and day."""
+    ROOMS = 5
+    """A room cut. Position of the set of rooms, and absolute minute."""
+
+
+class RelaxationRows:
+    """In which rows each of some columns is, all assignments in `frozen` fixed.
+
+    Parameters
+    ----------
+    instance, columns
+        The problem, and the columns of shape [n].
+    counts
+        By task: how many placements are asked for.
+    frozen
+        Assignments that are not among the columns and stay as they are.
+
+    Attributes
+    ----------
+    tasks, row_of
+        The tasks that have columns; [n] each column's position among them.
+    count
+        [tasks] how many are asked for.
+    kind
+        [n] each column's type.
+    room_from, room_to
+        [n] the absolute minutes for which some room is busy with it, within the horizon.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        columns: Columns,
+        counts: Mapping[int, int],
+        frozen: Sequence[Assignment],
+    ) -> None:
+        self._instance = instance
+        self._is_overbooked = columns.is_overbooked
+        self._at = at = ColumnTimes.of(instance, columns)
+        self.kind = at.kind
+        self.tasks, self.row_of = np.unique(columns.task, return_inverse=True)
+        self.count = np.array([counts[i] for i in self.tasks.tolist()], np.float64)
+        self._frozen = frozen
+        self._fixed = instance.staying(frozen)
+        self._days = len(instance.dates)
+        self._provider_day = at.provider * self._days + at.day
+        self._kind_day = at.kind * self._days + at.day
+        self._lay_out_cliques()
+        self._lay_out_rooms()
+
+    def _lay_out_cliques(self) -> None:
+        """Cliques: at the moments, of each provider, at which a regular busy span begins.
+
+        Those are enough: spans that share a moment share the one at which the last of them begins.
+        """
+        regular = ~self._is_overbooked
+        horizon = (self._days + 2) * DAY_MINUTES
+        begin = self._at.provider * horizon + self._at.busy_start + DAY_MINUTES
+        end = self._at.provider * horizon + self._at.busy_end + DAY_MINUTES
+        self._moments = np.unique(begin[regular])
+        self._clique_from = np.searchsorted(self._moments, begin)
+        self._clique_to = np.where(regular, np.searchsorted(self._moments, end), self._clique_from)
+
+    def _lay_out_rooms(self) -> None:
+        instance, minutes = self._instance, self._days * DAY_MINUTES
+        taken = [(s.room, s.room_busy) for s in self._fixed if s.room >= 0]
+        taken += [(assignment.room, instance.room_busy(assignment)) for assignment in self._frozen]
+        self.room_sets = RoomSets(instance, np.unique(self.kind).tolist(), taken)
+        self.room_from = np.clip(self._at.at - self.room_sets.before[self.kind], 0, minutes)
+        self.room_to = np.clip(self._at.at + self.room_sets.after[self.kind], 0, minutes)
+
+    def of(self, column: int) -> Iterator[Key]:
+        """Yield the keys of the rows that a column is in, but for room cuts."""
+        instance = self._instance
+        provider, day = int(self._at.provider[column]), int(self._at.day[column])
+        kind = int(self.kind[column])
+        yield Row.TASK, int(self.row_of[column])
+        if self._is_overbooked[column]:
+            yield Row.OVERBOOKED, provider, day
+        else:
+            for moment in range(int(self._clique_from[column]), int(self._clique_to[column])):
+                yield Row.CLIQUE, moment
+            if instance.providers[provider].daily_cap is not None:
+                yield Row.REGULAR, provider, day
+        if instance.kinds[kind].row.daily_cap is not None:
+            yield Row.TYPE, kind, day
+
+    def cuts_of(self, column: int, cuts: Mapping[int, Collection[int]]) -> list[Key]:
+        """Return the keys of the room cuts that a column is in; `cuts`: minutes by set of rooms."""
+        kind = int(self.kind[column])
+        start, end = int(self.room_from[column]), int(self.room_to[column])
+        return [
+            (Row.ROOMS, rooms, minute)
+            for rooms, minutes in cuts.items()
+            if self.room_sets.serves[rooms, kind]
+            for minute in minutes
+            if start <= minute < end
+        ]
+
+    def cut_by(self, columns: Ints, rooms: int, minute: int) -> Ints:
+        """Return those of some columns that are in the room cut of a set at a minute."""
+        is_over = (self.room_from[columns] <= minute) & (minute < self.room_to[columns])
+        cut: Ints = columns[self.room_sets.serves[rooms][self.kind[columns]] & is_over]
+        return cut
+
+    def limit(self, key: Key) -> float:
+        """Return a row's right-hand side: what fixed bookings and frozen assignments leave."""
+        instance, at = self._instance, key[1:]
+        match key[0]:
+            case Row.TASK:
+                return float(self.count[key[1]])
+            case Row.CLIQUE:
+                return 1.0
+            case Row.ROOMS:
+                return float(max(0, self.room_sets.free[at]))
+            case Row.TYPE:
+                most = instance.kinds[key[1]].row.daily_cap
+                used = sum((s.kind, s.day) == at for s in self._fixed)
+                used += sum((instance.tasks[a.task].kind, a.day) == at for a in self._frozen)
+            case row:
+                of_provider_day = [s for s in self._fixed if (s.provider, s.day) == at]
+                overbooked = sum(s.booking.is_overbooked for s in of_provider_day)
+                if row == Row.OVERBOOKED:
+                    rules = instance.clinic.overbooking_rules
+                    most, used = max((r.max_per_day for r in rules), default=0), overbooked
+                else:
+                    most = instance.providers[key[1]].daily_cap
+                    used = len(of_provider_day) - overbooked
+        assert most is not None
+        return float(max(0, most - used))
+
+    def cost(self, duals: Mapping[Key, float]) -> Floats:
+        """[n] the sum of the duals of the rows that each column is in."""
+        instance, days, minutes = self._instance, self._days, self._days * DAY_MINUTES
+        tasks = np.zeros(len(self.tasks))
+        moments = np.zeros(len(self._moments) + 1)
+        regular = np.zeros((len(instance.providers), days))
+        overbooked = np.zeros((len(instance.providers), days))
+        kinds = np.zeros((len(instance.kinds), days))
+        rooms = np.zeros((len(self.room_sets), minutes + 1))
+        for key, dual in duals.items():
+            match key:
+                case (Row.TASK, row):
+                    tasks[row] = dual
+                case (Row.CLIQUE, moment):
+                    moments[moment + 1] = dual
+                case (Row.REGULAR, provider, day):
+                    regular[provider, day] = dual
+                case (Row.OVERBOOKED, provider, day):
+                    overbooked[provider, day] = dual
+                case (Row.TYPE, kind, day):
+                    kinds[kind, day] = dual
+                case (_, set_, minute):
+                    rooms[set_, min(minute + 1, minutes)] += dual
+        moments = np.cumsum(moments)
+        cost: Floats = tasks[self.row_of] + kinds.ravel()[self._kind_day]
+        cost += moments[self._clique_to] - moments[self._clique_from]
+        at_provider = np.where(
+            self._is_overbooked,
+            overbooked.ravel()[self._provider_day],
+            regular.ravel()[self._provider_day],
+        )
+        cost += at_provider
+        for number in np.flatnonzero(rooms.any(axis=1)).tolist():
+            along = np.cumsum(rooms[number])
+            is_served = self.room_sets.serves[number][self.kind]
+            cost += np.where(is_served, along[self.room_to] - along[self.room_from], 0.0)
+        return cost
