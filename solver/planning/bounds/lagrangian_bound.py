@@ -132,15 +132,8 @@ class LagrangianBound:
     def _solve_provider_days(self, values: Floats) -> tuple[float, Floats]:
         """Solve the subproblems of the provider-days by weighted interval scheduling.
 
-        Parameters
-        ----------
-        values
-            [types, provider-days] of a place.
-
-        Returns
-        -------
-        tuple[float, Floats]
-            The greatest sum of values, and [types, provider-days] the places supplied for it.
+        Places have `values`, [types, provider-days]. Return the greatest sum of values, and the
+        places supplied for it, of the same shape.
         """
         moments, every = len(self._ends), np.arange(self._provider_days)
         if not moments:  # nothing can be regular anywhere
@@ -166,19 +159,22 @@ class LagrangianBound:
             at[provider_day] = self._begins[moment, row, provider_day]
         return float(best[-1].sum()), supplied
 
-    def _evaluate(self, at: _Multipliers, temperature: float) -> tuple[float, _Multipliers]:
-        """Return the bound at these multipliers, and a subgradient: what is left of each row."""
-        bound, left = self._solve_provider_days(at.places - at.regular)
-        bound += float(at.regular @ self._regular + at.overbooked @ self._overbooked)
-        regular = self._regular - left.sum(axis=0)
-        overbooked = self._overbooked.copy()
+    def _evaluate(self, at: Floats, temperature: float) -> tuple[float, Floats]:
+        """Return the bound at some multipliers, and a subgradient: what is left of each row.
+
+        Both are of shape [types + 2, provider-days]: a row for places of each type, one for the
+        daily caps, one for the overbooked placements.
+        """
+        places, regular, overbooked = at[:-2], at[-2], at[-1]
+        bound, supplied = self._solve_provider_days(places - regular)
+        bound += float(regular @ self._regular + overbooked @ self._overbooked)
+        left = np.vstack([supplied, self._regular - supplied.sum(axis=0), self._overbooked])
         for row, takers in enumerate(self._takers):
-            prices = np.concatenate([at.places[row], at.overbooked])
-            gain, taken = takers.take(prices, temperature)
+            gain, taken = takers.take(np.concatenate([places[row], overbooked]), temperature)
             bound += gain
             left[row] -= taken[: self._provider_days]
-            overbooked -= taken[self._provider_days :]
-        return bound, _Multipliers(np.vstack([left, regular, overbooked]))
+            left[-1] -= taken[self._provider_days :]
+        return bound, left
 
     def bound(
         self,
@@ -190,14 +186,13 @@ class LagrangianBound:
         """Return the least bound that the rounds find, as many as there is time for."""
         shape = (len(self._length) + 2, self._provider_days)
         rounds = SubgradientRounds(shape, params.steps, time_limit, should_stop)
-        least, at = np.inf, _Multipliers(np.zeros(shape))
+        least, at = np.inf, np.zeros(shape)
         for rate in np.linspace(*params.first_rates):
             if rounds.is_over():  # evaluating takes a second where there are thousands of requests
                 break
-            overbooked = np.full(self._provider_days, params.overbooked_minutes * rate)
-            in_proportion = _Multipliers(
-                np.vstack([self._length * rate, np.zeros(self._provider_days), overbooked])
-            )
+            in_proportion = np.zeros(shape)
+            in_proportion[:-2] = self._length * rate
+            in_proportion[-1] = params.overbooked_minutes * rate
             value, _ = self._evaluate(in_proportion, params.rate_temperature)
             if value < least:
                 least, at = value, in_proportion
@@ -206,33 +201,9 @@ class LagrangianBound:
             rounds.advance()
             value, slope = self._evaluate(at, first * (last / first) ** rounds.share)
             least = min(least, value)
-            mean, size = rounds.averaged(slope.all)
-            at = _Multipliers(np.maximum(0.0, at.all - rounds.step * mean / size))
+            mean, size = rounds.averaged(slope)
+            at = np.maximum(0.0, at - rounds.step * mean / size)
         return float(least)
-
-
-@dataclass(frozen=True)
-class _Multipliers:
-    """[types + 2, provider-days] a multiplier of each row of the module's list, or what is left.
-
-    A row for regular places of each type, one for the daily cap, one for the overbooked ones.
-    """
-
-    all: Floats
-
-    @property
-    def places(self) -> Floats:
-        return self.all[:-2]
-
-    @property
-    def regular(self) -> Floats:
-        regular: Floats = self.all[-2]
-        return regular
-
-    @property
-    def overbooked(self) -> Floats:
-        overbooked: Floats = self.all[-1]
-        return overbooked
 
 
 @dataclass(frozen=True)
@@ -249,11 +220,8 @@ class _Takers:
     def take(self, prices: Floats, temperature: float) -> tuple[float, Floats]:
         """Solve the subproblems of the tasks.
 
-        Returns
-        -------
-        tuple[float, Floats]
-            Σ members × max(0, priority - cheapest price), and [2 × provider-days] how many take
-            each place. The latter is smoothed: shares fall with exp(-price / `temperature`).
+        Return Σ members × max(0, priority - cheapest price), and [2 × provider-days] how many take
+        each place; the latter smoothed: shares fall with exp(-price / `temperature`).
         """
         cost = np.where(self.open_, prices, _FORBIDDEN)
         least = cost.min(axis=1)

@@ -77,10 +77,17 @@ class RelaxationRows:
         self._frozen = frozen
         self._fixed = instance.staying(frozen)
         self._days = len(instance.dates)
-        self._provider_day = at.provider * self._days + at.day
-        self._kind_day = at.kind * self._days + at.day
         self._lay_out_cliques()
         self._lay_out_rooms()
+        providers, kinds = len(instance.providers), len(instance.kinds)
+        self._shapes: dict[Row, tuple[int, ...]] = {
+            Row.TASK: (len(self.tasks),),
+            Row.CLIQUE: (len(self._moments),),
+            Row.REGULAR: (providers, self._days),
+            Row.OVERBOOKED: (providers, self._days),
+            Row.TYPE: (kinds, self._days),
+            Row.ROOMS: (len(self.room_sets), self._days * DAY_MINUTES),
+        }
 
     def _lay_out_cliques(self) -> None:
         """Cliques: at the moments, of each provider, at which a regular busy span begins.
@@ -165,38 +172,17 @@ class RelaxationRows:
 
     def cost(self, duals: Mapping[Key, float]) -> Floats:
         """[n] the sum of the duals of the rows that each column is in."""
-        instance, days, minutes = self._instance, self._days, self._days * DAY_MINUTES
-        tasks = np.zeros(len(self.tasks))
-        moments = np.zeros(len(self._moments) + 1)
-        regular = np.zeros((len(instance.providers), days))
-        overbooked = np.zeros((len(instance.providers), days))
-        kinds = np.zeros((len(instance.kinds), days))
-        rooms = np.zeros((len(self.room_sets), minutes + 1))
-        for key, dual in duals.items():
-            match key:
-                case (Row.TASK, row):
-                    tasks[row] = dual
-                case (Row.CLIQUE, moment):
-                    moments[moment + 1] = dual
-                case (Row.REGULAR, provider, day):
-                    regular[provider, day] = dual
-                case (Row.OVERBOOKED, provider, day):
-                    overbooked[provider, day] = dual
-                case (Row.TYPE, kind, day):
-                    kinds[kind, day] = dual
-                case (_, set_, minute):
-                    rooms[set_, min(minute + 1, minutes)] += dual
-        moments = np.cumsum(moments)
-        cost: Floats = tasks[self.row_of] + kinds.ravel()[self._kind_day]
-        cost += moments[self._clique_to] - moments[self._clique_from]
-        at_provider = np.where(
-            self._is_overbooked,
-            overbooked.ravel()[self._provider_day],
-            regular.ravel()[self._provider_day],
-        )
-        cost += at_provider
-        for number in np.flatnonzero(rooms.any(axis=1)).tolist():
-            along = np.cumsum(rooms[number])
+        by_row = {row: np.zeros(shape) for row, shape in self._shapes.items()}
+        for (row, *at), dual in duals.items():
+            by_row[Row(row)][tuple(at)] = dual
+        cost: Floats = by_row[Row.TASK][self.row_of] + by_row[Row.TYPE][self.kind, self._at.day]
+        before = np.append(0.0, np.cumsum(by_row[Row.CLIQUE]))
+        cost += before[self._clique_to] - before[self._clique_from]
+        provider_day = self._at.provider, self._at.day
+        overbooked, regular = by_row[Row.OVERBOOKED], by_row[Row.REGULAR]
+        cost += np.where(self._is_overbooked, overbooked[provider_day], regular[provider_day])
+        for number in np.flatnonzero(by_row[Row.ROOMS].any(axis=1)).tolist():
+            before = np.append(0.0, np.cumsum(by_row[Row.ROOMS][number]))
             is_served = self.room_sets.serves[number][self.kind]
-            cost += np.where(is_served, along[self.room_to] - along[self.room_from], 0.0)
+            cost += np.where(is_served, before[self.room_to] - before[self.room_from], 0.0)
         return cost

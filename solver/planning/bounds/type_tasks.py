@@ -111,16 +111,9 @@ def start_scores(instance: Instance, task: int) -> Floats:
 
 
 class _Named(NamedTuple):
-    """The tasks that ask for a provider by name on a date.
+    """The tasks that ask for one of some `providers` by name on a date, provider by provider.
 
-    Attributes
-    ----------
-    providers
-        Those who are asked for.
-    rows, owner
-        The tasks, provider by provider, and the provider that each asks for.
-    begins
-        Where the tasks of each of `providers` begin among them.
+    `owner` is the provider that each of `rows` asks for; `begins`, where each provider's begin.
     """
 
     providers: Ints

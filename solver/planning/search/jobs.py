@@ -129,13 +129,11 @@ class BoundPriority(Job[float]):
         is_large = self._state.columns > self._limits.most(self._params.relaxed_columns)
         return is_large and not self._is_begun
 
-    @override
     def _begin(self, pool: WorkerPool) -> Future[float]:
         self._is_begun = True
         seconds = self._params.bound_priority_share * self._limits.seconds_left
         return pool.submit(bound_priority, seconds)
 
-    @override
     def _take_over(self, done: Future[float]) -> None:
         self._incumbent.note_bound("priority", done.result())
 
@@ -148,18 +146,30 @@ class SolveRelaxation(Job[Relaxation]):
         is_small = self._state.columns <= self._limits.most(self._params.relaxed_columns)
         return is_small and self._state.relaxation is None and not self.running
 
-    @override
     def _begin(self, pool: WorkerPool) -> Future[Relaxation]:
         seconds = self._params.relaxation_share * self._limits.seconds_left
         return pool.submit(relax, seconds)
 
-    @override
     def _take_over(self, done: Future[Relaxation]) -> None:
         self._state.relaxation = done.result()
         self._incumbent.note_bound("priority", done.result().bound)
 
 
-class ProvePriority(Job[JobResult]):
+class _MorePriority(Job[JobResult]):
+    """Look for more priority among those columns that reduced costs leave."""
+
+    def _solve(self, pool: WorkerPool, seconds: float, target: int | None) -> Future[JobResult]:
+        assert self._state.relaxation is not None
+        roomless = self._state.selector.roomless
+        relaxation, best = self._state.relaxation, self._incumbent.best
+        return pool.submit(prove_priority, relaxation, best, seconds, roomless, target)
+
+    def _take_over(self, done: Future[JobResult]) -> None:
+        self._state.selector.note_short(done.result().short)
+        self._state.accept(done.result())
+
+
+class ProvePriority(_MorePriority):
     """Settle whether a plan has more priority than a target: once few columns could be in one.
 
     The target is what has been reached, or else one less than the bound.
@@ -184,31 +194,19 @@ class ProvePriority(Job[JobResult]):
                 return target
         return None
 
-    @override
     def _begin(self, pool: WorkerPool) -> Future[JobResult]:
-        target, roomless = self._target(), self._state.selector.roomless
-        assert self._state.relaxation is not None
+        target = self._target()
         assert target is not None
-        self._asked = target, roomless
-        return pool.submit(
-            prove_priority,
-            self._state.relaxation,
-            self._incumbent.best,
-            self._limits.seconds_left,
-            roomless,
-            target,
-        )
+        self._asked = target, self._state.selector.roomless
+        return self._solve(pool, self._limits.seconds_left, target)
 
-    @override
     def _take_over(self, done: Future[JobResult]) -> None:
+        super()._take_over(done)
         assert self._asked is not None
-        result = done.result()
-        self._state.selector.note_short(result.short)
-        self._state.accept(result)
-        self._incumbent.note_bound("priority", max(result.bound, self._asked[0]))
+        self._incumbent.note_bound("priority", max(done.result().bound, self._asked[0]))
 
 
-class SolveGeneratedColumns(Job[JobResult]):
+class SolveGeneratedColumns(_MorePriority):
     """Look for more priority among the generated columns: once per set of types without rooms."""
 
     _tried_with: frozenset[int] | None = None
@@ -224,24 +222,10 @@ class SolveGeneratedColumns(Job[JobResult]):
             and not self._state.is_after(self._params.closed_until_share)
         )
 
-    @override
     def _begin(self, pool: WorkerPool) -> Future[JobResult]:
-        assert self._state.relaxation is not None
         self._tried_with = self._state.selector.roomless
-        return pool.submit(
-            prove_priority,
-            self._state.relaxation,
-            self._incumbent.best,
-            self._params.generated_share * self._limits.seconds_left,
-            self._tried_with,
-            None,
-        )
-
-    @override
-    def _take_over(self, done: Future[JobResult]) -> None:
-        result = done.result()
-        self._state.selector.note_short(result.short)
-        self._state.accept(result)
+        seconds = self._params.generated_share * self._limits.seconds_left
+        return self._solve(pool, seconds, None)
 
 
 class BoundScore(Job[Multipliers]):
@@ -253,7 +237,6 @@ class BoundScore(Job[Multipliers]):
         is_time = state.is_about_score or state.has_passed(params.priced_after_share)
         return is_time and state.multipliers is None and not self.running
 
-    @override
     def _begin(self, pool: WorkerPool) -> Future[Multipliers]:
         seconds = self._params.bound_score_share * self._limits.seconds_left
         return pool.submit(bound_score, self._incumbent.totals.priority, seconds)
@@ -266,7 +249,6 @@ class BoundScore(Job[Multipliers]):
             bound = self._state.multipliers.bound(self._incumbent.totals.priority)
             self._incumbent.note_bound("score", bound * self._incumbent.instance.unit)
 
-    @override
     def _take_over(self, done: Future[Multipliers]) -> None:
         self._state.multipliers = done.result()
 
@@ -292,14 +274,12 @@ class ProveScore(Job[JobResult]):
             <= self._limits.most(params.score_bounded_columns)
         )
 
-    @override
     def _begin(self, pool: WorkerPool) -> Future[JobResult]:
         assert self._state.relaxation is not None
         self._is_begun = True
         seconds = self._params.score_bounded_share * self._limits.seconds_left
         return pool.submit(prove_score, self._state.relaxation, self._incumbent.best, seconds)
 
-    @override
     def _take_over(self, done: Future[JobResult]) -> None:
         self._incumbent.note_bound("score", done.result().bound)
         self._state.accept(done.result())
@@ -316,7 +296,6 @@ class Improve(Job[JobResult]):
     def is_due(self) -> bool:
         return True
 
-    @override
     def _begin(self, pool: WorkerPool) -> Future[JobResult] | None:
         state, selector = self._state, self._state.selector
         for_score = state.is_about_score
@@ -335,7 +314,6 @@ class Improve(Job[JobResult]):
         self._neighbourhoods[future] = neighbourhood
         return future
 
-    @override
     def _take_over(self, done: Future[JobResult]) -> None:
         incumbent, result = self._incumbent, done.result()
         neighbourhood = self._neighbourhoods.pop(done)
