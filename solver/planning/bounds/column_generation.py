@@ -55,13 +55,11 @@ class ColumnGenerationParams:
     """Rooms by which a cut has to be violated to be added."""
     noise: float = 1e-3
     """Values of the first columns are blurred by at most this, so that ties fall at random."""
+    most_generated: int = 2500
+    """Generated columns that one model has: the solver's time grows much faster than they do."""
 
 
 DEFAULT_PARAMS = ColumnGenerationParams()
-
-
-MOST_GENERATED = 2500
-"""Generated columns that one model tries: the solver's time grows much faster than they do."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Relaxation:
     Attributes
     ----------
     bound
-        What the value of no plan exceeds; infinite if there was no time for one round.
+        No plan has a greater value; infinite if there was no time for one round.
     reduced_cost
         [n] each column's reduced cost at the duals that prove the bound; None without a bound.
     generated
@@ -92,16 +90,16 @@ class Relaxation:
         """Return how many columns could be in a plan of at least `value` + 1; 0 if unknown."""
         return 0 if self.reduced_cost is None else int(self.could_exceed(value).sum())
 
-    def best_generated(self) -> Ints:
-        """Positions of the generated columns of the greatest reduced costs, the most at first."""
+    def best_generated(self, most: int = DEFAULT_PARAMS.most_generated) -> Ints:
+        """Positions of the `most` generated columns of the greatest reduced costs."""
         assert self.reduced_cost is not None
         order = np.argsort(-self.reduced_cost[self.generated], kind="stable")
-        return self.generated[order[:MOST_GENERATED]]
+        return self.generated[order[:most]]
 
     def columns(
         self, instance: Instance, assignments: Sequence[Assignment], value: int | None
     ) -> Columns:
-        """Return the columns of the whole problem that one model needs, of those it was solved for.
+        """Return the columns for one model, of the relaxation of a whole problem.
 
         Those that could be in a plan of at least `value` + 1, or the best generated ones if that is
         None; and those of `assignments` in any case.

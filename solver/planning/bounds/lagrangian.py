@@ -110,8 +110,8 @@ class Multipliers:
     def opportunity_cost(self, instance: Instance, columns: Columns) -> Floats:
         """[n] the best schedule of a provider-day less the best one that has the column.
 
-        At least 0 but for rounding, in scores. An overbooked column is taken to cost what it
-        overlaps all of its gap part.
+        In scores; of a regular column at least 0, but for rounding. An overbooked one is taken to
+        cost what it overlaps all of its gap part.
         """
         at = ColumnTimes.of(instance, columns)
         provider_days = sorted({*zip(at.provider.tolist(), at.day.tolist(), strict=True)})

@@ -10,7 +10,6 @@ import numpy as np
 
 from solver.arrays import Ints
 from solver.planning.bounds.column_generation import (
-    MOST_GENERATED,
     ColumnGeneration,
     ColumnGenerationParams,
     Relaxation,
@@ -128,6 +127,6 @@ def _candidates(relaxation: Relaxation, have: int, start: Sequence[int]) -> Ints
     `start` in any case.
     """
     could = np.flatnonzero(relaxation.could_exceed(have))
-    if len(could) > MOST_GENERATED:
-        could = relaxation.best_generated()
+    if len(could) > RELAXATION.most_generated:
+        could = relaxation.best_generated(RELAXATION.most_generated)
     return np.union1d(could, np.array(start, np.int64))
