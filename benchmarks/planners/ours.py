@@ -21,7 +21,7 @@ def plan_greedily(problem: Problem, _: float) -> Answer:
 
 
 def plan(problem: Problem, limit: float) -> Answer:
-    """Plan by the joint model, blocks and the sifted relaxation."""
+    """Plan by the planning model, neighbourhoods and bounds."""
     begin = greedy(problem)
     history = [Moment(begin.seconds, _priority(begin), _bound(problem, begin))]
 

@@ -25,11 +25,11 @@ from solver.planning.search.proofs import of_priority, relax
 from solver.whatif.kpis import mean_score
 from solver.whatif.verify import read_plan
 
-SIFTING_SECONDS = 60
+RELAXATION_SECONDS = 60
 
 
 def _best_plans(instance: Instance, priority: int) -> PlanningModel:
-    relaxed = relax(instance, SolveControl(lambda: False), SIFTING_SECONDS)
+    relaxed = relax(instance, SolveControl(lambda: False), RELAXATION_SECONDS)
     return of_priority(instance, relaxed, [], priority)
 
 

@@ -13,7 +13,7 @@ class SearchParams:
     """When the search does what, and how large its models are.
 
     Sizes are columns of a model; with less memory than usual they shrink in proportion. Shares are
-    parts of the whole time limit, unless a field says otherwise.
+    parts of the whole time limit, but for those of the time that is left.
     """
 
     greedy_share: float = 0.4
@@ -36,19 +36,32 @@ class SearchParams:
     """Up to here one model of the whole problem may prove at the end what neighbourhoods found."""
     proved_columns_a_second: int = 3_000
     """Columns of that model for each second that is left, at most."""
+
+    # Bookings that may move
+
+    radii: tuple[int | None, ...] = (30, 120, None)
+    """Minutes by which they may move at most, one after another; None: any distance."""
     exchanges_in_vain: int = 30
     """Neighbourhoods in a row without an improvement after which bookings may move further."""
 
     # The portfolio
 
-    relaxed_columns: int = 200_000
-    """Up to here the relaxation is solved by column generation; beyond, a subgradient bounds it."""
     priority_share: float = 0.5
     """The part that neighbourhoods for the priority have to themselves."""
+    repair_seconds: float = 10.0
+    """The most that the repair of a neighbourhood takes."""
+    relaxed_columns: int = 200_000
+    """Up to here the relaxation is solved by column generation; beyond, a subgradient bounds it."""
+    bound_priority_share: float = 1 / 8
+    relaxation_share: float = 1 / 2
+    generated_share: float = 1 / 2
+    bound_score_share: float = 1 / 3
+    """Of the time left: what the Lagrangian bound of the priority, column generation, the model of
+    the generated columns, and the Lagrangian bound of the score have."""
     priced_after_share: float = 0.04
     """After which the Lagrangian of the score is bounded; it also gives opportunity costs."""
     closed_columns: int = 8_000
-    """With how many left by reduced-cost fixing one model may prove the priority."""
+    """With how many columns left by reduced-cost fixing one model may prove the priority."""
     closed_until_share: float = 0.65
     """After which no such model is begun."""
     score_bounded_columns: int = 12_000

@@ -1,13 +1,21 @@
-"""The time-indexed linear relaxation, sifted: a bound, and the columns worth a solver's time.
+"""The time-indexed linear relaxation of the priority, solved by column generation.
 
-The relaxation has a row per task and per moment at which a provider's busy span can begin, so it is
-tight (Dyer & Wolsey 1990) and far too wide to be solved whole. Sifting (Bixby, Gregory, Lustig,
-Marsten & Shanno 1992; column generation over columns that are all known) starts with a few columns
-a task, prices all of them against the duals, adds the best, and ends when none is left. The dual
-values give a valid bound in every round: the rows' worth plus what the best column of each task
-would still add. The columns that ever came in are the *kernel*.
+The relaxation has a row for each task and for each moment at which a busy span of a provider can
+begin; it is tight (Dyer & Wolsey 1990) and far too wide to be solved whole. All columns are known,
+so generating them is sifting (Bixby, Gregory, Lustig, Marsten & Shanno 1992): a restricted master
+of a few columns a task is solved, all columns are priced against its duals π, those of the greatest
+reduced cost enter, and so on until none is left that could.
 
-Rooms enter as cuts, of :mod:`solver.planning.bounds.room_cuts`. Where a cut is broken it is added.
+The value is maximised. All duals are at least 0, and the reduced cost of a column is its value less
+the duals of its rows: a column can raise the master's value only if its reduced cost is positive.
+In every round, with b the right-hand sides and n_t the members of task t,
+
+    Σ π b + Σ_t n_t max(0, greatest reduced cost of t)
+
+is at least the value of any plan. A plan that contains a column of negative reduced cost falls
+short of that bound by as much (reduced-cost fixing).
+
+Rooms enter as cuts, of :mod:`solver.planning.bounds.room_cuts`, once the solution violates them.
 """
 
 from __future__ import annotations
@@ -15,305 +23,244 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from ortools.linear_solver import pywraplp
 
 from solver.arrays import Bools, Floats, Ints
 from solver.clinic.entities import DAY_MINUTES
-from solver.planning.bounds.room_cuts import Families
-from solver.planning.instance.columns import Columns, ColumnTimes, grouped
+from solver.planning.bounds.relaxation_rows import Key, RelaxationRows, Row
+from solver.planning.instance.columns import Columns, ColumnTimes, grouped, positions
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 
-_TOLERANCE = 1e-6
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnGenerationParams:
+    """How many columns enter, and when it ends."""
+
+    first: int = 10
+    """Columns of each task, of the greatest values, in the first restricted master."""
+    per_task: int = 4
+    """Columns of each task that enter in a round, at most."""
+    gap: float = 0.0
+    """It ends once the bound is no more than this above the master's value, and no cut violated."""
+    stall: float = 0.0
+    """So it does once two rounds have raised the master's value by less than this share of it: the
+    columns that matter are there long before the duals prove it."""
+    least_reduced_cost: float = 1e-6
+    """A column enters if its reduced cost is above this."""
+    least_violation: float = 1e-4
+    """Rooms by which a cut has to be violated to be added."""
+    noise: float = 1e-3
+    """Values of the first columns are blurred by at most this, so that ties fall at random."""
+    most_generated: int = 2500
+    """Generated columns that one model has: the solver's time grows much faster than they do."""
+
+
+DEFAULT_PARAMS = ColumnGenerationParams()
 
 
 @dataclass(frozen=True)
-class GeneratedColumns:
-    """What sifting found: the kernel's columns, the relaxation's value and a proven bound."""
-
-    kernel: Columns
-    value: float
-    bound: float
-    is_complete: bool
-
-
-class ColumnGeneration:
-    """The relaxation of a part of a problem: some columns, all else standing.
-
-    Parameters
-    ----------
-    instance, columns, left, outside
-        As for the planning model.
-    worth
-        [n] what each column is worth.
+class Relaxation:
+    """What column generation brought.
 
     Attributes
     ----------
-    priced
-        [n] each column's reduced worth at the duals that prove the best bound.
-    entered
-        Positions of the kernel's columns.
+    bound
+        No plan has a greater value; infinite if there was no time for one round.
+    reduced_cost
+        [n] each column's reduced cost at the duals that prove the bound; None without a bound.
+    generated
+        Positions of the columns that have entered the restricted master, in order.
+    """
+
+    bound: float
+    reduced_cost: Floats | None
+    generated: Ints
+
+    def could_exceed(self, value: int) -> Bools:
+        """[n] whether a column could be in a plan of a value of at least `value` + 1."""
+        assert self.reduced_cost is not None
+        could: Bools = self.reduced_cost >= value + 1 - self.bound - 1e-6
+        return could
+
+    def count(self, value: int) -> int:
+        """Return how many columns could be in a plan of at least `value` + 1; 0 if unknown."""
+        return 0 if self.reduced_cost is None else int(self.could_exceed(value).sum())
+
+    def best_generated(self, most: int = DEFAULT_PARAMS.most_generated) -> Ints:
+        """Positions of the `most` generated columns of the greatest reduced costs."""
+        assert self.reduced_cost is not None
+        order = np.argsort(-self.reduced_cost[self.generated], kind="stable")
+        return self.generated[order[:most]]
+
+    def columns(
+        self, instance: Instance, assignments: Sequence[Assignment], value: int | None
+    ) -> Columns:
+        """Return the columns for one model, of the relaxation of a whole problem.
+
+        Those that could be in a plan of at least `value` + 1, or the best generated ones if that is
+        None; and those of `assignments` in any case.
+        """
+        every = Columns.of(instance, range(len(instance.tasks)))
+        keep = np.zeros(len(every), np.bool_)
+        keep[self.best_generated() if value is None else self.could_exceed(value)] = True
+        keep[positions(instance, every, assignments)] = True
+        return every[keep]
+
+
+class ColumnGeneration:
+    """The relaxation over some columns, all else frozen.
+
+    Parameters
+    ----------
+    instance, columns
+        The problem, and the columns, [n].
+    counts
+        By task: how many placements are asked for.
+    values
+        [n] the objective's coefficient of each column.
+    frozen
+        Assignments that stay as they are.
     """
 
     def __init__(
         self,
         instance: Instance,
         columns: Columns,
-        left: Mapping[int, int],
-        worth: Floats,
-        outside: Sequence[Assignment] = (),
+        counts: Mapping[int, int],
+        values: Floats,
+        frozen: Sequence[Assignment] = (),
     ) -> None:
-        self._instance = instance
-        self._columns = columns
-        self._at = ColumnTimes.of(instance, columns)
-        self._worth = worth
-        self._tasks, self._row_of = np.unique(columns.task, return_inverse=True)
-        self._count = np.array([left[i] for i in self._tasks.tolist()], np.float64)
-        self._outside = outside
-        self._days = len(instance.dates)
-        self._standing = instance.staying(outside)
-        self._capacity = instance.capacity.after(self._standing[len(instance.fixed) :])
-        for assignment in instance.made(outside):  # none is in the provider-days of the columns
-            self._capacity.type_left[instance.tasks[assignment.task].kind, assignment.day] -= 1
-        self._lp = pywraplp.Solver.CreateSolver("GLOP")
-        self._infinity = self._lp.infinity()
-        self._objective = self._lp.Objective()
+        self._minutes = len(instance.dates) * DAY_MINUTES
+        self._values = values
+        self._rows = RelaxationRows(instance, columns, counts, frozen)
+        self._master = pywraplp.Solver.CreateSolver("GLOP")
+        self._infinity = self._master.infinity()
+        self._objective = self._master.Objective()
         self._objective.SetMaximization()
         self._variables: dict[int, pywraplp.Variable] = {}
-        self._rows: dict[tuple[int, ...], pywraplp.Constraint] = {}
-        self._limits: dict[tuple[int, ...], float] = {}
-        self._lay_out_moments()
-        self._lay_out_rooms()
-
-    # Rows: (0, task) · (1, provider, minute) · (2, provider, day) regular · (3, provider, day)
-    # overbooked · (4, kind, day) · (5, family, minute)
-
-    def _lay_out_moments(self) -> None:
-        """The moments at which a provider's regular spans begin: where cliques are looked at."""
-        regular = ~self._columns.is_overbooked
-        horizon = (self._days + 2) * DAY_MINUTES
-        key = self._at.provider * horizon + self._at.busy_start + DAY_MINUTES
-        self._moments = np.unique(key[regular])
-        end = self._at.provider * horizon + self._at.busy_end + DAY_MINUTES
-        self._from = np.searchsorted(self._moments, key)
-        self._to = np.where(regular, np.searchsorted(self._moments, end), self._from)
-        self._pair = self._at.provider * self._days + self._at.day
-        self._kind_day = self._at.kind * self._days + self._at.day
-
-    def _lay_out_rooms(self) -> None:
-        instance, minutes = self._instance, self._days * DAY_MINUTES
-        taken = [(s.room, s.room_busy) for s in self._standing if s.room >= 0]
-        taken += [(assignment.room, instance.room_busy(assignment)) for assignment in self._outside]
-        kinds = np.unique(self._at.kind).tolist()
-        families = self._families = Families(instance, kinds, taken)
-        self._room_from = np.clip(self._at.at - families.before[self._at.kind], 0, minutes)
-        self._room_to = np.clip(self._at.at + families.after[self._at.kind], 0, minutes)
-
-    def _limit(self, key: tuple[int, ...]) -> float:
-        match key[0]:
-            case 0:
-                return float(self._count[key[1]])
-            case 1:
-                return 1.0
-            case 2:
-                return float(max(0, self._capacity.regular_left[key[1], key[2]]))
-            case 3:
-                return float(self._capacity.overbooked_left[key[1], key[2]])
-            case 4:
-                return float(max(0, self._capacity.type_left[key[1], key[2]]))
-            case _:
-                return float(max(0, self._families.free[key[1], key[2]]))
-
-    def _row(self, key: tuple[int, ...]) -> pywraplp.Constraint:
-        row = self._rows.get(key)
-        if row is None:
-            self._limits[key] = self._limit(key)
-            row = self._rows[key] = self._lp.Constraint(-self._infinity, self._limits[key])
-        return row
-
-    def _add(self, columns: Iterable[int]) -> None:
-        instance = self._instance
-        for c in columns:
-            if c in self._variables:
-                continue
-            variable = self._lp.NumVar(0, self._infinity, "")
-            self._variables[c] = variable
-            self._objective.SetCoefficient(variable, float(self._worth[c]))
-            provider, day = int(self._at.provider[c]), int(self._at.day[c])
-            kind = int(self._at.kind[c])
-            self._row((0, int(self._row_of[c]))).SetCoefficient(variable, 1)
-            if self._columns.is_overbooked[c]:
-                self._row((3, provider, day)).SetCoefficient(variable, 1)
-            else:
-                for moment in range(int(self._from[c]), int(self._to[c])):
-                    self._row((1, moment)).SetCoefficient(variable, 1)
-                if instance.providers[provider].daily_cap is not None:
-                    self._row((2, provider, day)).SetCoefficient(variable, 1)
-            if instance.kinds[kind].row.daily_cap is not None:
-                self._row((4, kind, day)).SetCoefficient(variable, 1)
-            start, end = int(self._room_from[c]), int(self._room_to[c])
-            for family, minute in self._cuts_over(kind, start, end):
-                self._rows[5, family, minute].SetCoefficient(variable, 1)
-
-    def _cuts_over(self, kind: int, start: int, end: int) -> list[tuple[int, int]]:
-        return [
-            (family, minute)
-            for family, minutes in self._cut_minutes.items()
-            if self._families.holds[family, kind]
-            for minute in minutes
-            if start <= minute < end
-        ]
-
-    # Rounds
+        self._constraints: dict[Key, pywraplp.Constraint] = {}
+        self._limits: dict[Key, float] = {}
+        self._cuts: dict[int, set[int]] = {}
+        """By set of rooms: the minutes of its cuts in the master."""
 
     def run(
         self,
-        start: Iterable[int],
+        start: Iterable[int] = (),
         *,
         time_limit: float,
-        first: int = 8,
-        per_task: int = 6,
-        tolerance: float = 0.0,
-        stall: float = 0.0,
         should_stop: Callable[[], bool] | None = None,
-    ) -> GeneratedColumns:
-        """Sift until nothing prices in, `tolerance` is met, or time is up.
+        params: ColumnGenerationParams = DEFAULT_PARAMS,
+    ) -> Relaxation:
+        """Generate columns until none prices in, the bound is near enough, or time is up.
 
-        `start` are positions of columns to begin with, beside the `first` best of each task;
-        `per_task` come in a round at most. With a `stall`, it also ends when two rounds have not
-        bettered the value by that share: the columns worth having are there long before the
-        duals prove it.
+        `start` are positions of columns to begin with, beside the first of each task.
         """
         began = time.perf_counter()
-        self._cut_minutes: dict[int, set[int]] = {}
-        self.priced: Floats | None = None
-        noise = np.random.default_rng(0).random(len(self._columns)) * 1e-3
-        self._add(start)
-        self._add(self._best_of_each(self._worth + noise, first).tolist())
-        bound = np.inf
+        noise = np.random.default_rng(0).random(len(self._values)) * params.noise
+        self._enter(start)
+        self._enter(self._best_of_each_task(self._values + noise, params.first).tolist())
+        bound, reduced_cost = np.inf, None
         values = [0.0, 0.0]
-        is_complete = False
         while True:
-            left = time_limit - (time.perf_counter() - began)
-            if left <= 0 or (should_stop is not None and should_stop()):
+            seconds = time_limit - (time.perf_counter() - began)
+            if seconds <= 0 or (should_stop is not None and should_stop()):
                 break
-            self._lp.SetTimeLimit(max(1, int(left * 1000)))
-            if self._lp.Solve() != pywraplp.Solver.OPTIMAL:
+            self._master.SetTimeLimit(max(1, int(seconds * 1000)))
+            if self._master.Solve() != pywraplp.Solver.OPTIMAL:
                 break
             values.append(self._objective.Value())
-            priced, worth = self._price()
-            if worth < bound:
-                bound, self.priced = worth, priced
-            best = self._best_of_each(priced, per_task)
-            new = [c for c in best[priced[best] > _TOLERANCE].tolist() if c not in self._variables]
-            cuts = self._cut() if len(new) < len(self._tasks) // 4 + 1 else 0
-            has_stalled = values[-1] - values[-3] < stall * values[-1]
-            is_near = bound - values[-1] <= tolerance or has_stalled
+            priced, proved = self._price()
+            if proved < bound:
+                bound, reduced_cost = proved, priced
+            best = self._best_of_each_task(priced, params.per_task)
+            prices_in = best[priced[best] > params.least_reduced_cost]
+            new = [c for c in prices_in.tolist() if c not in self._variables]
+            is_nearly_priced = len(new) < len(self._rows.tasks) // 4 + 1
+            cuts = self._add_cuts(params) if is_nearly_priced else 0
+            has_stalled = values[-1] - values[-3] < params.stall * values[-1]
+            is_near = bound - values[-1] <= params.gap or has_stalled
             if not cuts and (not new or is_near):
-                is_complete = not new
                 break
-            self._add(new)
-        kernel = self.entered = np.array(sorted(self._variables), np.int64)
-        return GeneratedColumns(self._columns[kernel], values[-1], float(bound), is_complete)
+            self._enter(new)
+        generated = np.array(sorted(self._variables), np.int64)
+        return Relaxation(float(bound), reduced_cost, generated)
 
-    def _best_of_each(self, worth: Floats, most: int) -> Ints:
-        """Positions of the columns of the greatest `worth`, at most so many of each task."""
-        order = np.lexsort((-worth, self._row_of))
-        rows = self._row_of[order]
+    def _best_of_each_task(self, values: Floats, most: int) -> Ints:
+        """Positions of the columns of the greatest `values`, at most so many of each task."""
+        order = np.lexsort((-values, self._rows.row_of))
+        rows = self._rows.row_of[order]
         begins = np.searchsorted(rows, rows)
         return order[np.arange(len(order)) - begins < most]
 
-    def _price(self) -> tuple[Floats, float]:
-        """[n] reduced worth of every column, and the bound that the duals prove."""
-        minutes = self._days * DAY_MINUTES
-        task = np.zeros(len(self._tasks))
-        moments = np.zeros(len(self._moments) + 1)
-        regular = np.zeros(len(self._instance.providers) * self._days)
-        overbooked = np.zeros(len(self._instance.providers) * self._days)
-        kinds = np.zeros(len(self._instance.kinds) * self._days)
-        rooms = np.zeros((len(self._families), minutes + 1))
-        total = 0.0
-        for key, row in self._rows.items():
-            dual = max(0.0, row.dual_value())
-            if not dual:
-                continue
-            total += dual * self._limits[key]
-            match key[0]:
-                case 0:
-                    task[key[1]] = dual
-                case 1:
-                    moments[key[1] + 1] = dual
-                case 2:
-                    regular[key[1] * self._days + key[2]] = dual
-                case 3:
-                    overbooked[key[1] * self._days + key[2]] = dual
-                case 4:
-                    kinds[key[1] * self._days + key[2]] = dual
-                case _:
-                    rooms[key[1], key[2] + 1 if key[2] < minutes else minutes] += dual
-        moments = np.cumsum(moments)
-        is_over = self._columns.is_overbooked
-        cost = task[self._row_of] + kinds[self._kind_day]
-        cost += moments[self._to] - moments[self._from]
-        cost += np.where(is_over, overbooked[self._pair], regular[self._pair])
-        for family in np.flatnonzero(rooms.any(axis=1)).tolist():
-            along = np.cumsum(rooms[family])
-            of_family = self._families.holds[family][self._at.kind]
-            cost += np.where(of_family, along[self._room_to] - along[self._room_from], 0.0)
-        priced = self._worth - cost
-        best = np.zeros(len(self._tasks))
-        np.maximum.at(best, self._row_of, priced)
-        return priced, total + float(best @ self._count)
+    # The restricted master
 
-    def _cut(self) -> int:
-        """Add room cuts that the relaxation's solution breaks, at most one a family and hour."""
-        used = np.array(sorted(self._variables), np.int64)
+    def _constraint(self, key: Key) -> pywraplp.Constraint:
+        constraint = self._constraints.get(key)
+        if constraint is None:
+            self._limits[key] = self._rows.limit(key)
+            constraint = self._master.Constraint(-self._infinity, self._limits[key])
+            self._constraints[key] = constraint
+        return constraint
+
+    def _enter(self, columns: Iterable[int]) -> None:
+        """Let columns enter the restricted master."""
+        for c in columns:
+            if c in self._variables:
+                continue
+            variable = self._variables[c] = self._master.NumVar(0, self._infinity, "")
+            self._objective.SetCoefficient(variable, float(self._values[c]))
+            for key in chain(self._rows.of(c), self._rows.cuts_of(c, self._cuts)):
+                self._constraint(key).SetCoefficient(variable, 1)
+
+    def _price(self) -> tuple[Floats, float]:
+        """[n] the reduced cost of every column, and the bound that the duals prove."""
+        total, duals = 0.0, {}
+        for key, constraint in self._constraints.items():
+            dual = max(0.0, constraint.dual_value())
+            if dual:
+                duals[key] = dual
+                total += dual * self._limits[key]
+        reduced_cost = self._values - self._rows.cost(duals)
+        best = np.zeros(len(self._rows.tasks))
+        np.maximum.at(best, self._rows.row_of, reduced_cost)
+        return reduced_cost, total + float(best @ self._rows.count)
+
+    def _add_cuts(self, params: ColumnGenerationParams) -> int:
+        """Add violated room cuts, the most violated one of each set of rooms and hour."""
+        rows, sets = self._rows, self._rows.room_sets
+        entered = np.array(list(self._variables), np.int64)
+        used = np.sort(entered)
         share = np.array([self._variables[c].solution_value() for c in used.tolist()])
-        used, share = used[share > _TOLERANCE], share[share > _TOLERANCE]
+        is_used = share > params.least_reduced_cost
+        used, share = used[is_used], share[is_used]
         added = 0
-        for family in range(len(self._families)):
-            load = np.zeros(self._days * DAY_MINUTES + 1)
-            member = self._families.holds[family][self._at.kind[used]]
-            np.add.at(load, self._room_from[used[member]], share[member])
-            np.add.at(load, self._room_to[used[member]], -share[member])
-            over = np.cumsum(load) - np.maximum(0, self._families.free[family])
-            for hour in np.unique(np.flatnonzero(over > 1e-4) // 60).tolist():
-                minute = hour * 60 + int(over[hour * 60 : hour * 60 + 60].argmax())
-                if minute in self._cut_minutes.setdefault(family, set()):
+        for rooms in range(len(sets)):
+            load = np.zeros(self._minutes + 1)
+            member = sets.serves[rooms][rows.kind[used]]
+            np.add.at(load, rows.room_from[used[member]], share[member])
+            np.add.at(load, rows.room_to[used[member]], -share[member])
+            excess = np.cumsum(load) - np.maximum(0, sets.free[rooms])
+            for hour in np.unique(np.flatnonzero(excess > params.least_violation) // 60).tolist():
+                minute = hour * 60 + int(excess[hour * 60 : hour * 60 + 60].argmax())
+                if minute in self._cuts.setdefault(rooms, set()):
                     continue
-                self._cut_minutes[family].add(minute)
-                row = self._row((5, family, minute))
+                self._cuts[rooms].add(minute)
                 added += 1
-                for c, variable in self._variables.items():
-                    if (
-                        self._families.holds[family, self._at.kind[c]]
-                        and self._room_from[c] <= minute < self._room_to[c]
-                    ):
-                        row.SetCoefficient(variable, 1)
+                constraint = self._constraint((Row.ROOMS, rooms, minute))
+                for c in rows.cut_by(entered, rooms, minute).tolist():
+                    constraint.SetCoefficient(self._variables[c], 1)
         return added
 
 
-def priority_worth(instance: Instance, columns: Columns, share: float) -> Floats:
+def priority_values(instance: Instance, columns: Columns, share: float) -> Floats:
     """[n] the priority of each column, and `share` of a point for the best preference."""
-    worth = np.array([t.priority for t in instance.tasks], np.float64)[columns.task]
+    values = np.array([t.priority for t in instance.tasks], np.float64)[columns.task]
     at = ColumnTimes.of(instance, columns)
     for task, members in grouped(columns.task):
-        worth[members] += share * instance.preference(task)[at.start_index[members]] / instance.unit
-    return worth
-
-
-KERNEL_UP_TO = 2500
-"""Columns of a kernel that are tried together: the solver's time grows much faster than they do."""
-
-
-def could_better(priced: Floats, bound: float, value: float) -> Bools:
-    """[n] whether a column could be in a plan of more than `value` (reduced-cost fixing)."""
-    could: Bools = priced >= value + 1 - bound - 1e-6
-    return could
-
-
-def best_of(kernel: Ints, priced: Floats) -> Ints:
-    """Return the columns of a kernel that lose least by coming in, :data:`KERNEL_UP_TO` of them."""
-    return kernel[np.argsort(-priced[kernel], kind="stable")[:KERNEL_UP_TO]]
+        preference = instance.preference(task)[at.start_index[members]]
+        values[members] += share * preference / instance.unit
+    return values

@@ -1,7 +1,8 @@
-"""Families of rooms: those that serve some types and no others, and how many are free when.
+"""Room cuts: at one moment, no more appointments than a set of rooms has free ones.
 
-At one moment, the appointments whose types need rooms of a family are at most as many as the family
-has free rooms (Hall's condition). That takes no choice of rooms, so it fits a linear relaxation.
+For a set of rooms and the types whose rooms all lie in it: at every moment, the placements of those
+types that keep a room busy are at most the rooms of the set that are free (Hall's condition). That
+takes no choice of rooms, so it fits a linear relaxation.
 """
 
 from __future__ import annotations
@@ -15,49 +16,55 @@ from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.planning.instance.tables import Instance
 
-_UNITED = 6
-"""The most sets of rooms that are united to one family."""
+MOST_UNITED = 6
+"""Unions of at most so many types' sets of rooms have cuts."""
 
 
-class Families:
-    """The families of rooms that some kinds need.
+class RoomSets:
+    """The sets of rooms for which there are cuts: the unions of types' rooms.
 
     Parameters
     ----------
     instance, kinds
-        The problem and the kinds that are to be placed.
+        The problem, and the types that are to be placed.
     taken
-        Rooms and absolute busy spans of what stands.
+        Rooms and absolute busy spans of bookings and placements that are fixed.
+    most_united
+        See :data:`MOST_UNITED`.
 
     Attributes
     ----------
-    holds
-        [families, kinds] whether a kind is served by rooms of the family alone.
+    serves
+        [sets, types] whether all rooms of a type lie in the set.
     free
-        [families, minutes + 1] how many of the rooms are free, by absolute minute.
+        [sets, minutes + 1] how many of its rooms are free, by absolute minute.
     before, after
-        [kinds] minutes that any of its rooms is busy before a start, and after it.
+        [types] minutes before a start, and after it, in which the room is busy, whichever it is.
     """
 
     def __init__(
-        self, instance: Instance, kinds: Sequence[int], taken: Iterable[tuple[int, Span]]
+        self,
+        instance: Instance,
+        kinds: Sequence[int],
+        taken: Iterable[tuple[int, Span]],
+        most_united: int = MOST_UNITED,
     ) -> None:
-        serving = {
+        rooms_of = {
             k: frozenset(np.flatnonzero(instance.kinds[k].room_free.any((1, 2))).tolist())
             for k in kinds
         }
-        distinct = sorted(set(serving.values()), key=sorted)
+        distinct = sorted(set(rooms_of.values()), key=sorted)
         united: set[frozenset[int]] = set()
-        for size in range(1, min(len(distinct), _UNITED) + 1):
+        for size in range(1, min(len(distinct), most_united) + 1):
             united |= {frozenset[int]().union(*some) for some in combinations(distinct, size)}
-        families = sorted(united, key=sorted)
-        self.holds: Bools = np.array(
+        sets = sorted(united, key=sorted)
+        self.serves: Bools = np.array(
             [
-                [k in serving and serving[k] <= f for k in range(len(instance.kinds))]
-                for f in families
+                [k in rooms_of and rooms_of[k] <= rooms for k in range(len(instance.kinds))]
+                for rooms in sets
             ],
             np.bool_,
-        ).reshape(len(families), len(instance.kinds))
+        ).reshape(len(sets), len(instance.kinds))
         minutes = len(instance.dates) * DAY_MINUTES
         steps = np.zeros((len(instance.rooms), minutes + 1), np.int64)
         for room, (start, end) in taken:
@@ -65,18 +72,17 @@ class Families:
                 steps[room, max(0, start)] += 1
                 steps[room, min(minutes, end)] -= 1
         is_busy = np.cumsum(steps, axis=1) > 0
-        self.free: Ints = np.zeros((len(families), minutes + 1), np.int64)
-        for f, family in enumerate(families):
-            rooms = np.array(sorted(family), np.int64)
-            self.free[f] = len(rooms) - is_busy[rooms].sum(axis=0)
+        self.free: Ints = np.zeros((len(sets), minutes + 1), np.int64)
+        for number, rooms in enumerate(sets):
+            self.free[number] = len(rooms) - is_busy[sorted(rooms)].sum(axis=0)
         self.before: Ints = np.array([k.row.buffer_before for k in instance.kinds], np.int64)
         self.after: Ints = np.array(
             [
-                int(kind.room_after[sorted(serving[k])].min()) if serving.get(k) else 0
+                int(kind.room_after[sorted(rooms_of[k])].min()) if rooms_of.get(k) else 0
                 for k, kind in enumerate(instance.kinds)
             ],
             np.int64,
         )
 
     def __len__(self) -> int:
-        return len(self.holds)
+        return len(self.serves)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from solver.planning.bounds.lagrangian import Prices
+from solver.planning.bounds.lagrangian import Multipliers
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 
@@ -48,7 +48,7 @@ class Neighbourhood:
     seed: int
     roomless: frozenset[int]
     freed_share: float = 1.0
-    prices: Prices | None = None
+    prices: Multipliers | None = None
     most_columns: int = 0
 
 

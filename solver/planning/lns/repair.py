@@ -20,11 +20,10 @@ import numpy as np
 
 from solver.arrays import Ints
 from solver.planning.bounds.column_generation import (
-    KERNEL_UP_TO,
     ColumnGeneration,
-    best_of,
-    could_better,
-    priority_worth,
+    ColumnGenerationParams,
+    Relaxation,
+    priority_values,
 )
 from solver.planning.instance.columns import Columns, positions
 from solver.planning.instance.tables import Instance
@@ -35,6 +34,9 @@ from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import JobResult, SolveControl
 from solver.planning.model.two_step import DEFAULT_PARAMS as TWO_STEP
 from solver.planning.model.two_step import TwoStepParams, best_without_gaps, priority_of
+
+RELAXATION = ColumnGenerationParams(first=4, per_task=3, gap=0.02, stall=0.001)
+"""How column generation goes about a neighbourhood: not to its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +54,8 @@ class RepairParams:
     incumbent uses."""
     relaxation_share: float = 0.5
     """The part of the time limit that column generation may take."""
-    first_columns: int = 4
-    columns_a_round: int = 3
-    """Columns of a task that column generation begins with, and that a round adds at most."""
-    tolerance: float = 0.02
-    """Column generation ends once the bound is as near to the relaxation's value, in priorities."""
-    stall: float = 0.001
-    """It also ends once two rounds have raised the value by less than this share."""
+    relaxation: ColumnGenerationParams = RELAXATION
+    """How column generation goes about it: not to its end."""
     two_step: TwoStepParams = TWO_STEP
 
 
@@ -115,7 +112,7 @@ def _not_freed(
     """Return the assignments of a neighbourhood that stay as they are, but for their rooms."""
     draw = np.random.default_rng(neighbourhood.seed).random(len(incumbent))
     if neighbourhood.prices is not None and incumbent:
-        cost = neighbourhood.prices.lost(instance, Columns.at(instance, incumbent))
+        cost = neighbourhood.prices.opportunity_cost(instance, Columns.at(instance, incumbent))
         draw -= params.cost_weight * np.maximum(cost, 0)
     is_kept = draw >= neighbourhood.freed_share
     return [assignment for assignment, stays in zip(incumbent, is_kept, strict=True) if stays]
@@ -134,7 +131,7 @@ def _columns(
     columns = Columns.of_provider_days(instance, tasks, neighbourhood.provider_days)
     columns = columns.clear_of(instance, kept)
     if neighbourhood.prices is not None and neighbourhood.aim == "score":
-        columns = neighbourhood.prices.best(instance, columns, neighbourhood.most_columns)
+        columns = neighbourhood.prices.cheapest(instance, columns, neighbourhood.most_columns)
     return columns.joined(Columns.at(instance, incumbent))
 
 
@@ -151,32 +148,28 @@ def _for_priority(
 ) -> JobResult:
     """Maximise the priority: column generation first, then the planning model."""
     began = time.perf_counter()
-    worth = priority_worth(instance, columns, 0.5 / sum(free.values()))
-    generation = ColumnGeneration(instance, columns, free, worth, frozen)
+    values = priority_values(instance, columns, 0.5 / sum(free.values()))
     start = positions(instance, columns, incumbent)
-    most = generation.run(
+    relaxation = ColumnGeneration(instance, columns, free, values, frozen).run(
         start,
         time_limit=params.relaxation_share * time_limit,
-        first=params.first_columns,
-        per_task=params.columns_a_round,
-        tolerance=params.tolerance,
-        stall=params.stall,
         should_stop=control.should_stop,
-    ).bound
-    if generation.priced is None:
+        params=params.relaxation,
+    )
+    if relaxation.reduced_cost is None:
         return JobResult(None, is_proved=False)
     reached = priority_of(instance, incumbent)
-    if most < reached + 1 - 1e-6:
+    if relaxation.bound < reached + 1 - 1e-6:
         return JobResult(None, is_proved=True)
     return best_without_gaps(
         instance,
         control,
-        columns[_could_better(generation, most, reached, start)],
+        columns[_candidates(relaxation, reached, start, params.relaxation.most_generated)],
         free,
         frozen,
         incumbent,
         roomless=neighbourhood.roomless,
-        most=most,
+        most=relaxation.bound,
         time_limit=time_limit - (time.perf_counter() - began),
         work_limit=params.priority_work,
         seed=neighbourhood.seed,
@@ -184,16 +177,15 @@ def _for_priority(
     )
 
 
-def _could_better(
-    generation: ColumnGeneration, bound: float, reached: float, start: Sequence[int]
+def _candidates(
+    relaxation: Relaxation, reached: int, start: Sequence[int], most_generated: int
 ) -> Ints:
-    """Return indices of columns that a plan of more priority than `reached` could contain.
+    """Return positions of columns that a plan of more priority than `reached` could contain.
 
-    All of them where they are few (reduced-cost fixing), else the best of the generated columns,
-    and `start` in any case.
+    All of them where they are few (reduced-cost fixing), else the best of the generated columns;
+    `start` in any case.
     """
-    assert generation.priced is not None
-    could = np.flatnonzero(could_better(generation.priced, bound, reached))
-    if len(could) > KERNEL_UP_TO:
-        could = best_of(generation.entered, generation.priced)
+    could = np.flatnonzero(relaxation.could_exceed(reached))
+    if len(could) > most_generated:
+        could = relaxation.best_generated(most_generated)
     return np.union1d(could, np.array(start, np.int64))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solver.arrays import Floats
-from solver.planning.bounds.lagrangian import Prices
+from solver.planning.bounds.lagrangian import Multipliers
 from solver.planning.instance.columns import Columns
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, Totals
@@ -129,7 +129,7 @@ class Selector:
         self,
         assignments: Sequence[Assignment],
         running: Iterable[Neighbourhood],
-        prices: Prices | None,
+        prices: Multipliers | None,
         *,
         for_score: bool,
     ) -> Neighbourhood:
@@ -170,11 +170,13 @@ class Selector:
             int(chance.integers(1 << 30)),
             self.roomless,
             freed_share,
-            prices.at(provider_days) if prices is not None and aim != "retime" else None,
+            prices.of(provider_days) if prices is not None and aim != "retime" else None,
             round(self._columns * len(provider_days)),
         )
 
-    def _cost_of_days(self, assignments: Sequence[Assignment], prices: Prices | None) -> Floats:
+    def _cost_of_days(
+        self, assignments: Sequence[Assignment], prices: Multipliers | None
+    ) -> Floats:
         """[P, D] the greatest opportunity cost of an assignment of each provider-day, in scores."""
         shape = len(self._instance.providers), len(self._instance.dates)
         costs = np.full(shape, self._params.least_cost)
@@ -182,7 +184,7 @@ class Selector:
             return costs
         new = [assignment for assignment in assignments if assignment not in self._costs]
         if new:
-            cost = prices.lost(self._instance, Columns.at(self._instance, new)).tolist()
+            cost = prices.opportunity_cost(self._instance, Columns.at(self._instance, new)).tolist()
             self._costs.update(zip(new, cost, strict=True))
         for assignment in assignments:
             at = assignment.provider, assignment.day

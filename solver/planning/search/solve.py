@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from solver.planning.params import DEFAULT_PARAMS, MEMORY_LIMIT_BYTES, SearchParams
 from solver.planning.problem import Plan, Problem, Progress
-from solver.planning.search.incumbent import Search
+from solver.planning.search.incumbent import Incumbent
+from solver.planning.search.limits import Limits
+from solver.planning.search.portfolio import place_requests
+from solver.planning.search.replanning import replan
 
 
 def solve(
@@ -48,11 +51,20 @@ def solve(
     params
         How the search goes about it.
     """
-    search = Search(problem, time_limit, seed, workers, on_progress, should_stop, params)
-    processes = memory_limit_bytes // (params.process_bytes + search.instance.table_bytes)
-    search.workers = max(1, min(workers, processes - 1))
-    search.size_share = min(1.0, memory_limit_bytes / MEMORY_LIMIT_BYTES)
+    limits = Limits(time_limit, seed, workers, should_stop, params)
+    incumbent = Incumbent(problem, limits, on_progress)
+    processes = memory_limit_bytes // (params.process_bytes + incumbent.instance.table_bytes)
+    limits.workers = max(1, min(workers, processes - 1))
+    limits.size_share = min(1.0, memory_limit_bytes / MEMORY_LIMIT_BYTES)
     if keep_back is not None:
-        search.limit -= keep_back(search.plan())
-    search.run()
-    return search.plan()
+        limits.time_limit -= keep_back(incumbent.plan())
+    search(incumbent)
+    return incumbent.plan()
+
+
+def search(incumbent: Incumbent) -> None:
+    """Better the incumbent and its bounds until they meet, or until time is up."""
+    if any(task.own is not None for task in incumbent.instance.tasks):
+        replan(incumbent)
+    else:
+        place_requests(incumbent)

@@ -1,16 +1,17 @@
 """The bounds of the relaxation: never below what some plan reaches, and near it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from solver.planning.bounds.lagrangian_bound import LagrangianBound
-from solver.planning.instance.evaluation import evaluate, ordered
+from solver.planning.bounds.column_generation import Relaxation
+from solver.planning.bounds.lagrangian_bound import DEFAULT_PARAMS, LagrangianBound
 from solver.planning.instance.tables import Instance
 from solver.planning.model.solving import SolveControl
 from solver.planning.params import SearchParams
-from solver.planning.search.proofs import Relaxation, prove_priority, prove_score, relax
+from solver.planning.search.proofs import prove_priority, prove_score, relax
 from solver.planning.search.solve import solve
 from tests.support.random_problems import busy_problem, tiny_problem
 
@@ -28,50 +29,52 @@ def relaxed_problems(seeds: range) -> Iterator[tuple[Instance, float, Relaxation
         yield instance, best, relax(instance, UNCONTROLLED, 60)
 
 
+def lagrangian(instance: Instance, rounds: int) -> float:
+    steps = replace(DEFAULT_PARAMS.steps, rounds=rounds)
+    return LagrangianBound(instance).bound(
+        time_limit=60, should_stop=lambda: False, params=replace(DEFAULT_PARAMS, steps=steps)
+    )
+
+
 def test_no_plan_exceeds_a_bound() -> None:
     tried = 0
     for instance, reached, relaxed in relaxed_problems(range(60)):
         assert relaxed.bound >= reached - 1e-6
         if any(kind.regular.any() for kind in instance.kinds):
-            market = LagrangianBound(instance).bound(
-                time_limit=60, should_stop=lambda: False, rounds=30
-            )
-            assert market >= reached - 1e-6
+            assert lagrangian(instance, rounds=30) >= reached - 1e-6
             tried += 1
     assert tried > 10
 
 
-def test_the_market_stops_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lagrangian_bound_stops_when_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = iter([False, False, True])
-    market, rounds = LagrangianBound(Instance(busy_problem(0))), []
-    balance = market._balance
+    dual, rounds = LagrangianBound(Instance(busy_problem(0))), []
+    evaluate = dual._evaluate
 
     def counted(*args: Any) -> Any:
         rounds.append(args)
-        return balance(*args)
+        return evaluate(*args)
 
-    monkeypatch.setattr(market, "_balance", counted)
-    market.bound(time_limit=60, should_stop=lambda: next(asked, True))
+    monkeypatch.setattr(dual, "_evaluate", counted)
+    dual.bound(time_limit=60, should_stop=lambda: next(asked, True))
     assert len(rounds) == 2
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_market_comes_near_the_sifted_relaxation(seed: int) -> None:
+def test_the_lagrangian_bound_comes_near_that_of_column_generation(seed: int) -> None:
     instance = Instance(busy_problem(seed))
-    sifted = relax(instance, UNCONTROLLED, 60).bound
-    market = LagrangianBound(instance).bound(time_limit=60, should_stop=lambda: False, rounds=150)
-    assert market < 1.1 * sifted
+    assert lagrangian(instance, rounds=150) < 1.1 * relax(instance, UNCONTROLLED, 60).bound
 
 
-def test_fixing_by_reduced_worth_loses_no_better_plan() -> None:
+def test_reduced_cost_fixing_loses_no_better_plan() -> None:
     for instance, best, relaxed in relaxed_problems(range(60)):
         answer = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, frozenset(), 0)
         assert answer.assignments is not None
-        assert evaluate(instance, answer.assignments).priority == best
+        assert instance.totals(answer.assignments).priority == best
         above = prove_priority(
             instance, UNCONTROLLED, relaxed, answer.assignments, 60, frozenset(), int(best)
         )
-        assert above.assignments is None or evaluate(instance, above.assignments).priority == best
+        assert above.assignments is None or instance.totals(above.assignments).priority == best
         assert above.bound <= best
         beyond = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, frozenset(), int(best) + 1)
         assert beyond.assignments is None
@@ -87,7 +90,7 @@ def test_one_model_of_what_the_best_could_hold_bounds_their_score() -> None:
         answer = prove_score(instance, UNCONTROLLED, relaxed, assignments, 60)
         assert answer.is_proved
         assert answer.assignments is not None
-        totals = evaluate(instance, ordered(instance, answer.assignments))
+        totals = instance.totals(instance.ordered(answer.assignments))
         score = solve(instance.problem, time_limit=60, workers=1).stages[-1].objective
         assert (totals.priority, totals.score) == (best, score * instance.unit)
         assert answer.bound == pytest.approx(totals.score)
@@ -99,7 +102,7 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
         roomless = frozenset(range(len(instance.kinds)))
         answer = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, roomless, 0)
         assert answer.assignments is not None
-        reached = evaluate(instance, answer.assignments).priority
+        reached = instance.totals(answer.assignments).priority
         assert reached <= best <= answer.bound
         assert answer.short or reached == best == answer.bound
         kept, lost = kept + (not answer.short), lost + bool(answer.short)
@@ -107,13 +110,13 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
         if without == frozenset():
             again = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, without, 0)
             assert again.assignments is not None
-            assert evaluate(instance, again.assignments).priority == best
+            assert instance.totals(again.assignments).priority == best
     assert kept > 20
     assert lost > 3
 
 
 @pytest.mark.parametrize("batch", range(2))
-def test_the_rounds_bound_and_reach_the_best_priority(batch: int) -> None:
+def test_the_portfolio_bounds_and_reaches_the_best_priority(batch: int) -> None:
     whole, in_parts = SearchParams(exact_columns=10**6), SearchParams(exact_columns=-1)
     proved = tried = 0
     for seed in range(batch * 25, batch * 25 + 25):

@@ -1,13 +1,13 @@
-"""The best schedules of provider-days: worth what they say, and none is worth more."""
+"""The best schedules of provider-days: their values are right, and none is better."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from solver.arrays import Floats
 from solver.clinic.entities import Availability, Provider, Span
-from solver.planning.bounds.day_schedules import Floats, Schedules
-from solver.planning.instance.evaluation import evaluate
+from solver.planning.bounds.day_schedules import DaySchedules
 from solver.planning.instance.tables import Instance
 from tests.support.random_problems import busy_problem, tiny_problem
 from tests.support.strategies import BEFORE, MONDAY, uid
@@ -19,7 +19,7 @@ type Start = tuple[int, int, int]
 """A provider-day, a kind and the moment at which it begins."""
 
 
-def random_worth(instance: Instance, chance: np.random.Generator) -> list[Floats]:
+def random_gains(instance: Instance, chance: np.random.Generator) -> list[Floats]:
     pairs = len(instance.providers) * len(instance.dates)
     return [chance.uniform(-0.4, 1.0, (len(kind.starts), pairs)) for kind in instance.kinds]
 
@@ -40,10 +40,10 @@ def gap_quarters(spans: list[tuple[Span, Span | None, bool]], shortest: int) -> 
 
 
 class Reading:
-    """What schedules are worth, without the programme."""
+    """What schedules score, read without label setting."""
 
-    def __init__(self, instance: Instance, worth: list[Floats], schedules: Schedules) -> None:
-        self.instance, self.worth, self.schedules = instance, worth, schedules
+    def __init__(self, instance: Instance, gains: list[Floats], schedules: DaySchedules) -> None:
+        self.instance, self.gains, self.schedules = instance, gains, schedules
         self.days = len(instance.dates)
 
     def site(self, start: Start) -> tuple[int, int, int, int]:
@@ -74,7 +74,7 @@ class Reading:
         total = 0.0
         for start in chosen:
             _, _, k, s = self.site(start)
-            total += float(self.worth[k][s, n])
+            total += float(self.gains[k][s, n])
             busy, opened = self.span(start)
             spans.append((busy, opened, True))
         return total + QUARTER * gap_quarters(spans, int(self.instance.shortest[provider]))
@@ -111,15 +111,15 @@ def problems() -> list[Instance]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_paths_are_worth_what_they_say_and_no_schedule_is_worth_more(seed: int) -> None:
+def test_paths_have_the_values_they_say_and_no_schedule_a_greater_one(seed: int) -> None:
     chance = np.random.default_rng(seed)
     exact = 0
     for instance in problems():
-        worth = random_worth(instance, chance)
-        schedules = Schedules.of(instance, QUARTER)
-        reading = Reading(instance, worth, schedules)
-        found = schedules.best(worth)
-        backwards = schedules.mirrored().best(worth)
+        gains = random_gains(instance, chance)
+        schedules = DaySchedules.of(instance, QUARTER)
+        reading = Reading(instance, gains, schedules)
+        found = schedules.best(gains)
+        backwards = schedules.mirrored().best(gains)
         some = schedules.is_exact
         assert found.value[some] == pytest.approx(backwards.value[some])
         for n in range(schedules.count):
@@ -137,33 +137,33 @@ def test_paths_are_worth_what_they_say_and_no_schedule_is_worth_more(seed: int) 
 
 def test_the_best_path_through_a_placement_adds_up() -> None:
     instance = Instance(busy_problem(3))
-    worth = random_worth(instance, np.random.default_rng(3))
-    schedules = Schedules.of(instance, QUARTER)
+    gains = random_gains(instance, np.random.default_rng(3))
+    schedules = DaySchedules.of(instance, QUARTER)
     mirrored = schedules.mirrored()
-    there, back = schedules.best(worth), mirrored.best(worth)
+    there, back = schedules.best(gains), mirrored.best(gains)
     every = np.arange(schedules.count)
     for k, kind in enumerate(instance.kinds):
-        through = there.arrival[schedules.at[k], every] + back.arrival[mirrored.at[k], every]
-        through += worth[k]
+        through = there.reached[schedules.at[k], every] + back.reached[mirrored.at[k], every]
+        through += gains[k]
         may = kind.regular.transpose(2, 0, 1).reshape(through.shape)
         assert (through[may] <= np.broadcast_to(there.value, may.shape)[may] + 1e-9).all()
     for n, k, moment in there.starts:
         here = instance.kinds[k].regular[divmod(n, len(instance.dates))]
         s = int(np.flatnonzero(here & (schedules.at[k][:, n] == moment))[0])
-        gained = there.arrival[moment, n] + back.arrival[mirrored.at[k][s, n], n] + worth[k][s, n]
+        gained = there.reached[moment, n] + back.reached[mirrored.at[k][s, n], n] + gains[k][s, n]
         assert gained == pytest.approx(there.value[n])
 
 
-def test_nothing_to_place_leaves_the_gap_parts_of_what_stands() -> None:
+def test_nothing_to_place_leaves_the_gap_parts_of_fixed_bookings() -> None:
     instance = Instance(busy_problem(1, requests=0))
     assert instance.problem.now == BEFORE
     assert instance.dates[0] == MONDAY
-    schedules = Schedules.of(instance, QUARTER)
+    schedules = DaySchedules.of(instance, QUARTER)
     pairs = len(instance.providers) * len(instance.dates)
     nothing = [np.full((len(kind.starts), pairs), -1e9) for kind in instance.kinds]
     found = schedules.best(nothing)
     assert not len(found.starts)
-    quarters = evaluate(instance, []).score / instance.gap_quarter
+    quarters = instance.score([]) / instance.gap_quarter
     assert found.value.sum() / QUARTER == pytest.approx(
         quarters
         - sum(

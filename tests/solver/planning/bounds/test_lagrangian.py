@@ -1,9 +1,10 @@
-"""Prices of requests: what they prove holds, and what they recommend is worth having."""
+"""Multipliers of the score: no plan exceeds their bound, and what they call cheap is used."""
 
 import numpy as np
 
 from benchmarks.instances import library
-from solver.planning.bounds.lagrangian import _Demand, price
+from solver.planning.bounds.lagrangian import best_multipliers
+from solver.planning.bounds.type_tasks import TypeTasks
 from solver.planning.instance.columns import Columns, positions
 from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.tables import Instance
@@ -24,14 +25,14 @@ def test_no_legal_plan_scores_more_than_the_bound() -> None:
             best = BruteForce(problem, most=1000).run()
         except TooManyPlansError:
             continue
-        prices = price(Instance(problem), best[1], time_limit=0.05)
-        assert prices.bound(best[1]) >= float(best[4]) - 1e-6, seed
+        multipliers = best_multipliers(Instance(problem), best[1], time_limit=0.05)
+        assert multipliers.bound(best[1]) >= float(best[4]) - 1e-6, seed
         checked += 1
     assert checked > 50
 
 
 def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
-    """The bound is near, and what loses least is what a good plan is made of."""
+    """The bound is near, and columns of little opportunity cost make up a good plan."""
     problem = library.load("s0")
     instance = Instance(problem)
     told: list[Progress] = []
@@ -44,11 +45,11 @@ def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
     priority, reached = (int(stages["priority"].objective), float(stages["score"].objective))
     easy = easy_bounds(instance).score / instance.unit
 
-    prices = price(instance, priority, time_limit=30)
-    assert reached <= prices.bound(priority) < reached + 0.5 * (easy - reached)
+    multipliers = best_multipliers(instance, priority, time_limit=30)
+    assert reached <= multipliers.bound(priority) < reached + 0.5 * (easy - reached)
 
     every = Columns.of(instance, range(len(instance.tasks)))
-    few = prices.best(instance, every, len(every) // 10)
+    few = multipliers.cheapest(instance, every, len(every) // 10)
     assert len(few) == len(every) // 10
     member = {id_: i for i, task in enumerate(instance.tasks) for id_ in task.members}
     assignments = [
@@ -67,25 +68,25 @@ def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:
 
 def test_some_provider_days_are_enough_to_choose_there() -> None:
     instance = Instance(busy_problem(2))
-    prices = price(instance, 0, time_limit=30)
+    multipliers = best_multipliers(instance, 0, time_limit=30)
     pairs = {(0, 0), (2, 1)}
     columns = Columns.of_provider_days(instance, range(0, len(instance.tasks), 2), pairs)
     assert len(columns) > 300
-    whole = prices.best(instance, columns, 300)
-    part = prices.at(pairs).best(instance, columns, 300)
+    whole = multipliers.cheapest(instance, columns, 300)
+    part = multipliers.of(pairs).cheapest(instance, columns, 300)
     assert whole.keys == part.keys
-    assert len(prices.best(instance, Columns.at(instance, []), 300)) == 0
+    assert len(multipliers.cheapest(instance, Columns.at(instance, []), 300)) == 0
 
 
-def test_where_a_patient_is_elsewhere_no_price_is_paid() -> None:
+def test_no_task_gains_where_its_patient_is_elsewhere() -> None:
     """What tasks that may go to the same places share is what each would find by itself."""
-    shut = 0
+    closed = 0
     for seed in range(500):
         instance = Instance(tiny_problem(seed))
         for kind in range(len(instance.kinds)):
-            demand = _Demand(instance, kind)
+            of_type = TypeTasks(instance, kind)
             table = instance.kinds[kind]
-            for row, i in enumerate(demand.tasks.tolist()):
+            for row, i in enumerate(of_type.tasks.tolist()):
                 open_ = np.zeros(table.shape, np.bool_)
                 open_.ravel()[instance.columns(i)] = True
                 task = instance.tasks[i]
@@ -93,7 +94,7 @@ def test_where_a_patient_is_elsewhere_no_price_is_paid() -> None:
                 for day in task.days:
                     could = (table.regular | table.allowed)[here, day]
                     expected = (could & ~open_[here, day]).any(axis=0)
-                    found = [starts for r, starts in demand.shut[day] if r == row]
+                    found = [starts for r, starts in of_type.closed[day] if r == row]
                     assert np.array_equal(found[0] if found else expected & False, expected)
-                    shut += bool(found)
-    assert shut > 10
+                    closed += bool(found)
+    assert closed > 10

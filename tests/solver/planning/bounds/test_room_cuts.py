@@ -1,4 +1,4 @@
-"""Rooms of a family, counted for as long as they are taken."""
+"""Sets of rooms, counted for as long as they are taken."""
 
 from dataclasses import replace
 
@@ -12,8 +12,8 @@ from solver.clinic.entities import (
     Provider,
     Room,
 )
-from solver.planning.bounds.lagrangian import price
-from solver.planning.bounds.room_cuts import Families
+from solver.planning.bounds.lagrangian import best_multipliers
+from solver.planning.bounds.room_cuts import RoomSets
 from solver.planning.instance.tables import Instance
 from solver.planning.model.solving import SolveControl
 from solver.planning.problem import Problem, Request
@@ -45,14 +45,14 @@ def two_with_one_laser() -> Problem:
 
 def test_a_room_is_taken_for_the_appointment_and_its_turnover() -> None:
     instance = Instance(two_with_one_laser())
-    families = Families(instance, [0, 1], [(1, (600, 660))])
-    assert families.after.tolist() == [60, 90]
-    alone = int(np.flatnonzero(families.holds.sum(axis=1) == 1)[0])
-    assert families.holds[alone].tolist() == [False, True]
-    assert families.free[alone, 599:661].tolist() == [1, *[0] * 60, 1]
-    both = int(np.flatnonzero(families.holds.all(axis=1))[0])
-    assert families.free[both, 630] == 1
-    assert families.free[both, 660] == 2
+    sets = RoomSets(instance, [0, 1], [(1, (600, 660))])
+    assert sets.after.tolist() == [60, 90]
+    alone = int(np.flatnonzero(sets.serves.sum(axis=1) == 1)[0])
+    assert sets.serves[alone].tolist() == [False, True]
+    assert sets.free[alone, 599:661].tolist() == [1, *[0] * 60, 1]
+    both = int(np.flatnonzero(sets.serves.all(axis=1))[0])
+    assert sets.free[both, 630] == 1
+    assert sets.free[both, 660] == 2
 
 
 def test_the_bounds_know_that_there_is_one_room() -> None:
@@ -64,4 +64,4 @@ def test_the_bounds_know_that_there_is_one_room() -> None:
     relaxed = relax(instance, UNCONTROLLED, 30).bound
     assert best <= relaxed < 20
     score = float(plan.stages[1].objective)
-    assert score <= price(instance, best, time_limit=30).bound(best) < score + 1
+    assert score <= best_multipliers(instance, best, time_limit=30).bound(best) < score + 1

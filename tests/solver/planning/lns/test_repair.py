@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from benchmarks.instances import library
-from solver.planning.bounds.lagrangian import Prices, price
+from solver.planning.bounds.lagrangian import Multipliers, best_multipliers
 from solver.planning.greedy import greedy_assignments
 from solver.planning.instance.columns import Columns, ColumnTimes
 from solver.planning.instance.easy_bounds import easy_bounds
@@ -54,8 +54,8 @@ def instance() -> Instance:
 
 
 @pytest.fixture(scope="module")
-def greedy_prices(instance: Instance) -> Prices:
-    return price(
+def greedy_prices(instance: Instance) -> Multipliers:
+    return best_multipliers(
         instance, evaluate(instance, greedy_assignments(instance)).priority, time_limit=600
     )
 
@@ -63,7 +63,7 @@ def greedy_prices(instance: Instance) -> Prices:
 @pytest.mark.parametrize("aim", ["priority", "score"])
 @pytest.mark.parametrize("freed_share", [0.0, 0.5, 1.0])
 def test_what_is_not_freed_stays(
-    instance: Instance, greedy_prices: Prices, aim: str, freed_share: float
+    instance: Instance, greedy_prices: Multipliers, aim: str, freed_share: float
 ) -> None:
     assignments = ordered(instance, greedy_assignments(instance))
     before = evaluate(instance, assignments)
@@ -88,7 +88,7 @@ def test_what_is_not_freed_stays(
     where = {(p.task, p.provider, p.start) for p in plan}
     stayed = sum((p.task, p.provider, p.start) in where for p in assignments)
     if prices is not None and freed_share == 0:
-        cost = prices.lost(instance, Columns.at(instance, assignments))
+        cost = prices.opportunity_cost(instance, Columns.at(instance, assignments))
         free = cost < 1e-6
         assert any(free)
         assert any(~free)

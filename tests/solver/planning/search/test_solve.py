@@ -26,6 +26,7 @@ from solver.planning.model.planning_model import PlanningModel
 from solver.planning.model.solving import JobResult, SolveControl
 from solver.planning.params import SearchParams
 from solver.planning.problem import Plan, Problem, Progress, Request
+from solver.planning.search.incumbent import Incumbent
 from solver.planning.search.solve import solve
 from solver.whatif.verify import read_plan
 from tests.support.oracle import BruteForce, TooManyPlansError, Value
@@ -129,7 +130,7 @@ def test_bookings_that_move_block_by_block(
     params = SearchParams(exact_columns=0, whole_columns=0)
     if not is_ever_whole:
         params = replace(params, proved_columns=0)
-        monkeypatch.setattr("solver.planning.search.incumbent.PlanningModel", of_no_columns)
+        monkeypatch.setattr("solver.planning.search.exact.PlanningModel", of_no_columns)
     solved = 0
     for seed, problem, every, best in small_enough(batch, colliding_problem):
         if problem.movable:
@@ -326,10 +327,10 @@ def test_little_memory_means_one_process_and_smaller_models(
     problem = busy_problem(1)
     made: list[tuple[int, int]] = []
 
-    def run(search: Any) -> None:
-        made.append((search.workers, search.most(1000)))
+    def search(incumbent: Incumbent) -> None:
+        made.append((incumbent.limits.workers, incumbent.limits.most(1000)))
 
-    monkeypatch.setattr("solver.planning.search.incumbent.Search.run", run)
+    monkeypatch.setattr("solver.planning.search.solve.search", search)
     usual = params.MEMORY_LIMIT_BYTES
     for memory in (usual, usual // 2, usual // 10, 2 * usual):
         solve(problem, time_limit=1, workers=2, memory_limit_bytes=memory)
