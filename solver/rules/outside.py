@@ -1,6 +1,6 @@
 """Which bookings of a book are outside the rules: of how many, and what the first of them break.
 
-The book is packed as :data:`solver.rules.whole_book.PACKED` says. All of this may run in another
+The book is packed as :data:`solver.rules.ledger.PACKED` says. All of this may run in another
 process.
 """
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from solver.clinic.entities import Clinic
 from solver.rules.checker import Violation
-from solver.rules.whole_book import Ledger, bits_of, broken_rules, read_plainly
+from solver.rules.ledger import Ledger, bits_of
+from solver.rules.whole_book import broken_rules, read_plainly
 
 type Told = tuple[list[Violation], int]
 """What bookings break, by date, start and id, and how many such bookings there are."""

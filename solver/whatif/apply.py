@@ -24,7 +24,7 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.planning.problem import MAX_REQUESTS, Problem
-from solver.rules.checker import Checker
+from solver.rules.checked_book import BookChecker
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.whatif.changes import (
     AddOverbookingRule,
@@ -145,7 +145,7 @@ def outside_the_rules(clinic: Clinic, ids: Collection[str]) -> frozenset[str]:
     """Return those of some bookings that break a rule of section 3 as the book stands."""
     if not ids:
         return frozenset()
-    return frozenset(v.booking.id for v in Checker(clinic).violations() if v.booking.id in ids)
+    return frozenset(v.booking.id for v in BookChecker(clinic).violations() if v.booking.id in ids)
 
 
 @dataclass

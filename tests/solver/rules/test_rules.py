@@ -19,7 +19,7 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.clinic.request import SlotRequest
-from solver.rules.checker import Checker
+from solver.rules.checked_slots import SlotChecker
 from solver.rules.masks import build
 from solver.rules.placement_model import Candidates, PlacementModel
 from solver.slots.definition import enumerate_placements
@@ -59,7 +59,7 @@ def verdict(clinic: Clinic, start: int, day: dt.date = MONDAY, now: dt.datetime 
     ]
     asked = replace(request, provider_ids=frozenset({VEGA.id}), room_id=ROOM.id, start=start)
     judged = judge(clinic, asked)
-    reading = Checker(clinic).read(request, clinic.providers[0], clinic.rooms[0], start)
+    reading = SlotChecker(clinic).read(request, clinic.providers[0], clinic.rooms[0], start)
     plain = [] if reading.broken else [reading.is_overbooked]
     assert [slot.is_overbooked for slot in fast] == exhaustive == plain
     assert certified(clinic, request, start) == plain

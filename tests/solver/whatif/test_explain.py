@@ -10,7 +10,7 @@ from solver.clinic.entities import Booking, Clinic
 from solver.clinic.request import SlotRequest
 from solver.planning.greedy import greedy
 from solver.planning.problem import Problem, Request
-from solver.rules.checker import Checker
+from solver.rules.checked_slots import SlotChecker
 from solver.whatif import explain as reasons
 from solver.whatif.explain import Explainer, Reason
 from solver.whatif.verify import read_plan
@@ -263,7 +263,7 @@ def can_be_placed(problem: Problem, request: Request, book: list[Booking]) -> bo
             problem.now,
             provider_ids=request.provider_id and frozenset({request.provider_id}),
         )
-        for slot in Checker(clinic).read_slots(query):
+        for slot in SlotChecker(clinic).read_slots(query):
             is_elsewhere = any(
                 b.date == date
                 and b.start < slot.start + length
