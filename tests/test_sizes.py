@@ -8,7 +8,6 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("solver", "models", "data", "api", "benchmarks")
 MOST_ENTRIES, MOST_OF_MODULE, MOST_OF_CLASS, MOST_OF_FUNCTION = 12, 450, 250, 60
 LARGER = {
-    "solver/rules/placement_model.py PlacementModel": "a method a rule, and three ways to solve",
     "solver/planning/model/overbooking.py _in_order": "each turn says what came before it",
     "solver/planning/bounds/lagrangian.py": "demand, supply and prices of one relaxation",
     "solver/planning/bounds/column_generation.py ColumnGeneration": "one restricted master problem",

@@ -224,7 +224,7 @@ class _Reading:
     def _overbooked_by_allowance(self) -> Bools:
         ledger = self._ledger
         moment = ledger.day * DAY_MINUTES + ledger.start
-        obeys = _alike_count(ledger.provider * FAR + moment) == 1
+        obeys: Bools = _alike_count(ledger.provider * FAR + moment) == 1
         over = np.flatnonzero(ledger.is_overbooked)
         if len(over):
             is_allowed, is_possible = self._allowances(over)

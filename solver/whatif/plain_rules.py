@@ -12,7 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from solver.clinic.entities import DAY_MINUTES, AppointmentType, Booking, Provider, Room, Span
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    AppointmentType,
+    Booking,
+    Clinic,
+    Provider,
+    Room,
+    Span,
+)
 from solver.planning.problem import Problem
 
 type Parts = tuple[Fraction, Fraction, Fraction, Fraction]
@@ -35,8 +43,50 @@ class Appointment:
     room_busy: Span
 
 
+class _Minutes:
+    """What a clinic's rows and its clock say of each minute of a date, kept once worked out."""
+
+    def __init__(self, clinic: Clinic) -> None:
+        self._clinic = clinic
+        self._open: dict[tuple[str, dt.date], bytes] = {}
+        self._is_steady: dict[tuple[dt.date, int], bool] = {}
+
+    def open(self, owner: Provider | Room, date: dt.date) -> bytes:
+        """Return a byte for each minute of a date: 1 where `owner` is open, otherwise 0.
+
+        Open rows of the date itself replace the weekly ones; then closures are cut out. A room
+        without any open row is open all day.
+        """
+        if (owner.id, date) in self._open:
+            return self._open[owner.id, date]
+        own = [r for r in self._clinic.availability if owner.id in (r.provider_id, r.room_id)]
+        opening = [row for row in own if row.kind == "open"]
+        dated = [row for row in opening if row.date == date]
+        closing = [row for row in own if row.kind == "closed"] + [
+            r for r in self._clinic.availability if r.provider_id is None and r.room_id is None
+        ]
+        is_always_open = isinstance(owner, Room) and not opening
+        minutes = bytearray([is_always_open]) * DAY_MINUTES
+        for rows, value in ((dated or opening, b"\1"), (closing, b"\0")):
+            for row in rows:
+                is_valid = (row.valid_from or date) <= date <= (row.valid_to or date)
+                if row.date == date or (row.weekday == date.isoweekday() and is_valid):
+                    minutes[row.start : row.end] = value * (row.end - row.start)
+        self._open[owner.id, date] = bytes(minutes)
+        return self._open[owner.id, date]
+
+    def shown_once(self, date: dt.date, minute: int) -> bool:
+        """Whether a minute of a date is neither skipped nor repeated by a change of the clock."""
+        if (date, minute) not in self._is_steady:
+            time = dt.time(minute // 60, minute % 60, tzinfo=self._clinic.settings.zone)
+            shown = dt.datetime.combine(date, time)
+            # The two folds differ in a skipped and in a repeated hour, and nowhere else (PEP 495).
+            self._is_steady[date, minute] = shown.utcoffset() == shown.replace(fold=1).utcoffset()
+        return self._is_steady[date, minute]
+
+
 class PlainRules:
-    """The rules of one problem's clinic; open and skipped minutes are kept once worked out.
+    """The rules of one problem's clinic.
 
     A method that yields tells, in words, each way in which an appointment breaks the rule. What it
     is read beside (`at_provider`, `in_room`, `of_type`) are other appointments only.
@@ -44,8 +94,7 @@ class PlainRules:
 
     def __init__(self, problem: Problem) -> None:
         self._clinic, self._weights, self._now = problem.clinic, problem.weights, problem.now
-        self._open: dict[tuple[str, dt.date], bytes] = {}
-        self._is_steady: dict[tuple[dt.date, int], bool] = {}
+        self._minutes = _Minutes(problem.clinic)
         self._shortest: dict[str, int] = {}
 
     def appointment(self, booking: Booking) -> Appointment:
@@ -86,7 +135,9 @@ class PlainRules:
     def outside_clock_changes(self, a: Appointment) -> Iterator[str]:
         """Rule 0, for what is booked: the clock shows each minute of it exactly once."""
         end = min(a.booking.start + a.kind.duration_minutes, DAY_MINUTES)
-        if not all(self._clock_shows_once(a.booking.date, m) for m in range(a.booking.start, end)):
+        if not all(
+            self._minutes.shown_once(a.booking.date, m) for m in range(a.booking.start, end)
+        ):
             yield "touches an hour that the clock skips or repeats"
 
     def active_with_skills_and_equipment(self, a: Appointment) -> Iterator[str]:
@@ -225,7 +276,7 @@ class PlainRules:
         self, provider: Provider, a: Appointment, at_provider: Sequence[Appointment]
     ) -> Fraction:
         """Return half for each side that is touched, a quarter for one with a usable rest."""
-        is_open = self._open_minutes(provider, a.booking.date)
+        is_open = self._minutes.open(provider, a.booking.date)
         midnight = a.span[0] - a.booking.start
         opens = midnight + is_open.rfind(0, 0, a.booking.start) + 1
         shut = is_open.find(0, a.booking.start + a.kind.duration_minutes)
@@ -255,8 +306,6 @@ class PlainRules:
             )
         return self._shortest[provider.id]
 
-    # Time
-
     def _owners(self, a: Appointment) -> tuple[Provider, Room]:
         clinic, b = self._clinic, a.booking
         return clinic.provider_by_id[b.provider_id], clinic.room_by_id[b.room_id]
@@ -264,41 +313,8 @@ class PlainRules:
     def _is_open(self, owner: Provider | Room, a: Appointment) -> bool:
         """Whether an owner is open for all of an appointment, which ends on its date."""
         start, end = a.booking.start, a.booking.start + a.kind.duration_minutes
-        minutes = self._open_minutes(owner, a.booking.date)
+        minutes = self._minutes.open(owner, a.booking.date)
         return end <= DAY_MINUTES and 0 not in minutes[start:end]
-
-    def _open_minutes(self, owner: Provider | Room, date: dt.date) -> bytes:
-        """Return a byte for each minute of a date: 1 where `owner` is open, otherwise 0.
-
-        Open rows of the date itself replace the weekly ones; then closures are cut out. A room
-        without any open row is open all day.
-        """
-        if (owner.id, date) in self._open:
-            return self._open[owner.id, date]
-        own = [r for r in self._clinic.availability if owner.id in (r.provider_id, r.room_id)]
-        opening = [row for row in own if row.kind == "open"]
-        dated = [row for row in opening if row.date == date]
-        closing = [row for row in own if row.kind == "closed"] + [
-            r for r in self._clinic.availability if r.provider_id is None and r.room_id is None
-        ]
-        is_always_open = isinstance(owner, Room) and not opening
-        minutes = bytearray([is_always_open]) * DAY_MINUTES
-        for rows, value in ((dated or opening, b"\1"), (closing, b"\0")):
-            for row in rows:
-                is_valid = (row.valid_from or date) <= date <= (row.valid_to or date)
-                if row.date == date or (row.weekday == date.isoweekday() and is_valid):
-                    minutes[row.start : row.end] = value * (row.end - row.start)
-        self._open[owner.id, date] = bytes(minutes)
-        return self._open[owner.id, date]
-
-    def _clock_shows_once(self, date: dt.date, minute: int) -> bool:
-        """Whether a minute of a date is neither skipped nor repeated by a change of the clock."""
-        if (date, minute) not in self._is_steady:
-            time = dt.time(minute // 60, minute % 60, tzinfo=self._clinic.settings.zone)
-            shown = dt.datetime.combine(date, time)
-            # The two folds differ in a skipped and in a repeated hour, and nowhere else (PEP 495).
-            self._is_steady[date, minute] = shown.utcoffset() == shown.replace(fold=1).utcoffset()
-        return self._is_steady[date, minute]
 
 
 def _overlap(one: Span, other: Span) -> bool:
