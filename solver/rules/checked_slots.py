@@ -89,7 +89,7 @@ class SlotChecker(Checker):
         b = Booking("", provider.id, room.id, request.appointment_type_id, day, start)
         of_provider = self.beside(day, provider, at_provider)
         is_overbooked = any(self.regular_within_capacity(b, of_provider))
-        told = [
+        readings = [
             self.time_is_bookable(b, request),
             self.active_with_skills_and_equipment(b),
             self.within_open_windows(b),
@@ -97,9 +97,9 @@ class SlotChecker(Checker):
             self.type_under_its_cap(b, [o for o in of_type if o.date == day]),
         ]
         if is_overbooked:
-            told.append(self.starts_by_itself(b, of_provider))
-            told.append(self.overbooked_by_allowance(b, of_provider))
-        first = [next(violations, None) for violations in told]
+            readings.append(self.starts_by_itself(b, of_provider))
+            readings.append(self.overbooked_by_allowance(b, of_provider))
+        first = [next(violations, None) for violations in readings]
         broken = dict.fromkeys(violation.rule for violation in first if violation is not None)
         if broken:
             return Reading(tuple(broken))

@@ -124,9 +124,9 @@ class Ledger:
         return chosen[np.lexsort((low, high, rows.start, rows.day))]
 
     def beside(self, chosen: Ints, broken: NDArray[np.uint8]) -> Bools:
-        """Return a mask of the `chosen` and the bookings that decide what each of them breaks.
+        """Return a mask of the `chosen` and of all bookings that their broken rules involve.
 
-        `broken` has the rules of each of the `chosen` that are asked about: ``1 << rule``.
+        `broken` has, for each of the `chosen`, the rules to be read: ``1 << rule``.
         """
         near = np.zeros(len(self), np.bool_)
         near[chosen] = True
@@ -151,7 +151,7 @@ def _key(text: str) -> bytes:
 
 
 def _positions(keys: NDArray[np.bytes_], rows: Sequence[Any]) -> Ints:
-    """Return where each key stands among the ids of `rows`."""
+    """Return the position of each key among the ids of `rows`."""
     known = np.array([_key(row.id) for row in rows], "S16")
     order = np.argsort(known)
     return order[np.searchsorted(known[order], keys)].astype(np.int64)

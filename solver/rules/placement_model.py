@@ -171,7 +171,7 @@ class PlacementModel:
     # The rules
 
     def _time_is_bookable(self) -> None:
-        """Starts lie on the grid and after the notice; nothing meets a clock change."""
+        """Starts lie on the grid and after the notice; nothing overlaps a clock change."""
         changes = clock_changes(self._day.clinic.settings.zone, self._day.date)
         for at in self._at_provider.values():
             end = at.start + self._kind.duration_minutes
@@ -228,7 +228,7 @@ class PlacementModel:
             self._at_most(literals, cap - booked)
 
     def _regular_within_capacity(self) -> None:
-        """Rule 6: a regular placement meets no booking of its provider and fits under the cap."""
+        """Rule 6: a regular one overlaps no booking of its provider and fits under the cap."""
         intervals = defaultdict(list)
         literals = defaultdict(list)
         for at in self._at_provider.values():
@@ -247,7 +247,7 @@ class PlacementModel:
     def _overbooked_by_allowance(self) -> None:
         """Rule 7: an overbooked placement could not be regular, and some allowance covers it.
 
-        Under each allowance that covers it, one row bounds the bookings it meets and one the
+        Under each allowance that covers it, one row bounds the bookings it overlaps and one the
         provider's overbooked bookings of the day; the placement uses exactly one allowance.
         """
         in_world: dict[tuple[int, int], list[AtProvider]] = defaultdict(list)
@@ -260,15 +260,15 @@ class PlacementModel:
             cap_is_reached = cap is not None and facts.regular >= cap
             of_the_day = facts.overbooked + cp_model.LinearExpr.sum([at.literal for at in present])
             for at in present:
-                meets = facts.meets(self._busy_span(at))
-                if at.start in facts.starts or not (meets or cap_is_reached):
+                overlaps = facts.overlaps(self._busy_span(at))
+                if at.start in facts.starts or not (overlaps or cap_is_reached):
                     self._exclude(at.literal)
                     continue
                 allowances = []
                 for rule in self._allowances(provider, at.start):
                     allowance = self.model.new_bool_var("")
                     allowances.append(allowance)
-                    if meets > rule.max_overlap:
+                    if overlaps > rule.max_overlap:
                         self._exclude(allowance)
                     self.model.add(of_the_day <= rule.max_per_day).only_enforce_if(allowance)
                 self.model.add_exactly_one([*allowances, at.literal.negated()])
@@ -345,7 +345,7 @@ def _spans(busy: tuple[Ints, Ints], chosen: Ints) -> list[Span]:
 
 @dataclass(frozen=True)
 class _ProviderFacts:
-    """What is booked at one provider."""
+    """The bookings of one provider: busy spans, merged and not, starts and numbers on the date."""
 
     spans: list[Span]
     busy: list[Span]
@@ -368,6 +368,6 @@ class _ProviderFacts:
             overbooked=overbooked,
         )
 
-    def meets(self, span: Span) -> int:
-        """Count the bookings whose busy span `span` meets."""
+    def overlaps(self, span: Span) -> int:
+        """Count the bookings whose busy span `span` overlaps."""
         return sum(start < span[1] and span[0] < end for start, end in self.spans)

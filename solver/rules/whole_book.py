@@ -33,13 +33,13 @@ RULES = frozenset({0, 1, 2, 3, 5, 6, 7})
 def violations(
     clinic: Clinic, *, since: dt.date | None = None, only: Collection[str] | None = None
 ) -> list[Violation]:
-    """Return every rule that a live booking breaks: what :meth:`BookChecker.violations` tells."""
+    """Return every rule that a live booking breaks, as :class:`BookChecker` has it."""
     ledger = Ledger.of(clinic)
     broken = broken_rules(clinic, ledger)
-    told = broken > 0
+    asked = broken > 0
     if since is not None:
-        told &= ledger.day >= since.toordinal()
-    flagged = np.flatnonzero(told)
+        asked &= ledger.day >= since.toordinal()
+    flagged = np.flatnonzero(asked)
     if only is not None:
         ids = np.array(ledger.take(flagged).ids(), object)
         flagged = flagged[[key in only for key in ids]]
@@ -63,8 +63,8 @@ def read_plainly(
     around = ledger.take(near).bookings(clinic)  # in one order: the words are always the same
     checker = BookChecker(clinic.with_bookings(around))
     asked = dict(zip(ledger.take(chosen).ids(), broken.tolist(), strict=True))
-    told = checker.violations(only=frozenset(asked))
-    return [v for v in told if asked[v.booking.id] >> v.rule & 1]
+    found = checker.violations(only=frozenset(asked))
+    return [v for v in found if asked[v.booking.id] >> v.rule & 1]
 
 
 def broken_rules(
@@ -103,7 +103,7 @@ class _Reading:
         self._after = self._of_type["buffer_after"][ledger.kind]
         self._ends = ledger.start + self._duration
         self.unsettled = np.zeros(len(ledger), np.bool_)
-        """Overbooked ones that some order of booking may allow: which, only the checker tries."""
+        """Overbooked ones that only some order of booking allows: the checker tries the orders."""
 
     def breaks(self, rule: int) -> Bools:
         """Return a mask of the bookings that break a rule, or may: see :attr:`doubtful`."""
@@ -233,17 +233,17 @@ class _Reading:
         return obeys
 
     def _allowances(self, over: Ints) -> tuple[Bools, Bools]:
-        """Return which overbooked ones are allowed beside all others, and which beside none."""
+        """Return which are allowed beside all the others, and which beside the regular ones."""
         ledger, (begins, ends) = self._ledger, self._provider_spans
         regular = ~ledger.is_overbooked
 
-        def met(others: Any) -> Ints:
+        def overlaps(others: Any) -> Ints:
             earlier, later = np.sort(begins[others]), np.sort(ends[others])
             return np.searchsorted(earlier, ends[over]) - np.searchsorted(
                 later, begins[over], "right"
             )
 
-        met_regular, met_all = met(regular), met(slice(None)) - 1
+        of_regular, of_all = overlaps(regular), overlaps(slice(None)) - 1
         same_day = _alike_count(ledger.provider[over] * FAR + ledger.day[over]) - 1
         kind, provider = ledger.kind[over], ledger.provider[over]
         weekday = (ledger.day[over] - 1) % 7 + 1
@@ -264,8 +264,8 @@ class _Reading:
                 covers &= kind == kinds[rule.appointment_type_id]
             if rule.weekday is not None:
                 covers &= weekday == rule.weekday
-            is_allowed |= covers & (met_all <= rule.max_overlap) & (same_day < rule.max_per_day)
-            is_possible |= covers & (met_regular <= rule.max_overlap) & (rule.max_per_day > 0)
+            is_allowed |= covers & (of_all <= rule.max_overlap) & (same_day < rule.max_per_day)
+            is_possible |= covers & (of_regular <= rule.max_overlap) & (rule.max_per_day > 0)
         return is_allowed, is_possible
 
     @cached_property
@@ -285,11 +285,11 @@ def _overlaps(begins: Ints, ends: Ints) -> Bools:
     """Return whether each span overlaps another."""
     order = np.argsort(begins, kind="stable")
     begin, end = begins[order], ends[order]
-    met = np.zeros(len(begins), np.bool_)
-    met[1:] = np.maximum.accumulate(end)[:-1] > begin[1:]
-    met[:-1] |= begin[1:] < end[:-1]
-    result = np.empty_like(met)
-    result[order] = met
+    is_hit = np.zeros(len(begins), np.bool_)
+    is_hit[1:] = np.maximum.accumulate(end)[:-1] > begin[1:]
+    is_hit[:-1] |= begin[1:] < end[:-1]
+    result = np.empty_like(is_hit)
+    result[order] = is_hit
     return result
 
 

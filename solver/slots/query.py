@@ -64,7 +64,7 @@ class Query:
         provider_ids: frozenset[str] | None,
         room_ids: frozenset[str] | None,
     ) -> Query:
-        """Lay a request out over some providers and rooms; None stands for all of them."""
+        """Return the query over some providers and rooms; None: over all of them."""
         day = Day.of(clinic, request.date, provider_ids=provider_ids, room_ids=room_ids)
         masks = masks_module.build(day, request)
         return cls(masks, Scores.of(masks, request, weights))
@@ -145,7 +145,7 @@ class Query:
         )
 
     def slot(self, row: Ints) -> Slot:
-        """Return one row of the ranking as the slot it stands for."""
+        """Return the slot of one row of the ranking."""
         points, start, provider, room = row.tolist()
         is_overbooked = not self.masks.regular[provider, start]
         minute = int(self.masks.starts[start])

@@ -88,8 +88,8 @@ class _Minutes:
 class PlainRules:
     """The rules of one problem's clinic.
 
-    A method that yields tells, in words, each way in which an appointment breaks the rule. What it
-    is read beside (`at_provider`, `in_room`, `of_type`) are other appointments only.
+    A method that yields describes each way in which an appointment breaks the rule. The lists that
+    it is read beside (`at_provider`, `in_room`, `of_type`) do not contain the appointment itself.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -240,12 +240,12 @@ class PlainRules:
     ) -> Parts:
         """Return the parts of the score of an appointment in a finished book.
 
-        `preferred` is the window that its patient asked for: without one, the preference counts as
-        met. Beside an overlap, and outside the provider's windows, the gap part is 0.
+        `preferred` is the window that its patient asked for; without one the preference part is 1.
+        Beside an overlap, and outside the provider's windows, the gap part is 0.
         """
         provider, room = self._owners(a)
-        is_met = any(_overlap(a.provider_busy, o.provider_busy) for o in at_provider)
-        has_gaps = not is_met and self._is_open(provider, a)
+        is_overlapped = any(_overlap(a.provider_busy, o.provider_busy) for o in at_provider)
+        has_gaps = not is_overlapped and self._is_open(provider, a)
         return (
             self._preference(a, preferred),
             self._gap(provider, a, at_provider) if has_gaps else Fraction(0),

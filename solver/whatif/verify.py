@@ -29,7 +29,7 @@ RULES = {
     5: "the type has reached its daily cap",
     7: "no overbooking rule allows it",
 }
-"""What a step that breaks a rule is told, by the number of the rule in ``docs/rules.md``."""
+"""What is wrong with a step that breaks a rule, by its number in ``docs/rules.md``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class PlanViolation:
 
 @dataclass(frozen=True)
 class PlanReading:
-    """What the reader makes of a plan.
+    """What the reader finds of a plan.
 
     Attributes
     ----------
     violations
         Empty for a plan that can be shown.
-    standing
+    finished
         The book when the plan is carried out, of the horizon and the dates beside it.
     parts
         The score parts of each placement in the finished plan, by request id.
@@ -57,7 +57,7 @@ class PlanReading:
     """
 
     violations: tuple[PlanViolation, ...]
-    standing: tuple[Booking, ...]
+    finished: tuple[Booking, ...]
     parts: dict[str, Parts]
     objectives: dict[str, Fraction]
 
@@ -145,8 +145,8 @@ class _Reader:
             "score": score,
         }
         self._stages(objectives)
-        standing = tuple(a.booking for a in self.book.all)
-        return PlanReading(tuple(self.violations), standing, parts, objectives)
+        finished = tuple(a.booking for a in self.book.all)
+        return PlanReading(tuple(self.violations), finished, parts, objectives)
 
     def _blame(self, key: str, detail: str) -> None:
         self.violations.append(PlanViolation(key, detail))

@@ -59,7 +59,7 @@ def test_a_legal_plan_is_passed_with_its_parts_and_totals() -> None:
     )
     reading = read_plan(problem, a_plan(put("r1", NINE), put("r2", TEN, room=EQUIPPED)))
     assert reading.violations == ()
-    assert {b.id for b in reading.standing} == {uid(5, 0), "r1", "r2"}
+    assert {b.id for b in reading.finished} == {uid(5, 0), "r1", "r2"}
     # r1 touches the window's start and leaves 30 minutes, a usable rest, before r2.
     assert reading.parts["r1"] == (1, Fraction(3, 4), 1, 1)
     # r2 is 60 minutes late of 240, beside the usable rest and the booking; a spare scanner.
