@@ -59,7 +59,6 @@ class BruteForce:
         self.patient_of |= {b.id: b.patient_ref for b in clinic.bookings}
         self.candidates = {id_: list(self._candidates(id_)) for id_ in [*self.requests, *self.old]}
         self.best: Value | None = None
-        self.count = 0
 
     def _candidates(self, id_: str) -> Iterator[Candidate]:
         clinic = self.problem.clinic
@@ -108,14 +107,14 @@ class BruteForce:
         live = [b for b in self.problem.clinic.bookings if b.is_live]
         subsets = chain.from_iterable(combinations(movable, n) for n in range(len(movable) + 1))
         for subset in subsets:
-            lifted = frozenset(subset)
-            book = frozenset(b for b in live if b.id not in lifted)
+            freed = frozenset(subset)
+            book = frozenset(b for b in live if b.id not in freed)
             if not self.is_sound(book):
                 continue
-            states = self.reachable(book, sorted(lifted), must=set(lifted - self.displaced))
+            states = self.reachable(book, sorted(freed), must=set(freed - self.displaced))
             requests = sorted(self.requests)
             for state in states:
-                self.search(state, requests, lifted)
+                self.search(state, requests, freed)
         assert self.best is not None
         return self.best
 
@@ -157,10 +156,10 @@ class BruteForce:
         if count > self.most:
             raise TooManyPlansError
 
-    def search(self, book: frozenset[Booking], ids: list[str], lifted: frozenset[str]) -> None:
+    def search(self, book: frozenset[Booking], ids: list[str], freed: frozenset[str]) -> None:
         """Go through all books that placing requests leads to, but for the hopeless."""
-        moved = {b.id for b in book} & lifted
-        saved = len(self.displaced) - len(lifted - moved)
+        moved = {b.id for b in book} & freed
+        saved = len(self.displaced) - len(freed - moved)
         distance = sum(self.minutes(b) for b in book if b.id in moved)
         seen = {book}
         pending = [book]
