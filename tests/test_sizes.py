@@ -8,10 +8,6 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("solver", "models", "data", "api", "benchmarks")
 MOST_ENTRIES, MOST_OF_MODULE, MOST_OF_CLASS, MOST_OF_FUNCTION = 12, 450, 250, 60
 LARGER = {
-    "solver/rules/checker.py": "the plain reading of all rules and of the score, in one place",
-    "solver/rules/checker.py Checker": "it keeps what it has read of a clinic for all of that",
-    "solver/rules/checker.py read_among": "one placement, rule by rule, in the order of the rules",
-    "solver/rules/placement_model.py PlacementModel": "a method a rule, and three ways to solve",
     "data/what_if/carry_out.py apply": "one transaction: look, lock, look again, decide, write",
     "data/bookings/status.py undo": "one transaction: look, lock, look again, decide, write",
     "api/server/app.py create_app": "a list of what the service is made of",

@@ -14,10 +14,11 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from api.what_if.figures import RUN_FIGURES, figure
+from api.what_if.figures import RUN_FIGURES, cells
 
 if TYPE_CHECKING:
     from solver.rules.checker import Violation
+    from solver.whatif.run_result import RunResult
 
 
 def counted(count: int, noun: str) -> str:
@@ -87,7 +88,7 @@ def slot_table(body: dict[str, Any], title: str, most: int | None = None) -> Tab
     return table
 
 
-def run_table(result: dict[str, Any]) -> Table:
+def run_table(result: RunResult) -> Table:
     """Return the key figures of a run's result as a table, a column a scenario."""
     table = new_table(escape(result["name"]))
     table.add_column("Figure")
@@ -99,11 +100,7 @@ def run_table(result: dict[str, Any]) -> Table:
     table.add_row("At most", *(f"{s['bound']:g}" for s in scenarios), end_section=True)
     rows = {row["kpi"]: row for row in result["comparison"]}
     for key, heading in RUN_FIGURES:
-        values, delta = rows[key]["values"], rows[key]["delta"]
-        table.add_row(
-            heading,
-            *(figure(key, values[s["name"]], delta.get(s["name"])) for s in scenarios),
-        )
+        table.add_row(heading, *cells(rows[key]))
     return table
 
 

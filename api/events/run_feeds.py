@@ -8,7 +8,6 @@ from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from cachetools import LRUCache
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.http.errors import RateLimitedError
 from data.errors import BusyError, NotFoundError
 from data.what_if import queue as runs
+from solver.whatif.run_result import ProgressEvent
 
 POLL_SECONDS = 0.3
 """How often a run that somebody watches is looked at."""
@@ -36,7 +36,7 @@ MOST_EVENTS = 1000
 """Events kept of a run for those who watch it; who is further behind reads for himself."""
 
 
-type News = tuple[str, list[tuple[int, dict[str, Any]]]]
+type News = tuple[str, list[tuple[int, ProgressEvent]]]
 """A run's status and its events, each with its number."""
 
 
@@ -47,7 +47,7 @@ class _Feed:
         self.lock = asyncio.Lock()
         self.status = ""
         self.begin = -1
-        self.events: deque[tuple[int, dict[str, Any]]] = deque(maxlen=MOST_EVENTS)
+        self.events: deque[tuple[int, ProgressEvent]] = deque(maxlen=MOST_EVENTS)
         self.read_at = float("-inf")
 
     async def refresh(self, engine: AsyncEngine, run_id: str) -> None:

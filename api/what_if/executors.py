@@ -15,7 +15,6 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from api.service.interrupt import block_sigint
 from api.service.machine import cores, free_memory
@@ -25,6 +24,7 @@ from solver.clinic.entities import Clinic
 from solver.planning.params import MEMORY_LIMIT_BYTES
 from solver.scoring.parts import Weights
 from solver.whatif.run import Run
+from solver.whatif.run_result import RunResult
 from solver.whatif.solve import solve_run
 
 MEMORY_SHARE = 0.8
@@ -39,7 +39,7 @@ def solve(
     *,
     weights: Weights,
     cluster: str | None = None,
-) -> dict[str, Any]:
+) -> RunResult:
     """Return the result of a run, solved here or on the cluster; see :func:`solve_run`."""
     with _executor(len(run.scenarios), cluster) as (pool, share):
         return solve_run(

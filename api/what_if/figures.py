@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from solver.whatif.run_result import KpiComparison
+
 RUN_FIGURES = (
     ("placed", "Placed"),
     ("unplaced", "Unplaced"),
@@ -46,7 +51,7 @@ STAGES = {
 
 
 SHARES = ("provider_utilisation", "room_utilisation")
-"""The key figures that are told in per cent."""
+"""The key figures that are written in per cent."""
 
 
 def figure(key: str, value: float | None, delta: float | None) -> str:
@@ -55,6 +60,12 @@ def figure(key: str, value: float | None, delta: float | None) -> str:
         return with_delta(value, delta)
     change = round(100 * (delta or 0), 1)
     return f"{value:.1%}" + (f" ({change:+.1f})" if change else "")
+
+
+def cells(row: KpiComparison) -> list[str]:
+    """Write a key figure of a run in every scenario, the baseline first."""
+    values, delta = row["values"], row["delta"]
+    return [figure(row["kpi"], value, delta.get(name)) for name, value in values.items()]
 
 
 def with_delta(value: float | None, delta: float | None) -> str:

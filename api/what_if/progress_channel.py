@@ -48,7 +48,7 @@ PAUSE_SECONDS = 0.1
 """How long the server waits before it takes calls again, after one that failed."""
 
 
-type Told = Callable[[str, Progress], None]
+type OnProgress = Callable[[str, Progress], None]
 """Called with a scenario's name and its progress, from any thread."""
 
 
@@ -92,15 +92,15 @@ class ProgressServer:
 
     Parameters
     ----------
-    told
-        Called with what solving processes tell.
+    on_progress
+        Called with the progress that solving processes send.
     host
         The address to listen on, which solving processes elsewhere can reach; without one only
         those of this machine can, in a folder of this user's own.
     """
 
-    def __init__(self, told: Told, host: str | None = None) -> None:
-        self._told = told
+    def __init__(self, on_progress: OnProgress, host: str | None = None) -> None:
+        self._on_progress = on_progress
         self._key = secrets.token_bytes(32)
         self._folder: ScratchDirectory | None = None
         address: tuple[str, int] | str
@@ -182,7 +182,7 @@ class ProgressServer:
                     self._strangers.release()
                 while True:
                     scenario, progress = orjson.loads(connection.recv_bytes())
-                    self._told(scenario, Progress(**progress))
+                    self._on_progress(scenario, Progress(**progress))
         finally:
             with self._changing:
                 self._connections.remove(connection)

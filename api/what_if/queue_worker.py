@@ -8,7 +8,6 @@ import queue
 from collections.abc import AsyncIterator
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -22,6 +21,7 @@ from data.database.engine import create_engine
 from data.files.run_file import InvalidRunFileError, horizon_of, parse_run
 from data.what_if import queue as runs
 from solver.planning.problem import Progress, relative_gap
+from solver.whatif.run_result import ProgressEvent
 from solver.whatif.solve import PlanRejectedError
 
 IDLE_SECONDS = 0.5
@@ -80,13 +80,13 @@ async def _pause(seconds: float, ending: asyncio.Event) -> None:
 async def _solve(claim: runs.Claim, settings: Settings, ending: asyncio.Event) -> None:
     """Solve one run; a fault of its own ends it, one of the database leaves it to be taken up."""
     now = dt.datetime.now(dt.UTC)
-    told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    news: queue.SimpleQueue[ProgressEvent] = queue.SimpleQueue()
     try:
         clinic = await load_clinic(claim.connection, *horizon_of(claim.document, now.date()))
         horizon = settings.horizon_days
         run = await asyncio.to_thread(parse_run, claim.document, clinic, now, horizon)
         host = host_for(settings.solver_address)
-        with ProgressServer(lambda *step: told.put(_event(*step)), host) as server:
+        with ProgressServer(lambda *step: news.put(_event(*step)), host) as server:
             thread = ThreadPoolExecutor(1)  # lives as long as the processes that it starts
             solving = thread.submit(
                 solve,
@@ -101,7 +101,7 @@ async def _solve(claim: runs.Claim, settings: Settings, ending: asyncio.Event) -
             try:
                 while not solving.done() and not ending.is_set():
                     await _pause(WATCH_SECONDS, ending)
-                    await _report(claim, told)
+                    await _report(claim, news)
                     if not is_stopped and await claim.is_to_stop():
                         is_stopped = True
                         server.stop()
@@ -112,7 +112,7 @@ async def _solve(claim: runs.Claim, settings: Settings, ending: asyncio.Event) -
             if is_left:
                 await claim.give_back()
                 return
-            await _report(claim, told)
+            await _report(claim, news)
             await claim.finish(solving.result(), clinic, stopped=is_stopped)
     except InvalidRunFileError as error:
         await claim.fail(f"The clinic has changed, and the run does not fit it any more: {error}")
@@ -133,18 +133,18 @@ def _why(error: Exception) -> str:
             return type(error).__name__
 
 
-async def _report(claim: runs.Claim, told: queue.SimpleQueue[dict[str, Any]]) -> None:
-    """Write the last that each scenario told."""
-    last: dict[str, dict[str, Any]] = {}
+async def _report(claim: runs.Claim, news: queue.SimpleQueue[ProgressEvent]) -> None:
+    """Store the newest event of each scenario."""
+    last: dict[str, ProgressEvent] = {}
     with suppress(queue.Empty):
         while True:
-            event = told.get_nowait()
+            event = news.get_nowait()
             last[event["scenario"]] = event
     for event in last.values():
         await claim.report(event)
 
 
-def _event(scenario: str, progress: Progress) -> dict[str, Any]:
+def _event(scenario: str, progress: Progress) -> ProgressEvent:
     return {
         "scenario": scenario,
         "stage": progress.stage,

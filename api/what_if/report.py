@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from functools import cache
 from html import escape
+from itertools import chain
 from typing import Any
 
 from jinja2 import Template
@@ -15,12 +16,11 @@ from plotly.subplots import make_subplots
 
 from api.http.chart_templates import chart, sized, template
 from api.what_if.call_list import by_time, with_whose
-from api.what_if.figures import REASONS, RUN_FIGURES, STAGES, figure, with_delta
-from solver.clinic.clock import format_time, parse_time
+from api.what_if.figures import REASONS, RUN_FIGURES, STAGES, cells, with_delta
+from api.what_if.picture import Bar, booked_after, hours_of, names_of
 from solver.clinic.entities import Clinic
-from solver.clinic.windows import Windows
-from solver.whatif.changes import AddProvider, AddRoom
 from solver.whatif.run import Run
+from solver.whatif.run_result import PlaceResult, RunResult, ScenarioResult
 
 BOOKED_COLOUR = "#c3c8cf"
 
@@ -35,7 +35,7 @@ NO_LONGER_THERE = "no longer there"
 """Stands for the name of a row that is gone, in a run that kept no clinic."""
 
 
-def render(result: dict[str, Any], run: Run, clinic: Clinic) -> str:
+def render(result: RunResult, run: Run, clinic: Clinic) -> str:
     """Return the page for a run's result."""
     page = _Page(result, run, clinic)
     return _template().render(
@@ -60,22 +60,18 @@ def _template() -> Template:
 class _Page:
     """What the template is filled with."""
 
-    def __init__(self, result: dict[str, Any], run: Run, clinic: Clinic) -> None:
+    def __init__(self, result: RunResult, run: Run, clinic: Clinic) -> None:
         self._result, self._run, self._clinic = result, run, clinic
-        added = [
-            change.provider if isinstance(change, AddProvider) else change.room
-            for scenario in run.scenarios
-            for change in scenario.changes
-            if isinstance(change, AddProvider | AddRoom)
-        ]
-        self._names = {
-            row.id: row.name
-            for row in (*clinic.providers, *clinic.rooms, *clinic.appointment_types, *added)
-        }
+        self._names = names_of(run, clinic)
         self._kinds = {t.id: t for t in clinic.appointment_types}
         colours = (qualitative.Safe + qualitative.Vivid) * (1 + len(self._kinds) // 20)
         self._colours = dict(zip(self._kinds, colours, strict=False))
-        self._first_minute, self._last_minute = self._hours()
+        self._bars = {
+            scenario["name"]: list(booked_after(scenario, clinic, run.dates))
+            for scenario in result["scenarios"]
+        }
+        every = chain.from_iterable(self._bars.values())
+        self._first_minute, self._last_minute = hours_of(clinic, run.dates, every)
 
     # Tables
 
@@ -92,10 +88,9 @@ class _Page:
             elif group == "placed_by_type":
                 headings[key] = f"Placed: {self._name(member)}"
         for key, heading in headings.items():
-            values, delta = rows[key]["values"], rows[key]["delta"]
-            yield heading, [figure(key, values[name], delta.get(name)) for name in values]
+            yield heading, cells(rows[key])
 
-    def section(self, scenario: dict[str, Any]) -> dict[str, Any]:
+    def section(self, scenario: ScenarioResult) -> dict[str, Any]:
         """Return what one scenario's section shows."""
         return {
             "scenario": scenario,
@@ -129,7 +124,7 @@ class _Page:
             ],
         }
 
-    def _words(self, place: dict[str, Any]) -> str:
+    def _words(self, place: PlaceResult) -> str:
         who, room = self._name(place["provider_id"]), self._name(place["room_id"])
         return f"{place['date']} {place['start_time']}–{place['end_time']}, {who}, {room}"
 
@@ -142,7 +137,7 @@ class _Page:
 
     # Charts
 
-    def _heat_map(self, scenario: dict[str, Any]) -> go.Figure:
+    def _heat_map(self, scenario: ScenarioResult) -> go.Figure:
         days = scenario["kpis"]["provider_utilisation_by_day"]
         providers = list(dict.fromkeys(key for day in days.values() for key in day))
         figure = go.Figure(
@@ -161,19 +156,19 @@ class _Page:
         figure.update_yaxes(autorange="reversed")
         return sized(figure, 90 + ROW_HEIGHT * len(providers))
 
-    def _gantt(self, scenario: dict[str, Any]) -> go.Figure:
+    def _gantt(self, scenario: ScenarioResult) -> go.Figure:
         """Draw providers as rows, and the days side by side without the nights between them."""
-        bars = {"Booked before": (BOOKED_COLOUR, list(self._standing(scenario)))}
-        moved = [move["to"] for move in scenario["moves"] if move["to"]]
-        if moved:
-            bars["Moved"] = (MOVED_COLOUR, moved)
-        for placement in scenario["placements"]:
-            kind = placement["appointment_type_id"]
-            colour = self._colours.get(kind, BOOKED_COLOUR)
-            own = bars.setdefault(self._label(kind), (colour, []))
-            own[1].append(placement)
+        groups: dict[str, tuple[str, list[Bar]]] = {"Booked before": (BOOKED_COLOUR, [])}
+        for bar in self._bars[scenario["name"]]:
+            name, colour = "Booked before", BOOKED_COLOUR
+            if bar.kind == "moved":
+                name, colour = "Moved", MOVED_COLOUR
+            elif bar.kind == "placed":
+                name = self._label(bar.appointment_type_id or "")
+                colour = self._colours.get(bar.appointment_type_id or "", BOOKED_COLOUR)
+            groups.setdefault(name, (colour, []))[1].append(bar)
         figure = go.Figure()
-        for name, (colour, placed) in bars.items():
+        for name, (colour, placed) in groups.items():
             figure.add_bar(
                 orientation="h",
                 name=name,
@@ -181,16 +176,18 @@ class _Page:
                     "color": colour,
                     "line": {"width": 1, "color": "white"},
                     "pattern": {
-                        "shape": ["/" if p.get("is_overbooked") else "" for p in placed],
+                        "shape": ["/" if bar.is_overbooked else "" for bar in placed],
                     },
                 },
-                base=[self._position(p["date"], p["start_time"]) for p in placed],
-                x=[parse_time(p["end_time"]) - parse_time(p["start_time"]) for p in placed],
-                y=[self._label(p["provider_id"]) for p in placed],
-                hovertext=[self._hover(p) for p in placed],
+                base=[self._position(bar) for bar in placed],
+                x=[bar.span[1] - bar.span[0] for bar in placed],
+                y=[self._label(bar.place["provider_id"]) for bar in placed],
+                hovertext=[self._hover(bar) for bar in placed],
                 hoverinfo="text",
             )
-        rows = list(dict.fromkeys(p["provider_id"] for _, placed in bars.values() for p in placed))
+        rows = dict.fromkeys(
+            bar.place["provider_id"] for _, placed in groups.values() for bar in placed
+        )
         places = {key: place for place, key in enumerate(self._names)}
         order = sorted(rows, key=lambda key: places.get(key, len(places)))
         length = self._last_minute - self._first_minute
@@ -211,78 +208,44 @@ class _Page:
         figure.update_layout(barmode="overlay", bargap=0.25, legend={"orientation": "h"})
         return sized(figure, 160 + ROW_HEIGHT * len(order))
 
-    def _standing(self, scenario: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the bookings that were there before and stay."""
-        moved = {move["booking_id"] for move in scenario["moves"]}
-        dates = frozenset(self._run.dates)
-        for b in self._clinic.bookings:
-            if b.id in moved or not b.is_live or b.date not in dates:
-                continue
-            kind = self._kinds[b.appointment_type_id]
-            yield {
-                "provider_id": b.provider_id,
-                "room_id": b.room_id,
-                "appointment_type_id": kind.id,
-                "date": b.date.isoformat(),
-                "start_time": format_time(b.start),
-                "end_time": format_time(min(1440, b.start + kind.duration_minutes)),
-            }
-
-    def _hover(self, bar: dict[str, Any]) -> str:
+    def _hover(self, bar: Bar) -> str:
+        place, placement = bar.place, bar.placement
+        kind = bar.appointment_type_id
         lines = [
-            self._label(bar["appointment_type_id"]) if "appointment_type_id" in bar else "Moved",
-            f"{bar['date']} {bar['start_time']}–{bar['end_time']}",
-            f"{self._label(bar['provider_id'])}, {self._label(bar['room_id'])}",
+            "Moved" if kind is None else self._label(kind),
+            f"{place['date']} {place['start_time']}–{place['end_time']}",
+            f"{self._label(place['provider_id'])}, {self._label(place['room_id'])}",
         ]
-        if "request_id" in bar:
-            lines[0] = f"{escape(bar['request_id'])}: {lines[0]}"
-            lines.append(f"score {bar['score']:.4f}" + ", overbooked" * bar["is_overbooked"])
+        if placement is not None:
+            lines[0] = f"{escape(placement['request_id'])}: {lines[0]}"
+            lines.append(f"score {placement['score']:.4f}" + ", overbooked" * bar.is_overbooked)
         return "<br>".join(lines)
 
-    def _hours(self) -> tuple[int, int]:
-        """Return the first and the last minute of a day that the chart shows."""
-        spans = [
-            span
-            for day in self._run.dates
-            for windows in Windows.on(self._clinic, day).provider.values()
-            for span in windows
-        ]
-        spans += [
-            (parse_time(place["start_time"]), parse_time(place["end_time"]))
-            for scenario in self._result["scenarios"]
-            for place in (
-                *scenario["placements"],
-                *(move["to"] for move in scenario["moves"] if move["to"]),
-                *self._standing(scenario),
-            )
-        ]
-        starts, ends = zip(*spans, strict=True) if spans else ((480,), (1080,))
-        return min(starts), max(ends)
-
-    def _position(self, date: str, start: str) -> int:
-        day = (dt.date.fromisoformat(date) - self._run.start_date).days
+    def _position(self, bar: Bar) -> int:
+        day = (bar.date - self._run.start_date).days
         length = self._last_minute - self._first_minute
-        return day * length + parse_time(start) - self._first_minute
+        return day * length + bar.span[0] - self._first_minute
 
-    def _search(self, scenario: dict[str, Any]) -> go.Figure:
-        """Draw each stage's best and bound as they were told, and as they were in the end."""
-        steps = {
-            stage["name"]: [{**stage, "seconds": scenario["seconds"]}]
+    def _search(self, scenario: ScenarioResult) -> go.Figure:
+        """Draw each stage's best and bound over time, and as they were in the end."""
+        steps: dict[str, list[tuple[float, float, float]]] = {
+            stage["name"]: [(scenario["seconds"], stage["objective"], stage["bound"])]
             for stage in scenario["stages"]
         }
         for progress in reversed(scenario["progress"]):
             if progress["stage"] in steps:  # one with nothing to decide is no stage of the result
-                steps[progress["stage"]].insert(0, progress)
+                step = progress["seconds"], progress["objective"], progress["bound"]
+                steps[progress["stage"]].insert(0, step)
         titles = [STAGES[name] for name in steps]
         figure = make_subplots(1, max(1, len(steps)), subplot_titles=titles)
         for column, name in enumerate(steps, start=1):
-            for key, label, colour, dash in (
-                ("objective", "best found", "#0b7285", "solid"),
-                ("bound", "bound", "#c92a2a", "dot"),
+            for part, label, colour, dash in (
+                (1, "best found", "#0b7285", "solid"),
+                (2, "bound", "#c92a2a", "dot"),
             ):
                 figure.add_scatter(
-                    x=[p["seconds"] for p in steps[name]],
-                    y=[p[key] for p in steps[name]],
+                    x=[step[0] for step in steps[name]],
+                    y=[step[part] for step in steps[name]],
                     name=label,
                     mode="lines+markers",
                     marker={"size": 4},

@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import orjson
@@ -128,10 +129,12 @@ async def get(run_id: RunId, context: ContextDependency) -> Response:
         result = await asyncio.to_thread(runs.result_of, row)
         async with context.engine.connect() as connection:
             used = {scenario["name"]: used_by(scenario) for scenario in result["scenarios"]}
-            told = await carry_out(connection, row.document, used)
-        for scenario in result["scenarios"]:
-            scenario["carry_out"] = told[scenario["name"]].as_json()
-        body |= result
+            possible = await carry_out(connection, row.document, used)
+        scenarios = [
+            {**scenario, "carry_out": asdict(possible[scenario["name"]])}
+            for scenario in result["scenarios"]
+        ]
+        body |= {**result, "scenarios": scenarios}
     return Response(await asyncio.to_thread(orjson.dumps, body), media_type="application/json")
 
 
@@ -271,8 +274,8 @@ async def apply(
     async def work(connection: AsyncConnection) -> Any:
         nonlocal left
         policy = writer.policy
-        told = await carry_out(connection, row.document, {body.scenario: ()})
-        if (reason := told[body.scenario].reason) is not None:
+        possible = await carry_out(connection, row.document, {body.scenario: ()})
+        if (reason := possible[body.scenario].reason) is not None:
             raise PlanNotApplicableError(reason)
         try:
             applied = await plans.apply(
@@ -303,13 +306,13 @@ async def apply(
 
 def _applied(scenario: str, applied: plans.Applied) -> dict[str, Any]:
     clinic = applied.clinic
-    told = [] if clinic is None else [Conflict.of(v, clinic) for v in applied.conflicts]
+    conflicts = [] if clinic is None else [Conflict.of(v, clinic) for v in applied.conflicts]
     return {
         "scenario": scenario,
         "bookings": [{"request_id": key} | booking_body(*found) for key, found in applied.booked],
         "moved": [booking_body(*found) for found in applied.moved],
         "cancelled": [booking_body(*found) for found in applied.cancelled],
-        "conflicts": [conflict.model_dump(mode="json") for conflict in told],
+        "conflicts": [conflict.model_dump(mode="json") for conflict in conflicts],
     }
 
 

@@ -42,6 +42,7 @@ from solver.planning.problem import relative_gap
 from solver.planning.search.solve import solve as plan_here
 from solver.whatif.changes import ProviderOut
 from solver.whatif.run import Scenario
+from solver.whatif.run_result import ScenarioResult
 
 PEERS = ("ours, regular only", "HiGHS", "PyJobShop")
 
@@ -255,7 +256,7 @@ def _side_by_side(seconds: float) -> Suite:
     ]
     settings = read_settings()
 
-    def solved(scenarios: tuple[Scenario, ...], limit: float) -> tuple[float, dict[str, Any]]:
+    def solved(scenarios: tuple[Scenario, ...], limit: float) -> tuple[float, ScenarioResult]:
         asked = replace(run, scenarios=scenarios, time_limit_seconds=limit)
         begin = time.perf_counter()
         with ProgressServer(lambda _name, _progress: None) as server:

@@ -15,7 +15,7 @@ from benchmarks.suites import masks
 from benchmarks.support.clinics import MONDAY, make_clinic
 from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
-from solver.rules.checker import Checker
+from solver.rules.checked_slots import SlotChecker
 from solver.slots.definition import best_slot
 from solver.slots.ranking import Rooms
 from solver.slots.search import SlotPage, find_slots
@@ -59,7 +59,8 @@ def run(meter: Meter) -> Suite:
     small = make_clinic(5, 8)
     best = [partial(best_slot, small, each) for each in requests(small, max(20, repeats // 10))]
     plain = [
-        partial(Checker(small).read_slots, each) for each in requests(small, max(8, repeats // 20))
+        partial(SlotChecker(small).read_slots, each)
+        for each in requests(small, max(8, repeats // 20))
     ]
     figures += [
         Figure(ENDS, "the best one, proved", "ms", meter.times(best, warm_up=2)),

@@ -48,7 +48,7 @@ _PACKED = func.string_agg(
     literal(b"", LargeBinary),
     type_=LargeBinary,
 )
-"""The columns of :data:`solver.rules.whole_book.PACKED`."""
+"""The columns of :data:`solver.rules.ledger.PACKED`."""
 
 
 @dataclass(frozen=True, slots=True)

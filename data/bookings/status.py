@@ -33,7 +33,7 @@ from data.errors import (
 )
 from solver.clinic.clock import format_time, instant
 from solver.clinic.entities import Clinic
-from solver.rules.checker import Checker
+from solver.rules.checked_book import BookChecker
 
 type Transition = Literal["cancel", "check_in", "complete", "no_show"]
 
@@ -152,7 +152,7 @@ def _decide_where_it_stands(
         return placed(request.decide(clinic).slot)
     except SlotUnavailableError:
         (standing,) = (b for b in clinic.bookings if b.id == str(row.id))
-        if any(Checker(clinic).violations_of(standing)):
+        if any(BookChecker(clinic).violations_of(standing)):
             raise
     if not request.allow_patient_overlap:
         span = (row.start_minute, row.start_minute + row.duration_minutes)

@@ -41,6 +41,7 @@ from models.tables import BOOKINGS
 from solver.clinic.clock import parse_time
 from solver.clinic.entities import Clinic
 from solver.rules.checker import Violation
+from solver.whatif.run_result import MoveResult, PlacementResult, PlaceResult, ScenarioResult
 
 APPLY_SECONDS = 300
 """How long the rules may be read over while the transaction waits."""
@@ -74,7 +75,7 @@ class Applied:
 
 async def apply(
     connection: AsyncConnection,
-    scenario: Mapping[str, Any],
+    scenario: ScenarioResult,
     patients: Mapping[str, str | None],
     policy: Policy,
     *,
@@ -99,7 +100,7 @@ async def apply(
     """
     moves = [move for move in scenario["moves"] if move["to"] is not None]
     over = [row["request_id"] for row in scenario["placements"] if row["is_overbooked"]]
-    over += [move["booking_id"] for move in moves if move["to"].get("is_overbooked")]
+    over += [move["booking_id"] for move in moves if move["to"] and move["to"].get("is_overbooked")]
     if over and not accept_overbooked:
         raise SlotUnavailableError(
             "The plan overbooks; send accept_overbooked to carry it out.",
@@ -216,17 +217,18 @@ async def _write(
     return Applied(list(zip(keys, booked, strict=True)), moved)
 
 
-def _step_of(row: Mapping[str, Any], patient_ref: str | None, accept_overbooked: bool) -> Step:
+def _step_of(row: PlacementResult, patient_ref: str | None, accept_overbooked: bool) -> Step:
     place = _place(row, row["appointment_type_id"], accept_overbooked)
     return Step(place, patient_ref, request_id=row["request_id"])
 
 
-def _step_of_move(move: Mapping[str, Any], row: Row[Any], accept_overbooked: bool) -> Step:
+def _step_of_move(move: MoveResult, row: Row[Any], accept_overbooked: bool) -> Step:
+    assert move["to"] is not None
     place = _place(move["to"], str(row.appointment_type_id), accept_overbooked)
     return Step(place, row.patient_ref, booking_id=move["booking_id"])
 
 
-def _place(row: Mapping[str, Any], kind: str, accept_overbooked: bool) -> Place:
+def _place(row: PlaceResult, kind: str, accept_overbooked: bool) -> Place:
     return Place(
         kind,
         row["provider_id"],
@@ -237,7 +239,7 @@ def _place(row: Mapping[str, Any], kind: str, accept_overbooked: bool) -> Place:
     )
 
 
-def _require_in_place(moves: Sequence[Mapping[str, Any]], rows: Mapping[str, Row[Any]]) -> None:
+def _require_in_place(moves: Sequence[MoveResult], rows: Mapping[str, Row[Any]]) -> None:
     """Refuse to move bookings that are no longer where the plan found them, and holds."""
     stale = []
     for move in moves:

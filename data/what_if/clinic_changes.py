@@ -1,4 +1,4 @@
-"""A scenario's changes to the clinic: told in sentences, and made in the clinic itself."""
+"""A scenario's changes to the clinic: whether they can be made, in sentences, and how."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from data.files.run_file import ScenarioRow
 from models.tables import AVAILABILITY
 from solver.clinic.clock import format_time
 from solver.clinic.entities import DAY_MINUTES, Clinic
+from solver.whatif.run_result import PlaceResult, ScenarioResult
 
 WEEKDAYS = (
     "Monday",
@@ -62,7 +63,7 @@ FIELDS = {
     "timezone": "time zone",
     "turnover_minutes": "minutes to be made ready",
 }
-"""Fields in words; others are told with spaces for underscores."""
+"""Fields in words; others are written with spaces for underscores."""
 
 
 UNKNOWN = {
@@ -84,10 +85,6 @@ class CarryOut:
     reason: str | None
     changes: list[str] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as a run's state has it."""
-        return {"possible": self.possible, "reason": self.reason, "changes": self.changes}
-
 
 def changes_of(document: Mapping[str, Any], scenario: str) -> list[AnyChange]:
     """Return the changes of a scenario of a run that has been parsed before."""
@@ -106,14 +103,14 @@ async def carry_out(
     """
     day = dt.date.fromisoformat(document["start_date"])
     clinic = await load_clinic(connection, day, day, ClinicSelection(bookings=False))
-    return {name: told(changes_of(document, name), clinic, rows) for name, rows in used.items()}
+    return {name: assess(changes_of(document, name), clinic, rows) for name, rows in used.items()}
 
 
-def used_by(scenario: Mapping[str, Any]) -> set[tuple[str, str]]:
+def used_by(scenario: ScenarioResult) -> set[tuple[str, str]]:
     """Return the rows, as (kind, id), that the plan of a scenario gives appointments to."""
     moved = [move["to"] for move in scenario["moves"] if move["to"] is not None]
     kinds = {row["appointment_type_id"] for row in scenario["placements"]}
-    places = [*scenario["placements"], *moved]
+    places: list[PlaceResult] = [*scenario["placements"], *moved]
     return (
         {("appointment_types", kind) for kind in kinds}
         | {("providers", row["provider_id"]) for row in places}
@@ -121,21 +118,21 @@ def used_by(scenario: Mapping[str, Any]) -> set[tuple[str, str]]:
     )
 
 
-def told(
+def assess(
     changes: Sequence[AnyChange], clinic: Clinic, used: Iterable[tuple[str, str]] = ()
 ) -> CarryOut:
-    """Tell whether changes can be made in `clinic`, and each in a sentence.
+    """Return whether changes can be made in `clinic`, and each in a sentence.
 
     `used` are rows, as (kind, id), that have to be in use for it.
     """
-    teller = _Teller(clinic, changes)
-    hindrances = (teller.hindrance(change) for change in changes)
-    reason = next(filter(None, hindrances), None) or teller.out_of_use(used)
-    return CarryOut(reason is None, reason, list(teller.sentences(changes)))
+    words = _ChangesInWords(clinic, changes)
+    hindrances = (words.hindrance(change) for change in changes)
+    reason = next(filter(None, hindrances), None) or words.out_of_use(used)
+    return CarryOut(reason is None, reason, list(words.sentences(changes)))
 
 
-class _Teller:
-    """Tells changes to one clinic in the words of the people who work in it."""
+class _ChangesInWords:
+    """Changes to one clinic, in the words of the people who work in it."""
 
     def __init__(self, clinic: Clinic, changes: Sequence[AnyChange]) -> None:
         self._rows: dict[str, dict[str, Any]] = {

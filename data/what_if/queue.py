@@ -37,6 +37,7 @@ from data.database.locks import RUN_LOCKS
 from data.errors import InvalidStateError, NotFoundError, PlanStaleError
 from models.tables import WHAT_IF_EVENTS, WHAT_IF_RUNS
 from solver.clinic.entities import Clinic
+from solver.whatif.run_result import ProgressEvent, RunResult
 
 MAX_ATTEMPTS = 3
 """A run that was lost this often is given up: it may be what kills its solvers."""
@@ -101,7 +102,7 @@ async def latest(engine: AsyncEngine, count: int) -> Sequence[Row[Any]]:
         return (await connection.execute(query)).all()
 
 
-async def progress(engine: AsyncEngine, run_id: str) -> list[dict[str, Any]]:
+async def progress(engine: AsyncEngine, run_id: str) -> list[ProgressEvent]:
     """Return the last event of each scenario, in the order in which they began."""
     scenario = _EVENTS.data.op("->>")("scenario")
     last = select(func.max(_EVENTS.id)).where(_EVENTS.run_id == run_id).group_by(scenario)
@@ -112,7 +113,7 @@ async def progress(engine: AsyncEngine, run_id: str) -> list[dict[str, Any]]:
 
 async def events(
     engine: AsyncEngine, run_id: str, after: int
-) -> tuple[str, list[tuple[int, dict[str, Any]]]]:
+) -> tuple[str, list[tuple[int, ProgressEvent]]]:
     """Return the run's status, and its events with a number above `after`.
 
     The status is read first: once it is an end, there is no event beyond those returned.
@@ -173,7 +174,7 @@ async def carried_out(
 ) -> None:
     """Note that the plan of a scenario was carried out now, in the transaction that does it.
 
-    A run is carried out once: what was asked for is booked then, and its call list stands.
+    A run is carried out once: what it asks for is booked then, and its call list is final.
 
     Raises
     ------
@@ -208,7 +209,7 @@ def carried_out_before(stale: Sequence[Mapping[str, Any]] = ()) -> PlanStaleErro
     )
 
 
-def result_of(row: Row[Any]) -> dict[str, Any]:
+def result_of(row: Row[Any]) -> RunResult:
     """Return the result of a run that has one.
 
     Raises
@@ -220,7 +221,7 @@ def result_of(row: Row[Any]) -> dict[str, Any]:
         raise InvalidStateError(
             f"The run is {row.status}; there is no result.", run_status=row.status
         )
-    result: dict[str, Any] = orjson.loads(row.result)
+    result: RunResult = orjson.loads(row.result)
     return result
 
 
@@ -236,7 +237,7 @@ class Claim:
     document: dict[str, Any]
     attempt: int
 
-    async def report(self, data: Mapping[str, Any]) -> None:
+    async def report(self, data: ProgressEvent) -> None:
         """Add an event."""
         await self.connection.execute(
             insert(WHAT_IF_EVENTS).from_select(
@@ -250,15 +251,15 @@ class Claim:
         asked = await self.connection.scalar(select(_RUNS.stop_requested).where(*self._mine))
         return asked is None or bool(asked)
 
-    async def finish(self, result: Mapping[str, Any], clinic: Clinic, *, stopped: bool) -> None:
+    async def finish(self, result: RunResult, clinic: Clinic, *, stopped: bool) -> None:
         """Keep the result, and the clinic that it is for."""
 
         def written() -> tuple[str, str]:
             return orjson.dumps(result).decode(), _CLINIC.dump_json(clinic).decode()
 
-        told, kept = await asyncio.to_thread(written)  # both may be large
+        answer, kept = await asyncio.to_thread(written)  # both may be large
         await self._end(
-            "stopped" if stopped else "done", result=_as_json(told), clinic=_as_json(kept)
+            "stopped" if stopped else "done", result=_as_json(answer), clinic=_as_json(kept)
         )
 
     async def fail(self, error: str) -> None:

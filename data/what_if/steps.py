@@ -18,7 +18,7 @@ from solver.clinic.entities import DAY_MINUTES, Booking, Clinic
 from solver.clinic.patients import patient_key
 from solver.clinic.request import SlotRequest
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span
-from solver.rules.checker import Checker
+from solver.rules.checked_slots import SlotChecker
 from solver.scoring.parts import POINTS, ScoreParts
 from solver.slots.query import Slot
 
@@ -116,7 +116,7 @@ class _Turns:
     def __init__(self, clinic: Clinic, steps: Sequence[Step], policy: Policy) -> None:
         self._clinic, self._steps, self._policy = clinic, steps, policy
         weights = policy.weights
-        self._checker = Checker(
+        self._checker = SlotChecker(
             clinic, (weights.preference, weights.gap, weights.room, weights.overbook)
         )
         ignored = {step.booking_id for step in steps}

@@ -34,4 +34,4 @@ IN_ORDER = (
     PROVIDER_BUSY,
     PROVIDER_DAILY_CAP,
 )
-"""The order in which exclusions are told: a candidate counts for the first that excludes it."""
+"""The order of the rules: a candidate counts for the first code that excludes it."""

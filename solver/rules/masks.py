@@ -57,7 +57,7 @@ class RuleMask:
 
 @dataclass(frozen=True)
 class Masks:
-    """Everything the masks know of one request on one date.
+    """The masks of all rules for one request on one date.
 
     Attributes
     ----------
@@ -69,16 +69,16 @@ class Masks:
         [P, S] where an overbooking rule would cover a placement, whether or not it needs one.
     room_free
         [R, S] where the room may take the placement.
-    meets
-        [P, S] number of live bookings whose provider busy span the placement's own meets.
+    overlaps
+        [P, S] number of live bookings whose provider busy span overlaps the placement's own.
     earliest
         The first minute of the date that is still bookable.
     grid
         What starts are multiples of, in minutes.
     rules
-        Each rule's mask, in the order in which exclusions are told.
+        Each rule's mask, in the order of :data:`solver.rules.codes.IN_ORDER`.
     around
-        What is before and after a placement.
+        The windows and busy spans from which :attr:`idle` is computed.
     """
 
     day: Day
@@ -88,7 +88,7 @@ class Masks:
     overbooked: Bools
     allowed: Bools
     room_free: Bools
-    meets: Ints
+    overlaps: Ints
     earliest: int
     grid: int
     rules: tuple[RuleMask, ...]
@@ -99,7 +99,7 @@ class Masks:
         """[P, S], [P, S] minutes between a provider busy span and what is before and after it.
 
         That is its neighbour or the window's edge; meaningful where `regular` or `overbooked` holds
-        and `meets` does not.
+        and `overlaps` is 0.
         """
         return self.around.idle()
 
@@ -186,7 +186,7 @@ def earliest_start(clinic: Clinic, request: SlotRequest) -> int:
 
 
 def build(day: Day, request: SlotRequest) -> Masks:
-    """Work the masks out for one request; `day` is already narrowed to what it asks for."""
+    """Compute the masks of one request; `day` has only the providers and rooms that it allows."""
     asked = _Asked(day, request)
     allowed = overbooked_by_allowance(asked)
     masks = {
@@ -208,7 +208,7 @@ def build(day: Day, request: SlotRequest) -> Masks:
             open_to_provider &= rule.provider
         if rule.room is not None:
             room_free &= rule.room
-    regular = (asked.meets == 0) & asked.under_cap[:, None]
+    regular = (asked.overlaps == 0) & asked.under_cap[:, None]
     return Masks(
         day=day,
         kind=asked.kind,
@@ -217,7 +217,7 @@ def build(day: Day, request: SlotRequest) -> Masks:
         overbooked=allowed & ~regular & open_to_provider,
         allowed=allowed & open_to_provider,
         room_free=room_free,
-        meets=asked.meets,
+        overlaps=asked.overlaps,
         earliest=asked.earliest,
         grid=asked.grid,
         rules=rules,
@@ -226,7 +226,11 @@ def build(day: Day, request: SlotRequest) -> Masks:
 
 
 class _Asked:
-    """A request on one date, and what is counted at each of its starts for all rules at once."""
+    """A request on one date, and the counts at each of its starts that the rules are read from.
+
+    All counts are made in one pass over the starts: of provider windows, overlapping bookings and
+    bookings that begin there, [P, S], of room windows and room busy spans, [R, S].
+    """
 
     def __init__(self, day: Day, request: SlotRequest) -> None:
         clinic, book = day.clinic, day.book
@@ -251,15 +255,17 @@ class _Asked:
         of_provider = np.flatnonzero(book.provider >= 0)
         owner = book.provider[of_provider]
         busy = book.provider_busy[0][of_provider], book.provider_busy[1][of_provider]
-        met = axis.between(busy[0] - duration - after[owner], busy[1] + before[owner])
+        overlapping = axis.between(busy[0] - duration - after[owner], busy[1] + before[owner])
         begun = book.start[of_provider]
         providers, rooms = len(day.providers), len(day.rooms)
-        self.windows, self.meets, self.begin_there, self.room_windows, self.room_busy = axis.counts(
-            (providers, provider_open.owner, provider_open.first, provider_open.last),
-            (providers, owner, *met),
-            (providers, owner, axis.at_or_after(begun), axis.at_or_before(begun)),
-            (rooms, room_open.owner, room_open.first, room_open.last),
-            (rooms, room_owner, *in_the_rooms),
+        self.windows, self.overlaps, self.begin_there, self.room_windows, self.room_busy = (
+            axis.counts(
+                (providers, provider_open.owner, provider_open.first, provider_open.last),
+                (providers, owner, *overlapping),
+                (providers, owner, axis.at_or_after(begun), axis.at_or_before(begun)),
+                (rooms, room_open.owner, room_open.first, room_open.last),
+                (rooms, room_owner, *in_the_rooms),
+            )
         )
         todays, is_overbooked = book.on_date[of_provider], book.is_overbooked[of_provider]
         regular = np.bincount(owner[todays & ~is_overbooked], minlength=providers)
@@ -318,13 +324,15 @@ def regular_within_capacity(asked: _Asked, allowed: Bools) -> Iterator[RuleMask]
 
     What an overbooking rule would allow, [P, S], is not excluded here.
     """
-    yield RuleMask(PROVIDER_BUSY, provider=allowed | (asked.meets == 0))
+    yield RuleMask(PROVIDER_BUSY, provider=allowed | (asked.overlaps == 0))
     yield RuleMask(PROVIDER_DAILY_CAP, provider=allowed | asked.under_cap[:, None])
 
 
 def overbooked_by_allowance(asked: _Asked) -> Bools:
     """[P, S] where rule 7 covers one more: some overbooking rule, and no booking begins there."""
-    allowed = _allowances(asked.day, asked.kind, asked.starts, asked.meets, asked.overbooked_count)
+    allowed = _allowances(
+        asked.day, asked.kind, asked.starts, asked.overlaps, asked.overbooked_count
+    )
     allowed &= asked.begin_there == 0
     return allowed
 
@@ -334,10 +342,14 @@ def _flags(values: Iterable[bool]) -> Bools:
 
 
 def _allowances(
-    day: Day, kind: AppointmentType, starts: Ints, meets: Ints, overbooked_count: NDArray[np.intp]
+    day: Day,
+    kind: AppointmentType,
+    starts: Ints,
+    overlaps: Ints,
+    overbooked_count: NDArray[np.intp],
 ) -> Bools:
     """[P, S] where some overbooking rule allows one more."""
-    allowed = np.zeros(meets.shape, np.bool_)
+    allowed = np.zeros(overlaps.shape, np.bool_)
     position = {provider.id: i for i, provider in enumerate(day.providers)}
     for rule in day.clinic.overbooking_rules:
         if rule.appointment_type_id not in (None, kind.id):
@@ -353,7 +365,7 @@ def _allowances(
         in_hours = (starts >= opens) & (starts + kind.duration_minutes <= closes)
         allowed[rows] |= (
             in_hours[None, :]
-            & (meets[rows] <= rule.max_overlap)
+            & (overlaps[rows] <= rule.max_overlap)
             & (overbooked_count[rows] < rule.max_per_day)[:, None]
         )
     return allowed
@@ -361,7 +373,7 @@ def _allowances(
 
 @dataclass(frozen=True)
 class _Around:
-    """The windows and the provider busy spans that a placement may be next to."""
+    """The windows and the provider busy spans that may lie next to a placement."""
 
     axis: StartAxis
     windows: OpenStarts

@@ -1,7 +1,7 @@
-"""Which bookings of a book are outside the rules: of how many, and what the first of them break.
+"""Which bookings of a book break a rule: how many there are, and what the first of them break.
 
-The book is packed as :data:`solver.rules.whole_book.PACKED` says. All of this may run in another
-process.
+The book is packed as :data:`solver.rules.ledger.PACKED` says, so that all of this can run in
+another process.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 
 from solver.clinic.entities import Clinic
 from solver.rules.checker import Violation
-from solver.rules.whole_book import Ledger, bits_of, broken_rules, read_plainly
+from solver.rules.ledger import Ledger, bits_of
+from solver.rules.whole_book import broken_rules, read_plainly
 
-type Told = tuple[list[Violation], int]
-"""What bookings break, by date, start and id, and how many such bookings there are."""
+type Found = tuple[list[Violation], int]
+"""What the first bookings found break, by date, start and id; and how many were found in all."""
 
 
 def newly_outside(
@@ -29,8 +30,8 @@ def newly_outside(
     since: dt.date,
     last: dt.date,
     limit: int,
-) -> Told:
-    """Tell which bookings of some dates break one of the `rules` after an edit, but not before.
+) -> Found:
+    """Find the bookings of some dates that break one of the `rules` after an edit, but not before.
 
     The clinics have the same providers, rooms and types, `after` perhaps one more of each.
     """
@@ -40,8 +41,8 @@ def newly_outside(
     doubted = [rule for rule in rules if (fresh & bits_of({rule})).any()]
     fresh &= ~broken_rules(before, ledger, doubted)
     flagged = np.flatnonzero(fresh)
-    told = ledger.in_order(flagged)[:limit]
-    return read_plainly(after, ledger, told, fresh[told]), len(flagged)
+    first = ledger.in_order(flagged)[:limit]
+    return read_plainly(after, ledger, first, fresh[first]), len(flagged)
 
 
 def outside(
@@ -54,35 +55,35 @@ def outside(
     room_id: str | None = None,
     after: tuple[dt.date, int, str] | None = None,
     limit: int,
-) -> Told:
-    """Tell which bookings of some dates, a provider or a room are outside the rules.
+) -> Found:
+    """Find the bookings of some dates, a provider or a room that break a rule.
 
-    The first `limit` are told that come after the date, start and id of `after`.
+    The violations are those of the first `limit` that come after the date, start and id of `after`.
     """
     ledger = Ledger.unpack(clinic, packed)
     broken = broken_rules(clinic, ledger)
-    told = (broken > 0) & (ledger.day >= since.toordinal())
+    found = (broken > 0) & (ledger.day >= since.toordinal())
     if last is not None:
-        told &= ledger.day <= last.toordinal()
+        found &= ledger.day <= last.toordinal()
     if provider_id is not None:
         ids = [row.id for row in clinic.providers]
-        told &= np.isin(ledger.provider, [i for i, key in enumerate(ids) if key == provider_id])
+        found &= np.isin(ledger.provider, [i for i, key in enumerate(ids) if key == provider_id])
     if room_id is not None:
         ids = [row.id for row in clinic.rooms]
-        told &= np.isin(ledger.room, [i for i, key in enumerate(ids) if key == room_id])
-    count = int(told.sum())
+        found &= np.isin(ledger.room, [i for i, key in enumerate(ids) if key == room_id])
+    count = int(found.sum())
     if after is not None:
         date, start, id_ = after
         on_date = ledger.day == date.toordinal()
-        told &= (ledger.day > date.toordinal()) | (on_date & (ledger.start >= start))
-        same = np.flatnonzero(told & on_date & (ledger.start == start))
-        told[same] = [key > id_ for key in ledger.take(same).ids()]
-    wanted = ledger.in_order(np.flatnonzero(told))[:limit]
+        found &= (ledger.day > date.toordinal()) | (on_date & (ledger.start >= start))
+        same = np.flatnonzero(found & on_date & (ledger.start == start))
+        found[same] = [key > id_ for key in ledger.take(same).ids()]
+    wanted = ledger.in_order(np.flatnonzero(found))[:limit]
     return read_plainly(clinic, ledger, wanted, broken[wanted]), count
 
 
 def broken_by_id(clinic: Clinic, packed: bytes, *, since: dt.date) -> dict[str, int]:
-    """Return what each booking outside the rules from a date on breaks: ``1 << rule``, by id."""
+    """Return the rules that bookings from a date on break: ``1 << rule``, by the id of each."""
     ledger = Ledger.unpack(clinic, packed)
     broken = broken_rules(clinic, ledger)
     flagged = np.flatnonzero((broken > 0) & (ledger.day >= since.toordinal()))
@@ -97,21 +98,21 @@ def outside_beyond(
     or_of: bytes,
     known: Mapping[str, int],
     limit: int,
-) -> Told:
-    """Tell which bookings from a date on, or of certain ids, break more than is `known` of them.
+) -> Found:
+    """Find the bookings that break a rule beyond those that are `known` of them.
 
-    The ids, `or_of`, are 16 bytes each, one after the other.
+    They are those from a date on and those whose ids are in `or_of`, 16 bytes each.
     """
     ledger = Ledger.unpack(clinic, packed)
     broken = broken_rules(clinic, ledger)
     flagged = ledger.in_order(np.flatnonzero(broken))
     rows = ledger.take(flagged)
     chosen = {or_of[at : at + 16] for at in range(0, len(or_of), 16)}
-    told, left = [], []
+    found, left = [], []
     for position, key, day in zip(flagged.tolist(), rows.ids(), rows.day.tolist(), strict=True):
         fresh = int(broken[position]) & ~known.get(key, 0)
         if fresh and (day >= since.toordinal() or UUID(key).bytes in chosen):
-            told.append(position)
+            found.append(position)
             left.append(fresh)
-    positions = np.array(told[:limit], np.int64)
-    return read_plainly(clinic, ledger, positions, np.array(left[:limit], np.uint8)), len(told)
+    positions = np.array(found[:limit], np.int64)
+    return read_plainly(clinic, ledger, positions, np.array(left[:limit], np.uint8)), len(found)

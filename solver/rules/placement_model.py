@@ -1,5 +1,7 @@
 """The scheduling rules as a CP-SAT model, one method a rule.
 
+:mod:`solver.rules.solving` has the three ways to solve it.
+
 A candidate is one provider, room, start and kind (regular or overbooked). It implies a presence
 literal of its provider at that start and one of its room at that start, each carrying an optional
 interval; the rules speak of those literals only, so a thousand candidates over few providers and
@@ -9,8 +11,8 @@ The candidates stand in one of two relations:
 
 * *rivals* (the default): exactly one is chosen. Enumerating the solutions enumerates the feasible
   placements; maximising the score proves the best one.
-* *independent*: each is judged as though it were alone, against what is booked. The most that can
-  be chosen at once are then all the feasible ones, found and proved in a single solve.
+* *independent*: each is judged as though it were alone, against what is booked. The largest set
+  that can be chosen is then that of all feasible ones, found and proved in a single solve.
 """
 
 from __future__ import annotations
@@ -18,8 +20,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from math import lcm
 
 import numpy as np
 from ortools.sat.python import cp_model
@@ -29,10 +29,6 @@ from solver.clinic.clock import clock_changes
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, OverbookingRule, Span
 from solver.clinic.spans import merge, provider_busy_span, room_busy_span, window_around
-
-
-class SolveError(RuntimeError):
-    """The solver ended without the proof that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,8 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class _AtProvider:
-    """A provider's presence at one start; `world` keeps independent ones apart."""
+class AtProvider:
+    """A provider's presence at one start; those of different worlds know nothing of each other."""
 
     provider: int
     start: int
@@ -75,7 +71,9 @@ class _AtProvider:
 
 
 @dataclass(frozen=True, slots=True)
-class _AtRoom:
+class AtRoom:
+    """A room's presence at one start, in a world likewise."""
+
     room: int
     start: int
     literal: cp_model.IntVar
@@ -83,7 +81,19 @@ class _AtRoom:
 
 
 class PlacementModel:
-    """The seven rules over a set of candidates of one appointment type on one date."""
+    """The seven rules over a set of candidates of one appointment type on one date.
+
+    Attributes
+    ----------
+    chosen
+        A literal for each candidate.
+    implied
+        The presences that each candidate implies: its provider's and its room's.
+    is_independent
+        Whether the candidates are independent, not rivals.
+    most_solutions_of_one
+        How many solutions choose the same candidate: one, or one for each overbooking rule.
+    """
 
     def __init__(
         self,
@@ -99,12 +109,13 @@ class PlacementModel:
         self._kind = kind
         self._earliest = earliest
         self._grid = grid or day.clinic.settings.grid_minutes
-        self._independent = independent
+        self.is_independent = independent
+        self.most_solutions_of_one = 1 + len(day.clinic.overbooking_rules)
         self.model = _Model()
         self.chosen: list[cp_model.IntVar] = []
-        self._implied: list[tuple[_AtProvider, _AtRoom]] = []
-        self._at_provider: dict[tuple[int, int, bool], _AtProvider] = {}
-        self._at_room: dict[tuple[int, int], _AtRoom] = {}
+        self.implied: list[tuple[AtProvider, AtRoom]] = []
+        self._at_provider: dict[tuple[int, int, bool], AtProvider] = {}
+        self._at_room: dict[tuple[int, int], AtRoom] = {}
         self._facts: dict[int, _ProviderFacts] = {}
 
         self._choose_among(candidates)
@@ -131,36 +142,36 @@ class PlacementModel:
             self.chosen.append(choice)
             at = self._provider_presence(provider, start, is_overbooked)
             place = self._room_presence(room, start)
-            self._implied.append((at, place))
+            self.implied.append((at, place))
             model.add_implication(choice, at.literal)
             model.add_implication(choice, place.literal)
-        if not self._independent:
+        if not self.is_independent:
             model.add_exactly_one(self.chosen)
             model.add_exactly_one(at.literal for at in self._at_provider.values())
             model.add_exactly_one(at.literal for at in self._at_room.values())
 
-    def _provider_presence(self, provider: int, start: int, is_overbooked: bool) -> _AtProvider:
+    def _provider_presence(self, provider: int, start: int, is_overbooked: bool) -> AtProvider:
         key = (provider, start, is_overbooked)
         at = self._at_provider.get(key)
         if at is None:
-            world = len(self._at_provider) if self._independent else 0
+            world = len(self._at_provider) if self.is_independent else 0
             literal = self.model.new_bool_var("")
-            at = self._at_provider[key] = _AtProvider(*key, literal, world)
+            at = self._at_provider[key] = AtProvider(*key, literal, world)
         return at
 
-    def _room_presence(self, room: int, start: int) -> _AtRoom:
+    def _room_presence(self, room: int, start: int) -> AtRoom:
         key = (room, start)
         at = self._at_room.get(key)
         if at is None:
-            world = len(self._at_room) if self._independent else 0
+            world = len(self._at_room) if self.is_independent else 0
             literal = self.model.new_bool_var("")
-            at = self._at_room[key] = _AtRoom(*key, literal, world)
+            at = self._at_room[key] = AtRoom(*key, literal, world)
         return at
 
     # The rules
 
     def _time_is_bookable(self) -> None:
-        """Starts lie on the grid and after the notice; nothing meets a clock change."""
+        """Starts lie on the grid and after the notice; nothing overlaps a clock change."""
         changes = clock_changes(self._day.clinic.settings.zone, self._day.date)
         for at in self._at_provider.values():
             end = at.start + self._kind.duration_minutes
@@ -217,7 +228,7 @@ class PlacementModel:
             self._at_most(literals, cap - booked)
 
     def _regular_within_capacity(self) -> None:
-        """Rule 6: a regular placement meets no booking of its provider and fits under the cap."""
+        """Rule 6: a regular one overlaps no booking of its provider and fits under the cap."""
         intervals = defaultdict(list)
         literals = defaultdict(list)
         for at in self._at_provider.values():
@@ -236,10 +247,10 @@ class PlacementModel:
     def _overbooked_by_allowance(self) -> None:
         """Rule 7: an overbooked placement could not be regular, and some allowance covers it.
 
-        Under each allowance that covers it, one row bounds the bookings it meets and one the
+        Under each allowance that covers it, one row bounds the bookings it overlaps and one the
         provider's overbooked bookings of the day; the placement uses exactly one allowance.
         """
-        in_world: dict[tuple[int, int], list[_AtProvider]] = defaultdict(list)
+        in_world: dict[tuple[int, int], list[AtProvider]] = defaultdict(list)
         for at in self._at_provider.values():
             if at.is_overbooked:
                 in_world[at.provider, at.world].append(at)
@@ -249,15 +260,15 @@ class PlacementModel:
             cap_is_reached = cap is not None and facts.regular >= cap
             of_the_day = facts.overbooked + cp_model.LinearExpr.sum([at.literal for at in present])
             for at in present:
-                meets = facts.meets(self._busy_span(at))
-                if at.start in facts.starts or not (meets or cap_is_reached):
+                overlaps = facts.overlaps(self._busy_span(at))
+                if at.start in facts.starts or not (overlaps or cap_is_reached):
                     self._exclude(at.literal)
                     continue
                 allowances = []
                 for rule in self._allowances(provider, at.start):
                     allowance = self.model.new_bool_var("")
                     allowances.append(allowance)
-                    if meets > rule.max_overlap:
+                    if overlaps > rule.max_overlap:
                         self._exclude(allowance)
                     self.model.add(of_the_day <= rule.max_per_day).only_enforce_if(allowance)
                 self.model.add_exactly_one([*allowances, at.literal.negated()])
@@ -276,9 +287,8 @@ class PlacementModel:
             self._exclude(literal)
 
     def _interval(self, span: Span, literal: cp_model.IntVar) -> cp_model.IntervalVar:
-        return self.model.new_optional_fixed_size_interval_var(
-            span[0], span[1] - span[0], literal, ""
-        )
+        start, size = span[0], span[1] - span[0]
+        return self.model.new_optional_fixed_size_interval_var(start, size, literal, "")
 
     def _no_overlap(
         self,
@@ -299,7 +309,7 @@ class PlacementModel:
             if len(optional) + len(booked[resource]) > 1:
                 self.model.add_no_overlap(optional + booked[resource])
 
-    def _busy_span(self, at: _AtProvider) -> Span:
+    def _busy_span(self, at: AtProvider) -> Span:
         """Rule 4: the provider busy span."""
         return provider_busy_span(self._day.providers[at.provider], self._kind, at.start)
 
@@ -321,72 +331,6 @@ class PlacementModel:
             if rule.covers(provider_id, self._kind, weekday, start)
         ]
 
-    # The three ways to solve it
-
-    def certify(self) -> Bools:
-        """[n] which independent candidates are feasible, each proved so or proved not.
-
-        Raises
-        ------
-        SolveError
-            When the solver ends without a proof.
-        """
-        assert self._independent
-        self.model.maximize(cp_model.LinearExpr.sum(self.chosen))
-        solver = _solver()
-        solver.parameters.optimize_with_core = True
-        status = solver.solve(self.model)
-        if status != cp_model.OPTIMAL:
-            raise SolveError(f"certifying ended {solver.status_name(status)}")
-        return np.array(self._values(solver), np.bool_)
-
-    def enumerate(self) -> Ints:
-        """Positions of every feasible candidate among rivals, ascending."""
-        assert not self._independent
-        solver = _solver()
-        solver.parameters.enumerate_all_solutions = True
-        solver.parameters.fill_additional_solutions_in_response = True
-        allowances = 1 + len(self._day.clinic.overbooking_rules)
-        solver.parameters.solution_pool_size = len(self.chosen) * allowances
-        status = solver.solve(self.model)
-        if status == cp_model.INFEASIBLE:
-            return np.empty(0, np.int64)
-        if status != cp_model.OPTIMAL:
-            raise SolveError(f"enumerating ended {solver.status_name(status)}")
-        indices = [literal.index for literal in self.chosen]
-        found = {
-            next(i for i, index in enumerate(indices) if solution.values[index])
-            for solution in solver.response_proto.additional_solutions
-        }
-        return np.array(sorted(found), np.int64)
-
-    def best(
-        self, at_provider: Sequence[Fraction], in_room: Sequence[Fraction]
-    ) -> tuple[int, Fraction] | None:
-        """Return a rival that is worth most, and what it is worth, proved; None without any.
-
-        Both have a value for each candidate: what its provider's presence at the start is worth,
-        and its room's. Candidates that share a presence literal have the same value there.
-        """
-        assert not self._independent
-        worth: dict[int, tuple[cp_model.IntVar, Fraction]] = {}
-        for (at, place), first, second in zip(self._implied, at_provider, in_room, strict=True):
-            worth[at.literal.index] = at.literal, first
-            worth[place.literal.index] = place.literal, second
-        unit = lcm(*(value.denominator for _, value in worth.values()))
-        self.model.maximize(sum(int(value * unit) * literal for literal, value in worth.values()))
-        solver = _solver()
-        status = solver.solve(self.model)
-        if status == cp_model.INFEASIBLE:
-            return None
-        if status != cp_model.OPTIMAL:
-            raise SolveError(f"proving the best ended {solver.status_name(status)}")
-        return self._values(solver).index(True), Fraction(round(solver.objective_value), unit)
-
-    def _values(self, solver: cp_model.CpSolver) -> list[bool]:
-        values = solver.response_proto.solution
-        return [bool(values[choice.index]) for choice in self.chosen]
-
 
 class _Model(cp_model.CpModel):
     """A model without the camel-case names, which take longer to make than a small model."""
@@ -401,7 +345,7 @@ def _spans(busy: tuple[Ints, Ints], chosen: Ints) -> list[Span]:
 
 @dataclass(frozen=True)
 class _ProviderFacts:
-    """What is booked at one provider."""
+    """The bookings of one provider: busy spans, merged and not, starts and numbers on the date."""
 
     spans: list[Span]
     busy: list[Span]
@@ -424,19 +368,6 @@ class _ProviderFacts:
             overbooked=overbooked,
         )
 
-    def meets(self, span: Span) -> int:
-        """Count the bookings whose busy span `span` meets."""
+    def overlaps(self, span: Span) -> int:
+        """Count the bookings whose busy span `span` overlaps."""
         return sum(start < span[1] and span[0] < end for start, end in self.spans)
-
-
-def _solver() -> cp_model.CpSolver:
-    """Return a solver set up for models this small, where preparing costs more than solving."""
-    solver = cp_model.CpSolver()
-    solver.parameters.catch_sigint_signal = False  # whoever runs the process handles signals
-    parameters = solver.parameters
-    parameters.num_workers = 1
-    parameters.cp_model_presolve = False
-    parameters.linearization_level = 0
-    parameters.symmetry_level = 0
-    parameters.cp_model_probing_level = 0
-    return solver

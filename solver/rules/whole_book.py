@@ -1,10 +1,10 @@
 """Which rules the bookings of a whole book break, all of them at once.
 
-The plain checker says it of one booking at a time and is too slow for a hospital's book. Here the
-book is columns, and a rule is read for all bookings in a few operations of numpy, which leave
-other threads free to run. What cannot be said so (which of several overbooked ones came last) is
-left to the checker, and so are the words: :func:`violations` reads only the bookings that break
-something.
+The checker reads one booking at a time and is too slow for a hospital's book. Here the book is
+columns (:class:`solver.rules.ledger.Ledger`), and a method of :class:`_Reading` reads one rule for
+all bookings in a few operations of numpy, which leave other threads free to run. Which of several
+overbooked bookings came last cannot be read so and is left to the checker, as are the words:
+:func:`violations` has it read only the bookings that break something.
 """
 
 from __future__ import annotations
@@ -12,172 +12,34 @@ from __future__ import annotations
 import datetime as dt
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
 from solver.clinic.clock import clock_changes
-from solver.clinic.entities import DAY_MINUTES, Booking, Clinic
+from solver.clinic.entities import DAY_MINUTES, Clinic
 from solver.clinic.windows import Windows
-from solver.rules.checker import Checker, Violation
+from solver.rules.checked_book import BookChecker
+from solver.rules.checker import Violation
+from solver.rules.ledger import FAR, Ledger, bits_of
 
 RULES = frozenset({0, 1, 2, 3, 5, 6, 7})
-"""The numbers under which violations are told; rule 4 only says what rules 3 and 6 mean."""
-
-
-PACKED = np.dtype(
-    [
-        ("id", "V16"),
-        ("provider", "S16"),
-        ("room", "S16"),
-        ("kind", "S16"),
-        ("day", ">i4"),
-        ("start", ">i2"),
-        ("is_overbooked", "?"),
-    ]
-)
-"""One booking as PostgreSQL sends it: UUIDs, days since 2000-01-01, the minute of the day."""
-
-
-EPOCH = dt.date(2000, 1, 1).toordinal()
-
-
-_FAR = 2**32
-"""More minutes than lie between any two bookings."""
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """Live bookings, column by column, each of shape [n].
-
-    Providers, rooms and types are positions in the clinic's tuples; the rows may change as long as
-    these stay.
-    """
-
-    id: NDArray[np.void]
-    provider: Ints
-    room: Ints
-    kind: Ints
-    day: Ints
-    """Proleptic ordinals of the dates."""
-    start: Ints
-    is_overbooked: Bools
-
-    @classmethod
-    def of(cls, clinic: Clinic) -> Ledger:
-        """Return the live bookings of a clinic."""
-        live = [b for b in clinic.bookings if b.is_live]
-        rows = [
-            (
-                _key(b.id),
-                _key(b.provider_id),
-                _key(b.room_id),
-                _key(b.appointment_type_id),
-                b.date.toordinal() - EPOCH,
-                b.start,
-                b.is_overbooked,
-            )
-            for b in live
-        ]
-        return cls.unpack(clinic, np.array(rows, PACKED).tobytes())
-
-    @classmethod
-    def unpack(cls, clinic: Clinic, packed: bytes) -> Ledger:
-        """Return bookings that came packed, as :data:`PACKED` says, one after the other."""
-        rows = np.frombuffer(packed, PACKED)
-        return cls(
-            rows["id"],
-            _positions(rows["provider"], clinic.providers),
-            _positions(rows["room"], clinic.rooms),
-            _positions(rows["kind"], clinic.appointment_types),
-            rows["day"].astype(np.int64) + EPOCH,
-            rows["start"].astype(np.int64),
-            rows["is_overbooked"],
-        )
-
-    def __len__(self) -> int:
-        return len(self.start)
-
-    def take(self, chosen: Any) -> Ledger:
-        """Return some of the bookings, by position or mask."""
-        return Ledger(*(getattr(self, column.name)[chosen] for column in fields(self)))
-
-    def ids(self) -> list[str]:
-        """Return the bookings' ids."""
-        keys = map(bytes.hex, self.id.tolist())
-        return [f"{k[:8]}-{k[8:12]}-{k[12:16]}-{k[16:20]}-{k[20:]}" for k in keys]
-
-    def bookings(self, clinic: Clinic) -> tuple[Booking, ...]:
-        """Return the bookings as the clinic has them, without patient and status."""
-        providers = [row.id for row in clinic.providers]
-        rooms = [row.id for row in clinic.rooms]
-        kinds = [row.id for row in clinic.appointment_types]
-        columns = (self.provider, self.room, self.kind, self.day, self.start, self.is_overbooked)
-        return tuple(
-            Booking(
-                key,
-                providers[provider],
-                rooms[room],
-                kinds[kind],
-                dt.date.fromordinal(day),
-                start,
-                is_overbooked=is_overbooked,
-            )
-            for key, provider, room, kind, day, start, is_overbooked in zip(
-                self.ids(), *(column.tolist() for column in columns), strict=True
-            )
-        )
-
-    def in_order(self, chosen: Ints) -> Ints:
-        """Return positions in the order of date, start and id."""
-        rows = self.take(chosen)
-        high, low = np.frombuffer(rows.id.tobytes(), ">u8").reshape(-1, 2).T
-        return chosen[np.lexsort((low, high, rows.start, rows.day))]
-
-    def beside(self, chosen: Ints, broken: NDArray[np.uint8]) -> Bools:
-        """Return a mask of the `chosen` and the bookings that decide what each of them breaks.
-
-        `broken` has the rules of each of the `chosen` that are asked about: ``1 << rule``.
-        """
-        near = np.zeros(len(self), np.bool_)
-        near[chosen] = True
-        for owner, rules, days in (
-            (self.provider, {6, 7}, (-1, 0, 1)),
-            (self.room, {3}, (-1, 0, 1)),
-            (self.kind, {5}, (0,)),
-        ):
-            place = owner * _FAR + self.day
-            asked = place[chosen[(broken & bits_of(rules)) > 0]]
-            near |= np.isin(place, np.concatenate([asked + shift for shift in days]))
-        return near
-
-
-def _key(text: str) -> bytes:
-    return UUID(text).bytes
-
-
-def _positions(keys: NDArray[np.bytes_], rows: Sequence[Any]) -> Ints:
-    """Return where each key stands among the ids of `rows`."""
-    known = np.array([_key(row.id) for row in rows], "S16")
-    order = np.argsort(known)
-    return order[np.searchsorted(known[order], keys)].astype(np.int64)
+"""The rules that a booking can break; rule 4 only defines the busy spans of rules 6 and 7."""
 
 
 def violations(
     clinic: Clinic, *, since: dt.date | None = None, only: Collection[str] | None = None
 ) -> list[Violation]:
-    """Return every rule that a live booking breaks: what :meth:`Checker.violations` tells."""
+    """Return every rule that a live booking breaks, as :class:`BookChecker` has it."""
     ledger = Ledger.of(clinic)
     broken = broken_rules(clinic, ledger)
-    told = broken > 0
+    asked = broken > 0
     if since is not None:
-        told &= ledger.day >= since.toordinal()
-    flagged = np.flatnonzero(told)
+        asked &= ledger.day >= since.toordinal()
+    flagged = np.flatnonzero(asked)
     if only is not None:
         ids = np.array(ledger.take(flagged).ids(), object)
         flagged = flagged[[key in only for key in ids]]
@@ -186,11 +48,6 @@ def violations(
         Violation(known[v.booking.id], v.rule, v.code, v.detail)
         for v in read_plainly(clinic, ledger, flagged, broken[flagged])
     ]
-
-
-def bits_of(rules: Iterable[int]) -> np.uint8:
-    """Return rules as bits: ``1 << rule``."""
-    return np.uint8(sum(1 << rule for rule in set(rules)))
 
 
 def read_plainly(
@@ -204,10 +61,10 @@ def read_plainly(
         return []
     near = ledger.in_order(np.flatnonzero(ledger.beside(chosen, broken)))
     around = ledger.take(near).bookings(clinic)  # in one order: the words are always the same
-    checker = Checker(clinic.with_bookings(around))
+    checker = BookChecker(clinic.with_bookings(around))
     asked = dict(zip(ledger.take(chosen).ids(), broken.tolist(), strict=True))
-    told = checker.violations(only=frozenset(asked))
-    return [v for v in told if asked[v.booking.id] >> v.rule & 1]
+    found = checker.violations(only=frozenset(asked))
+    return [v for v in found if asked[v.booking.id] >> v.rule & 1]
 
 
 def broken_rules(
@@ -246,12 +103,21 @@ class _Reading:
         self._after = self._of_type["buffer_after"][ledger.kind]
         self._ends = ledger.start + self._duration
         self.unsettled = np.zeros(len(ledger), np.bool_)
-        """Overbooked ones that some order of booking may allow: which, only the checker tries."""
+        """Overbooked ones that only some order of booking allows: the checker tries the orders."""
 
     def breaks(self, rule: int) -> Bools:
         """Return a mask of the bookings that break a rule, or may: see :attr:`doubtful`."""
-        reading: Bools = getattr(self, f"_rule_{rule}")()
-        return reading
+        obeying = {
+            0: self._outside_clock_changes,
+            1: self._active_with_skills_and_equipment,
+            2: self._within_open_windows,
+            3: self._room_is_free,
+            5: self._type_under_its_cap,
+            6: self._regular_within_capacity,
+            7: self._overbooked_by_allowance,
+        }
+        broken: Bools = ~obeying[rule]()
+        return broken
 
     @cached_property
     def doubtful(self) -> Bools:
@@ -264,15 +130,17 @@ class _Reading:
             ledger.room, ledger.room[is_long]
         )
 
-    def _rule_0(self) -> Bools:
+    # The rules: masks of the bookings that obey one, each under the name that it has everywhere
+
+    def _outside_clock_changes(self) -> Bools:
         ledger, zone = self._ledger, self._clinic.settings.zone
         touched = np.zeros(len(ledger), np.bool_)
         for ordinal in np.unique(ledger.day).tolist():
             for from_, to in clock_changes(zone, dt.date.fromordinal(ordinal)):
                 touched |= (ledger.day == ordinal) & (ledger.start < to) & (self._ends > from_)
-        return touched
+        return ~touched
 
-    def _rule_1(self) -> Bools:
+    def _active_with_skills_and_equipment(self) -> Bools:
         clinic, ledger = self._clinic, self._ledger
         has_skills = np.array(
             [
@@ -288,19 +156,20 @@ class _Reading:
         )
         fits: Bools = has_skills[ledger.kind, ledger.provider]
         fits &= is_equipped[ledger.kind, ledger.room]
-        return ~fits
+        return fits
 
-    def _rule_2(self) -> Bools:
+    def _within_open_windows(self) -> Bools:
         clinic, ledger = self._clinic, self._ledger
         days, at = np.unique(ledger.day, return_inverse=True)
         alike = _alike(clinic, [dt.date.fromordinal(day) for day in days.tolist()])
         shown = {day: position for position, day in enumerate(dict.fromkeys(alike))}
         at = np.array([shown[day] for day in alike], np.int64)[at]
         windows = [Windows.on(clinic, day) for day in shown]
-        return ~(
-            self._is_open(at, ledger.provider, clinic.providers, [w.provider for w in windows])
-            & self._is_open(at, ledger.room, clinic.rooms, [w.room for w in windows])
+        is_open = self._is_open(
+            at, ledger.provider, clinic.providers, [w.provider for w in windows]
         )
+        is_open &= self._is_open(at, ledger.room, clinic.rooms, [w.room for w in windows])
+        return is_open
 
     def _is_open(
         self, at: Ints, owner: Ints, rows: Sequence[Any], windows: list[dict[str, Any]]
@@ -321,60 +190,61 @@ class _Reading:
         is_open &= self._ends <= closes[found]
         return is_open
 
-    def _rule_3(self) -> Bools:
+    def _room_is_free(self) -> Bools:
         turnover = np.array([row.turnover_minutes for row in self._clinic.rooms], np.int64)
         owner = self._ledger.room
-        return _meets(*self._spans(owner, self._before, np.maximum(self._after, turnover[owner])))
+        after = np.maximum(self._after, turnover[owner])
+        return ~_overlaps(*self._spans(owner, self._before, after))
 
-    def _rule_5(self) -> Bools:
+    def _type_under_its_cap(self) -> Bools:
         ledger = self._ledger
         caps = np.array(
             [
-                _FAR if row.daily_cap is None else row.daily_cap
+                FAR if row.daily_cap is None else row.daily_cap
                 for row in self._clinic.appointment_types
             ],
             np.int64,
         )
-        return _alike_count(ledger.kind * _FAR + ledger.day) > caps[ledger.kind]
+        return _alike_count(ledger.kind * FAR + ledger.day) <= caps[ledger.kind]
 
-    def _rule_6(self) -> Bools:
+    def _regular_within_capacity(self) -> Bools:
         ledger = self._ledger
-        broken = np.zeros(len(ledger), np.bool_)
+        obeys = np.ones(len(ledger), np.bool_)
         regular = np.flatnonzero(~ledger.is_overbooked)
         begins, ends = self._provider_spans
         owner = ledger.provider[regular]
         caps = np.array(
-            [_FAR if row.daily_cap is None else row.daily_cap for row in self._clinic.providers],
+            [FAR if row.daily_cap is None else row.daily_cap for row in self._clinic.providers],
             np.int64,
         )
-        broken[regular] = _meets(begins[regular], ends[regular])
-        broken[regular] |= _alike_count(owner * _FAR + ledger.day[regular]) > caps[owner]
-        return broken
+        obeys[regular] = ~_overlaps(begins[regular], ends[regular])
+        obeys[regular] &= _alike_count(owner * FAR + ledger.day[regular]) <= caps[owner]
+        return obeys
 
-    def _rule_7(self) -> Bools:
+    def _overbooked_by_allowance(self) -> Bools:
         ledger = self._ledger
         moment = ledger.day * DAY_MINUTES + ledger.start
-        broken = _alike_count(ledger.provider * _FAR + moment) > 1
+        obeys: Bools = _alike_count(ledger.provider * FAR + moment) == 1
         over = np.flatnonzero(ledger.is_overbooked)
         if len(over):
             is_allowed, is_possible = self._allowances(over)
-            broken[over] |= ~is_possible
+            obeys[over] &= is_possible
             self.unsettled[over] = is_possible & ~is_allowed
-        return broken
+        return obeys
 
     def _allowances(self, over: Ints) -> tuple[Bools, Bools]:
-        """Return which overbooked ones are allowed beside all others, and which beside none."""
+        """Return which are allowed beside all the others, and which beside the regular ones."""
         ledger, (begins, ends) = self._ledger, self._provider_spans
         regular = ~ledger.is_overbooked
 
-        def met(others: Any) -> Ints:
+        def overlaps(others: Any) -> Ints:
             earlier, later = np.sort(begins[others]), np.sort(ends[others])
             return np.searchsorted(earlier, ends[over]) - np.searchsorted(
                 later, begins[over], "right"
             )
 
-        met_regular, met_all = met(regular), met(slice(None)) - 1
-        same_day = _alike_count(ledger.provider[over] * _FAR + ledger.day[over]) - 1
+        of_regular, of_all = overlaps(regular), overlaps(slice(None)) - 1
+        same_day = _alike_count(ledger.provider[over] * FAR + ledger.day[over]) - 1
         kind, provider = ledger.kind[over], ledger.provider[over]
         weekday = (ledger.day[over] - 1) % 7 + 1
         start, end = ledger.start[over], self._ends[over]
@@ -394,8 +264,8 @@ class _Reading:
                 covers &= kind == kinds[rule.appointment_type_id]
             if rule.weekday is not None:
                 covers &= weekday == rule.weekday
-            is_allowed |= covers & (met_all <= rule.max_overlap) & (same_day < rule.max_per_day)
-            is_possible |= covers & (met_regular <= rule.max_overlap) & (rule.max_per_day > 0)
+            is_allowed |= covers & (of_all <= rule.max_overlap) & (same_day < rule.max_per_day)
+            is_possible |= covers & (of_regular <= rule.max_overlap) & (rule.max_per_day > 0)
         return is_allowed, is_possible
 
     @cached_property
@@ -407,19 +277,19 @@ class _Reading:
 
     def _spans(self, owner: Ints, before: Ints, after: Ints) -> tuple[Ints, Ints]:
         """Return busy spans on one line of minutes, each owner's far from all others'."""
-        midnight = owner * _FAR + self._ledger.day * DAY_MINUTES
+        midnight = owner * FAR + self._ledger.day * DAY_MINUTES
         return midnight + self._ledger.start - before, midnight + self._ends + after
 
 
-def _meets(begins: Ints, ends: Ints) -> Bools:
-    """Return whether each span meets another."""
+def _overlaps(begins: Ints, ends: Ints) -> Bools:
+    """Return whether each span overlaps another."""
     order = np.argsort(begins, kind="stable")
     begin, end = begins[order], ends[order]
-    met = np.zeros(len(begins), np.bool_)
-    met[1:] = np.maximum.accumulate(end)[:-1] > begin[1:]
-    met[:-1] |= begin[1:] < end[:-1]
-    result = np.empty_like(met)
-    result[order] = met
+    is_hit = np.zeros(len(begins), np.bool_)
+    is_hit[1:] = np.maximum.accumulate(end)[:-1] > begin[1:]
+    is_hit[:-1] |= begin[1:] < end[:-1]
+    result = np.empty_like(is_hit)
+    result[order] = is_hit
     return result
 
 

@@ -12,7 +12,7 @@ from solver.arrays import Ints
 from solver.clinic.entities import AppointmentType, Clinic, InvalidClinicError, Room, Span
 
 POINTS = 10_000
-"""A score of 1 in points: scores are told to four decimals."""
+"""A score of 1 in points: scores have four decimals."""
 
 
 @dataclass(frozen=True, slots=True)

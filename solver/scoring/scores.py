@@ -25,7 +25,7 @@ from solver.scoring.parts import (
 
 @dataclass(frozen=True)
 class Scores:
-    """Every placement's score for one request, with the book as it stands.
+    """Every placement's score for one request, beside all that is booked.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Scores:
                 request.preferred, masks.kind.duration_minutes, masks.starts
             ),
             gap_quarters=np.where(
-                masks.meets > 0,
+                masks.overlaps > 0,
                 0,
                 sum(side_quarters(idle, shortest[:, None]) for idle in masks.idle),
             ),

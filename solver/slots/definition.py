@@ -7,6 +7,7 @@ from fractions import Fraction
 from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules.placement_model import Candidates, PlacementModel
+from solver.rules.solving import best, enumerate_feasible
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.slots.query import Query, Slot
 from solver.slots.ranking import Ranking
@@ -17,9 +18,9 @@ def best_slot(
 ) -> tuple[Slot, Fraction] | None:
     """Return one slot of the highest exact score, proved by the solver, and that score.
 
-    All the placements that survive the masks stand in one model whose objective is the score, one
-    term per weight: preference, gap and overbooking ride on the provider's presence, the room's
-    part on the room's.
+    All placements that the masks pass are rivals in one model whose objective is the score: the
+    preference, gap and overbooking parts are the value of the provider's presence, the room part
+    that of the room's.
     """
     query = Query.whole(clinic, request, weights)
     total = query.masks.total()
@@ -28,7 +29,8 @@ def best_slot(
     ranked = next(Ranking(query.masks, query.scores).growing(total, "all"))
     slots = [query.slot(row) for row in ranked]
     parts = [slot.parts for slot in slots]
-    found = query.model(ranked, independent=False).best(
+    found = best(
+        query.model(ranked, independent=False),
         at_provider=[
             weights.preference * part.preference
             + weights.gap * part.gap
@@ -61,7 +63,7 @@ def enumerate_placements(clinic: Clinic, request: SlotRequest) -> set[tuple[str,
             earliest=query.masks.earliest,
             grid=query.masks.grid,
         )
-        feasible = candidates[model.enumerate()]
+        feasible = candidates[enumerate_feasible(model)]
         for room, start, is_overbooked in zip(
             feasible.room.tolist(),
             feasible.start.tolist(),

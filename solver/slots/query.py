@@ -15,6 +15,7 @@ from solver.clinic.request import SlotRequest
 from solver.rules import masks as masks_module
 from solver.rules.masks import Masks
 from solver.rules.placement_model import Candidates, PlacementModel
+from solver.rules.solving import certify
 from solver.scoring.parts import POINTS, ScoreParts, Weights
 from solver.scoring.scores import Scores
 from solver.slots.ranking import Ranking, Rooms, in_order
@@ -63,7 +64,7 @@ class Query:
         provider_ids: frozenset[str] | None,
         room_ids: frozenset[str] | None,
     ) -> Query:
-        """Lay a request out over some providers and rooms; None stands for all of them."""
+        """Return the query over some providers and rooms; None: over all of them."""
         day = Day.of(clinic, request.date, provider_ids=provider_ids, room_ids=room_ids)
         masks = masks_module.build(day, request)
         return cls(masks, Scores.of(masks, request, weights))
@@ -108,7 +109,7 @@ class Query:
             ]
             if not any(len(rows) for rows in fresh):
                 break
-            feasible = self.model(np.concatenate(fresh), independent=True).certify()
+            feasible = certify(self.model(np.concatenate(fresh), independent=True))
             ends = np.cumsum([len(rows) for rows in fresh])[:-1]
             found = [
                 np.concatenate([have, rows[passes]])[:limit]
@@ -123,7 +124,7 @@ class Query:
         done = 0
         for ranked in ranking.growing(limit, rooms):
             fresh = ranked[done:]
-            feasible = self.model(fresh, independent=True).certify()
+            feasible = certify(self.model(fresh, independent=True))
             slots += [self.slot(row) for row in fresh[feasible]]
             if len(slots) >= limit:
                 break
@@ -144,7 +145,7 @@ class Query:
         )
 
     def slot(self, row: Ints) -> Slot:
-        """Return one row of the ranking as the slot it stands for."""
+        """Return the slot of one row of the ranking."""
         points, start, provider, room = row.tolist()
         is_overbooked = not self.masks.regular[provider, start]
         minute = int(self.masks.starts[start])

@@ -1,7 +1,7 @@
-"""What a run asks: requests, and scenarios that change the clinic or the demand.
+"""Scenarios applied: the planning problem that each poses.
 
 A scenario is applied change by change, in order, to the clinic's rows and to the run's requests;
-what results is one :class:`solver.planning.problem.Problem`. Nothing of the original is touched.
+the result is one :class:`solver.planning.problem.Problem`. The original clinic is not changed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.planning.problem import MAX_REQUESTS, Problem
-from solver.rules.checker import Checker
+from solver.rules.checked_book import BookChecker
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.whatif.changes import (
     AddOverbookingRule,
@@ -95,8 +95,8 @@ def apply(
     """Return the problem that a scenario poses.
 
     Bookings may move, in a run that lets them, when they are booked, lie in the horizon and have
-    not begun. Of these, the displaced ones break a rule where they stand once the changes are
-    made. Those that did so before are left alone if the run says so.
+    not begun. Of these, the displaced ones break a rule once the changes are made. Those that did
+    so before are left alone if the run says so.
 
     Raises
     ------
@@ -142,10 +142,10 @@ def _movable(clinic: Clinic, run: Run, now: dt.datetime) -> Iterator[str]:
 
 
 def outside_the_rules(clinic: Clinic, ids: Collection[str]) -> frozenset[str]:
-    """Return those of some bookings that break a rule of section 3 as the book stands."""
+    """Return those of some bookings that break a rule (``docs/rules.md``) as they are booked."""
     if not ids:
         return frozenset()
-    return frozenset(v.booking.id for v in Checker(clinic).violations() if v.booking.id in ids)
+    return frozenset(v.booking.id for v in BookChecker(clinic).violations() if v.booking.id in ids)
 
 
 @dataclass

@@ -114,9 +114,9 @@ class Remove:
 class ScaleDemand:
     """There are `factor` times as many requests, of one appointment type or of all.
 
-    The requests are counted off in their order and each stands for what the running total,
-    times the factor and rounded half up, grows by: the sum is exact, and what is repeated or
-    dropped is spread evenly over the list.
+    In the order of the requests, the running total is multiplied by the factor and rounded half
+    up, and each request is repeated by how much that grows. So the sum is exact, and the requests
+    that are repeated or dropped are spread evenly over the list.
     """
 
     factor: Fraction

@@ -1,7 +1,8 @@
 """Why a request has no place in a plan, or a displaced booking none to go to.
 
-The reasons are tried from the plainest to the most particular, and each is checked: one that is
-said to lose to contention has a place when nothing but the bookings stands.
+The reasons are tried in their order, from the clinic's rows to the other requests, and each is
+checked: LOST_TO_CONTENTION is given only to a request that would have a place in the book without
+the plan's placements.
 """
 
 from __future__ import annotations
@@ -77,8 +78,15 @@ _OF_HOURS = (
 _OF_CAPS = (rules_codes.TYPE_DAILY_CAP, rules_codes.PROVIDER_DAILY_CAP)
 
 
-KEPT_MASKS = MAX_DAYS + 4
-"""Masks that are kept of a book: those of one request's dates."""
+@dataclass(frozen=True, kw_only=True)
+class ExplainParams:
+    """How much an explainer keeps of what it has worked out."""
+
+    kept_masks: int = MAX_DAYS + 4
+    """The masks of a book that are kept, a date each: those of one request's dates."""
+
+
+DEFAULT_PARAMS = ExplainParams()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,47 +98,51 @@ class Reason:
 
 
 class Explainer:
-    """Says why, for one finished plan.
+    """Gives the reasons of one finished plan.
 
     Parameters
     ----------
     problem
-        What was to be planned.
-    standing
+        The problem that the plan answers.
+    finished
         The book when the plan is carried out: bookings where they end up, and placements.
     placed
-        Ids of those of `standing` that are placements.
+        Ids of those of `finished` that are placements.
     """
 
     def __init__(
-        self, problem: Problem, standing: Iterable[Booking], placed: frozenset[str]
+        self,
+        problem: Problem,
+        finished: Iterable[Booking],
+        placed: frozenset[str],
+        params: ExplainParams = DEFAULT_PARAMS,
     ) -> None:
         self._problem = problem
-        book = list(standing)
+        book = list(finished)
         self._placements = [b for b in book if b.id in placed]
-        self._before = _Book(problem, [b for b in book if b.id not in placed])
-        self._after = _Book(problem, book)
+        self._before = _Book(problem, [b for b in book if b.id not in placed], params)
+        self._after = _Book(problem, book, params)
         self._known: dict[tuple[object, ...], Reason] = {}
 
     def explain(self, request: Request) -> Reason:
-        """Return the reason why `request`, which is in no place, has none."""
+        """Return the reason why `request`, which the plan does not place, has no place."""
         question = self._question(request)
         if question not in self._known:
             self._known[question] = self._answer(request)
         return self._known[question]
 
     def places_asked(self, requests: Iterable[Request]) -> int:
-        """Return for how many different sets of places some requests ask: most of the work."""
+        """Return how many different sets of places some requests ask for: most of the work."""
         return len({self._question(request)[:3] for request in requests})
 
     def explain_all(self, requests: Sequence[Request]) -> list[Reason]:
-        """Return the reason of each; asked in an order in which what was worked out serves on."""
+        """Return the reason of each; those that share masks are explained one after another."""
         for request in sorted(requests, key=lambda r: (r.appointment_type_id, r.provider_id or "")):
             self.explain(request)
         return [self.explain(request) for request in requests]
 
     def _question(self, request: Request) -> tuple[object, ...]:
-        """Return what decides the reason; the patient does where there are other appointments."""
+        """Return all that the reason depends on: the patient only if booked or placed elsewhere."""
         is_elsewhere = self._after.knows(request.patient_key)
         return (
             request.appointment_type_id,
@@ -158,7 +170,7 @@ class Explainer:
             )
         return Reason(LOST_TO_CONTENTION, self._contention(request, kind, dates))
 
-    # The plain ones
+    # Rows, hours and bookings
 
     def _rows(self, request: Request, kind: AppointmentType) -> Reason | None:
         clinic = self._problem.clinic
@@ -211,10 +223,10 @@ class Explainer:
 
     def _too_soon(self, kind: AppointmentType, dates: list[dt.date]) -> str:
         notice = self._problem.clinic.settings.min_notice_minutes
-        told = f", {notice} minutes before the start" if notice else ""
+        ahead = f", {notice} minutes before the start" if notice else ""
         return (
             f"The open hours of {_dates(dates)} in which {kind.name} would fit begin too soon to "
-            f"be booked{told}."
+            f"be booked{ahead}."
         )
 
     def _outside(self, request: Request, kind: AppointmentType, dates: list[dt.date]) -> str:
@@ -300,8 +312,10 @@ class Explainer:
 class _Book:
     """The masks of a book, the latest of them kept, and the patients' appointments in it."""
 
-    def __init__(self, problem: Problem, bookings: Sequence[Booking]) -> None:
-        self._now = problem.now
+    def __init__(
+        self, problem: Problem, bookings: Sequence[Booking], params: ExplainParams
+    ) -> None:
+        self._now, self._params = problem.now, params
         clinic = problem.clinic
         if not problem.allow_overbooking:
             clinic = replace(clinic, overbooking_rules=())
@@ -319,7 +333,7 @@ class _Book:
     def _mask(self, request: Request, date: dt.date) -> Masks:
         key = (date, request.appointment_type_id, request.provider_id)
         if key not in self._masks:
-            while len(self._masks) >= KEPT_MASKS:
+            while len(self._masks) >= self._params.kept_masks:
                 del self._masks[next(iter(self._masks))]
             day = Day.of(self._clinic, date)
             if request.provider_id is not None:
@@ -356,8 +370,10 @@ class _Book:
         free = masks.provider_free & masks.room_free.any(axis=0)[None, :]
         if not alone:
             for start, end in self._appointments(request.patient_key, masks.day.date):
-                meets = (masks.starts < end) & (masks.starts + masks.kind.duration_minutes > start)
-                free = free & ~meets[None, :]
+                overlaps = (masks.starts < end) & (
+                    masks.starts + masks.kind.duration_minutes > start
+                )
+                free = free & ~overlaps[None, :]
         return free
 
     def _appointments(self, patient: str | None, date: dt.date) -> Iterator[Span]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -21,13 +21,14 @@ from solver.clinic.spans import cut, merge, provider_busy_span, room_busy_span
 from solver.clinic.windows import Windows
 from solver.planning.problem import Plan, Problem
 from solver.scoring.parts import POINTS, ScoreParts, round_half_up, shortest_durations
+from solver.whatif.run_result import KpiComparison, Kpis, MeanScores, TimeFigures
 from solver.whatif.verify import PlanReading
 
 PARTS = tuple(ScoreParts.__dataclass_fields__)
 
 
-def figures(problem: Problem, plan: Plan, reading: PlanReading) -> dict[str, Any]:
-    """Return the key figures of a plan, JSON-ready, in the order in which they are shown."""
+def figures(problem: Problem, plan: Plan, reading: PlanReading) -> Kpis:
+    """Return the key figures of a plan, in the order in which they are shown."""
     requests = {r.id: r for r in problem.requests}
     placed = [requests[p.id] for p in plan.placements]
     by_priority = Counter(r.priority for r in placed)
@@ -42,13 +43,13 @@ def figures(problem: Problem, plan: Plan, reading: PlanReading) -> dict[str, Any
         "unplaced": len(problem.requests) - len(placed),
         "overbooked": sum(p.is_overbooked for p in plan.placements),
         **mean_scores(problem, reading),
-        **_time(problem, reading.standing),
+        **_time(problem, reading.finished),
         "moved": len(plan.moves),
         "lost": len(plan.lost),
     }
 
 
-def mean_scores(problem: Problem, reading: PlanReading) -> dict[str, Any]:
+def mean_scores(problem: Problem, reading: PlanReading) -> MeanScores:
     """Return the mean score of what a plan places and the means of its parts; None without any."""
     if not reading.parts:
         return {"mean_score": None, "mean_score_parts": dict.fromkeys(PARTS)}
@@ -71,12 +72,12 @@ def _mean_parts(reading: PlanReading) -> dict[str, Fraction]:
     return dict(zip(PARTS, means, strict=True))
 
 
-def _time(problem: Problem, standing: Iterable[Booking]) -> dict[str, Any]:
+def _time(problem: Problem, finished: Iterable[Booking]) -> TimeFigures:
     """Return utilisation, fragments and overtime over the horizon."""
     clinic = problem.clinic
     usable = shortest_durations(clinic, [p.skills for p in clinic.providers]).tolist()
     shortest = {p.id: minutes for p, minutes in zip(clinic.providers, usable, strict=True)}
-    provider_busy, room_busy, appointments = _spans(clinic, standing)
+    provider_busy, room_busy, appointments = _spans(clinic, finished)
     provider_days: dict[str, dict[str, float]] = {}
     room_days: dict[str, dict[str, float]] = {}
     totals = {"provider": [0, 0], "room": [0, 0]}
@@ -121,7 +122,7 @@ def _time(problem: Problem, standing: Iterable[Booking]) -> dict[str, Any]:
 type _ByDay = dict[tuple[str, dt.date], list[Span]]
 
 
-def _spans(clinic: Clinic, standing: Iterable[Booking]) -> tuple[_ByDay, _ByDay, _ByDay]:
+def _spans(clinic: Clinic, finished: Iterable[Booking]) -> tuple[_ByDay, _ByDay, _ByDay]:
     """Return, by owner and date: busy spans of providers, those of rooms, and appointments.
 
     They are merged and count in minutes of a date; what crosses midnight is split between two.
@@ -129,7 +130,7 @@ def _spans(clinic: Clinic, standing: Iterable[Booking]) -> tuple[_ByDay, _ByDay,
     of_providers: _ByDay = defaultdict(list)
     of_rooms: _ByDay = defaultdict(list)
     appointments: _ByDay = defaultdict(list)
-    for b in standing:
+    for b in finished:
         kind = clinic.type_by_id[b.appointment_type_id]
         if provider := clinic.provider_by_id.get(b.provider_id):
             for day, span in _split(b.date, provider_busy_span(provider, kind, b.start)):
@@ -167,7 +168,7 @@ def decimal(value: Fraction) -> float:
     return round_half_up(value) / POINTS
 
 
-def compare(kpis: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def compare(kpis: Mapping[str, Kpis]) -> list[KpiComparison]:
     """Set the key figures of scenarios, by name and the baseline first, beside one another.
 
     Nested figures are named with dots, as in ``placed_by_priority.9``. Figures come in the order
@@ -176,7 +177,7 @@ def compare(kpis: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     flat = {name: dict(_flatten(own)) for name, own in kpis.items()}
     baseline, *others = flat
     names = dict.fromkeys(name for own in flat.values() for name in own)
-    rows = []
+    rows: list[KpiComparison] = []
     for name in names:
         values = {scenario: own.get(name) for scenario, own in flat.items()}
         base = values[baseline]
@@ -196,9 +197,9 @@ def _difference(value: float | None, base: float | None) -> float:
     return round(value - base, 4)
 
 
-def _flatten(kpis: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
+def _flatten(kpis: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
     for name, value in kpis.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -1,35 +1,45 @@
-"""A run's result as it is told."""
+"""One scenario's part of a run's result, made of its plan."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TypedDict
 
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Booking
 from solver.planning.problem import Placement, Plan, Problem, Progress, Request, Stage, relative_gap
-from solver.whatif.explain import Explainer, Reason
+from solver.whatif.explain import Explainer
 from solver.whatif.kpis import PARTS, decimal, figures
+from solver.whatif.run_result import (
+    MoveResult,
+    PlacementResult,
+    PlaceResult,
+    ProgressResult,
+    ScenarioResult,
+    StageResult,
+    UnplacedResult,
+)
 from solver.whatif.verify import PlanReading
 
 
-class Told:
-    """A plan that has been read, told as SPEC's result."""
+class ResultWriter:
+    """Writes the result of one plan, as the reader of plans has read it."""
 
     def __init__(self, problem: Problem, plan: Plan, reading: PlanReading) -> None:
         self._problem, self._plan, self._reading = problem, plan, reading
         self._bookings = {b.id: b for b in problem.clinic.bookings}
         self._requests = {r.id: r for r in problem.requests}
         self.explainer = Explainer(
-            problem, reading.standing, frozenset(p.id for p in plan.placements)
+            problem, reading.finished, frozenset(p.id for p in plan.placements)
         )
 
-    def as_json(self, seen: list[Progress]) -> dict[str, Any]:
-        """Return the scenario's part of the result; `seen` is the progress of its solve."""
+    def write(self, name: str, seen: list[Progress]) -> ScenarioResult:
+        """Return the result of the scenario of that name; `seen` is the progress of its solve."""
         plan = self._plan
         first = next((stage for stage in plan.stages if stage.name == "priority"), None)
         return {
+            "name": name,
             "status": plan.status,
             "objective": number(first.objective) if first else 0,
             "bound": number(first.bound) if first else 0,
@@ -44,8 +54,8 @@ class Told:
             "progress": [_progress(progress) for progress in seen],
         }
 
-    def placement(self, placement: Placement) -> dict[str, Any]:
-        """Return what is told of a request that was placed."""
+    def placement(self, placement: Placement) -> PlacementResult:
+        """Return the result of a request that was placed."""
         request = self._requests[placement.id]
         kind = request.appointment_type_id
         parts = self._reading.parts[placement.id]
@@ -56,14 +66,15 @@ class Told:
         )
         return {
             "request_id": placement.id,
-            **_whose(request),
+            "appointment_type_id": kind,
+            **_patient(request),
             **self._place(placement, kind),
             "score": decimal(score),
             "score_parts": {name: decimal(part) for name, part in zip(PARTS, parts, strict=True)},
             "is_overbooked": placement.is_overbooked,
         }
 
-    def _place(self, place: Placement | Booking, kind: str) -> dict[str, Any]:
+    def _place(self, place: Placement | Booking, kind: str) -> PlaceResult:
         minutes = self._problem.clinic.type_by_id[kind].duration_minutes
         return {
             "provider_id": place.provider_id,
@@ -73,13 +84,19 @@ class Told:
             "end_time": format_time(place.start + minutes),
         }
 
-    def _unplaced(self) -> Iterator[dict[str, Any]]:
+    def _unplaced(self) -> Iterator[UnplacedResult]:
         placed = {placement.id for placement in self._plan.placements}
         waiting = [request for request in self._problem.requests if request.id not in placed]
         for request, reason in zip(waiting, self.explainer.explain_all(waiting), strict=True):
-            yield {"request_id": request.id, **_whose(request), **_reason(reason)}
+            yield {
+                "request_id": request.id,
+                "appointment_type_id": request.appointment_type_id,
+                **_patient(request),
+                "reason": reason.code,
+                "detail": reason.detail,
+            }
 
-    def _move(self, move: Placement) -> dict[str, Any]:
+    def _move(self, move: Placement) -> MoveResult:
         before = self._bookings[move.id]
         kind = before.appointment_type_id
         return {
@@ -87,34 +104,34 @@ class Told:
             "patient_ref": before.patient_ref,
             "appointment_type_id": kind,
             "from": self._place(before, kind),
-            "to": self._place(move, kind) | {"is_overbooked": move.is_overbooked},
+            "to": {**self._place(move, kind), "is_overbooked": move.is_overbooked},
         }
 
-    def _lost(self, key: str) -> dict[str, Any]:
+    def _lost(self, key: str) -> MoveResult:
         before = self._bookings[key]
         kind = before.appointment_type_id
-        wish = Request(key, kind, patient_ref=before.patient_ref)
+        reason = self.explainer.explain(Request(key, kind, patient_ref=before.patient_ref))
         return {
             "booking_id": key,
             "patient_ref": before.patient_ref,
             "appointment_type_id": kind,
             "from": self._place(before, kind),
             "to": None,
-            **_reason(self.explainer.explain(wish)),
+            "reason": reason.code,
+            "detail": reason.detail,
         }
 
 
-def _whose(request: Request) -> dict[str, str]:
-    """Return who asks for what; without a reference to a patient, only what."""
-    whose = {} if request.patient_ref is None else {"patient_ref": request.patient_ref}
-    return {"appointment_type_id": request.appointment_type_id, **whose}
+class _Patient(TypedDict, total=False):
+    patient_ref: str
 
 
-def _reason(reason: Reason) -> dict[str, str]:
-    return {"reason": reason.code, "detail": reason.detail}
+def _patient(request: Request) -> _Patient:
+    """Return the patient of a request, nothing for one that has none."""
+    return {} if request.patient_ref is None else {"patient_ref": request.patient_ref}
 
 
-def _stage(stage: Stage) -> dict[str, Any]:
+def _stage(stage: Stage) -> StageResult:
     return {
         "name": stage.name,
         "objective": number(stage.objective),
@@ -122,7 +139,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _progress(progress: Progress) -> dict[str, Any]:
+def _progress(progress: Progress) -> ProgressResult:
     return {
         "seconds": round(progress.seconds, 3),
         "stage": progress.stage,

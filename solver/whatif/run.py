@@ -52,7 +52,7 @@ class Demand:
         return cls(request, count, is_numbered=count > 1)
 
     def expand(self) -> Iterator[Request]:
-        """Return the requests it stands for."""
+        """Return its requests one by one."""
         for number in range(1, self.count + 1):
             if number == 1 and not self.is_numbered:
                 yield self.request
@@ -73,7 +73,7 @@ class Run:
     demands: tuple[Demand, ...]
     existing: Existing = "fixed"
     stranded: Stranded = "save"
-    """What becomes, where bookings may move, of those that are outside the rules already."""
+    """Whether movable bookings that break a rule before any change are saved or left alone."""
     scenarios: tuple[Scenario, ...] = (Scenario("baseline"),)
     time_limit_seconds: float = 30
     """For all scenarios together."""

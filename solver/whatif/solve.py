@@ -11,9 +11,8 @@ import datetime as dt
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from solver.clinic.entities import Clinic
 from solver.planning.params import MEMORY_LIMIT_BYTES
@@ -22,14 +21,27 @@ from solver.planning.search.solve import solve
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.whatif.apply import apply
 from solver.whatif.kpis import compare
-from solver.whatif.result import Told
+from solver.whatif.result import ResultWriter
 from solver.whatif.run import Run, Scenario
+from solver.whatif.run_result import RunResult, ScenarioResult
 from solver.whatif.verify import PlanViolation, read_plan
 
-SAMPLE, EXPLAINED, PLACED, LONGER = 100, 12, 6, 1.3
-"""Placements of which the reading is timed beforehand, requests of which the explaining is, how
-many times more reading a placement takes than a booking that stands, and how much longer the whole
-may take."""
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateParams:
+    """How the time is estimated that a plan takes to be read and its result to be written."""
+
+    sample: int = 100
+    """The placements that are read, and timed, for the estimate."""
+    explained: int = 12
+    """The unplaced requests, at most, that are explained for it."""
+    placement_factor: int = 6
+    """How many times as long as a booking that stays a placement takes to be read."""
+    margin: float = 1.3
+    """The estimate is this times what the sample leads to expect."""
+
+
+DEFAULT_ESTIMATE = EstimateParams()
 
 
 type OnProgress = Callable[[str, Progress], None]
@@ -62,8 +74,8 @@ def solve_run(
     weights: Weights = DEFAULT_WEIGHTS,
     on_progress: OnProgress | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> dict[str, Any]:
-    """Return the result of a run, JSON-ready.
+) -> RunResult:
+    """Return the result of a run, ready to be written as JSON.
 
     Parameters
     ----------
@@ -91,11 +103,8 @@ def solve_run(
     begin = time.perf_counter()
     rounds = -(-len(run.scenarios) // side_by_side)
     share = replace(run, time_limit_seconds=run.time_limit_seconds / rounds)
-    told = on_progress, should_stop
-    calls = [
-        (clinic, share, scenario, now, workers, memory_limit_bytes, weights, *told)
-        for scenario in run.scenarios
-    ]
+    given = workers, memory_limit_bytes, weights, on_progress, should_stop
+    calls = [(clinic, share, scenario, now, *given) for scenario in run.scenarios]
     if executor is None:
         scenarios = [solve_scenario(*call) for call in calls]
     else:
@@ -119,7 +128,7 @@ def solve_scenario(
     weights: Weights,
     on_progress: OnProgress | None,
     should_stop: Callable[[], bool] | None,
-) -> dict[str, Any]:
+) -> ScenarioResult:
     """Return one scenario's part of the result.
 
     The run's time limit is for all of it: setting up, searching, reading the plan and explaining.
@@ -139,37 +148,40 @@ def solve_scenario(
         seed=run.seed,
         workers=workers,
         memory_limit_bytes=memory_limit_bytes,
-        keep_back=partial(_seconds_to_tell, problem),
+        keep_back=partial(_seconds_to_write, problem),
         on_progress=watch,
         should_stop=should_stop,
     )
     reading = read_plan(problem, plan)
     if reading.violations:
         raise PlanRejectedError(scenario.name, reading.violations)
-    return {"name": scenario.name, **Told(problem, plan, reading).as_json(seen)}
+    return ResultWriter(problem, plan, reading).write(scenario.name, seen)
 
 
-def _seconds_to_tell(problem: Problem, plan: Plan) -> float:
-    """Return how long reading and telling a plan like this one will take, from a part of it.
+def _seconds_to_write(
+    problem: Problem, plan: Plan, params: EstimateParams = DEFAULT_ESTIMATE
+) -> float:
+    """Estimate the seconds that a plan like this one takes to be read and its result written.
 
-    The part is whole days of a few providers: each booking is read beside those around it.
+    The sample is whole days of a few providers: a booking is read beside those around it.
     """
     by_day = sorted(plan.placements, key=lambda p: (p.date, p.provider_id, p.id))
-    chosen = {placement.id for placement in by_day[:SAMPLE]}
+    chosen = {placement.id for placement in by_day[: params.sample]}
     placements = tuple(p for p in plan.placements if p.id in chosen)
     begin = time.perf_counter()
     part = replace(plan, status="feasible", placements=placements, stages=())
     reading = read_plan(problem, part)
-    told = Told(problem, part, reading)
+    writer = ResultWriter(problem, part, reading)
     for placement in part.placements:
-        told.placement(placement)
+        writer.placement(placement)
     read = time.perf_counter() - begin
     placed = {placement.id for placement in plan.placements}
     waiting = [request for request in problem.requests if request.id not in placed]
-    some = waiting[:: -(-len(waiting) // EXPLAINED) or 1]
-    told.explainer.explain_all(some)
+    some = waiting[:: -(-len(waiting) // params.explained) or 1]
+    writer.explainer.explain_all(some)
     explained = time.perf_counter() - begin - read
-    size = len(reading.standing) + PLACED * len(placements)
-    whole = len(reading.standing) - len(placements) + (1 + PLACED) * len(plan.placements)
-    asked = told.explainer.places_asked(waiting) / max(1, told.explainer.places_asked(some))
-    return LONGER * (read * whole / max(1, size) + explained * asked)
+    factor = params.placement_factor
+    size = len(reading.finished) + factor * len(placements)
+    whole = len(reading.finished) - len(placements) + (1 + factor) * len(plan.placements)
+    asked = writer.explainer.places_asked(waiting) / max(1, writer.explainer.places_asked(some))
+    return params.margin * (read * whole / max(1, size) + explained * asked)

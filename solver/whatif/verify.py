@@ -1,23 +1,24 @@
-"""A whole plan read again, one placement after another, and scored as it stands when finished.
+"""The reader of plans: every step read again at its turn, then the finished book and its score.
 
-Like :mod:`solver.rules.checker`, on which it leans, it shares nothing with the masks, the model and
-the objective; of the planner it knows only the words in which problem and plan are written.
+It shares nothing with what makes plans, nor with the checker of :mod:`solver.rules`: the rules are
+written out for it in :mod:`solver.whatif.plain_rules`, and of the planner it knows only the types
+in which problem and plan are written.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 from solver.clinic.entities import DAY_MINUTES, Booking, Clinic
-from solver.clinic.request import SlotRequest
 from solver.planning.problem import Placement, Plan, Problem, Request
-from solver.rules.checker import Checker
+from solver.whatif.plain_rules import Appointment, Parts, PlainRules
 
 MAXIMISED = ("saved", "priority", "score")
+"""The stages whose bound is at least their objective; that of the others is at most it."""
 
 
 RULES = {
@@ -28,9 +29,7 @@ RULES = {
     5: "the type has reached its daily cap",
     7: "no overbooking rule allows it",
 }
-
-
-type Parts = tuple[Fraction, Fraction, Fraction, Fraction]
+"""What is wrong with a step that breaks a rule, by its number in ``docs/rules.md``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,13 @@ class PlanViolation:
 
 @dataclass(frozen=True)
 class PlanReading:
-    """What the reader makes of a plan.
+    """What the reader finds of a plan.
 
     Attributes
     ----------
     violations
         Empty for a plan that can be shown.
-    standing
+    finished
         The book when the plan is carried out, of the horizon and the dates beside it.
     parts
         The score parts of each placement in the finished plan, by request id.
@@ -58,77 +57,77 @@ class PlanReading:
     """
 
     violations: tuple[PlanViolation, ...]
-    standing: tuple[Booking, ...]
+    finished: tuple[Booking, ...]
     parts: dict[str, Parts]
     objectives: dict[str, Fraction]
 
 
 def read_plan(problem: Problem, plan: Plan) -> PlanReading:
-    """Read a plan: each step at its turn, then the whole.
+    """Read a plan: each step at its turn, then the finished book.
 
     All bookings that move or are lost leave their places first; then the moves and the placements
-    are made in their order, each beside all that stands by then. In the finished book nothing
-    breaks a rule that was placed, that was moved or that could have been moved.
+    are made in their order, each read beside the book as it is by then. In the finished book, what
+    was placed, what was moved and what could have been moved breaks no rule.
     """
     return _Reader(problem, plan).read()
 
 
 class _Book:
-    """Live bookings by owner, date and patient; what is asked of one date sees its neighbours.
+    """Live appointments by owner, date and patient; what is asked of one date sees its neighbours.
 
     Parameters
     ----------
-    bookings
-        What stands by now.
     reach
         The longest time in minutes from the begin of one busy span to the begin of one that it can
-        meet: of the dates beside, what is further from midnight meets nothing.
+        overlap: what lies further from midnight than that overlaps nothing of the date beside.
     """
 
-    def __init__(self, bookings: Iterable[Booking], reach: int) -> None:
+    def __init__(self, reach: int) -> None:
         self._reach = reach
-        self._by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
-        self._by_patient: dict[str, list[Booking]] = defaultdict(list)
-        self.all: list[Booking] = []
-        for booking in bookings:
-            self.add(booking)
+        self._by_owner: dict[tuple[str, dt.date], list[Appointment]] = defaultdict(list)
+        self._by_patient: dict[str, list[Appointment]] = defaultdict(list)
+        self.all: list[Appointment] = []
 
-    def add(self, b: Booking) -> None:
-        self.all.append(b)
+    def add(self, a: Appointment) -> None:
+        self.all.append(a)
+        b = a.booking
         for owner in (b.provider_id, b.room_id, b.appointment_type_id):
-            self._by_owner[owner, b.date].append(b)
+            self._by_owner[owner, b.date].append(a)
         if (patient := b.patient_key) is not None:
-            self._by_patient[patient].append(b)
+            self._by_patient[patient].append(a)
 
-    def on(self, owner: str, date: dt.date) -> list[Booking]:
-        return self._by_owner.get((owner, date), [])
+    def on(self, owner: str, date: dt.date, *, but: Appointment) -> list[Appointment]:
+        """Return the appointments of an owner on a date, without one of them."""
+        return [a for a in self._by_owner.get((owner, date), ()) if a is not but]
 
-    def beside(self, owner: str, date: dt.date) -> list[Booking]:
-        late, early = DAY_MINUTES - self._reach, self._reach
-        day = dt.timedelta(days=1)
-        before = [b for b in self.on(owner, date - day) if b.start > late]
-        after = [b for b in self.on(owner, date + day) if b.start < early]
-        return [*before, *self.on(owner, date), *after]
+    def beside(self, owner: str, a: Appointment) -> list[Appointment]:
+        """Return the other appointments of an owner that count for `a` or may overlap it."""
+        date, day = a.booking.date, dt.timedelta(days=1)
+        before, after = (self._by_owner.get((owner, date + days), ()) for days in (-day, day))
+        same_date = self.on(owner, date, but=a)
+        is_apart = all(o.booking.start <= DAY_MINUTES - self._reach for o in before) and all(
+            o.booking.start >= self._reach for o in after
+        )
+        return same_date if is_apart else [*before, *same_date, *after]
 
-    def of_patient(self, patient: str | None) -> list[Booking]:
+    def of_patient(self, patient: str | None) -> list[Appointment]:
         return [] if patient is None else self._by_patient[patient]
 
 
 class _Reader:
     def __init__(self, problem: Problem, plan: Plan) -> None:
-        weights = problem.weights
         self.problem, self.plan = problem, plan
         self.dates = frozenset(problem.dates)
-        self.checker = Checker(
-            problem.clinic, (weights.preference, weights.gap, weights.room, weights.overbook)
-        )
+        self.rules = PlainRules(problem)
         self.bookings = {b.id: b for b in problem.clinic.bookings if b.is_live}
         self.requests = {r.id: r for r in problem.requests}
         self.violations: list[PlanViolation] = []
-        self.wishes: dict[int, Request] = {}  # by position in the book
+        self.fulfilled: dict[int, Request] = {}  # by position in the book
+        self.book = _Book(_reach(problem.clinic))
         leaving = {move.id for move in plan.moves} | set(plan.lost)
-        standing = (b for b in self.bookings.values() if b.id not in leaving)
-        self.book = _Book(standing, _reach(problem.clinic))
+        for key, booking in self.bookings.items():
+            if key not in leaving:
+                self.book.add(self.rules.appointment(booking))
 
     def read(self) -> PlanReading:
         self._moves()
@@ -146,7 +145,8 @@ class _Reader:
             "score": score,
         }
         self._stages(objectives)
-        return PlanReading(tuple(self.violations), tuple(self.book.all), parts, objectives)
+        finished = tuple(a.booking for a in self.book.all)
+        return PlanReading(tuple(self.violations), finished, parts, objectives)
 
     def _blame(self, key: str, detail: str) -> None:
         self.violations.append(PlanViolation(key, detail))
@@ -167,8 +167,7 @@ class _Reader:
             place = (move.provider_id, move.room_id, move.date, move.start)
             if place == (before.provider_id, before.room_id, before.date, before.start):
                 self._blame(move.id, "is moved to where it was")
-            wish = SlotRequest(before.appointment_type_id, move.date, self.problem.now)
-            self._step(move, wish, before.patient_ref)
+            self._step(move, before.appointment_type_id, before.patient_ref)
 
     def _both_ways(self) -> set[str]:
         return {move.id for move in self.plan.moves} & set(self.plan.lost)
@@ -185,96 +184,112 @@ class _Reader:
                 self._blame(placement.id, f"is placed on {placement.date}, which it does not allow")
             if request.provider_id not in (None, placement.provider_id):
                 self._blame(placement.id, "is placed with another provider than it asks for")
-            wish = self._wish(request, placement.date)
-            if self._step(placement, wish, request.patient_ref):
-                self.wishes[len(self.book.all) - 1] = request
+            if self._step(placement, request.appointment_type_id, request.patient_ref):
+                self.fulfilled[len(self.book.all) - 1] = request
 
-    def _wish(self, request: Request, date: dt.date) -> SlotRequest:
-        return SlotRequest(
-            request.appointment_type_id, date, self.problem.now, preferred=request.preferred
-        )
-
-    def _step(self, step: Placement, wish: SlotRequest, patient: str | None) -> bool:
-        """Read one move or placement beside all that stands at its turn; let it stand if it can."""
+    def _step(self, step: Placement, kind: str, patient: str | None) -> bool:
+        """Read one move or placement beside all before it, and book it where there is the place."""
         clinic = self.problem.clinic
-        provider = clinic.provider_by_id.get(step.provider_id)
-        room = clinic.room_by_id.get(step.room_id)
-        if provider is None or room is None or not 0 <= step.start < DAY_MINUTES:
+        is_placed = step.provider_id in clinic.provider_by_id and step.room_id in clinic.room_by_id
+        if not is_placed or not 0 <= step.start < DAY_MINUTES:
             self._blame(step.id, "is placed with a provider, in a room or at a time there is not")
             return False
         if step.date not in self.dates:
             self._blame(step.id, f"is placed on {step.date}, outside the horizon")
-        reading = self.checker.read_among(
-            wish,
-            provider,
-            room,
-            step.start,
-            at_provider=self.book.beside(provider.id, step.date),
-            in_room=self.book.beside(room.id, step.date),
-            of_type=self.book.on(wish.appointment_type_id, step.date),
-        )
-        for rule in reading.broken:
+        a = self.rules.appointment(_booking(step, kind, patient))
+        broken, is_overbooked = self._broken(a)
+        for rule in broken:
             self._blame(step.id, f"breaks rule {rule}: {RULES[rule]}")
-        if not reading.broken and reading.is_overbooked != step.is_overbooked:
-            truth = "overbooked" if reading.is_overbooked else "regular"
+        if not broken and is_overbooked != step.is_overbooked:
+            truth = "overbooked" if is_overbooked else "regular"
             self._blame(step.id, f"is {truth} at its turn, not as it says")
         if step.is_overbooked and not self.problem.allow_overbooking:
             self._blame(step.id, "is overbooked, which the run does not allow")
-        booking = _booking(step, wish.appointment_type_id, patient)
-        self._beside_the_patients_own(booking)
-        self.book.add(booking)
+        for other in self.book.of_patient(a.booking.patient_key):
+            if a.span[0] < other.span[1] and other.span[0] < a.span[1]:
+                self._blame(step.id, f"overlaps {other.booking.id} of the same patient")
+        self.book.add(a)
         return True
 
-    def _beside_the_patients_own(self, booking: Booking) -> None:
-        mine = self._appointment(booking)
-        for other in self.book.of_patient(booking.patient_key):
-            theirs = self._appointment(other)
-            if mine[0] < theirs[1] and theirs[0] < mine[1]:
-                self._blame(booking.id, f"overlaps {other.id} of the same patient")
+    def _broken(self, a: Appointment) -> tuple[list[int], bool]:
+        """Return the rules that a new appointment breaks at its turn, and whether it overbooks."""
+        rules, b = self.rules, a.booking
+        at_provider = self.book.beside(b.provider_id, a)
+        in_room = self.book.beside(b.room_id, a)
+        of_type = self.book.on(b.appointment_type_id, b.date, but=a)
+        is_overbooked = any(rules.regular_within_capacity(a, at_provider))
+        obeyed = {
+            0: rules.time_is_bookable(a),
+            1: not any(rules.active_with_skills_and_equipment(a)),
+            2: not any(rules.within_open_windows(a)),
+            3: not any(rules.room_is_free(a, in_room)),
+            5: not any(rules.type_under_its_cap(a, of_type)),
+            7: not is_overbooked or self._may_overbook(a, at_provider),
+        }
+        return [rule for rule, is_obeyed in obeyed.items() if not is_obeyed], is_overbooked
 
-    def _appointment(self, b: Booking) -> tuple[int, int]:
-        start = b.date.toordinal() * DAY_MINUTES + b.start
-        return start, start + self.checker.kind_of(b).duration_minutes
+    def _may_overbook(self, a: Appointment, at_provider: list[Appointment]) -> bool:
+        rules = self.rules
+        return not any(rules.starts_by_itself(a, at_provider)) and rules.is_allowed(a, at_provider)
 
     # The whole
 
     def _finished_book(self) -> None:
-        """Read all rules again over what stands in the end.
+        """Read all rules again over the book that the plan leaves.
 
-        Bookings that may not move, and those that the run leaves alone, break what they break.
+        Bookings that may not move, and those that the run leaves alone, may go on to break rules.
         """
-        problem = self.problem
-        clinic = problem.clinic
         moved = {move.id for move in self.plan.moves}
-        known = [
-            b
-            for b in self.book.all
-            if b.provider_id in clinic.provider_by_id and b.room_id in clinic.room_by_id
-        ]
-        finished = replace(self.checker, clinic=clinic.with_bookings(known))
-        for violation in finished.violations():
-            b = violation.booking
-            if b.id in problem.left and b.id not in moved:
+        known = [a for a in self.book.all if self.rules.is_known(a.booking)]
+        book = _Book(_reach(self.problem.clinic))
+        for a in known:
+            book.add(a)
+        for a in sorted(known, key=lambda a: (a.booking.date, a.booking.start, a.booking.id)):
+            b = a.booking
+            is_old = b is self.bookings.get(b.id)
+            if b.id in self.problem.left and b.id not in moved:
                 continue
-            if b is not self.bookings.get(b.id):
-                self._blame(b.id, f"ends up against rule {violation.rule}: {violation.detail}")
-            elif b.id in problem.movable:
-                self._blame(b.id, f"stays against rule {violation.rule}: {violation.detail}")
+            if is_old and b.id not in self.problem.movable:
+                continue
+            verb = "stays" if is_old else "ends up"
+            for rule, detail in self._broken_in(book, a):
+                self._blame(b.id, f"{verb} against rule {rule}: {detail}")
+
+    def _broken_in(self, book: _Book, a: Appointment) -> Iterator[tuple[int, str]]:
+        """Yield each rule that an appointment breaks beside all others, and in which words.
+
+        A set of bookings has no order: overbooked ones may have come after a regular one that they
+        overlap, and are allowed if some order of booking them allows each.
+        """
+        rules, b = self.rules, a.booking
+        at_provider = book.beside(b.provider_id, a)
+        in_room = book.beside(b.room_id, a)
+        of_type = book.on(b.appointment_type_id, b.date, but=a)
+        regular = [o for o in at_provider if not o.booking.is_overbooked]
+        for rule, details in (
+            (0, rules.outside_clock_changes(a)),
+            (1, rules.active_with_skills_and_equipment(a)),
+            (2, rules.within_open_windows(a)),
+            (3, rules.room_is_free(a, in_room)),
+            (5, rules.type_under_its_cap(a, of_type)),
+            (7, rules.starts_by_itself(a, at_provider)),
+            (7, rules.overbooked_by_allowance(a, at_provider))
+            if b.is_overbooked
+            else (6, rules.regular_within_capacity(a, regular)),
+        ):
+            yield from ((rule, detail) for detail in details)
 
     def _scores(self) -> tuple[dict[str, Parts], Fraction]:
         """Return the placements' parts and the sum of all scores of the horizon."""
-        clinic = self.problem.clinic
         parts: dict[str, Parts] = {}
         total = Fraction(0)
-        for position, b in enumerate(self.book.all):
-            is_known = b.provider_id in clinic.provider_by_id and b.room_id in clinic.room_by_id
-            if b.date not in self.dates or not is_known:
+        for position, a in enumerate(self.book.all):
+            if a.booking.date not in self.dates or not self.rules.is_known(a.booking):
                 continue
-            others = [o for o in self.book.beside(b.provider_id, b.date) if o is not b]
-            request = self.wishes.get(position)
-            wish = None if request is None else self._wish(request, b.date)
-            own = self.checker.standing_parts(b, others, wish)
-            total += self.checker.exact(own)
+            request = self.fulfilled.get(position)
+            preferred = None if request is None else request.preferred
+            own = self.rules.parts(a, self.book.beside(a.booking.provider_id, a), preferred)
+            total += self.rules.score(own)
             if request is not None:
                 parts[request.id] = own
         return parts, total

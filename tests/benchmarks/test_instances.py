@@ -9,7 +9,7 @@ from benchmarks.instances.library import NAMES, best_known, generated, load
 from benchmarks.planners import settle_best_known as proof
 from solver.planning.greedy import greedy
 from solver.planning.search.solve import solve
-from solver.rules.checker import Checker
+from solver.rules.checked_book import BookChecker
 from solver.whatif.kpis import mean_score
 from solver.whatif.verify import read_plan
 from tests.support.random_problems import tiny_problem
@@ -30,7 +30,7 @@ def test_the_book_breaks_no_rule_and_not_everybody_fits(name: str) -> None:
         size.providers,
         size.rooms,
     )
-    assert not any(Checker(problem.clinic).violations())
+    assert not any(BookChecker(problem.clinic).violations())
     plan = greedy(problem)
     assert read_plan(problem, plan).violations == ()
     assert size.requests / 3 < len(plan.placements) < size.requests

@@ -16,7 +16,8 @@ from data.files.clinic_file import ClinicFile
 from solver.clinic.clock import parse_time
 from solver.clinic.entities import Booking, Clinic
 from solver.clinic.request import SlotRequest
-from solver.rules.checker import Checker
+from solver.rules.checked_book import BookChecker
+from solver.rules.checked_slots import SlotChecker
 from tests.support.clinics import coming_monday
 from tests.support.service import service
 from tests.support.strategies import uid
@@ -201,7 +202,7 @@ def undue(log: Log, empty: Clinic) -> list[Refusal]:
                 for row in rows
             )
         elif refusal.code == "SLOT_UNAVAILABLE":
-            checker = Checker(empty.with_bookings(map(as_booking, rows)))
+            checker = SlotChecker(empty.with_bookings(map(as_booking, rows)))
             request = SlotRequest(
                 place["appointment_type_id"],
                 dt.date.fromisoformat(place["date"]),
@@ -248,7 +249,7 @@ async def test_a_storm_breaks_no_rule(tmp_path: Path) -> None:
     odd = [a for a in log.answers if a[2] not in allowed.get(a[1], refusals)]
     assert odd == []
     file = ClinicFile.model_validate(orjson.loads(orjson.dumps(exported)))
-    assert list(Checker(file.to_clinic(dt.datetime.now(dt.UTC))).violations()) == []
+    assert list(BookChecker(file.to_clinic(dt.datetime.now(dt.UTC))).violations()) == []
     stored = {row["id"]: row for row in exported["bookings"]}
     for key, row in log.booked.items():  # nothing acknowledged is lost
         same = ("provider_id", "room_id", "date", "start_time", "status", "is_overbooked")

@@ -11,7 +11,7 @@ from data.files.run_file import parse_run
 from solver.clinic.entities import Booking, Clinic
 from solver.clinic.request import SlotRequest
 from solver.planning.problem import Placement, Plan, Problem, Request
-from solver.rules.checker import Checker
+from solver.rules.checked_slots import SlotChecker
 from solver.whatif.apply import apply, outside_the_rules
 from solver.whatif.run import Run
 from solver.whatif.verify import read_plan
@@ -110,7 +110,7 @@ def planned(problem: Problem) -> Plan:
             (date, slot)
             for date in problem.dates
             if request.dates is None or date in request.dates
-            for slot in Checker(clinic).read_slots(
+            for slot in SlotChecker(clinic).read_slots(
                 SlotRequest(
                     request.appointment_type_id,
                     date,

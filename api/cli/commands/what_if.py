@@ -6,7 +6,6 @@ import datetime as dt
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import orjson
 import typer
@@ -29,6 +28,7 @@ from solver.clinic.entities import Clinic
 from solver.planning.problem import Progress as Step
 from solver.scoring.parts import Weights
 from solver.whatif.run import Run
+from solver.whatif.run_result import RunResult
 from solver.whatif.solve import PlanRejectedError
 
 LINE_SECONDS = 5.0
@@ -78,7 +78,7 @@ def what_if(
 
 def _solve(
     run: Run, clinic: Clinic, now: dt.datetime, weights: Weights, interrupt: Interrupt
-) -> dict[str, Any]:
+) -> RunResult:
     """Solve a run and show its progress; when interrupted, with the best found by then."""
     bars = _Bars(run)
     with ProgressServer(bars.show) as server, bars:
@@ -91,7 +91,7 @@ def _solve(
             return solve(run, clinic, now, server, weights=weights)
 
 
-def _write(out: Path | None, result: dict[str, Any]) -> None:
+def _write(out: Path | None, result: RunResult) -> None:
     """Write a result to a file, or to standard output, and there also what no file takes."""
     if out is None:
         print_table(Console(), run_table(result))

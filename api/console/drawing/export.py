@@ -12,6 +12,7 @@ import xlsxwriter
 from api.console.csv_file import write_csv
 from api.what_if.call_list import WAITS, by_time
 from api.what_if.figures import REASONS
+from solver.whatif.run_result import PlaceResult, RunResult
 
 type Row = list[Any]
 
@@ -66,12 +67,12 @@ NAMED = {"provider_id": "provider_name", "room_id": "room_name"}
 KIND = ("appointment_type_id", "appointment_type_name")
 
 
-def to_csv(result: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
+def to_csv(result: RunResult, names: Mapping[str, str]) -> bytes:
     """Return what becomes of everybody in every scenario: placed, moved, lost or unplaced."""
     return write_csv(APPOINTMENTS, _appointments(result, names))
 
 
-def to_xlsx(result: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
+def to_xlsx(result: RunResult, names: Mapping[str, str]) -> bytes:
     """Return a workbook: the key figures, the placements, what is unplaced, what moves."""
     out = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
@@ -128,9 +129,9 @@ def _figures(result: Mapping[str, Any], scenarios: list[str]) -> Iterator[Row]:
         yield [row["kpi"], *(row["values"].get(name) for name in scenarios)]
 
 
-def _appointments(result: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Row]:
+def _appointments(result: RunResult, names: Mapping[str, str]) -> Iterator[Row]:
     for scenario in result["scenarios"]:
-        one = {"scenarios": [scenario]}
+        one: RunResult = {**result, "scenarios": [scenario]}
         for name, *rest in _placements(one, names):
             yield [name, "placed", *rest, *[""] * 5]
         for name, patient, kind, *old_and_new, reason, _ in _moves(one, names):
@@ -142,17 +143,16 @@ def _appointments(result: Mapping[str, Any], names: Mapping[str, str]) -> Iterat
             yield [name, "unplaced", request, patient, kind, *[""] * 11, reason]
 
 
-def _placements(result: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Row]:
+def _placements(result: RunResult, names: Mapping[str, str]) -> Iterator[Row]:
     for scenario in result["scenarios"]:
         for p in scenario["placements"]:
             yield [
                 scenario["name"],
                 p["request_id"],
                 p.get("patient_ref") or WAITS,
-                *(
-                    names.get(p[f"{kind}_id"], "")
-                    for kind in ("appointment_type", "provider", "room")
-                ),
+                names.get(p["appointment_type_id"], ""),
+                names.get(p["provider_id"], ""),
+                names.get(p["room_id"], ""),
                 p["date"],
                 p["start_time"],
                 p["end_time"],
@@ -161,7 +161,7 @@ def _placements(result: Mapping[str, Any], names: Mapping[str, str]) -> Iterator
             ]
 
 
-def _unplaced(result: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Row]:
+def _unplaced(result: RunResult, names: Mapping[str, str]) -> Iterator[Row]:
     for scenario in result["scenarios"]:
         for row in scenario["unplaced"]:
             yield [
@@ -174,18 +174,22 @@ def _unplaced(result: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[R
             ]
 
 
-def _moves(result: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Row]:
+def _moves(result: RunResult, names: Mapping[str, str]) -> Iterator[Row]:
     for scenario in result["scenarios"]:
         for move in by_time(scenario["moves"]):
-            old, new = move["from"], move["to"] or {}
             yield [
                 scenario["name"],
                 move.get("patient_ref") or "",
                 names.get(move.get("appointment_type_id", ""), ""),
-                *(old[key] for key in ("date", "start_time")),
-                *(names.get(old[key], "") for key in NAMED),
-                *(new.get(key, "") for key in ("date", "start_time")),
-                *(names.get(new.get(key, ""), "") for key in NAMED),
-                "" if new else REASONS.get(move.get("reason", ""), move.get("detail", "")),
+                *_when_and_where(move["from"], names),
+                *_when_and_where(move["to"], names),
+                "" if move["to"] else REASONS.get(move.get("reason", ""), move.get("detail", "")),
                 move["booking_id"],
             ]
+
+
+def _when_and_where(place: PlaceResult | None, names: Mapping[str, str]) -> Row:
+    if place is None:
+        return [""] * 4
+    who, where = names.get(place["provider_id"], ""), names.get(place["room_id"], "")
+    return [place["date"], place["start_time"], who, where]

@@ -8,13 +8,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 from api.console.drawing.day import hues_of, type_colours
-from api.what_if.figures import REASONS, RUN_FIGURES, STAGES, figure
-from solver.clinic.clock import format_time, parse_time
+from api.what_if.figures import REASONS, RUN_FIGURES, STAGES, cells
+from api.what_if.picture import Bar, booked_after, booked_before, hours_of
 from solver.clinic.entities import Clinic
-from solver.clinic.windows import Windows
+from solver.whatif.run_result import (
+    ProgressEvent,
+    RunResult,
+    ScenarioResult,
+    UnplacedResult,
+)
 
 BEST, BOUND = "#0b7285", "#c92a2a"
 
@@ -27,15 +32,18 @@ HEAT = ["#eaf4f8", "#6fb3cf"]
 """From empty to full; dark letters are readable on all of it."""
 
 
-DEFAULT_HOURS = (480, 1080)
+LOOKS = {"booked": "sw-stands", "moved": "sw-moved", "placed": ""}
+"""The style of each kind of bar."""
 
 
-def search_chart(scenario: str, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return ECharts options: the best found and the bound of the last stage told of."""
-    stage = told[-1]["stage"] if told else ""
-    steps = [step for step in told if step["stage"] == stage]
+def search_chart(scenario: str, events: Sequence[ProgressEvent]) -> dict[str, Any]:
+    """Return ECharts options: the best found and the bound of the stage of the last event."""
+    stage = events[-1]["stage"] if events else ""
+    steps = [step for step in events if step["stage"] == stage]
 
-    def line(name: str, key: str, colour: str, kind: str) -> dict[str, Any]:
+    def line(
+        name: str, key: Literal["incumbent", "bound"], colour: str, kind: str
+    ) -> dict[str, Any]:
         return {
             "name": name,
             "type": "line",
@@ -67,7 +75,7 @@ def search_chart(scenario: str, told: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def heat_map(
-    scenario: Mapping[str, Any],
+    scenario: ScenarioResult,
     providers: Mapping[str, str],
     write_day: Callable[[dt.date], str],
 ) -> dict[str, Any]:
@@ -114,7 +122,7 @@ def heat_map(
     }
 
 
-def figures_table(result: Mapping[str, Any]) -> str:
+def figures_table(result: RunResult) -> str:
     """Return the key figures as a table, a column a scenario, with what each changes."""
     rows = {row["kpi"]: row for row in result["comparison"]}
     names = [scenario["name"] for scenario in result["scenarios"]]
@@ -124,20 +132,19 @@ def figures_table(result: Mapping[str, Any]) -> str:
         ("… of at most", [f"{s['bound']:g}" for s in result["scenarios"]]),
     ]
     for key, heading in RUN_FIGURES:
-        values, delta = rows[key]["values"], rows[key]["delta"]
-        body.append((heading, [figure(key, values[n], delta.get(n)) for n in names]))
+        body.append((heading, cells(rows[key])))
     return table(
         f'<th scope="col"></th>{head}',
         (
             f'<th scope="row">{escape(heading)}</th>'
-            + "".join(f'<td class="sw-figure">{escape(cell)}</td>' for cell in cells)
-            for heading, cells in body
+            + "".join(f'<td class="sw-figure">{escape(cell)}</td>' for cell in row)
+            for heading, row in body
         ),
     )
 
 
 def unplaced_in_words(
-    unplaced: Iterable[Mapping[str, Any]], asked: Mapping[str, str]
+    unplaced: Iterable[UnplacedResult], asked: Mapping[str, str]
 ) -> list[list[str]]:
     """Return rows of how many of which request, the patient, the reason and the detail.
 
@@ -184,7 +191,7 @@ class Gantt:
         return hues_of(self.clinic)
 
     def legend(self) -> str:
-        """Return the types' colours, and those of what stands and what moves."""
+        """Return the types' colours, and those of bookings that stay and that move."""
         rest = "".join(
             f'<span><span class="sw-swatch sw-bar-item {looks}"></span>{words}</span>'
             for looks, words in (("sw-stands", "booked already"), ("sw-moved", "moved"))
@@ -192,49 +199,21 @@ class Gantt:
         return type_colours(self.clinic) + rest
 
     def before(self) -> str:
-        """Return the bookings as they stand."""
-        return self._html(self._standing(frozenset()))
+        """Return the bookings as they are."""
+        return self._html(list(booked_before(self.clinic, self.dates)))
 
-    def after(self, scenario: Mapping[str, Any]) -> str:
+    def after(self, scenario: ScenarioResult) -> str:
         """Return the bookings and the plan of a scenario."""
-        moved = {move["booking_id"] for move in scenario["moves"]}
-        bars = self._standing(moved)
-        bars += [("sw-moved", "moved", move["to"]) for move in scenario["moves"] if move["to"]]
-        bars += [("", p["request_id"], p) for p in scenario["placements"]]
-        return self._html(bars)
+        return self._html(list(booked_after(scenario, self.clinic, self.dates)))
 
-    def _standing(self, without: frozenset[str] | set[str]) -> list[tuple[str, str, Any]]:
-        kinds, dates = self.clinic.type_by_id, frozenset(self.dates)
-        return [
-            (
-                "sw-stands",
-                booking.patient_ref or "",
-                {
-                    "provider_id": booking.provider_id,
-                    "room_id": booking.room_id,
-                    "appointment_type_id": booking.appointment_type_id,
-                    "date": booking.date.isoformat(),
-                    "start_time": format_time(booking.start),
-                    "end_time": format_time(
-                        min(
-                            1440,
-                            booking.start + kinds[booking.appointment_type_id].duration_minutes,
-                        )
-                    ),
-                },
-            )
-            for booking in self.clinic.bookings
-            if booking.is_live and booking.date in dates and booking.id not in without
-        ]
-
-    def _html(self, bars: list[tuple[str, str, Any]]) -> str:
-        first, last = self._hours([bar for _, _, bar in bars])
+    def _html(self, bars: Sequence[Bar]) -> str:
+        first, last = hours_of(self.clinic, self.dates, bars)
         rows: dict[str, list[str]] = defaultdict(list)
         for provider in self.clinic.providers:
             if provider.active:
                 rows[provider.id] = []
-        for looks, title, bar in bars:
-            rows[bar["provider_id"]].append(self._bar(looks, title, bar, first, last))
+        for bar in bars:
+            rows[bar.place["provider_id"]].append(self._bar(bar, first, last))
         days = len(self.dates)
         head = "".join(f"<span>{escape(self.write_day(day))}</span>" for day in self.dates)
         lanes = "".join(
@@ -247,38 +226,25 @@ class Gantt:
             f'<div class="sw-dates">{head}</div>{lanes}</div>'
         )
 
-    def _bar(self, looks: str, title: str, bar: Mapping[str, Any], first: int, last: int) -> str:
-        start, end = parse_time(bar["start_time"]), parse_time(bar["end_time"])
-        day = (dt.date.fromisoformat(bar["date"]) - self.dates[0]).days
+    def _bar(self, bar: Bar, first: int, last: int) -> str:
+        start, end = bar.span
+        day = (bar.date - self.dates[0]).days
         length = (last - first) * len(self.dates)
         left = 100 * (day * (last - first) + start - first) / length
-        kind = bar.get("appointment_type_id")
-        hue = self._hues.get(kind or "", 0)
+        kind = bar.appointment_type_id or ""
         words = ", ".join(
             word
             for word in (
-                title,
-                self.names.get(kind or "", ""),
-                self.write_time(bar["start_time"]),
-                self.names.get(bar["room_id"], ""),
-                "overbooked" if bar.get("is_overbooked") else "",
+                bar.title,
+                self.names.get(kind, ""),
+                self.write_time(bar.place["start_time"]),
+                self.names.get(bar.place["room_id"], ""),
+                "overbooked" if bar.is_overbooked else "",
             )
             if word
         )
         return (
-            f'<span class="sw-bar-item {looks}{" sw-is-over" * bool(bar.get("is_overbooked"))}" '
-            f'title="{escape(words, quote=True)}" style="--hue:{hue};left:{left:.3f}%;'
-            f'width:{100 * (end - start) / length:.3f}%"></span>'
+            f'<span class="sw-bar-item {LOOKS[bar.kind]}{" sw-is-over" * bar.is_overbooked}" '
+            f'title="{escape(words, quote=True)}" style="--hue:{self._hues.get(kind, 0)};'
+            f'left:{left:.3f}%;width:{100 * (end - start) / length:.3f}%"></span>'
         )
-
-    def _hours(self, bars: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-        spans = [
-            span
-            for day in self.dates
-            for windows in Windows.on(self.clinic, day).provider.values()
-            for span in windows
-        ]
-        spans += [(parse_time(bar["start_time"]), parse_time(bar["end_time"])) for bar in bars]
-        if not spans:
-            return DEFAULT_HOURS
-        return min(start for start, _ in spans), max(end for _, end in spans)

@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.console.backend import Visit
+from api.what_if.picture import names_of
 from data.clinic.snapshot import load_clinic
 from data.files.run_file import horizon_of
 from data.what_if import queue
 from solver.clinic.entities import Clinic
-from solver.whatif.changes import AddProvider, AddRoom
 from solver.whatif.run import Run
+from solver.whatif.run_result import PlaceResult
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,10 @@ async def known_rows(
         first, last = horizon_of(document, dt.datetime.now(dt.UTC).date())
         async with engine.connect() as connection:
             clinic = await load_clinic(connection, first, last)
-    names = {
-        **{row.id: row.name for row in clinic.providers},
-        **{row.id: row.name for row in clinic.rooms},
-        **{row.id: row.name for row in clinic.appointment_types},
-    }
-    for change in (change for scenario in asked.scenarios for change in scenario.changes):
-        if isinstance(change, AddProvider):
-            names[change.provider.id] = change.provider.name
-        elif isinstance(change, AddRoom):
-            names[change.room.id] = change.room.name
-    return KnownRows(clinic, names)
+    return KnownRows(clinic, names_of(asked, clinic))
 
 
-def place_in_words(place: Mapping[str, Any], names: Mapping[str, str], visit: Visit) -> str:
+def place_in_words(place: PlaceResult, names: Mapping[str, str], visit: Visit) -> str:
     """Say when, with whom and where."""
-    who, room = (names.get(place[key], "") for key in ("provider_id", "room_id"))
+    who, room = names.get(place["provider_id"], ""), names.get(place["room_id"], "")
     return f"{visit.short_day(place['date'])}, {visit.time(place['start_time'])}, {who}, {room}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from html import escape
-from typing import Any
 
 from fastapi import Request, Response
 from nicegui import ui
@@ -18,6 +17,7 @@ from api.console.pages.what_if_compose import TITLE
 from api.what_if.call_list import by_time, with_whose
 from data.files.run_file import run_of
 from data.what_if import queue
+from solver.whatif.run_result import MoveResult, PlacementResult, PlaceResult, ScenarioResult
 
 BOX = '<td class="sw-box"><input type="checkbox" aria-label="{}"></td>'
 
@@ -59,23 +59,23 @@ async def _draw(visit: Visit, run_id: str) -> None:
     _draw_lists(visit, scenario, kept)
 
 
-def _draw_lists(visit: Visit, scenario: dict[str, Any], kept: KnownRows) -> None:
+def _draw_lists(visit: Visit, scenario: ScenarioResult, kept: KnownRows) -> None:
     moves = by_time(with_whose(scenario["moves"], kept.clinic.bookings))
     moved = [move for move in moves if move["to"]]
     lost = [move for move in moves if not move["to"]]
     new = sorted(scenario["placements"], key=lambda row: (row["date"], row["start_time"]))
     known = [row for row in new if row.get("patient_ref")]
 
-    def place(where: dict[str, Any]) -> str:
+    def place(where: PlaceResult) -> str:
         return place_in_words(where, kept.names, visit)
 
-    def whose(row: dict[str, Any]) -> list[str]:
+    def whose(row: MoveResult | PlacementResult) -> list[str]:
         return [row.get("patient_ref") or "–", kept.names.get(row["appointment_type_id"], "")]
 
     _list(
         f"Moved: {len(moved)}",
         ("Patient", "Type", "Was", "Is now"),
-        [[*whose(move), place(move["from"]), place(move["to"])] for move in moved],
+        [[*whose(move), place(move["from"]), place(move["to"])] for move in moved if move["to"]],
     )
     _list(
         f"No new place found, to be settled by hand: {len(lost)}",

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 from collections import defaultdict
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 from fastapi import Request, Response
 from nicegui import ui
@@ -30,6 +30,13 @@ from api.what_if.call_list import WAITS, by_time, with_whose
 from api.what_if.figures import REASONS
 from data.files.run_file import run_of
 from data.what_if import queue
+from solver.whatif.run_result import (
+    MoveResult,
+    PlaceResult,
+    ProgressEvent,
+    RunResult,
+    ScenarioResult,
+)
 
 WATCH_SECONDS = 0.5
 
@@ -56,7 +63,7 @@ class _RunPage:
         self._visit = visit
         self._run_id = run_id
         self._seen = 0
-        self._told: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._events: defaultdict[str, list[ProgressEvent]] = defaultdict(list)
         self._charts: dict[str, ui.echart] = {}
         self._began: dt.datetime | None = None
 
@@ -91,7 +98,7 @@ class _RunPage:
         status, new = await service.feeds.since(self._run_id, self._seen)
         changed = set()
         for self._seen, event in new:
-            self._told[event["scenario"]].append(event)
+            self._events[event["scenario"]].append(event)
             changed.add(event["scenario"])
         for scenario in changed:
             self._chart(scenario)
@@ -102,7 +109,7 @@ class _RunPage:
             used = (dt.datetime.now(dt.UTC) - self._began).total_seconds()
             self._bar.set_value(max(0.0, min(1.0, used / self._limit)))
         placed = ", ".join(
-            f"{scenario}: {steps[-1]['placed']} placed" for scenario, steps in self._told.items()
+            f"{scenario}: {steps[-1]['placed']} placed" for scenario, steps in self._events.items()
         )
         self._status.set_text(
             STATUS_WORDS[status].capitalize() + (f" · {placed}" if placed else "")
@@ -113,7 +120,7 @@ class _RunPage:
             await self._show(await self._visit.get(f"/what-if/{self._run_id}"))
 
     def _chart(self, scenario: str) -> None:
-        options = search_chart(scenario, self._told[scenario])
+        options = search_chart(scenario, self._events[scenario])
         if scenario in self._charts:
             chart = self._charts[scenario]
             chart.options.clear()
@@ -148,21 +155,37 @@ class _RunPage:
             f"({demand.request.id})"
             for demand in asked.demands
         }
-        for scenario in run["scenarios"]:
+        result = cast("RunResult", run)
+        for scenario in result["scenarios"]:
             scenario["moves"] = by_time(with_whose(scenario["moves"], clinic.bookings))
         self._moves = {
-            move["booking_id"]: move for scenario in run["scenarios"] for move in scenario["moves"]
+            move["booking_id"]: move
+            for scenario in result["scenarios"]
+            for move in scenario["moves"]
         }
+        self._carry_out = {row["name"]: row["carry_out"] for row in run["scenarios"]}
         self._gantt = Gantt(
             clinic, self._names, asked.dates, self._visit.short_day, self._visit.time
         )
-        self._export_buttons(run)
+        self._export_buttons(result)
         self._carried_out = ui.element("div").classes("sw-bar")
         self._armed: list[ui.button] = []
-        ui.html(figures_table(run), sanitize=False).classes("sw-wide").props(
+        ui.html(figures_table(result), sanitize=False).classes("sw-wide").props(
             'tabindex=0 role=region aria-label="Key figures"'
         )
-        scenarios = {scenario["name"]: scenario for scenario in run["scenarios"]}
+        scenarios = {scenario["name"]: scenario for scenario in result["scenarios"]}
+        self._draw_utilisation(scenarios)
+        with ui.tabs().props("align=left no-caps dense") as tabs:
+            for name in scenarios:
+                ui.tab(name)
+        with ui.tab_panels(tabs, value=list(scenarios)[-1]).classes("w-full bg-transparent"):
+            for name, scenario in scenarios.items():
+                with ui.tab_panel(name).classes("p-0"):
+                    self._scenario(scenario)
+        if run["applied"] is not None:
+            self._show_applied(run["applied"])
+
+    def _draw_utilisation(self, scenarios: dict[str, ScenarioResult]) -> None:
         self._heading("How full the providers are")
         shown = {
             key
@@ -178,15 +201,6 @@ class _RunPage:
                     ui.echart(heat_map(scenario, providers, self._visit.short_day)).style(
                         f"height:{50 + 28 * len(providers)}px"
                     ).classes("w-full")
-        with ui.tabs().props("align=left no-caps dense") as tabs:
-            for name in scenarios:
-                ui.tab(name)
-        with ui.tab_panels(tabs, value=list(scenarios)[-1]).classes("w-full bg-transparent"):
-            for name, scenario in scenarios.items():
-                with ui.tab_panel(name).classes("p-0"):
-                    self._scenario(scenario)
-        if run["applied"] is not None:
-            self._show_applied(run["applied"])
 
     def _show_applied(self, applied: dict[str, Any]) -> None:
         """Say who carried the plan out, and let nobody do it again."""
@@ -203,17 +217,18 @@ class _RunPage:
             button.disable()
             button.tooltip("A plan of this what-if has been carried out already.")
 
-    def _scenario(self, scenario: dict[str, Any]) -> None:
+    def _scenario(self, scenario: ScenarioResult) -> None:
+        carry_out = self._carry_out[scenario["name"]]
         with ui.column().classes("w-full"):
             if self._visit.caller.may("manager"):
                 button = ui.button(
                     f"Carry out “{scenario['name']}”", on_click=lambda: self._ask_to_apply(scenario)
                 ).props("no-caps")
-                if scenario["carry_out"]["possible"]:
+                if carry_out["possible"]:
                     self._armed.append(button)
                 else:
                     button.disable()
-                    ui.label(f"It cannot be carried out. {scenario['carry_out']['reason']}")
+                    ui.label(f"It cannot be carried out. {carry_out['reason']}")
             for title, drawn in (
                 ("Before", self._gantt.before()),
                 ("After", self._gantt.after(scenario)),
@@ -228,8 +243,9 @@ class _RunPage:
             if moved:
                 self._heading(f"Moved: {len(moved)}")
                 rows = [
-                    [*self._whose(move), *(self._place(move[end]) for end in ("from", "to"))]
+                    [*self._whose(move), self._place(move["from"]), self._place(move["to"])]
                     for move in moved
+                    if move["to"]
                 ]
                 self._table(("Patient", "Type", "From", "To"), rows)
             if lost:
@@ -255,11 +271,11 @@ class _RunPage:
                     " nobody yet: once booked, each waits for a patient."
                 )
 
-    def _whose(self, move: dict[str, Any]) -> list[str]:
+    def _whose(self, move: MoveResult) -> list[str]:
         kind = self._names.get(move["appointment_type_id"], "")
         return [move["patient_ref"] or WAITS, kind]
 
-    def _place(self, place: dict[str, Any]) -> str:
+    def _place(self, place: PlaceResult) -> str:
         return place_in_words(place, self._names, self._visit)
 
     def _heading(self, words: str) -> None:
@@ -279,18 +295,18 @@ class _RunPage:
 
     # Exports
 
-    def _export_buttons(self, run: dict[str, Any]) -> None:
-        stem = "".join(c if c.isalnum() else "-" for c in run["name"].lower())
+    def _export_buttons(self, result: RunResult) -> None:
+        stem = "".join(c if c.isalnum() else "-" for c in result["name"].lower())
 
         def csv() -> None:
-            ui.download.content(to_csv(run, self._names), f"{stem}.csv")
+            ui.download.content(to_csv(result, self._names), f"{stem}.csv")
 
         async def xlsx() -> None:
-            content = await asyncio.to_thread(to_xlsx, run, self._names)
+            content = await asyncio.to_thread(to_xlsx, result, self._names)
             ui.download.content(content, f"{stem}.xlsx")
 
         def json() -> None:
-            ui.download.content(to_json(run, self._names), f"{stem}.json")
+            ui.download.content(to_json(result, self._names), f"{stem}.json")
 
         async def report() -> None:
             async with telling():
@@ -303,16 +319,17 @@ class _RunPage:
 
     # Carrying out
 
-    def _ask_to_apply(self, scenario: dict[str, Any]) -> None:
+    def _ask_to_apply(self, scenario: ScenarioResult) -> None:
         moved = [move["to"] for move in scenario["moves"] if move["to"]]
-        overbooked = sum(bool(p.get("is_overbooked")) for p in scenario["placements"] + moved)
+        overbooked = sum(p["is_overbooked"] for p in scenario["placements"])
+        overbooked += sum(place.get("is_overbooked", False) for place in moved)
         with ui.dialog(value=True) as dialog, ui.card():
             dialog.on("hide", dialog.delete)
             ui.label(
                 f"Book {len(scenario['placements'])} appointments and move "
                 f"{len(moved)}, all or nothing?"
             ).classes("text-lg")
-            sentences = scenario["carry_out"]["changes"]
+            sentences = self._carry_out[scenario["name"]]["changes"]
             changes = ui.checkbox("And change the clinic:", value=True) if sentences else None
             with ui.element("ul").classes("sw-changes"):
                 for sentence in sentences:

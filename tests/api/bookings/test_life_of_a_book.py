@@ -20,7 +20,8 @@ from data.files.clinic_file import ClinicFile
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Booking, Clinic
 from solver.clinic.request import SlotRequest
-from solver.rules.checker import Checker, Reading
+from solver.rules.checked_book import BookChecker
+from solver.rules.checked_slots import Reading, SlotChecker
 from tests.support.clinics import coming_monday
 from tests.support.databases import migrated_server
 from tests.support.service import service
@@ -120,7 +121,7 @@ class BookMachine(RuleBasedStateMachine):
         found = []
         for place in clinic.rooms:
             if room in (None, place.id):
-                reading = Checker(clinic).read(
+                reading = SlotChecker(clinic).read(
                     request, clinic.provider_by_id[provider], place, start
                 )
                 if reading.score is not None:
@@ -257,7 +258,7 @@ class BookMachine(RuleBasedStateMachine):
         if found and (booking.is_overbooked or not found[0][1].is_overbooked):
             return True
         live = self.clinic.with_bookings(b for b in self.book.values() if b.status in LIVE)
-        return all(v.booking.id != booking.id for v in Checker(live).violations())
+        return all(v.booking.id != booking.id for v in BookChecker(live).violations())
 
     @precondition(lambda self: self.book)
     @rule(
@@ -369,7 +370,7 @@ class BookMachine(RuleBasedStateMachine):
 
     def broken(self) -> set[tuple[str, int]]:
         clinic = self.clinic.with_bookings(self.book.values())
-        return {(v.booking.id, v.rule) for v in Checker(clinic).violations()}
+        return {(v.booking.id, v.rule) for v in BookChecker(clinic).violations()}
 
     # What always holds
 

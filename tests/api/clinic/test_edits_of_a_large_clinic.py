@@ -20,8 +20,8 @@ from data.bookings import outside_rules as outside
 from data.clinic import guards
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Availability, Booking, Clinic
-from solver.rules.checker import Checker
-from solver.rules.whole_book import PACKED
+from solver.rules.checked_book import BookChecker
+from solver.rules.ledger import PACKED
 from tests.conftest import empty_tables
 from tests.support.clinics import coming_monday, moved_to, small_clinic, without_collisions
 from tests.support.strategies import clinics
@@ -258,11 +258,11 @@ async def test_conflicts_are_what_the_checker_tells_after_and_not_before(
     clinic, method, path, body, after = edit
     await empty_tables(admin_engine)
     await load(client, clinic)
-    known = {(v.booking.id, v.rule) for v in Checker(clinic).violations()}
+    known = {(v.booking.id, v.rule) for v in BookChecker(clinic).violations()}
     in_order = sorted(after.bookings, key=lambda b: (b.date, b.start, b.id))
     expected = [
         (v.booking.id, v.rule, v.code, v.detail)
-        for v in Checker(after.with_bookings(in_order)).violations()
+        for v in BookChecker(after.with_bookings(in_order)).violations()
         if (v.booking.id, v.rule) not in known
     ]
     for dry_run, days_at_once in ((True, outside.FEWEST_DAYS), (True, 1), (False, 2)):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
-from solver.rules.checker import Checker, Found
+from solver.rules.checked_slots import Found, SlotChecker
 from tests.conftest import empty_tables
 from tests.support.clinics import coming_monday, moved_to, without_collisions
 from tests.support.over_http import load_clinic
@@ -44,7 +44,7 @@ async def test_slots_over_http_are_what_the_checker_reads(
     await load_clinic(client, clinic)
     for kind in clinic.appointment_types:
         request = SlotRequest(kind.id, monday, dt.datetime.now(dt.UTC))
-        found = Checker(clinic).read_slots(request)
+        found = SlotChecker(clinic).read_slots(request)
         event("feasible" if found else "nothing fits")
         params = {"date": monday, "appointment_type_id": kind.id, "rooms": "all", "limit": 5000}
         body = (await client.get("/slots", params=params)).json()
@@ -59,7 +59,7 @@ def first_date(clinic: Clinic, request: SlotRequest) -> str | None:
     for ahead in range(1, 15):
         day = request.date + dt.timedelta(days=ahead)
         moved = SlotRequest(request.appointment_type_id, day, request.now)
-        if Checker(clinic).read_slots(moved):
+        if SlotChecker(clinic).read_slots(moved):
             return day.isoformat()
     return None
 
@@ -74,7 +74,7 @@ async def test_what_is_offered_can_be_booked_and_nothing_else(
     await empty_tables(admin_engine)
     await load_clinic(client, clinic)
     kind = clinic.appointment_types[0]
-    checker = Checker(clinic)
+    checker = SlotChecker(clinic)
     request = SlotRequest(kind.id, monday, dt.datetime.now(dt.UTC))
     feasible = {(f.provider_id, f.room_id, f.start): f for f in checker.read_slots(request)}
     grid = clinic.settings.grid_minutes

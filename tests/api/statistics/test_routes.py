@@ -17,7 +17,7 @@ from data.events.events import Audience
 from data.jobs.hourly import do_due_hours
 from data.statistics import keep_hours
 from solver.clinic.entities import Clinic
-from solver.rules.checker import Checker
+from solver.rules.checked_slots import SlotChecker
 from tests.conftest import empty_tables
 from tests.support.clinics import (
     PROVIDER,
@@ -72,7 +72,7 @@ def plain_count(clinic: Clinic, day: dt.date, provider_id: str) -> dict[str, Any
     live = [b for b in mine if b.status not in ("held", "cancelled")]
     if not provider.active and not live and not by_status["cancelled"]:
         return None
-    checker = Checker(clinic)
+    checker = SlotChecker(clinic)
     is_open = {
         minute
         for minute, is_open in enumerate(checker.open_minutes(provider, day))

@@ -7,7 +7,7 @@ import pytest
 
 from data.files.clinic_file import read_clinic_file
 from data.files.run_file import read_run_file
-from solver.rules.checker import Checker
+from solver.rules.checked_book import BookChecker
 from solver.whatif.apply import apply
 
 FOLDER = Path(__file__).parents[3] / "docs" / "what-if"
@@ -23,7 +23,7 @@ def test_there_are_five_of_a_clinic_whose_book_is_in_order() -> None:
     assert len(RUNS) == 5
     clinic = read_clinic_file(FOLDER / "clinic.json").to_clinic(NOW)
     assert clinic.bookings
-    assert not any(Checker(clinic).violations())
+    assert not any(BookChecker(clinic).violations())
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)

@@ -19,9 +19,10 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.clinic.request import SlotRequest
-from solver.rules.checker import Checker
+from solver.rules.checked_slots import SlotChecker
 from solver.rules.masks import build
 from solver.rules.placement_model import Candidates, PlacementModel
+from solver.rules.solving import certify
 from solver.slots.definition import enumerate_placements
 from solver.slots.judge import Verdict, judge
 from solver.slots.search import find_slots, next_available_date
@@ -37,14 +38,14 @@ def certified(clinic: Clinic, request: SlotRequest, start: int) -> list[bool]:
     earliest = first_bookable_minute(
         settings.zone, request.date, request.now, settings.min_notice_minutes
     )
-    feasible = PlacementModel(
+    model = PlacementModel(
         Day.of(clinic, request.date),
         clinic.type_by_id[request.appointment_type_id],
         Candidates(np.zeros(2, np.int64), np.zeros(2, np.int64), np.full(2, start), both),
         earliest=earliest,
         independent=True,
-    ).certify()
-    return both[feasible].tolist()
+    )
+    return both[certify(model)].tolist()
 
 
 def verdict(clinic: Clinic, start: int, day: dt.date = MONDAY, now: dt.datetime = BEFORE) -> str:
@@ -59,7 +60,7 @@ def verdict(clinic: Clinic, start: int, day: dt.date = MONDAY, now: dt.datetime 
     ]
     asked = replace(request, provider_ids=frozenset({VEGA.id}), room_id=ROOM.id, start=start)
     judged = judge(clinic, asked)
-    reading = Checker(clinic).read(request, clinic.providers[0], clinic.rooms[0], start)
+    reading = SlotChecker(clinic).read(request, clinic.providers[0], clinic.rooms[0], start)
     plain = [] if reading.broken else [reading.is_overbooked]
     assert [slot.is_overbooked for slot in fast] == exhaustive == plain
     assert certified(clinic, request, start) == plain
@@ -508,9 +509,9 @@ class TestNarrowed:
 
     def test_a_judgement_lists_the_best_rooms_first(self) -> None:
         request = replace(self.ANY, provider_ids=frozenset({self.VERA.id}))
-        for certify in (True, False):
+        for is_certified in (True, False):
             for limit in (1, 2, 3):
-                verdict = judge(self.TWO, request, limit=limit, certify=certify)
+                verdict = judge(self.TWO, request, limit=limit, certify=is_certified)
                 assert [s.room.name for s in verdict.slots] == ["Room 1", "Room 2"][:limit]
                 assert verdict.reasons == ()
         assert [s.room.name for s in judge(self.TWO, request).slots] == ["Room 1"]

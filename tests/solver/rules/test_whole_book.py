@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from benchmarks.hospital.book import hospital_clinic
 from solver.clinic.entities import Booking, Clinic
-from solver.rules import whole_book as ledger
-from solver.rules.checker import Checker
-from solver.rules.whole_book import RULES, Ledger, broken_rules, violations
+from solver.rules import whole_book
+from solver.rules.checked_book import BookChecker
+from solver.rules.ledger import Ledger
+from solver.rules.whole_book import RULES, broken_rules, violations
 from tests.support.strategies import DAYS, MONDAY, clinics, examples, uid
 
 CLOCKS_CHANGE = dt.date(2027, 3, 28)
@@ -49,7 +50,7 @@ def crowded(draw: st.DrawFn) -> Clinic:
 @examples(100)
 def test_a_book_read_at_once_breaks_what_the_checker_tells(clinic: Clinic) -> None:
     in_order = sorted(clinic.bookings, key=lambda b: (b.date, b.start, b.id))
-    plain = list(Checker(clinic.with_bookings(in_order)).violations())
+    plain = list(BookChecker(clinic.with_bookings(in_order)).violations())
     for violation in plain:
         event(violation.code)
     assert violations(clinic) == plain
@@ -74,12 +75,12 @@ def test_only_bookings_that_break_something_are_read_one_by_one(monkeypatch) -> 
     clinic = clinic.with_bookings([*clinic.bookings[:7], moved, *clinic.bookings[8:]])
     read = []
 
-    class Counting(Checker):
+    class Counting(BookChecker):
         def _violations_of(self, b, *args):  # type: ignore[no-untyped-def]
             read.append(b.id)
             return super()._violations_of(b, *args)
 
-    monkeypatch.setattr(ledger, "Checker", Counting)
+    monkeypatch.setattr(whole_book, "BookChecker", Counting)
     told = violations(clinic)
     assert {v.booking.id for v in told} == {clinic.bookings[6].id, moved.id}
     assert len(read) == 2

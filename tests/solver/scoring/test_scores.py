@@ -16,7 +16,7 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.clinic.request import SlotRequest
-from solver.rules.checker import Checker
+from solver.rules.checked_slots import SlotChecker
 from solver.rules.masks import build
 from solver.scoring.parts import Weights, round_half_up
 from solver.scoring.scores import Scores
@@ -175,7 +175,7 @@ def test_scores_that_round_alike_are_ordered_by_start_and_ids() -> None:
     )
     request = SlotRequest(VISIT.id, MONDAY, BEFORE)
     best = find_slots(both, request, limit=500)
-    listed = Checker(both).read_slots(request)
+    listed = SlotChecker(both).read_slots(request)
     firsts = {f.start: f.room_id for f in reversed(listed)}
     assert {s.start: s.room.id for s in best.slots} == firsts
 
@@ -213,7 +213,7 @@ def test_other_weights_and_decay_agree_with_the_checker() -> None:
     several = clinic(booked(630), preference_decay_minutes=97)
     request = SlotRequest(VISIT.id, MONDAY, BEFORE, preferred=(601, 680))
     slots = find_slots(several, request, weights=weights).slots
-    expected = Checker(several, parts).read_slots(request)
+    expected = SlotChecker(several, parts).read_slots(request)
     assert [(s.start, Fraction(s.points, 10_000)) for s in slots] == [
         (f.start, f.score) for f in expected
     ]

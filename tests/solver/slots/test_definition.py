@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from solver.clinic.day import Day
 from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
-from solver.rules.checker import Checker, Found
+from solver.rules.checked_slots import Found, SlotChecker
 from solver.rules.masks import build
 from solver.scoring.parts import DEFAULT_WEIGHTS
 from solver.scoring.scores import Scores
@@ -38,7 +38,7 @@ def as_found(slot: Slot) -> Found:
 @examples(150)
 def test_slots_are_those_the_checker_reads_in_its_order(case: tuple[Clinic, SlotRequest]) -> None:
     clinic, request = case
-    expected = Checker(clinic).read_slots(request)
+    expected = SlotChecker(clinic).read_slots(request)
     event("feasible" if expected else "nothing fits")
     if any(found.is_overbooked for found in expected):
         event("some overbooked")
@@ -58,7 +58,7 @@ def test_best_rooms_are_the_first_of_each_provider_and_start(
 ) -> None:
     clinic, request = case
     first: dict[tuple[str, int], Found] = {}
-    for found in Checker(clinic).read_slots(request):
+    for found in SlotChecker(clinic).read_slots(request):
         first.setdefault((found.provider_id, found.start), found)
     for limit in (1, 7, 5000):
         page = find_slots(clinic, request, limit=limit)
@@ -96,7 +96,7 @@ def test_the_model_alone_enumerates_what_masks_and_model_find(
     clinic, request = case
     expected = {
         (found.provider_id, found.room_id, found.start, found.is_overbooked)
-        for found in Checker(clinic).read_slots(request)
+        for found in SlotChecker(clinic).read_slots(request)
     }
     assert enumerate_placements(clinic, request) == expected
 

@@ -10,9 +10,9 @@ from solver.clinic.entities import Booking, Clinic
 from solver.clinic.request import SlotRequest
 from solver.planning.greedy import greedy
 from solver.planning.problem import Problem, Request
-from solver.rules.checker import Checker
+from solver.rules.checked_slots import SlotChecker
 from solver.whatif import explain as reasons
-from solver.whatif.explain import Explainer, Reason
+from solver.whatif.explain import Explainer, ExplainParams, Reason
 from solver.whatif.verify import read_plan
 from tests.support.strategies import uid
 from tests.support.what_if import (
@@ -36,7 +36,7 @@ def explain(problem: Problem, *placements: Any, key: str = "r1") -> Reason:
     plan = a_plan(*placements)
     reading = read_plan(problem, plan)
     assert reading.violations == ()
-    explainer = Explainer(problem, reading.standing, frozenset(p.id for p in placements))
+    explainer = Explainer(problem, reading.finished, frozenset(p.id for p in placements))
     return explainer.explain(next(r for r in problem.requests if r.id == key))
 
 
@@ -211,13 +211,13 @@ def test_what_is_asked_alike_is_explained_once(monkeypatch: pytest.MonkeyPatch) 
 
     built.clear()
     requests = [replace(r, id=f"{r.id} {n}") for n in range(3) for r in problem.requests]
-    again = Explainer(problem, problem.clinic.bookings, frozenset())
-    monkeypatch.setattr(reasons, "KEPT_MASKS", 4)  # of one type
+    of_one_type = ExplainParams(kept_masks=4)
+    again = Explainer(problem, problem.clinic.bookings, frozenset(), of_one_type)
     assert again.explain_all(requests) == told * 3
     assert len(built) == 8  # nothing twice: one type after the other
 
-    monkeypatch.setattr(reasons, "KEPT_MASKS", 1)
-    forgetful = Explainer(problem, problem.clinic.bookings, frozenset())
+    least = ExplainParams(kept_masks=1)
+    forgetful = Explainer(problem, problem.clinic.bookings, frozenset(), least)
     assert [forgetful.explain(request) for request in problem.requests] == told
 
 
@@ -234,8 +234,8 @@ def test_every_reason_is_true(problem: Problem) -> None:
     plan = greedy(problem)
     reading = read_plan(problem, plan)
     placed = frozenset(p.id for p in plan.placements)
-    explainer = Explainer(problem, reading.standing, placed)
-    alone = [b for b in reading.standing if b.id not in placed]
+    explainer = Explainer(problem, reading.finished, placed)
+    alone = [b for b in reading.finished if b.id not in placed]
     for request in problem.requests:
         if request.id in placed:
             continue
@@ -246,7 +246,7 @@ def test_every_reason_is_true(problem: Problem) -> None:
             code in (reasons.LOST_TO_CONTENTION, reasons.NOT_REACHED_IN_TIME)
         )
         if is_placeable_alone:
-            still = can_be_placed(problem, request, list(reading.standing))
+            still = can_be_placed(problem, request, list(reading.finished))
             assert still == (code == reasons.NOT_REACHED_IN_TIME)
 
 
@@ -263,7 +263,7 @@ def can_be_placed(problem: Problem, request: Request, book: list[Booking]) -> bo
             problem.now,
             provider_ids=request.provider_id and frozenset({request.provider_id}),
         )
-        for slot in Checker(clinic).read_slots(query):
+        for slot in SlotChecker(clinic).read_slots(query):
             is_elsewhere = any(
                 b.date == date
                 and b.start < slot.start + length

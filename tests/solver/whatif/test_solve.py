@@ -8,7 +8,7 @@ import pytest
 from solver.planning.greedy import greedy
 from solver.planning.problem import Plan, Problem, Progress
 from solver.whatif import solve as whatif
-from solver.whatif.solve import PlanRejectedError, solve_run
+from solver.whatif.solve import EstimateParams, PlanRejectedError, solve_run
 from solver.whatif.verify import PlanReading, PlanViolation, read_plan
 from tests.support.strategies import BEFORE, uid
 from tests.support.what_if import (
@@ -170,7 +170,9 @@ def test_what_the_reader_finds_is_told_across_processes() -> None:
     assert error.violations == (violation,)
 
 
-def test_the_time_to_tell_is_taken_from_whole_days(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_to_write_is_taken_from_whole_days(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A booking takes the longer to read, the more stand around it."""
     parts: list[Plan] = []
 
@@ -179,12 +181,11 @@ def test_the_time_to_tell_is_taken_from_whole_days(monkeypatch: pytest.MonkeyPat
         return read_plan(problem, plan)
 
     monkeypatch.setattr(whatif, "read_plan", read)
-    monkeypatch.setattr(whatif, "SAMPLE", 6)
     problem = changed(clinic_of_two(), requests=[asked(f"r{n}") for n in range(20)])
     placements = sorted(greedy(problem).placements, key=lambda p: (p.start, p.provider_id))
     assert len(placements) == 20
     plan = a_plan(*placements)
-    assert whatif._seconds_to_tell(problem, plan) > 0
+    assert whatif._seconds_to_write(problem, plan, EstimateParams(sample=6)) > 0
     (part,) = parts
     (day,) = {(p.provider_id, p.date) for p in part.placements}
     assert part.placements == tuple(p for p in plan.placements if (p.provider_id, p.date) == day)

@@ -1,6 +1,5 @@
 """The reader of plans: it passes what is legal and finds every planted fault."""
 
-import datetime as dt
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -9,13 +8,14 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from solver.clinic.entities import Booking, Clinic, Provider, Room, Span
+from solver.clinic.entities import Booking, Clinic
 from solver.clinic.request import SlotRequest
 from solver.planning.greedy import greedy
 from solver.planning.problem import Placement, Plan, Problem, Stage
-from solver.rules.checker import Checker
+from solver.rules.checked_book import BookChecker
+from solver.rules.checked_slots import SlotChecker
 from solver.slots.search import find_slots
-from solver.whatif.verify import _Reader, read_plan
+from solver.whatif.verify import _Book, _reach, _Reader, read_plan
 from tests.support.strategies import uid
 from tests.support.what_if import (
     EQUIPPED,
@@ -59,7 +59,7 @@ def test_a_legal_plan_is_passed_with_its_parts_and_totals() -> None:
     )
     reading = read_plan(problem, a_plan(put("r1", NINE), put("r2", TEN, room=EQUIPPED)))
     assert reading.violations == ()
-    assert {b.id for b in reading.standing} == {uid(5, 0), "r1", "r2"}
+    assert {b.id for b in reading.finished} == {uid(5, 0), "r1", "r2"}
     # r1 touches the window's start and leaves 30 minutes, a usable rest, before r2.
     assert reading.parts["r1"] == (1, Fraction(3, 4), 1, 1)
     # r2 is 60 minutes late of 240, beside the usable rest and the booking; a spare scanner.
@@ -271,22 +271,13 @@ def test_what_reaches_over_midnight_is_met() -> None:
         assert details(problem, a_plan(placement)) == {("r1", fault) for fault in faults}
 
 
-def test_what_lies_far_from_midnight_is_not_read_beside_other_dates(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    apart = set[int]()
-    busy = Checker.busy
-
-    def watched(self: Checker, b: Booking, day: dt.date, owner: Provider | Room) -> Span:
-        apart.add((b.date - day).days)
-        return busy(self, b, day, owner)
-
-    problem = changed(clinic_of_two(), requests=[asked("r1"), asked("r2")])
-    checker = _Reader(problem, a_plan(put("r1", NINE), put("r2", NINE, date=TUESDAY)))
-    monkeypatch.setattr(Checker, "busy", watched)
-    checker._placements()
-    checker._scores()
-    assert apart == set()
+def test_what_lies_far_from_midnight_is_not_read_beside_other_dates() -> None:
+    problem = changed(clinic_of_two(), requests=[asked("r1"), asked("r2"), asked("r3")])
+    steps = put("r1", NINE), put("r2", NINE, date=TUESDAY), put("r3", TEN)
+    reader = _Reader(problem, a_plan(*steps))
+    reader._placements()
+    first, _, third = reader.book.all
+    assert reader.book.beside(VEGA, first) == [third]
 
 
 # Against others
@@ -332,6 +323,40 @@ def book_before(problem: Problem, placements: tuple[Placement, ...]) -> Clinic:
     for placement in placements:
         clinic = with_placement(clinic, placement, kinds[placement.id])
     return clinic
+
+
+@given(problems(), st.data())
+@settings(max_examples=50)
+def test_the_reader_and_the_checker_agree_on_a_new_appointment(
+    problem: Problem, data: st.DataObject
+) -> None:
+    """They share nothing, so what both say of any place is not one error made twice."""
+    clinic, reader = problem.clinic, _Reader(problem, a_plan())
+    date = data.draw(st.sampled_from(problem.dates))
+    kind = data.draw(st.sampled_from(clinic.appointment_types))
+    provider, room = (data.draw(st.sampled_from(r)) for r in (clinic.providers, clinic.rooms))
+    for start in range(0, 1440, 5):
+        new = Booking("new", provider.id, room.id, kind.id, date, start)
+        query = SlotRequest(kind.id, date, problem.now)
+        plain = SlotChecker(clinic).read(query, provider, room, start)
+        broken, is_overbooked = reader._broken(reader.rules.appointment(new))
+        assert tuple(broken) == plain.broken
+        assert broken or is_overbooked == plain.is_overbooked
+
+
+@given(problems())
+@settings(max_examples=50)
+def test_the_reader_and_the_checker_agree_on_a_finished_book(problem: Problem) -> None:
+    clinic, reader = problem.clinic, _Reader(problem, a_plan())
+    known = [a for a in reader.book.all if reader.rules.is_known(a.booking)]
+    book = _Book(_reach(clinic))
+    for a in known:
+        book.add(a)
+    told = [
+        (a.booking.id, rule, detail) for a in known for rule, detail in reader._broken_in(book, a)
+    ]
+    plain = BookChecker(clinic.with_bookings(a.booking for a in known)).violations()
+    assert sorted(told) == sorted((v.booking.id, v.rule, v.detail) for v in plain)
 
 
 @given(problems(), st.data())

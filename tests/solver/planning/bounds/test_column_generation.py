@@ -8,6 +8,7 @@ import pytest
 
 from solver.planning.bounds.column_generation import Relaxation
 from solver.planning.bounds.lagrangian_bound import DEFAULT_PARAMS, LagrangianBound
+from solver.planning.instance.evaluation import evaluate, ordered
 from solver.planning.instance.tables import Instance
 from solver.planning.model.solving import SolveControl
 from solver.planning.params import SearchParams
@@ -70,11 +71,11 @@ def test_reduced_cost_fixing_loses_no_better_plan() -> None:
     for instance, best, relaxed in relaxed_problems(range(60)):
         answer = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, frozenset(), 0)
         assert answer.assignments is not None
-        assert instance.totals(answer.assignments).priority == best
+        assert evaluate(instance, answer.assignments).priority == best
         above = prove_priority(
             instance, UNCONTROLLED, relaxed, answer.assignments, 60, frozenset(), int(best)
         )
-        assert above.assignments is None or instance.totals(above.assignments).priority == best
+        assert above.assignments is None or evaluate(instance, above.assignments).priority == best
         assert above.bound <= best
         beyond = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, frozenset(), int(best) + 1)
         assert beyond.assignments is None
@@ -90,7 +91,7 @@ def test_one_model_of_what_the_best_could_hold_bounds_their_score() -> None:
         answer = prove_score(instance, UNCONTROLLED, relaxed, assignments, 60)
         assert answer.is_proved
         assert answer.assignments is not None
-        totals = instance.totals(instance.ordered(answer.assignments))
+        totals = evaluate(instance, ordered(instance, answer.assignments))
         score = solve(instance.problem, time_limit=60, workers=1).stages[-1].objective
         assert (totals.priority, totals.score) == (best, score * instance.unit)
         assert answer.bound == pytest.approx(totals.score)
@@ -102,7 +103,7 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
         roomless = frozenset(range(len(instance.kinds)))
         answer = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, roomless, 0)
         assert answer.assignments is not None
-        reached = instance.totals(answer.assignments).priority
+        reached = evaluate(instance, answer.assignments).priority
         assert reached <= best <= answer.bound
         assert answer.short or reached == best == answer.bound
         kept, lost = kept + (not answer.short), lost + bool(answer.short)
@@ -110,7 +111,7 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
         if without == frozenset():
             again = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, without, 0)
             assert again.assignments is not None
-            assert instance.totals(again.assignments).priority == best
+            assert evaluate(instance, again.assignments).priority == best
     assert kept > 20
     assert lost > 3
 

@@ -8,6 +8,7 @@ import pytest
 from solver.arrays import Floats
 from solver.clinic.entities import Availability, Provider, Span
 from solver.planning.bounds.day_schedules import DaySchedules
+from solver.planning.instance.evaluation import evaluate
 from solver.planning.instance.tables import Instance
 from tests.support.random_problems import busy_problem, tiny_problem
 from tests.support.strategies import BEFORE, MONDAY, uid
@@ -163,7 +164,7 @@ def test_nothing_to_place_leaves_the_gap_parts_of_fixed_bookings() -> None:
     nothing = [np.full((len(kind.starts), pairs), -1e9) for kind in instance.kinds]
     found = schedules.best(nothing)
     assert not len(found.starts)
-    quarters = instance.score([]) / instance.gap_quarter
+    quarters = evaluate(instance, []).score / instance.gap_quarter
     assert found.value.sum() / QUARTER == pytest.approx(
         quarters
         - sum(

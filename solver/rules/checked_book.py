@@ -1,0 +1,108 @@
+"""The bookings of a whole book, each read by the plain rules of the checker beside the others.
+
+A set of bookings has no order, so a regular one may be overlapped by overbooked ones that came
+later, and overbooked ones are allowed if some order of booking them allows each.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Container, Iterator
+from functools import cache
+
+from solver.clinic.entities import DAY_MINUTES, Booking, Provider, Room
+from solver.rules.checker import Beside, Checker, Violation
+
+
+class BookChecker(Checker):
+    """Reads the live bookings of one clinic."""
+
+    def violations(
+        self, *, since: dt.date | None = None, only: Container[str] | None = None
+    ) -> Iterator[Violation]:
+        """Yield every rule that a live booking breaks, by date, start and id.
+
+        With `since` given, bookings of earlier dates are left out; with `only`, those of other ids.
+        """
+        by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
+        live = self.live(self.clinic.bookings)
+        for b in live:
+            for key in (b.provider_id, b.room_id, b.appointment_type_id):
+                by_owner[key, b.date].append(b)
+
+        @cache
+        def stays(owner: Provider | Room, day: dt.date) -> bool:
+            """Whether nothing of a date reaches into another."""
+            spans = (self.busy(o, day, owner) for o in by_owner.get((owner.id, day), ()))
+            return all(start >= 0 and end <= DAY_MINUTES for start, end in spans)
+
+        @cache
+        def near(owner: Provider | Room, day: dt.date) -> Beside:
+            dates = [day + dt.timedelta(days=days) for days in (-1, 0, 1)]
+            if all(stays(owner, date) for date in dates):
+                dates = [day]
+            found = (o for date in dates for o in by_owner.get((owner.id, date), ()))
+            return self.beside(day, owner, found)
+
+        for b in sorted(live, key=lambda b: (b.date, b.start, b.id)):
+            if (since is None or b.date >= since) and (only is None or b.id in only):
+                provider, room = self.owners_of(b)
+                yield from self._violations_of(
+                    b,
+                    [pair for pair in near(provider, b.date) if pair[0] is not b],
+                    [pair for pair in near(room, b.date) if pair[0] is not b],
+                    [o for o in by_owner[b.appointment_type_id, b.date] if o is not b],
+                )
+
+    def violations_of(self, b: Booking) -> Iterator[Violation]:
+        """Yield every rule that one live booking of the clinic breaks."""
+        others = [
+            o
+            for o in self.live(self.clinic.bookings)
+            if abs((o.date - b.date).days) <= 1 and o.id != b.id
+        ]
+        provider, room = self.owners_of(b)
+        kind_and_date = b.appointment_type_id, b.date
+        yield from self._violations_of(
+            b,
+            self.beside(b.date, provider, (o for o in others if o.provider_id == provider.id)),
+            self.beside(b.date, room, (o for o in others if o.room_id == room.id)),
+            [o for o in others if (o.appointment_type_id, o.date) == kind_and_date],
+        )
+
+    def _violations_of(
+        self, b: Booking, at_provider: Beside, in_room: Beside, of_type: list[Booking]
+    ) -> Iterator[Violation]:
+        yield from self.outside_clock_changes(b)
+        yield from self.active_with_skills_and_equipment(b)
+        yield from self.within_open_windows(b)
+        yield from self.room_is_free(b, in_room)
+        yield from self.type_under_its_cap(b, of_type)
+        yield from self.starts_by_itself(b, at_provider)
+        if b.is_overbooked:
+            yield from self._overbooked_in_some_order(b, at_provider)
+        else:
+            regular = [pair for pair in at_provider if not pair[0].is_overbooked]
+            yield from self.regular_within_capacity(b, regular)
+
+    def _overbooked_in_some_order(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
+        """Rule 7: some order of booking the provider's overbooked ones allows this one.
+
+        The last one booked sees all the others. Taking away any that could have been the last
+        only makes room for the rest, so taking them away as long as possible finds such an order.
+        """
+        provider, _ = self.owners_of(b)
+        regular = [o for o, _ in at_provider if not o.is_overbooked]
+        pending = [b, *(o for o, _ in at_provider if o.is_overbooked)]
+
+        def can_be_last(o: Booking) -> bool:
+            others = [*regular, *(each for each in pending if each != o)]
+            return not any(self.overbooked_by_allowance(o, self.beside(o.date, provider, others)))
+
+        while b in pending:
+            last = next(filter(can_be_last, pending), None)
+            if last is None:
+                yield from self.overbooked_by_allowance(b, at_provider)
+                return
+            pending.remove(last)

@@ -1,0 +1,182 @@
+"""Placements that are asked about, read by the plain rules of the checker and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    AppointmentType,
+    Booking,
+    Clinic,
+    Provider,
+    Room,
+    Span,
+)
+from solver.clinic.request import SlotRequest
+from solver.rules.checker import Beside, Checker
+
+type Parts = tuple[Fraction, Fraction, Fraction, Fraction]
+"""The parts of a score, each in [0, 1]: preference, gap, room, overbooking; or their weights."""
+
+
+WEIGHTS: Parts = (Fraction(2, 5), Fraction(7, 20), Fraction(3, 20), Fraction(1, 10))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the rules say of one placement: the numbers of those it breaks, or its kind and score.
+
+    `score` has four decimals and is None when a rule is broken.
+    """
+
+    broken: tuple[int, ...]
+    is_overbooked: bool = False
+    parts: Parts | None = None
+    score: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A feasible placement as :meth:`SlotChecker.read_slots` lists it."""
+
+    provider_id: str
+    room_id: str
+    start: int
+    is_overbooked: bool
+    parts: Parts
+    score: Fraction
+
+
+class SlotChecker(Checker):
+    """Reads what may be booked in one clinic, and how well it would score."""
+
+    def __init__(self, clinic: Clinic, weights: Parts = WEIGHTS) -> None:
+        super().__init__(clinic)
+        self._weights = weights
+
+    def read(self, request: SlotRequest, provider: Provider, room: Room, start: int) -> Reading:
+        """Read the seven rules and the score for one placement, all live bookings in place."""
+        book = self.live(self.clinic.bookings)
+        return self.read_among(
+            request,
+            provider,
+            room,
+            start,
+            at_provider=[b for b in book if b.provider_id == provider.id],
+            in_room=[b for b in book if b.room_id == room.id],
+            of_type=[b for b in book if b.appointment_type_id == request.appointment_type_id],
+        )
+
+    def read_among(
+        self,
+        request: SlotRequest,
+        provider: Provider,
+        room: Room,
+        start: int,
+        *,
+        at_provider: Sequence[Booking],
+        in_room: Sequence[Booking],
+        of_type: Sequence[Booking],
+    ) -> Reading:
+        """Read one placement beside the live bookings of its provider, room and type.
+
+        Those of dates that are not next to the request's may be left out.
+        """
+        day = request.date
+        b = Booking("", provider.id, room.id, request.appointment_type_id, day, start)
+        of_provider = self.beside(day, provider, at_provider)
+        is_overbooked = any(self.regular_within_capacity(b, of_provider))
+        readings = [
+            self.time_is_bookable(b, request),
+            self.active_with_skills_and_equipment(b),
+            self.within_open_windows(b),
+            self.room_is_free(b, self.beside(day, room, in_room)),
+            self.type_under_its_cap(b, [o for o in of_type if o.date == day]),
+        ]
+        if is_overbooked:
+            readings.append(self.starts_by_itself(b, of_provider))
+            readings.append(self.overbooked_by_allowance(b, of_provider))
+        first = [next(violations, None) for violations in readings]
+        broken = dict.fromkeys(violation.rule for violation in first if violation is not None)
+        if broken:
+            return Reading(tuple(broken))
+        parts = (
+            self._preference(request, self.kind_of(b), start),
+            self._gap(b, of_provider),
+            Fraction(1, 1 + len(room.equipment - self.kind_of(b).required_equipment)),
+            Fraction(0 if is_overbooked else 1),
+        )
+        score = sum((w * p for w, p in zip(self._weights, parts, strict=True)), Fraction(0))
+        return Reading((), is_overbooked, parts, _four_decimals(score))
+
+    def read_slots(self, request: SlotRequest) -> list[Found]:
+        """Return every feasible placement over all rooms, in the order of the slot query."""
+        kind = self.clinic.type_by_id[request.appointment_type_id]
+        last = DAY_MINUTES - kind.duration_minutes
+        found = [
+            Found(provider.id, room.id, start, reading.is_overbooked, reading.parts, reading.score)
+            for start in range(0, last + 1, self.clinic.settings.grid_minutes)
+            for provider in self.clinic.providers
+            if request.provider_ids is None or provider.id in request.provider_ids
+            for room in self.clinic.rooms
+            for reading in [self.read(request, provider, room, start)]
+            if reading.score is not None and reading.parts is not None
+        ]
+        return sorted(found, key=lambda f: (-f.score, f.start, f.provider_id, f.room_id))
+
+    # The score
+
+    def _preference(self, request: SlotRequest, kind: AppointmentType, start: int) -> Fraction:
+        if request.preferred is None:
+            return Fraction(1)
+        opens, closes = request.preferred
+        last = max(opens, closes - kind.duration_minutes)
+        away = max(0, opens - start, start - last)
+        return max(Fraction(0), 1 - Fraction(away, self.clinic.settings.preference_decay_minutes))
+
+    def _gap(self, b: Booking, at_provider: Beside) -> Fraction:
+        """Return the mean of both sides; 0 where it overlaps a booking of its provider."""
+        provider, _ = self.owners_of(b)
+        begins, ends = self.busy(b, b.date, provider)
+        spans = [span for _, span in at_provider]
+        if any(start < ends and begins < end for start, end in spans):
+            return Fraction(0)
+        opens, closes = self._window_around(b, provider)
+        earlier = max([opens, *(end for _, end in spans if end <= begins)])
+        later = min([closes, *(start for start, _ in spans if start >= ends)])
+        shortest = self._shortest_of(provider)
+        sides = []
+        for idle in (max(0, begins - earlier), max(0, later - ends)):
+            if idle == 0:
+                sides.append(Fraction(1))
+            elif idle < shortest:
+                sides.append(Fraction(0))
+            else:
+                sides.append(Fraction(1, 2))
+        return (sides[0] + sides[1]) / 2
+
+    def _window_around(self, b: Booking, provider: Provider) -> Span:
+        """Return the first and the last open minute, exclusive, around a booking."""
+        is_open = self.open_minutes(provider, b.date)
+        opens, closes = b.start, b.start + self.kind_of(b).duration_minutes
+        while opens > 0 and is_open[opens - 1]:
+            opens -= 1
+        while closes < DAY_MINUTES and is_open[closes]:
+            closes += 1
+        return opens, closes
+
+    def _shortest_of(self, provider: Provider) -> int:
+        """Return the minutes of the shortest active type that the provider has the skills for."""
+        usable = (
+            kind.duration_minutes
+            for kind in self.clinic.appointment_types
+            if kind.active and kind.required_skills <= provider.skills
+        )
+        return min(usable, default=0)
+
+
+def _four_decimals(value: Fraction) -> Fraction:
+    return Fraction((value * 10_000 + Fraction(1, 2)).__floor__(), 10_000)

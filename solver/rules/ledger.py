@@ -1,0 +1,157 @@
+"""The live bookings of a whole book as columns."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solver.arrays import Bools, Ints
+from solver.clinic.entities import Booking, Clinic
+
+PACKED = np.dtype(
+    [
+        ("id", "V16"),
+        ("provider", "S16"),
+        ("room", "S16"),
+        ("kind", "S16"),
+        ("day", ">i4"),
+        ("start", ">i2"),
+        ("is_overbooked", "?"),
+    ]
+)
+"""One booking as PostgreSQL sends it: UUIDs, days since 2000-01-01, the minute of the day."""
+
+
+EPOCH = dt.date(2000, 1, 1).toordinal()
+
+
+FAR = 2**32
+"""More minutes than lie between any two bookings."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Live bookings, column by column, each of shape [n].
+
+    Providers, rooms and types are positions in the clinic's tuples; the rows may change as long as
+    these stay.
+    """
+
+    id: NDArray[np.void]
+    provider: Ints
+    room: Ints
+    kind: Ints
+    day: Ints
+    """Proleptic ordinals of the dates."""
+    start: Ints
+    is_overbooked: Bools
+
+    @classmethod
+    def of(cls, clinic: Clinic) -> Ledger:
+        """Return the live bookings of a clinic."""
+        live = [b for b in clinic.bookings if b.is_live]
+        rows = [
+            (
+                _key(b.id),
+                _key(b.provider_id),
+                _key(b.room_id),
+                _key(b.appointment_type_id),
+                b.date.toordinal() - EPOCH,
+                b.start,
+                b.is_overbooked,
+            )
+            for b in live
+        ]
+        return cls.unpack(clinic, np.array(rows, PACKED).tobytes())
+
+    @classmethod
+    def unpack(cls, clinic: Clinic, packed: bytes) -> Ledger:
+        """Return bookings that came packed, as :data:`PACKED` says, one after the other."""
+        rows = np.frombuffer(packed, PACKED)
+        return cls(
+            rows["id"],
+            _positions(rows["provider"], clinic.providers),
+            _positions(rows["room"], clinic.rooms),
+            _positions(rows["kind"], clinic.appointment_types),
+            rows["day"].astype(np.int64) + EPOCH,
+            rows["start"].astype(np.int64),
+            rows["is_overbooked"],
+        )
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def take(self, chosen: Any) -> Ledger:
+        """Return some of the bookings, by position or mask."""
+        return Ledger(*(getattr(self, column.name)[chosen] for column in fields(self)))
+
+    def ids(self) -> list[str]:
+        """Return the bookings' ids."""
+        keys = map(bytes.hex, self.id.tolist())
+        return [f"{k[:8]}-{k[8:12]}-{k[12:16]}-{k[16:20]}-{k[20:]}" for k in keys]
+
+    def bookings(self, clinic: Clinic) -> tuple[Booking, ...]:
+        """Return the bookings as the clinic has them, without patient and status."""
+        providers = [row.id for row in clinic.providers]
+        rooms = [row.id for row in clinic.rooms]
+        kinds = [row.id for row in clinic.appointment_types]
+        columns = (self.provider, self.room, self.kind, self.day, self.start, self.is_overbooked)
+        return tuple(
+            Booking(
+                key,
+                providers[provider],
+                rooms[room],
+                kinds[kind],
+                dt.date.fromordinal(day),
+                start,
+                is_overbooked=is_overbooked,
+            )
+            for key, provider, room, kind, day, start, is_overbooked in zip(
+                self.ids(), *(column.tolist() for column in columns), strict=True
+            )
+        )
+
+    def in_order(self, chosen: Ints) -> Ints:
+        """Return positions in the order of date, start and id."""
+        rows = self.take(chosen)
+        high, low = np.frombuffer(rows.id.tobytes(), ">u8").reshape(-1, 2).T
+        return chosen[np.lexsort((low, high, rows.start, rows.day))]
+
+    def beside(self, chosen: Ints, broken: NDArray[np.uint8]) -> Bools:
+        """Return a mask of the `chosen` and of all bookings that their broken rules involve.
+
+        `broken` has, for each of the `chosen`, the rules to be read: ``1 << rule``.
+        """
+        near = np.zeros(len(self), np.bool_)
+        near[chosen] = True
+        for owner, rules, days in (
+            (self.provider, {6, 7}, (-1, 0, 1)),
+            (self.room, {3}, (-1, 0, 1)),
+            (self.kind, {5}, (0,)),
+        ):
+            place = owner * FAR + self.day
+            asked = place[chosen[(broken & bits_of(rules)) > 0]]
+            near |= np.isin(place, np.concatenate([asked + shift for shift in days]))
+        return near
+
+
+def bits_of(rules: Iterable[int]) -> np.uint8:
+    """Return rules as bits: ``1 << rule``."""
+    return np.uint8(sum(1 << rule for rule in set(rules)))
+
+
+def _key(text: str) -> bytes:
+    return UUID(text).bytes
+
+
+def _positions(keys: NDArray[np.bytes_], rows: Sequence[Any]) -> Ints:
+    """Return the position of each key among the ids of `rows`."""
+    known = np.array([_key(row.id) for row in rows], "S16")
+    order = np.argsort(known)
+    return order[np.searchsorted(known[order], keys)].astype(np.int64)

@@ -1,0 +1,321 @@
+"""The rules and the score, written out once more for the reader of plans.
+
+It asks of one appointment at a time what ``docs/rules.md`` and ``docs/score.md`` say, minute by
+minute and fraction by fraction. Nothing is shared with what makes plans, nor with the checker of
+:mod:`solver.rules`: an error in either is found by the other.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    AppointmentType,
+    Booking,
+    Clinic,
+    Provider,
+    Room,
+    Span,
+)
+from solver.planning.problem import Problem
+
+type Parts = tuple[Fraction, Fraction, Fraction, Fraction]
+"""The four parts of a score: preference, gap, room and overbooking, each in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Appointment:
+    """A booking or a placement, and the time that it takes.
+
+    Spans are half open, in minutes of one line through all dates. Where the clinic has no row of
+    the provider or the room, the busy span is that of the type alone.
+    """
+
+    booking: Booking
+    kind: AppointmentType
+    span: Span
+    """From its start to its end, without buffers."""
+    provider_busy: Span
+    room_busy: Span
+
+
+class _Minutes:
+    """What a clinic's rows and its clock say of each minute of a date, kept once worked out."""
+
+    def __init__(self, clinic: Clinic) -> None:
+        self._clinic = clinic
+        self._open: dict[tuple[str, dt.date], bytes] = {}
+        self._is_steady: dict[tuple[dt.date, int], bool] = {}
+
+    def open(self, owner: Provider | Room, date: dt.date) -> bytes:
+        """Return a byte for each minute of a date: 1 where `owner` is open, otherwise 0.
+
+        Open rows of the date itself replace the weekly ones; then closures are cut out. A room
+        without any open row is open all day.
+        """
+        if (owner.id, date) in self._open:
+            return self._open[owner.id, date]
+        own = [r for r in self._clinic.availability if owner.id in (r.provider_id, r.room_id)]
+        opening = [row for row in own if row.kind == "open"]
+        dated = [row for row in opening if row.date == date]
+        closing = [row for row in own if row.kind == "closed"] + [
+            r for r in self._clinic.availability if r.provider_id is None and r.room_id is None
+        ]
+        is_always_open = isinstance(owner, Room) and not opening
+        minutes = bytearray([is_always_open]) * DAY_MINUTES
+        for rows, value in ((dated or opening, b"\1"), (closing, b"\0")):
+            for row in rows:
+                is_valid = (row.valid_from or date) <= date <= (row.valid_to or date)
+                if row.date == date or (row.weekday == date.isoweekday() and is_valid):
+                    minutes[row.start : row.end] = value * (row.end - row.start)
+        self._open[owner.id, date] = bytes(minutes)
+        return self._open[owner.id, date]
+
+    def shown_once(self, date: dt.date, minute: int) -> bool:
+        """Whether a minute of a date is neither skipped nor repeated by a change of the clock."""
+        if (date, minute) not in self._is_steady:
+            time = dt.time(minute // 60, minute % 60, tzinfo=self._clinic.settings.zone)
+            shown = dt.datetime.combine(date, time)
+            # The two folds differ in a skipped and in a repeated hour, and nowhere else (PEP 495).
+            self._is_steady[date, minute] = shown.utcoffset() == shown.replace(fold=1).utcoffset()
+        return self._is_steady[date, minute]
+
+
+class PlainRules:
+    """The rules of one problem's clinic.
+
+    A method that yields describes each way in which an appointment breaks the rule. The lists that
+    it is read beside (`at_provider`, `in_room`, `of_type`) do not contain the appointment itself.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._clinic, self._weights, self._now = problem.clinic, problem.weights, problem.now
+        self._minutes = _Minutes(problem.clinic)
+        self._shortest: dict[str, int] = {}
+
+    def appointment(self, booking: Booking) -> Appointment:
+        """Return a booking with its spans; rule 4 is what its provider's busy span is."""
+        kind = self._clinic.type_by_id[booking.appointment_type_id]
+        before, after, room_after = kind.buffer_before, kind.buffer_after, kind.buffer_after
+        if (provider := self._clinic.provider_by_id.get(booking.provider_id)) is not None:
+            before, after = max(before, provider.buffer_before), max(after, provider.buffer_after)
+        if (room := self._clinic.room_by_id.get(booking.room_id)) is not None:
+            room_after = max(room_after, room.turnover_minutes)
+        start = booking.date.toordinal() * DAY_MINUTES + booking.start
+        end = start + kind.duration_minutes
+        return Appointment(
+            booking,
+            kind,
+            (start, end),
+            (start - before, end + after),
+            (start - kind.buffer_before, end + room_after),
+        )
+
+    def is_known(self, booking: Booking) -> bool:
+        """Whether the clinic has the rows of the booking's provider and room."""
+        clinic = self._clinic
+        return booking.provider_id in clinic.provider_by_id and booking.room_id in clinic.room_by_id
+
+    # The rules, each under the name that it has wherever it is read
+
+    def time_is_bookable(self, a: Appointment) -> bool:
+        """Rule 0, for a new one: on the grid, in its date, late enough, in no clock change."""
+        settings, start = self._clinic.settings, a.booking.start
+        if start % settings.grid_minutes or start + a.kind.duration_minutes > DAY_MINUTES:
+            return False
+        begins = dt.datetime.combine(a.booking.date, dt.time(), settings.zone)
+        begins += dt.timedelta(minutes=start)
+        earliest = self._now.astimezone(dt.UTC) + dt.timedelta(minutes=settings.min_notice_minutes)
+        return begins.astimezone(dt.UTC) >= earliest and not any(self.outside_clock_changes(a))
+
+    def outside_clock_changes(self, a: Appointment) -> Iterator[str]:
+        """Rule 0, for what is booked: the clock shows each minute of it exactly once."""
+        end = min(a.booking.start + a.kind.duration_minutes, DAY_MINUTES)
+        if not all(
+            self._minutes.shown_once(a.booking.date, m) for m in range(a.booking.start, end)
+        ):
+            yield "touches an hour that the clock skips or repeats"
+
+    def active_with_skills_and_equipment(self, a: Appointment) -> Iterator[str]:
+        """Rule 1."""
+        provider, room = self._owners(a)
+        for row in (provider, room, a.kind):
+            if not row.active:
+                yield f"{row.name} is not active"
+        for owner, has, needs in (
+            (provider, provider.skills, a.kind.required_skills),
+            (room, room.equipment, a.kind.required_equipment),
+        ):
+            if missing := needs - has:
+                yield f"{owner.name} lacks {', '.join(sorted(missing))}"
+
+    def within_open_windows(self, a: Appointment) -> Iterator[str]:
+        """Rule 2."""
+        for owner in self._owners(a):
+            if not self._is_open(owner, a):
+                yield f"outside the open windows of {owner.name}"
+
+    def room_is_free(self, a: Appointment, in_room: Sequence[Appointment]) -> Iterator[str]:
+        """Rule 3: busy spans of one room never overlap."""
+        _, room = self._owners(a)
+        for other in in_room:
+            if _overlap(a.room_busy, other.room_busy):
+                yield f"{room.name} is taken by booking {other.booking.id}"
+
+    def type_under_its_cap(self, a: Appointment, of_type: Sequence[Appointment]) -> Iterator[str]:
+        """Rule 5: appointments of the type on its date, this one included, <= its daily cap."""
+        count, cap = 1 + len(of_type), a.kind.daily_cap
+        if cap is not None and count > cap:
+            yield f"{count} of {a.kind.name} on one date, its daily cap is {cap}"
+
+    def regular_within_capacity(
+        self, a: Appointment, at_provider: Sequence[Appointment]
+    ) -> Iterator[str]:
+        """Rule 6: it overlaps none of the others; regular ones on its date <= the daily cap."""
+        provider, _ = self._owners(a)
+        for other in at_provider:
+            if _overlap(a.provider_busy, other.provider_busy):
+                yield f"{provider.name} is busy with booking {other.booking.id}"
+        regular = 1 + sum(
+            not o.booking.is_overbooked and o.booking.date == a.booking.date for o in at_provider
+        )
+        cap = provider.daily_cap
+        if cap is not None and regular > cap:
+            yield f"{regular} regular bookings of {provider.name}, the daily cap is {cap}"
+
+    def starts_by_itself(self, a: Appointment, at_provider: Sequence[Appointment]) -> Iterator[str]:
+        """Rule 7, first half: no two appointments of a provider start together."""
+        provider, _ = self._owners(a)
+        for other in at_provider:
+            if a.span[0] == other.span[0]:
+                yield f"{provider.name} starts booking {other.booking.id} then, too"
+
+    def overbooked_by_allowance(
+        self, a: Appointment, at_provider: Sequence[Appointment]
+    ) -> Iterator[str]:
+        """Rule 7, second half, in a finished book, whose order of booking nobody knows.
+
+        Some order of booking the provider's overbooked ones has to allow `a`. The last one booked
+        sees all the others. Taking away any that may have been the last leaves more room for the
+        rest, so such an order is found by taking them away for as long as one may have been.
+        """
+        provider, _ = self._owners(a)
+        regular = [o for o in at_provider if not o.booking.is_overbooked]
+        overbooked = [a, *(o for o in at_provider if o.booking.is_overbooked)]
+        last: Appointment | None = None
+        while last is not a:
+            for last in overbooked:
+                others = [*regular, *(o for o in overbooked if o is not last)]
+                if self.is_allowed(last, others):
+                    overbooked.remove(last)
+                    break
+            else:
+                yield f"no overbooking rule of {provider.name} allows it"
+                return
+
+    def is_allowed(self, a: Appointment, at_provider: Sequence[Appointment]) -> bool:
+        """Whether an overbooking rule allows `a` beside all the others of its provider."""
+        b = a.booking
+        overlaps = sum(_overlap(a.provider_busy, o.provider_busy) for o in at_provider)
+        overbooked = sum(o.booking.is_overbooked and o.booking.date == b.date for o in at_provider)
+        return any(
+            rule.provider_id in (None, b.provider_id)
+            and rule.appointment_type_id in (None, a.kind.id)
+            and rule.weekday in (None, b.date.isoweekday())
+            and (rule.start is None or rule.start <= b.start)
+            and (rule.end is None or b.start + a.kind.duration_minutes <= rule.end)
+            and overlaps <= rule.max_overlap
+            and overbooked < rule.max_per_day
+            for rule in self._clinic.overbooking_rules
+        )
+
+    # The score
+
+    def parts(
+        self, a: Appointment, at_provider: Sequence[Appointment], preferred: Span | None
+    ) -> Parts:
+        """Return the parts of the score of an appointment in a finished book.
+
+        `preferred` is the window that its patient asked for; without one the preference part is 1.
+        Beside an overlap, and outside the provider's windows, the gap part is 0.
+        """
+        provider, room = self._owners(a)
+        is_overlapped = any(_overlap(a.provider_busy, o.provider_busy) for o in at_provider)
+        has_gaps = not is_overlapped and self._is_open(provider, a)
+        return (
+            self._preference(a, preferred),
+            self._gap(provider, a, at_provider) if has_gaps else Fraction(0),
+            Fraction(1, 1 + len(room.equipment - a.kind.required_equipment)),
+            Fraction(0 if a.booking.is_overbooked else 1),
+        )
+
+    def score(self, parts: Parts) -> Fraction:
+        """Return the weighted sum of the parts, exact."""
+        preference, gap, room, overbook = parts
+        weights = self._weights
+        return (
+            weights.preference * preference
+            + weights.gap * gap
+            + weights.room * room
+            + weights.overbook * overbook
+        )
+
+    def _preference(self, a: Appointment, preferred: Span | None) -> Fraction:
+        if preferred is None:
+            return Fraction(1)
+        first, end = preferred
+        last = max(first, end - a.kind.duration_minutes)
+        away = max(0, first - a.booking.start, a.booking.start - last)
+        return max(Fraction(0), 1 - Fraction(away, self._clinic.settings.preference_decay_minutes))
+
+    def _gap(
+        self, provider: Provider, a: Appointment, at_provider: Sequence[Appointment]
+    ) -> Fraction:
+        """Return half for each side that is touched, a quarter for one with a usable rest."""
+        is_open = self._minutes.open(provider, a.booking.date)
+        midnight = a.span[0] - a.booking.start
+        opens = midnight + is_open.rfind(0, 0, a.booking.start) + 1
+        shut = is_open.find(0, a.booking.start + a.kind.duration_minutes)
+        closes = midnight + (DAY_MINUTES if shut < 0 else shut)
+        start, end = a.provider_busy
+        spans = [o.provider_busy for o in at_provider]
+        before = max([opens, *(their_end for _, their_end in spans if their_end <= start)])
+        after = min([closes, *(their_start for their_start, _ in spans if their_start >= end)])
+        gap = Fraction(0)
+        for idle in (start - before, after - end):
+            if idle <= 0:
+                gap += Fraction(1, 2)
+            elif idle >= self._shortest_of(provider):
+                gap += Fraction(1, 4)
+        return gap
+
+    def _shortest_of(self, provider: Provider) -> int:
+        """Return the minutes of the shortest active type that the provider has the skills for."""
+        if provider.id not in self._shortest:
+            self._shortest[provider.id] = min(
+                (
+                    kind.duration_minutes
+                    for kind in self._clinic.appointment_types
+                    if kind.active and kind.required_skills <= provider.skills
+                ),
+                default=0,
+            )
+        return self._shortest[provider.id]
+
+    def _owners(self, a: Appointment) -> tuple[Provider, Room]:
+        clinic, b = self._clinic, a.booking
+        return clinic.provider_by_id[b.provider_id], clinic.room_by_id[b.room_id]
+
+    def _is_open(self, owner: Provider | Room, a: Appointment) -> bool:
+        """Whether an owner is open for all of an appointment, which ends on its date."""
+        start, end = a.booking.start, a.booking.start + a.kind.duration_minutes
+        minutes = self._minutes.open(owner, a.booking.date)
+        return end <= DAY_MINUTES and 0 not in minutes[start:end]
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one[0] < other[1] and other[0] < one[1]

@@ -1,0 +1,249 @@
+"""The rules and the score as ``docs/rules.md`` and ``docs/score.md`` state them, for brute force.
+
+The plainest reading there is: it shares nothing with any other.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import cache
+
+from solver.clinic.entities import AppointmentType, Availability, Booking, Provider, Room, Span
+from solver.planning.problem import Problem
+
+type Book = frozenset[Booking]
+
+
+class RulesByHand:
+    """The rules of one problem. Spans count in minutes from its first midnight."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.clinic = problem, problem.clinic
+        self.is_open = cache(self._is_open)
+        self.has_clock_change = cache(self._has_clock_change)
+        self.busy = cache(self._busy)
+
+    def rows(self, b: Booking) -> tuple[Provider, Room, AppointmentType]:
+        clinic = self.clinic
+        return (
+            clinic.provider_by_id[b.provider_id],
+            clinic.room_by_id[b.room_id],
+            clinic.type_by_id[b.appointment_type_id],
+        )
+
+    def is_known(self, b: Booking) -> bool:
+        clinic = self.clinic
+        return b.provider_id in clinic.provider_by_id and b.room_id in clinic.room_by_id
+
+    # Time
+
+    def instant(self, date: dt.date, minute: int) -> dt.datetime:
+        midnight = dt.datetime.combine(date, dt.time(), self.clinic.settings.zone)
+        return (midnight + dt.timedelta(minutes=minute)).astimezone(dt.UTC)
+
+    def _has_clock_change(self, date: dt.date, minute: int) -> bool:
+        wall = dt.datetime.combine(date, dt.time(*divmod(minute, 60)), self.clinic.settings.zone)
+        return wall.utcoffset() != wall.replace(fold=1).utcoffset()
+
+    def _is_open(self, owner: Provider | Room, date: dt.date, minute: int) -> bool:
+        rows = [
+            row
+            for row in self.clinic.availability
+            if owner.id in (row.provider_id, row.room_id)
+            or (row.provider_id is None and row.room_id is None)
+        ]
+        opening = [row for row in rows if row.kind == "open"]
+        chosen = [row for row in opening if row.date == date] or [
+            row for row in opening if row.applies_on(date, date.isoweekday())
+        ]
+        closing = [
+            row for row in rows if row.kind == "closed" and row.applies_on(date, date.isoweekday())
+        ]
+        is_always_open = isinstance(owner, Room) and not opening
+        return (is_always_open or _holds(chosen, minute)) and not _holds(closing, minute)
+
+    def is_open_throughout(self, owner: Provider | Room, b: Booking) -> bool:
+        _, _, kind = self.rows(b)
+        end = b.start + kind.duration_minutes
+        return end <= 1440 and all(self.is_open(owner, b.date, m) for m in range(b.start, end))
+
+    def meets_clock_change(self, b: Booking) -> bool:
+        _, _, kind = self.rows(b)
+        end = min(1440, b.start + kind.duration_minutes)
+        return any(self.has_clock_change(b.date, minute) for minute in range(b.start, end))
+
+    # Rules 0 to 2: whatever else is booked
+
+    def is_bookable(self, b: Booking) -> bool:
+        notice = dt.timedelta(minutes=self.clinic.settings.min_notice_minutes)
+        is_late_enough = self.instant(b.date, b.start) >= self.problem.now + notice
+        is_on_grid = b.start % self.clinic.settings.grid_minutes == 0
+        return is_on_grid and is_late_enough and not self.breaks_by_itself(b)
+
+    def breaks_by_itself(self, b: Booking) -> bool:
+        provider, room, kind = self.rows(b)
+        return not (
+            (provider.active and room.active and kind.active)
+            and kind.required_skills <= provider.skills
+            and kind.required_equipment <= room.equipment
+            and self.is_open_throughout(provider, b)
+            and self.is_open_throughout(room, b)
+            and not self.meets_clock_change(b)
+        )
+
+    # Rules 3 to 7: what else is booked
+
+    def appointment(self, b: Booking) -> Span:
+        start = (b.date - self.problem.start_date).days * 1440 + b.start
+        return start, start + self.clinic.type_by_id[b.appointment_type_id].duration_minutes
+
+    def _busy(self, b: Booking) -> tuple[Span, Span]:
+        """The busy spans of its provider and of its room."""
+        start, end = self.appointment(b)
+        kind = self.clinic.type_by_id[b.appointment_type_id]
+        before, after, room_after = kind.buffer_before, kind.buffer_after, kind.buffer_after
+        if provider := self.clinic.provider_by_id.get(b.provider_id):
+            before, after = max(before, provider.buffer_before), max(after, provider.buffer_after)
+        if room := self.clinic.room_by_id.get(b.room_id):
+            room_after = max(room_after, room.turnover_minutes)
+        return (start - before, end + after), (start - kind.buffer_before, end + room_after)
+
+    def is_room_taken(self, b: Booking, book: Book) -> bool:
+        mine = self.busy(b)[1]
+        return any(
+            o is not b and o.room_id == b.room_id and overlap(mine, self.busy(o)[1])
+            for o in _near(b, book)
+        )
+
+    def is_type_full(self, b: Booking, book: Book) -> bool:
+        _, _, kind = self.rows(b)
+        others = sum(
+            o.appointment_type_id == kind.id and o.date == b.date and o is not b for o in book
+        )
+        return kind.daily_cap is not None and others >= kind.daily_cap
+
+    def is_provider_full(self, b: Booking, book: Book) -> bool:
+        provider, _, _ = self.rows(b)
+        others = sum(
+            o.provider_id == provider.id and o.date == b.date and o is not b and not o.is_overbooked
+            for o in book
+        )
+        return provider.daily_cap is not None and others >= provider.daily_cap
+
+    def overlapping(self, b: Booking, book: Iterable[Booking]) -> list[Booking]:
+        """The bookings of its provider whose busy spans overlap its own."""
+        mine = self.busy(b)[0]
+        return [
+            o
+            for o in _near(b, book)
+            if o is not b and o.provider_id == b.provider_id and overlap(mine, self.busy(o)[0])
+        ]
+
+    def starts_with_another(self, b: Booking, book: Iterable[Booking]) -> bool:
+        mine = (b.provider_id, b.date, b.start)
+        return any((o.provider_id, o.date, o.start) == mine for o in book if o is not b)
+
+    def is_allowed(self, b: Booking, book: Iterable[Booking]) -> bool:
+        """Whether an overbooking rule allows it as the last booked of some."""
+        provider, _, kind = self.rows(b)
+        others = [o for o in book if o.provider_id == provider.id and o is not b]
+        overlaps = len(self.overlapping(b, others))
+        today = sum(o.is_overbooked and o.date == b.date for o in others)
+        return any(
+            rule.provider_id in (None, provider.id)
+            and rule.appointment_type_id in (None, kind.id)
+            and rule.weekday in (None, b.date.isoweekday())
+            and (rule.start or 0) <= b.start
+            and b.start + kind.duration_minutes <= (rule.end or 1440)
+            and overlaps <= rule.max_overlap
+            and today < rule.max_per_day
+            for rule in self.clinic.overbooking_rules
+        )
+
+    def may_overbook(self, b: Booking, book: Book) -> bool:
+        return not self.starts_with_another(b, book) and self.is_allowed(b, book)
+
+    def is_allowed_in_some_order(self, b: Booking, book: Book) -> bool:
+        """Whether an order of booking the overbooked ones of its provider allows it."""
+        near = [o for o in _near(b, book) if o.provider_id == b.provider_id]
+        regular = [o for o in near if not o.is_overbooked]
+
+        @cache
+        def may_end(pending: frozenset[Booking]) -> bool:
+            lasts = [o for o in pending if self.is_allowed(o, [*regular, *pending])]
+            return b in lasts or any(may_end(pending - {last}) for last in lasts)
+
+        return may_end(frozenset(o for o in near if o.is_overbooked))
+
+    def breaks_a_rule(self, b: Booking, book: Book) -> bool:
+        """Whether a booking of a finished book breaks a rule beside all the others."""
+        regular = frozenset(o for o in book if not o.is_overbooked)
+        if self.breaks_by_itself(b) or self.starts_with_another(b, book):
+            return True
+        if self.is_room_taken(b, book) or self.is_type_full(b, book):
+            return True
+        if b.is_overbooked:
+            return not self.is_allowed_in_some_order(b, book)
+        return bool(self.overlapping(b, regular)) or self.is_provider_full(b, regular)
+
+    # The score
+
+    def score(self, b: Booking, book: Book, preferred: Span | None) -> Fraction:
+        provider, room, kind = self.rows(b)
+        weights = self.problem.weights
+        preference = Fraction(1)
+        if preferred is not None:
+            last = max(preferred[0], preferred[1] - kind.duration_minutes)
+            away = max(0, preferred[0] - b.start, b.start - last)
+            decay = self.clinic.settings.preference_decay_minutes
+            preference = max(Fraction(0), 1 - Fraction(away, decay))
+        gap = Fraction(0)
+        if self.is_open_throughout(provider, b) and not self.overlapping(b, book):
+            gap = self.gap(b, book)
+        return (
+            weights.preference * preference
+            + weights.gap * gap
+            + weights.room * Fraction(1, 1 + len(room.equipment - kind.required_equipment))
+            + weights.overbook * (0 if b.is_overbooked else 1)
+        )
+
+    def gap(self, b: Booking, book: Book) -> Fraction:
+        provider, _, kind = self.rows(b)
+        opens, closes = b.start, b.start + kind.duration_minutes
+        while opens > 0 and self.is_open(provider, b.date, opens - 1):
+            opens -= 1
+        while closes < 1440 and self.is_open(provider, b.date, closes):
+            closes += 1
+        midnight = self.appointment(b)[0] - b.start
+        start, end = self.busy(b)[0]
+        around = [
+            self.busy(o)[0] for o in _near(b, book) if o is not b and o.provider_id == provider.id
+        ]
+        before = max([midnight + opens, *(to for _, to in around if to <= start)])
+        after = min([midnight + closes, *(from_ for from_, _ in around if from_ >= end)])
+        shortest = min(
+            (
+                t.duration_minutes
+                for t in self.clinic.appointment_types
+                if t.active and t.required_skills <= provider.skills
+            ),
+            default=0,
+        )
+        sides = [
+            Fraction(1) if idle <= 0 else Fraction(1, 2) if idle >= shortest else Fraction(0)
+            for idle in (start - before, after - end)
+        ]
+        return (sides[0] + sides[1]) / 2
+
+
+def overlap(one: Span, other: Span) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _holds(rows: Iterable[Availability], minute: int) -> bool:
+    return any(row.start <= minute < row.end for row in rows)
+
+
+def _near(b: Booking, book: Iterable[Booking]) -> list[Booking]:
+    """Those of its date and of the two beside it."""
+    return [o for o in book if abs((o.date - b.date).days) <= 1]
