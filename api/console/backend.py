@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from api.access.callers import Caller
 from api.access.context import Context
-from api.console.drawing.open_boards import DayBoards
+from api.console.drawing.day_cache import DayBoards
 from api.console.stranded_bookings import Stranded
 from api.http.errors import STATUS_OF, ForbiddenError, UnauthenticatedError
 from data.api_keys import Role

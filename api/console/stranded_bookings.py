@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from api.console.drawing.open_boards import STRANDABLE
+from api.console.drawing.day_cache import STRANDABLE
 from api.console.drawing.run import table
 from api.console.messages import reasons_in_words
 

@@ -16,7 +16,7 @@ from benchmarks.support.clinics import MONDAY, make_clinic
 from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_slots import SlotChecker
-from solver.slots.definition import best_slot
+from solver.slots.oracle import best_slot
 from solver.slots.ranking import Rooms
 from solver.slots.search import SlotPage, find_slots
 

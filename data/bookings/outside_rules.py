@@ -1,7 +1,7 @@
 """Which bookings are outside the rules, found without a long stop for anyone.
 
 The book comes from PostgreSQL packed, 71 bytes a booking, and a large one is read in another
-process by :mod:`solver.rules.outside`; a booking becomes an object only when it is to be told of.
+process by :mod:`solver.rules.book_queries`; a booking becomes an object only when it is told of.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from data.clinic.snapshot import IS_EXPIRED, ClinicSelection, load_clinic, shift
 from data.database.aside import read_in_worker
 from models.tables import BOOKINGS
 from solver.clinic.entities import Booking, Clinic
+from solver.rules.book_queries import broken_by_id, newly_outside, outside, outside_beyond
 from solver.rules.checker import Violation
-from solver.rules.outside import broken_by_id, newly_outside, outside, outside_beyond
 
 MOST_TOLD = 1000
 """Bookings that one answer tells of; of more it tells how many there are."""

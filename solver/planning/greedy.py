@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES, Span
-from solver.planning.instance.beside import Beside
 from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.result import to_plan
+from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.instance.type_table import TypeTable

@@ -25,7 +25,7 @@ from data.files.clinic_file import read_clinic_file, yaml_of
 from data.files.documents import MAX_YAML, is_yaml
 from models.tables import PROVIDERS, ROOMS, TYPES
 from solver.clinic.entities import Clinic
-from solver.rules import whole_book
+from solver.rules import whole_book_rules as whole_book
 
 
 def import_file(file: Path, replace: bool, data_dir: Path | None) -> int:

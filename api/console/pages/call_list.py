@@ -11,7 +11,7 @@ from nicegui import ui
 
 from api.console.backend import Backend, Visit
 from api.console.drawing.run import table
-from api.console.drawing.run_rows import KnownRows, known_rows, place_in_words
+from api.console.drawing.run_clinic import KnownRows, known_rows, place_in_words
 from api.console.layout import show, telling
 from api.console.pages.what_if_compose import TITLE
 from api.what_if.call_list import by_time, with_whose

@@ -13,7 +13,6 @@ from nicegui import ui
 
 from api.access.context import Context
 from api.console.backend import Backend, RefusedError, Visit
-from api.console.drawing.export import to_csv, to_json, to_xlsx
 from api.console.drawing.run import (
     Gantt,
     figures_table,
@@ -22,7 +21,8 @@ from api.console.drawing.run import (
     table,
     unplaced_in_words,
 )
-from api.console.drawing.run_rows import known_rows, place_in_words
+from api.console.drawing.run_clinic import known_rows, place_in_words
+from api.console.drawing.run_export import to_csv, to_json, to_xlsx
 from api.console.layout import show, telling
 from api.console.messages import reasons_in_words, refusal
 from api.console.pages.what_if_compose import STATUS_WORDS, TITLE

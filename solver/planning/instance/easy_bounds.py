@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from solver.planning.instance.beside import Beside, collide
 from solver.planning.instance.evaluation import is_scored
+from solver.planning.instance.stay_feasibility import Beside, collide
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Totals
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from solver.clinic.clock import clock_changes, instant
 from solver.clinic.entities import DAY_MINUTES, Booking, Span
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, window_around
-from solver.planning.instance.beside import Beside
+from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tasks import FixedBooking, Task
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Problem

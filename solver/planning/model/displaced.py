@@ -9,7 +9,7 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from solver.clinic.spans import overlap
-from solver.planning.instance.beside import collide
+from solver.planning.instance.stay_feasibility import collide
 from solver.planning.instance.tasks import FixedBooking
 from solver.planning.model.cliques import cliques
 from solver.planning.model.constraints import at_most

@@ -16,9 +16,9 @@ from ortools.sat.python import cp_model
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.spans import overlap
-from solver.planning.instance.beside import collide
 from solver.planning.instance.columns import Columns, ColumnTimes, grouped
 from solver.planning.instance.rooms import rooms_left
+from solver.planning.instance.stay_feasibility import collide
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, FixedBooking
 from solver.planning.model.gap_terms import Derived, Literal, Values

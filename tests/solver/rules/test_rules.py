@@ -23,8 +23,8 @@ from solver.rules.checked_slots import SlotChecker
 from solver.rules.masks import build
 from solver.rules.placement_model import Candidates, PlacementModel
 from solver.rules.solving import certify
-from solver.slots.definition import enumerate_placements
 from solver.slots.judge import Verdict, judge
+from solver.slots.oracle import enumerate_placements
 from solver.slots.search import find_slots, next_available_date
 from tests.support.one_day import NINE, NOON, OPEN, ROOM, TEN, VEGA, VISIT, booked, clinic
 from tests.support.strategies import BEFORE, MONDAY, uid

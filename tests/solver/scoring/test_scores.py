@@ -20,7 +20,7 @@ from solver.rules.checked_slots import SlotChecker
 from solver.rules.masks import build
 from solver.scoring.parts import Weights, round_half_up
 from solver.scoring.scores import Scores
-from solver.slots.definition import best_slot
+from solver.slots.oracle import best_slot
 from solver.slots.query import Slot
 from solver.slots.ranking import Ranking
 from solver.slots.search import find_slots

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from benchmarks.hospital.book import hospital_clinic
 from solver.clinic.entities import Booking, Clinic
-from solver.rules import whole_book
+from solver.rules import whole_book_rules as whole_book
 from solver.rules.checked_book import BookChecker
 from solver.rules.ledger import Ledger
-from solver.rules.whole_book import RULES, broken_rules, violations
+from solver.rules.whole_book_rules import RULES, broken_rules, violations
 from tests.support.strategies import DAYS, MONDAY, clinics, examples, uid
 
 CLOCKS_CHANGE = dt.date(2027, 3, 28)

@@ -15,7 +15,7 @@ from solver.rules.checked_slots import Found, SlotChecker
 from solver.rules.masks import build
 from solver.scoring.parts import DEFAULT_WEIGHTS
 from solver.scoring.scores import Scores
-from solver.slots.definition import best_slot, enumerate_placements
+from solver.slots.oracle import best_slot, enumerate_placements
 from solver.slots.query import Slot
 from solver.slots.ranking import Ranking, Rooms
 from solver.slots.search import find_slots

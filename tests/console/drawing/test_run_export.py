@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.console.csv_file import write_csv
-from api.console.drawing.export import APPOINTMENTS, to_csv
+from api.console.drawing.run_export import APPOINTMENTS, to_csv
 from api.console.scenario.request_csv import example_csv, read_csv
 
 PLACE = {

@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from api.console.drawing.day import Broken, By, Drawing, DrawnDay
 from api.console.messages import reasons_in_words
 from solver.clinic.entities import Clinic
-from solver.rules.whole_book import violations
+from solver.rules.whole_book_rules import violations
 
 if TYPE_CHECKING:
     from api.console.backend import Backend

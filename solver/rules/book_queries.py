@@ -15,7 +15,7 @@ import numpy as np
 from solver.clinic.entities import Clinic
 from solver.rules.checker import Violation
 from solver.rules.ledger import Ledger, bits_of
-from solver.rules.whole_book import broken_rules, read_plainly
+from solver.rules.whole_book_rules import broken_rules, read_plainly
 
 type Found = tuple[list[Violation], int]
 """What the first bookings found break, by date, start and id; and how many were found in all."""
