@@ -25,13 +25,13 @@ def plan(problem: Problem, limit: float) -> Answer:
     begin = greedy(problem)
     history = [Moment(begin.seconds, _priority(begin), _bound(problem, begin))]
 
-    def control(progress: Progress) -> None:
+    def note(progress: Progress) -> None:
         if progress.stage == "priority":
             bound = whole_bound(problem, progress.bound)
             history.append(Moment(progress.seconds, progress.objective, bound))
 
     with TreePeak() as peak:
-        plan = solve(problem, time_limit=limit, workers=WORKERS, on_progress=control)
+        plan = solve(problem, time_limit=limit, workers=WORKERS, on_progress=note)
     score = next(stage for stage in plan.stages if stage.name == "score")
     return _answer(problem, plan, peak.mib, history, float(score.bound))
 

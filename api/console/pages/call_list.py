@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from html import escape
 
 from fastapi import Request, Response
@@ -15,6 +15,7 @@ from api.console.drawing.run_clinic import KnownRows, known_rows, place_in_words
 from api.console.layout import show, telling
 from api.console.pages.what_if_compose import TITLE
 from api.what_if.call_list import by_time, with_whose
+from data.bookings.reading import rows_by_id
 from data.files.run_file import run_of
 from data.what_if import queue
 from solver.whatif.run_result import MoveResult, PlacementResult, PlaceResult, ScenarioResult
@@ -56,13 +57,21 @@ async def _draw(visit: Visit, run_id: str) -> None:
         ).props("no-caps outline")
         ui.link("Back to the plans", f"/what-if/{run_id}").classes("sw-link")
     scenario = next(s for s in run["scenarios"] if s["name"] == applied["scenario"])
-    _draw_lists(visit, scenario, kept)
+    without = [move["booking_id"] for move in scenario["moves"] if move["to"] is None]
+    async with engine.connect() as connection:
+        rows = await rows_by_id(connection, without)
+    cancelled = {key for key, row in rows.items() if row.effective_status == "cancelled"}
+    _draw_lists(visit, scenario, kept, cancelled)
 
 
-def _draw_lists(visit: Visit, scenario: ScenarioResult, kept: KnownRows) -> None:
+def _draw_lists(
+    visit: Visit, scenario: ScenarioResult, kept: KnownRows, cancelled: Collection[str]
+) -> None:
     moves = by_time(with_whose(scenario["moves"], kept.clinic.bookings))
     moved = [move for move in moves if move["to"]]
-    lost = [move for move in moves if not move["to"]]
+    without = [move for move in moves if not move["to"]]
+    gave_way = [move for move in without if move["booking_id"] in cancelled]
+    lost = [move for move in without if move["booking_id"] not in cancelled]
     new = sorted(scenario["placements"], key=lambda row: (row["date"], row["start_time"]))
     known = [row for row in new if row.get("patient_ref")]
 
@@ -76,6 +85,11 @@ def _draw_lists(visit: Visit, scenario: ScenarioResult, kept: KnownRows) -> None
         f"Moved: {len(moved)}",
         ("Patient", "Type", "Was", "Is now"),
         [[*whose(move), place(move["from"]), place(move["to"])] for move in moved if move["to"]],
+    )
+    _list(
+        f"Cancelled, without a new place: {len(gave_way)}",
+        ("Patient", "Type", "Was", "Reason"),
+        [[*whose(move), place(move["from"]), move.get("detail", "")] for move in gave_way],
     )
     _list(
         f"No new place found, to be settled by hand: {len(lost)}",

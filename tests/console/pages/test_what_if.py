@@ -192,7 +192,9 @@ def test_whoever_has_no_place_gives_way_once_that_is_ticked(
     assert clinic.get(f"/bookings/{booked.json()['id']}").json()["status"] == "cancelled"
     page.reload()
     page.get_by_role("link", name="Call list").click()
-    expect(page.get_by_text("Ada").first).to_be_visible()
+    expect(page.get_by_role("heading", name="Cancelled, without a new place: 1")).to_be_visible()
+    expect(page.get_by_role("cell", name="Ada", exact=True)).to_be_visible()
+    expect(page.get_by_text("to be settled by hand")).to_have_count(0)
 
 
 def test_nobody_is_called_for_a_plan_that_was_not_carried_out(
