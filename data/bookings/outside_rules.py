@@ -10,6 +10,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Uuid, any_, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -28,6 +29,11 @@ MOST_TOLD = 1000
 
 PARTS, FEWEST_DAYS = 5, 60
 """Into how many parts all dates ahead are divided for reading, at most; days of one, at least."""
+
+
+FIRST_DAYS = 14
+"""Days of one more part before these: it is judged while the next one is still read, and most of
+what an answer tells is in it."""
 
 
 SECONDS = 25
@@ -159,15 +165,17 @@ async def _read_ahead(
 async def _parts_ahead(
     connection: AsyncConnection, today: dt.date
 ) -> list[tuple[dt.date, dt.date]]:
-    """Return the first and last date of each of at most :data:`PARTS` parts of all dates ahead."""
+    """Return the first and last date of each part of all dates ahead: a short one, then others."""
     last = await connection.scalar(select(func.max(BOOKINGS.c.date)))
     if last is None or last < today:
         return []
-    days = max(FEWEST_DAYS, -(-((last - today).days + 1) // PARTS))
-    firsts = range(0, (last - today).days + 1, days)
+    whole = (last - today).days + 1
+    days = max(FEWEST_DAYS, -(-whole // PARTS))
+    short = FIRST_DAYS if whole > days > FIRST_DAYS else 0
+    begins = [*([0] if short else []), *range(short, whole, days), whole]
     return [
-        (shift_date(today, first), min(last, shift_date(today, first + days - 1)))
-        for first in firsts
+        (shift_date(today, first), shift_date(today, following - 1))
+        for first, following in pairwise(begins)
     ]
 
 

@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from solver.clinic.entities import DAY_MINUTES, Booking, Provider, Room
 from solver.rules.checker import Beside, Checker, Violation
+
+BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7
+"""The rules that read the other bookings of a room, of a type, and of a provider."""
+
+
+ALL = 0xFF
+"""Every rule."""
 
 
 class BookChecker(Checker):
     """Reads the live bookings of one clinic."""
 
     def violations(
-        self, *, since: dt.date | None = None, only: Container[str] | None = None
+        self, *, since: dt.date | None = None, only: Mapping[str, int] | None = None
     ) -> Iterator[Violation]:
         """Yield every rule that a live booking breaks, by date, start and id.
 
-        With `since` given, bookings of earlier dates are left out; with `only`, those of other ids.
+        With `since` given, bookings of earlier dates are left out. With `only`, those are read
+        whose ids it has, by the rules that it has for each: ``1 << rule``.
         """
         by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
         live = self.live(self.clinic.bookings)
@@ -46,13 +54,16 @@ class BookChecker(Checker):
             return self.beside(day, owner, found)
 
         for b in sorted(live, key=lambda b: (b.date, b.start, b.id)):
-            if (since is None or b.date >= since) and (only is None or b.id in only):
+            rules = ALL if only is None else only.get(b.id, 0)
+            if rules and (since is None or b.date >= since):
                 provider, room = self.owners_of(b)
+                of_type = by_owner[b.appointment_type_id, b.date] if rules & BY_TYPE else []
                 yield from self._violations_of(
                     b,
-                    [pair for pair in near(provider, b.date) if pair[0] is not b],
-                    [pair for pair in near(room, b.date) if pair[0] is not b],
-                    [o for o in by_owner[b.appointment_type_id, b.date] if o is not b],
+                    _others(b, near(provider, b.date) if rules & BY_PROVIDER else []),
+                    _others(b, near(room, b.date) if rules & BY_ROOM else []),
+                    [o for o in of_type if o is not b],
+                    rules,
                 )
 
     def violations_of(self, b: Booking) -> Iterator[Violation]:
@@ -72,17 +83,28 @@ class BookChecker(Checker):
         )
 
     def _violations_of(
-        self, b: Booking, at_provider: Beside, in_room: Beside, of_type: list[Booking]
+        self,
+        b: Booking,
+        at_provider: Beside,
+        in_room: Beside,
+        of_type: list[Booking],
+        rules: int = ALL,
     ) -> Iterator[Violation]:
-        yield from self.outside_clock_changes(b)
-        yield from self.active_with_skills_and_equipment(b)
-        yield from self.within_open_windows(b)
-        yield from self.room_is_free(b, in_room)
-        yield from self.type_under_its_cap(b, of_type)
-        yield from self.starts_by_itself(b, at_provider)
-        if b.is_overbooked:
+        if rules & 1 << 0:
+            yield from self.outside_clock_changes(b)
+        if rules & 1 << 1:
+            yield from self.active_with_skills_and_equipment(b)
+        if rules & 1 << 2:
+            yield from self.within_open_windows(b)
+        if rules & BY_ROOM:
+            yield from self.room_is_free(b, in_room)
+        if rules & BY_TYPE:
+            yield from self.type_under_its_cap(b, of_type)
+        if rules & 1 << 7:
+            yield from self.starts_by_itself(b, at_provider)
+        if b.is_overbooked and rules & 1 << 7:
             yield from self._overbooked_in_some_order(b, at_provider)
-        else:
+        if not b.is_overbooked and rules & 1 << 6:
             regular = [pair for pair in at_provider if not pair[0].is_overbooked]
             yield from self.regular_within_capacity(b, regular)
 
@@ -106,3 +128,7 @@ class BookChecker(Checker):
                 yield from self.overbooked_by_allowance(b, at_provider)
                 return
             pending.remove(last)
+
+
+def _others(b: Booking, beside: Beside) -> Beside:
+    return [pair for pair in beside if pair[0] is not b]
