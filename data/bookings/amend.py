@@ -39,15 +39,16 @@ async def amend(
     seen = await row_of(connection, booking_id)
     require_version(seen, version)
     patient = patient_key(changes.get("patient_ref", seen.patient_ref))
-    is_another = patient is not None and patient != patient_key(seen.patient_ref)
-    if patient is not None and is_another:
-        await lock_days(connection, [patient_day(patient, seen.date)])
+    newcomer = None if patient == patient_key(seen.patient_ref) else patient
+    if newcomer is not None:
+        await lock_days(connection, [patient_day(newcomer, seen.date)])
     before = await lock_unchanged(connection, seen)
     if all(getattr(before, name) == value for name, value in changes.items()):
         return before, before.timezone, before.duration_minutes
-    if is_another and before.effective_status != "cancelled" and not allow_patient_overlap:
-        part = ClinicSelection(provider_ids=(), room_ids=(), patient_keys=(patient or "",))
+    is_judged = before.effective_status != "cancelled" and not allow_patient_overlap
+    if newcomer is not None and is_judged:
+        part = ClinicSelection(provider_ids=(), room_ids=(), patient_keys=(newcomer,))
         clinic = await load_clinic(connection, before.date, before.date, part)
         span = (before.start_minute, before.start_minute + before.duration_minutes)
-        refuse_patient_overlap(clinic, patient, before.date, span, ignored=booking_id)
+        refuse_patient_overlap(clinic, newcomer, before.date, span, ignored=booking_id)
     return await write(connection, before, policy, AMENDED, **changes)
