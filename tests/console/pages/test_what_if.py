@@ -146,7 +146,9 @@ def test_who_was_moved_can_be_called(
     lines = page.locator(".sw-calls tbody tr")
     expect(lines).to_have_count(2)
     assert ["Ada" in lines.nth(0).inner_text(), "Bo" in lines.nth(1).inner_text()] == [True, True]
-    page.get_by_label("Ada called").check()
+    called = page.get_by_label("Ada called")
+    called.click()
+    expect(called).to_be_checked()
     expect(page.get_by_text("1 new appointments wait for a patient")).to_be_visible()
     page.emulate_media(media="print")
     expect(page.locator(".sw-header")).to_be_hidden()
@@ -186,7 +188,8 @@ def test_whoever_has_no_place_gives_way_once_that_is_ticked(
     page.get_by_role("button", name="Carry it out").click()
     expect(page.get_by_role("alert")).to_contain_text("An appointment has no place in this plan")
     expect(page.get_by_role("dialog")).to_contain_text("Ada")
-    give_way.check()
+    give_way.click()
+    expect(give_way).to_be_checked()
     page.get_by_role("button", name="Carry it out").click()
     expect(page.get_by_text("Cancelled 1: call those patients.").first).to_be_visible()
     assert clinic.get(f"/bookings/{booked.json()['id']}").json()["status"] == "cancelled"
