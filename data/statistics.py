@@ -50,11 +50,10 @@ _CALCULATE = text(
             round(avg(booking.score) FILTER (WHERE is_live) / 10000, 4) AS mean_score,
             range_agg(
                 int4range(
-                    booking.start_minute, booking.start_minute + kind.duration_minutes
+                    booking.start_minute, booking.start_minute + booking.duration_minutes
                 )
             ) FILTER (WHERE is_live) AS taken
         FROM bookings AS booking
-        JOIN appointment_types AS kind ON kind.id = booking.appointment_type_id
         CROSS JOIN LATERAL (SELECT booking.status <> 'cancelled' AS is_live) AS live
         WHERE booking.date BETWEEN :first AND :last
           AND (:everyone OR booking.provider_id = ANY (:provider_ids))

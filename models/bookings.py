@@ -40,7 +40,7 @@ def _span(number: str) -> str:
     index on int8range does what a second, equality column would need an extension for.
     """
     minute = f"{number} * 268435456 + (date - DATE '2000-01-01') * 1440"
-    return f"int8range({minute} + start_minute, {minute} + end_minute)"
+    return f"int8range({minute} + start_minute, {minute} + start_minute + duration_minutes)"
 
 
 class Booking(Base):
@@ -49,8 +49,7 @@ class Booking(Base):
     `patient_key` is what patients are compared by, :func:`solver.clinic.patients.patient_key` of
     `patient_ref`; whoever writes one writes both.
 
-    `end_minute` is the end that the exclusion constraints guard: what the type's duration says,
-    and less where it would overlap another booking since the type has grown.
+    `duration_minutes` and the buffers are those of its type when it was made.
     """
 
     __tablename__ = "bookings"
@@ -69,7 +68,10 @@ class Booking(Base):
         ),
         CheckConstraint("date BETWEEN DATE '2000-01-01' AND DATE '2500-12-31'", name="date"),
         CheckConstraint("start_minute BETWEEN 0 AND 1439", name="start"),
-        CheckConstraint("end_minute > start_minute AND end_minute <= 2880", name="end"),
+        CheckConstraint("duration_minutes BETWEEN 1 AND 1440", name="duration"),
+        CheckConstraint(
+            "buffer_before BETWEEN 0 AND 720 AND buffer_after BETWEEN 0 AND 720", name="buffers"
+        ),
         CheckConstraint("(status = 'held') = (expires_at IS NOT NULL)", name="hold_expires"),
         CheckConstraint(
             "(patient_ref IS NULL) = (patient_key IS NULL) AND patient_key <> ''",
@@ -114,7 +116,9 @@ class Booking(Base):
     appointment_type_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("appointment_types.id"))
     date: Mapped[dt.date] = mapped_column(Date)
     start_minute: Mapped[int] = mapped_column(SmallInteger)
-    end_minute: Mapped[int] = mapped_column(SmallInteger)
+    duration_minutes: Mapped[int] = mapped_column(SmallInteger)
+    buffer_before: Mapped[int] = mapped_column(SmallInteger)
+    buffer_after: Mapped[int] = mapped_column(SmallInteger)
     patient_ref: Mapped[str | None] = mapped_column(Text)
     patient_key: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text)

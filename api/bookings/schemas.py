@@ -149,14 +149,14 @@ class BookingOut(BaseModel):
     updated_at: dt.datetime
 
 
-def booking_body(row: Row[Any], timezone: str, duration: int) -> dict[str, Any]:
+def booking_body(row: Row[Any], timezone: str) -> dict[str, Any]:
     """Return one booking, ready for JSON."""
     zone = ZoneInfo(timezone)
 
     def moment(value: dt.datetime | None) -> str | None:
         return None if value is None else value.astimezone(zone).isoformat()
 
-    end = row.start_minute + duration
+    end = row.start_minute + row.duration_minutes
     times = times_body(row.date, row.start_minute, min(end, DAY_MINUTES), zone)
     return {
         "id": str(row.id),

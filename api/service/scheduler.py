@@ -20,7 +20,6 @@ from api.service import metrics
 from api.service.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.events.events import Audience
-from data.jobs.guard_keeper import KEEPER, keep_guards
 from data.jobs.hourly import Work, do_due_hours
 from data.jobs.no_shows import mark_no_shows
 from data.jobs.retention import CLEANER, clean
@@ -76,7 +75,6 @@ async def working(
         NO_SHOW_MARKER: mark_no_shows(settings.no_show_grace_minutes),
         CALCULATOR: keep_hours,
         CLEANER: clean(settings.run_days),
-        KEEPER: keep_guards(engine),
     }
     scheduler: Any = AsyncIOScheduler(timezone=dt.UTC)
     jobs = [Job(name, work, engine, audience) for name, work in works.items()]

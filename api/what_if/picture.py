@@ -64,7 +64,7 @@ def booked_before(
     for b in clinic.bookings:
         if b.id in but or not b.is_live or b.date not in shown:
             continue
-        kind = clinic.type_by_id[b.appointment_type_id]
+        kind = clinic.kind_of(b)
         place: PlaceResult = {
             "provider_id": b.provider_id,
             "room_id": b.room_id,

@@ -31,7 +31,6 @@ from api.http import media_types
 from api.http.errors import PROBLEMS, Problem, RateLimitedError, UnauthenticatedError
 from api.what_if.schemas import ApplyIn, ApplyOut, RunState
 from data import audit
-from data.clinic.guards import BookingCursor, go_on
 from data.clinic.snapshot import load_clinic
 from data.errors import BusyError, InvalidFieldError, PlanNotApplicableError, PlanStaleError
 from data.files.fields import Id
@@ -269,10 +268,8 @@ async def apply(
         for key in (placement["request_id"] for placement in scenario["placements"])
     }
     changes = changes_of(row.document, body.scenario)
-    left: BookingCursor | None = None
 
     async def work(connection: AsyncConnection) -> Any:
-        nonlocal left
         policy = writer.policy
         possible = await carry_out(connection, row.document, {body.scenario: ()})
         if (reason := possible[body.scenario].reason) is not None:
@@ -291,7 +288,6 @@ async def apply(
             if row.applied is None:
                 raise
             raise runs.carried_out_before(error.extra["stale"]) from error
-        left = applied.left
         writer.tell(*(found for _, found in applied.booked), *applied.moved, *applied.cancelled)
         await audit.record(connection, policy.actor, "apply", "what_if_run", key=run_id)
         await runs.carried_out(
@@ -299,9 +295,7 @@ async def apply(
         )
         return await asyncio.to_thread(_applied, body.scenario, applied)
 
-    answer = await writer.answer(work)
-    go_on(context.engine, left)
-    return answer
+    return await writer.answer(work)
 
 
 def _applied(scenario: str, applied: plans.Applied) -> dict[str, Any]:

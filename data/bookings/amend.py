@@ -44,7 +44,7 @@ async def amend(
         await lock_days(connection, [patient_day(newcomer, seen.date)])
     before = await lock_unchanged(connection, seen)
     if all(getattr(before, name) == value for name, value in changes.items()):
-        return before, before.timezone, before.duration_minutes
+        return before, before.timezone
     is_judged = before.effective_status != "cancelled" and not allow_patient_overlap
     if newcomer is not None and is_judged:
         part = ClinicSelection(provider_ids=(), room_ids=(), patient_keys=(newcomer,))

@@ -185,7 +185,7 @@ async def _insert(connection: AsyncConnection, granted: Sequence[Granted]) -> li
     asked = [
         {
             "id": str(uuid4()),
-            "appointment_type_id": each.seen.kind.id,
+            "appointment_type_id": each.seen.slot.kind.id,
             "patient_ref": each.details.patient_ref,
             "patient_key": patient_key(each.details.patient_ref),
             "notes": each.details.notes,
@@ -200,10 +200,6 @@ async def _insert(connection: AsyncConnection, granted: Sequence[Granted]) -> li
     ]
     rows = {str(row.id): row for row in await connection.execute(INSERT, {"asked": asked})}
     return [
-        (
-            rows[fields["id"]],
-            each.seen.clinic.settings.timezone,
-            each.seen.kind.duration_minutes,
-        )
+        (rows[fields["id"]], each.seen.clinic.settings.timezone)
         for each, fields in zip(granted, asked, strict=True)
     ]

@@ -22,6 +22,7 @@ from solver.clinic.entities import (
     AppointmentType,
     Booking,
     Clinic,
+    Minutes,
     Provider,
     Room,
     Span,
@@ -74,6 +75,7 @@ class BookingRequest:
 
     Bookings whose ids are `ignored` do not count. The room `room_before` is preferred where it is
     free. A place that `is_given` was granted before: grid, notice and limits of dates do not apply.
+    An appointment that was made before and stays as it is keeps its `minutes`.
     """
 
     place: Place
@@ -83,6 +85,7 @@ class BookingRequest:
     ignored: frozenset[str] = frozenset()
     room_before: str | None = None
     is_given: bool = False
+    minutes: Minutes | None = None
 
     @property
     def patient_key(self) -> str | None:
@@ -161,6 +164,7 @@ class BookingRequest:
             room_id=place.room_id,
             start=place.start,
             is_given=self.is_given,
+            minutes=self.minutes,
         )
 
     def most_rooms(self, clinic: Clinic) -> int:
@@ -177,6 +181,8 @@ class BookingRequest:
         """
         place = self.place
         kind = clinic.type_by_id.get(place.appointment_type_id)
+        if kind is not None and self.minutes is not None:
+            kind = clinic.with_minutes(kind, self.minutes)
         provider = clinic.provider_by_id.get(place.provider_id)
         room = None if place.room_id is None else clinic.room_by_id.get(place.room_id)
         if kind is None:
@@ -210,8 +216,7 @@ class BookingRequest:
             )
         if not self.allow_patient_overlap:
             refuse_patient_overlap(clinic, self.patient_key, slot.date, (slot.start, slot.end))
-        kind = clinic.type_by_id[place.appointment_type_id]
-        return Decision(clinic, kind, slot.provider, slot, self.patient_ref)
+        return Decision(clinic, slot, self.patient_ref)
 
     def claims(self, clinic: Clinic) -> frozenset[str]:
         """Return the index keys whose bookings the request counts, or would be found under."""
@@ -234,8 +239,6 @@ class Decision:
     """A slot that may be taken, and the clinic that it was judged in."""
 
     clinic: Clinic
-    kind: AppointmentType
-    provider: Provider
     slot: Slot
     patient_ref: str | None
 
@@ -243,7 +246,7 @@ class Decision:
         """Return the days to lock: those whose bookings the rules count or compare."""
         slot = self.slot
         patient = patient_key(self.patient_ref)
-        return _keys(self.kind, self.provider, slot.room, (slot.date, slot.start), patient)
+        return _keys(slot.kind, slot.provider, slot.room, (slot.date, slot.start), patient)
 
     def as_booking(self, key: str) -> Booking:
         """Return the booking that taking the slot makes."""
@@ -252,11 +255,15 @@ class Decision:
             key,
             slot.provider.id,
             slot.room.id,
-            self.kind.id,
+            slot.kind.id,
             slot.date,
             slot.start,
             self.patient_ref,
-            is_overbooked=slot.is_overbooked,
+            "booked",
+            slot.is_overbooked,
+            slot.kind.duration_minutes,
+            slot.kind.buffer_before,
+            slot.kind.buffer_after,
         )
 
 
@@ -311,7 +318,7 @@ def refuse_patient_overlap(
     for other in clinic.bookings:
         if other.date != day or not other.is_live or other.patient_key != patient:
             continue
-        end = other.start + clinic.type_by_id[other.appointment_type_id].duration_minutes
+        end = other.start + clinic.kind_of(other).duration_minutes
         if other.id != ignored and other.start < span[1] and span[0] < end:
             raise PatientConflictError(
                 "The patient has another booking at that time; "

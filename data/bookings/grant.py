@@ -17,7 +17,7 @@ from data.database.locks import lock_days
 from data.database.transaction import ChangedMeanwhileError
 from data.errors import SlotUnavailableError
 from models.tables import BOOKINGS
-from solver.clinic.entities import Clinic
+from solver.clinic.entities import Clinic, Minutes
 from solver.clinic.patients import patient_key
 
 
@@ -42,7 +42,7 @@ async def write(
         action=action,
         before=before.logged,
     )
-    return after, before.timezone, before.duration_minutes
+    return after, before.timezone
 
 
 def place_of(row: Row[Any], mover: Row[Any], *, accept_overbooked: bool) -> Place:
@@ -55,6 +55,11 @@ def place_of(row: Row[Any], mover: Row[Any], *, accept_overbooked: bool) -> Plac
         str(row.room_id),
         accept_overbooked,
     )
+
+
+def minutes_of(row: Row[Any]) -> Minutes:
+    """Return the duration and the buffers that a booking has kept."""
+    return Minutes(row.duration_minutes, row.buffer_before, row.buffer_after)
 
 
 # Winning a place

@@ -1,6 +1,6 @@
 """Which bookings are outside the rules, found without a long stop for anyone.
 
-The book comes from PostgreSQL packed, 71 bytes a booking, and a large one is read in another
+The book comes from PostgreSQL packed, 77 bytes a booking, and a large one is read in another
 process by :mod:`solver.rules.book_queries`; a booking becomes an object only when it is told of.
 """
 
@@ -50,6 +50,9 @@ _PACKED = func.string_agg(
     .op("||")(func.uuid_send(BOOKINGS.c.appointment_type_id))
     .op("||")(func.date_send(BOOKINGS.c.date))
     .op("||")(func.int2send(BOOKINGS.c.start_minute))
+    .op("||")(func.int2send(BOOKINGS.c.duration_minutes))
+    .op("||")(func.int2send(BOOKINGS.c.buffer_before))
+    .op("||")(func.int2send(BOOKINGS.c.buffer_after))
     .op("||")(func.boolsend(BOOKINGS.c.is_overbooked)),
     literal(b"", LargeBinary),
     type_=LargeBinary,

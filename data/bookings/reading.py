@@ -15,8 +15,8 @@ from data.bookings.statements import ROWS
 from data.errors import InvalidStateError, NotFoundError, StaleVersionError
 from models.tables import BOOKINGS
 
-type BookingRecord = tuple[Row[Any], str, int]
-"""A booking's row, the clinic's time zone and the type's duration: what a booking's times need."""
+type BookingRecord = tuple[Row[Any], str]
+"""A booking's row and the clinic's time zone: what a booking's times need."""
 
 
 async def rows_by_id(
@@ -111,4 +111,4 @@ async def find(
         )
     async with engine.connect() as connection:
         rows = (await connection.execute(statement.limit(limit))).all()
-    return [(row, row.timezone, row.duration_minutes) for row in rows]
+    return [(row, row.timezone) for row in rows]

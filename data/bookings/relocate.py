@@ -50,10 +50,7 @@ async def relocate_all(
             for before, granted in some
         ]
         rows = {row.id: row for row in await connection.execute(RELOCATE_ALL, {"asked": asked})}
-        found += [
-            (rows[before.id], granted.clinic.settings.timezone, granted.kind.duration_minutes)
-            for before, granted in some
-        ]
+        found += [(rows[before.id], granted.clinic.settings.timezone) for before, granted in some]
     return found
 
 

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from data import audit
 from data.clinic.snapshot import EFFECTIVE_STATUS
-from models.tables import BOOKINGS, CLINIC, PROVIDERS, ROOMS, TYPES
+from models.tables import BOOKINGS, CLINIC, PROVIDERS, ROOMS
 from solver.slots.query import Slot
 
 
@@ -44,7 +44,9 @@ def _place() -> tuple[ColumnClause[Any], ...]:
         column("room_id", Uuid),
         column("day", Date),
         column("start", SmallInteger),
-        column("end", SmallInteger),
+        column("duration", SmallInteger),
+        column("before_minutes", SmallInteger),
+        column("after_minutes", SmallInteger),
         column("is_overbooked", Boolean),
         column("points", SmallInteger),
     )
@@ -75,7 +77,9 @@ INSERT = audit.with_entries(
             "room_no",
             "date",
             "start_minute",
-            "end_minute",
+            "duration_minutes",
+            "buffer_before",
+            "buffer_after",
             "is_overbooked",
             "score",
             "patient_ref",
@@ -93,7 +97,9 @@ INSERT = audit.with_entries(
             ROOMS.c.no,
             ASKED.c.day,
             ASKED.c.start,
-            ASKED.c.end,
+            ASKED.c.duration,
+            ASKED.c.before_minutes,
+            ASKED.c.after_minutes,
             ASKED.c.is_overbooked,
             ASKED.c.points,
             ASKED.c.patient_ref,
@@ -119,7 +125,9 @@ PLACED: dict[str, Any] = {
     "room_no": select(ROOMS.c.no).where(ROOMS.c.id == bindparam("room_id")).scalar_subquery(),
     "date": bindparam("day"),
     "start_minute": bindparam("start"),
-    "end_minute": bindparam("end"),
+    "duration_minutes": bindparam("duration"),
+    "buffer_before": bindparam("before_minutes"),
+    "buffer_after": bindparam("after_minutes"),
     "is_overbooked": bindparam("is_overbooked"),
     "score": bindparam("points"),
 }
@@ -133,20 +141,24 @@ def placed(slot: Slot) -> dict[str, Any]:
         "room_id": slot.room.id,
         "day": slot.date,
         "start": slot.start,
-        "end": slot.end,
+        "duration": slot.kind.duration_minutes,
+        "before_minutes": slot.kind.buffer_before,
+        "after_minutes": slot.kind.buffer_after,
         "is_overbooked": slot.is_overbooked,
         "points": slot.points,
     }
 
 
 def as_it_stands(row: Row[Any]) -> dict[str, Any]:
-    """Return where a booking is, as :func:`placed` does of a slot, as long as its type now is."""
+    """Return where a booking is, as :func:`placed` does of a slot."""
     return {
         "provider_id": str(row.provider_id),
         "room_id": str(row.room_id),
         "day": row.date,
         "start": row.start_minute,
-        "end": row.start_minute + row.duration_minutes,
+        "duration": row.duration_minutes,
+        "before_minutes": row.buffer_before,
+        "after_minutes": row.buffer_after,
         "is_overbooked": row.is_overbooked,
         "points": row.score,
     }
@@ -197,7 +209,9 @@ RELOCATE_ALL = audit.with_entries(
         room_no=ROOMS.c.no,
         date=RELOCATED.c.day,
         start_minute=RELOCATED.c.start,
-        end_minute=RELOCATED.c.end,
+        duration_minutes=RELOCATED.c.duration,
+        buffer_before=RELOCATED.c.before_minutes,
+        buffer_after=RELOCATED.c.after_minutes,
         is_overbooked=RELOCATED.c.is_overbooked,
         score=RELOCATED.c.points,
     ),
@@ -206,13 +220,8 @@ RELOCATE_ALL = audit.with_entries(
 )
 
 
-ROWS: Select[Any] = (
-    select(
-        *(column for column in BOOKINGS.c if column.computed is None),  # those are for constraints
-        EFFECTIVE_STATUS.label("effective_status"),
-        CLINIC.c.timezone,
-        TYPES.c.duration_minutes,
-    )
-    .join(TYPES, TYPES.c.id == BOOKINGS.c.appointment_type_id)
-    .join(CLINIC, text("true"))
-)
+ROWS: Select[Any] = select(
+    *(column for column in BOOKINGS.c if column.computed is None),  # those are for constraints
+    EFFECTIVE_STATUS.label("effective_status"),
+    CLINIC.c.timezone,
+).join(CLINIC, text("true"))

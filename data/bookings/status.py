@@ -19,7 +19,14 @@ from data.bookings.decisions import (
     load_around,
     refuse_patient_overlap,
 )
-from data.bookings.grant import free_of_expired_holds, grant, lock_unchanged, place_of, write
+from data.bookings.grant import (
+    free_of_expired_holds,
+    grant,
+    lock_unchanged,
+    minutes_of,
+    place_of,
+    write,
+)
 from data.bookings.holds import CANCEL_EXPIRED
 from data.bookings.reading import BookingRecord, require_state, require_version, row_of
 from data.bookings.statements import as_it_stands, placed
@@ -102,6 +109,7 @@ async def confirm(
         details.allow_patient_overlap,
         ignored=frozenset({booking_id}),
         is_given=True,
+        minutes=minutes_of(seen),
     )
     # The hold may run out at this very moment and its place be decided on by another.
     locked = foresee_lock_keys(await load_around(connection, [request]), [request])
@@ -269,6 +277,7 @@ async def undo(
         allow_patient_overlap,
         ignored=frozenset({booking_id}),
         is_given=True,
+        minutes=minutes_of(seen),
     )
     granted = await grant(connection, request)
     before = await lock_unchanged(connection, seen)

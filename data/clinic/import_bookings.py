@@ -36,13 +36,14 @@ _LEFT_OUT = ", ".join(f"'{name}'" for name in sorted(LEFT_OUT))
 
 _WRITTEN = (
     "id, provider_id, provider_no, room_id, room_no, appointment_type_id, date, start_minute,"
-    " end_minute, patient_ref, patient_key, status, is_overbooked, notes, expires_at"
+    " duration_minutes, buffer_before, buffer_after, patient_ref, patient_key, status,"
+    " is_overbooked, notes, expires_at"
 )
 
 
 _TOLD = (
-    "provider_id, room_id, appointment_type_id, date, start_minute, patient_ref, status,"
-    " is_overbooked, notes, expires_at"
+    "provider_id, room_id, appointment_type_id, date, start_minute, duration_minutes,"
+    " buffer_before, buffer_after, patient_ref, status, is_overbooked, notes, expires_at"
 )
 """The columns that callers see."""
 
@@ -57,7 +58,7 @@ _RULED = ", ".join(each for each in _WRITTEN.split(", ") if each not in _NOTED.s
 _PLACE = "provider_id, room_id, appointment_type_id, date, start_minute"
 
 
-_GUARDED = f"{_PLACE}, end_minute, is_overbooked, status"
+_GUARDED = f"{_PLACE}, duration_minutes, is_overbooked, status"
 """The columns that constraints look at."""
 
 
@@ -68,8 +69,10 @@ def _of(row: str, names: str) -> str:
 _STAGE = """
     CREATE TEMPORARY TABLE incoming (
         id uuid, provider_id uuid, room_id uuid, appointment_type_id uuid, date date,
-        start_minute smallint, end_minute smallint, patient_ref text, patient_key text,
-        status text, is_overbooked boolean, notes text, expires_at timestamptz
+        start_minute smallint, duration_minutes smallint, buffer_before smallint,
+        buffer_after smallint, type_duration smallint, type_before smallint, type_after smallint,
+        patient_ref text, patient_key text, status text, is_overbooked boolean, notes text,
+        expires_at timestamptz
     ) ON COMMIT DROP
 """
 
@@ -77,7 +80,11 @@ _STAGE = """
 _RESOLVED = f"""
     SELECT i.id, i.provider_id, p.no AS provider_no, i.room_id, r.no AS room_no,
         i.appointment_type_id, i.date, i.start_minute,
-        CAST(least(i.end_minute, i.start_minute + t.duration_minutes) AS smallint) AS end_minute,
+        coalesce(i.duration_minutes, b.duration_minutes, i.type_duration, t.duration_minutes)
+            AS duration_minutes,
+        coalesce(i.buffer_before, b.buffer_before, i.type_before, t.buffer_before)
+            AS buffer_before,
+        coalesce(i.buffer_after, b.buffer_after, i.type_after, t.buffer_after) AS buffer_after,
         i.patient_ref, i.patient_key,
         CASE WHEN i.status = 'held' AND until.moment <= now() THEN 'cancelled'
             ELSE i.status END AS status,
@@ -201,22 +208,22 @@ _IN_TWO_PLACES = f"""
         b.status, b.is_overbooked, o.id AS other
     FROM incoming AS i
     JOIN bookings AS b ON b.id = i.id
-    JOIN appointment_types AS bt ON bt.id = b.appointment_type_id
     JOIN bookings AS o ON o.patient_key = b.patient_key AND o.date = b.date AND o.id <> b.id
-    JOIN appointment_types AS ot ON ot.id = o.appointment_type_id
     WHERE b.status <> 'cancelled' AND o.status <> 'cancelled'
-        AND b.start_minute < o.start_minute + ot.duration_minutes
-        AND o.start_minute < b.start_minute + bt.duration_minutes
+        AND b.start_minute < o.start_minute + o.duration_minutes
+        AND o.start_minute < b.start_minute + b.duration_minutes
     ORDER BY b.date, b.start_minute, b.id, o.id LIMIT {MOST_NAMED}
 """
 
 
 _COLLISIONS = f"""
     WITH live AS (
-        SELECT id, provider_id, room_id, date, start_minute, end_minute, is_overbooked
+        SELECT id, provider_id, room_id, date, start_minute, start_minute + duration_minutes AS
+            end_minute, is_overbooked
         FROM changed WHERE status <> 'cancelled'
         UNION ALL
-        SELECT id, provider_id, room_id, date, start_minute, end_minute, is_overbooked
+        SELECT id, provider_id, room_id, date, start_minute, start_minute + duration_minutes,
+            is_overbooked
         FROM bookings AS b
         WHERE status <> 'cancelled' AND NOT EXISTS (SELECT FROM changed AS c WHERE c.id = b.id)
             AND date BETWEEN (SELECT min(date) - 1 FROM changed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,7 +32,6 @@ from data.audit import ANONYMOUS
 from data.bookings.holds import cancel_expired_holds
 from data.bookings.outside_rules import OutsideRules, extend_timeouts, find_all_outside
 from data.clinic import import_bookings
-from data.clinic.guards import BookingCursor, go_on, match_guards, shorten_guards
 from data.clinic.import_file import Incoming, read
 from data.database.transaction import lock_clinic_holding_rows, run
 from data.files.clinic_file import (
@@ -83,12 +82,11 @@ _AS_JSON = f"""
             CASE WHEN date_trunc('second', b.expires_at) = b.expires_at
                 THEN 'YYYY-MM-DD"T"HH24:MI:SS"Z"' ELSE 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' END
         ) || '"', '')
-        || CASE WHEN b.end_minute >= b.start_minute + t.duration_minutes THEN ''
-            ELSE ',"end_time":"' || {_time("least(b.end_minute, 1440)")} || '"' END
-        || '}}',
+        || ',"duration_minutes":' || b.duration_minutes || ',"buffer_before":' || b.buffer_before
+        || ',"buffer_after":' || b.buffer_after || '}}',
         E',\n' ORDER BY b.start_minute, b.id
     )
-    FROM bookings AS b JOIN appointment_types AS t ON t.id = b.appointment_type_id
+    FROM bookings AS b
     GROUP BY b.date ORDER BY b.date
 """  # noqa: S608 - names of columns
 """One text for each date: its bookings as ``BookingRow.to_json`` writes them, by PostgreSQL.
@@ -249,7 +247,7 @@ async def _import(
 
     async def work(
         connection: AsyncConnection,
-    ) -> tuple[dict[str, int], list[Violation], BookingCursor | None]:
+    ) -> tuple[dict[str, int], list[Violation]]:
         await extend_timeouts(connection, IMPORT_SECONDS)
         await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{IMPORT_SECONDS}s'")
         await import_bookings.stage(connection, incoming, actor)
@@ -258,8 +256,7 @@ async def _import(
             raise _RowsChangedError
         return await _bring_in(connection, incoming, replace=replace, actor=actor)
 
-    removed, warnings, left = await run(engine, work)
-    go_on(engine, left)
+    removed, warnings = await run(engine, work)
     async with engine.connect() as connection:
         await extend_timeouts(connection, IMPORT_SECONDS)
         outside = await find_all_outside(connection, since=today, also_ids=incoming.ids)
@@ -286,17 +283,13 @@ async def _known(connection: AsyncConnection) -> ExistingRows:
     for name, table in TABLES.items():
         ids = await connection.execute(select(table.c.id))
         known[name] = frozenset(str(key) for key in ids.scalars())
-    minutes = await connection.execute(select(TYPES.c.id, TYPES.c.duration_minutes))
-    return ExistingRows(known, {str(key): lasts for key, lasts in minutes})
+    return known
 
 
 async def _bring_in(
     connection: AsyncConnection, incoming: Incoming, *, replace: bool, actor: str
-) -> tuple[dict[str, int], list[Violation], BookingCursor | None]:
-    """Write a file whose bookings are staged.
-
-    Returns what was removed, warnings, and the bookings whose guards are still to be looked at.
-    """
+) -> tuple[dict[str, int], list[Violation]]:
+    """Write a file whose bookings are staged; return what was removed, and warnings."""
     file = incoming.file
     before = await _read_rows(connection)
     await cancel_expired_holds(connection)
@@ -309,26 +302,15 @@ async def _bring_in(
     for name, table in TABLES.items():
         await _upsert(connection, table, [columns_of(row) for row in getattr(file, name)])
     await _add_availability(connection, file.availability)
-    resized = _resized(before["appointment_types"], file.appointment_types)
-    await shorten_guards(connection, resized)  # the file may have bookings in minutes now free
     warnings = await import_bookings.write(connection, actor)
     if replace:  # only now does no booking name them any more
         for name, table in reversed(TABLES.items()):
             await _remove_absent(connection, name, table, getattr(file, name), removed)
-    left = await match_guards(connection, BookingCursor.of_types(resized) if resized else None)
     brought = await asyncio.to_thread(file.to_json)
     del brought["bookings"]  # each has an entry of its own
     after = {"imported": _counts(incoming), "removed": removed, "file": brought}
     await audit.record(connection, actor, "import", "clinic", before=before, after=after)
-    return removed, warnings, left
-
-
-def _resized(before: Iterable[Mapping[str, Any]], after: Iterable[AppointmentTypeRow]) -> list[str]:
-    """Return the ids of the types that are as long no more as they were."""
-    minutes = {row["id"]: row["duration_minutes"] for row in before}
-    return [
-        row.id for row in after if minutes.get(row.id, row.duration_minutes) != row.duration_minutes
-    ]
+    return removed, warnings
 
 
 async def _remove_absent(

@@ -39,7 +39,12 @@ COLUMNS = (
     "appointment_type_id",
     "date",
     "start_minute",
-    "end_minute",
+    "duration_minutes",
+    "buffer_before",
+    "buffer_after",
+    "type_duration",
+    "type_before",
+    "type_after",
     "patient_ref",
     "patient_key",
     "status",
@@ -77,8 +82,12 @@ class Incoming:
     @classmethod
     def _of(cls, file: ClinicFile, bookings: Iterable[BookingRow]) -> Incoming:
         lines, ids = bytearray(), bytearray()
+        minutes = {
+            row.id: (row.duration_minutes, row.buffer_before, row.buffer_after)
+            for row in file.appointment_types
+        }
         for row in bookings:
-            lines += _line(row)
+            lines += _line(row, minutes.get(row.appointment_type_id, (None, None, None)))
             ids += UUID(row.id).bytes
         return cls(file.model_copy(update={"bookings": []}), bytes(lines), bytes(ids))
 
@@ -119,7 +128,9 @@ def _rows(bookings: list[Any]) -> Iterator[BookingRow]:
         yield BookingRow.model_validate(row)
 
 
-def _line(row: BookingRow) -> bytes:
+def _line(row: BookingRow, of_type: tuple[int | None, ...]) -> bytes:
+    """Return a booking's line; `of_type` are the duration and buffers that the file's type has."""
+    minutes = (row.duration_minutes, row.buffer_before, row.buffer_after, *of_type)
     fields = (
         row.id,
         row.provider_id,
@@ -127,7 +138,7 @@ def _line(row: BookingRow) -> bytes:
         row.appointment_type_id,
         row.date.isoformat(),
         str(row.start_time),
-        None if row.end_time is None else str(row.end_time),
+        *(None if each is None else str(each) for each in minutes),
         row.patient_ref,
         patient_key(row.patient_ref),
         row.status,

@@ -20,14 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from data import audit
 from data.audit import ANONYMOUS
 from data.bookings.outside_rules import EditScope, OutsideRules, find_newly_outside, load_rows
-from data.clinic.guards import BookingCursor, go_on, match_guards
 from data.clinic.import_export import columns_of
 from data.clinic.resources import REFERENCES, SETTINGS, Resource, etag, row_of
 from data.clinic.touched import touched
 from data.database.locks import lock_clinic
 from data.database.transaction import run
 from data.errors import AlreadyExistsError, InvalidFieldError, PreconditionFailedError
-from data.files.clinic_file import AppointmentTypeRow, ClinicRow
+from data.files.clinic_file import ClinicRow
 from data.files.faults import faults_of
 from data.files.fields import Strict
 from models.tables import BOOKINGS
@@ -249,7 +248,7 @@ def _require_match(present: Strict, if_match: str | None) -> None:
 
 
 async def _write(connection: AsyncConnection, change: _Change, actor: str) -> None:
-    """Write a change, and nothing of the bookings: a type's guards are another step."""
+    """Write a change, and nothing of the bookings: they keep what they were made with."""
     resource, key, before, after = change.resource, change.key, change.before, change.after
     if after is None:
         await connection.execute(delete(resource.table).where(resource.named(key)))
@@ -269,16 +268,6 @@ async def _write(connection: AsyncConnection, change: _Change, actor: str) -> No
     )
 
 
-def _guards_of(change: _Change) -> BookingCursor | None:
-    """Return the bookings whose guards a change makes longer or shorter."""
-    before, after = change.before, change.after
-    if not isinstance(before, AppointmentTypeRow) or not isinstance(after, AppointmentTypeRow):
-        return None
-    if before.duration_minutes == after.duration_minutes:
-        return None
-    return BookingCursor.of_types([after.id])
-
-
 async def _edit(
     engine: AsyncEngine,
     decide: Callable[[AsyncConnection], Awaitable[_Change]],
@@ -288,25 +277,20 @@ async def _edit(
 ) -> tuple[_Change, OutsideRules | None]:
     async def edit(
         connection: AsyncConnection,
-    ) -> tuple[_Change, EditScope | None, Clinic | None, BookingCursor | None]:
+    ) -> tuple[_Change, EditScope | None, Clinic | None]:
         if not dry_run:
             await lock_clinic(connection)
         change = await decide(connection)
         reach = touched(change.before, change.after)
         clinic = None if reach is None else await load_rows(connection)
-        left = None
         if not dry_run:
             await _write(connection, change, actor)
-            left = await match_guards(connection, _guards_of(change))
-        return change, reach, clinic, left
+        return change, reach, clinic
 
-    change, reach, before, left = await run(engine, edit)
-    try:
-        if reach is None or before is None:
-            return change, None
-        return change, await find_newly_outside(engine, before, _after(before, change), reach)
-    finally:
-        go_on(engine, left)
+    change, reach, before = await run(engine, edit)
+    if reach is None or before is None:
+        return change, None
+    return change, await find_newly_outside(engine, before, _after(before, change), reach)
 
 
 def _after(clinic: Clinic, change: _Change) -> Clinic:

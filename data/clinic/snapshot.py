@@ -341,20 +341,20 @@ def _near_dates() -> ColumnElement[bool]:
     over midnight or within the longest buffers of one that does. In most clinics none does, and two
     thirds of the book need not be read.
     """
-    book, kinds = BOOKINGS.alias(), TYPES.alias()
+    book = BOOKINGS.alias()
     reach = _longest(PROVIDERS.c.buffer_before, TYPES.c.buffer_before) + _longest(
         PROVIDERS.c.buffer_after, TYPES.c.buffer_after, ROOMS.c.turnover_minutes
     )
     is_there = func.bool_or(
         or_(
-            book.c.start_minute < reach,
-            book.c.start_minute + kinds.c.duration_minutes + reach > DAY_MINUTES,
+            book.c.start_minute < reach + book.c.buffer_before,
+            book.c.start_minute + book.c.duration_minutes + book.c.buffer_after + reach
+            > DAY_MINUTES,
         )
     )  # and not EXISTS, for which the planner reads the whole table in the hope of an early hit
     at_midnight = (
         select(is_there)
         .where(
-            book.c.appointment_type_id == kinds.c.id,
             book.c.date.between(bindparam("day_before"), bindparam("day_after")),
             book.c.status != "cancelled",
         )
@@ -402,6 +402,7 @@ _RULE = "id provider_id appointment_type_id weekday start_minute end_minute max_
 
 _BOOKING = (
     "id provider_id room_id appointment_type_id date start_minute patient_ref status is_overbooked"
+    " duration_minutes buffer_before buffer_after"
 )
 
 

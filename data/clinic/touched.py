@@ -1,21 +1,19 @@
 """What an edit of a row of the clinic can touch: which rules, of which bookings.
 
 An edit reads no booking that it cannot put outside a rule. A name touches nothing, a provider's
-hours that provider's bookings on those dates, a clock change the dates on which clocks change; a
-duration or a buffer touches what stands beside bookings of its type, too.
+hours that provider's bookings on those dates, a clock change the dates on which clocks change. A
+type's duration and buffers touch nothing: bookings keep those that they were made with.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from functools import partial
 from typing import Any
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Date,
-    Select,
     any_,
     extract,
     func,
@@ -27,7 +25,6 @@ from sqlalchemy import (
 )
 
 from data.bookings.outside_rules import EditScope
-from data.clinic.snapshot import shift_date
 from data.files.clinic_file import (
     AppointmentTypeRow,
     AvailabilityRow,
@@ -58,9 +55,6 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "required_equipment": frozenset({1}),
         "active": frozenset({1}),
         "daily_cap": frozenset({5}),
-        "duration_minutes": frozenset({0, 2, 3, 6, 7}),
-        "buffer_before": frozenset({3, 6, 7}),
-        "buffer_after": frozenset({3, 6, 7}),
     },
     ClinicRow: {"timezone": frozenset({0})},
 }
@@ -109,8 +103,6 @@ def _concerned(row: Strict, rules: frozenset[int]) -> EditScope:
         case RoomRow():
             return _always(rules, columns.room_id == row.id)
         case AppointmentTypeRow():
-            if rules & {3, 6, 7}:
-                return EditScope(rules, partial(_near_type, row.id))
             return _always(rules, columns.appointment_type_id == row.id)
         case ClinicRow():
             return _always(rules, _when_clocks_change(row))
@@ -149,26 +141,6 @@ def _touched_by_rule(before: Any, after: Any) -> EditScope:
     places = select(over.c.provider_id, over.c.date + _SHIFT).where(*conditions)
     near = tuple_(BOOKINGS.c.provider_id, BOOKINGS.c.date).in_(places)
     return _always(frozenset({7}), near)
-
-
-def _near_type(type_id: str, first: dt.date, last: dt.date) -> ColumnElement[bool]:
-    """Return the condition of bookings on dates, or beside dates, that have one of a type.
-
-    Date by date the next is looked up in the index: as many steps as there are dates, whatever the
-    number of bookings.
-    """
-
-    def next_date(*conditions: ColumnElement[bool]) -> Select[tuple[dt.date]]:
-        of_type = select(func.min(one.c.date)).where(one.c.appointment_type_id == type_id)
-        return of_type.where(one.c.status != "cancelled", one.c.date <= until, *conditions)
-
-    one, until = BOOKINGS.alias(), shift_date(last, 2)
-    dates = next_date(one.c.date >= shift_date(first, -2)).cte("dates", recursive=True)
-    day = dates.c[0]
-    later = next_date(one.c.date > day).scalar_subquery()
-    dates = dates.union_all(select(later).where(day.is_not(None)))
-    near: ColumnElement[bool] = BOOKINGS.c.date.in_(select(dates.c[0] + _SHIFT))
-    return near
 
 
 def _when_clocks_change(row: ClinicRow) -> ColumnElement[bool]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -26,6 +25,7 @@ from data.files.fields import (
     Buffer,
     Cap,
     Date,
+    Duration,
     EndTime,
     Id,
     Moment,
@@ -37,7 +37,6 @@ from data.files.fields import (
     Text,
     Weekday,
 )
-from solver.clinic.clock import format_time, parse_time
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
@@ -134,7 +133,7 @@ class AppointmentTypeRow(_Row):
 
     id: Id
     name: Name
-    duration_minutes: Annotated[StrictInt, Field(ge=1, le=DAY_MINUTES)]
+    duration_minutes: Duration
     buffer_before: Buffer = 0
     buffer_after: Buffer = 0
     required_skills: Tags = []
@@ -201,8 +200,8 @@ class OverbookingRuleRow(_Row):
 class BookingRow(_Row):
     """One appointment placed.
 
-    Three fields are written only where they say something: `notes`; on a hold, `expires_at`; and
-    `end_time` where the type has grown since and the booking is guarded up to its former end.
+    Its duration and buffers are those it was made with; left out, those that a stored booking has,
+    else its type's. `notes`, and `expires_at` of a hold, are written only where they say something.
     """
 
     id: Id
@@ -216,13 +215,14 @@ class BookingRow(_Row):
     is_overbooked: StrictBool = False
     notes: Text | None = None
     expires_at: Moment | None = None
-    end_time: EndTime | None = None
+    duration_minutes: Duration | None = None
+    buffer_before: Buffer | None = None
+    buffer_after: Buffer | None = None
 
     def to_solver(self) -> Booking:
         """Return the row as the solver has it."""
         fields = dict(self)
-        for name in BOOKING_EXTRAS:
-            del fields[name]
+        del fields["notes"], fields["expires_at"]
         return Booking(start=fields.pop("start_time"), **fields)
 
     def to_json(self) -> dict[str, Any]:
@@ -234,7 +234,13 @@ class BookingRow(_Row):
         return document
 
 
-BOOKING_EXTRAS = ("notes", "expires_at", "end_time")
+BOOKING_EXTRAS = (
+    "notes",
+    "expires_at",
+    "duration_minutes",
+    "buffer_before",
+    "buffer_after",
+)
 
 
 class ClinicFile(Strict):
@@ -302,15 +308,11 @@ def yaml_of(document: object) -> str:
     return text.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
-class ExistingRows:
-    """The rows that those of a file may also refer to: ids by list, and the types' minutes."""
-
-    ids: Mapping[str, frozenset[str]]
-    minutes: Mapping[str, int]
+type ExistingRows = Mapping[str, frozenset[str]]
+"""The rows that those of a file may also refer to: their ids, by list."""
 
 
-NO_EXISTING_ROWS = ExistingRows({}, {})
+NO_EXISTING_ROWS: ExistingRows = {}
 
 
 def parse_clinic_file(
@@ -387,13 +389,8 @@ _REFERENCES = {
 def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault]:
     """Tell what is wrong between the rows of a document, whatever else may be wrong.
 
-    That is ids that stand twice, references to nothing, and bookings that end when they cannot.
+    That is ids that stand twice and references to nothing.
     """
-    yield from _reference_faults(document, known.ids)
-    yield from _end_faults(document, known.minutes)
-
-
-def _reference_faults(document: object, known: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
     ids: dict[str, set[str]] = {}
     for name in ("providers", "rooms", "appointment_types", "overbooking_rules", "bookings"):
         ids[name] = set()
@@ -410,34 +407,6 @@ def _reference_faults(document: object, known: Mapping[str, frozenset[str]]) -> 
                 key = row.get(field)
                 if isinstance(key, str) and key.lower() not in present[target]:
                     yield Fault(f"{name}[{position}].{field}", f"there is no {key} in {target}")
-
-
-def _end_faults(document: object, known: Mapping[str, int]) -> Iterator[Fault]:
-    """Tell bookings that end before they begin, or later than their types say."""
-    minutes = dict(known)
-    for _, row in _rows(document, "appointment_types"):
-        if isinstance(key := row.get("id"), str) and type(row.get("duration_minutes")) is int:
-            minutes[key.lower()] = row["duration_minutes"]
-    for position, row in _rows(document, "bookings"):
-        if row.get("end_time") is None:
-            continue
-        try:
-            start, end = parse_time(row["start_time"]), parse_time(row["end_time"])
-            longest = minutes[row["appointment_type_id"].lower()]
-        except (AttributeError, KeyError, ValueError):
-            continue  # it, or what it is held against, has a fault of its own
-        if end <= start:
-            yield Fault(
-                f"bookings[{position}].end_time",
-                "must be later than start_time; leave it out, and the booking is as long as its"
-                " type says",
-            )
-        elif end > start + longest:
-            yield Fault(
-                f"bookings[{position}].end_time",
-                f"must be at most {format_time(start + longest)}, since its type takes {longest}"
-                " minutes; leave it out, and the booking is as long as its type says",
-            )
 
 
 def _rows(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -177,6 +177,9 @@ def _distinct(tags: list[str]) -> list[str]:
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_distinct)]
 
 
+Duration = Annotated[StrictInt, Field(ge=1, le=DAY_MINUTES)]
+
+
 Buffer = Annotated[StrictInt, Field(ge=0, le=MAX_BUFFER_MINUTES)]
 
 

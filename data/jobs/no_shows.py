@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
 from data.jobs.hourly import Work, clinic_time
-from models.tables import BOOKINGS, TYPES
+from models.tables import BOOKINGS
 
 
 def mark_no_shows(grace_minutes: int) -> Work:
@@ -67,7 +67,7 @@ def _minutes(minutes: ColumnElement[int]) -> ColumnElement[dt.timedelta]:
 
 def _no_shows() -> Select[Any]:
     columns = BOOKINGS.c
-    ends = columns.date + _minutes(columns.start_minute + TYPES.c.duration_minutes)
+    ends = columns.date + _minutes(columns.start_minute + columns.duration_minutes)
     overdue = (
         select(
             columns.id,
@@ -75,7 +75,6 @@ def _no_shows() -> Select[Any]:
             literal("no_show", Text).label("action"),
             audit.as_logged(BOOKINGS.name).label("before"),
         )
-        .join(TYPES, TYPES.c.id == columns.appointment_type_id)
         .where(
             columns.status == "booked",
             columns.date <= bindparam("today", type_=Date),

@@ -23,7 +23,6 @@ from data.bookings.holds import cancel_expired_holds
 from data.bookings.reading import BookingRecord, rows_by_id
 from data.bookings.relocate import relocate_all, vacate_places
 from data.bookings.status import change_status
-from data.clinic.guards import BookingCursor, match_guards, shorten_guards
 from data.clinic.snapshot import load_clinic
 from data.database.locks import lock_clinic, lock_days
 from data.database.transaction import ChangedMeanwhileError
@@ -34,7 +33,7 @@ from data.errors import (
     PlanStaleError,
     SlotUnavailableError,
 )
-from data.files.changes import AnyChange, SetChange
+from data.files.changes import AnyChange
 from data.what_if.clinic_changes import make
 from data.what_if.steps import Step, decide_beside_lost
 from models.tables import BOOKINGS
@@ -69,8 +68,6 @@ class Applied:
     cancelled: list[BookingRecord] = field(default_factory=list)
     conflicts: list[Violation] = field(default_factory=list)
     clinic: Clinic | None = None
-    left: BookingCursor | None = None
-    """The bookings whose guards are still to be looked at, once this is committed."""
 
 
 async def apply(
@@ -134,14 +131,11 @@ async def apply(
         )
     locked = lock_keys_of(granted)
     known: dict[str, int] = {}
-    resized = _resized(changes)
     today = policy.now.astimezone(clinic.settings.zone).date()
     if changes:
         await lock_clinic(connection)
         known = await outside.broken_rule_bits(connection, since=today)
         await make(connection, changes, policy.actor)
-        beside = dt.timedelta(days=1)
-        await shorten_guards(connection, resized, span[0] - beside, span[1] + beside)
     if locked:
         await lock_days(connection, locked)
     now = await load_clinic(connection, *span)
@@ -160,20 +154,8 @@ async def apply(
     )
     if not changes:
         return applied
-    left = await match_guards(connection, BookingCursor.of_types(resized) if resized else None)
     found = await outside.find_all_outside(connection, since=today, known=known)
-    return replace(applied, conflicts=found.violations, clinic=found.clinic, left=left)
-
-
-def _resized(changes: Sequence[AnyChange]) -> set[str]:
-    """Return the types that `changes` make longer or shorter."""
-    return {
-        change.id
-        for change in changes
-        if isinstance(change, SetChange)
-        and (change.entity, change.field) == ("appointment_types", "duration_minutes")
-        and change.id is not None
-    }
+    return replace(applied, conflicts=found.violations, clinic=found.clinic)
 
 
 async def _as_changed(

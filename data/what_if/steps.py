@@ -75,8 +75,8 @@ def decide_beside_lost(
 
 def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
     """Whether a booking may be why a step is refused: it overlaps it, or counts for its caps."""
-    kinds, place = clinic.type_by_id, step.place
-    kind, own = kinds[place.appointment_type_id], kinds[booking.appointment_type_id]
+    place = step.place
+    kind, own = clinic.type_by_id[place.appointment_type_id], clinic.kind_of(booking)
     days = (place.date - booking.date).days
     begin = days * DAY_MINUTES + place.start
     is_by_cap = days == 0 and kind.daily_cap is not None and kind.id == own.id
@@ -168,6 +168,7 @@ class _Turns:
         assert reading.score is not None
         assert reading.parts is not None
         slot = Slot(
+            kind,
             provider,
             room,
             place.date,
@@ -177,7 +178,7 @@ class _Turns:
             ScoreParts(*reading.parts),
             reading.is_overbooked,
         )
-        return Decision(self._clinic, kind, provider, slot, step.patient_ref)
+        return Decision(self._clinic, slot, step.patient_ref)
 
     def _require_date(self, day: dt.date) -> None:
         if day not in self._known_dates:
@@ -192,10 +193,9 @@ class _Turns:
             raise refusal
 
     def _is_elsewhere(self, own: Iterable[Booking], day: dt.date, span: tuple[int, int]) -> bool:
-        kinds = self._clinic.type_by_id
         return any(
             b.date == day
             and b.start < span[1]
-            and span[0] < b.start + kinds[b.appointment_type_id].duration_minutes
+            and span[0] < b.start + self._clinic.kind_of(b).duration_minutes
             for b in own
         )

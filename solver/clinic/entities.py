@@ -9,10 +9,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from solver.clinic.patients import patient_key
@@ -201,6 +201,18 @@ class AppointmentType:
         _require_cap(self.daily_cap)
 
 
+class Minutes(NamedTuple):
+    """What an appointment takes: its duration, and its buffers before and after.
+
+    These are the type's own buffers, before the maximum with the provider's buffers and the room's
+    turnover.
+    """
+
+    duration: int
+    before: int
+    after: int
+
+
 @dataclass(frozen=True, slots=True)
 class Availability:
     """An open or closed span of a provider, a room, or (closed only) the whole clinic.
@@ -312,7 +324,11 @@ class OverbookingRule:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """One appointment placed; it ends `duration_minutes` of its type after `start`."""
+    """One appointment placed.
+
+    It keeps the duration and the type's buffers with which it was made; where one is None, it is as
+    its type has it now.
+    """
 
     id: str
     provider_id: str
@@ -323,10 +339,23 @@ class Booking:
     patient_ref: str | None = None
     status: Status = "booked"
     is_overbooked: bool = False
+    duration_minutes: int | None = None
+    buffer_before: int | None = None
+    buffer_after: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < DAY_MINUTES:  # not by _require: a book has thousands
             raise InvalidClinicError("start_time", "must be 00:00 to 23:59")
+        kept = self.duration_minutes, self.buffer_before, self.buffer_after
+        if kept != (None, None, None):
+            self._require_kept()
+
+    def _require_kept(self) -> None:
+        if self.duration_minutes is not None:
+            _require_minutes(self.duration_minutes, "duration_minutes", 1, DAY_MINUTES)
+        for name in ("buffer_before", "buffer_after"):
+            if (minutes := getattr(self, name)) is not None:
+                _require_minutes(minutes, name, 0, MAX_BUFFER_MINUTES)
 
     @property
     def is_live(self) -> bool:
@@ -415,6 +444,34 @@ class Clinic:
     def type_by_id(self) -> Mapping[str, AppointmentType]:
         """Appointment types by id."""
         return {row.id: row for row in self.appointment_types}
+
+    @cached_property
+    def type_at(self) -> Mapping[str, int]:
+        """The position of each appointment type, by its id."""
+        return {row.id: i for i, row in enumerate(self.appointment_types)}
+
+    def kind_of(self, booking: Booking) -> AppointmentType:
+        """Return a booking's type with the duration and buffers that the booking has kept."""
+        kind = self.type_by_id[booking.appointment_type_id]
+        kept = booking.duration_minutes, booking.buffer_before, booking.buffer_after
+        present = kind.duration_minutes, kind.buffer_before, kind.buffer_after
+        pairs = zip(kept, present, strict=True)
+        return self.with_minutes(kind, Minutes(*(p if k is None else k for k, p in pairs)))
+
+    def with_minutes(self, kind: AppointmentType, minutes: Minutes) -> AppointmentType:
+        """Return a type with another duration and other buffers; the same one if they are equal."""
+        key = kind.id, minutes
+        known: AppointmentType | None = self.remembered.get(key)
+        if known is None:
+            duration, before, after = minutes
+            known = self.remembered[key] = (
+                kind
+                if minutes == (kind.duration_minutes, kind.buffer_before, kind.buffer_after)
+                else replace(
+                    kind, duration_minutes=duration, buffer_before=before, buffer_after=after
+                )
+            )
+        return known
 
     @cached_property
     def remembered(self) -> dict[object, Any]:

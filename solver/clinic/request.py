@@ -5,7 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from solver.clinic.entities import DAY_MINUTES, Span, _require
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    AppointmentType,
+    Clinic,
+    Minutes,
+    Span,
+    _require,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +21,8 @@ class SlotRequest:
 
     `provider_ids`, `room_id` and `start` narrow what is asked for (unset: any). The preferred
     window counts in the score and hides nothing. `now` decides what is still bookable, unless the
-    place `is_given` already: then its start may lie off the grid, and be near or past.
+    place `is_given` already: then its start may lie off the grid, and be near or past. An
+    appointment that was made before keeps its `minutes`; unset, it is as its type has it now.
     """
 
     appointment_type_id: str
@@ -25,6 +33,7 @@ class SlotRequest:
     start: int | None = None
     preferred: Span | None = None
     is_given: bool = False
+    minutes: Minutes | None = None
 
     def __post_init__(self) -> None:
         _require(self.now.tzinfo is not None, "now", "must carry a UTC offset")
@@ -34,3 +43,8 @@ class SlotRequest:
             _require(
                 start < end <= DAY_MINUTES, "preferred_end", "must be later than preferred_start"
             )
+
+    def kind_in(self, clinic: Clinic) -> AppointmentType:
+        """Return the type that is asked for, with the minutes that the appointment takes."""
+        kind = clinic.type_by_id[self.appointment_type_id]
+        return kind if self.minutes is None else clinic.with_minutes(kind, self.minutes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from solver.clinic.entities import (
     DAY_MINUTES,
@@ -52,7 +52,7 @@ class Checker:
     _rows: dict[str, list[Availability]] = field(default_factory=dict)
     _open: dict[tuple[str, dt.date], bytes] = field(default_factory=dict)
     _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
-    _around: dict[tuple[type[Provider | Room], str, str], Span] = field(default_factory=dict)
+    _around: dict[tuple[object, ...], Span] = field(default_factory=dict)
 
     # The rules
 
@@ -161,12 +161,19 @@ class Checker:
         return self.clinic.provider_by_id[b.provider_id], self.clinic.room_by_id[b.room_id]
 
     def kind_of(self, b: Booking) -> AppointmentType:
-        """Return the booking's appointment type."""
-        return self.clinic.type_by_id[b.appointment_type_id]
+        """Return the booking's appointment type, as long as the booking is and with its buffers."""
+        kind = self.clinic.type_by_id[b.appointment_type_id]
+        kept = {
+            name: minutes
+            for name in ("duration_minutes", "buffer_before", "buffer_after")
+            if (minutes := getattr(b, name)) not in (None, getattr(kind, name))
+        }
+        return replace(kind, **kept) if kept else kind
 
     def busy(self, booking: Booking, day: dt.date, owner: Provider | Room) -> Span:
         """Return the busy span of a booking (rule 4), in minutes after midnight of `day`."""
-        key = type(owner), owner.id, booking.appointment_type_id
+        kept = booking.duration_minutes, booking.buffer_before, booking.buffer_after
+        key = type(owner), owner.id, booking.appointment_type_id, kept
         if key not in self._around:
             self._around[key] = _busy(owner, self.kind_of(booking))
         before, after = self._around[key]

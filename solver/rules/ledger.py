@@ -22,6 +22,9 @@ PACKED = np.dtype(
         ("kind", "S16"),
         ("day", ">i4"),
         ("start", ">i2"),
+        ("duration", ">i2"),
+        ("before", ">i2"),
+        ("after", ">i2"),
         ("is_overbooked", "?"),
     ]
 )
@@ -50,6 +53,9 @@ class Ledger:
     day: Ints
     """Proleptic ordinals of the dates."""
     start: Ints
+    duration: Ints
+    before: Ints
+    after: Ints
     is_overbooked: Bools
 
     @classmethod
@@ -64,9 +70,13 @@ class Ledger:
                 _key(b.appointment_type_id),
                 b.date.toordinal() - EPOCH,
                 b.start,
+                kind.duration_minutes,
+                kind.buffer_before,
+                kind.buffer_after,
                 b.is_overbooked,
             )
             for b in live
+            for kind in [clinic.kind_of(b)]
         ]
         return cls.unpack(clinic, np.array(rows, PACKED).tobytes())
 
@@ -80,7 +90,7 @@ class Ledger:
             _positions(rows["room"], clinic.rooms),
             _positions(rows["kind"], clinic.appointment_types),
             rows["day"].astype(np.int64) + EPOCH,
-            rows["start"].astype(np.int64),
+            *(rows[name].astype(np.int64) for name in ("start", "duration", "before", "after")),
             rows["is_overbooked"],
         )
 
@@ -101,7 +111,17 @@ class Ledger:
         providers = [row.id for row in clinic.providers]
         rooms = [row.id for row in clinic.rooms]
         kinds = [row.id for row in clinic.appointment_types]
-        columns = (self.provider, self.room, self.kind, self.day, self.start, self.is_overbooked)
+        columns = (
+            self.provider,
+            self.room,
+            self.kind,
+            self.day,
+            self.start,
+            self.is_overbooked,
+            self.duration,
+            self.before,
+            self.after,
+        )
         return tuple(
             Booking(
                 key,
@@ -110,9 +130,11 @@ class Ledger:
                 kinds[kind],
                 dt.date.fromordinal(day),
                 start,
-                is_overbooked=is_overbooked,
+                None,
+                "booked",
+                *kept,
             )
-            for key, provider, room, kind, day, start, is_overbooked in zip(
+            for key, provider, room, kind, day, start, *kept in zip(
                 self.ids(), *(column.tolist() for column in columns), strict=True
             )
         )

@@ -234,7 +234,7 @@ class _Asked:
 
     def __init__(self, day: Day, request: SlotRequest) -> None:
         clinic, book = day.clinic, day.book
-        kind = self.kind = clinic.type_by_id[request.appointment_type_id]
+        kind = self.kind = request.kind_in(clinic)
         self.day, self.date = day, request.date
         self.earliest = earliest_start(clinic, request)
         self.grid = 1 if request.is_given else clinic.settings.grid_minutes
@@ -314,7 +314,7 @@ def room_is_free(asked: _Asked) -> Iterator[RuleMask]:
 def type_under_its_cap(asked: _Asked) -> Iterator[RuleMask]:
     """Rule 5: fewer of the type are booked on the date than its daily cap."""
     book, cap = asked.day.book, asked.kind.daily_cap
-    of_type = asked.day.clinic.appointment_types.index(asked.kind)
+    of_type = asked.day.clinic.type_at[asked.kind.id]
     booked = int((book.on_date & (book.appointment_type == of_type)).sum())
     yield RuleMask(TYPE_DAILY_CAP, provider=_EVERY & (cap is None or booked < cap))
 

@@ -219,7 +219,7 @@ class PlacementModel:
         if cap is None:
             return
         book = self._day.book
-        position = self._day.clinic.appointment_types.index(self._kind)
+        position = self._day.clinic.type_at[self._kind.id]
         booked = int((book.on_date & (book.appointment_type == position)).sum())
         worlds = defaultdict(list)
         for at in self._at_provider.values():

@@ -93,14 +93,7 @@ class _Reading:
 
     def __init__(self, clinic: Clinic, ledger: Ledger) -> None:
         self._clinic, self._ledger = clinic, ledger
-        self._of_type = {
-            name: np.array([getattr(row, name) for row in clinic.appointment_types], np.int64)
-            for name in ("duration_minutes", "buffer_before", "buffer_after")
-        }
-        self._duration = self._of_type["duration_minutes"][ledger.kind]
-        self._before = self._of_type["buffer_before"][ledger.kind]
-        self._after = self._of_type["buffer_after"][ledger.kind]
-        self._ends = ledger.start + self._duration
+        self._ends = ledger.start + ledger.duration
         self.unsettled = np.zeros(len(ledger), np.bool_)
         """Overbooked ones that only some order of booking allows: the checker tries the orders."""
 
@@ -192,8 +185,8 @@ class _Reading:
     def _room_is_free(self) -> Bools:
         turnover = np.array([row.turnover_minutes for row in self._clinic.rooms], np.int64)
         owner = self._ledger.room
-        after = np.maximum(self._after, turnover[owner])
-        return ~_overlaps(*self._spans(owner, self._before, after))
+        after = np.maximum(self._ledger.after, turnover[owner])
+        return ~_overlaps(*self._spans(owner, self._ledger.before, after))
 
     def _type_under_its_cap(self) -> Bools:
         ledger = self._ledger
@@ -269,10 +262,11 @@ class _Reading:
 
     @cached_property
     def _provider_spans(self) -> tuple[Ints, Ints]:
-        owner = self._ledger.provider
+        ledger, owner = self._ledger, self._ledger.provider
         before = np.array([row.buffer_before for row in self._clinic.providers], np.int64)[owner]
         after = np.array([row.buffer_after for row in self._clinic.providers], np.int64)[owner]
-        return self._spans(owner, np.maximum(self._before, before), np.maximum(self._after, after))
+        before, after = np.maximum(ledger.before, before), np.maximum(ledger.after, after)
+        return self._spans(owner, before, after)
 
     def _spans(self, owner: Ints, before: Ints, after: Ints) -> tuple[Ints, Ints]:
         """Return busy spans on one line of minutes, each owner's far from all others'."""

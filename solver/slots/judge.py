@@ -68,11 +68,11 @@ def judge_each(
 
 def _what_masks_share(clinic: Clinic, request: SlotRequest) -> Hashable:
     """Return what must be equal for one set of masks, whose starts are the grid's or one other."""
-    kind, start = clinic.type_by_id[request.appointment_type_id], request.start
+    kind, start = request.kind_in(clinic), request.start
     assert start is not None
     is_on_axis = start in masks_module.grid_starts(clinic, kind)
     return (
-        kind.id,
+        kind,
         request.date,
         request.preferred,
         None if is_on_axis else start,

@@ -10,7 +10,7 @@ import numpy as np
 
 from solver.arrays import Ints
 from solver.clinic.day import Day
-from solver.clinic.entities import Clinic, Provider, Room
+from solver.clinic.entities import AppointmentType, Clinic, Provider, Room
 from solver.clinic.request import SlotRequest
 from solver.rules import masks as masks_module
 from solver.rules.masks import Masks
@@ -25,9 +25,10 @@ from solver.slots.ranking import Ranking, Rooms, in_order
 class Slot:
     """One feasible placement, certified by the model, with its score.
 
-    `points` is the score in ten-thousandths.
+    `points` is the score in ten-thousandths; `kind` is the type, as long as this provider takes.
     """
 
+    kind: AppointmentType
     provider: Provider
     room: Room
     date: dt.date
@@ -150,6 +151,7 @@ class Query:
         is_overbooked = not self.masks.regular[provider, start]
         minute = int(self.masks.starts[start])
         return Slot(
+            kind=self.masks.kind,
             provider=self.masks.day.providers[provider],
             room=self.masks.day.rooms[room],
             date=self.masks.day.date,

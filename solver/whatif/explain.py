@@ -379,7 +379,7 @@ class _Book:
     def _appointments(self, patient: str | None, date: dt.date) -> Iterator[Span]:
         for b in self._of_patient.get(patient, ()) if patient is not None else ():
             start = (b.date - date).days * DAY_MINUTES + b.start
-            yield start, start + self._clinic.type_by_id[b.appointment_type_id].duration_minutes
+            yield start, start + self._clinic.kind_of(b).duration_minutes
 
 
 def _survive(masks: Masks, codes: Iterable[str]) -> bool:

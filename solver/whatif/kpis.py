@@ -131,7 +131,7 @@ def _spans(clinic: Clinic, finished: Iterable[Booking]) -> tuple[_ByDay, _ByDay,
     of_rooms: _ByDay = defaultdict(list)
     appointments: _ByDay = defaultdict(list)
     for b in finished:
-        kind = clinic.type_by_id[b.appointment_type_id]
+        kind = clinic.kind_of(b)
         if provider := clinic.provider_by_id.get(b.provider_id):
             for day, span in _split(b.date, provider_busy_span(provider, kind, b.start)):
                 of_providers[provider.id, day].append(span)

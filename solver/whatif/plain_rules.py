@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from solver.clinic.entities import (
@@ -99,7 +99,7 @@ class PlainRules:
 
     def appointment(self, booking: Booking) -> Appointment:
         """Return a booking with its spans; rule 4 is what its provider's busy span is."""
-        kind = self._clinic.type_by_id[booking.appointment_type_id]
+        kind = self._kept(booking, self._clinic.type_by_id[booking.appointment_type_id])
         before, after, room_after = kind.buffer_before, kind.buffer_after, kind.buffer_after
         if (provider := self._clinic.provider_by_id.get(booking.provider_id)) is not None:
             before, after = max(before, provider.buffer_before), max(after, provider.buffer_after)
@@ -114,6 +114,18 @@ class PlainRules:
             (start - before, end + after),
             (start - kind.buffer_before, end + room_after),
         )
+
+    def _kept(self, booking: Booking, kind: AppointmentType) -> AppointmentType:
+        """Return a booking's type as it was when the booking was made, as far as that is kept."""
+        duration, before, after = (
+            kept if kept is not None else of_type
+            for kept, of_type in (
+                (booking.duration_minutes, kind.duration_minutes),
+                (booking.buffer_before, kind.buffer_before),
+                (booking.buffer_after, kind.buffer_after),
+            )
+        )
+        return replace(kind, duration_minutes=duration, buffer_before=before, buffer_after=after)
 
     def is_known(self, booking: Booking) -> bool:
         """Whether the clinic has the rows of the booking's provider and room."""

@@ -323,6 +323,10 @@ def _reach(clinic: Clinic) -> int:
     for kind in clinic.appointment_types:
         longest = max(longest, kind.duration_minutes)
         before, after = max(before, kind.buffer_before), max(after, kind.buffer_after)
+    for booking in clinic.bookings:
+        longest = max(longest, booking.duration_minutes or 0)
+        before = max(before, booking.buffer_before or 0)
+        after = max(after, booking.buffer_after or 0)
     for provider in clinic.providers:
         before, after = max(before, provider.buffer_before), max(after, provider.buffer_after)
     for room in clinic.rooms:

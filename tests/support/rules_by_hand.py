@@ -5,6 +5,7 @@ The plainest reading there is: it shares nothing with any other.
 
 import datetime as dt
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
@@ -28,8 +29,19 @@ class RulesByHand:
         return (
             clinic.provider_by_id[b.provider_id],
             clinic.room_by_id[b.room_id],
-            clinic.type_by_id[b.appointment_type_id],
+            self.kind(b),
         )
+
+    def kind(self, b: Booking) -> AppointmentType:
+        """The type, with the minutes that the booking has kept."""
+        kind = self.clinic.type_by_id[b.appointment_type_id]
+        if b.duration_minutes is not None:
+            kind = replace(kind, duration_minutes=b.duration_minutes)
+        if b.buffer_before is not None:
+            kind = replace(kind, buffer_before=b.buffer_before)
+        if b.buffer_after is not None:
+            kind = replace(kind, buffer_after=b.buffer_after)
+        return kind
 
     def is_known(self, b: Booking) -> bool:
         clinic = self.clinic
@@ -95,12 +107,12 @@ class RulesByHand:
 
     def appointment(self, b: Booking) -> Span:
         start = (b.date - self.problem.start_date).days * 1440 + b.start
-        return start, start + self.clinic.type_by_id[b.appointment_type_id].duration_minutes
+        return start, start + self.kind(b).duration_minutes
 
     def _busy(self, b: Booking) -> tuple[Span, Span]:
         """The busy spans of its provider and of its room."""
         start, end = self.appointment(b)
-        kind = self.clinic.type_by_id[b.appointment_type_id]
+        kind = self.kind(b)
         before, after, room_after = kind.buffer_before, kind.buffer_after, kind.buffer_after
         if provider := self.clinic.provider_by_id.get(b.provider_id):
             before, after = max(before, provider.buffer_before), max(after, provider.buffer_after)

@@ -209,7 +209,7 @@ class Drawing:
         return room_busy_span(self.clinic.room_by_id[booking.room_id], kind, booking.start)
 
     def _kind(self, booking: Booking) -> AppointmentType:
-        return self.clinic.type_by_id[booking.appointment_type_id]
+        return self.clinic.kind_of(booking)
 
     def _place(self, start: int, end: int) -> str:
         return _place(start, end, self._hours[0])

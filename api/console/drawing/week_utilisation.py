@@ -51,7 +51,7 @@ def week_fill(
             for start, end in spans:
                 is_open[start:end] = True
             for booking in booked[provider.id, day]:
-                kind = clinic.type_by_id[booking.appointment_type_id]
+                kind = clinic.kind_of(booking)
                 is_taken[booking.start : booking.start + kind.duration_minutes] = True
             open_[day.isoweekday() - 1] += is_open
             busy[day.isoweekday() - 1] += is_open & is_taken

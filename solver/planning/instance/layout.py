@@ -36,7 +36,7 @@ def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:
     """Return a booking where it is, by positions and in absolute minutes."""
     provider = instance.provider_at.get(booking.provider_id, -1)
     room = instance.room_at.get(booking.room_id, -1)
-    kind = instance.clinic.type_by_id[booking.appointment_type_id]
+    kind = instance.clinic.kind_of(booking)
     day = (booking.date - instance.problem.start_date).days
     midnight = day * DAY_MINUTES
     at = midnight + booking.start
@@ -82,7 +82,7 @@ def booking_tasks(instance: Instance, movable: Sequence[Booking]) -> list[Task]:
 
 def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
     """Whether a booking keeps rules 1 and 2 where it is, and overlaps no clock change."""
-    kind, start = instance.kinds[own.kind].row, own.booking.start
+    kind, start = instance.clinic.kind_of(own.booking), own.booking.start
     provider, room = instance.providers[own.provider], instance.rooms[own.room]
     span = start, start + kind.duration_minutes
     changes = clock_changes(instance.clinic.settings.zone, own.booking.date)
