@@ -1,4 +1,4 @@
-"""The clinic's own tables: settings, providers, rooms, types, availability, overbooking rules."""
+"""The clinic's own tables: settings, providers, rooms, types, and the rows that refer to them."""
 
 from __future__ import annotations
 
@@ -97,6 +97,31 @@ class AppointmentType(Base):
     required_equipment: Mapped[list[str]] = mapped_column(ARRAY(Text))
     daily_cap: Mapped[int | None]
     active: Mapped[bool] = mapped_column(Boolean)
+
+
+class ProviderType(Base):
+    """What is different when one provider does one appointment type; null: as the type has it."""
+
+    __tablename__ = "provider_types"
+    __table_args__ = (
+        UniqueConstraint("provider_id", "appointment_type_id"),
+        CheckConstraint("duration_minutes BETWEEN 1 AND 1440", name="duration"),
+        CheckConstraint(
+            "buffer_before BETWEEN 0 AND 720 AND buffer_after BETWEEN 0 AND 720", name="buffers"
+        ),
+        CheckConstraint("daily_cap >= 0", name="daily_cap"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    provider_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("providers.id", ondelete="CASCADE"))
+    appointment_type_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("appointment_types.id", ondelete="CASCADE"), index=True
+    )
+    duration_minutes: Mapped[int | None] = mapped_column(SmallInteger)
+    buffer_before: Mapped[int | None] = mapped_column(SmallInteger)
+    buffer_after: Mapped[int | None] = mapped_column(SmallInteger)
+    daily_cap: Mapped[int | None]
+    offered: Mapped[bool] = mapped_column(Boolean)
 
 
 class Availability(Base):

@@ -64,6 +64,18 @@ _TYPE_ROW = {
 }
 
 
+_OWN_ROW = {
+    "id": ENTRY,
+    "provider_id": PROVIDER,
+    "appointment_type_id": KIND,
+    "duration_minutes": 40,
+    "buffer_before": None,
+    "buffer_after": None,
+    "daily_cap": 6,
+    "offered": True,
+}
+
+
 _OPEN_ROW = {
     "provider_id": PROVIDER,
     "room_id": None,
@@ -188,6 +200,7 @@ SCHEMAS: dict[str, Any] = {
         "appointment_types": [_TYPE_ROW],
         "availability": [_OPEN_ROW],
         "overbooking_rules": [_RULE_ROW],
+        "provider_types": [_OWN_ROW],
         "bookings": [],
     },
     "ClinicPatch": {"grid_minutes": 10},
@@ -204,6 +217,9 @@ SCHEMAS: dict[str, Any] = {
     "ProviderCreate": _without(_PROVIDER_ROW, "id"),
     "ProviderPatch": {"daily_cap": 12},
     "ProviderRow": _PROVIDER_ROW,
+    "ProviderTypeCreate": _without(_OWN_ROW, "id"),
+    "ProviderTypePatch": {"duration_minutes": 45},
+    "ProviderTypeRow": _OWN_ROW,
     "RescheduleIn": {"date": DATE, "start_time": "10:30", "version": 1},
     "RoomCreate": _without(_ROOM_ROW, "id"),
     "RoomPatch": {"turnover_minutes": 10},

@@ -40,6 +40,7 @@ TAGS = {
     "providers": "The clinicians: skills, buffers, daily caps.",
     "rooms": "The rooms: equipment and turnover.",
     "appointment-types": "What is booked: durations, buffers, required skills and equipment.",
+    "provider-types": "What one provider does otherwise than a type says, or does not offer.",
     "availability": "Open and closed spans of providers, rooms and the clinic.",
     "overbooking-rules": "Allowances to book over a provider's regular capacity.",
     "what-if": "Many requests planned at once, in several scenarios, compared, and carried out.",

@@ -168,6 +168,7 @@ class _Shop:
         instance, model = self._instance, self.model
         task = instance.tasks[number]
         kind = instance.kinds[task.kind]
+        variant = kind.variants[0]
         job = model.add_job(weight=task.priority, due_date=self._day)
         options = {"latest_start": self._day, "latest_end": 3 * self._day}
         first = model.add_task(job, **options)
@@ -177,8 +178,8 @@ class _Shop:
         self._mode(first, [waiting], 2 * DAY_MINUTES, [0], (-1, -1))
         there: dict[int, list[Mode]] = defaultdict(list)
         for d in task.days:
-            for r in np.flatnonzero(kind.room_free[:, d].any(axis=1)).tolist():
-                minutes = kind.row.buffer_before + int(kind.room_after[r])
+            for r in np.flatnonzero(variant.room_free[:, d].any(axis=1)).tolist():
+                minutes = kind.row.buffer_before + int(variant.room_after[r])
                 there[d].append(self._mode(second, [self._rooms[r, d]], minutes, [0], (r, d)))
             able = kind.regular[:, d].any(axis=1)
             for p in np.flatnonzero(able).tolist():
@@ -276,6 +277,8 @@ def _shift(instance: Instance, provider: int) -> int:
         raise NotImplementedError("the buffer before depends on the type")
     if any(kind.row.daily_cap is not None for kind in instance.kinds):
         raise NotImplementedError("a type has a daily cap")
+    if instance.clinic.provider_types:
+        raise NotImplementedError("a provider does a type in minutes of its own")
     return shifts.pop()
 
 
@@ -284,6 +287,6 @@ def _tick(instance: Instance) -> int:
     lengths = [instance.clinic.settings.grid_minutes]
     for kind in instance.kinds:
         lengths += [kind.row.duration_minutes, kind.row.buffer_before]
-        for array in (kind.before, kind.after, kind.room_after):
+        for array in (kind.before, kind.after, kind.variants[0].room_after):
             lengths += array.tolist()
     return math.gcd(*lengths)

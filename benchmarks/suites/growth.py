@@ -102,7 +102,7 @@ def _timed(clinic: Clinic, request: SlotRequest) -> Iterator[tuple[str, float]]:
     moments = [time.perf_counter()]
     day = Day.of(anew, request.date)
     moments.append(time.perf_counter())
-    passed = masks.build(day, request)
+    (passed,) = masks.build(day, request)
     moments.append(time.perf_counter())
     ranking = Ranking(passed, Scores.of(passed, request, DEFAULT_WEIGHTS))
     moments.append(time.perf_counter())

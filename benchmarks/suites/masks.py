@@ -128,5 +128,5 @@ def _calls(clinic: Clinic, count: int) -> dict[str, list[Callable[[], object]]]:
     }
 
 
-def _laid_out(clinic: Clinic, request: SlotRequest) -> masks.Masks:
+def _laid_out(clinic: Clinic, request: SlotRequest) -> tuple[masks.Masks, ...]:
     return masks.build(Day.of(clinic.with_bookings(clinic.bookings), request.date), request)

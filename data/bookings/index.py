@@ -72,6 +72,7 @@ class BookIndex:
                 if rule.provider_id is None or rule.provider_id in providers
             ),
             tuple(found.values()),
+            tuple(row for row in clinic.provider_types if row.provider_id in providers),
         )
 
 

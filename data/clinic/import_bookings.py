@@ -70,21 +70,31 @@ _STAGE = """
     CREATE TEMPORARY TABLE incoming (
         id uuid, provider_id uuid, room_id uuid, appointment_type_id uuid, date date,
         start_minute smallint, duration_minutes smallint, buffer_before smallint,
-        buffer_after smallint, type_duration smallint, type_before smallint, type_after smallint,
+        buffer_after smallint, own_duration smallint, own_before smallint, own_after smallint,
+        type_duration smallint, type_before smallint, type_after smallint, is_own_told boolean,
         patient_ref text, patient_key text, status text, is_overbooked boolean, notes text,
         expires_at timestamptz
     ) ON COMMIT DROP
 """
 
 
+_STAGE_OWN = """
+    CREATE TEMPORARY TABLE own_minutes ON COMMIT DROP AS
+    SELECT provider_id, appointment_type_id, duration_minutes, buffer_before, buffer_after
+    FROM provider_types WHERE NOT :replace
+"""
+"""What providers do otherwise by rows that the file lacks and that stay."""
+
+
 _RESOLVED = f"""
     SELECT i.id, i.provider_id, p.no AS provider_no, i.room_id, r.no AS room_no,
         i.appointment_type_id, i.date, i.start_minute,
-        coalesce(i.duration_minutes, b.duration_minutes, i.type_duration, t.duration_minutes)
-            AS duration_minutes,
-        coalesce(i.buffer_before, b.buffer_before, i.type_before, t.buffer_before)
-            AS buffer_before,
-        coalesce(i.buffer_after, b.buffer_after, i.type_after, t.buffer_after) AS buffer_after,
+        coalesce(i.duration_minutes, b.duration_minutes, i.own_duration, own.duration_minutes,
+            i.type_duration, t.duration_minutes) AS duration_minutes,
+        coalesce(i.buffer_before, b.buffer_before, i.own_before, own.buffer_before,
+            i.type_before, t.buffer_before) AS buffer_before,
+        coalesce(i.buffer_after, b.buffer_after, i.own_after, own.buffer_after,
+            i.type_after, t.buffer_after) AS buffer_after,
         i.patient_ref, i.patient_key,
         CASE WHEN i.status = 'held' AND until.moment <= now() THEN 'cancelled'
             ELSE i.status END AS status,
@@ -95,6 +105,8 @@ _RESOLVED = f"""
     JOIN rooms AS r ON r.id = i.room_id
     JOIN appointment_types AS t ON t.id = i.appointment_type_id
     LEFT JOIN bookings AS b ON b.id = i.id
+    LEFT JOIN own_minutes AS own ON own.provider_id = i.provider_id
+        AND own.appointment_type_id = i.appointment_type_id AND NOT i.is_own_told
     CROSS JOIN LATERAL (
         SELECT coalesce(i.expires_at, b.expires_at, now() + interval '{HOLD_MINUTES} minutes')
     ) AS until (moment)
@@ -252,12 +264,15 @@ _COLLISIONS = f"""
 """
 
 
-async def stage(connection: AsyncConnection, incoming: Incoming, actor: str) -> None:
+async def stage(
+    connection: AsyncConnection, incoming: Incoming, actor: str, *, replace: bool
+) -> None:
     """Copy a file's bookings, and write what bookings under way need not wait for.
 
     That is what is new and has a free place, and other notes; the clinic is not locked.
     """
     await connection.exec_driver_sql(_STAGE)
+    await connection.execute(text(_STAGE_OWN), {"replace": replace})
     if incoming.count:
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None

@@ -43,10 +43,19 @@ from data.files.clinic_file import (
     ExistingRows,
     OverbookingRuleRow,
     ProviderRow,
+    ProviderTypeRow,
     RoomRow,
 )
 from data.files.fields import Strict
-from models.tables import AVAILABILITY, CLINIC, OVERBOOKING_RULES, PROVIDERS, ROOMS, TYPES
+from models.tables import (
+    AVAILABILITY,
+    CLINIC,
+    OVERBOOKING_RULES,
+    PROVIDER_TYPES,
+    PROVIDERS,
+    ROOMS,
+    TYPES,
+)
 from solver.rules.checker import Violation
 
 IMPORT_SECONDS = 570
@@ -100,6 +109,7 @@ TABLES: dict[str, Table] = {
     "rooms": ROOMS,
     "appointment_types": TYPES,
     "overbooking_rules": OVERBOOKING_RULES,
+    "provider_types": PROVIDER_TYPES,
 }
 """The lists of the file whose rows are known by id and stand in a table as they are."""
 
@@ -188,6 +198,7 @@ _LISTS: tuple[tuple[str, type[Strict], Table, str], ...] = (
     ("appointment_types", AppointmentTypeRow, TYPES, "id"),
     ("availability", AvailabilityRow, AVAILABILITY, _AVAILABILITY_ORDER),
     ("overbooking_rules", OverbookingRuleRow, OVERBOOKING_RULES, "id"),
+    ("provider_types", ProviderTypeRow, PROVIDER_TYPES, "provider_id appointment_type_id"),
 )
 """The file's lists, in its order: the rows of each, where they are kept, and in which order."""
 
@@ -250,7 +261,7 @@ async def _import(
     ) -> tuple[dict[str, int], list[Violation]]:
         await extend_timeouts(connection, IMPORT_SECONDS)
         await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{IMPORT_SECONDS}s'")
-        await import_bookings.stage(connection, incoming, actor)
+        await import_bookings.stage(connection, incoming, actor, replace=replace)
         await lock_clinic_holding_rows(connection, IMPORT_SECONDS)
         if known is not NO_EXISTING_ROWS and await _known(connection) != known:
             raise _RowsChangedError
@@ -299,18 +310,45 @@ async def _bring_in(
         if count := await import_bookings.remove_absent(connection, actor):
             removed["bookings"] = count
         await _remove_absent_availability(connection, file.availability, removed)
+    own = await _under_their_ids(connection, file.provider_types)
     for name, table in TABLES.items():
-        await _upsert(connection, table, [columns_of(row) for row in getattr(file, name)])
+        rows = own if name == "provider_types" else getattr(file, name)
+        await _upsert(connection, table, [columns_of(row) for row in rows])
     await _add_availability(connection, file.availability)
     warnings = await import_bookings.write(connection, actor)
     if replace:  # only now does no booking name them any more
         for name, table in reversed(TABLES.items()):
-            await _remove_absent(connection, name, table, getattr(file, name), removed)
+            rows = own if name == "provider_types" else getattr(file, name)
+            await _remove_absent(connection, name, table, rows, removed)
     brought = await asyncio.to_thread(file.to_json)
     del brought["bookings"]  # each has an entry of its own
     after = {"imported": _counts(incoming), "removed": removed, "file": brought}
     await audit.record(connection, actor, "import", "clinic", before=before, after=after)
     return removed, warnings
+
+
+async def _under_their_ids(
+    connection: AsyncConnection, rows: Sequence[ProviderTypeRow]
+) -> list[ProviderTypeRow]:
+    """Return rows, those without an id under that of the row that is there of the same pair.
+
+    A row that is there of the same pair under another id goes.
+    """
+    columns = PROVIDER_TYPES.c
+    found = await connection.execute(
+        select(columns.id, columns.provider_id, columns.appointment_type_id)
+    )
+    known = {(str(row.provider_id), str(row.appointment_type_id)): str(row.id) for row in found}
+    kept, replaced = [], []
+    for row in rows:
+        present = known.get((row.provider_id, row.appointment_type_id), row.id)
+        is_unnamed = row.id == ProviderTypeRow.id_of(row.provider_id, dict(row))
+        kept.append(row.model_copy(update={"id": present}) if is_unnamed else row)
+        if present != kept[-1].id:
+            replaced.append(present)
+    if replaced:
+        await connection.execute(delete(PROVIDER_TYPES).where(columns.id == any_(_uuids(replaced))))
+    return kept
 
 
 async def _remove_absent(

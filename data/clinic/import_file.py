@@ -18,10 +18,12 @@ from pydantic import ValidationError
 
 from data.database.aside import worker_process
 from data.files.clinic_file import (
+    AppointmentTypeRow,
     BookingRow,
     ClinicFile,
     ExistingRows,
     InvalidClinicFileError,
+    ProviderTypeRow,
     check_clinic_file,
     faults_between_rows,
 )
@@ -42,9 +44,13 @@ COLUMNS = (
     "duration_minutes",
     "buffer_before",
     "buffer_after",
+    "own_duration",
+    "own_before",
+    "own_after",
     "type_duration",
     "type_before",
     "type_after",
+    "is_own_told",
     "patient_ref",
     "patient_key",
     "status",
@@ -82,12 +88,12 @@ class Incoming:
     @classmethod
     def _of(cls, file: ClinicFile, bookings: Iterable[BookingRow]) -> Incoming:
         lines, ids = bytearray(), bytearray()
-        minutes = {
-            row.id: (row.duration_minutes, row.buffer_before, row.buffer_after)
-            for row in file.appointment_types
-        }
+        of_type = {row.id: _minutes(row) for row in file.appointment_types}
+        own = {(r.provider_id, r.appointment_type_id): _minutes(r) for r in file.provider_types}
         for row in bookings:
-            lines += _line(row, minutes.get(row.appointment_type_id, (None, None, None)))
+            pair = row.provider_id, row.appointment_type_id
+            told = own.get(pair, NONE) + of_type.get(row.appointment_type_id, NONE)
+            lines += _line(row, told, is_own_told=pair in own)
             ids += UUID(row.id).bytes
         return cls(file.model_copy(update={"bookings": []}), bytes(lines), bytes(ids))
 
@@ -128,9 +134,24 @@ def _rows(bookings: list[Any]) -> Iterator[BookingRow]:
         yield BookingRow.model_validate(row)
 
 
-def _line(row: BookingRow, of_type: tuple[int | None, ...]) -> bytes:
-    """Return a booking's line; `of_type` are the duration and buffers that the file's type has."""
-    minutes = (row.duration_minutes, row.buffer_before, row.buffer_after, *of_type)
+type _Minutes = tuple[int | None, ...]
+"""A duration and buffers, as far as they are told."""
+
+
+NONE: _Minutes = (None, None, None)
+
+
+def _minutes(row: BookingRow | ProviderTypeRow | AppointmentTypeRow) -> _Minutes:
+    return row.duration_minutes, row.buffer_before, row.buffer_after
+
+
+def _line(row: BookingRow, told: _Minutes, *, is_own_told: bool) -> bytes:
+    """Return a booking's line.
+
+    `told` are the duration and buffers that the file's row of its provider for its type has, and
+    those of its type; `is_own_told`, whether the file has such a row.
+    """
+    minutes = (*_minutes(row), *told)
     fields = (
         row.id,
         row.provider_id,
@@ -139,6 +160,7 @@ def _line(row: BookingRow, of_type: tuple[int | None, ...]) -> bytes:
         row.date.isoformat(),
         str(row.start_time),
         *(None if each is None else str(each) for each in minutes),
+        "t" if is_own_told else "f",
         row.patient_ref,
         patient_key(row.patient_ref),
         row.status,

@@ -21,10 +21,19 @@ from data.files.clinic_file import (
     ClinicRow,
     OverbookingRuleRow,
     ProviderRow,
+    ProviderTypeRow,
     RoomRow,
 )
 from data.files.fields import Id, Strict
-from models.tables import AVAILABILITY, CLINIC, OVERBOOKING_RULES, PROVIDERS, ROOMS, TYPES
+from models.tables import (
+    AVAILABILITY,
+    CLINIC,
+    OVERBOOKING_RULES,
+    PROVIDER_TYPES,
+    PROVIDERS,
+    ROOMS,
+    TYPES,
+)
 
 
 class AvailabilityEntry(AvailabilityRow):
@@ -48,6 +57,8 @@ class Resource:
     model: type[Strict]
     booking_column: str | None = None
     """The column by which bookings refer to it; such rows are deactivated, not deleted."""
+    pair: tuple[str, ...] = ()
+    """The fields that no two of them have alike."""
 
     @property
     def noun(self) -> str:
@@ -70,6 +81,12 @@ RESOURCES = {
         Resource("appointment_types", TYPES, AppointmentTypeRow, "appointment_type_id"),
         Resource("availability", AVAILABILITY, AvailabilityEntry),
         Resource("overbooking_rules", OVERBOOKING_RULES, OverbookingRuleRow),
+        Resource(
+            "provider_types",
+            PROVIDER_TYPES,
+            ProviderTypeRow,
+            pair=("provider_id", "appointment_type_id"),
+        ),
     )
 }
 

@@ -199,6 +199,7 @@ async def _decide_to_create(
     taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
     if taken.scalar_one():
         raise AlreadyExistsError(f"{resource.noun.capitalize()} {key} exists already.")
+    await _require_own_pair(connection, resource, row)
     return _Change(resource, "create", key, None, row)
 
 
@@ -216,6 +217,7 @@ async def _decide_to_patch(
     own_id = {} if key is None else {"id": key}
     row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, **own_id})
     await _check_references(connection, row)
+    await _require_own_pair(connection, resource, row)
     return _Change(resource, "patch", key, present, row)
 
 
@@ -316,6 +318,20 @@ def _validated[Model: Strict](model: type[Model], fields: dict[str, Any]) -> Mod
     except ValidationError as error:
         fault = faults_of(error)[0]
         raise InvalidFieldError(fault.path, fault.message) from None
+
+
+async def _require_own_pair(connection: AsyncConnection, resource: Resource, row: Strict) -> None:
+    """Refuse a row of which there is another one already: those of a pair are unique."""
+    if not resource.pair:
+        return
+    columns, values = resource.table.c, columns_of(row)
+    same = (columns[name] == values[name] for name in resource.pair)
+    other = select(columns.id).where(columns.id != values["id"], *same)
+    if (taken := await connection.scalar(other)) is not None:
+        raise AlreadyExistsError(
+            f"{resource.noun.capitalize()} {taken} is of the same {' and '.join(resource.pair)}: "
+            "change that one."
+        )
 
 
 async def _check_references(connection: AsyncConnection, row: Strict) -> None:

@@ -39,6 +39,7 @@ from models.tables import (
     BOOKINGS,
     CLINIC,
     OVERBOOKING_RULES,
+    PROVIDER_TYPES,
     PROVIDERS,
     ROOMS,
     TYPES,
@@ -53,6 +54,7 @@ from solver.clinic.entities import (
     ClinicSettings,
     OverbookingRule,
     Provider,
+    ProviderType,
     Room,
 )
 
@@ -218,9 +220,17 @@ async def _parsed[Result](row: Row[Any], parse: Callable[..., Result], *argument
 
 
 def _clinic(row: Row[Any]) -> Clinic:
-    settings, providers, rooms, types, availability, rules = map(
+    settings, providers, rooms, types, availability, rules, provider_types = map(
         orjson.loads,
-        (row.settings, row.providers, row.rooms, row.types, row.availability, row.rules),
+        (
+            row.settings,
+            row.providers,
+            row.rooms,
+            row.types,
+            row.availability,
+            row.rules,
+            row.provider_types,
+        ),
     )
     return Clinic(
         ClinicSettings(*settings[0]),
@@ -230,6 +240,7 @@ def _clinic(row: Row[Any]) -> Clinic:
         tuple(Availability(*fields) for fields in _typed(availability, dates=(5, 7, 8))),
         tuple(OverbookingRule(*fields) for fields in rules),
         _bookings(row.bookings),
+        tuple(ProviderType(*fields) for fields in provider_types),
     )
 
 
@@ -308,6 +319,9 @@ def _statement(
             _RULE,
             is_of("provider_ids", OVERBOOKING_RULES.c.provider_id, or_unset=True),
         ).label("rules"),
+        _arrays(
+            PROVIDER_TYPES, _PROVIDER_TYPE, is_of("provider_ids", PROVIDER_TYPES.c.provider_id)
+        ).label("provider_types"),
         _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near, wanted).label(
             "bookings"
         ),
@@ -398,6 +412,12 @@ _AVAILABILITY = "start_minute end_minute provider_id room_id weekday date kind v
 
 
 _RULE = "id provider_id appointment_type_id weekday start_minute end_minute max_overlap max_per_day"
+
+
+_PROVIDER_TYPE = (
+    "id provider_id appointment_type_id duration_minutes buffer_before buffer_after daily_cap"
+    " offered"
+)
 
 
 _BOOKING = (

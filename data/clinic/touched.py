@@ -31,6 +31,7 @@ from data.files.clinic_file import (
     ClinicRow,
     OverbookingRuleRow,
     ProviderRow,
+    ProviderTypeRow,
     RoomRow,
 )
 from data.files.fields import Strict
@@ -80,6 +81,8 @@ def touched(before: Strict | None, after: Strict | None) -> EditScope | None:
             return _always(frozenset({2}), or_(*spoken))
         case OverbookingRuleRow():
             return _touched_by_rule(before, after)
+        case ProviderTypeRow():
+            return _touched_by_provider_type(before, after)
     if before is None or after is None:
         return None  # no booking refers to it
     fields = _RULES_OF[type(after)]
@@ -141,6 +144,24 @@ def _touched_by_rule(before: Any, after: Any) -> EditScope:
     places = select(over.c.provider_id, over.c.date + _SHIFT).where(*conditions)
     near = tuple_(BOOKINGS.c.provider_id, BOOKINGS.c.date).in_(places)
     return _always(frozenset({7}), near)
+
+
+def _touched_by_provider_type(before: Any, after: Any) -> EditScope | None:
+    """A provider's cap for a type counts that provider's bookings; what is not offered, too.
+
+    Where there is no row there is no cap, and everything is offered.
+    """
+    rows = [row for row in (before, after) if row is not None]
+    pairs = {(row.provider_id, row.appointment_type_id) for row in rows}
+    rules: set[int] = set()
+    if len(pairs) > 1 or len({row and row.daily_cap for row in (before, after)}) > 1:
+        rules.add(6)
+    if len(pairs) > 1 or len({row is None or row.offered for row in (before, after)}) > 1:
+        rules.add(1)
+    if not rules:
+        return None
+    providers = {row.provider_id for row in rows}
+    return _always(frozenset(rules), BOOKINGS.c.provider_id.in_(providers))
 
 
 def _when_clocks_change(row: ClinicRow) -> ColumnElement[bool]:

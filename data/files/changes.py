@@ -26,15 +26,24 @@ from data.files.clinic_file import (
     ClinicRow,
     OverbookingRuleRow,
     ProviderRow,
+    ProviderTypeRow,
     RoomRow,
 )
 from data.files.fields import Date, EndTime, Id, StartTime, Strict, Weekday
 from data.files.wording import worded
-from solver.clinic.entities import DAY_MINUTES, InvalidClinicError, OverbookingRule, Provider, Room
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    InvalidClinicError,
+    OverbookingRule,
+    Provider,
+    ProviderType,
+    Room,
+)
 from solver.whatif.changes import (
     MAX_FACTOR,
     AddOverbookingRule,
     AddProvider,
+    AddProviderType,
     AddRoom,
     Change,
     CloseRoom,
@@ -195,12 +204,28 @@ class AddOverbookingRuleChange(OverbookingRuleRow):
         return AddOverbookingRule(self.to_solver())
 
 
+class AddProviderTypeChange(ProviderTypeRow):
+    """One provider does one type otherwise: a row of the clinic file."""
+
+    model_config = _ADDED
+    op: Literal["add_provider_type"]
+
+    def to_solver(self) -> ProviderType:
+        """Return the row as the solver has it."""
+        return ProviderTypeRow.model_validate(self.model_dump(exclude={"op"})).to_solver()
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return AddProviderType(self.to_solver())
+
+
 _ROWS: dict[Entity, type[Strict]] = {
     "clinic": ClinicRow,
     "providers": ProviderRow,
     "rooms": RoomRow,
     "appointment_types": AppointmentTypeRow,
     "overbooking_rules": OverbookingRuleRow,
+    "provider_types": ProviderTypeRow,
     "bookings": BookingRow,
 }
 
@@ -290,6 +315,7 @@ type AnyChange = Annotated[
     | AddProviderChange
     | AddRoomChange
     | AddOverbookingRuleChange
+    | AddProviderTypeChange
     | SetChange
     | RemoveChange
     | ScaleDemandChange,
@@ -301,6 +327,7 @@ _ADDITIONS = {
     "add_provider": "provider",
     "add_room": "room",
     "add_overbooking_rule": "overbooking_rule",
+    "add_provider_type": "provider_type",
 }
 
 

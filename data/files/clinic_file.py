@@ -48,6 +48,7 @@ from solver.clinic.entities import (
     Kind,
     OverbookingRule,
     Provider,
+    ProviderType,
     Room,
     Status,
 )
@@ -152,6 +153,36 @@ class AppointmentTypeRow(_Row):
         )
 
 
+class ProviderTypeRow(_Row):
+    """What is different when one provider does one type; without an id it gets one of the two."""
+
+    id: Id
+    provider_id: Id
+    appointment_type_id: Id
+    duration_minutes: Duration | None = None
+    buffer_before: Buffer | None = None
+    buffer_after: Buffer | None = None
+    daily_cap: Cap | None = None
+    offered: StrictBool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_by_pair(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "id" not in value:
+            return {**value, "id": cls.id_of(value.get("provider_id"), value)}
+        return value
+
+    @staticmethod
+    def id_of(provider_id: object, row: Mapping[str, Any]) -> str:
+        """Return the id of the row of a provider for the type that `row` names, if it has none."""
+        pair = f"{provider_id}:{row.get('appointment_type_id')}".lower()
+        return str(uuid5(NAMESPACE_URL, f"provider-type:{pair}"))
+
+    def to_solver(self) -> ProviderType:
+        """Return the row as the solver has it."""
+        return ProviderType(**dict(self))
+
+
 class AvailabilityRow(_Row):
     """An open or closed span of a provider, a room or (closed only) the clinic."""
 
@@ -252,6 +283,7 @@ class ClinicFile(Strict):
     appointment_types: list[AppointmentTypeRow] = []
     availability: list[AvailabilityRow] = []
     overbooking_rules: list[OverbookingRuleRow] = []
+    provider_types: list[ProviderTypeRow] = []
     bookings: list[BookingRow] = []
 
     def to_clinic(self, now: dt.datetime) -> Clinic:
@@ -268,6 +300,7 @@ class ClinicFile(Strict):
                 for row in self.bookings
                 if row.status != "held" or row.expires_at is None or row.expires_at > now
             ),
+            provider_types=tuple(row.to_solver() for row in self.provider_types),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -386,13 +419,17 @@ _REFERENCES = {
 }
 
 
+TARGETS = tuple(_REFERENCES.values())
+"""The lists that others refer to."""
+
+
 def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault]:
     """Tell what is wrong between the rows of a document, whatever else may be wrong.
 
-    That is ids that stand twice and references to nothing.
+    That is ids and pairs that stand twice, and references to nothing.
     """
     ids: dict[str, set[str]] = {}
-    for name in ("providers", "rooms", "appointment_types", "overbooking_rules", "bookings"):
+    for name in (*TARGETS, "overbooking_rules", "provider_types", "bookings"):
         ids[name] = set()
         for position, row in _rows(document, name):
             key = row.get("id")
@@ -401,12 +438,28 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
                     yield Fault(f"{name}[{position}].id", f"{key} stands twice in {name}")
                 ids[name].add(key.lower())
     present = {name: ids[name] | known.get(name, frozenset()) for name in _REFERENCES.values()}
-    for name in ("availability", "overbooking_rules", "bookings"):
+    yield from _pair_faults(document)
+    for name in ("availability", "overbooking_rules", "provider_types", "bookings"):
         for position, row in _rows(document, name):
             for field, target in _REFERENCES.items():
                 key = row.get(field)
                 if isinstance(key, str) and key.lower() not in present[target]:
                     yield Fault(f"{name}[{position}].{field}", f"there is no {key} in {target}")
+
+
+def _pair_faults(document: object) -> Iterator[Fault]:
+    """Tell rows of ``provider_types`` that are of one provider and type."""
+    pairs: set[tuple[str, str]] = set()
+    for position, row in _rows(document, "provider_types"):
+        provider_id, type_id = row.get("provider_id"), row.get("appointment_type_id")
+        if isinstance(provider_id, str) and isinstance(type_id, str):
+            pair = provider_id.lower(), type_id.lower()
+            if pair in pairs:
+                yield Fault(
+                    f"provider_types[{position}].appointment_type_id",
+                    "has a row of this provider before; one row is enough",
+                )
+            pairs.add(pair)
 
 
 def _rows(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -18,6 +18,7 @@ from data.errors import NotFoundError
 from data.files.changes import (
     AddOverbookingRuleChange,
     AddProviderChange,
+    AddProviderTypeChange,
     AddRoomChange,
     AnyChange,
     CloseRoomChange,
@@ -30,7 +31,7 @@ from data.files.changes import (
 from data.files.run_file import ScenarioRow
 from models.tables import AVAILABILITY
 from solver.clinic.clock import format_time
-from solver.clinic.entities import DAY_MINUTES, Clinic
+from solver.clinic.entities import DAY_MINUTES, Clinic, ProviderType
 from solver.whatif.run_result import PlaceResult, ScenarioResult
 
 WEEKDAYS = (
@@ -56,6 +57,7 @@ FIELDS = {
     "max_per_day": "most a day",
     "min_notice_minutes": "minutes of notice",
     "name": "name",
+    "offered": "offered",
     "preference_decay_minutes": "minutes at which a preference is worth nothing",
     "required_equipment": "equipment it takes",
     "required_skills": "skills it takes",
@@ -71,6 +73,7 @@ UNKNOWN = {
     "rooms": "a room that is no longer in the clinic",
     "appointment_types": "an appointment type that is no longer in the clinic",
     "overbooking_rules": "an overbooking rule that is no longer there",
+    "provider_types": "what a provider does otherwise, which is no longer there",
 }
 
 
@@ -136,8 +139,7 @@ class _ChangesInWords:
 
     def __init__(self, clinic: Clinic, changes: Sequence[AnyChange]) -> None:
         self._rows: dict[str, dict[str, Any]] = {
-            name: {row.id: row for row in getattr(clinic, name)}
-            for name in ("providers", "rooms", "appointment_types", "overbooking_rules")
+            name: {row.id: row for row in getattr(clinic, name)} for name in UNKNOWN
         }
         rows = (row for of_kind in self._rows.values() for row in of_kind.values())
         self._names = {row.id: row.name for row in rows if hasattr(row, "name")}
@@ -183,7 +185,7 @@ class _ChangesInWords:
             case ProviderOutChange() | CloseRoomChange() | OpenHoursChange():
                 why = self._missing("providers", getattr(change, "provider_id", None))
                 why = why or self._missing("rooms", getattr(change, "room_id", None))
-            case AddOverbookingRuleChange():
+            case AddOverbookingRuleChange() | AddProviderTypeChange():
                 why = self._missing("providers", change.provider_id)
                 why = why or self._missing("appointment_types", change.appointment_type_id)
         return why
@@ -248,6 +250,8 @@ class _ChangesInWords:
                     f"{who} may be overbooked, {change.max_overlap} at once and"
                     f" {change.max_per_day} a day"
                 )
+            case AddProviderTypeChange():
+                words = f"{self._of_pair(change)}: {_own_way(change)}"
             case SetChange():
                 what = "The clinic" if change.id is None else self._named(change.entity, change.id)
                 named = FIELDS.get(change.field, change.field.replace("_", " "))
@@ -265,12 +269,30 @@ class _ChangesInWords:
     def _name(self, key: str | None) -> str:
         return self._names.get(key or "") or self._added.get(key or "") or "Someone no longer there"
 
+    def _of_pair(self, row: AddProviderTypeChange | ProviderType) -> str:
+        return f"{self._name(row.appointment_type_id)} with {self._name(row.provider_id)}"
+
     def _named(self, entity: str, key: str) -> str:
         if entity == "overbooking_rules":
             rule = self._rows[entity].get(key)
             of = f" of {self._name(rule.provider_id)}" if rule and rule.provider_id else ""
             return f"The overbooking rule{of}"
+        if entity == "provider_types":
+            row = self._rows[entity].get(key)
+            return "What a provider does otherwise" if row is None else self._of_pair(row)
         return "A booking" if entity == "bookings" else self._name(key)
+
+
+def _own_way(row: AddProviderTypeChange) -> str:
+    """Return what one provider does otherwise, in words."""
+    if not row.offered:
+        return "not offered"
+    told = {
+        name: getattr(row, name)
+        for name in ("duration_minutes", "buffer_before", "buffer_after", "daily_cap")
+    }
+    words = [f"{FIELDS[name]} {value}" for name, value in told.items() if value is not None]
+    return ", ".join(words) or "as everybody"
 
 
 def _what_dates_share(numbered: tuple[int, AnyChange]) -> object:
@@ -324,6 +346,8 @@ async def make(connection: AsyncConnection, changes: Sequence[AnyChange], actor:
                 known = select(exists().where(resource.table.c.id == fields["id"]))
                 if not await connection.scalar(known):
                     await create_row(connection, resource, fields, actor)
+            case AddProviderTypeChange():
+                await _do_otherwise(connection, change, actor)
             case SetChange(id=None):
                 await patch_row(connection, SETTINGS, None, {change.field: change.value}, actor)
             case SetChange() if change.entity in RESOURCES:
@@ -336,6 +360,16 @@ async def make(connection: AsyncConnection, changes: Sequence[AnyChange], actor:
                     continue
             case _:
                 continue  # who or what was added is there already
+
+
+async def _do_otherwise(
+    connection: AsyncConnection, change: AddProviderTypeChange, actor: str
+) -> None:
+    """Add what a provider does otherwise, unless the clinic has a row of the two already."""
+    resource, fields = RESOURCES["provider_types"], change.model_dump(mode="json", exclude={"op"})
+    pair = (resource.table.c[name] == fields[name] for name in resource.pair)
+    if not await connection.scalar(select(exists().where(*pair))):
+        await create_row(connection, resource, fields, actor)
 
 
 async def _close(

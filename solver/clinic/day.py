@@ -190,20 +190,12 @@ def _book(
     kind = column(types[b.appointment_type_id] for b in bookings)
     start = column(b.start + offset[b.date] for b in bookings)
 
-    def kept(field: str) -> Ints:
-        """Return what the bookings have kept, and where they have not, what their types have."""
-        of_types = [getattr(row, field) for row in clinic.appointment_types]
-        own = [getattr(b, field) for b in bookings]
-        return column(
-            of_types[of_type] if value is None else value
-            for value, of_type in zip(own, kind.tolist(), strict=True)
-        )
-
     def per_provider(field: str) -> Ints:
         return np.array([*(getattr(p, field) for p in clinic.providers), 0], np.int64)[provider]
 
-    end = start + kept("duration_minutes")
-    before, after = kept("buffer_before"), kept("buffer_after")
+    minutes = [clinic.minutes_of(b) for b in bookings]
+    duration, before, after = np.array(minutes, np.int64).reshape(-1, 3).T
+    end = start + duration
     turnover = np.array([*(r.turnover_minutes for r in clinic.rooms), 0], np.int64)[room]
     return Book(
         provider=_positions(all_providers, providers)[provider],

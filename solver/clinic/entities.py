@@ -69,6 +69,16 @@ def _require_minutes(value: int, field: str, low: int, high: int) -> None:
     _require(low <= value <= high, field, f"must be {low} to {high} minutes, not {value}")
 
 
+def _require_minutes_if_set(row: ProviderType | Booking) -> None:
+    """Require that the duration and the buffers, as far as they are not None, are in range."""
+    if row.duration_minutes is not None:
+        _require_minutes(row.duration_minutes, "duration_minutes", 1, DAY_MINUTES)
+    if row.buffer_before is not None:
+        _require_minutes(row.buffer_before, "buffer_before", 0, MAX_BUFFER_MINUTES)
+    if row.buffer_after is not None:
+        _require_minutes(row.buffer_after, "buffer_after", 0, MAX_BUFFER_MINUTES)
+
+
 def _require_span(start: int, end: int) -> None:
     _require(0 <= start < DAY_MINUTES, "start_time", "must be 00:00 to 23:59")
     _require(0 < end <= DAY_MINUTES, "end_time", "must be 00:01 to 24:00")
@@ -201,6 +211,28 @@ class AppointmentType:
         _require_cap(self.daily_cap)
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderType:
+    """What is different when one provider does one appointment type; None: as the type has it.
+
+    `daily_cap` limits this provider's live bookings of the type on a date (None: no limit). What is
+    not `offered` this provider does not do, skills or not.
+    """
+
+    id: str
+    provider_id: str
+    appointment_type_id: str
+    duration_minutes: int | None = None
+    buffer_before: int | None = None
+    buffer_after: int | None = None
+    daily_cap: int | None = None
+    offered: bool = True
+
+    def __post_init__(self) -> None:
+        _require_minutes_if_set(self)
+        _require_cap(self.daily_cap)
+
+
 class Minutes(NamedTuple):
     """What an appointment takes: its duration, and its buffers before and after.
 
@@ -326,8 +358,9 @@ class OverbookingRule:
 class Booking:
     """One appointment placed.
 
-    It keeps the duration and the type's buffers with which it was made; where one is None, it is as
-    its type has it now.
+    It keeps the duration and the buffers with which it was made, before the maximum with the
+    provider's own buffers and the room's turnover; where one is None, it is as its type, or its
+    provider's row for the type, has it now.
     """
 
     id: str
@@ -346,16 +379,7 @@ class Booking:
     def __post_init__(self) -> None:
         if not 0 <= self.start < DAY_MINUTES:  # not by _require: a book has thousands
             raise InvalidClinicError("start_time", "must be 00:00 to 23:59")
-        kept = self.duration_minutes, self.buffer_before, self.buffer_after
-        if kept != (None, None, None):
-            self._require_kept()
-
-    def _require_kept(self) -> None:
-        if self.duration_minutes is not None:
-            _require_minutes(self.duration_minutes, "duration_minutes", 1, DAY_MINUTES)
-        for name in ("buffer_before", "buffer_after"):
-            if (minutes := getattr(self, name)) is not None:
-                _require_minutes(minutes, name, 0, MAX_BUFFER_MINUTES)
+        _require_minutes_if_set(self)
 
     @property
     def is_live(self) -> bool:
@@ -366,6 +390,16 @@ class Booking:
     def patient_key(self) -> str | None:
         """What the patient is compared by."""
         return patient_key(self.patient_ref)
+
+
+def _own_minutes(kind: AppointmentType, own: ProviderType | Booking) -> Minutes:
+    """Return the duration and buffers of `own`, and where it has none those of the type."""
+    duration, before, after = own.duration_minutes, own.buffer_before, own.buffer_after
+    return Minutes(
+        kind.duration_minutes if duration is None else duration,
+        kind.buffer_before if before is None else before,
+        kind.buffer_after if after is None else after,
+    )
 
 
 @dataclass(frozen=True)
@@ -388,6 +422,7 @@ class Clinic:
     availability: tuple[Availability, ...] = ()
     overbooking_rules: tuple[OverbookingRule, ...] = ()
     bookings: tuple[Booking, ...] = field(default=(), repr=False)
+    provider_types: tuple[ProviderType, ...] = ()
 
     def __post_init__(self) -> None:
         providers, rooms, types = self.provider_by_id, self.room_by_id, self.type_by_id
@@ -408,6 +443,20 @@ class Clinic:
                 "availability",
                 f"no room {row.room_id}",
             )
+        for own in self.provider_types:
+            _require(
+                own.provider_id in providers, "provider_types", f"no provider {own.provider_id}"
+            )
+            _require(
+                own.appointment_type_id in types,
+                "provider_types",
+                f"no appointment type {own.appointment_type_id}",
+            )
+        _require(
+            len(self.provider_types) == len(self._provider_type_by_pair),
+            "provider_types",
+            "two rows are of one provider and type",
+        )
         for rule in self.overbooking_rules:
             _require(
                 rule.provider_id is None or rule.provider_id in providers,
@@ -450,26 +499,47 @@ class Clinic:
         """The position of each appointment type, by its id."""
         return {row.id: i for i, row in enumerate(self.appointment_types)}
 
+    @cached_property
+    def _provider_type_by_pair(self) -> Mapping[tuple[str, str], ProviderType]:
+        return {(row.provider_id, row.appointment_type_id): row for row in self.provider_types}
+
+    def provider_type(self, provider_id: str, type_id: str) -> ProviderType | None:
+        """Return a provider's own row for a type, if there is one."""
+        return self._provider_type_by_pair.get((provider_id, type_id))
+
+    def offers(self, provider: Provider, kind: AppointmentType) -> bool:
+        """Whether a provider has the skills for a type, and no row says that it is not offered."""
+        own = self.provider_type(provider.id, kind.id)
+        return kind.required_skills <= provider.skills and (own is None or own.offered)
+
+    def kind_at(self, type_id: str, provider_id: str) -> AppointmentType:
+        """Return a type as one provider does it: with the provider's duration and buffers."""
+        kind, own = self.type_by_id[type_id], self.provider_type(provider_id, type_id)
+        return kind if own is None else self.with_minutes(kind, _own_minutes(kind, own))
+
+    def minutes_of(self, booking: Booking) -> Minutes:
+        """Return what a booking takes: what it has kept, else what it would take now."""
+        duration = booking.duration_minutes
+        before, after = booking.buffer_before, booking.buffer_after
+        if duration is None or before is None or after is None:
+            kind = self.kind_at(booking.appointment_type_id, booking.provider_id)
+            return _own_minutes(kind, booking)
+        return Minutes(duration, before, after)
+
     def kind_of(self, booking: Booking) -> AppointmentType:
-        """Return a booking's type with the duration and buffers that the booking has kept."""
+        """Return a booking's type with the duration and buffers that the booking takes."""
         kind = self.type_by_id[booking.appointment_type_id]
-        kept = booking.duration_minutes, booking.buffer_before, booking.buffer_after
-        present = kind.duration_minutes, kind.buffer_before, kind.buffer_after
-        pairs = zip(kept, present, strict=True)
-        return self.with_minutes(kind, Minutes(*(p if k is None else k for k, p in pairs)))
+        return self.with_minutes(kind, self.minutes_of(booking))
 
     def with_minutes(self, kind: AppointmentType, minutes: Minutes) -> AppointmentType:
         """Return a type with another duration and other buffers; the same one if they are equal."""
-        key = kind.id, minutes
-        known: AppointmentType | None = self.remembered.get(key)
+        duration, before, after = minutes
+        if minutes == (kind.duration_minutes, kind.buffer_before, kind.buffer_after):
+            return kind
+        known: AppointmentType | None = self.remembered.get((kind.id, minutes))
         if known is None:
-            duration, before, after = minutes
-            known = self.remembered[key] = (
-                kind
-                if minutes == (kind.duration_minutes, kind.buffer_before, kind.buffer_after)
-                else replace(
-                    kind, duration_minutes=duration, buffer_before=before, buffer_after=after
-                )
+            known = self.remembered[kind.id, minutes] = replace(
+                kind, duration_minutes=duration, buffer_before=before, buffer_after=after
             )
         return known
 

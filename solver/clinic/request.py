@@ -44,7 +44,7 @@ class SlotRequest:
                 start < end <= DAY_MINUTES, "preferred_end", "must be later than preferred_start"
             )
 
-    def kind_in(self, clinic: Clinic) -> AppointmentType:
-        """Return the type that is asked for, with the minutes that the appointment takes."""
-        kind = clinic.type_by_id[self.appointment_type_id]
+    def kind_at(self, clinic: Clinic, provider_id: str) -> AppointmentType:
+        """Return the type that is asked for, with the minutes that it takes at one provider."""
+        kind = clinic.kind_at(self.appointment_type_id, provider_id)
         return kind if self.minutes is None else clinic.with_minutes(kind, self.minutes)

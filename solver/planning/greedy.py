@@ -54,35 +54,33 @@ class _Sheet:
     overlaps
         [P, D, S] how many busy spans of the provider overlap that of a placement there.
     taken
-        [R, D, S] how many busy spans in the room do.
+        By variant: [R, D, S] how many busy spans in the room overlap that of a placement there.
     rooms
-        [D, S] how many rooms are free.
+        [V, D, S] how many rooms are free.
     behind, ahead
         [P, D, S] the end of the busy span before, or the window's edge, and the begin of the next.
-    buffers, turnover
-        [P] minutes that a provider is busy before and after a start; [R] that a room is after it.
+    buffers
+        [P] minutes that a provider is busy before and after a start.
     """
 
     kind: TypeTable
     overlaps: Counts
-    taken: Counts
+    taken: tuple[Counts, ...]
     rooms: Counts
     behind: Small
     ahead: Small
     buffers: list[tuple[int, int]]
-    turnover: list[int]
 
     @classmethod
     def blank(cls, kind: TypeTable) -> _Sheet:
         return cls(
             kind,
             np.zeros(kind.shape, np.int16),
-            np.zeros(kind.room_free.shape, np.int16),
-            kind.room_free.sum(axis=0, dtype=np.int16),
+            tuple(np.zeros(v.room_free.shape, np.int16) for v in kind.variants),
+            np.stack([v.room_free.sum(axis=0, dtype=np.int16) for v in kind.variants]),
             kind.opens.copy(),
             kind.closes.copy(),
             list(zip(kind.before.tolist(), kind.after.tolist(), strict=True)),
-            kind.room_after.tolist(),
         )
 
 
@@ -105,6 +103,7 @@ class Board:
         self._instance = instance
         self._grid = instance.clinic.settings.grid_minutes
         self._sheets = [_Sheet.blank(kind) for kind in instance.kinds]
+        self._variants = [(s, v) for s in self._sheets for v in range(len(s.kind.variants))]
         staying = instance.staying(stays)
         self._capacity = instance.capacity.after(staying[len(instance.fixed) :])
         self._starts: set[tuple[int, int]] = set()
@@ -157,14 +156,15 @@ class Board:
                 np.maximum(behind, busy[1], out=behind)
 
     def _occupy_room(self, room: int, busy: Span) -> None:
-        for sheet in self._sheets:
-            before, after = sheet.kind.row.buffer_before, sheet.turnover[room]
+        for sheet, v in self._variants:
+            variant = sheet.kind.variants[v]
+            before, after = variant.row.buffer_before, int(variant.room_after[room])
             for day in self._days(busy):
                 first, last = self._overlapping(sheet, busy, day, before, after)
                 if first < last:
-                    taken = sheet.taken[room, day, first:last]
-                    free = sheet.kind.room_free[room, day, first:last]
-                    sheet.rooms[day, first:last] -= (taken == 0) & free
+                    taken = sheet.taken[v][room, day, first:last]
+                    free = variant.room_free[room, day, first:last]
+                    sheet.rooms[v, day, first:last] -= (taken == 0) & free
                     taken += 1
 
     def _overlapping(
@@ -235,19 +235,21 @@ class Board:
             return None
         provider, day, s = np.unravel_index(positions, kind.shape)
         if task.patient is not None:
-            clear = self._clear_of_patient(task.patient, kind, day, s)
+            clear = self._clear_of_patient(task.patient, kind, provider, day, s)
             positions, provider, day, s = positions[clear], provider[clear], day[clear], s[clear]
             if not len(positions):
                 return None
         if task.own is not None:
             value = -abs(day * DAY_MINUTES + kind.starts[s] - task.own.at)
         else:
-            value = instance.preference(number)[s]
+            value = instance.preference(number)[kind.variant_of[provider], s]
             if not is_overbooked:
                 value += instance.gap_quarter * self._gap(sheet, positions, provider)
         chosen = int(value.argmax())
         at = int(day[chosen]), int(s[chosen])
-        free = np.flatnonzero(kind.room_free[:, *at] & (sheet.taken[:, *at] == 0))
+        v = int(kind.variant_of[provider[chosen]])
+        is_free = kind.variants[v].room_free[:, *at] & (sheet.taken[v][:, *at] == 0)
+        free = np.flatnonzero(is_free)
         room = int(free[kind.surplus[free].argmin()])
         return Assignment(
             number, int(provider[chosen]), room, at[0], int(kind.starts[at[1]]), is_overbooked
@@ -257,8 +259,12 @@ class Board:
         sheet, kind = self._sheets[number], self._instance.kinds[number]
         _, days, starts = kind.shape
         provider_day = positions // starts
-        fits: Bools = sheet.rooms.ravel()[positions % (days * starts)] > 0
+        variant = kind.variant_of[provider_day // days]
+        rooms = sheet.rooms.reshape(len(kind.variants), -1)
+        fits: Bools = rooms[variant, positions % (days * starts)] > 0
         fits &= (self._capacity.type_left[number] > 0)[provider_day % days]
+        if number in self._capacity.pair_left:
+            fits &= (self._capacity.pair_left[number] > 0).ravel()[provider_day]
         overlaps = sheet.overlaps.ravel()[positions]
         is_free = (overlaps == 0) & (self._capacity.regular_left > 0).ravel()[provider_day]
         if not is_overbooked:
@@ -275,13 +281,19 @@ class Board:
         return fits
 
     def _clear_of_patient(
-        self, patient: str, kind: TypeTable, day: NDArray[np.intp], s: NDArray[np.intp]
+        self,
+        patient: str,
+        kind: TypeTable,
+        provider: NDArray[np.intp],
+        day: NDArray[np.intp],
+        s: NDArray[np.intp],
     ) -> Bools:
         """[n] whether a placement overlaps no appointment of the patient."""
         clear = np.ones(len(day), np.bool_)
         for on in set(day.tolist()):
             for appointment in self._patients.get((patient, on), ()):
-                clear &= ~((day == on) & kind.overlapping(appointment)[s])
+                overlaps = kind.overlapping(appointment)[kind.variant_of[provider], s]
+                clear &= ~((day == on) & overlaps)
         return clear
 
     def _gap(self, sheet: _Sheet, positions: Small, provider: NDArray[np.intp]) -> Ints:

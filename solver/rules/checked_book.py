@@ -102,6 +102,8 @@ class BookChecker(Checker):
             yield from self.type_under_its_cap(b, of_type)
         if rules & 1 << 7:
             yield from self.starts_by_itself(b, at_provider)
+        if rules & 1 << 6:
+            yield from self.provider_type_under_its_cap(b, at_provider)
         if b.is_overbooked and rules & 1 << 7:
             yield from self._overbooked_in_some_order(b, at_provider)
         if not b.is_overbooked and rules & 1 << 6:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from solver.clinic.entities import (
@@ -87,6 +87,9 @@ class SlotChecker(Checker):
         """
         day = request.date
         b = Booking("", provider.id, room.id, request.appointment_type_id, day, start)
+        if request.minutes is not None:
+            duration, before, after = request.minutes
+            b = replace(b, duration_minutes=duration, buffer_before=before, buffer_after=after)
         of_provider = self.beside(day, provider, at_provider)
         is_overbooked = any(self.regular_within_capacity(b, of_provider))
         readings = [
@@ -95,6 +98,7 @@ class SlotChecker(Checker):
             self.within_open_windows(b),
             self.room_is_free(b, self.beside(day, room, in_room)),
             self.type_under_its_cap(b, [o for o in of_type if o.date == day]),
+            self.provider_type_under_its_cap(b, of_provider),
         ]
         if is_overbooked:
             readings.append(self.starts_by_itself(b, of_provider))
@@ -114,11 +118,9 @@ class SlotChecker(Checker):
 
     def read_slots(self, request: SlotRequest) -> list[Found]:
         """Return every feasible placement over all rooms, in the order of the slot query."""
-        kind = self.clinic.type_by_id[request.appointment_type_id]
-        last = DAY_MINUTES - kind.duration_minutes
         found = [
             Found(provider.id, room.id, start, reading.is_overbooked, reading.parts, reading.score)
-            for start in range(0, last + 1, self.clinic.settings.grid_minutes)
+            for start in range(0, DAY_MINUTES, self.clinic.settings.grid_minutes)
             for provider in self.clinic.providers
             if request.provider_ids is None or provider.id in request.provider_ids
             for room in self.clinic.rooms
@@ -169,13 +171,20 @@ class SlotChecker(Checker):
         return opens, closes
 
     def _shortest_of(self, provider: Provider) -> int:
-        """Return the minutes of the shortest active type that the provider has the skills for."""
-        usable = (
-            kind.duration_minutes
-            for kind in self.clinic.appointment_types
-            if kind.active and kind.required_skills <= provider.skills
-        )
-        return min(usable, default=0)
+        """Return the minutes of the shortest active type that the provider offers."""
+        shortest = []
+        for kind in self.clinic.appointment_types:
+            own = [
+                row
+                for row in self.clinic.provider_types
+                if (row.provider_id, row.appointment_type_id) == (provider.id, kind.id)
+            ]
+            if kind.active and kind.required_skills <= provider.skills:
+                if not own:
+                    shortest.append(kind.duration_minutes)
+                elif own[0].offered:
+                    shortest.append(own[0].duration_minutes or kind.duration_minutes)
+        return min(shortest, default=0)
 
 
 def _four_decimals(value: Fraction) -> Fraction:

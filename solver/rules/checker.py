@@ -19,6 +19,7 @@ from solver.clinic.entities import (
     Booking,
     Clinic,
     Provider,
+    ProviderType,
     Room,
     Span,
 )
@@ -53,6 +54,8 @@ class Checker:
     _open: dict[tuple[str, dt.date], bytes] = field(default_factory=dict)
     _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
     _around: dict[tuple[object, ...], Span] = field(default_factory=dict)
+    _kinds: dict[tuple[object, ...], AppointmentType] = field(default_factory=dict)
+    _differing: dict[tuple[str, str], ProviderType] | None = None
 
     # The rules
 
@@ -65,7 +68,7 @@ class Checker:
         if b.start % settings.grid_minutes:
             yield Violation(b, 0, "OFF_GRID", "starts off the grid")
         if end > DAY_MINUTES:
-            yield Violation(b, 0, "OFF_GRID", "ends after midnight")
+            yield Violation(b, 0, "OUTSIDE_DATE", "ends after midnight")
         if begins.astimezone(dt.UTC) < request.now.astimezone(dt.UTC) + notice:
             yield Violation(b, 0, "TOO_SOON", "starts too soon to be booked")
         yield from self.outside_clock_changes(b)
@@ -85,6 +88,11 @@ class Checker:
         if missing := kind.required_skills - provider.skills:
             lacks = f"{provider.name} lacks {', '.join(sorted(missing))}"
             yield Violation(b, 1, "PROVIDER_LACKS_SKILLS", lacks)
+        own = self._row_for(b)
+        if own is not None and not own.offered:
+            yield Violation(
+                b, 1, "PROVIDER_LACKS_SKILLS", f"{provider.name} does not offer {kind.name}"
+            )
         if missing := kind.required_equipment - room.equipment:
             lacks = f"{room.name} lacks {', '.join(sorted(missing))}"
             yield Violation(b, 1, "ROOM_LACKS_EQUIPMENT", lacks)
@@ -112,6 +120,22 @@ class Checker:
         if kind.daily_cap is not None and count > kind.daily_cap:
             detail = f"{count} of {kind.name} on one date, its daily cap is {kind.daily_cap}"
             yield Violation(b, 5, "TYPE_DAILY_CAP", detail)
+
+    def provider_type_under_its_cap(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
+        """Rule 6, for any booking: those of its type with its provider <= the provider's cap."""
+        own = self._row_for(b)
+        alike = [
+            o
+            for o, _ in at_provider
+            if o.date == b.date and o.appointment_type_id == b.appointment_type_id
+        ]
+        if own is not None and own.daily_cap is not None and len(alike) >= own.daily_cap:
+            (provider, _), kind = self.owners_of(b), self.kind_of(b)
+            detail = (
+                f"{1 + len(alike)} of {kind.name} with {provider.name} on one date, "
+                f"whose daily cap for it is {own.daily_cap}"
+            )
+            yield Violation(b, 6, "PROVIDER_DAILY_CAP", detail)
 
     def regular_within_capacity(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
         """Rule 6: it overlaps none of the others, and the regular ones are <= the daily cap."""
@@ -161,19 +185,32 @@ class Checker:
         return self.clinic.provider_by_id[b.provider_id], self.clinic.room_by_id[b.room_id]
 
     def kind_of(self, b: Booking) -> AppointmentType:
-        """Return the booking's appointment type, as long as the booking is and with its buffers."""
-        kind = self.clinic.type_by_id[b.appointment_type_id]
-        kept = {
-            name: minutes
-            for name in ("duration_minutes", "buffer_before", "buffer_after")
-            if (minutes := getattr(b, name)) not in (None, getattr(kind, name))
-        }
-        return replace(kind, **kept) if kept else kind
+        """Return the booking's appointment type, as long as the booking is and with its buffers.
+
+        What the booking has not kept is as its provider does the type now.
+        """
+        key = _what_sets_minutes(b)
+        if key not in self._kinds:
+            kind, own = self.clinic.type_by_id[b.appointment_type_id], self._row_for(b)
+            minutes = {}
+            for name in ("duration_minutes", "buffer_before", "buffer_after"):
+                told = [getattr(row, name) for row in (b, own) if row is not None]
+                minutes[name] = next((one for one in told if one is not None), getattr(kind, name))
+            self._kinds[key] = replace(kind, **minutes)
+        return self._kinds[key]
+
+    def _row_for(self, b: Booking) -> ProviderType | None:
+        """Return the row of the booking's provider for its type."""
+        if self._differing is None:
+            self._differing = {
+                (row.provider_id, row.appointment_type_id): row
+                for row in self.clinic.provider_types
+            }
+        return self._differing.get((b.provider_id, b.appointment_type_id))
 
     def busy(self, booking: Booking, day: dt.date, owner: Provider | Room) -> Span:
         """Return the busy span of a booking (rule 4), in minutes after midnight of `day`."""
-        kept = booking.duration_minutes, booking.buffer_before, booking.buffer_after
-        key = type(owner), owner.id, booking.appointment_type_id, kept
+        key = (type(owner), owner.id, *_what_sets_minutes(booking))
         if key not in self._around:
             self._around[key] = _busy(owner, self.kind_of(booking))
         before, after = self._around[key]
@@ -230,6 +267,11 @@ class Checker:
             # In a skipped and in a repeated hour, and nowhere else, the two folds differ (PEP 495).
             self._steady[day, minute] = shown.utcoffset() == shown.replace(fold=1).utcoffset()
         return self._steady[day, minute]
+
+
+def _what_sets_minutes(b: Booking) -> tuple[object, ...]:
+    kept = b.duration_minutes, b.buffer_before, b.buffer_after
+    return b.provider_id, b.appointment_type_id, *kept
 
 
 def _applies(row: Availability, day: dt.date) -> bool:

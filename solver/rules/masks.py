@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
 from solver.clinic.clock import clock_changes, first_bookable_minute
-from solver.clinic.day import Day
+from solver.clinic.day import NO_CAP, Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules.codes import (
     CLOCK_CHANGE,
     IN_ORDER,
     OFF_GRID,
+    OUTSIDE_DATE,
     OUTSIDE_PROVIDER_HOURS,
     OUTSIDE_ROOM_HOURS,
     PROVIDER_BUSY,
@@ -57,12 +58,16 @@ class RuleMask:
 
 @dataclass(frozen=True)
 class Masks:
-    """The masks of all rules for one request on one date.
+    """The masks of all rules for one request on one date, at providers whom it takes as long.
 
     Attributes
     ----------
+    day
+        The date, with these providers and all rooms that are asked about.
+    kind
+        The type, with the duration and the buffers that it has at these providers.
     starts
-        [S] candidate starts, minutes.
+        [S] candidate starts, minutes; of all providers that are asked about.
     regular, overbooked
         [P, S] where the provider may take a regular or an overbooked placement.
     allowed
@@ -161,18 +166,21 @@ def _cell(mask: Bools, row: int, column: int) -> bool:
     return bool(mask[row if mask.shape[0] > 1 else 0, column if mask.shape[1] > 1 else 0])
 
 
-def candidate_starts(day: Day, kind: AppointmentType, start: int | None = None) -> Ints:
-    """Return the starts on the grid whose appointment ends within the date; or just `start`."""
+def candidate_starts(clinic: Clinic, shortest: int, start: int | None = None) -> Ints:
+    """Return the starts on the grid from which `shortest` minutes end within the date.
+
+    Or just `start`, where that is given.
+    """
     if start is not None:
-        fits = start + kind.duration_minutes <= DAY_MINUTES
+        fits = start + shortest <= DAY_MINUTES
         return np.array([start] if fits else [], np.int64)
-    grid = grid_starts(day.clinic, kind)
+    grid = grid_starts(clinic, shortest)
     return np.arange(grid.start, grid.stop, grid.step, dtype=np.int64)
 
 
-def grid_starts(clinic: Clinic, kind: AppointmentType) -> range:
-    """Return the starts on the clinic's grid whose appointment ends within the date."""
-    return range(0, DAY_MINUTES - kind.duration_minutes + 1, clinic.settings.grid_minutes)
+def grid_starts(clinic: Clinic, duration: int) -> range:
+    """Return the starts on the clinic's grid from which `duration` minutes end within the date."""
+    return range(0, DAY_MINUTES - duration + 1, clinic.settings.grid_minutes)
 
 
 def earliest_start(clinic: Clinic, request: SlotRequest) -> int:
@@ -185,9 +193,34 @@ def earliest_start(clinic: Clinic, request: SlotRequest) -> int:
     )
 
 
-def build(day: Day, request: SlotRequest) -> Masks:
-    """Compute the masks of one request; `day` has only the providers and rooms that it allows."""
-    asked = _Asked(day, request)
+def build(day: Day, request: SlotRequest) -> tuple[Masks, ...]:
+    """Compute the masks of one request; `day` has only the providers and rooms that it allows.
+
+    Providers whom the type takes as long, with the same buffers, share theirs; all have the same
+    starts. Without any provider there is one that has none.
+    """
+    alike = _with_the_same_minutes(day, request)
+    shortest = min(kind.duration_minutes for kind, _ in alike)
+    starts = candidate_starts(day.clinic, shortest, request.start)
+    return tuple(_build(part, request, kind, starts) for kind, part in alike)
+
+
+def _with_the_same_minutes(day: Day, request: SlotRequest) -> list[tuple[AppointmentType, Day]]:
+    """Return the type as the providers do it, each time with the day of those who do it so."""
+    clinic = day.clinic
+    if not clinic.provider_types or not day.providers:
+        provider_id = day.providers[0].id if day.providers else ""
+        return [(request.kind_at(clinic, provider_id), day)]
+    ids: dict[AppointmentType, list[str]] = {}
+    for provider in day.providers:
+        ids.setdefault(request.kind_at(clinic, provider.id), []).append(provider.id)
+    if len(ids) == 1:
+        return [(kind, day) for kind in ids]
+    return [(kind, day.narrowed(frozenset(those))) for kind, those in ids.items()]
+
+
+def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) -> Masks:
+    asked = _Asked(day, request, kind, starts)
     allowed = overbooked_by_allowance(asked)
     masks = {
         mask.code: mask
@@ -232,13 +265,12 @@ class _Asked:
     bookings that begin there, [P, S], of room windows and room busy spans, [R, S].
     """
 
-    def __init__(self, day: Day, request: SlotRequest) -> None:
+    def __init__(self, day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) -> None:
         clinic, book = day.clinic, day.book
-        kind = self.kind = request.kind_in(clinic)
+        self.kind, self.starts = kind, starts
         self.day, self.date = day, request.date
         self.earliest = earliest_start(clinic, request)
         self.grid = 1 if request.is_given else clinic.settings.grid_minutes
-        self.starts = candidate_starts(day, kind, request.start)
         axis, duration = StartAxis(self.starts), kind.duration_minutes
 
         before = np.maximum(kind.buffer_before, day.buffers[0])
@@ -270,6 +302,8 @@ class _Asked:
         todays, is_overbooked = book.on_date[of_provider], book.is_overbooked[of_provider]
         regular = np.bincount(owner[todays & ~is_overbooked], minlength=providers)
         self.overbooked_count = np.bincount(owner[todays & is_overbooked], minlength=providers)
+        of_type = book.appointment_type[of_provider] == clinic.type_at[kind.id]
+        self.of_type_count = np.bincount(owner[todays & of_type], minlength=providers)
         self.under_cap = regular < day.daily_caps
         self.around = _Around(axis, provider_open, owner, busy, duration, (before, after))
 
@@ -278,12 +312,14 @@ class _Asked:
 
 
 def time_is_bookable(asked: _Asked) -> Iterator[RuleMask]:
-    """Rule 0: on the grid, not too soon, and in no change of the clock."""
+    """Rule 0: on the grid, within the date, not too soon, and in no change of the clock."""
     starts, settings = asked.starts, asked.day.clinic.settings
     steady = np.ones(len(starts), np.bool_)
     for from_, to in clock_changes(settings.zone, asked.date):
         steady &= (starts + asked.kind.duration_minutes <= from_) | (starts >= to)
+    ends = starts + asked.kind.duration_minutes
     yield RuleMask(OFF_GRID, provider=(starts % asked.grid == 0)[None, :])
+    yield RuleMask(OUTSIDE_DATE, provider=(ends <= DAY_MINUTES)[None, :])
     yield RuleMask(TOO_SOON, provider=(starts >= asked.earliest)[None, :])
     yield RuleMask(CLOCK_CHANGE, provider=steady[None, :])
 
@@ -291,7 +327,7 @@ def time_is_bookable(asked: _Asked) -> Iterator[RuleMask]:
 def active_with_skills_and_equipment(asked: _Asked) -> Iterator[RuleMask]:
     """Rule 1: type, provider and room are in use, and have what the type needs."""
     day, kind = asked.day, asked.kind
-    skilled = _flags(kind.required_skills <= p.skills for p in day.providers)
+    skilled = _flags(day.clinic.offers(p, kind) for p in day.providers)
     equipped = _flags(kind.required_equipment <= r.equipment for r in day.rooms)
     yield RuleMask(TYPE_INACTIVE, provider=_EVERY & kind.active)
     yield RuleMask(PROVIDER_INACTIVE, provider=day.active[0][:, None])
@@ -322,10 +358,20 @@ def type_under_its_cap(asked: _Asked) -> Iterator[RuleMask]:
 def regular_within_capacity(asked: _Asked, allowed: Bools) -> Iterator[RuleMask]:
     """Rule 6: a regular placement overlaps none of the provider's, and fits under the cap.
 
-    What an overbooking rule would allow, [P, S], is not excluded here.
+    What an overbooking rule would allow, [P, S], is not excluded here but for the cap that a
+    provider has for the type, which holds for any placement.
     """
+    under_cap = (allowed | asked.under_cap[:, None]) & provider_type_under_its_cap(asked)[:, None]
     yield RuleMask(PROVIDER_BUSY, provider=allowed | (asked.overlaps == 0))
-    yield RuleMask(PROVIDER_DAILY_CAP, provider=allowed | asked.under_cap[:, None])
+    yield RuleMask(PROVIDER_DAILY_CAP, provider=under_cap)
+
+
+def provider_type_under_its_cap(asked: _Asked) -> Bools:
+    """[P] where fewer of the type are booked with the provider than the provider's cap for it."""
+    clinic, kind = asked.day.clinic, asked.kind
+    own = (clinic.provider_type(p.id, kind.id) for p in asked.day.providers)
+    caps = [NO_CAP if row is None or row.daily_cap is None else row.daily_cap for row in own]
+    return asked.of_type_count < np.array(caps, np.int64)
 
 
 def overbooked_by_allowance(asked: _Asked) -> Bools:

@@ -81,7 +81,9 @@ class AtRoom:
 
 
 class PlacementModel:
-    """The seven rules over a set of candidates of one appointment type on one date.
+    """The rules over a set of candidates of one appointment type on one date.
+
+    At all their providers it has the duration and the buffers of `kind`.
 
     Attributes
     ----------
@@ -124,6 +126,7 @@ class PlacementModel:
         self._within_open_windows()
         self._room_is_free()
         self._type_under_its_cap()
+        self._provider_type_under_its_cap()
         self._regular_within_capacity()
         self._overbooked_by_allowance()
 
@@ -187,10 +190,12 @@ class PlacementModel:
         """Rule 1: active rows only; the provider has the skills, the room the equipment."""
         for at in self._at_provider.values():
             provider = self._day.providers[at.provider]
+            own = self._day.clinic.provider_type(provider.id, self._kind.id)
             if not (
                 self._kind.active
                 and provider.active
                 and provider.skills >= self._kind.required_skills
+                and (own is None or own.offered)
             ):
                 self._exclude(at.literal)
         for place in self._at_room.values():
@@ -226,6 +231,20 @@ class PlacementModel:
             worlds[at.world].append(at.literal)
         for literals in worlds.values():
             self._at_most(literals, cap - booked)
+
+    def _provider_type_under_its_cap(self) -> None:
+        """Rule 6: a provider's live bookings of the type stay within the provider's cap for it."""
+        book = self._day.book
+        position = self._day.clinic.type_at[self._kind.id]
+        literals = defaultdict(list)
+        for at in self._at_provider.values():
+            literals[at.provider, at.world].append(at.literal)
+        for (provider, _), present in literals.items():
+            own = self._day.clinic.provider_type(self._day.providers[provider].id, self._kind.id)
+            if own is not None and own.daily_cap is not None:
+                here = book.on_date & (book.provider == provider)
+                booked = int((here & (book.appointment_type == position)).sum())
+                self._at_most(present, own.daily_cap - booked)
 
     def _regular_within_capacity(self) -> None:
         """Rule 6: a regular one overlaps no booking of its provider and fits under the cap."""

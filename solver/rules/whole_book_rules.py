@@ -136,7 +136,7 @@ class _Reading:
         clinic, ledger = self._clinic, self._ledger
         has_skills = np.array(
             [
-                [p.active and k.active and k.required_skills <= p.skills for p in clinic.providers]
+                [p.active and k.active and clinic.offers(p, k) for p in clinic.providers]
                 for k in clinic.appointment_types
             ]
         )
@@ -199,9 +199,27 @@ class _Reading:
         )
         return _alike_count(ledger.kind * FAR + ledger.day) <= caps[ledger.kind]
 
+    def _provider_type_under_its_cap(self) -> Bools:
+        ledger, clinic = self._ledger, self._clinic
+        obeys = np.ones(len(ledger), np.bool_)
+        if all(row.daily_cap is None for row in clinic.provider_types):
+            return obeys
+        provider_at = {row.id: i for i, row in enumerate(clinic.providers)}
+        pair = ledger.provider * len(clinic.appointment_types) + ledger.kind
+        alike = _alike_count(pair * FAR + ledger.day)
+        for row in clinic.provider_types:
+            if row.daily_cap is not None:
+                provider, kind = (
+                    provider_at[row.provider_id],
+                    clinic.type_at[row.appointment_type_id],
+                )
+                here = (ledger.provider == provider) & (ledger.kind == kind)
+                obeys &= ~here | (alike <= row.daily_cap)
+        return obeys
+
     def _regular_within_capacity(self) -> Bools:
         ledger = self._ledger
-        obeys = np.ones(len(ledger), np.bool_)
+        obeys = self._provider_type_under_its_cap()
         regular = np.flatnonzero(~ledger.is_overbooked)
         begins, ends = self._provider_spans
         owner = ledger.provider[regular]
@@ -209,7 +227,7 @@ class _Reading:
             [FAR if row.daily_cap is None else row.daily_cap for row in self._clinic.providers],
             np.int64,
         )
-        obeys[regular] = ~_overlaps(begins[regular], ends[regular])
+        obeys[regular] &= ~_overlaps(begins[regular], ends[regular])
         obeys[regular] &= _alike_count(owner * FAR + ledger.day[regular]) <= caps[owner]
         return obeys
 

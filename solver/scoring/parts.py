@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -9,7 +10,14 @@ from fractions import Fraction
 import numpy as np
 
 from solver.arrays import Ints
-from solver.clinic.entities import AppointmentType, Clinic, InvalidClinicError, Room, Span
+from solver.clinic.entities import (
+    AppointmentType,
+    Clinic,
+    InvalidClinicError,
+    Provider,
+    Room,
+    Span,
+)
 
 POINTS = 10_000
 """A score of 1 in points: scores have four decimals."""
@@ -60,14 +68,23 @@ def round_half_up(value: Fraction) -> int:
     return int((value * 2 * POINTS + 1) // 2)
 
 
-def shortest_durations(clinic: Clinic, skills: list[frozenset[str]]) -> Ints:
-    """[P] the shortest duration among the active types each set of skills suffices for."""
+def shortest_durations(clinic: Clinic, providers: Sequence[Provider]) -> Ints:
+    """[P] the shortest duration, at each provider, among the active types that it offers."""
     active = [row for row in clinic.appointment_types if row.active]
+    differ = {row.provider_id for row in clinic.provider_types}
     by_skills = {
         held: min((t.duration_minutes for t in active if t.required_skills <= held), default=0)
-        for held in set(skills)
+        for held in {p.skills for p in providers}
     }
-    return np.array([by_skills[held] for held in skills], np.int64)
+
+    def shortest(provider: Provider) -> int:
+        if provider.id not in differ:
+            return by_skills[provider.skills]
+        offered = (t for t in active if clinic.offers(provider, t))
+        minutes = (clinic.kind_at(t.id, provider.id).duration_minutes for t in offered)
+        return min(minutes, default=0)
+
+    return np.array([shortest(provider) for provider in providers], np.int64)
 
 
 def room_surplus(kind: AppointmentType, room: Room) -> int:

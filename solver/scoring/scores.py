@@ -47,7 +47,7 @@ class Scores:
     @classmethod
     def of(cls, masks: Masks, request: SlotRequest, weights: Weights) -> Scores:
         """Work out the parts of every placement the masks know of."""
-        shortest = shortest_durations(masks.day.clinic, [p.skills for p in masks.day.providers])
+        shortest = shortest_durations(masks.day.clinic, masks.day.providers)
         return cls(
             weights=weights,
             masks=masks,

@@ -68,9 +68,9 @@ def judge_each(
 
 def _what_masks_share(clinic: Clinic, request: SlotRequest) -> Hashable:
     """Return what must be equal for one set of masks, whose starts are the grid's or one other."""
-    kind, start = request.kind_in(clinic), request.start
+    kind, start = request.kind_at(clinic, provider_of(request)), request.start
     assert start is not None
-    is_on_axis = start in masks_module.grid_starts(clinic, kind)
+    is_on_axis = start in masks_module.grid_starts(clinic, kind.duration_minutes)
     return (
         kind,
         request.date,
@@ -92,7 +92,7 @@ def _judge_together(
     """Judge requests that share their masks."""
     starts = {request.start for request in requests}
     rooms = {request.room_id for request in requests}
-    query = Query.of(
+    (query,) = Query.of(
         clinic,
         replace(requests[0], start=requests[0].start if len(starts) == 1 else None),
         weights,
@@ -101,7 +101,7 @@ def _judge_together(
     )
     masks = query.masks
     if not masks.starts.size:  # the appointment would not end within the date
-        return [Verdict((), (codes.OUTSIDE_PROVIDER_HOURS,)) for _ in requests]
+        return [Verdict((), (codes.OUTSIDE_DATE,)) for _ in requests]
     cells = [query.cell(request) for request in requests]
     ranked = [query.ranked(*cell) for cell in cells]
     chosen = query.certified_each(ranked, limit) if certify else [rows[:limit] for rows in ranked]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
+from operator import itemgetter
 
 from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
@@ -22,7 +24,12 @@ def best_slot(
     preference, gap and overbooking parts are the value of the provider's presence, the room part
     that of the room's.
     """
-    query = Query.whole(clinic, request, weights)
+    found = [_best_of(part, weights) for part in Query.whole(clinic, request, weights)]
+    return max((each for each in found if each is not None), key=itemgetter(1), default=None)
+
+
+def _best_of(query: Query, weights: Weights) -> tuple[Slot, Fraction] | None:
+    """Return the best slot at providers whom the appointment takes as long."""
     total = query.masks.total()
     if not total:
         return None
@@ -48,10 +55,13 @@ def enumerate_placements(clinic: Clinic, request: SlotRequest) -> set[tuple[str,
     The model alone decides on every provider, room and start of the grid. Slow: this is the
     definition that the fast way is held against.
     """
-    query = Query.whole(clinic, request, DEFAULT_WEIGHTS)
+    parts = Query.whole(clinic, request, DEFAULT_WEIGHTS)
+    return {place for part in parts for place in _enumerated(part)}
+
+
+def _enumerated(query: Query) -> Iterator[tuple[str, str, int, bool]]:
     day = query.masks.day
     every = Candidates.every(day, query.masks.starts)
-    found = set()
     for provider in range(len(day.providers)):
         candidates = every[every.provider == provider]
         if not len(candidates):
@@ -70,5 +80,4 @@ def enumerate_placements(clinic: Clinic, request: SlotRequest) -> set[tuple[str,
             feasible.is_overbooked.tolist(),
             strict=True,
         ):
-            found.add((day.providers[provider].id, day.rooms[room].id, start, is_overbooked))
-    return found
+            yield day.providers[provider].id, day.rooms[room].id, start, is_overbooked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,7 @@ type Cell = tuple[int, int | None, int]
 
 @dataclass(frozen=True)
 class Query:
-    """One request with its masks and scores."""
+    """One request with its masks and scores, at providers whom it takes as long."""
 
     masks: Masks
     scores: Scores
@@ -64,15 +64,18 @@ class Query:
         *,
         provider_ids: frozenset[str] | None,
         room_ids: frozenset[str] | None,
-    ) -> Query:
-        """Return the query over some providers and rooms; None: over all of them."""
+    ) -> list[Query]:
+        """Return the query over some providers and rooms; None: over all of them.
+
+        One part for all providers whom the appointment takes as long; all parts together are it.
+        """
         day = Day.of(clinic, request.date, provider_ids=provider_ids, room_ids=room_ids)
-        masks = masks_module.build(day, request)
-        return cls(masks, Scores.of(masks, request, weights))
+        parts = masks_module.build(day, request)
+        return [cls(masks, Scores.of(masks, request, weights)) for masks in parts]
 
     @classmethod
-    def whole(cls, clinic: Clinic, request: SlotRequest, weights: Weights) -> Query:
-        """Return the query over all that `request` asks about."""
+    def whole(cls, clinic: Clinic, request: SlotRequest, weights: Weights) -> list[Query]:
+        """Return the query, likewise in parts, over all that `request` asks about."""
         return cls.of(
             clinic,
             request,
@@ -118,19 +121,9 @@ class Query:
             ]
         return found
 
-    def certified(self, limit: int, rooms: Rooms) -> list[Slot]:
-        """Return the first `limit` placements, in order, that the model certifies."""
-        ranking = Ranking(self.masks, self.scores)
-        slots: list[Slot] = []
-        done = 0
-        for ranked in ranking.growing(limit, rooms):
-            fresh = ranked[done:]
-            feasible = certify(self.model(fresh, independent=True))
-            slots += [self.slot(row) for row in fresh[feasible]]
-            if len(slots) >= limit:
-                break
-            done = len(ranked)
-        return slots[:limit]
+    def growing(self, limit: int, rooms: Rooms) -> Iterator[Ints]:
+        """Yield longer and longer heads of the ranking; see :meth:`Ranking.growing`."""
+        return Ranking(self.masks, self.scores).growing(limit, rooms)
 
     def model(self, ranked: Ints, *, independent: bool) -> PlacementModel:
         """Return the CP-SAT model over rows of the ranking."""
@@ -161,6 +154,51 @@ class Query:
             parts=self.scores.parts(provider, room, start, is_overbooked=is_overbooked),
             is_overbooked=is_overbooked,
         )
+
+
+def certified(parts: Sequence[Query], limit: int, rooms: Rooms) -> list[Slot]:
+    """Return the first `limit` placements of a query, in order, that the model certifies."""
+    slots: list[Slot] = []
+    done = 0
+    for ranked, part in _merged(parts, limit, rooms):
+        fresh, of_part = ranked[done:], part[done:]
+        feasible = np.zeros(len(fresh), np.bool_)
+        for number in np.unique(of_part).tolist():
+            here = np.flatnonzero(of_part == number)
+            feasible[here] = certify(parts[number].model(fresh[here], independent=True))
+        slots += [
+            parts[number].slot(row)
+            for row, number in zip(fresh[feasible], of_part[feasible].tolist(), strict=True)
+        ]
+        if len(slots) >= limit:
+            break
+        done = len(ranked)
+    return slots[:limit]
+
+
+def _merged(parts: Sequence[Query], limit: int, rooms: Rooms) -> Iterator[tuple[Ints, Ints]]:
+    """Yield longer and longer heads of all parts' rankings in one order, and each row's part."""
+    rankings = [part.growing(limit, rooms) for part in parts]
+    if len(rankings) == 1:
+        for head in rankings[0]:
+            yield head, np.zeros(len(head), np.int64)
+        return
+    ids = sorted(provider.id for part in parts for provider in part.masks.day.providers)
+    rank = {key: position for position, key in enumerate(ids)}
+    ranks = [np.array([rank[p.id] for p in part.masks.day.providers], np.int64) for part in parts]
+    heads = [next(ranking) for ranking in rankings]
+    want = limit
+    while True:
+        rows = np.concatenate(heads)
+        part = np.repeat(np.arange(len(parts)), [len(head) for head in heads])
+        provider = np.concatenate([of[head[:, 2]] for of, head in zip(ranks, heads, strict=True)])
+        order = np.lexsort((rows[:, 3], provider, rows[:, 1], -rows[:, 0]))[:want]
+        yield rows[order], part[order]
+        longer = [next(ranking, None) for ranking in rankings]
+        if all(head is None for head in longer) and len(rows) <= want:
+            return
+        heads = [old if new is None else new for old, new in zip(heads, longer, strict=True)]
+        want *= 2
 
 
 def provider_of(request: SlotRequest) -> str:

@@ -8,12 +8,15 @@ length of the list and not with the clinic.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from solver.clinic.entities import AppointmentType, Clinic
 from solver.clinic.request import SlotRequest
+from solver.rules.codes import IN_ORDER
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
-from solver.slots.query import Query, Slot
+from solver.slots.query import Query, Slot, certified
 from solver.slots.ranking import Rooms
 
 LOOK_AHEAD_DAYS = 14
@@ -60,12 +63,25 @@ def find_slots(
     weights
         The weights of the score's parts.
     """
-    query = Query.whole(clinic, request, weights)
-    total = query.masks.total()
-    slots = tuple(query.certified(limit, rooms)) if total else ()
-    kind = query.masks.kind
-    blocked_by = {} if slots else query.masks.blocked_by()
-    return SlotPage(request.date, kind, query.masks.candidates(), total, slots, blocked_by)
+    parts = Query.whole(clinic, request, weights)
+    total = sum(part.masks.total() for part in parts)
+    slots = tuple(certified(parts, limit, rooms)) if total else ()
+    return SlotPage(
+        date=request.date,
+        kind=clinic.type_by_id[request.appointment_type_id],
+        candidates=sum(part.masks.candidates() for part in parts),
+        total=total,
+        slots=slots,
+        blocked_by={} if slots else _blocked_by(parts),
+    )
+
+
+def _blocked_by(parts: Sequence[Query]) -> dict[str, int]:
+    """Count, per rule, the candidates that it is the first to exclude, in the rules' order."""
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(part.masks.blocked_by())
+    return {code: counts[code] for code in IN_ORDER if code in counts}
 
 
 def next_available_date(

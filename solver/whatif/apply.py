@@ -21,6 +21,7 @@ from solver.clinic.entities import (
     InvalidClinicError,
     OverbookingRule,
     Provider,
+    ProviderType,
     Room,
 )
 from solver.planning.problem import MAX_REQUESTS, Problem
@@ -29,6 +30,7 @@ from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.whatif.changes import (
     AddOverbookingRule,
     AddProvider,
+    AddProviderType,
     AddRoom,
     Change,
     CloseRoom,
@@ -167,7 +169,7 @@ class _Changed:
             settings=clinic.settings,
             rows={
                 name: {row.id: row for row in getattr(clinic, name)}
-                for name in ("providers", "rooms", "appointment_types", "overbooking_rules")
+                for name in (*_REFERENCES.values(), "overbooking_rules", "provider_types")
             }
             | {"bookings": {row.id: row for row in clinic.bookings}},
             availability=list(clinic.availability),
@@ -214,6 +216,10 @@ class _Changed:
             case AddOverbookingRule():
                 self._check_references(change.rule)
                 self._add("overbooking_rules", change.rule)
+            case AddProviderType():
+                self._check_references(change.row)
+                self._require_own_pair(change.row)
+                self._add("provider_types", change.row)
             case SetField():
                 self._set(change)
             case Remove():
@@ -292,8 +298,10 @@ class _Changed:
             raise InvalidClinicError("field", f"there is no '{change.field}' to set")
         try:
             changed = replace(row, **{change.field: change.value})
-            if isinstance(changed, OverbookingRule | Booking):
+            if isinstance(changed, OverbookingRule | ProviderType | Booking):
                 self._check_references(changed)
+            if isinstance(changed, ProviderType):
+                self._require_own_pair(changed)
         except InvalidClinicError as error:
             raise InvalidClinicError("value", error.message) from None
         if change.entity == "clinic":
@@ -301,7 +309,16 @@ class _Changed:
         else:
             self.rows[change.entity][row.id] = changed
 
-    def _check_references(self, row: OverbookingRule | Booking) -> None:
+    def _require_own_pair(self, row: ProviderType) -> None:
+        """Refuse a second row of one provider for one type."""
+        pair = row.provider_id, row.appointment_type_id
+        for other in self.rows["provider_types"].values():
+            if (other.provider_id, other.appointment_type_id) == pair and other.id != row.id:
+                raise InvalidClinicError(
+                    "appointment_type_id", f"has the row {other.id} of this provider already"
+                )
+
+    def _check_references(self, row: OverbookingRule | ProviderType | Booking) -> None:
         for name, entity in _REFERENCES.items():
             key = getattr(row, name, None)
             if key is not None:
@@ -318,12 +335,12 @@ class _Changed:
         self.availability = [
             row for row in self.availability if change.id not in (row.provider_id, row.room_id)
         ]
-        rules = self.rows["overbooking_rules"]
-        self.rows["overbooking_rules"] = {
-            key: rule
-            for key, rule in rules.items()
-            if change.id not in (rule.provider_id, rule.appointment_type_id)
-        }
+        for name in ("overbooking_rules", "provider_types"):
+            self.rows[name] = {
+                key: other
+                for key, other in self.rows[name].items()
+                if change.id not in (other.provider_id, other.appointment_type_id)
+            }
 
     def _is_referred_to(self, row: Row) -> bool:
         bookings = self.rows["bookings"].values()

@@ -14,6 +14,7 @@ from solver.clinic.entities import (
     InvalidClinicError,
     OverbookingRule,
     Provider,
+    ProviderType,
     Room,
 )
 
@@ -21,11 +22,17 @@ MAX_FACTOR = 100
 
 
 type Entity = Literal[
-    "clinic", "providers", "rooms", "appointment_types", "overbooking_rules", "bookings"
+    "clinic",
+    "providers",
+    "rooms",
+    "appointment_types",
+    "overbooking_rules",
+    "provider_types",
+    "bookings",
 ]
 
 
-type Row = Provider | Room | AppointmentType | OverbookingRule | Booking
+type Row = Provider | Room | AppointmentType | OverbookingRule | ProviderType | Booking
 
 
 # The changes
@@ -90,6 +97,13 @@ class AddOverbookingRule:
 
 
 @dataclass(frozen=True, slots=True)
+class AddProviderType:
+    """One provider does one type otherwise than the type says."""
+
+    row: ProviderType
+
+
+@dataclass(frozen=True, slots=True)
 class SetField:
     """One field of one row has another value; `id` is None for the clinic's own settings."""
 
@@ -101,7 +115,7 @@ class SetField:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A row is gone, and with it its availability and the overbooking rules that name it.
+    """A row is gone, and with it its availability and the rows of others that name it.
 
     One that bookings or requests refer to stays, inactive.
     """
@@ -134,6 +148,7 @@ type Change = (
     | AddProvider
     | AddRoom
     | AddOverbookingRule
+    | AddProviderType
     | SetField
     | Remove
     | ScaleDemand

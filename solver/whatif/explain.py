@@ -70,6 +70,7 @@ _OF_ROWS = (
 
 _OF_HOURS = (
     rules_codes.OFF_GRID,
+    rules_codes.OUTSIDE_DATE,
     rules_codes.OUTSIDE_PROVIDER_HOURS,
     rules_codes.OUTSIDE_ROOM_HOURS,
 )
@@ -176,29 +177,42 @@ class Explainer:
         clinic = self._problem.clinic
         if not kind.active:
             return Reason(TYPE_INACTIVE, f"{kind.name} is not offered.")
-        if request.provider_id is not None:
-            asked = clinic.provider_by_id[request.provider_id]
-            if not asked.active:
-                return Reason(
-                    PROVIDER_NOT_AVAILABLE, f"{asked.name}, who is asked for, is not available."
-                )
-            if missing := kind.required_skills - asked.skills:
-                return Reason(
-                    NO_PROVIDER_WITH_SKILLS,
-                    f"{asked.name}, who is asked for, lacks {_list(missing)} for {kind.name}.",
-                )
-        elif not any(p.active and p.skills >= kind.required_skills for p in clinic.providers):
-            return Reason(
-                NO_PROVIDER_WITH_SKILLS,
-                f"No active provider has {_list(kind.required_skills) or 'any skill'} "
-                f"for {kind.name}.",
-            )
+        if (lack := self._lack_of_providers(request, kind)) is not None:
+            return lack
         if not any(r.active and r.equipment >= kind.required_equipment for r in clinic.rooms):
             needs = _list(kind.required_equipment) or "nothing special"
             return Reason(
                 NO_ROOM_WITH_EQUIPMENT, f"No active room has what {kind.name} needs: {needs}."
             )
         return None
+
+    def _lack_of_providers(self, request: Request, kind: AppointmentType) -> Reason | None:
+        """Return why nobody who is asked for takes a type, whenever it is."""
+        clinic = self._problem.clinic
+        if request.provider_id is None:
+            active = [provider for provider in clinic.providers if provider.active]
+            if any(clinic.offers(provider, kind) for provider in active):
+                return None
+            skilled = any(kind.required_skills <= provider.skills for provider in active)
+            return Reason(
+                NO_PROVIDER_WITH_SKILLS,
+                f"No active provider who has the skills for {kind.name} offers it."
+                if skilled
+                else f"No active provider has {_list(kind.required_skills) or 'any skill'} "
+                f"for {kind.name}.",
+            )
+        asked = clinic.provider_by_id[request.provider_id]
+        if not asked.active:
+            return Reason(
+                PROVIDER_NOT_AVAILABLE, f"{asked.name}, who is asked for, is not available."
+            )
+        if clinic.offers(asked, kind):
+            return None
+        missing = kind.required_skills - asked.skills
+        lacks = f"lacks {_list(missing)} for" if missing else "does not offer"
+        return Reason(
+            NO_PROVIDER_WITH_SKILLS, f"{asked.name}, who is asked for, {lacks} {kind.name}."
+        )
 
     def _times(
         self, request: Request, kind: AppointmentType, dates: list[dt.date]
@@ -320,7 +334,7 @@ class _Book:
         if not problem.allow_overbooking:
             clinic = replace(clinic, overbooking_rules=())
         self._clinic = clinic.with_bookings(bookings)
-        self._masks: dict[tuple[dt.date, str, str | None], Masks] = {}
+        self._masks: dict[tuple[dt.date, str, str | None], tuple[Masks, ...]] = {}
         self._of_patient: dict[str, list[Booking]] = {}
         for b in bookings:
             if (patient := b.patient_key) is not None:
@@ -328,9 +342,9 @@ class _Book:
 
     def masks(self, request: Request, dates: Iterable[dt.date]) -> list[Masks]:
         """Return the masks of each date for a request."""
-        return [self._mask(request, date) for date in dates]
+        return [masks for date in dates for masks in self._masks_on(date, request)]
 
-    def _mask(self, request: Request, date: dt.date) -> Masks:
+    def _masks_on(self, date: dt.date, request: Request) -> tuple[Masks, ...]:
         key = (date, request.appointment_type_id, request.provider_id)
         if key not in self._masks:
             while len(self._masks) >= self._params.kept_masks:

@@ -75,7 +75,7 @@ def _mean_parts(reading: PlanReading) -> dict[str, Fraction]:
 def _time(problem: Problem, finished: Iterable[Booking]) -> TimeFigures:
     """Return utilisation, fragments and overtime over the horizon."""
     clinic = problem.clinic
-    usable = shortest_durations(clinic, [p.skills for p in clinic.providers]).tolist()
+    usable = shortest_durations(clinic, clinic.providers).tolist()
     shortest = {p.id: minutes for p, minutes in zip(clinic.providers, usable, strict=True)}
     provider_busy, room_busy, appointments = _spans(clinic, finished)
     provider_days: dict[str, dict[str, float]] = {}

@@ -18,6 +18,7 @@ from solver.clinic.entities import (
     Booking,
     Clinic,
     Provider,
+    ProviderType,
     Room,
     Span,
 )
@@ -96,10 +97,13 @@ class PlainRules:
         self._clinic, self._weights, self._now = problem.clinic, problem.weights, problem.now
         self._minutes = _Minutes(problem.clinic)
         self._shortest: dict[str, int] = {}
+        self._own: dict[tuple[str, str], ProviderType] = {}
+        for row in problem.clinic.provider_types:
+            self._own[row.provider_id, row.appointment_type_id] = row
 
     def appointment(self, booking: Booking) -> Appointment:
         """Return a booking with its spans; rule 4 is what its provider's busy span is."""
-        kind = self._kept(booking, self._clinic.type_by_id[booking.appointment_type_id])
+        kind = self._kind_of(booking)
         before, after, room_after = kind.buffer_before, kind.buffer_after, kind.buffer_after
         if (provider := self._clinic.provider_by_id.get(booking.provider_id)) is not None:
             before, after = max(before, provider.buffer_before), max(after, provider.buffer_after)
@@ -115,17 +119,20 @@ class PlainRules:
             (start - kind.buffer_before, end + room_after),
         )
 
-    def _kept(self, booking: Booking, kind: AppointmentType) -> AppointmentType:
-        """Return a booking's type as it was when the booking was made, as far as that is kept."""
-        duration, before, after = (
-            kept if kept is not None else of_type
-            for kept, of_type in (
-                (booking.duration_minutes, kind.duration_minutes),
-                (booking.buffer_before, kind.buffer_before),
-                (booking.buffer_after, kind.buffer_after),
-            )
-        )
-        return replace(kind, duration_minutes=duration, buffer_before=before, buffer_after=after)
+    def _kind_of(self, booking: Booking) -> AppointmentType:
+        """Return a booking's type with the minutes it was made with, or else its provider's own."""
+        kind = self._clinic.type_by_id[booking.appointment_type_id]
+        own = self._own.get((booking.provider_id, kind.id))
+        for row in (own, booking):
+            if row is None:
+                continue
+            if row.duration_minutes is not None:
+                kind = replace(kind, duration_minutes=row.duration_minutes)
+            if row.buffer_before is not None:
+                kind = replace(kind, buffer_before=row.buffer_before)
+            if row.buffer_after is not None:
+                kind = replace(kind, buffer_after=row.buffer_after)
+        return kind
 
     def is_known(self, booking: Booking) -> bool:
         """Whether the clinic has the rows of the booking's provider and room."""
@@ -164,6 +171,9 @@ class PlainRules:
         ):
             if missing := needs - has:
                 yield f"{owner.name} lacks {', '.join(sorted(missing))}"
+        own = self._own.get((provider.id, a.kind.id))
+        if own is not None and not own.offered:
+            yield f"{provider.name} does not offer {a.kind.name}"
 
     def within_open_windows(self, a: Appointment) -> Iterator[str]:
         """Rule 2."""
@@ -183,6 +193,21 @@ class PlainRules:
         count, cap = 1 + len(of_type), a.kind.daily_cap
         if cap is not None and count > cap:
             yield f"{count} of {a.kind.name} on one date, its daily cap is {cap}"
+
+    def provider_type_under_its_cap(
+        self, a: Appointment, at_provider: Sequence[Appointment]
+    ) -> Iterator[str]:
+        """Rule 6, overbooked or not: those of its type and date with its provider <= their cap."""
+        provider, _ = self._owners(a)
+        own = self._own.get((provider.id, a.kind.id))
+        if own is None or own.daily_cap is None:
+            return
+        count = 1
+        for other in at_provider:
+            is_alike = other.booking.appointment_type_id == a.kind.id
+            count += is_alike and other.booking.date == a.booking.date
+        if count > own.daily_cap:
+            yield f"{count} of {a.kind.name} with {provider.name}, whose cap is {own.daily_cap}"
 
     def regular_within_capacity(
         self, a: Appointment, at_provider: Sequence[Appointment]
@@ -306,16 +331,16 @@ class PlainRules:
         return gap
 
     def _shortest_of(self, provider: Provider) -> int:
-        """Return the minutes of the shortest active type that the provider has the skills for."""
+        """Return the minutes of the shortest active type that the provider offers."""
         if provider.id not in self._shortest:
-            self._shortest[provider.id] = min(
-                (
-                    kind.duration_minutes
-                    for kind in self._clinic.appointment_types
-                    if kind.active and kind.required_skills <= provider.skills
-                ),
-                default=0,
-            )
+            minutes = []
+            for kind in self._clinic.appointment_types:
+                own = self._own.get((provider.id, kind.id))
+                is_offered = own is None or own.offered
+                if kind.active and is_offered and kind.required_skills <= provider.skills:
+                    longer = None if own is None else own.duration_minutes
+                    minutes.append(kind.duration_minutes if longer is None else longer)
+            self._shortest[provider.id] = min(minutes, default=0)
         return self._shortest[provider.id]
 
     def _owners(self, a: Appointment) -> tuple[Provider, Room]:

@@ -75,13 +75,17 @@ class ResultWriter:
         }
 
     def _place(self, place: Placement | Booking, kind: str) -> PlaceResult:
-        minutes = self._problem.clinic.type_by_id[kind].duration_minutes
+        clinic = self._problem.clinic
+        if isinstance(place, Booking):
+            of_place = clinic.kind_of(place)
+        else:
+            of_place = clinic.kind_at(kind, place.provider_id)
         return {
             "provider_id": place.provider_id,
             "room_id": place.room_id,
             "date": place.date.isoformat(),
             "start_time": format_time(place.start),
-            "end_time": format_time(place.start + minutes),
+            "end_time": format_time(place.start + of_place.duration_minutes),
         }
 
     def _unplaced(self) -> Iterator[UnplacedResult]:

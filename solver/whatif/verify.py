@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from solver.clinic.entities import DAY_MINUTES, Booking, Clinic
+from solver.clinic.entities import DAY_MINUTES, Booking, Clinic, ProviderType
 from solver.planning.problem import Placement, Plan, Problem, Request
 from solver.whatif.plain_rules import Appointment, Parts, PlainRules
 
@@ -224,6 +224,7 @@ class _Reader:
             2: not any(rules.within_open_windows(a)),
             3: not any(rules.room_is_free(a, in_room)),
             5: not any(rules.type_under_its_cap(a, of_type)),
+            6: not any(rules.provider_type_under_its_cap(a, at_provider)),
             7: not is_overbooked or self._may_overbook(a, at_provider),
         }
         return [rule for rule, is_obeyed in obeyed.items() if not is_obeyed], is_overbooked
@@ -272,6 +273,7 @@ class _Reader:
             (2, rules.within_open_windows(a)),
             (3, rules.room_is_free(a, in_room)),
             (5, rules.type_under_its_cap(a, of_type)),
+            (6, rules.provider_type_under_its_cap(a, at_provider)),
             (7, rules.starts_by_itself(a, at_provider)),
             (7, rules.overbooked_by_allowance(a, at_provider))
             if b.is_overbooked
@@ -323,10 +325,10 @@ def _reach(clinic: Clinic) -> int:
     for kind in clinic.appointment_types:
         longest = max(longest, kind.duration_minutes)
         before, after = max(before, kind.buffer_before), max(after, kind.buffer_after)
-    for booking in clinic.bookings:
-        longest = max(longest, booking.duration_minutes or 0)
-        before = max(before, booking.buffer_before or 0)
-        after = max(after, booking.buffer_after or 0)
+    rows: list[Booking | ProviderType] = [*clinic.bookings, *clinic.provider_types]
+    for row in rows:
+        longest = max(longest, row.duration_minutes or 0)
+        before, after = max(before, row.buffer_before or 0), max(after, row.buffer_after or 0)
     for provider in clinic.providers:
         before, after = max(before, provider.buffer_before), max(after, provider.buffer_after)
     for room in clinic.rooms:

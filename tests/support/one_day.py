@@ -10,6 +10,7 @@ from solver.clinic.entities import (
     ClinicSettings,
     OverbookingRule,
     Provider,
+    ProviderType,
     Room,
 )
 from tests.support.strategies import MONDAY, uid
@@ -42,6 +43,7 @@ def clinic(
     visit: AppointmentType = VISIT,
     rows: tuple[Availability, ...] = (OPEN,),
     rules: tuple[OverbookingRule, ...] = (),
+    own: tuple[ProviderType, ...] = (),
     **settings: Any,
 ) -> Clinic:
     return Clinic(
@@ -52,6 +54,7 @@ def clinic(
         rows,
         rules,
         bookings,
+        own,
     )
 
 

@@ -86,7 +86,11 @@ class BruteForce:
         new = Booking(
             c.id, c.provider_id, c.room_id, kind.id, c.date, c.start, self.patient_of[c.id]
         )
-        if rules.is_room_taken(new, book) or rules.is_type_full(new, book):
+        if (
+            rules.is_room_taken(new, book)
+            or rules.is_type_full(new, book)
+            or rules.is_pair_full(new, book)
+        ):
             return None
         mine = rules.appointment(new)
         for b in book:

@@ -11,6 +11,7 @@ from solver.clinic.entities import (
     ClinicSettings,
     OverbookingRule,
     Provider,
+    ProviderType,
     Room,
 )
 from solver.planning.problem import Problem, Request
@@ -65,6 +66,7 @@ def tiny_problem(seed: int) -> Problem:
         tuple(rows),
         tuple(rules),
         tuple(_bookings(chance, providers, rooms, kinds, rows)),
+        tuple(_provider_types(chance, providers, kinds)),
     )
     movable: set[str] = set()
     left: set[str] = set()
@@ -181,6 +183,28 @@ def _kind(chance: Random, number: int) -> AppointmentType:
         required_equipment=frozenset({"ecg"} if chance.random() < 0.3 else ()),
         daily_cap=chance.choice((None, None, None, 1, 2)),
     )
+
+
+def _provider_types(
+    chance: Random, providers: list[Provider], kinds: list[AppointmentType]
+) -> list[ProviderType]:
+    if chance.random() < 0.6:
+        return []
+    return [
+        ProviderType(
+            uid(6, 10 * n + m),
+            provider.id,
+            kind.id,
+            duration_minutes=chance.choice((None, 20, 30, 60)),
+            buffer_before=chance.choice((None, None, 0, 10)),
+            buffer_after=chance.choice((None, None, 0, 10)),
+            daily_cap=chance.choice((None, None, 0, 1)),
+            offered=chance.random() < 0.9,
+        )
+        for n, provider in enumerate(providers)
+        for m, kind in enumerate(kinds)
+        if chance.random() < 0.5
+    ]
 
 
 def _hours(chance: Random, provider: Provider, days: int, grid: int) -> list[Availability]:

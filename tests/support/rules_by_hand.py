@@ -9,10 +9,20 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
-from solver.clinic.entities import AppointmentType, Availability, Booking, Provider, Room, Span
+from solver.clinic.entities import (
+    AppointmentType,
+    Availability,
+    Booking,
+    Provider,
+    ProviderType,
+    Room,
+    Span,
+)
 from solver.planning.problem import Problem
 
 type Book = frozenset[Booking]
+
+NOTHING_KEPT = {"duration_minutes": None, "buffer_before": None, "buffer_after": None}
 
 
 class RulesByHand:
@@ -33,15 +43,26 @@ class RulesByHand:
         )
 
     def kind(self, b: Booking) -> AppointmentType:
-        """The type, with the minutes that the booking has kept."""
+        """The type, with the minutes that the booking has kept, else with its provider's own."""
         kind = self.clinic.type_by_id[b.appointment_type_id]
-        if b.duration_minutes is not None:
-            kind = replace(kind, duration_minutes=b.duration_minutes)
-        if b.buffer_before is not None:
-            kind = replace(kind, buffer_before=b.buffer_before)
-        if b.buffer_after is not None:
-            kind = replace(kind, buffer_after=b.buffer_after)
+        for row in (*self.own_rows(b.provider_id, kind), b):
+            if row.duration_minutes is not None:
+                kind = replace(kind, duration_minutes=row.duration_minutes)
+            if row.buffer_before is not None:
+                kind = replace(kind, buffer_before=row.buffer_before)
+            if row.buffer_after is not None:
+                kind = replace(kind, buffer_after=row.buffer_after)
         return kind
+
+    def own_rows(self, provider_id: str, kind: AppointmentType) -> list[ProviderType]:
+        """The provider's row for the type, if there is one."""
+        pair = provider_id, kind.id
+        rows = self.clinic.provider_types
+        return [row for row in rows if (row.provider_id, row.appointment_type_id) == pair]
+
+    def offers(self, provider: Provider, kind: AppointmentType) -> bool:
+        is_offered = all(row.offered for row in self.own_rows(provider.id, kind))
+        return is_offered and kind.required_skills <= provider.skills
 
     def is_known(self, b: Booking) -> bool:
         clinic = self.clinic
@@ -96,7 +117,7 @@ class RulesByHand:
         provider, room, kind = self.rows(b)
         return not (
             (provider.active and room.active and kind.active)
-            and kind.required_skills <= provider.skills
+            and self.offers(provider, kind)
             and kind.required_equipment <= room.equipment
             and self.is_open_throughout(provider, b)
             and self.is_open_throughout(room, b)
@@ -133,6 +154,16 @@ class RulesByHand:
             o.appointment_type_id == kind.id and o.date == b.date and o is not b for o in book
         )
         return kind.daily_cap is not None and others >= kind.daily_cap
+
+    def is_pair_full(self, b: Booking, book: Book) -> bool:
+        """Whether its provider has no place left for one more of the type on the date."""
+        provider, _, kind = self.rows(b)
+        mine = (provider.id, kind.id, b.date)
+        others = sum(
+            (o.provider_id, o.appointment_type_id, o.date) == mine for o in book if o is not b
+        )
+        caps = [row.daily_cap for row in self.own_rows(provider.id, kind)]
+        return any(cap is not None and others >= cap for cap in caps)
 
     def is_provider_full(self, b: Booking, book: Book) -> bool:
         provider, _, _ = self.rows(b)
@@ -192,7 +223,7 @@ class RulesByHand:
         regular = frozenset(o for o in book if not o.is_overbooked)
         if self.breaks_by_itself(b) or self.starts_with_another(b, book):
             return True
-        if self.is_room_taken(b, book) or self.is_type_full(b, book):
+        if self.is_room_taken(b, book) or self.is_type_full(b, book) or self.is_pair_full(b, book):
             return True
         if b.is_overbooked:
             return not self.is_allowed_in_some_order(b, book)
@@ -235,9 +266,9 @@ class RulesByHand:
         after = min([midnight + closes, *(from_ for from_, _ in around if from_ >= end)])
         shortest = min(
             (
-                t.duration_minutes
+                self.kind(replace(b, appointment_type_id=t.id, **NOTHING_KEPT)).duration_minutes
                 for t in self.clinic.appointment_types
-                if t.active and t.required_skills <= provider.skills
+                if t.active and self.offers(provider, t)
             ),
             default=0,
         )

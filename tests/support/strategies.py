@@ -17,6 +17,7 @@ from solver.clinic.entities import (
     ClinicSettings,
     OverbookingRule,
     Provider,
+    ProviderType,
     Room,
 )
 from solver.clinic.request import SlotRequest
@@ -121,6 +122,28 @@ def _row(draw: st.DrawFn, start: int, end: int, **owner: str) -> Availability:
 
 
 @st.composite
+def provider_types(
+    draw: st.DrawFn, providers: list[Provider], types: list[AppointmentType]
+) -> list[ProviderType]:
+    """Rows of some providers for some types, or none at all."""
+    pairs = [(provider, kind) for provider in providers for kind in types]
+    chosen = draw(rare(st.lists(st.sampled_from(pairs), unique=True), otherwise=[]))
+    return [
+        ProviderType(
+            uid(6, number),
+            provider.id,
+            kind.id,
+            duration_minutes=draw(st.sampled_from([None, None, 10, 25, 40, 75])),
+            buffer_before=draw(st.sampled_from([None, None, 0, 10])),
+            buffer_after=draw(st.sampled_from([None, None, 0, 15])),
+            daily_cap=draw(st.sampled_from([None, None, None, 0, 1, 2])),
+            offered=draw(MOSTLY),
+        )
+        for number, (provider, kind) in enumerate(chosen)
+    ]
+
+
+@st.composite
 def clinics(draw: st.DrawFn) -> Clinic:
     """A clinic of up to 3 providers, 3 rooms and 3 types around Monday, 1 March 2027."""
     grid = draw(st.sampled_from(GRID_MINUTES))
@@ -207,6 +230,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
         tuple(draw(availability(len(providers), len(rooms)))),
         tuple(rules),
         tuple(bookings),
+        tuple(draw(provider_types(providers, types))),
     )
 
 

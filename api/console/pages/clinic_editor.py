@@ -24,6 +24,7 @@ TABS = {
     "providers": "Providers",
     "rooms": "Rooms",
     "appointment_types": "Types",
+    "provider_types": "Who differs",
     "availability": "Hours",
     "overbooking_rules": "Overbooking",
 }

@@ -53,6 +53,9 @@ NUMBERS = (
 )
 
 
+TICKS = ("active", "offered")
+
+
 DATES = ("date", "valid_from", "valid_to")
 
 
@@ -280,8 +283,8 @@ class RowForm:
             field = self._tags_field(label, value)
         elif name in NUMBERS:
             field = ui.number(label, value=value, min=0, precision=0)
-        elif name == "active":
-            field = ui.checkbox("Active", value=bool(value))
+        elif name in TICKS:
+            field = ui.checkbox(label, value=bool(value))
         elif name in DATES:
             field = date_field(label, read_date(value))
         elif name in TIMES:
@@ -289,7 +292,7 @@ class RowForm:
             field = ui.input(label, value=shown).props("type=time stack-label")
         else:
             field = ui.input(label, value=value)
-        if name != "active" and name not in DATES:
+        if name not in TICKS and name not in DATES:
             field.props(f"{DENSE} debounce=300")
         field.on_value_change(self._look)
         return field

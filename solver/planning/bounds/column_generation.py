@@ -261,6 +261,6 @@ def priority_values(instance: Instance, columns: Columns, share: float) -> Float
     values = np.array([t.priority for t in instance.tasks], np.float64)[columns.task]
     at = ColumnTimes.of(instance, columns)
     for task, members in grouped(columns.task):
-        preference = instance.preference(task)[at.start_index[members]]
+        preference = instance.preference(task)[at.variant[members], at.start_index[members]]
         values[members] += share * preference / instance.unit
     return values

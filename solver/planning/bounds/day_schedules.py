@@ -133,7 +133,7 @@ class DaySchedules:
             lengths.append(np.repeat(length, days))
             may.append(kind.regular.transpose(2, 0, 1).reshape(len(kind.starts), -1))
             before = np.maximum(before, kind.before)
-            after = np.maximum(after, kind.after - kind.row.duration_minutes)
+            after = np.maximum(after, kind.after - kind.duration)
         fixed: dict[tuple[int, int], list[FixedBooking]] = defaultdict(list)
         for s in instance.fixed:
             fixed[s.provider, s.day].append(s)

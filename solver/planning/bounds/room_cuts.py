@@ -39,7 +39,8 @@ class RoomSets:
     free
         [sets, minutes + 1] how many of its rooms are free, by absolute minute.
     before, after
-        [types] minutes before a start, and after it, in which the room is busy, whichever it is.
+        [types] minutes before a start, and after it, in which the room is busy, whichever it is and
+        whoever the provider.
     """
 
     def __init__(
@@ -50,8 +51,7 @@ class RoomSets:
         most_united: int = MOST_UNITED,
     ) -> None:
         rooms_of = {
-            k: frozenset(np.flatnonzero(instance.kinds[k].room_free.any((1, 2))).tolist())
-            for k in kinds
+            k: frozenset(np.flatnonzero(instance.kinds[k].serving_rooms).tolist()) for k in kinds
         }
         distinct = sorted(set(rooms_of.values()), key=sorted)
         united: set[frozenset[int]] = set()
@@ -75,10 +75,14 @@ class RoomSets:
         self.free: Ints = np.zeros((len(sets), minutes + 1), np.int64)
         for number, rooms in enumerate(sets):
             self.free[number] = len(rooms) - is_busy[sorted(rooms)].sum(axis=0)
-        self.before: Ints = np.array([k.row.buffer_before for k in instance.kinds], np.int64)
+        self.before: Ints = np.array(
+            [min(v.row.buffer_before for v in k.variants) for k in instance.kinds], np.int64
+        )
         self.after: Ints = np.array(
             [
-                int(kind.room_after[sorted(rooms_of[k])].min()) if rooms_of.get(k) else 0
+                min(int(v.room_after[sorted(rooms_of[k])].min()) for v in kind.variants)
+                if rooms_of.get(k)
+                else 0
                 for k, kind in enumerate(instance.kinds)
             ],
             np.int64,

@@ -104,9 +104,12 @@ class TypeTasks:
 
 
 def start_scores(instance: Instance, task: int) -> Floats:
-    """[S] what a task scores by its start, but for the gap part, in the best room, as regular."""
+    """[S] what a task scores by its start, but for the gap part, in the best room, as regular.
+
+    With the provider whose minutes suit the preference best.
+    """
     number = instance.tasks[task].kind
-    score = instance.preference(task)
+    score = instance.preference(task).max(axis=0)
     return (score + max(instance.room_parts[number]) + instance.regular_bonus) / instance.unit
 
 
@@ -123,11 +126,11 @@ class _Named(NamedTuple):
 
 
 def _closed(instance: Instance, task: int) -> list[tuple[int, Bools]]:
-    """Return days with the starts, [S], at which only the patient keeps a task from some place."""
+    """Return days with the starts, [S], at which only the patient keeps a task from all places."""
     t = instance.tasks[task]
     table = instance.kinds[t.kind]
-    closed = table.regular | table.allowed
-    closed.ravel()[instance.columns(task)] = False
+    closed, left = table.regular | table.allowed, np.zeros(table.shape, np.bool_)
+    left.ravel()[instance.columns(task)] = True
     here = slice(None) if t.provider < 0 else slice(t.provider, t.provider + 1)
-    each = ((d, closed[here, d].any(axis=0)) for d in t.days)
+    each = ((d, closed[here, d].any(axis=0) & ~left[here, d].any(axis=0)) for d in t.days)
     return [(d, starts) for d, starts in each if starts.any()]

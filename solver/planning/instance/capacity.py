@@ -9,7 +9,7 @@ from copy import copy
 import numpy as np
 
 from solver.arrays import Bools, Ints
-from solver.clinic.entities import Clinic, Provider
+from solver.clinic.entities import AppointmentType, Clinic, Provider
 from solver.planning.instance.tasks import FixedBooking
 
 NO_CAP = 10**9
@@ -38,6 +38,9 @@ class Capacity:
         [K, D] appointments that the type's cap still allows (rule 5); negative likewise.
     overbooked
         [P, D] overbooked bookings and assignments.
+    pair_left
+        By type of which some provider has a cap of its own: [P, D] appointments of it that this cap
+        still allows (rule 6), :data:`NO_CAP` where there is none; negative likewise.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Capacity:
         self.regular_left = _each_day(of_providers, len(dates))
         self.type_left = _each_day(of_types, len(dates))
         self.overbooked: Ints = np.zeros((len(providers), len(dates)), np.int64)
+        self.pair_left = _of_pairs(clinic, providers, len(dates))
         self._most_overbooked = max((r.max_per_day for r in clinic.overbooking_rules), default=0)
 
     @property
@@ -60,11 +64,23 @@ class Capacity:
 
     def allowances(self, kind: int, provider: int, day: int, start: int) -> list[tuple[int, int]]:
         """Return (max_overlap, max_per_day) of the overbooking rules that cover a placement."""
-        row, weekday = self._clinic.appointment_types[kind], self._dates[day].isoweekday()
+        type_id = self._clinic.appointment_types[kind].id
+        row = self._clinic.kind_at(type_id, self._providers[provider].id)
+        return self._covering(row, provider, day, start)
+
+    def allowances_of(self, own: FixedBooking) -> list[tuple[int, int]]:
+        """Return the same of the rules that cover a booking where it is, as long as it is."""
+        row = self._clinic.kind_of(own.booking)
+        return self._covering(row, own.provider, own.day, own.booking.start)
+
+    def _covering(
+        self, row: AppointmentType, provider: int, day: int, start: int
+    ) -> list[tuple[int, int]]:
+        key, weekday = self._providers[provider].id, self._dates[day].isoweekday()
         return [
             (rule.max_overlap, rule.max_per_day)
             for rule in self._clinic.overbooking_rules
-            if rule.covers(self._providers[provider].id, row, weekday, start)
+            if rule.covers(key, row, weekday, start)
         ]
 
     def after(self, bookings: Iterable[FixedBooking]) -> Capacity:
@@ -73,6 +89,7 @@ class Capacity:
         other.regular_left = self.regular_left.copy()
         other.type_left = self.type_left.copy()
         other.overbooked = self.overbooked.copy()
+        other.pair_left = {kind: left.copy() for kind, left in self.pair_left.items()}
         for booking in bookings:
             other.book(booking)
         return other
@@ -86,10 +103,24 @@ class Capacity:
         if not 0 <= day < self.type_left.shape[1]:
             return
         self.type_left[kind, day] -= 1
+        if provider >= 0 and kind in self.pair_left:
+            self.pair_left[kind][provider, day] -= 1
         if provider >= 0 and is_overbooked:
             self.overbooked[provider, day] += 1
         elif provider >= 0:
             self.regular_left[provider, day] -= 1
+
+
+def _of_pairs(clinic: Clinic, providers: Sequence[Provider], days: int) -> dict[int, Ints]:
+    """By type: [P, D] the caps that providers have for it, date by date."""
+    found: dict[int, Ints] = {}
+    position = {provider.id: i for i, provider in enumerate(providers)}
+    for row in clinic.provider_types:
+        if row.daily_cap is not None and row.provider_id in position:
+            kind = clinic.type_at[row.appointment_type_id]
+            none = np.full((len(providers), days), NO_CAP, np.int64)
+            found.setdefault(kind, none)[position[row.provider_id]] = row.daily_cap
+    return found
 
 
 def _each_day(caps: Sequence[int | None], days: int) -> Ints:

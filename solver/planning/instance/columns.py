@@ -143,6 +143,8 @@ class ColumnTimes:
 
     Attributes
     ----------
+    variant
+        Which of its type's variants the provider has.
     start, start_index
         Minutes of the day, and the index into the starts of the type's table.
     at, end, busy_start, busy_end
@@ -150,6 +152,7 @@ class ColumnTimes:
     """
 
     kind: Ints
+    variant: Ints
     provider: Ints
     day: Ints
     start_index: Ints
@@ -163,7 +166,7 @@ class ColumnTimes:
     def of(cls, instance: Instance, columns: Columns) -> ColumnTimes:
         """Work out where columns lie."""
         kinds = np.array([task.kind for task in instance.tasks], np.int64)[columns.task]
-        fields = np.zeros((8, len(columns)), np.int64)
+        fields = np.zeros((9, len(columns)), np.int64)
         for number in np.unique(kinds).tolist():
             kind = instance.kinds[number]
             of_kind = np.flatnonzero(kinds == number)
@@ -171,12 +174,13 @@ class ColumnTimes:
             start = kind.starts[index]
             at = start + day * DAY_MINUTES
             fields[:, of_kind] = (
+                kind.variant_of[provider],
                 provider,
                 day,
                 index,
                 start,
                 at,
-                at + kind.row.duration_minutes,
+                at + kind.duration[provider],
                 at - kind.before[provider],
                 at + kind.after[provider],
             )

@@ -90,7 +90,7 @@ def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
         kind.active
         and provider.active
         and room.active
-        and provider.skills >= kind.required_skills
+        and instance.clinic.offers(provider, kind)
         and room.equipment >= kind.required_equipment
         and own.window is not None
         and window_around(instance.days[own.day].room_windows[own.room], *span) is not None

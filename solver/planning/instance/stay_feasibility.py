@@ -59,6 +59,9 @@ class Beside:
         if capacity.has_provider_cap[own.provider] and not own.booking.is_overbooked:
             left = int(capacity.regular_left[own.provider, own.day])
             found.append((("provider", own.provider, own.day), max(0, left)))
+        if own.kind in capacity.pair_left:
+            left = int(capacity.pair_left[own.kind][own.provider, own.day])
+            found.append((("pair", own.kind, own.provider, own.day), max(0, left)))
         return found
 
     def has_place_for(self, own: FixedBooking) -> bool:
@@ -69,10 +72,7 @@ class Beside:
             return True
         overlaps = sum(overlap(own.busy, s.busy) for s in self._at_provider[own.provider])
         overbooked = self._capacity.overbooked[own.provider, own.day]
-        start = own.booking.start
         return any(
             overlaps <= max_overlap and overbooked < max_per_day
-            for max_overlap, max_per_day in self._capacity.allowances(
-                own.kind, own.provider, own.day, start
-            )
+            for max_overlap, max_per_day in self._capacity.allowances_of(own)
         )

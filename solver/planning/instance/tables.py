@@ -68,7 +68,7 @@ class Instance:
         self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
         self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
-        self.shortest = shortest_durations(self.clinic, [p.skills for p in self.providers])
+        self.shortest = shortest_durations(self.clinic, self.providers)
         rows = self.clinic.appointment_types
         self.kinds = [TypeTable.of(row, self.days, problem) for row in rows]
         self.fixed = [fixed_booking(self, b) for b in self.clinic.bookings if b.is_live]
@@ -136,7 +136,7 @@ class Instance:
         for d in t.days:
             open_[rows, d] = kind.regular[rows, d] | kind.allowed[rows, d]
             for appointment in self._patient_spans.get((t.patient, d), ()):
-                open_[rows, d, kind.overlapping(appointment)] = False
+                open_[rows, d] &= ~kind.overlapping(appointment)[kind.variant_of[rows]]
         return np.flatnonzero(open_).astype(np.int32)
 
     @cached_property
@@ -186,12 +186,20 @@ class Instance:
         return [[self.units(weight / int(1 + s)) for s in k.surplus] for k in self.kinds]
 
     def preference(self, task: int) -> Ints:
-        """[S] the weighted preference part of the task by its type's starts, in score units."""
+        """[V, S] the weighted preference part of the task, in score units.
+
+        By the type's variants and starts.
+        """
         t = self.tasks[task]
         known = self._preferences.get((t.kind, t.preferred))
         if known is None:
             kind, decay = self.kinds[t.kind], self.clinic.settings.preference_decay_minutes
-            away = preference_distance(t.preferred, kind.row.duration_minutes, kind.starts)
+            away = np.stack(
+                [
+                    preference_distance(t.preferred, each.row.duration_minutes, kind.starts)
+                    for each in kind.variants
+                ]
+            )
             unit = self.units(self.problem.weights.preference / decay)
             known = unit * np.maximum(0, decay - away)
             self._preferences[t.kind, t.preferred] = known
@@ -205,8 +213,10 @@ class Instance:
         known = self._alone.get(assignment)
         if known is None:
             number = self.tasks[assignment.task].kind
-            s = int(np.searchsorted(self.kinds[number].starts, assignment.start))
-            score = int(self.preference(assignment.task)[s])
+            kind = self.kinds[number]
+            s = int(np.searchsorted(kind.starts, assignment.start))
+            variant = int(kind.variant_of[assignment.provider])
+            score = int(self.preference(assignment.task)[variant, s])
             score += self.room_parts[number][assignment.room]
             score += 0 if assignment.is_overbooked else self.regular_bonus
             known = self._alone[assignment] = score, self.busy(assignment), self.window(assignment)
@@ -230,12 +240,13 @@ class Instance:
 
     def room_busy(self, assignment: Assignment) -> Span:
         """Return the room busy span, absolute."""
-        kind, at = self.table(assignment), assignment.at
-        return at - kind.row.buffer_before, at + int(kind.room_after[assignment.room])
+        variant, at = self.table(assignment).variant(assignment.provider), assignment.at
+        return at - variant.row.buffer_before, at + int(variant.room_after[assignment.room])
 
     def appointment(self, assignment: Assignment) -> Span:
         """Return the appointment itself, absolute."""
-        return assignment.at, assignment.at + self.table(assignment).row.duration_minutes
+        duration = int(self.table(assignment).duration[assignment.provider])
+        return assignment.at, assignment.at + duration
 
     def window(self, assignment: Assignment) -> Span:
         """Return the provider's open window around the appointment, absolute."""

@@ -18,37 +18,59 @@ from solver.scoring.parts import room_surplus
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A type as some providers do it, for as long and with the same buffers.
+
+    Attributes
+    ----------
+    row
+        The type, with the duration and the buffers that it has at these providers.
+    room_free
+        [R, D, S] where no fixed booking occupies the room.
+    room_after
+        [R] minutes from the start to the end of the room's busy span.
+    """
+
+    row: AppointmentType
+    room_free: Bools
+    room_after: Ints
+
+
+@dataclass(frozen=True)
 class TypeTable:
     """Where appointments of one type can be, beside the fixed bookings.
 
     Attributes
     ----------
+    row
+        The type, as it is where no provider's row says otherwise.
+    variants, variant_of
+        The type as providers do it; [P] which of these is each provider's.
     starts
         [S] the starts of the grid, in minutes of their date, in order.
     regular, allowed
         [P, D, S] where the masks pass a regular placement, and where an overbooking rule could
         allow one; both with some room that no fixed booking occupies.
-    room_free
-        [R, D, S] where no fixed booking occupies the room.
     opens, closes
         [P, D, S] the edges of the provider's window around the appointment, absolute.
-    before, after, room_after
-        [P], [P], [R] minutes from the busy span's begin to the start, and from the start to the
-        end of the provider's and of the room's busy span.
+    duration, before, after
+        [P] minutes of the appointment; from the provider's busy span's begin to the start; and from
+        the start to its end.
     surplus
         [R] pieces of equipment in the room that the type does not need.
     """
 
     row: AppointmentType
+    variants: tuple[Variant, ...]
+    variant_of: Ints
     starts: Ints
     regular: Bools
     allowed: Bools
-    room_free: Bools
     opens: Small
     closes: Small
+    duration: Ints
     before: Ints
     after: Ints
-    room_after: Ints
     surplus: Ints
 
     @classmethod
@@ -58,28 +80,63 @@ class TypeTable:
         by_day = [
             masks_module.build(day, SlotRequest(row.id, day.date, problem.now)) for day in days
         ]
-        room_free = np.stack([m.room_free for m in by_day], axis=1)
-        some_room = room_free.any(axis=0)
-        regular = np.stack([m.regular for m in by_day], axis=1) & some_room
-        allowed = np.stack([m.allowed for m in by_day], axis=1) & some_room
-        starts = by_day[0].starts
+        starts = by_day[0][0].starts
+        shape = len(providers), len(days), len(starts)
+        regular, allowed = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+        variant_of = np.zeros(len(providers), np.int64)
+        variants = []
+        position = {provider.id: i for i, provider in enumerate(providers)}
+        for number, parts in enumerate(zip(*by_day, strict=True)):
+            kind = parts[0].kind
+            here = [position[provider.id] for provider in parts[0].day.providers]
+            room_free = np.stack([m.room_free for m in parts], axis=1)
+            some_room = room_free.any(axis=0)
+            regular[here] = np.stack([m.regular for m in parts], axis=1) & some_room
+            allowed[here] = np.stack([m.allowed for m in parts], axis=1) & some_room
+            variant_of[here] = number
+            turnover = np.array([r.turnover_minutes for r in rooms], np.int64)
+            room_after = kind.duration_minutes + np.maximum(kind.buffer_after, turnover)
+            variants.append(Variant(kind, room_free, room_after))
         opens, closes = _window_edges(days, starts)
-        length = row.duration_minutes
-        after = [max(row.buffer_after, p.buffer_after) + length for p in providers]
-        room_after = [max(row.buffer_after, r.turnover_minutes) + length for r in rooms]
+        kinds = [variants[number].row for number in variant_of.tolist()]
+        pairs = list(zip(kinds, providers, strict=True))
+        duration = np.array([kind.duration_minutes for kind in kinds], np.int64)
+        before = np.array([max(k.buffer_before, p.buffer_before) for k, p in pairs], np.int64)
+        after = np.array([max(k.buffer_after, p.buffer_after) for k, p in pairs], np.int64)
         return cls(
             row=row,
+            variants=tuple(variants),
+            variant_of=variant_of,
             starts=starts,
             regular=regular,
             allowed=allowed & problem.allow_overbooking,
-            room_free=room_free,
             opens=opens,
             closes=closes,
-            before=np.array([max(row.buffer_before, p.buffer_before) for p in providers], np.int64),
-            after=np.array(after, np.int64),
-            room_after=np.array(room_after, np.int64),
+            duration=duration,
+            before=before,
+            after=duration + after,
             surplus=np.array([room_surplus(row, r) for r in rooms], np.int64),
         )
+
+    def variant(self, provider: int) -> Variant:
+        """Return the type as one provider does it."""
+        return self.variants[int(self.variant_of[provider])]
+
+    @cached_property
+    def room_before(self) -> Ints:
+        """[P] minutes from the begin of the room's busy span to the start."""
+        before = np.array([each.row.buffer_before for each in self.variants], np.int64)
+        return before[self.variant_of]
+
+    @cached_property
+    def room_after(self) -> Ints:
+        """[P, R] minutes from the start to the end of the room's busy span."""
+        return np.stack([each.room_after for each in self.variants])[self.variant_of]
+
+    @cached_property
+    def serving_rooms(self) -> Bools:
+        """[R] rooms that no fixed booking occupies at some start of some provider."""
+        return np.stack([v.room_free.any(axis=(1, 2)) for v in self.variants]).any(axis=0)
 
     @cached_property
     def busy_start(self) -> Small:
@@ -98,9 +155,10 @@ class TypeTable:
         return (midnights[:, None] + self.starts[None, :])[None]
 
     def overlapping(self, appointment: Span) -> Bools:
-        """[S] whether an appointment of the type overlaps another, in minutes of the date."""
+        """[V, S] whether each variant of the type overlaps another, in minutes of the date."""
         start, end = appointment
-        return (self.starts < end) & (self.starts + self.row.duration_minutes > start)
+        duration = np.array([each.row.duration_minutes for each in self.variants], np.int64)
+        return (self.starts < end) & (self.starts + duration[:, None] > start)
 
     @property
     def shape(self) -> tuple[int, int, int]:

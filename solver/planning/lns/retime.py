@@ -208,16 +208,17 @@ class _ProviderDay:
         kind = instance.kinds[task.kind]
         open_ = np.zeros(kind.shape, np.bool_)
         open_.ravel()[instance.columns(assignment.task)] = True
-        rooms = self._free_rooms[task.kind]
+        variant = int(kind.variant_of[self._provider])
+        rooms = self._free_rooms[task.kind, variant]
         could = open_[at] & kind.regular[at] & rooms.any(axis=0)
         for appointment in self._patient_elsewhere(task.patient):
-            could &= ~kind.overlapping(appointment)
+            could &= ~kind.overlapping(appointment)[variant]
         chosen = np.flatnonzero(could)
         parts = np.array(instance.room_parts[task.kind], np.int64)
         best_room = np.where(rooms[:, chosen], parts[:, None], 0).max(axis=0, initial=0)
         return _Stop(
             assignment=assignment,
-            score=instance.preference(assignment.task)[chosen] + best_room,
+            score=instance.preference(assignment.task)[variant, chosen] + best_room,
             start=kind.starts[chosen],
             busy_start=kind.busy_start[at][chosen].astype(np.int64),
             busy_end=kind.busy_end[at][chosen].astype(np.int64),
@@ -228,11 +229,12 @@ class _ProviderDay:
         )
 
     @cached_property
-    def _free_rooms(self) -> dict[int, Bools]:
-        """By type: [R, S] where a room is free of all but what is retimed."""
+    def _free_rooms(self) -> dict[tuple[int, int], Bools]:
+        """By type and variant: [R, S] where a room is free of all but what is retimed."""
         instance = self._instance
         taken = [(p.room, instance.room_busy(p)) for p in (*self._others, *self._frozen)]
-        return {k: free for (k, _), free in rooms_left(instance, [self._day], taken).items()}
+        left = rooms_left(instance, [self._day], taken)
+        return {(kind, variant): free for (kind, variant, _), free in left.items()}
 
     def _patient_elsewhere(self, patient: str | None) -> list[Span]:
         """Return the frozen appointments of a patient, in minutes of the day."""

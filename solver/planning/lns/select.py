@@ -79,7 +79,7 @@ class Selector:
         self._is_small = self._every <= params.score_provider_days
         self._to_retime = list(range(len(instance.dates)))
         scarce = max(3, len(instance.providers) // 4)
-        served_by = [int(k.room_free.any(axis=(1, 2)).sum()) for k in instance.kinds]
+        served_by = [int(k.serving_rooms.sum()) for k in instance.kinds]
         self.roomless = frozenset(k for k, rooms in enumerate(served_by) if rooms > scarce)
 
     @property

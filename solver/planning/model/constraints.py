@@ -14,6 +14,7 @@ from ortools.sat.python import cp_model
 
 from solver.arrays import Ints
 from solver.clinic.entities import Span
+from solver.planning.instance.capacity import NO_CAP
 from solver.planning.instance.columns import grouped, grouped_pairs
 from solver.planning.model.cliques import cliques, disjoint
 from solver.planning.model.gap_terms import Literal
@@ -47,9 +48,9 @@ def room_is_free(v: Variables) -> None:
     for number in np.unique(v.at.kind[column]).tolist():
         kind = instance.kinds[number]
         of_kind = v.at.kind[column] == number
-        at = v.at.at[column[of_kind]]
-        start[of_kind] = at - kind.row.buffer_before
-        end[of_kind] = at + kind.room_after[room[of_kind]]
+        at, provider = v.at.at[column[of_kind]], v.at.provider[column[of_kind]]
+        start[of_kind] = at - kind.room_before[provider]
+        end[of_kind] = at + kind.room_after[provider, room[of_kind]]
     stays = defaultdict(list)
     for i, literal in v.keep_booking.items():
         own = v.own(i)
@@ -63,6 +64,18 @@ def type_under_its_cap(v: Variables) -> None:
         if v.capacity.has_type_cap[kind]:
             new, stays = [v.assign[c] for c in members], v.type_stays(kind, day)
             at_most(v, new, list(stays.values()), int(v.capacity.type_left[kind, day]))
+
+
+def provider_type_under_its_cap(v: Variables) -> None:
+    """Rule 6: per type and provider-day, columns and bookings that stay <= what the cap leaves."""
+    for kind, left in v.capacity.pair_left.items():
+        of_kind = np.flatnonzero(v.at.kind == kind)
+        for (provider, day), members in grouped_pairs(v.at.provider[of_kind], v.at.day[of_kind]):
+            if left[provider, day] < NO_CAP // 2:
+                stays = v.type_stays(kind, day).items()
+                here = [literal for i, literal in stays if v.own(i).provider == provider]
+                new = [v.assign[of_kind[c]] for c in members]
+                at_most(v, new, here, int(left[provider, day]))
 
 
 def regular_within_capacity(v: Variables) -> None:

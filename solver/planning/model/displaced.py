@@ -30,6 +30,13 @@ def displaced_stay_within_the_rules(v: Variables) -> None:
     for kind, day in dict.fromkeys((s.kind, s.day) for s in own):
         if v.capacity.has_type_cap[kind]:
             _under_cap(v, v.type_stays(kind, day), int(v.capacity.type_left[kind, day]))
+    for kind, provider, day in dict.fromkeys((s.kind, s.provider, s.day) for s in own):
+        if kind in v.capacity.pair_left:
+            places = int(v.capacity.pair_left[kind][provider, day])
+            stays = {
+                i: x for i, x in v.type_stays(kind, day).items() if v.own(i).provider == provider
+            }
+            _under_cap(v, stays, places)
     for key in dict.fromkeys((s.provider, s.day, s.booking.is_overbooked) for s in own):
         provider, day, is_overbooked = key
         if is_overbooked:
@@ -124,7 +131,7 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
             under_some_allowance(
                 v,
                 u,
-                v.capacity.allowances(own.kind, provider, day, own.booking.start),
+                v.capacity.allowances_of(own),
                 overbooked + n,
                 cp_model.LinearExpr.sum(earlier),
                 cp_model.LinearExpr.sum(overlapping),

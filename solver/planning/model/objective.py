@@ -45,7 +45,8 @@ def score(v: Variables, *, with_gap: bool = True, with_booked: bool = True) -> c
     instance = v.instance
     weights = np.zeros(len(v.assign), np.int64)
     for i, members in grouped(v.columns.task):
-        weights[members] += instance.preference(i)[v.at.start_index[members]]
+        at = v.at.variant[members], v.at.start_index[members]
+        weights[members] += instance.preference(i)[at]
     weights[~v.columns.is_overbooked] += instance.regular_bonus
     terms: list[tuple[Literal, int]] = list(zip(v.assign, weights.tolist(), strict=True))
     for literal, c, room in zip(v.room_choice, v.column_of_choice, v.room_of_choice, strict=True):

@@ -18,6 +18,7 @@ from solver.planning.instance.tasks import Assignment
 from solver.planning.model.constraints import (
     each_placed_once,
     patient_in_one_place,
+    provider_type_under_its_cap,
     regular_within_capacity,
     room_is_free,
     type_under_its_cap,
@@ -81,6 +82,7 @@ class PlanningModel:
         each_placed_once(v)
         room_is_free(v)
         type_under_its_cap(v)
+        provider_type_under_its_cap(v)
         regular_within_capacity(v)
         self._overbooked = overbooked_by_allowance(v)
         patient_in_one_place(v)

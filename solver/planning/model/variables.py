@@ -45,7 +45,7 @@ class Variables:
     room_choice, room_of_choice, column_of_choice
         [m] whether a room is taken at a type and start, which room, and one of the columns there.
     room_key
-        [n] the type and start of a column, as a number.
+        [n] the type, variant and start of a column, as a number.
     choices_of_key
         The indices in `room_choice` of each such number.
     unmoved
@@ -145,8 +145,10 @@ class Variables:
                 yield numbers[patient], s.appointment
 
     def _keys(self, columns: Columns, at: ColumnTimes) -> Ints:
-        """[n] a number for each type and start; a booking's own place has one to itself."""
-        key = (at.kind * len(self.instance.dates) + at.day) * DAY_MINUTES + at.start
+        """[n] a number for each variant of a type and start; a booking's own place has its own."""
+        variants = max((len(kind.variants) for kind in self.instance.kinds), default=1)
+        key = (at.kind * variants + at.variant) * len(self.instance.dates) + at.day
+        key = key * DAY_MINUTES + at.start
         for i, task in enumerate(self.instance.tasks):
             if task.own is not None and i in self.free:
                 own = (at.provider == task.own.provider) & (at.at == task.own.at)
@@ -156,7 +158,8 @@ class Variables:
     def _rooms_for(self, columns: Columns, at: ColumnTimes, column: int, key: int) -> list[int]:
         """Return the rooms offered to the columns of a key, of which `column` is one."""
         kind, day, start = int(at.kind[column]), int(at.day[column]), int(at.start[column])
-        free = np.flatnonzero(self.free_rooms[kind, day][:, at.start_index[column]])
+        variant = int(at.variant[column])
+        free = np.flatnonzero(self.free_rooms[kind, variant, day][:, at.start_index[column]])
         rooms: list[int] = free.tolist()
         if self._rooms is not None and len(free) > self._rooms:
             surplus = self.instance.kinds[kind].surplus[free]

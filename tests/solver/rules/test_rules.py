@@ -16,6 +16,7 @@ from solver.clinic.entities import (
     ClinicSettings,
     OverbookingRule,
     Provider,
+    ProviderType,
     Room,
 )
 from solver.clinic.request import SlotRequest
@@ -40,7 +41,7 @@ def certified(clinic: Clinic, request: SlotRequest, start: int) -> list[bool]:
     )
     model = PlacementModel(
         Day.of(clinic, request.date),
-        clinic.type_by_id[request.appointment_type_id],
+        clinic.kind_at(request.appointment_type_id, clinic.providers[0].id),
         Candidates(np.zeros(2, np.int64), np.zeros(2, np.int64), np.full(2, start), both),
         earliest=earliest,
         independent=True,
@@ -85,6 +86,66 @@ class TestRule1ActiveSkilledEquipped:
     )
     def test_infeasible(self, changes: Any) -> None:
         assert verdict(clinic(**changes), NINE) == "no"
+
+
+class TestProviderTypes:
+    """What Dr. Vega does otherwise than the type says takes the type's place in every rule."""
+
+    def own(self, **changes: Any) -> tuple[ProviderType, ...]:
+        return (ProviderType(uid(6, 0), VEGA.id, VISIT.id, **changes),)
+
+    def test_a_duration(self) -> None:
+        longer = self.own(duration_minutes=60)
+        assert verdict(clinic(booked(TEN, duration_minutes=30), own=longer), NINE) == "regular"
+        assert verdict(clinic(booked(TEN, duration_minutes=30), own=longer), NINE + 15) == "no"
+        assert verdict(clinic(own=longer), NOON - 60) == "regular"
+        assert verdict(clinic(own=longer), NOON - 45) == "no"
+        shorter = self.own(duration_minutes=15)
+        assert verdict(clinic(own=shorter), NOON - 15) == "regular"
+
+    def test_buffers(self) -> None:
+        wide = self.own(buffer_before=10, buffer_after=15)
+        beside = booked(TEN, buffer_before=0, buffer_after=0)
+        assert verdict(clinic(beside, own=wide), NINE + 15) == "regular"
+        assert verdict(clinic(beside, own=wide), NINE + 30) == "no"
+        assert verdict(clinic(beside, own=wide), TEN + 45) == "regular"
+        assert verdict(clinic(beside, own=wide), TEN + 30) == "no"
+        in_room = replace(beside, provider_id=uid(1, 9), room_id=ROOM.id)
+        assert verdict(clinic(in_room, own=wide), NINE + 30) == "no"
+
+    def test_what_is_not_offered(self) -> None:
+        assert verdict(clinic(own=self.own(offered=True)), NINE) == "regular"
+        assert verdict(clinic(own=self.own(offered=False)), NINE) == "no"
+
+    def test_a_cap_counts_overbooked_ones_and_no_allowance_lifts_it(self) -> None:
+        allowance = (OverbookingRule(uid(4, 0), max_overlap=1, max_per_day=5),)
+        two, one = self.own(daily_cap=2), self.own(daily_cap=1)
+        over = booked(TEN, is_overbooked=True)
+        assert verdict(clinic(over, own=two, rules=allowance), NINE) == "regular"
+        assert verdict(clinic(over, own=one, rules=allowance), NINE) == "no"
+        assert verdict(clinic(booked(TEN), own=one, rules=allowance), TEN + 15) == "no"
+        elsewhere = booked(TEN, date=TUESDAY)
+        assert verdict(clinic(elsewhere, own=one), NINE) == "regular"
+
+    def test_a_booking_keeps_what_it_was_made_with(self) -> None:
+        made = booked(TEN, duration_minutes=45, buffer_before=0, buffer_after=0)
+        assert verdict(clinic(made), TEN + 45) == "regular"
+        assert verdict(clinic(made), TEN + 30) == "no"
+        assert verdict(clinic(made, visit=replace(VISIT, buffer_after=0)), NINE + 30) == "regular"
+
+    def test_each_provider_ends_at_their_own_time_in_one_list(self) -> None:
+        linn = replace(VEGA, id=uid(1, 1), name="Dr. Linn")
+        one = clinic(own=self.own(duration_minutes=60))
+        rows = (*one.availability, replace(OPEN, provider_id=linn.id))
+        rooms = (ROOM, replace(ROOM, id=uid(2, 1)))
+        two = replace(one, providers=(VEGA, linn), rooms=rooms, availability=rows)
+        page = find_slots(two, SlotRequest(VISIT.id, MONDAY, BEFORE), limit=100)
+        minutes = {(slot.provider.name, slot.end - slot.start) for slot in page.slots}
+        assert minutes == {("Dr. Vega", 60), ("Dr. Linn", 30)}
+        assert page.total == 2 * (9 + 11)
+        assert page.candidates == 2 * 2 * (1 + (1440 - 30) // 15)
+        ranks = [(-slot.points, slot.start, slot.provider.id) for slot in page.slots]
+        assert ranks == sorted(ranks)
 
 
 class TestRule2OpenWindows:
@@ -449,13 +510,13 @@ class TestReasons:
         # An appointment of nearly the whole day, that only its second start leaves room for.
         rows = (Availability(15, 1440, provider_id=VEGA.id, weekday=1),)
         nearly = clinic(visit=replace(VISIT, duration_minutes=1425), rows=rows)
-        masks = build(Day.of(nearly, MONDAY), SlotRequest(VISIT.id, MONDAY, BEFORE))
+        (masks,) = build(Day.of(nearly, MONDAY), SlotRequest(VISIT.id, MONDAY, BEFORE))
         assert masks.starts.tolist() == [0, 15]
         assert masks.broken(0, 0, 0) == ["OUTSIDE_PROVIDER_HOURS"]
         assert masks.broken(0, 0, 1) == masks.broken(0, None, 1) == []
 
         hours = replace(rows[0], provider_id=None, room_id=ROOM.id)
-        masks = build(
+        (masks,) = build(
             Day.of(replace(nearly, availability=(*rows, hours)), MONDAY),
             SlotRequest(VISIT.id, MONDAY, BEFORE),
         )
@@ -468,7 +529,7 @@ class TestReasons:
         request = SlotRequest(
             VISIT.id, MONDAY, BEFORE, provider_ids=frozenset({VEGA.id}), start=1425
         )
-        assert judge(clinic(rows=late), request) == Verdict((), ("OUTSIDE_PROVIDER_HOURS",))
+        assert judge(clinic(rows=late), request) == Verdict((), ("OUTSIDE_DATE",))
         assert judge(clinic(rows=late), replace(request, start=1410)).reasons == ()
 
 

@@ -154,7 +154,7 @@ def test_a_head_of_the_ranking_is_the_same_however_long_it_is() -> None:
     many = replace(many, availability=(long, replace(long, provider_id=vera.id)))
     request = SlotRequest(VISIT.id, MONDAY, BEFORE, preferred=(570, 630))
     assert len(find_slots(many, request).slots) == 50
-    masks = build(Day.of(many, MONDAY), request)
+    (masks,) = build(Day.of(many, MONDAY), request)
     ranking = Ranking(masks, Scores.of(masks, request, Weights.parse("0.4 0.3 0.15 0.15")))
     (everything,) = (rows.tolist() for rows in ranking.growing(masks.total(), "all"))
     assert everything == sorted(everything, key=lambda row: (-row[0], *row[1:]))

@@ -71,7 +71,7 @@ def test_the_ranking_grows_from_the_rows_asked_for_to_all(
     case: tuple[Clinic, SlotRequest], limit: int, rooms: Rooms
 ) -> None:
     clinic, request = case
-    masks = build(Day.of(clinic, request.date, provider_ids=request.provider_ids), request)
+    masks, *_ = build(Day.of(clinic, request.date, provider_ids=request.provider_ids), request)
     scores = Scores.of(masks, request, DEFAULT_WEIGHTS)
     heads = [rows.tolist() for rows in Ranking(masks, scores).growing(limit, rooms)]
     everything = heads[-1]
@@ -124,7 +124,7 @@ def test_the_first_rule_to_exclude_a_candidate_counts_it(
     case: tuple[Clinic, SlotRequest],
 ) -> None:
     clinic, request = case
-    masks = build(Day.of(clinic, request.date, provider_ids=request.provider_ids), request)
+    masks, *_ = build(Day.of(clinic, request.date, provider_ids=request.provider_ids), request)
     assert not (masks.regular & masks.overbooked).any()
     rooms = range(len(masks.day.rooms))
     first: Counter[str] = Counter()
