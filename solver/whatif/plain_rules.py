@@ -207,7 +207,10 @@ class PlainRules:
             is_alike = other.booking.appointment_type_id == a.kind.id
             count += is_alike and other.booking.date == a.booking.date
         if count > own.daily_cap:
-            yield f"{count} of {a.kind.name} with {provider.name}, whose cap is {own.daily_cap}"
+            yield (
+                f"{count} of {a.kind.name} with {provider.name} on one date, "
+                f"whose daily cap for it is {own.daily_cap}"
+            )
 
     def regular_within_capacity(
         self, a: Appointment, at_provider: Sequence[Appointment]
