@@ -45,7 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent.name not in SLOWEST)
 
 
-TABLES = "bookings, availability, overbooking_rules, providers, rooms, appointment_types"
+TABLES = (
+    "bookings, availability, overbooking_rules, provider_types, providers, rooms, appointment_types"
+)
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,7 @@ def moved_to(clinic: Clinic, monday: dt.date) -> Clinic:
         ),
         clinic.overbooking_rules,
         tuple(replace(b, date=b.date + shift) for b in clinic.bookings),
+        clinic.provider_types,
     )
 
 
@@ -89,7 +90,7 @@ def without_collisions(clinic: Clinic) -> Clinic:
 
     def span(b: Booking) -> tuple[int, int]:
         start = b.date.toordinal() * 1440 + b.start
-        return start, start + clinic.type_by_id[b.appointment_type_id].duration_minutes
+        return start, start + clinic.kind_of(b).duration_minutes
 
     def collide(a: Booking, b: Booking) -> bool:
         if not (a.is_live and b.is_live):
