@@ -29,7 +29,10 @@ class ClinicSettings(Base):
     """The one row of what holds for the clinic as a whole."""
 
     __tablename__ = "clinic"
-    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint("grid_minutes BETWEEN 1 AND 240", name="grid"),
+    )
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(Text)

@@ -280,8 +280,8 @@ def _shift(instance: Instance, provider: int) -> int:
 
 
 def _tick(instance: Instance) -> int:
-    """Return the greatest number of minutes of which every length is a multiple."""
-    lengths = [instance.clinic.settings.grid_minutes]
+    """Return the greatest number of minutes of which every length and the day is a multiple."""
+    lengths = [DAY_MINUTES, instance.clinic.settings.grid_minutes]
     for kind in instance.kinds:
         lengths += [kind.row.duration_minutes, kind.row.buffer_before]
         for array in (kind.before, kind.after, kind.room_after):

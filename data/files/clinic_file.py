@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from uuid import NAMESPACE_URL, uuid5
 
 import orjson
@@ -40,6 +40,7 @@ from data.files.fields import (
 from solver.clinic.clock import format_time, parse_time
 from solver.clinic.entities import (
     DAY_MINUTES,
+    MAX_GRID_MINUTES,
     AppointmentType,
     Availability,
     Booking,
@@ -90,7 +91,7 @@ class ClinicRow(_Row):
 
     name: Name
     timezone: Annotated[Name, Field(examples=["Europe/Berlin"])]
-    grid_minutes: Literal[5, 10, 15, 20, 30, 60] = 15
+    grid_minutes: Annotated[StrictInt, Field(ge=1, le=MAX_GRID_MINUTES)] = 15
     preference_decay_minutes: Annotated[StrictInt, Field(ge=1, le=DAY_MINUTES)] = 240
     min_notice_minutes: Annotated[StrictInt, Field(ge=0, le=527_040)] = 0
 

@@ -20,7 +20,8 @@ from solver.clinic.patients import patient_key
 DAY_MINUTES = 1440
 
 
-GRID_MINUTES = (5, 10, 15, 20, 30, 60)
+MAX_GRID_MINUTES = 240
+"""The most minutes from one candidate start to the next; the fewest are 1."""
 
 
 MAX_BUFFER_MINUTES = 720
@@ -130,11 +131,7 @@ class ClinicSettings:
             f"'{self.timezone}' is no IANA time zone that a clinic may have; write one like"
             " Europe/Berlin",
         )
-        _require(
-            self.grid_minutes in GRID_MINUTES,
-            "grid_minutes",
-            f"must be one of {', '.join(map(str, GRID_MINUTES))}, not {self.grid_minutes}",
-        )
+        _require_minutes(self.grid_minutes, "grid_minutes", 1, MAX_GRID_MINUTES)
         _require_minutes(self.preference_decay_minutes, "preference_decay_minutes", 1, DAY_MINUTES)
         _require(self.min_notice_minutes >= 0, "min_notice_minutes", "must be at least 0")
 

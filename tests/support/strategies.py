@@ -8,7 +8,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from solver.clinic.entities import (
-    GRID_MINUTES,
     STATUSES,
     AppointmentType,
     Availability,
@@ -71,6 +70,9 @@ RETIRED = st.sampled_from([None] * 9 + [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), 
 CAPS = rare(st.sampled_from([2, 1, 3, 0, 4, 5]))
 
 
+GRIDS = (15, 5, 10, 20, 30, 60, 7, 25, 240)
+
+
 BUFFERS = st.sampled_from([0, 0, 5, 7, 10, 20])
 
 
@@ -123,7 +125,7 @@ def _row(draw: st.DrawFn, start: int, end: int, **owner: str) -> Availability:
 @st.composite
 def clinics(draw: st.DrawFn) -> Clinic:
     """A clinic of up to 3 providers, 3 rooms and 3 types around Monday, 1 March 2027."""
-    grid = draw(st.sampled_from(GRID_MINUTES))
+    grid = draw(st.sampled_from(GRIDS))
     retired = draw(RETIRED)
     providers = [
         Provider(

@@ -402,10 +402,12 @@ async def test_every_kind_of_row_has_its_routes(client: httpx.AsyncClient) -> No
 
 async def test_the_clinics_settings(client: httpx.AsyncClient) -> None:
     await load(client, small_clinic())
-    changed = await client.patch("/clinic", json={"grid_minutes": 20})
-    assert changed.json()["grid_minutes"] == 20
-    assert (await client.get("/clinic")).json()["grid_minutes"] == 20
-    for bad in ({"grid_minutes": 7}, {"timezone": "Mars/Olympus"}, {"name": None}):
+    for grid in (20, 1, 7, 240):
+        changed = await client.patch("/clinic", json={"grid_minutes": grid})
+        assert changed.json()["grid_minutes"] == grid
+        assert (await client.get("/clinic")).json()["grid_minutes"] == grid
+    bad_grids = ({"grid_minutes": grid} for grid in (0, 241, 2.5, None))
+    for bad in (*bad_grids, {"timezone": "Mars/Olympus"}, {"name": None}):
         answer = await client.patch("/clinic", json=bad)
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["field"] == next(iter(bad))

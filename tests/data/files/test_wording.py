@@ -70,9 +70,9 @@ def provider(**changes: Any) -> list[dict[str, Any]]:
             " is as long as its type says",
         ),
         (
-            {"clinic": {"name": "x", "timezone": "Europe/Berlin", "grid_minutes": 7}},
+            {"clinic": {"name": "x", "timezone": "Europe/Berlin", "grid_minutes": 241}},
             "clinic.grid_minutes",
-            "must be 5, 10, 15, 20, 30 or 60",
+            "must be at most 240",
         ),
     ],
 )

@@ -14,6 +14,7 @@ from solver.clinic.entities import (
     Booking,
     Clinic,
     ClinicSettings,
+    InvalidClinicError,
     OverbookingRule,
     Provider,
     Room,
@@ -314,6 +315,29 @@ class TestTime:
     def test_grid(self) -> None:
         assert verdict(clinic(grid_minutes=20), 560) == "regular"
         assert verdict(clinic(grid_minutes=20), 550) == "no"
+
+    @pytest.mark.parametrize(
+        ("minutes", "start", "expected"),
+        [
+            (1, 547, "regular"),
+            (7, 77 * 7, "no"),  # 8:59, before the window opens
+            (7, 78 * 7, "regular"),
+            (7, 78 * 7 + 1, "no"),
+            (240, 480, "no"),
+            (240, 720, "no"),
+            (90, 540, "regular"),
+            (90, 570, "no"),
+        ],
+    )
+    def test_starts_are_the_multiples_of_any_grid_from_midnight(
+        self, minutes: int, start: int, expected: str
+    ) -> None:
+        assert verdict(clinic(grid_minutes=minutes), start) == expected
+
+    @pytest.mark.parametrize("minutes", [0, -5, 241])
+    def test_a_grid_has_1_to_240_minutes(self, minutes: int) -> None:
+        with pytest.raises(InvalidClinicError, match="grid_minutes: must be 1 to 240 minutes"):
+            clinic(grid_minutes=minutes)
 
     def test_notice(self) -> None:
         now = BEFORE.replace(month=3, hour=8, minute=30)
