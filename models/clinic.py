@@ -117,6 +117,11 @@ class Availability(Base):
             "kind = 'closed' OR num_nonnulls(provider_id, room_id) = 1", name="clinic_closes"
         ),
         CheckConstraint("valid_from <= valid_to", name="validity"),
+        CheckConstraint(
+            "every_weeks = 1 OR every_weeks BETWEEN 2 AND 8"
+            " AND weekday IS NOT NULL AND valid_from IS NOT NULL",
+            name="every_weeks",
+        ),
         Index("ix_availability_date", "date", postgresql_where=text("date IS NOT NULL")),
     )
 
@@ -134,6 +139,7 @@ class Availability(Base):
     kind: Mapped[str] = mapped_column(Text)
     valid_from: Mapped[dt.date | None] = mapped_column(Date)
     valid_to: Mapped[dt.date | None] = mapped_column(Date)
+    every_weeks: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
 
 
 class OverbookingRule(Base):

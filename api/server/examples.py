@@ -74,6 +74,7 @@ _OPEN_ROW = {
     "kind": "open",
     "valid_from": None,
     "valid_to": None,
+    "every_weeks": 1,
 }
 
 

@@ -58,7 +58,8 @@ BATCH = 1000
 
 
 _AVAILABILITY_ORDER = (
-    "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to id"
+    "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to"
+    " every_weeks id"
 )
 
 
@@ -385,6 +386,7 @@ _AVAILABILITY_KEY = (
     "kind",
     "valid_from",
     "valid_to",
+    "every_weeks",
 )
 
 

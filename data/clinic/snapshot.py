@@ -394,7 +394,9 @@ _TYPE = (
 )
 
 
-_AVAILABILITY = "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to"
+_AVAILABILITY = (
+    "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to every_weeks"
+)
 
 
 _RULE = "id provider_id appointment_type_id weekday start_minute end_minute max_overlap max_per_day"

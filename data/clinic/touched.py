@@ -130,6 +130,9 @@ def _bookings_under(row: Any) -> ColumnElement[bool]:
         spoken &= columns.date >= row.valid_from
     if row.valid_to is not None:
         spoken &= columns.date <= row.valid_to
+    if row.every_weeks > 1:
+        monday = row.valid_from - dt.timedelta(days=row.valid_from.weekday())
+        spoken &= func.mod((columns.date - monday) // 7, row.every_weeks) == 0
     if row.provider_id is not None:
         spoken &= columns.provider_id == row.provider_id
     if row.room_id is not None:

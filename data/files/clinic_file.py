@@ -40,6 +40,7 @@ from data.files.fields import (
 from solver.clinic.clock import format_time, parse_time
 from solver.clinic.entities import (
     DAY_MINUTES,
+    MAX_EVERY_WEEKS,
     MAX_GRID_MINUTES,
     AppointmentType,
     Availability,
@@ -166,6 +167,15 @@ class AvailabilityRow(_Row):
     kind: Kind = "open"
     valid_from: Date | None = None
     valid_to: Date | None = None
+    every_weeks: Annotated[
+        StrictInt,
+        Field(
+            ge=1,
+            le=MAX_EVERY_WEEKS,
+            description="Of a row with a weekday: it holds in the week of valid_from and in each "
+            "n-th week after it. Above 1 it needs valid_from.",
+        ),
+    ] = 1
 
     def to_solver(self) -> Availability:
         """Return the row as the solver has it."""

@@ -1,9 +1,10 @@
-"""The grid of starts may be any whole number of minutes from 1 to 240.
+"""The grid may have any minutes from 1 to 240; weekly rows may hold in each n-th week alone.
 
 Revision ID: 0019
 Revises: 0016
 """
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0019"
@@ -14,10 +15,24 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_check_constraint(op.f("ck_clinic_grid"), "clinic", "grid_minutes BETWEEN 1 AND 240")
+    op.add_column(
+        "availability",
+        sa.Column("every_weeks", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
+    )
+    op.create_check_constraint(
+        op.f("ck_availability_every_weeks"),
+        "availability",
+        "every_weeks = 1 OR every_weeks BETWEEN 2 AND 8"
+        " AND weekday IS NOT NULL AND valid_from IS NOT NULL",
+    )
 
 
 def downgrade() -> None:
-    """A grid that the older release does not know becomes its default of 15 minutes."""
+    """What the older release does not know becomes what it does.
+
+    Another grid is its default of 15 minutes, and a row of each n-th week holds in every week.
+    """
+    op.drop_column("availability", "every_weeks")
     op.drop_constraint(op.f("ck_clinic_grid"), "clinic")
     op.execute(
         "UPDATE clinic SET grid_minutes = 15 WHERE grid_minutes NOT IN (5, 10, 15, 20, 30, 60)"

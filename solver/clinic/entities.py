@@ -24,6 +24,10 @@ MAX_GRID_MINUTES = 240
 """The most minutes from one candidate start to the next; the fewest are 1."""
 
 
+MAX_EVERY_WEEKS = 8
+"""The most weeks from one in which a weekly row holds to the next."""
+
+
 MAX_BUFFER_MINUTES = 720
 """Buffers and turnover stay under half a day, so only neighbouring dates can touch."""
 
@@ -203,7 +207,8 @@ class Availability:
     """An open or closed span of a provider, a room, or (closed only) the whole clinic.
 
     It recurs weekly (``weekday``, ISO 1 = Monday, within ``valid_from`` and ``valid_to``, both
-    inclusive) or stands on one ``date``.
+    inclusive) or stands on one ``date``. With ``every_weeks`` = n it holds in the week of
+    ``valid_from`` and in each n-th week after it; weeks begin on Monday.
     """
 
     start: int
@@ -215,6 +220,7 @@ class Availability:
     kind: Kind = "open"
     valid_from: dt.date | None = None
     valid_to: dt.date | None = None
+    every_weeks: int = 1
 
     def __post_init__(self) -> None:
         _require_span(self.start, self.end)
@@ -252,6 +258,21 @@ class Availability:
             "date",
             "must lie within valid_from and valid_to, which a row with a date can do without",
         )
+        _require(
+            1 <= self.every_weeks <= MAX_EVERY_WEEKS,
+            "every_weeks",
+            f"must be 1 to {MAX_EVERY_WEEKS} weeks, not {self.every_weeks}",
+        )
+        _require(
+            self.every_weeks == 1 or self.date is None,
+            "every_weeks",
+            "is for rows with a weekday; leave it out of a row with a date",
+        )
+        _require(
+            self.every_weeks == 1 or self.valid_from is not None,
+            "valid_from",
+            "must be given where every_weeks is above 1: a date in the first of these weeks",
+        )
 
     def applies_on(self, day: dt.date, weekday: int) -> bool:
         """Whether the row speaks of `day`, whose ISO weekday is `weekday`."""
@@ -261,7 +282,17 @@ class Availability:
             self.weekday == weekday
             and (self.valid_from is None or self.valid_from <= day)
             and (self.valid_to is None or day <= self.valid_to)
+            and (
+                self.every_weeks == 1
+                or self.valid_from is None  # never so: a row of some weeks has it
+                or (week_number(day) - week_number(self.valid_from)) % self.every_weeks == 0
+            )
         )
+
+
+def week_number(day: dt.date) -> int:
+    """Return a number for the week of a date, one more from each Monday on."""
+    return (day.toordinal() - 1) // 7
 
 
 @dataclass(frozen=True, slots=True)

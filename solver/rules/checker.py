@@ -229,7 +229,10 @@ def _applies(row: Availability, day: dt.date) -> bool:
     if row.date is not None:
         return row.date == day
     from_, to = row.valid_from or dt.date.min, row.valid_to or dt.date.max
-    return row.weekday == day.isoweekday() and from_ <= day <= to
+    if row.weekday != day.isoweekday() or not from_ <= day <= to:
+        return False
+    monday, first_monday = (each - dt.timedelta(days=each.weekday()) for each in (day, from_))
+    return (monday - first_monday).days % (7 * row.every_weeks) == 0
 
 
 def _busy(owner: Provider | Room, kind: AppointmentType) -> Span:

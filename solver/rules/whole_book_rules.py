@@ -13,6 +13,7 @@ import datetime as dt
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
 from solver.clinic.clock import clock_changes
-from solver.clinic.entities import DAY_MINUTES, Clinic
+from solver.clinic.entities import DAY_MINUTES, Clinic, week_number
 from solver.clinic.windows import Windows
 from solver.rules.checked_book import BookChecker
 from solver.rules.checker import Violation
@@ -304,11 +305,16 @@ def _alike(clinic: Clinic, days: Iterable[dt.date]) -> list[dt.date]:
     bounds = {row.valid_from.toordinal() for row in clinic.availability if row.valid_from}
     bounds |= {row.valid_to.toordinal() + 1 for row in clinic.availability if row.valid_to}
     edges = sorted(bounds)
+    cycle = lcm(*(row.every_weeks for row in clinic.availability))
     first: dict[object, dt.date] = {}
-    return [
-        first.setdefault(
-            day if day in dated else (day.isoweekday(), bisect_right(edges, day.toordinal())),
-            day,
+
+    def said_of(day: dt.date) -> object:
+        if day in dated:
+            return day
+        return (
+            day.isoweekday(),
+            bisect_right(edges, day.toordinal()),
+            week_number(day) % cycle,
         )
-        for day in days
-    ]
+
+    return [first.setdefault(said_of(day), day) for day in days]

@@ -15,6 +15,7 @@ from fractions import Fraction
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
+    Availability,
     Booking,
     Clinic,
     Provider,
@@ -69,8 +70,7 @@ class _Minutes:
         minutes = bytearray([is_always_open]) * DAY_MINUTES
         for rows, value in ((dated or opening, b"\1"), (closing, b"\0")):
             for row in rows:
-                is_valid = (row.valid_from or date) <= date <= (row.valid_to or date)
-                if row.date == date or (row.weekday == date.isoweekday() and is_valid):
+                if row.date == date or _is_in_turn(row, date):
                     minutes[row.start : row.end] = value * (row.end - row.start)
         self._open[owner.id, date] = bytes(minutes)
         return self._open[owner.id, date]
@@ -315,6 +315,15 @@ class PlainRules:
         start, end = a.booking.start, a.booking.start + a.kind.duration_minutes
         minutes = self._minutes.open(owner, a.booking.date)
         return end <= DAY_MINUTES and 0 not in minutes[start:end]
+
+
+def _is_in_turn(row: Availability, date: dt.date) -> bool:
+    """Whether a weekly row is valid on a date, and of its weeks: each `every_weeks`-th."""
+    first, last = row.valid_from or date, row.valid_to or date
+    if row.weekday != date.isoweekday() or not first <= date <= last:
+        return False
+    days = (date - first).days + first.weekday()  # since the Monday of the first week
+    return days // 7 % row.every_weeks == 0
 
 
 def _overlap(one: Span, other: Span) -> bool:

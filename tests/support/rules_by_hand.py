@@ -54,11 +54,9 @@ class RulesByHand:
         ]
         opening = [row for row in rows if row.kind == "open"]
         chosen = [row for row in opening if row.date == date] or [
-            row for row in opening if row.applies_on(date, date.isoweekday())
+            row for row in opening if _speaks_of(row, date)
         ]
-        closing = [
-            row for row in rows if row.kind == "closed" and row.applies_on(date, date.isoweekday())
-        ]
+        closing = [row for row in rows if row.kind == "closed" and _speaks_of(row, date)]
         is_always_open = isinstance(owner, Room) and not opening
         return (is_always_open or _holds(chosen, minute)) and not _holds(closing, minute)
 
@@ -238,6 +236,22 @@ class RulesByHand:
 
 def overlap(one: Span, other: Span) -> bool:
     return one[0] < other[1] and other[0] < one[1]
+
+
+def _speaks_of(row: Availability, date: dt.date) -> bool:
+    """Whether a row is of a date: its own, or a day of one of its weeks, counted one by one."""
+    if row.date is not None:
+        return row.date == date
+    if row.weekday != date.isoweekday() or (row.valid_to is not None and row.valid_to < date):
+        return False
+    if row.valid_from is None:
+        return True
+    day = row.valid_from
+    while day.isoweekday() != row.weekday:  # the day of that weekday in the first week
+        day += dt.timedelta(days=1 if day.isoweekday() < row.weekday else -1)
+    while day < date:
+        day += dt.timedelta(weeks=row.every_weeks)
+    return day == date and row.valid_from <= date
 
 
 def _holds(rows: Iterable[Availability], minute: int) -> bool:

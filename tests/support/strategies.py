@@ -111,12 +111,14 @@ def _row(draw: st.DrawFn, start: int, end: int, **owner: str) -> Availability:
     kind = owner.pop("kind", None) or draw(st.sampled_from(["open", "open", "closed"]))
     if draw(st.integers(0, 3)) == 0:
         return Availability(start, end, date=draw(st.sampled_from(DAYS)), kind=kind, **owner)
+    valid_from = draw(rare(st.sampled_from(DAYS)))
     return Availability(
         start,
         end,
         weekday=draw(st.sampled_from([1, 1, 1, 2, 7])),
         kind=kind,
-        valid_from=draw(rare(st.sampled_from(DAYS))),
+        valid_from=valid_from,
+        every_weeks=1 if valid_from is None else draw(st.sampled_from([1, 2, 3])),
         valid_to=draw(rare(st.just(DAYS[-1]))),
         **owner,
     )

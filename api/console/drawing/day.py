@@ -32,8 +32,8 @@ PIXELS_A_MINUTE = 1.6
 
 
 LEAST_OFFER_MINUTES = 5
-"""How high a place on offer is drawn at least: on a finer grid, of those that would cover one another
-the best is drawn."""
+"""How high a place on offer is drawn at least: on a finer grid, of those that would cover one
+another the best is drawn."""
 
 
 DEFAULT_HOURS: Span = (480, 1080)

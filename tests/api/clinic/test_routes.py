@@ -82,6 +82,7 @@ def full_clinic() -> dict[str, Any]:
                 "kind": "open",
                 "valid_from": "2027-01-01",
                 "valid_to": None,
+                "every_weeks": 2,
             },
             {
                 "provider_id": None,
@@ -93,6 +94,7 @@ def full_clinic() -> dict[str, Any]:
                 "kind": "closed",
                 "valid_from": None,
                 "valid_to": None,
+                "every_weeks": 1,
             },
         ],
         "overbooking_rules": [
