@@ -51,6 +51,7 @@ class Provider(Base):
     __table_args__ = (
         UniqueConstraint("id", "no"),
         CheckConstraint("daily_cap >= 0", name="daily_cap"),
+        CheckConstraint("daily_minutes >= 0", name="daily_minutes"),
         CheckConstraint("buffer_before >= 0 AND buffer_after >= 0", name="buffers"),
     )
 
@@ -59,6 +60,7 @@ class Provider(Base):
     name: Mapped[str] = mapped_column(Text)
     skills: Mapped[list[str]] = mapped_column(ARRAY(Text))
     daily_cap: Mapped[int | None]
+    daily_minutes: Mapped[int | None]
     buffer_before: Mapped[int] = mapped_column(SmallInteger)
     buffer_after: Mapped[int] = mapped_column(SmallInteger)
     active: Mapped[bool] = mapped_column(Boolean)

@@ -94,6 +94,7 @@ LABELS = {
     "patient_ref": "Patient",
     "accept_overbooked": "Overbooked",
     "daily_cap": "Most a day",
+    "daily_minutes": "Most minutes a day",
     "buffer_before": "Buffer before, minutes",
     "buffer_after": "Buffer after, minutes",
     "turnover_minutes": "Turnover, minutes",

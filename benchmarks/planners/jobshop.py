@@ -276,6 +276,8 @@ def _shift(instance: Instance, provider: int) -> int:
         raise NotImplementedError("the buffer before depends on the type")
     if any(kind.row.daily_cap is not None for kind in instance.kinds):
         raise NotImplementedError("a type has a daily cap")
+    if instance.capacity.has_minutes_cap.any():
+        raise NotImplementedError("a provider has a cap on minutes")
     return shifts.pop()
 
 

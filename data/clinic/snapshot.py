@@ -382,7 +382,7 @@ def _arrays(table: Table, names: str, *conditions: ColumnElement[bool]) -> Colum
 _SETTINGS = "name timezone grid_minutes preference_decay_minutes min_notice_minutes"
 
 
-_PROVIDER = "id name skills daily_cap buffer_before buffer_after active"
+_PROVIDER = "id name skills daily_cap buffer_before buffer_after active daily_minutes"
 
 
 _ROOM = "id name equipment turnover_minutes active"

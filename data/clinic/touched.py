@@ -45,6 +45,7 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "skills": frozenset({1}),
         "active": frozenset({1}),
         "daily_cap": frozenset({6, 7}),
+        "daily_minutes": frozenset({6, 7}),
         "buffer_before": frozenset({6, 7}),
         "buffer_after": frozenset({6, 7}),
     },

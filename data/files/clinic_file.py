@@ -108,6 +108,10 @@ class ProviderRow(_Row):
     name: Name
     skills: Tags = []
     daily_cap: Cap | None = None
+    daily_minutes: Annotated[
+        Cap | None,
+        Field(description="Most minutes of regular bookings a day, buffers left aside."),
+    ] = None
     buffer_before: Buffer = 0
     buffer_after: Buffer = 0
     active: StrictBool = True

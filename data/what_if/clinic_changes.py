@@ -51,6 +51,7 @@ FIELDS = {
     "buffer_after": "minutes kept free afterwards",
     "buffer_before": "minutes kept free before",
     "daily_cap": "most a day",
+    "daily_minutes": "most minutes a day",
     "duration_minutes": "minutes",
     "equipment": "equipment",
     "grid_minutes": "minutes between starts",

@@ -1,4 +1,4 @@
-"""The grid may have any minutes from 1 to 240; weekly rows may hold in each n-th week alone.
+"""Any grid from 1 to 240 minutes; rows of each n-th week; most minutes of a provider a day.
 
 Revision ID: 0019
 Revises: 0016
@@ -25,13 +25,19 @@ def upgrade() -> None:
         "every_weeks = 1 OR every_weeks BETWEEN 2 AND 8"
         " AND weekday IS NOT NULL AND valid_from IS NOT NULL",
     )
+    op.add_column("providers", sa.Column("daily_minutes", sa.Integer(), nullable=True))
+    op.create_check_constraint(
+        op.f("ck_providers_daily_minutes"), "providers", "daily_minutes >= 0"
+    )
 
 
 def downgrade() -> None:
     """What the older release does not know becomes what it does.
 
-    Another grid is its default of 15 minutes, and a row of each n-th week holds in every week.
+    Another grid is its default of 15 minutes, a row of each n-th week holds in every week, and a
+    provider's minutes have no limit.
     """
+    op.drop_column("providers", "daily_minutes")
     op.drop_column("availability", "every_weeks")
     op.drop_constraint(op.f("ck_clinic_grid"), "clinic")
     op.execute(

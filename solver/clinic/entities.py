@@ -147,7 +147,7 @@ class ClinicSettings:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A clinician with skills, buffers and a cap on regular bookings a day."""
+    """A clinician with skills, buffers and caps on regular bookings a day, and on their minutes."""
 
     id: str
     name: str
@@ -156,10 +156,12 @@ class Provider:
     buffer_before: int = 0
     buffer_after: int = 0
     active: bool = True
+    daily_minutes: int | None = None
 
     def __post_init__(self) -> None:
         _require_tags(self.skills, "skills")
         _require_cap(self.daily_cap)
+        _require_cap(self.daily_minutes, "daily_minutes")
         _require_minutes(self.buffer_before, "buffer_before", 0, MAX_BUFFER_MINUTES)
         _require_minutes(self.buffer_after, "buffer_after", 0, MAX_BUFFER_MINUTES)
 

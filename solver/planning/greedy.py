@@ -260,7 +260,7 @@ class Board:
         fits: Bools = sheet.rooms.ravel()[positions % (days * starts)] > 0
         fits &= (self._capacity.type_left[number] > 0)[provider_day % days]
         overlaps = sheet.overlaps.ravel()[positions]
-        is_free = (overlaps == 0) & (self._capacity.regular_left > 0).ravel()[provider_day]
+        is_free = (overlaps == 0) & self._capacity.takes_regular(number).ravel()[provider_day]
         if not is_overbooked:
             fits &= is_free & kind.regular.ravel()[positions]
             return fits

@@ -218,7 +218,13 @@ class _Reading:
             np.int64,
         )
         obeys[regular] = ~_overlaps(begins[regular], ends[regular])
-        obeys[regular] &= _alike_count(owner * FAR + ledger.day[regular]) <= caps[owner]
+        most = np.array(
+            [FAR if p.daily_minutes is None else p.daily_minutes for p in self._clinic.providers],
+            np.int64,
+        )
+        date = owner * FAR + ledger.day[regular]
+        obeys[regular] &= _alike_count(date) <= caps[owner]
+        obeys[regular] &= _alike_sum(date, self._duration[regular]) <= most[owner]
         return obeys
 
     def _overbooked_by_allowance(self) -> Bools:
@@ -297,6 +303,12 @@ def _alike_count(keys: Ints) -> Ints:
     """Return for each key how many are equal to it."""
     _, where, count = np.unique(keys, return_inverse=True, return_counts=True)
     return count[where]
+
+
+def _alike_sum(keys: Ints, values: Ints) -> Ints:
+    """Return for each key the sum of the values of all that are equal to it."""
+    _, where = np.unique(keys, return_inverse=True)
+    return np.bincount(where, values).astype(np.int64)[where]
 
 
 def _alike(clinic: Clinic, days: Iterable[dt.date]) -> list[dt.date]:

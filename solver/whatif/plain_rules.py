@@ -175,17 +175,21 @@ class PlainRules:
     def regular_within_capacity(
         self, a: Appointment, at_provider: Sequence[Appointment]
     ) -> Iterator[str]:
-        """Rule 6: it overlaps none of the others; regular ones on its date <= the daily cap."""
+        """Rule 6: it overlaps none of the others; on its date, regular ones and minutes <= caps."""
         provider, _ = self._owners(a)
         for other in at_provider:
             if _overlap(a.provider_busy, other.provider_busy):
                 yield f"{provider.name} is busy with booking {other.booking.id}"
-        regular = 1 + sum(
-            not o.booking.is_overbooked and o.booking.date == a.booking.date for o in at_provider
-        )
-        cap = provider.daily_cap
-        if cap is not None and regular > cap:
-            yield f"{regular} regular bookings of {provider.name}, the daily cap is {cap}"
+        lengths = [
+            o.span[1] - o.span[0]
+            for o in (a, *at_provider)
+            if o is a or (not o.booking.is_overbooked and o.booking.date == a.booking.date)
+        ]
+        cap, most = provider.daily_cap, provider.daily_minutes
+        if cap is not None and len(lengths) > cap:
+            yield f"{len(lengths)} regular bookings of {provider.name}, the daily cap is {cap}"
+        if most is not None and sum(lengths) > most:
+            yield f"{sum(lengths)} regular minutes of {provider.name}, of {most} a day"
 
     def starts_by_itself(self, a: Appointment, at_provider: Sequence[Appointment]) -> Iterator[str]:
         """Rule 7, first half: no two appointments of a provider start together."""

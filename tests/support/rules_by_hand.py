@@ -122,11 +122,17 @@ class RulesByHand:
 
     def is_provider_full(self, b: Booking, book: Book) -> bool:
         provider, _, _ = self.rows(b)
-        others = sum(
-            o.provider_id == provider.id and o.date == b.date and o is not b and not o.is_overbooked
-            for o in book
-        )
-        return provider.daily_cap is not None and others >= provider.daily_cap
+        count, minutes = 0, self.minutes(b)
+        for o in book:
+            if (o.provider_id, o.date) == (b.provider_id, b.date) and o is not b:
+                count += not o.is_overbooked
+                minutes += 0 if o.is_overbooked else self.minutes(o)
+        is_over_minutes = provider.daily_minutes is not None and minutes > provider.daily_minutes
+        return is_over_minutes or (provider.daily_cap is not None and count >= provider.daily_cap)
+
+    def minutes(self, b: Booking) -> int:
+        start, end = self.appointment(b)
+        return end - start
 
     def overlapping(self, b: Booking, book: Iterable[Booking]) -> list[Booking]:
         """The bookings of its provider whose busy spans overlap its own."""

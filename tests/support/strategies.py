@@ -138,6 +138,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
             buffer_before=draw(BUFFERS),
             buffer_after=draw(BUFFERS),
             active=retired != (1, number),
+            daily_minutes=draw(rare(st.sampled_from([60, 0, 29, 45, 90, 200]))),
         )
         for number in range(draw(st.integers(1, 3)))
     ]

@@ -41,6 +41,7 @@ TAGS = {
 
 NUMBERS = (
     "daily_cap",
+    "daily_minutes",
     "buffer_before",
     "buffer_after",
     "turnover_minutes",

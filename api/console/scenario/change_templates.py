@@ -265,6 +265,12 @@ SENTENCES: dict[str, Sentence] = {
         _set("providers", "provider_id", "daily_cap"),
         20,
     ),
+    "minutes": Sentence(
+        "A provider has more or less time for patients",
+        "{provider_id} takes at most {number} minutes of appointments a day",
+        _set("providers", "provider_id", "daily_minutes"),
+        300,
+    ),
     "buffer": Sentence(
         "A provider takes a breath",
         "{provider_id} keeps {number} minutes free after each appointment",

@@ -205,7 +205,13 @@ def edits(draw: st.DrawFn) -> tuple[Clinic, str, str, dict[str, Any] | None, Cli
     if kind == "provider":
         change = draw(
             st.sampled_from(
-                [{"daily_cap": 1}, {"buffer_after": 45}, {"skills": []}, {"active": False}]
+                [
+                    {"daily_cap": 1},
+                    {"daily_minutes": 40},
+                    {"buffer_after": 45},
+                    {"skills": []},
+                    {"active": False},
+                ]
             )
         )
         given = {k: frozenset(v) if isinstance(v, list) else v for k, v in change.items()}

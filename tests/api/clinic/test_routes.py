@@ -44,6 +44,7 @@ def full_clinic() -> dict[str, Any]:
                 "name": "Dr. Vega",
                 "skills": ["derma", "gp"],
                 "daily_cap": 9,
+                "daily_minutes": 400,
                 "buffer_before": 5,
                 "buffer_after": 10,
                 "active": True,

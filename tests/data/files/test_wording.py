@@ -42,6 +42,11 @@ def provider(**changes: Any) -> list[dict[str, Any]]:
         ),
         ({"providers": provider(daily_cap=-1)}, "providers[0].daily_cap", "must be at least 0"),
         (
+            {"providers": provider(daily_minutes=-1)},
+            "providers[0].daily_minutes",
+            "must be at least 0",
+        ),
+        (
             {"providers": provider(daily_cap="9")},
             "providers[0].daily_cap",
             "must be a whole number",
