@@ -29,7 +29,10 @@ class ClinicSettings(Base):
     """The one row of what holds for the clinic as a whole."""
 
     __tablename__ = "clinic"
-    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint("grid_minutes BETWEEN 1 AND 240", name="grid"),
+    )
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(Text)
@@ -48,6 +51,7 @@ class Provider(Base):
     __table_args__ = (
         UniqueConstraint("id", "no"),
         CheckConstraint("daily_cap >= 0", name="daily_cap"),
+        CheckConstraint("daily_minutes >= 0", name="daily_minutes"),
         CheckConstraint("buffer_before >= 0 AND buffer_after >= 0", name="buffers"),
     )
 
@@ -56,6 +60,7 @@ class Provider(Base):
     name: Mapped[str] = mapped_column(Text)
     skills: Mapped[list[str]] = mapped_column(ARRAY(Text))
     daily_cap: Mapped[int | None]
+    daily_minutes: Mapped[int | None]
     buffer_before: Mapped[int] = mapped_column(SmallInteger)
     buffer_after: Mapped[int] = mapped_column(SmallInteger)
     active: Mapped[bool] = mapped_column(Boolean)
@@ -139,6 +144,11 @@ class Availability(Base):
             "kind = 'closed' OR num_nonnulls(provider_id, room_id) = 1", name="clinic_closes"
         ),
         CheckConstraint("valid_from <= valid_to", name="validity"),
+        CheckConstraint(
+            "every_weeks = 1 OR every_weeks BETWEEN 2 AND 8"
+            " AND weekday IS NOT NULL AND valid_from IS NOT NULL",
+            name="every_weeks",
+        ),
         Index("ix_availability_date", "date", postgresql_where=text("date IS NOT NULL")),
     )
 
@@ -156,6 +166,7 @@ class Availability(Base):
     kind: Mapped[str] = mapped_column(Text)
     valid_from: Mapped[dt.date | None] = mapped_column(Date)
     valid_to: Mapped[dt.date | None] = mapped_column(Date)
+    every_weeks: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
 
 
 class OverbookingRule(Base):

@@ -164,6 +164,9 @@ def slots(
         Literal["best", "all"], typer.Option(help="The best room of each start, or all.")
     ] = "best",
     limit: Annotated[int, typer.Option(help="1 to 5000")] = 50,
+    without: Annotated[
+        str | None, typer.Option(help="A booking's id; as if it were not there.")
+    ] = None,
     now: NowOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The body of GET /slots.")] = False,
 ) -> None:
@@ -177,6 +180,7 @@ def slots(
         "preferred_end": preferred_end,
         "rooms": rooms,
         "limit": limit,
+        "without": without,
     }
     _run(lambda: command.slots(clinic, kind, fields, now, as_json=as_json))
 

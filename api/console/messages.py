@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from solver.clinic.entities import MAX_EVERY_WEEKS
+
 if TYPE_CHECKING:
     from api.console.backend import RefusedError
 
@@ -92,6 +94,7 @@ LABELS = {
     "patient_ref": "Patient",
     "accept_overbooked": "Overbooked",
     "daily_cap": "Most a day",
+    "daily_minutes": "Most minutes a day",
     "buffer_before": "Buffer before, minutes",
     "buffer_after": "Buffer after, minutes",
     "turnover_minutes": "Turnover, minutes",
@@ -106,11 +109,18 @@ LABELS = {
     "kind": "Open or closed",
     "valid_from": "From date",
     "valid_to": "To date",
+    "every_weeks": "In which weeks",
     "grid_minutes": "Grid, minutes",
     "preference_decay_minutes": "Preference decays over, minutes",
     "min_notice_minutes": "Least notice, minutes",
 }
 """What fields are called where their names with spaces would not do."""
+
+
+EVERY_WEEKS = {1: "every week", 2: "every other week"} | {
+    n: f"every {n} weeks" for n in range(3, MAX_EVERY_WEEKS + 1)
+}
+"""In which weeks a row with a weekday holds."""
 
 
 FIELD = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")

@@ -36,6 +36,7 @@ _PROVIDER_ROW = {
     "name": "Dr. Vega",
     "skills": ["gp"],
     "daily_cap": 16,
+    "daily_minutes": None,
     "buffer_before": 0,
     "buffer_after": 5,
     "active": True,
@@ -86,6 +87,7 @@ _OPEN_ROW = {
     "kind": "open",
     "valid_from": None,
     "valid_to": None,
+    "every_weeks": 1,
 }
 
 

@@ -35,6 +35,14 @@ async def get_slots(
     wish = query.to_request(dt.datetime.now(dt.UTC))
     who = counted_as(caller, request)
     clinic = await read(context, query.date, who)
-    _check_known(clinic, query)
-    body = await answer(context, clinic, wish, who, limit=query.limit, rooms=query.rooms)
+    await _check_known(context, clinic, query)
+    body = await answer(
+        context,
+        clinic,
+        wish,
+        who,
+        limit=query.limit,
+        rooms=query.rooms,
+        without=query.without,
+    )
     return Response(orjson.dumps(body), media_type="application/json")

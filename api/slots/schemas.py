@@ -38,6 +38,10 @@ class SlotQuery(Strict):
     preferred_end: EndTime | None = None
     rooms: Literal["best", "all"] = "best"
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    without: Id | None = Field(
+        default=None,
+        description="A booking that is to move: the answer is as if it were not there.",
+    )
 
     @model_validator(mode="after")
     def _window_has_minutes(self) -> Self:

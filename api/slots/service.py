@@ -13,6 +13,7 @@ from api.access.context import Context
 from api.service import metrics
 from api.service.fair_semaphore import FairSemaphore
 from api.slots.schemas import SlotQuery, slots_body
+from data.bookings import reading
 from data.errors import NotFoundError
 from solver.clinic.clock import check_date
 from solver.clinic.entities import Clinic
@@ -99,9 +100,12 @@ def _without(clinic: Clinic, booking_id: str | None) -> Clinic:
     return clinic.with_bookings(b for b in clinic.bookings if b.id != booking_id)
 
 
-def _check_known(clinic: Clinic, query: SlotQuery) -> None:
+async def _check_known(context: Context, clinic: Clinic, query: SlotQuery) -> None:
     if query.appointment_type_id not in clinic.type_by_id:
         raise NotFoundError(f"There is no appointment type {query.appointment_type_id}.")
     for provider_id in query.provider_id:
         if provider_id not in clinic.provider_by_id:
             raise NotFoundError(f"There is no provider {provider_id}.")
+    key = query.without
+    if key is not None and all(b.id != key for b in clinic.bookings):
+        await reading.get(context.engine, key)  # of another date, or cancelled

@@ -279,12 +279,14 @@ def _shift(instance: Instance, provider: int) -> int:
         raise NotImplementedError("a type has a daily cap")
     if instance.clinic.provider_types:
         raise NotImplementedError("a provider does a type in minutes of its own")
+    if instance.capacity.has_minutes_cap.any():
+        raise NotImplementedError("a provider has a cap on minutes")
     return shifts.pop()
 
 
 def _tick(instance: Instance) -> int:
-    """Return the greatest number of minutes of which every length is a multiple."""
-    lengths = [instance.clinic.settings.grid_minutes]
+    """Return the greatest number of minutes of which every length and the day is a multiple."""
+    lengths = [DAY_MINUTES, instance.clinic.settings.grid_minutes]
     for kind in instance.kinds:
         lengths += [kind.row.duration_minutes, kind.row.buffer_before]
         for array in (kind.before, kind.after, kind.variants[0].room_after):

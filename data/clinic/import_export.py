@@ -66,7 +66,8 @@ BATCH = 1000
 
 
 _AVAILABILITY_ORDER = (
-    "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to id"
+    "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to"
+    " every_weeks id"
 )
 
 
@@ -405,6 +406,7 @@ _AVAILABILITY_KEY = (
     "kind",
     "valid_from",
     "valid_to",
+    "every_weeks",
 )
 
 

@@ -396,7 +396,7 @@ def _arrays(table: Table, names: str, *conditions: ColumnElement[bool]) -> Colum
 _SETTINGS = "name timezone grid_minutes preference_decay_minutes min_notice_minutes"
 
 
-_PROVIDER = "id name skills daily_cap buffer_before buffer_after active"
+_PROVIDER = "id name skills daily_cap buffer_before buffer_after active daily_minutes"
 
 
 _ROOM = "id name equipment turnover_minutes active"
@@ -408,7 +408,9 @@ _TYPE = (
 )
 
 
-_AVAILABILITY = "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to"
+_AVAILABILITY = (
+    "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to every_weeks"
+)
 
 
 _RULE = "id provider_id appointment_type_id weekday start_minute end_minute max_overlap max_per_day"

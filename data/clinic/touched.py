@@ -43,6 +43,7 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "skills": frozenset({1}),
         "active": frozenset({1}),
         "daily_cap": frozenset({6, 7}),
+        "daily_minutes": frozenset({6, 7}),
         "buffer_before": frozenset({6, 7}),
         "buffer_after": frozenset({6, 7}),
     },
@@ -125,6 +126,9 @@ def _bookings_under(row: Any) -> ColumnElement[bool]:
         spoken &= columns.date >= row.valid_from
     if row.valid_to is not None:
         spoken &= columns.date <= row.valid_to
+    if row.every_weeks > 1:
+        monday = row.valid_from - dt.timedelta(days=row.valid_from.weekday())
+        spoken &= func.mod((columns.date - monday) // 7, row.every_weeks) == 0
     if row.provider_id is not None:
         spoken &= columns.provider_id == row.provider_id
     if row.room_id is not None:

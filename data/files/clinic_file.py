@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from io import StringIO
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from uuid import NAMESPACE_URL, uuid5
 
 import orjson
@@ -39,6 +39,8 @@ from data.files.fields import (
 )
 from solver.clinic.entities import (
     DAY_MINUTES,
+    MAX_EVERY_WEEKS,
+    MAX_GRID_MINUTES,
     AppointmentType,
     Availability,
     Booking,
@@ -90,7 +92,7 @@ class ClinicRow(_Row):
 
     name: Name
     timezone: Annotated[Name, Field(examples=["Europe/Berlin"])]
-    grid_minutes: Literal[5, 10, 15, 20, 30, 60] = 15
+    grid_minutes: Annotated[StrictInt, Field(ge=1, le=MAX_GRID_MINUTES)] = 15
     preference_decay_minutes: Annotated[StrictInt, Field(ge=1, le=DAY_MINUTES)] = 240
     min_notice_minutes: Annotated[StrictInt, Field(ge=0, le=527_040)] = 0
 
@@ -106,6 +108,10 @@ class ProviderRow(_Row):
     name: Name
     skills: Tags = []
     daily_cap: Cap | None = None
+    daily_minutes: Annotated[
+        Cap | None,
+        Field(description="Most minutes of regular bookings a day, buffers left aside."),
+    ] = None
     buffer_before: Buffer = 0
     buffer_after: Buffer = 0
     active: StrictBool = True
@@ -195,6 +201,15 @@ class AvailabilityRow(_Row):
     kind: Kind = "open"
     valid_from: Date | None = None
     valid_to: Date | None = None
+    every_weeks: Annotated[
+        StrictInt,
+        Field(
+            ge=1,
+            le=MAX_EVERY_WEEKS,
+            description="Of a row with a weekday: it holds in the week of valid_from and in each "
+            "n-th week after it. Above 1 it needs valid_from.",
+        ),
+    ] = 1
 
     def to_solver(self) -> Availability:
         """Return the row as the solver has it."""

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from data.clinic.import_export import from_row
 from data.clinic.resources import RESOURCES, SETTINGS
 from data.clinic.rows import create_row, patch_row, remove_row
 from data.clinic.snapshot import ClinicSelection, load_clinic
@@ -28,6 +29,7 @@ from data.files.changes import (
     ScaleDemandChange,
     SetChange,
 )
+from data.files.clinic_file import AvailabilityRow
 from data.files.run_file import ScenarioRow
 from models.tables import AVAILABILITY
 from solver.clinic.clock import format_time
@@ -50,6 +52,7 @@ FIELDS = {
     "buffer_after": "minutes kept free afterwards",
     "buffer_before": "minutes kept free before",
     "daily_cap": "most a day",
+    "daily_minutes": "most minutes a day",
     "duration_minutes": "minutes",
     "equipment": "equipment",
     "grid_minutes": "minutes between starts",
@@ -394,10 +397,8 @@ async def _open(connection: AsyncConnection, change: OpenHoursChange, actor: str
     day = change.date
     if day is not None and not any(row.date == day for row in rows):
         for row in rows:
-            valid = (row.valid_from is None or row.valid_from <= day) and (
-                row.valid_to is None or day <= row.valid_to
-            )
-            if row.weekday == day.isoweekday() and valid:
+            weekly = from_row(row, AvailabilityRow).to_solver()
+            if weekly.applies_on(day, day.isoweekday()):
                 hours = (row.start_minute, row.end_minute)
                 await _add_hours(connection, owner, *hours, actor, kind="open", date=day)
     await _add_hours(
@@ -435,6 +436,7 @@ async def _add_hours(
             c.weekday.is_not_distinct_from(weekday),
             c.valid_from.is_(None),
             c.valid_to.is_(None),
+            c.every_weeks == 1,
         )
     )
     if await connection.scalar(same):

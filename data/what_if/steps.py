@@ -82,7 +82,8 @@ def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
     is_by_cap = days == 0 and kind.daily_cap is not None and kind.id == own.id
     if booking.provider_id == place.provider_id:
         provider = clinic.provider_by_id[place.provider_id]
-        is_by_cap |= days == 0 and provider.daily_cap is not None
+        caps = provider.daily_cap, provider.daily_minutes
+        is_by_cap |= days == 0 and caps != (None, None)
         taken = provider_busy_span(provider, own, booking.start)
         if overlap(taken, provider_busy_span(provider, kind, begin)):
             return True

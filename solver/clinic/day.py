@@ -14,7 +14,7 @@ from solver.clinic.entities import DAY_MINUTES, Clinic, Provider, Room, Span
 from solver.clinic.windows import Windows
 
 NO_CAP = 2**31
-"""More bookings than any date has."""
+"""More bookings, and more minutes of them, than any date has."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Book:
     room_busy: tuple[Ints, Ints]
     on_date: Bools
     is_overbooked: Bools
+    minutes: Ints
+    """From start to end, without buffers."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,12 @@ class Day:
         return np.array(caps, np.int64)
 
     @cached_property
+    def daily_minutes(self) -> Ints:
+        """[P] the minutes of regular bookings that providers take in a day, with none likewise."""
+        caps = [NO_CAP if p.daily_minutes is None else p.daily_minutes for p in self.providers]
+        return np.array(caps, np.int64)
+
+    @cached_property
     def active(self) -> tuple[Bools, Bools]:
         """[P], [R] which providers and rooms are active."""
         return (
@@ -209,6 +217,7 @@ def _book(
         room_busy=(start - before, end + np.maximum(after, turnover)),
         on_date=(start >= 0) & (start < DAY_MINUTES),
         is_overbooked=np.fromiter((b.is_overbooked for b in bookings), np.bool_, count),
+        minutes=end - start,
     )
 
 

@@ -20,7 +20,12 @@ from solver.clinic.patients import patient_key
 DAY_MINUTES = 1440
 
 
-GRID_MINUTES = (5, 10, 15, 20, 30, 60)
+MAX_GRID_MINUTES = 240
+"""The most minutes from one candidate start to the next; the fewest are 1."""
+
+
+MAX_EVERY_WEEKS = 8
+"""The most weeks from one in which a weekly row holds to the next."""
 
 
 MAX_BUFFER_MINUTES = 720
@@ -140,11 +145,7 @@ class ClinicSettings:
             f"'{self.timezone}' is no IANA time zone that a clinic may have; write one like"
             " Europe/Berlin",
         )
-        _require(
-            self.grid_minutes in GRID_MINUTES,
-            "grid_minutes",
-            f"must be one of {', '.join(map(str, GRID_MINUTES))}, not {self.grid_minutes}",
-        )
+        _require_minutes(self.grid_minutes, "grid_minutes", 1, MAX_GRID_MINUTES)
         _require_minutes(self.preference_decay_minutes, "preference_decay_minutes", 1, DAY_MINUTES)
         _require(self.min_notice_minutes >= 0, "min_notice_minutes", "must be at least 0")
 
@@ -156,7 +157,7 @@ class ClinicSettings:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A clinician with skills, buffers and a cap on regular bookings a day."""
+    """A clinician with skills, buffers and caps on regular bookings a day, and on their minutes."""
 
     id: str
     name: str
@@ -165,10 +166,12 @@ class Provider:
     buffer_before: int = 0
     buffer_after: int = 0
     active: bool = True
+    daily_minutes: int | None = None
 
     def __post_init__(self) -> None:
         _require_tags(self.skills, "skills")
         _require_cap(self.daily_cap)
+        _require_cap(self.daily_minutes, "daily_minutes")
         _require_minutes(self.buffer_before, "buffer_before", 0, MAX_BUFFER_MINUTES)
         _require_minutes(self.buffer_after, "buffer_after", 0, MAX_BUFFER_MINUTES)
 
@@ -250,7 +253,8 @@ class Availability:
     """An open or closed span of a provider, a room, or (closed only) the whole clinic.
 
     It recurs weekly (``weekday``, ISO 1 = Monday, within ``valid_from`` and ``valid_to``, both
-    inclusive) or stands on one ``date``.
+    inclusive) or stands on one ``date``. With ``every_weeks`` = n it holds in the week of
+    ``valid_from`` and in each n-th week after it; weeks begin on Monday.
     """
 
     start: int
@@ -262,6 +266,7 @@ class Availability:
     kind: Kind = "open"
     valid_from: dt.date | None = None
     valid_to: dt.date | None = None
+    every_weeks: int = 1
 
     def __post_init__(self) -> None:
         _require_span(self.start, self.end)
@@ -299,6 +304,21 @@ class Availability:
             "date",
             "must lie within valid_from and valid_to, which a row with a date can do without",
         )
+        _require(
+            1 <= self.every_weeks <= MAX_EVERY_WEEKS,
+            "every_weeks",
+            f"must be 1 to {MAX_EVERY_WEEKS} weeks, not {self.every_weeks}",
+        )
+        _require(
+            self.every_weeks == 1 or self.date is None,
+            "every_weeks",
+            "is for rows with a weekday; leave it out of a row with a date",
+        )
+        _require(
+            self.every_weeks == 1 or self.valid_from is not None,
+            "valid_from",
+            "must be given where every_weeks is above 1: a date in the first of these weeks",
+        )
 
     def applies_on(self, day: dt.date, weekday: int) -> bool:
         """Whether the row speaks of `day`, whose ISO weekday is `weekday`."""
@@ -308,7 +328,17 @@ class Availability:
             self.weekday == weekday
             and (self.valid_from is None or self.valid_from <= day)
             and (self.valid_to is None or day <= self.valid_to)
+            and (
+                self.every_weeks == 1
+                or self.valid_from is None  # never so: a row of some weeks has it
+                or (week_number(day) - week_number(self.valid_from)) % self.every_weeks == 0
+            )
         )
+
+
+def week_number(day: dt.date) -> int:
+    """Return a number for the week of a date, one more from each Monday on."""
+    return (day.toordinal() - 1) // 7
 
 
 @dataclass(frozen=True, slots=True)

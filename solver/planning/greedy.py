@@ -266,7 +266,7 @@ class Board:
         if number in self._capacity.pair_left:
             fits &= (self._capacity.pair_left[number] > 0).ravel()[provider_day]
         overlaps = sheet.overlaps.ravel()[positions]
-        is_free = (overlaps == 0) & (self._capacity.regular_left > 0).ravel()[provider_day]
+        is_free = (overlaps == 0) & self._capacity.takes_regular(number).ravel()[provider_day]
         if not is_overbooked:
             fits &= is_free & kind.regular.ravel()[positions]
             return fits

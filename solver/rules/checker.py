@@ -138,17 +138,22 @@ class Checker:
             yield Violation(b, 6, "PROVIDER_DAILY_CAP", detail)
 
     def regular_within_capacity(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
-        """Rule 6: it overlaps none of the others, and the regular ones are <= the daily cap."""
+        """Rule 6: it overlaps none of the others; the regular ones, and their minutes, <= caps."""
         provider, _ = self.owners_of(b)
         mine = self.busy(b, b.date, provider)
         for other, span in at_provider:
             if _overlap(mine, span):
                 busy = f"{provider.name} is busy with booking {other.id}"
                 yield Violation(b, 6, "PROVIDER_BUSY", busy)
-        regular = 1 + sum(not o.is_overbooked and o.date == b.date for o, _ in at_provider)
-        cap = provider.daily_cap
-        if cap is not None and regular > cap:
-            detail = f"{regular} regular bookings of {provider.name}, the daily cap is {cap}"
+        regular = [b, *(o for o, _ in at_provider if not o.is_overbooked and o.date == b.date)]
+        count, cap = len(regular), provider.daily_cap
+        if cap is not None and count > cap:
+            detail = f"{count} regular bookings of {provider.name}, the daily cap is {cap}"
+            yield Violation(b, 6, "PROVIDER_DAILY_CAP", detail)
+        most = provider.daily_minutes
+        minutes = sum(self.kind_of(o).duration_minutes for o in regular)
+        if most is not None and minutes > most:
+            detail = f"{minutes} minutes of regular bookings of {provider.name}, of {most} a day"
             yield Violation(b, 6, "PROVIDER_DAILY_CAP", detail)
 
     def starts_by_itself(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
@@ -278,7 +283,10 @@ def _applies(row: Availability, day: dt.date) -> bool:
     if row.date is not None:
         return row.date == day
     from_, to = row.valid_from or dt.date.min, row.valid_to or dt.date.max
-    return row.weekday == day.isoweekday() and from_ <= day <= to
+    if row.weekday != day.isoweekday() or not from_ <= day <= to:
+        return False
+    monday, first_monday = (each - dt.timedelta(days=each.weekday()) for each in (day, from_))
+    return (monday - first_monday).days % (7 * row.every_weeks) == 0
 
 
 def _busy(owner: Provider | Room, kind: AppointmentType) -> Span:

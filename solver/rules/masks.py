@@ -300,11 +300,14 @@ class _Asked:
             )
         )
         todays, is_overbooked = book.on_date[of_provider], book.is_overbooked[of_provider]
-        regular = np.bincount(owner[todays & ~is_overbooked], minlength=providers)
+        of_regular = owner[todays & ~is_overbooked]
+        booked = book.minutes[of_provider][todays & ~is_overbooked]
         self.overbooked_count = np.bincount(owner[todays & is_overbooked], minlength=providers)
         of_type = book.appointment_type[of_provider] == clinic.type_at[kind.id]
         self.of_type_count = np.bincount(owner[todays & of_type], minlength=providers)
-        self.under_cap = regular < day.daily_caps
+        self.under_cap = np.bincount(of_regular, minlength=providers) < day.daily_caps
+        minutes = np.bincount(of_regular, booked, minlength=providers)
+        self.under_cap &= minutes + duration <= day.daily_minutes
         self.around = _Around(axis, provider_open, owner, busy, duration, (before, after))
 
 
@@ -356,7 +359,7 @@ def type_under_its_cap(asked: _Asked) -> Iterator[RuleMask]:
 
 
 def regular_within_capacity(asked: _Asked, allowed: Bools) -> Iterator[RuleMask]:
-    """Rule 6: a regular placement overlaps none of the provider's, and fits under the cap.
+    """Rule 6: a regular placement overlaps none of the provider's, and fits under both caps.
 
     What an overbooking rule would allow, [P, S], is not excluded here but for the cap that a
     provider has for the type, which holds for any placement.

@@ -27,7 +27,7 @@ from ortools.sat.python import cp_model
 from solver.arrays import Bools, Ints
 from solver.clinic.clock import clock_changes
 from solver.clinic.day import Day
-from solver.clinic.entities import DAY_MINUTES, AppointmentType, OverbookingRule, Span
+from solver.clinic.entities import DAY_MINUTES, AppointmentType, OverbookingRule, Provider, Span
 from solver.clinic.spans import merge, provider_busy_span, room_busy_span, window_around
 
 
@@ -247,7 +247,7 @@ class PlacementModel:
                 self._at_most(present, own.daily_cap - booked)
 
     def _regular_within_capacity(self) -> None:
-        """Rule 6: a regular one overlaps no booking of its provider and fits under the cap."""
+        """Rule 6: a regular one overlaps no booking of its provider and fits under both caps."""
         intervals = defaultdict(list)
         literals = defaultdict(list)
         for at in self._at_provider.values():
@@ -258,10 +258,12 @@ class PlacementModel:
                 literals[at.provider, at.world].append(at.literal)
         self._no_overlap(intervals, lambda provider: self._provider_facts(provider).busy)
         for (provider, _), present in literals.items():
-            cap = self._day.providers[provider].daily_cap
-            if cap is not None:
-                booked = self._provider_facts(provider).regular
-                self._at_most(present, cap - booked)
+            row, facts = self._day.providers[provider], self._provider_facts(provider)
+            if row.daily_cap is not None:
+                self._at_most(present, row.daily_cap - facts.regular)
+            if row.daily_minutes is not None:
+                left = row.daily_minutes - facts.regular_minutes
+                self._at_most(present, left // self._kind.duration_minutes)
 
     def _overbooked_by_allowance(self) -> None:
         """Rule 7: an overbooked placement could not be regular, and some allowance covers it.
@@ -275,8 +277,7 @@ class PlacementModel:
                 in_world[at.provider, at.world].append(at)
         for (provider, _), present in in_world.items():
             facts = self._provider_facts(provider)
-            cap = self._day.providers[provider].daily_cap
-            cap_is_reached = cap is not None and facts.regular >= cap
+            cap_is_reached = self._is_full(self._day.providers[provider], facts)
             of_the_day = facts.overbooked + cp_model.LinearExpr.sum([at.literal for at in present])
             for at in present:
                 overlaps = facts.overlaps(self._busy_span(at))
@@ -304,6 +305,13 @@ class PlacementModel:
     def _stay_open(self, literal: cp_model.IntVar, windows: Sequence[Span], start: int) -> None:
         if window_around(windows, start, start + self._kind.duration_minutes) is None:
             self._exclude(literal)
+
+    def _is_full(self, provider: Provider, facts: _ProviderFacts) -> bool:
+        """Whether one more regular booking would exceed a cap of the provider."""
+        minutes = facts.regular_minutes + self._kind.duration_minutes
+        return (provider.daily_cap is not None and facts.regular >= provider.daily_cap) or (
+            provider.daily_minutes is not None and minutes > provider.daily_minutes
+        )
 
     def _interval(self, span: Span, literal: cp_model.IntVar) -> cp_model.IntervalVar:
         start, size = span[0], span[1] - span[0]
@@ -364,12 +372,13 @@ def _spans(busy: tuple[Ints, Ints], chosen: Ints) -> list[Span]:
 
 @dataclass(frozen=True)
 class _ProviderFacts:
-    """The bookings of one provider: busy spans, merged and not, starts and numbers on the date."""
+    """The bookings of one provider: busy spans, merged and not, starts; and those of the date."""
 
     spans: list[Span]
     busy: list[Span]
     starts: frozenset[int]
     regular: int
+    regular_minutes: int
     overbooked: int
 
     @classmethod
@@ -384,6 +393,7 @@ class _ProviderFacts:
             busy=merge(spans),
             starts=frozenset(book.start[here].tolist()),
             regular=len(todays) - overbooked,
+            regular_minutes=int(book.minutes[todays[~book.is_overbooked[todays]]].sum()),
             overbooked=overbooked,
         )
 

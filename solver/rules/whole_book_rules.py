@@ -13,6 +13,7 @@ import datetime as dt
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
 from solver.clinic.clock import clock_changes
-from solver.clinic.entities import DAY_MINUTES, Clinic
+from solver.clinic.entities import DAY_MINUTES, Clinic, week_number
 from solver.clinic.windows import Windows
 from solver.rules.checked_book import BookChecker
 from solver.rules.checker import Violation
@@ -228,7 +229,13 @@ class _Reading:
             np.int64,
         )
         obeys[regular] &= ~_overlaps(begins[regular], ends[regular])
-        obeys[regular] &= _alike_count(owner * FAR + ledger.day[regular]) <= caps[owner]
+        most = np.array(
+            [FAR if p.daily_minutes is None else p.daily_minutes for p in self._clinic.providers],
+            np.int64,
+        )
+        date = owner * FAR + ledger.day[regular]
+        obeys[regular] &= _alike_count(date) <= caps[owner]
+        obeys[regular] &= _alike_sum(date, ledger.duration[regular]) <= most[owner]
         return obeys
 
     def _overbooked_by_allowance(self) -> Bools:
@@ -310,17 +317,28 @@ def _alike_count(keys: Ints) -> Ints:
     return count[where]
 
 
+def _alike_sum(keys: Ints, values: Ints) -> Ints:
+    """Return for each key the sum of the values of all that are equal to it."""
+    _, where = np.unique(keys, return_inverse=True)
+    return np.bincount(where, values).astype(np.int64)[where]
+
+
 def _alike(clinic: Clinic, days: Iterable[dt.date]) -> list[dt.date]:
     """Return for each date the first of those that the availability rows say the same of."""
     dated = {row.date for row in clinic.availability if row.date is not None}
     bounds = {row.valid_from.toordinal() for row in clinic.availability if row.valid_from}
     bounds |= {row.valid_to.toordinal() + 1 for row in clinic.availability if row.valid_to}
     edges = sorted(bounds)
+    cycle = lcm(*(row.every_weeks for row in clinic.availability))
     first: dict[object, dt.date] = {}
-    return [
-        first.setdefault(
-            day if day in dated else (day.isoweekday(), bisect_right(edges, day.toordinal())),
-            day,
+
+    def said_of(day: dt.date) -> object:
+        if day in dated:
+            return day
+        return (
+            day.isoweekday(),
+            bisect_right(edges, day.toordinal()),
+            week_number(day) % cycle,
         )
-        for day in days
-    ]
+
+    return [first.setdefault(said_of(day), day) for day in days]

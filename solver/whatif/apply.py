@@ -278,7 +278,13 @@ class _Changed:
             self._require_date(change.date)
             if not any(row.date == change.date for row in opening):
                 self.availability += [
-                    replace(row, weekday=None, date=change.date, valid_from=None, valid_to=None)
+                    Availability(
+                        row.start,
+                        row.end,
+                        provider_id=row.provider_id,
+                        room_id=row.room_id,
+                        date=change.date,
+                    )
                     for row in opening
                     if row.applies_on(change.date, change.date.isoweekday())
                 ]

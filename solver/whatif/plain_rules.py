@@ -15,6 +15,7 @@ from fractions import Fraction
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
+    Availability,
     Booking,
     Clinic,
     Provider,
@@ -70,8 +71,7 @@ class _Minutes:
         minutes = bytearray([is_always_open]) * DAY_MINUTES
         for rows, value in ((dated or opening, b"\1"), (closing, b"\0")):
             for row in rows:
-                is_valid = (row.valid_from or date) <= date <= (row.valid_to or date)
-                if row.date == date or (row.weekday == date.isoweekday() and is_valid):
+                if row.date == date or _is_in_turn(row, date):
                     minutes[row.start : row.end] = value * (row.end - row.start)
         self._open[owner.id, date] = bytes(minutes)
         return self._open[owner.id, date]
@@ -215,17 +215,21 @@ class PlainRules:
     def regular_within_capacity(
         self, a: Appointment, at_provider: Sequence[Appointment]
     ) -> Iterator[str]:
-        """Rule 6: it overlaps none of the others; regular ones on its date <= the daily cap."""
+        """Rule 6: it overlaps none of the others; on its date, regular ones and minutes <= caps."""
         provider, _ = self._owners(a)
         for other in at_provider:
             if _overlap(a.provider_busy, other.provider_busy):
                 yield f"{provider.name} is busy with booking {other.booking.id}"
-        regular = 1 + sum(
-            not o.booking.is_overbooked and o.booking.date == a.booking.date for o in at_provider
-        )
-        cap = provider.daily_cap
-        if cap is not None and regular > cap:
-            yield f"{regular} regular bookings of {provider.name}, the daily cap is {cap}"
+        lengths = [
+            o.span[1] - o.span[0]
+            for o in (a, *at_provider)
+            if o is a or (not o.booking.is_overbooked and o.booking.date == a.booking.date)
+        ]
+        cap, most = provider.daily_cap, provider.daily_minutes
+        if cap is not None and len(lengths) > cap:
+            yield f"{len(lengths)} regular bookings of {provider.name}, the daily cap is {cap}"
+        if most is not None and sum(lengths) > most:
+            yield f"{sum(lengths)} regular minutes of {provider.name}, of {most} a day"
 
     def starts_by_itself(self, a: Appointment, at_provider: Sequence[Appointment]) -> Iterator[str]:
         """Rule 7, first half: no two appointments of a provider start together."""
@@ -355,6 +359,15 @@ class PlainRules:
         start, end = a.booking.start, a.booking.start + a.kind.duration_minutes
         minutes = self._minutes.open(owner, a.booking.date)
         return end <= DAY_MINUTES and 0 not in minutes[start:end]
+
+
+def _is_in_turn(row: Availability, date: dt.date) -> bool:
+    """Whether a weekly row is valid on a date, and of its weeks: each `every_weeks`-th."""
+    first, last = row.valid_from or date, row.valid_to or date
+    if row.weekday != date.isoweekday() or not first <= date <= last:
+        return False
+    days = (date - first).days + first.weekday()  # since the Monday of the first week
+    return days // 7 % row.every_weeks == 0
 
 
 def _overlap(one: Span, other: Span) -> bool:

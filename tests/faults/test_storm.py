@@ -35,6 +35,7 @@ def clinic() -> dict[str, Any]:
             "name": f"P{n}",
             "skills": ["gp"],
             "daily_cap": 5 if n == 0 else None,
+            "daily_minutes": 130 if n == 1 else None,
             "buffer_after": 5 * n,
         }
         for n in range(3)

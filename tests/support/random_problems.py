@@ -23,7 +23,7 @@ from tests.support.strategies import BEFORE, MONDAY, uid
 
 def tiny_problem(seed: int) -> Problem:
     """A problem of up to 7 requests, always the same for the same seed."""
-    chance = Random(seed)
+    chance, of_minutes = Random(seed), Random(f"minutes of {seed}")
     days = chance.choice((1, 1, 2))
     grid = chance.choice((30, 60, 20))
     kinds = [_kind(chance, number) for number in range(chance.choice((1, 2, 3)))]
@@ -35,6 +35,7 @@ def tiny_problem(seed: int) -> Problem:
             daily_cap=chance.choice((None, None, None, 1, 2)),
             buffer_before=chance.choice((0, 0, 10)),
             buffer_after=chance.choice((0, 0, 5)),
+            daily_minutes=of_minutes.choice((None, None, None, 45, 60, 90)),
         )
         for number in range(chance.choice((1, 1, 2)))
     ]
@@ -93,7 +94,7 @@ def tiny_problem(seed: int) -> Problem:
 
 def colliding_problem(seed: int) -> Problem:
     """A run in which bookings may move, and changes after which some of them collide."""
-    chance = Random(seed)
+    chance, of_minutes = Random(seed), Random(f"minutes of {seed}")
     kinds = [
         AppointmentType(
             uid(3, number), f"T{number}", chance.choice((30, 30, 60)), buffer_after=number * 10
@@ -154,6 +155,13 @@ def colliding_problem(seed: int) -> Problem:
         changes.append(("overbooking_rules", rules[0].id, "max_overlap", chance.choice((0, 1))))
         changes.append(("overbooking_rules", rules[0].id, "max_per_day", 1))
     chosen = chance.sample(changes, chance.choice((1, 1, 2, 3)))
+    if of_minutes.random() < 0.5:
+        minutes = of_minutes.choice((0, 30, 60, 75))
+        chosen = [
+            ("providers", key, "daily_minutes", minutes) if entity == "providers" else change
+            for change in chosen
+            for entity, key, *_ in [change]
+        ]
     run = Run(
         "Colliding",
         MONDAY,
@@ -269,7 +277,7 @@ def _request(
 
 def busy_problem(seed: int, requests: int = 40) -> Problem:
     """Two days of a clinic that is asked for more than it can give."""
-    chance = Random(seed)
+    chance, of_minutes = Random(seed), Random(f"minutes of {seed}")
     skills, equipment = ("gp", "derma"), ("ecg", "couch")
     kinds = [
         AppointmentType(
@@ -290,6 +298,7 @@ def busy_problem(seed: int, requests: int = 40) -> Problem:
             skills=frozenset(skills if number else skills[:1]),
             daily_cap=chance.choice((None, 8)),
             buffer_after=chance.choice((0, 5)),
+            daily_minutes=of_minutes.choice((None, None, 150)),
         )
         for number in range(3)
     ]

@@ -87,11 +87,9 @@ class RulesByHand:
         ]
         opening = [row for row in rows if row.kind == "open"]
         chosen = [row for row in opening if row.date == date] or [
-            row for row in opening if row.applies_on(date, date.isoweekday())
+            row for row in opening if _speaks_of(row, date)
         ]
-        closing = [
-            row for row in rows if row.kind == "closed" and row.applies_on(date, date.isoweekday())
-        ]
+        closing = [row for row in rows if row.kind == "closed" and _speaks_of(row, date)]
         is_always_open = isinstance(owner, Room) and not opening
         return (is_always_open or _holds(chosen, minute)) and not _holds(closing, minute)
 
@@ -167,11 +165,17 @@ class RulesByHand:
 
     def is_provider_full(self, b: Booking, book: Book) -> bool:
         provider, _, _ = self.rows(b)
-        others = sum(
-            o.provider_id == provider.id and o.date == b.date and o is not b and not o.is_overbooked
-            for o in book
-        )
-        return provider.daily_cap is not None and others >= provider.daily_cap
+        count, minutes = 0, self.minutes(b)
+        for o in book:
+            if (o.provider_id, o.date) == (b.provider_id, b.date) and o is not b:
+                count += not o.is_overbooked
+                minutes += 0 if o.is_overbooked else self.minutes(o)
+        is_over_minutes = provider.daily_minutes is not None and minutes > provider.daily_minutes
+        return is_over_minutes or (provider.daily_cap is not None and count >= provider.daily_cap)
+
+    def minutes(self, b: Booking) -> int:
+        start, end = self.appointment(b)
+        return end - start
 
     def overlapping(self, b: Booking, book: Iterable[Booking]) -> list[Booking]:
         """The bookings of its provider whose busy spans overlap its own."""
@@ -281,6 +285,22 @@ class RulesByHand:
 
 def overlap(one: Span, other: Span) -> bool:
     return one[0] < other[1] and other[0] < one[1]
+
+
+def _speaks_of(row: Availability, date: dt.date) -> bool:
+    """Whether a row is of a date: its own, or a day of one of its weeks, counted one by one."""
+    if row.date is not None:
+        return row.date == date
+    if row.weekday != date.isoweekday() or (row.valid_to is not None and row.valid_to < date):
+        return False
+    if row.valid_from is None:
+        return True
+    day = row.valid_from
+    while day.isoweekday() != row.weekday:  # the day of that weekday in the first week
+        day += dt.timedelta(days=1 if day.isoweekday() < row.weekday else -1)
+    while day < date:
+        day += dt.timedelta(weeks=row.every_weeks)
+    return day == date and row.valid_from <= date
 
 
 def _holds(rows: Iterable[Availability], minute: int) -> bool:

@@ -8,7 +8,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from solver.clinic.entities import (
-    GRID_MINUTES,
     STATUSES,
     AppointmentType,
     Availability,
@@ -72,6 +71,9 @@ RETIRED = st.sampled_from([None] * 9 + [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), 
 CAPS = rare(st.sampled_from([2, 1, 3, 0, 4, 5]))
 
 
+GRIDS = (15, 5, 10, 20, 30, 60, 7, 25, 240)
+
+
 BUFFERS = st.sampled_from([0, 0, 5, 7, 10, 20])
 
 
@@ -110,12 +112,14 @@ def _row(draw: st.DrawFn, start: int, end: int, **owner: str) -> Availability:
     kind = owner.pop("kind", None) or draw(st.sampled_from(["open", "open", "closed"]))
     if draw(st.integers(0, 3)) == 0:
         return Availability(start, end, date=draw(st.sampled_from(DAYS)), kind=kind, **owner)
+    valid_from = draw(rare(st.sampled_from(DAYS)))
     return Availability(
         start,
         end,
         weekday=draw(st.sampled_from([1, 1, 1, 2, 7])),
         kind=kind,
-        valid_from=draw(rare(st.sampled_from(DAYS))),
+        valid_from=valid_from,
+        every_weeks=1 if valid_from is None else draw(st.sampled_from([1, 2, 3])),
         valid_to=draw(rare(st.just(DAYS[-1]))),
         **owner,
     )
@@ -146,7 +150,7 @@ def provider_types(
 @st.composite
 def clinics(draw: st.DrawFn) -> Clinic:
     """A clinic of up to 3 providers, 3 rooms and 3 types around Monday, 1 March 2027."""
-    grid = draw(st.sampled_from(GRID_MINUTES))
+    grid = draw(st.sampled_from(GRIDS))
     retired = draw(RETIRED)
     providers = [
         Provider(
@@ -157,6 +161,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
             buffer_before=draw(BUFFERS),
             buffer_after=draw(BUFFERS),
             active=retired != (1, number),
+            daily_minutes=draw(rare(st.sampled_from([60, 0, 29, 45, 90, 200]))),
         )
         for number in range(draw(st.integers(1, 3)))
     ]

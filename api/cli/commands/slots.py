@@ -49,7 +49,10 @@ def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_
     from solver.slots.search import find_slots, next_available_date
 
     query = _query(fields, ids)
+    if query.without not in (None, *(row.id for row in read.bookings)):
+        raise UsageError(f"--without: there is no booking {query.without} in the file")
     clinic = read.to_clinic(moment)
+    clinic = clinic.with_bookings(b for b in clinic.bookings if b.id != query.without)
     request = query.to_request(moment)
     page = find_slots(
         clinic, request, limit=query.limit, rooms=query.rooms, weights=settings.weights

@@ -31,6 +31,11 @@ type Broken = Mapping[str, str]
 PIXELS_A_MINUTE = 1.6
 
 
+LEAST_OFFER_MINUTES = 5
+"""How high a place on offer is drawn at least: on a finer grid, of those that would cover one
+another the best is drawn."""
+
+
 DEFAULT_HOURS: Span = (480, 1080)
 
 
@@ -114,13 +119,18 @@ class DrawnDay:
         Parameters
         ----------
         slots
-            As ``GET /slots`` lists them.
+            As ``GET /slots`` lists them, the best first.
         """
         drawn: defaultdict[str, str] = defaultdict(str)
+        grid = self.clinic.settings.grid_minutes
+        minutes = max(grid, LEAST_OFFER_MINUTES)
+        taken: defaultdict[str, set[int]] = defaultdict(set)
         for slot in slots:
-            drawn[slot[f"{by}_id"]] += _offer(
-                slot, self.hours[0], self.clinic.settings.grid_minutes, write_time
-            )
+            key, start = slot[f"{by}_id"], parse_time(slot["start_time"])
+            covered = range(start - minutes + 1, start + minutes)
+            if taken[key].isdisjoint(covered):
+                drawn[key] += _offer(slot, self.hours[0], minutes, write_time)
+                taken[key].add(start)
         return drawn
 
 

@@ -11,7 +11,7 @@ from nicegui import events, ui
 from api.console.backend import Backend, Visit
 from api.console.drawing.run import table
 from api.console.layout import show, telling
-from api.console.messages import label_of
+from api.console.messages import EVERY_WEEKS, label_of
 from api.console.pages.clinic_row_form import OWNERS, TAGS, Row, RowForm, path
 from data.clinic.resources import RESOURCES
 from data.files.clinic_file import ClinicRow
@@ -116,6 +116,8 @@ class _Editor:
     def _cells(self, kind: str, row: Row, fields: list[str]) -> list[str]:
         cells = [self.shown(name, row[name]) for name in fields]
         if kind == "availability":
+            if row["date"] is not None:
+                cells[fields.index("every_weeks")] = ""
             cells.insert(0, self._whose(row))
         return [escape(cell) or "–" for cell in cells]
 
@@ -143,6 +145,8 @@ class _Editor:
                 shown = self.visit.time(value)
             case "weekday", _:
                 shown = self.visit.weekdays()[value]
+            case "every_weeks", _:
+                shown = EVERY_WEEKS[value]
             case _, bool():
                 shown = "yes" if value else "no"
             case _, list():

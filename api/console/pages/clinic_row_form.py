@@ -12,7 +12,7 @@ from nicegui import events, ui
 
 from api.console.backend import RefusedError, read_date
 from api.console.layout import DENSE, date_field, telling
-from api.console.messages import label_of, refusal
+from api.console.messages import EVERY_WEEKS, label_of, refusal
 from api.console.stranded_bookings import booking_table
 from data.files.fields import Strict
 
@@ -41,6 +41,7 @@ TAGS = {
 
 NUMBERS = (
     "daily_cap",
+    "daily_minutes",
     "buffer_before",
     "buffer_after",
     "turnover_minutes",
@@ -277,6 +278,8 @@ class RowForm:
             field = ui.select(options, label=label, value=value, clearable=True)
         elif name == "weekday":
             field = ui.select(self._visit.weekdays(), label=label, value=value, clearable=True)
+        elif name == "every_weeks":
+            field = ui.select(EVERY_WEEKS, label=label, value=value)
         elif name == "kind":
             field = ui.select(["open", "closed"], label=label, value=value)
         elif name in TAGS:

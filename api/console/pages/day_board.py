@@ -363,8 +363,9 @@ class _Board:
             found = {"slots": [], "next_available_date": None}
         if asked != (self._moving, self._day, self._by):  # gone on to another day meanwhile
             return
-        best_last = reversed(found["slots"])  # one to a place on the board, the best
-        places = {(slot[f"{by}_id"], slot["start_time"]): slot for slot in best_last}
+        places: dict[tuple[str, str], dict[str, Any]] = {}
+        for slot in found["slots"]:  # one to a place on the board, the best
+            places.setdefault((slot[f"{by}_id"], slot["start_time"]), slot)
         self._offered, self._is_stale = list(places.values()), True
         self._banner.clear()
         with self._banner:

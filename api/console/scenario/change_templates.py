@@ -9,6 +9,8 @@ from string import Formatter
 from typing import Any
 from uuid import uuid4
 
+from data.files.clinic_file import AvailabilityRow
+
 type Values = Mapping[str, Any]
 
 
@@ -132,6 +134,15 @@ def _all_out(values: Values, setting: Setting) -> list[Change]:
     return [c for key in providers for c in out({"provider_id": key, **values}, setting)]
 
 
+def _weekly(row: dict[str, Any], setting: Setting) -> list[dict[str, Any]]:
+    """Return when a weekly row holds: on its weekday, or on those days of the run in its weeks."""
+    if row["every_weeks"] == 1:
+        return [{"weekday": row["weekday"]}]
+    fields = {name: value for name, value in row.items() if name != "id"}
+    holds = AvailabilityRow.model_validate(fields).to_solver().applies_on
+    return [{"date": day.isoformat()} for day in setting.dates if holds(day, day.isoweekday())]
+
+
 def _like(op: str, entity: str, owner: str) -> Callable[[Values, Setting], list[Change]]:
     """Return one more row like another, with the weekly hours of that one."""
 
@@ -143,12 +154,13 @@ def _like(op: str, entity: str, owner: str) -> Callable[[Values, Setting], list[
             {
                 "op": "open_hours",
                 owner: key,
-                "weekday": row["weekday"],
+                **when,
                 "start_time": row["start_time"],
                 "end_time": row["end_time"],
             }
             for row in setting.rows["availability"]
             if row[owner] == model["id"] and row["kind"] == "open" and row["weekday"] is not None
+            for when in _weekly(row, setting)
         ]
         return [{"op": op, **model, "id": key, "name": name}, *hours]
 
@@ -252,6 +264,12 @@ SENTENCES: dict[str, Sentence] = {
         "{provider_id} takes at most {number} a day",
         _set("providers", "provider_id", "daily_cap"),
         20,
+    ),
+    "minutes": Sentence(
+        "A provider has more or less time for patients",
+        "{provider_id} takes at most {number} minutes of appointments a day",
+        _set("providers", "provider_id", "daily_minutes"),
+        300,
     ),
     "buffer": Sentence(
         "A provider takes a breath",

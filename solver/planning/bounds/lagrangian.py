@@ -4,7 +4,7 @@ Of plans of at least some priority, these rows are relaxed, each with a multipli
 scores:
 
 - placements of a task <= its members;
-- regular placements of a provider-day <= what its daily cap leaves;
+- regular placements of a provider-day <= what its daily caps leave;
 - placements of a type on a date <= what its daily cap leaves;
 - rooms used of a set at a step of the grid <= those that are free (room cuts);
 - the priority of what is placed >= that priority.
@@ -232,13 +232,13 @@ class _ScoreDual:
         self._limits = np.concatenate(
             [
                 np.array(counts, np.float64),
-                np.maximum(0.0, capacity.regular_left).ravel(),
+                np.maximum(0.0, capacity.most_regular).ravel(),
                 np.maximum(0.0, capacity.type_left).ravel(),
                 self.rooms.limits,
                 [-float(self._least)],
             ]
         )
-        self._is_capped = capacity.has_provider_cap
+        self._is_capped = capacity.is_limited
         self.is_relaxed = np.concatenate(
             [
                 np.ones(len(counts), np.bool_),

@@ -5,7 +5,7 @@ places, a place being a type at a provider-day; each provider-day supplies place
 do not overlap. What couples them is relaxed, each row with a multiplier of at least 0:
 
 - places of type k taken as regular at provider-day n <= places of type k supplied there;
-- places supplied at n, of all types <= what its daily cap leaves;
+- places supplied at n, of all types <= what its daily caps leave;
 - overbooked placements taken at n <= what the overbooking rules leave.
 
 The halves then separate. A task of priority w takes its cheapest place if the multiplier there is
@@ -88,7 +88,7 @@ class LagrangianBound:
                     ),
                 )
             )
-        self._regular = np.maximum(0.0, instance.capacity.regular_left).ravel()
+        self._regular = np.maximum(0.0, instance.capacity.most_regular).ravel()
         self._overbooked = instance.capacity.overbooked_left.ravel().astype(np.float64)
         self._length = np.array(
             [(kinds[k].before + kinds[k].after)[self._provider] for k in self._kinds]

@@ -28,7 +28,7 @@ class Row(IntEnum):
     CLIQUE = 1
     """Regular busy spans of a provider over one moment <= 1. Position of the moment."""
     REGULAR = 2
-    """Regular placements <= what the provider's daily cap leaves. Provider and day."""
+    """Regular placements <= what the provider's daily caps leave. Provider and day."""
     OVERBOOKED = 3
     """Overbooked placements <= what the overbooking rules leave. Provider and day."""
     TYPE = 4
@@ -79,6 +79,10 @@ class RelaxationRows:
         self._capacity = instance.capacity.after(self._fixed[len(instance.fixed) :])
         for assignment in instance.made(frozen):  # none is in the provider-days of the columns
             self._capacity.type_left[instance.tasks[assignment.task].kind, assignment.day] -= 1
+        self._is_limited, self._most_regular = (
+            self._capacity.is_limited,
+            self._capacity.most_regular,
+        )
         self._days = len(instance.dates)
         self._lay_out_cliques()
         self._lay_out_rooms()
@@ -124,7 +128,7 @@ class RelaxationRows:
         else:
             for moment in range(int(self._clique_from[column]), int(self._clique_to[column])):
                 yield Row.CLIQUE, moment
-            if instance.providers[provider].daily_cap is not None:
+            if self._is_limited[provider]:
                 yield Row.REGULAR, provider, day
         if instance.kinds[kind].row.daily_cap is not None:
             yield Row.TYPE, kind, day
@@ -162,7 +166,7 @@ class RelaxationRows:
             case Row.OVERBOOKED:
                 return float(self._capacity.overbooked_left[at])
             case Row.REGULAR:
-                return float(max(0, self._capacity.regular_left[at]))
+                return float(max(0, self._most_regular[at]))
 
     def cost(self, duals: Mapping[Key, float]) -> Floats:
         """[n] the sum of the duals of the rows that each column is in."""

@@ -13,14 +13,14 @@ from solver.clinic.entities import AppointmentType, Clinic, Provider
 from solver.planning.instance.tasks import FixedBooking
 
 NO_CAP = 10**9
-"""The places of a provider's or a type's date that has no cap."""
+"""The places, or minutes, of a provider's or a type's date that has no cap."""
 
 
 class Capacity:
     """The places left beside some bookings and assignments.
 
     Each of these takes a place of its type and date and, unless it is overbooked, one of its
-    provider and date. What lies outside the horizon takes none.
+    provider and date, and its minutes of that date's. What lies outside the horizon takes none.
 
     Parameters
     ----------
@@ -29,11 +29,17 @@ class Capacity:
 
     Attributes
     ----------
-    has_provider_cap, has_type_cap
-        [P], [K] whether there is a daily cap; without one, :data:`NO_CAP` places are shared out.
+    has_provider_cap, has_minutes_cap, has_type_cap
+        [P], [P], [K] whether there is a daily cap, of the provider's regular bookings and of their
+        minutes; without one, :data:`NO_CAP` are shared out.
+    minutes
+        [K, P] what a regular placement of a type takes of a provider's minutes.
     regular_left
         [P, D] regular placements that the provider's cap still allows (rule 6); negative where
         more is booked than it allows.
+    minutes_left
+        [P, D] minutes of regular placements that the provider still takes (rule 6); negative
+        likewise.
     type_left
         [K, D] appointments that the type's cap still allows (rule 5); negative likewise.
     overbooked
@@ -48,14 +54,44 @@ class Capacity:
     ) -> None:
         self._clinic, self._providers, self._dates = clinic, providers, dates
         of_providers = [p.daily_cap for p in providers]
+        of_minutes = [p.daily_minutes for p in providers]
         of_types = [row.daily_cap for row in clinic.appointment_types]
         self.has_provider_cap: Bools = np.array([cap is not None for cap in of_providers], np.bool_)
+        self.has_minutes_cap: Bools = np.array([cap is not None for cap in of_minutes], np.bool_)
         self.has_type_cap: Bools = np.array([cap is not None for cap in of_types], np.bool_)
         self.regular_left = _each_day(of_providers, len(dates))
+        self.minutes_left = _each_day(of_minutes, len(dates))
         self.type_left = _each_day(of_types, len(dates))
+        durations = [
+            [clinic.kind_at(row.id, p.id).duration_minutes for p in providers]
+            for row in clinic.appointment_types
+        ]
+        self.minutes: Ints = np.array(durations, np.int64).reshape(len(durations), len(providers))
         self.overbooked: Ints = np.zeros((len(providers), len(dates)), np.int64)
         self.pair_left = _of_pairs(clinic, providers, len(dates))
         self._most_overbooked = max((r.max_per_day for r in clinic.overbooking_rules), default=0)
+
+    @property
+    def is_limited(self) -> Bools:
+        """[P] whether a provider's regular placements of a date have a cap, or their minutes."""
+        return self.has_provider_cap | self.has_minutes_cap
+
+    @property
+    def most_regular(self) -> Ints:
+        """[P, D] what regular placements do not outnumber.
+
+        That is what the provider's cap still allows, or fewer: the minutes that are left, if all
+        went to appointments of the shortest type.
+        """
+        shortest = self.minutes.min(axis=0, initial=NO_CAP)[:, None]
+        by_minutes = np.minimum(self.regular_left, self.minutes_left // shortest)
+        return np.where(self.has_minutes_cap[:, None], by_minutes, self.regular_left)
+
+    def takes_regular(self, kind: int) -> Bools:
+        """[P, D] whether there is a regular place for one more of a type, under both caps."""
+        takes: Bools = self.minutes_left >= self.minutes[kind][:, None]
+        takes &= self.regular_left > 0
+        return takes
 
     @property
     def overbooked_left(self) -> Ints:
@@ -87,6 +123,7 @@ class Capacity:
         """Return what is left when bookings have taken their places, too."""
         other = copy(self)
         other.regular_left = self.regular_left.copy()
+        other.minutes_left = self.minutes_left.copy()
         other.type_left = self.type_left.copy()
         other.overbooked = self.overbooked.copy()
         other.pair_left = {kind: left.copy() for kind, left in self.pair_left.items()}
@@ -96,10 +133,17 @@ class Capacity:
 
     def book(self, own: FixedBooking) -> None:
         """Take the places of a booking."""
-        self.take(own.kind, own.provider, own.day, is_overbooked=own.booking.is_overbooked)
+        is_overbooked = own.booking.is_overbooked
+        self._take(own.kind, own.provider, own.day, own.minutes, is_overbooked=is_overbooked)
 
     def take(self, kind: int, provider: int, day: int, *, is_overbooked: bool) -> None:
-        """Take the places of one booking or assignment."""
+        """Take the places of one assignment."""
+        minutes = int(self.minutes[kind, provider])
+        self._take(kind, provider, day, minutes, is_overbooked=is_overbooked)
+
+    def _take(
+        self, kind: int, provider: int, day: int, minutes: int, *, is_overbooked: bool
+    ) -> None:
         if not 0 <= day < self.type_left.shape[1]:
             return
         self.type_left[kind, day] -= 1
@@ -109,6 +153,7 @@ class Capacity:
             self.overbooked[provider, day] += 1
         elif provider >= 0:
             self.regular_left[provider, day] -= 1
+            self.minutes_left[provider, day] -= minutes
 
 
 def _of_pairs(clinic: Clinic, providers: Sequence[Provider], days: int) -> dict[int, Ints]:

@@ -97,10 +97,9 @@ def ordered(instance: Instance, assignments: Iterable[Assignment]) -> list[Assig
         spans[own.provider].append(own.busy)
 
     def is_regular(assignment: Assignment) -> bool:
-        busy = instance.busy(assignment)
-        return capacity.regular_left[assignment.provider, assignment.day] > 0 and not any(
-            overlap(busy, other) for other in spans[assignment.provider]
-        )
+        busy, kind = instance.busy(assignment), instance.tasks[assignment.task].kind
+        takes = capacity.takes_regular(kind)[assignment.provider, assignment.day]
+        return bool(takes) and not any(overlap(busy, other) for other in spans[assignment.provider])
 
     order = [assignment for assignment in assignments if instance.is_stay(assignment)]
     made = instance.made(assignments)

@@ -69,7 +69,7 @@ class Beside:
         if self.collisions(own) or not all(left for _, left in self.places_under_caps(own)):
             return False
         if not own.booking.is_overbooked:
-            return True
+            return bool(self._capacity.minutes_left[own.provider, own.day] >= own.minutes)
         overlaps = sum(overlap(own.busy, s.busy) for s in self._at_provider[own.provider])
         overbooked = self._capacity.overbooked[own.provider, own.day]
         return any(

@@ -48,6 +48,11 @@ class FixedBooking(NamedTuple):
         """The start, absolute."""
         return self.appointment[0]
 
+    @property
+    def minutes(self) -> int:
+        """From start to end, without buffers."""
+        return self.appointment[1] - self.appointment[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

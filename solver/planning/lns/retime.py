@@ -24,10 +24,17 @@ from solver.clinic.spans import overlap
 from solver.planning.instance.rooms import rooms_left
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, FixedBooking
+from solver.planning.instance.type_table import TypeTable
 from solver.scoring.parts import side_quarters
 
 _NEVER = -(10**15)
 """The score of what cannot be."""
+
+
+MOST_STARTS = 288
+"""Of one appointment, as many as a grid of five minutes has in a day. Where a finer grid has more,
+half as many are tried, evenly spread, and those at which it would touch what is there now: two
+appointments are held against each other start by start."""
 
 
 def retimed(
@@ -171,6 +178,7 @@ class _ProviderDay:
         ]
         items += [(instance.busy(p), instance.window(p), p) for p in here]
         items.sort(key=lambda item: item[0])
+        self._moments = np.unique([minute for busy, _, _ in items for minute in busy])
         groups: list[list[tuple[Span, Span | None, Assignment | None]]] = []
         for item in items:
             if groups and item[0][0] < max(span[1] for span, _, _ in groups[-1]):
@@ -214,6 +222,8 @@ class _ProviderDay:
         for appointment in self._patient_elsewhere(task.patient):
             could &= ~kind.overlapping(appointment)[variant]
         chosen = np.flatnonzero(could)
+        if len(chosen) > MOST_STARTS:
+            chosen = self._tried(chosen, assignment, kind)
         parts = np.array(instance.room_parts[task.kind], np.int64)
         best_room = np.where(rooms[:, chosen], parts[:, None], 0).max(axis=0, initial=0)
         return _Stop(
@@ -227,6 +237,16 @@ class _ProviderDay:
             rooms=rooms[:, chosen],
             counts=True,
         )
+
+    def _tried(self, could: Ints, assignment: Assignment, kind: TypeTable) -> Ints:
+        """Return, of too many starts, those to be tried; that of the assignment is one of them."""
+        at = self._provider, self._day
+        begins, ends = kind.busy_start[at][could], kind.busy_end[at][could]
+        opens, closes = kind.opens[at][could], kind.closes[at][could]
+        is_tried = np.isin(begins, self._moments) | np.isin(ends, self._moments)
+        is_tried |= (begins <= opens) | (ends >= closes) | (kind.starts[could] == assignment.start)
+        is_tried[:: -(-2 * len(could) // MOST_STARTS)] = True
+        return could[is_tried]
 
     @cached_property
     def _free_rooms(self) -> dict[tuple[int, int], Bools]:

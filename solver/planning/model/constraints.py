@@ -79,10 +79,10 @@ def provider_type_under_its_cap(v: Variables) -> None:
 
 
 def regular_within_capacity(v: Variables) -> None:
-    """Rule 6: regular busy spans of one provider never overlap, and fit under the daily cap.
+    """Rule 6: regular busy spans of one provider never overlap, and fit under the daily caps.
 
     Sum of each clique <= 1; per provider-day, regular columns and bookings that stay <= what the
-    cap leaves.
+    cap leaves, and their minutes <= those that are left.
     """
     at, regular = v.at, np.flatnonzero(~v.columns.is_overbooked)
     stays = defaultdict(list)
@@ -97,10 +97,17 @@ def regular_within_capacity(v: Variables) -> None:
         stays,
     )
     for (provider, day), members in grouped_pairs(at.provider[regular], at.day[regular]):
+        if not v.capacity.is_limited[provider]:
+            continue
+        new = [v.assign[regular[c]] for c in members]
+        stays_here = v.regular_stays(provider, day)
+        stay = list(stays_here.values())
         if v.capacity.has_provider_cap[provider]:
-            new = [v.assign[regular[c]] for c in members]
-            stay = list(v.regular_stays(provider, day).values())
             at_most(v, new, stay, int(v.capacity.regular_left[provider, day]))
+        if v.capacity.has_minutes_cap[provider]:
+            minutes = (at.end - at.at)[regular[members]].tolist()
+            minutes += [v.own(i).minutes for i in stays_here]
+            at_most(v, new, stay, int(v.capacity.minutes_left[provider, day]), minutes)
 
 
 def patient_in_one_place(v: Variables) -> None:
@@ -124,13 +131,21 @@ def patient_in_one_place(v: Variables) -> None:
     )
 
 
-def at_most(v: Variables, new: list[Literal], stays: list[Literal], places: int) -> None:
+def at_most(
+    v: Variables,
+    new: list[Literal],
+    stays: list[Literal],
+    places: int,
+    weights: Sequence[int] | None = None,
+) -> None:
     """Sum of `new` and `stays` <= `places`, unless none of `new` is chosen.
 
     A cap that changed since may leave fewer places than there are bookings: they may all stay.
+    `weights` are what each takes of the places, first those of `new`; one each without them.
     """
-    total = cp_model.LinearExpr.sum(new + stays)
-    if len(stays) <= places or not stays:
+    weights = [1] * len(new + stays) if weights is None else weights
+    total = cp_model.LinearExpr.weighted_sum(new + stays, weights)
+    if sum(weights[len(new) :]) <= places or not stays:
         v.model.add(total <= max(0, places))
         return
     some = v.model.new_bool_var("")

@@ -41,17 +41,34 @@ def displaced_stay_within_the_rules(v: Variables) -> None:
         provider, day, is_overbooked = key
         if is_overbooked:
             _stays_in_order(v, provider, day)
-        elif v.capacity.has_provider_cap[provider]:
-            places = int(v.capacity.regular_left[provider, day])
-            _under_cap(v, v.regular_stays(provider, day), places)
+            continue
+        regular = v.regular_stays(provider, day)
+        if v.capacity.has_provider_cap[provider]:
+            _under_cap(v, regular, int(v.capacity.regular_left[provider, day]))
+        if v.capacity.has_minutes_cap[provider]:
+            minutes = {i: v.own(i).minutes for i in regular}
+            _under_cap(v, regular, int(v.capacity.minutes_left[provider, day]), minutes)
 
 
-def _under_cap(v: Variables, stays: Mapping[int, Literal], places: int) -> None:
-    """Bookings that stay <= `places`, unless no displaced one is among them."""
-    is_displaced = [v.instance.tasks[i].is_displaced for i in stays]
-    displaced = [x for x, is_it in zip(stays.values(), is_displaced, strict=True) if is_it]
-    others = [x for x, is_it in zip(stays.values(), is_displaced, strict=True) if not is_it]
-    at_most(v, displaced, others, places)
+def _under_cap(
+    v: Variables,
+    stays: Mapping[int, Literal],
+    places: int,
+    weights: Mapping[int, int] | None = None,
+) -> None:
+    """Bookings that stay <= `places`, unless no displaced one is among them.
+
+    `weights` are what each takes of the places, by task; one each without them.
+    """
+    displaced = [i for i in stays if v.instance.tasks[i].is_displaced]
+    others = [i for i in stays if not v.instance.tasks[i].is_displaced]
+    at_most(
+        v,
+        [stays[i] for i in displaced],
+        [stays[i] for i in others],
+        places,
+        None if weights is None else [weights[i] for i in (*displaced, *others)],
+    )
 
 
 def _no_two_stay_that_collide(v: Variables, contested: Sequence[int]) -> None:

@@ -181,7 +181,7 @@ def _cover(
     before = [x for busy, x in turns if overlap(busy, over.busy)]
     overlaps = cp_model.LinearExpr.sum([v.assign[c] for c in here] + stays + before)
     if over.is_move:
-        _could_not_be_regular(v, u, phase, overlaps, certain)
+        _could_not_be_regular(v, over, phase, overlaps, certain)
     if phase.overbooked_before:
         total = cp_model.LinearExpr.sum(list(phase.overbooked_before))
         under_some_allowance(v, u, pairs, phase.overbooked + n, total, overlaps, certain)
@@ -211,25 +211,41 @@ def _regular_clear_of(v: Variables, moves: Sequence[Overbooked], regular: Ints) 
 
 
 def _could_not_be_regular(
-    v: Variables, u: Literal, phase: _Phase, overlaps: cp_model.LinearExpr, certain: int
+    v: Variables, over: Overbooked, phase: _Phase, overlaps: cp_model.LinearExpr, certain: int
 ) -> None:
-    """An overbooked move overlaps something, or the regular ones before it fill the cap.
+    """An overbooked move overlaps something, or the regular ones before it fill a cap.
 
-    `u` implies `overlaps` >= 1 or regular moves and bookings that stay >= what the cap leaves; not
-    stated where `certain` already makes it so.
+    Its last ordinal implies `overlaps` >= 1, or regular moves and bookings that stay >= what the
+    cap leaves, or their minutes with its own > those that are left; not stated where `certain`
+    already makes it so.
     """
     if certain:
         return
-    if not v.capacity.has_provider_cap[phase.provider]:
-        v.model.add(overlaps >= 1).only_enforce_if(u)
-        return
-    present = [v.assign[c] for c in phase.regular[v.at.day[phase.regular] == phase.day]]
-    present += v.regular_stays(phase.provider, phase.day).values()
-    places = int(v.capacity.regular_left[phase.provider, phase.day])
-    is_full = v.model.new_bool_var("")
-    v.derive(is_full, lambda v: sum(v[x.index] for x in present) >= places)
-    v.model.add(cp_model.LinearExpr.sum(present) >= places).only_enforce_if(is_full)
-    v.model.add(overlaps >= 1).only_enforce_if([u, is_full.negated()])
+    at, capacity = (phase.provider, phase.day), v.capacity
+    columns = phase.regular[v.at.day[phase.regular] == phase.day]
+    stays = v.regular_stays(*at)
+    present = [*(v.assign[c] for c in columns), *stays.values()]
+    full = []
+    if capacity.has_provider_cap[phase.provider]:
+        full.append(_at_least(v, present, [1] * len(present), int(capacity.regular_left[at])))
+    if capacity.has_minutes_cap[phase.provider]:
+        minutes = [*(v.at.end - v.at.at)[columns].tolist(), *(v.own(i).minutes for i in stays)]
+        own = int(capacity.minutes[over.kind, phase.provider])
+        full.append(_at_least(v, present, minutes, int(capacity.minutes_left[at]) - own + 1))
+    u = over.ordinals[-1]
+    v.model.add(overlaps >= 1).only_enforce_if([u, *(is_full.negated() for is_full in full)])
+
+
+def _at_least(
+    v: Variables, present: Sequence[Literal], weights: Sequence[int], least: int
+) -> Literal:
+    """Return a literal that holds only where the weights of what is present are so many."""
+    is_so = v.model.new_bool_var("")
+    pairs = list(zip(present, weights, strict=True))
+    v.derive(is_so, lambda values: sum(w * values[x.index] for x, w in pairs) >= least)
+    total = cp_model.LinearExpr.weighted_sum(list(present), list(weights))
+    v.model.add(total >= least).only_enforce_if(is_so)
+    return is_so
 
 
 def under_some_allowance(

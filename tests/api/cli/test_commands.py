@@ -141,6 +141,11 @@ def test_slots_as_json(clinic_file: Path) -> None:
     assert json.loads(again.stdout) == body
 
 
+def test_slots_as_if_a_booking_were_not_there(clinic_file: Path) -> None:
+    body = json.loads(slots(clinic_file, "--json", "--without", uid(5, 0)).stdout)
+    assert body["total"] == 11
+
+
 def small_clinic_type() -> str:
     return str(small_clinic()["appointment_types"][0]["id"])
 
@@ -165,6 +170,8 @@ def test_why_there_is_no_slot(clinic_file: Path) -> None:
         (["--type", "Surgery"], "--type"),
         (["--provider", "Dr. Who"], "--provider"),
         (["--limit", "0"], "--limit"),
+        (["--without", "P-1"], "--without"),
+        (["--without", uid(5, 9)], "--without"),
         (["--preferred-start", "9"], "--preferred-start"),
         (["--now", "soon"], "--now"),
         (["--clinic", "/nowhere.json"], "/nowhere.json"),

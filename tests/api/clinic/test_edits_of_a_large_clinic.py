@@ -65,6 +65,9 @@ async def load(client: httpx.AsyncClient, clinic: Clinic) -> None:
 WEEKLY = {"weekday": 1, "start_time": "09:00", "end_time": "10:00", "kind": "closed"}
 
 
+EVERY_OTHER = {"valid_from": (MONDAY - dt.timedelta(days=3)).isoformat(), "every_weeks": 2}
+
+
 EVERY = PROVIDERS * PER_DAY * DAYS
 
 
@@ -82,6 +85,7 @@ EVERY = PROVIDERS * PER_DAY * DAYS
         ("PATCH", f"/rooms/{uid(2, 0)}", {"turnover_minutes": 20}, PER_DAY * DAYS),
         ("POST", "/availability", {**WEEKLY, "provider_id": uid(1, 0)}, PER_DAY * 2),
         ("POST", "/availability", WEEKLY, PER_DAY * 2 * PROVIDERS),
+        ("POST", "/availability", WEEKLY | EVERY_OTHER, PER_DAY * PROVIDERS),
         ("PATCH", f"/appointment-types/{uid(3, 0)}", {"active": False}, EVERY // 2),
         ("PATCH", f"/appointment-types/{uid(3, 0)}", {"duration_minutes": 60}, EVERY),
         ("DELETE", f"/providers/{uid(1, 0)}", None, PER_DAY * DAYS),
@@ -201,7 +205,13 @@ def edits(draw: st.DrawFn) -> tuple[Clinic, str, str, dict[str, Any] | None, Cli
     if kind == "provider":
         change = draw(
             st.sampled_from(
-                [{"daily_cap": 1}, {"buffer_after": 45}, {"skills": []}, {"active": False}]
+                [
+                    {"daily_cap": 1},
+                    {"daily_minutes": 40},
+                    {"buffer_after": 45},
+                    {"skills": []},
+                    {"active": False},
+                ]
             )
         )
         given = {k: frozenset(v) if isinstance(v, list) else v for k, v in change.items()}
@@ -234,15 +244,22 @@ def edits(draw: st.DrawFn) -> tuple[Clinic, str, str, dict[str, Any] | None, Cli
             return clinic, "POST", "/overbooking-rules", rule, clinic
         return clinic, "DELETE", f"/overbooking-rules/{clinic.overbooking_rules[0].id}", None, after
     owner = {"room_id": room.id} if draw(st.booleans()) else {"provider_id": provider.id}
+    valid_from = draw(st.sampled_from([None, MONDAY - dt.timedelta(days=3), MONDAY]))
     row = Availability(
         500,
         560,
         kind="closed" if kind == "closure" else "open",
         weekday=draw(st.sampled_from([1, 2])),
+        valid_from=valid_from,
+        every_weeks=1 if valid_from is None else draw(st.sampled_from([1, 2])),
         **({} if kind == "closure" and draw(st.booleans()) else owner),
     )
     sent = {
-        **{name: getattr(row, name) for name in ("provider_id", "room_id", "weekday", "kind")},
+        **{
+            name: getattr(row, name)
+            for name in ("provider_id", "room_id", "weekday", "kind", "every_weeks")
+        },
+        "valid_from": None if row.valid_from is None else row.valid_from.isoformat(),
         "start_time": format_time(row.start),
         "end_time": format_time(row.end),
     }

@@ -44,6 +44,7 @@ def full_clinic() -> dict[str, Any]:
                 "name": "Dr. Vega",
                 "skills": ["derma", "gp"],
                 "daily_cap": 9,
+                "daily_minutes": 400,
                 "buffer_before": 5,
                 "buffer_after": 10,
                 "active": True,
@@ -82,6 +83,7 @@ def full_clinic() -> dict[str, Any]:
                 "kind": "open",
                 "valid_from": "2027-01-01",
                 "valid_to": None,
+                "every_weeks": 2,
             },
             {
                 "provider_id": None,
@@ -93,6 +95,7 @@ def full_clinic() -> dict[str, Any]:
                 "kind": "closed",
                 "valid_from": None,
                 "valid_to": None,
+                "every_weeks": 1,
             },
         ],
         "overbooking_rules": [
@@ -402,10 +405,12 @@ async def test_every_kind_of_row_has_its_routes(client: httpx.AsyncClient) -> No
 
 async def test_the_clinics_settings(client: httpx.AsyncClient) -> None:
     await load(client, small_clinic())
-    changed = await client.patch("/clinic", json={"grid_minutes": 20})
-    assert changed.json()["grid_minutes"] == 20
-    assert (await client.get("/clinic")).json()["grid_minutes"] == 20
-    for bad in ({"grid_minutes": 7}, {"timezone": "Mars/Olympus"}, {"name": None}):
+    for grid in (20, 1, 7, 240):
+        changed = await client.patch("/clinic", json={"grid_minutes": grid})
+        assert changed.json()["grid_minutes"] == grid
+        assert (await client.get("/clinic")).json()["grid_minutes"] == grid
+    bad_grids = ({"grid_minutes": grid} for grid in (0, 241, 2.5, None))
+    for bad in (*bad_grids, {"timezone": "Mars/Olympus"}, {"name": None}):
         answer = await client.patch("/clinic", json=bad)
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["field"] == next(iter(bad))

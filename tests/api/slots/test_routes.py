@@ -69,6 +69,57 @@ async def test_nothing_is_kept_between_queries(client: httpx.AsyncClient) -> Non
     assert (before, after) == (11, 9)
 
 
+async def starts(client: httpx.AsyncClient, **changes: Any) -> list[str]:
+    answer = await client.get("/slots", params=query(limit=500, **changes))
+    assert answer.status_code == 200, answer.text
+    return sorted(slot["start_time"] for slot in answer.json()["slots"])
+
+
+async def test_as_if_a_booking_were_not_there(client: httpx.AsyncClient) -> None:
+    document = small_clinic(bookings=[booking(0, MONDAY, "10:00"), booking(1, MONDAY, "11:00")])
+    document["providers"][0]["daily_cap"] = 2
+    await load(client, document)
+    full = (await client.get("/slots", params=query())).json()
+    assert (full["slots"], full["blocked_by"]["PROVIDER_DAILY_CAP"]) == ([], 5)
+    free = await starts(client, without=uid(5, 0))
+    assert free == ["09:00", "09:15", "09:30", "09:45", "10:00", "10:15", "10:30", "11:30"]
+    moved = await client.post(
+        f"/bookings/{uid(5, 0)}/reschedule",
+        json={"date": MONDAY.isoformat(), "start_time": "10:15"},
+    )
+    assert moved.status_code == 200, moved.text
+    assert await starts(client, without=uid(5, 0).upper()) == free
+
+
+async def test_without_a_booking_that_is_elsewhere_or_cancelled_nothing_changes(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [
+        booking(0, MONDAY, "10:00"),
+        booking(1, MONDAY, "11:00", status="cancelled"),
+        booking(2, MONDAY + dt.timedelta(days=7), "09:00"),
+    ]
+    await load(client, small_clinic(bookings=rows))
+    free = await starts(client)
+    assert await starts(client, without=uid(5, 1)) == free
+    assert await starts(client, without=uid(5, 2)) == free
+    assert await starts(client, without=uid(5, 0)) != free
+
+
+async def test_the_next_date_is_told_without_the_booking_too(client: httpx.AsyncClient) -> None:
+    next_week = MONDAY + dt.timedelta(days=7)
+    hour = {"provider_id": PROVIDER, "start_time": "09:00", "end_time": "09:30"}
+    rows = [{**hour, "date": next_week.isoformat()}]
+    document = small_clinic(availability=rows, bookings=[booking(0, next_week, "09:00")])
+    await load(client, document)
+    told = {}
+    for name, params in (("as it is", {}), ("without", {"without": uid(5, 0)})):
+        body = (await client.get("/slots", params=query(**params))).json()
+        assert body["slots"] == []
+        told[name] = body["next_available_date"]
+    assert told == {"as it is": None, "without": next_week.isoformat()}
+
+
 async def test_why_nothing_was_found_and_when_next(client: httpx.AsyncClient) -> None:
     await load(client, small_clinic())
     tuesday = MONDAY + dt.timedelta(days=1)
@@ -116,6 +167,7 @@ async def test_providers_asked_for(client: httpx.AsyncClient) -> None:
         ({"limit": 0}, "limit"),
         ({"limit": 5001}, "limit"),
         ({"limit": "many"}, "limit"),
+        ({"without": "P-1"}, "without"),
         ({"provder_id": PROVIDER}, "provder_id"),
     ],
 )
@@ -145,7 +197,10 @@ async def test_the_ends_of_the_calendar(client: httpx.AsyncClient, day: str) -> 
     assert (answer.status_code, answer.json()["code"]) == (422, "DATE_OUT_OF_RANGE")
 
 
-@pytest.mark.parametrize("change", [{"appointment_type_id": uid(3, 9)}, {"provider_id": uid(1, 9)}])
+@pytest.mark.parametrize(
+    "change",
+    [{"appointment_type_id": uid(3, 9)}, {"provider_id": uid(1, 9)}, {"without": uid(5, 9)}],
+)
 async def test_unknown_ids(client: httpx.AsyncClient, change: dict[str, Any]) -> None:
     await load(client, small_clinic())
     answer = await client.get("/slots", params=query(**change))

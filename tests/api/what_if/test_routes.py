@@ -320,9 +320,14 @@ async def test_changes_are_audited_and_tell_what_they_strand(
     providers = [{"id": PROVIDER, "name": "Dr. Vega", "skills": ["gp"]}]
     bookings = [booking(0, MONDAY, "09:00"), booking(1, MONDAY + dt.timedelta(days=7), "09:00")]
     rules = [{"id": uid(4, 0), "provider_id": PROVIDER, "max_overlap": 1, "max_per_day": 1}]
-    await load(
-        client, small_clinic(providers=providers, bookings=bookings, overbooking_rules=rules)
+    document = small_clinic(providers=providers, bookings=bookings, overbooking_rules=rules)
+    week_before = (MONDAY - dt.timedelta(days=4)).isoformat()  # its weeks are not the run's
+    document["availability"].append(
+        document["availability"][0]
+        | {"start_time": "16:00", "end_time": "17:00"}
+        | {"valid_from": week_before, "every_weeks": 2}
     )
+    await load(client, document)
     on = {"date": MONDAY.isoformat(), "start_time": "13:00", "end_time": "15:00"}
     changes = [
         {"op": "set", "entity": "providers", "id": PROVIDER, "field": "skills", "value": []},

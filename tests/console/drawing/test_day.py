@@ -2,9 +2,11 @@
 
 import datetime as dt
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from api.console.drawing.day import By, Drawing, hues_of
 from api.console.drawing.run import unplaced_in_words
@@ -55,6 +57,41 @@ def test_hours_breaks_buffers_and_marks_are_drawn() -> None:
     assert "Break" not in rooms
     assert rooms.count('class="sw-buffer"') == 2  # Room 1's five minutes, twice
     assert re.findall('class="sw-head" title=".*?">(.*?)<', rooms) == ["Room 1", "Room 2"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "shown"),
+    [
+        (15, ["09:00", "09:15", "09:30"]),
+        (7, ["09:06", "09:13", "09:20", "09:27"]),
+        (1, ["09:02", "09:07", "09:13", "09:20"]),
+    ],
+)
+def test_places_on_offer_never_cover_one_another(grid: int, shown: list[str]) -> None:
+    clinic = clinic_with()
+    clinic = replace(clinic, settings=replace(clinic.settings, grid_minutes=grid))
+    best_first = {
+        15: ["09:30", "09:00", "09:15"],
+        7: ["09:27", "09:13", "09:06", "09:20"],
+        1: ["09:07", "09:08", "09:11", "09:13", "09:02", "09:03", "09:20", "09:17"],
+    }[grid]
+    slots = [
+        {
+            "provider_id": VEGA,
+            "provider_name": "Dr. Vega",
+            "room_id": uid(2, 0),
+            "room_name": "Room 1",
+            "start_time": start,
+            "score": 0.9,
+            "is_overbooked": False,
+        }
+        for start in best_first
+    ]
+    day = Drawing(clinic, MONDAY, "provider", str).drawn()
+    html = day.offers("provider", slots, str)[VEGA]
+    assert sorted(re.findall('data-start-time="(.*?)"', html)) == shown
+    (height,) = set(re.findall("height:(.*?)px", html))
+    assert float(height) == max(grid, 5) * PIXELS_AN_HOUR / 60
 
 
 def test_the_line_of_now_is_there_on_the_day_itself_alone() -> None:

@@ -1,9 +1,12 @@
 """The clinic edited in a real browser, the conflicts in view before anything is saved."""
 
+import datetime as dt
+
 import httpx
 from playwright.sync_api import expect
 
 from api.console.pages.clinic_row_form import _read
+from tests.console.browser import choose
 from tests.console.conftest import VEGA, Opener
 from tests.support.clinics import coming_monday, order
 
@@ -31,6 +34,26 @@ def test_an_edit_with_conflicts_is_seen_before_it_is_saved(
     assert [
         h["provider_id"] for h in clinic.get("/availability").json() if h["start_time"] == "15:00"
     ] == [VEGA]
+
+
+def test_hours_are_made_those_of_every_other_week(clinic: httpx.Client, open_page: Opener) -> None:
+    in_them = clinic.post("/bookings", json=order(MONDAY, "14:00")).json()
+    next_week = MONDAY + dt.timedelta(days=7)
+    between = clinic.post("/bookings", json=order(next_week, "14:00")).json()
+    page = open_page("/clinic")
+    page.get_by_role("tab", name="Hours").click()
+    row = page.locator("tr", has_text="Monday").filter(has_text="Dr. Vega")
+    afternoon = row.filter(has_text="13:00")
+    expect(afternoon).to_contain_text("every week")
+    afternoon.get_by_role("button").click()
+    choose(page, "In which weeks", "every other week")
+    expect(page.get_by_text("“In which weeks” is above 1")).to_be_visible()
+    page.get_by_label("From date", exact=True).fill(MONDAY.isoformat())
+    expect(page.get_by_text("1 booking would be outside the rules")).to_be_visible()
+    page.get_by_role("button", name="Save all the same").click()
+    expect(row.filter(has_text="every other week")).to_be_visible()
+    conflicts = {row["id"] for row in clinic.get("/bookings/conflicts").json()}
+    assert (in_them["id"] in conflicts, between["id"] in conflicts) == (False, True)
 
 
 def test_a_row_is_made_and_taken_away(clinic: httpx.Client, open_page: Opener) -> None:

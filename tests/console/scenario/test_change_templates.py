@@ -116,3 +116,13 @@ def test_another_provider_has_the_hours_of_the_first() -> None:
     weekly = [row for row in rows()["availability"] if row["provider_id"] == uid(1, 0)]
     assert len(hours) == len(weekly) == 10
     assert {hour["provider_id"] for hour in hours} == {added["id"]}
+
+
+def test_another_provider_is_in_on_those_days_of_the_run_that_the_first_is() -> None:
+    document = rows()
+    row = next(row for row in document["availability"] if row["provider_id"] == uid(1, 0))
+    row |= {"weekday": 2, "valid_from": MONDAY.isoformat(), "every_weeks": 2}
+    document["availability"] = [row]
+    setting = Setting(document, [*DATES, *(day + dt.timedelta(days=7) for day in DATES)])
+    _, *hours = SENTENCES["another-provider"].changes(VALUES, setting)
+    assert [(hour.get("weekday"), hour.get("date")) for hour in hours] == [(None, TUESDAY)]

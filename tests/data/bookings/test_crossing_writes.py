@@ -173,6 +173,9 @@ RIVALS = {
     "a provider's cap": Rivals(
         Wish("09:00"), Wish("11:00", room=1), clinic(providers={"daily_cap": 1})
     ),
+    "a provider's minutes": Rivals(
+        Wish("09:00"), Wish("11:00", room=1), clinic(providers={"daily_minutes": 59})
+    ),
     "a type's cap": Rivals(
         Wish("09:00"), Wish("11:00", 1, 1), clinic(appointment_types={"daily_cap": 1})
     ),

@@ -191,7 +191,7 @@ def test_a_change_that_does_not_apply_is_named(change: Any, field: str | None) -
         ("providers", UNKNOWN, "name", "x", "id"),
         ("providers", None, "name", "x", "id"),
         ("clinic", VEGA, "grid_minutes", 5, "id"),
-        ("clinic", None, "grid_minutes", 7, "value"),
+        ("clinic", None, "grid_minutes", 241, "value"),
         ("clinic", None, "timezone", "Nowhere", "value"),
         ("providers", VEGA, "id", UNKNOWN, "field"),
         ("providers", VEGA, "salary", 1, "field"),

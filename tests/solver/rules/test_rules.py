@@ -14,6 +14,7 @@ from solver.clinic.entities import (
     Booking,
     Clinic,
     ClinicSettings,
+    InvalidClinicError,
     OverbookingRule,
     Provider,
     ProviderType,
@@ -272,6 +273,26 @@ class TestRule6Regular:
         over = booked(TEN, is_overbooked=True)
         assert verdict(clinic(over, vega=replace(VEGA, daily_cap=1)), NINE) == "regular"
 
+    def test_daily_minutes(self) -> None:
+        assert verdict(clinic(booked(TEN), vega=replace(VEGA, daily_minutes=60)), NINE) == "regular"
+        assert verdict(clinic(booked(TEN), vega=replace(VEGA, daily_minutes=59)), NINE) == "no"
+        assert verdict(clinic(vega=replace(VEGA, daily_minutes=29)), NINE) == "no"
+        assert verdict(clinic(vega=replace(VEGA, daily_minutes=0)), NINE) == "no"
+
+    def test_minutes_are_without_buffers(self) -> None:
+        visit = replace(VISIT, buffer_before=10, buffer_after=10)
+        vega = replace(VEGA, daily_minutes=60, buffer_after=20)
+        assert verdict(clinic(booked(TEN), vega=vega, visit=visit), NINE) == "regular"
+
+    def test_other_dates_and_overbooked_bookings_take_no_minutes(self) -> None:
+        others = (
+            booked(TEN, date=MONDAY - dt.timedelta(days=1)),
+            booked(TEN, 1, date=TUESDAY),
+            booked(TEN, 2, is_overbooked=True),
+            booked(TEN + 30, 3, status="cancelled"),
+        )
+        assert verdict(clinic(*others, vega=replace(VEGA, daily_minutes=30)), NINE) == "regular"
+
 
 class TestRule7Overbooked:
     rule = OverbookingRule(uid(4, 0), max_overlap=1, max_per_day=1)
@@ -285,6 +306,12 @@ class TestRule7Overbooked:
 
     def test_beyond_the_cap(self) -> None:
         assert self.over(booked(TEN), at=NINE, vega=replace(VEGA, daily_cap=1)) == "overbooked"
+
+    def test_beyond_the_minutes(self) -> None:
+        vega = replace(VEGA, daily_minutes=59)
+        assert self.over(booked(TEN), at=NINE, vega=vega) == "overbooked"
+        vega = replace(VEGA, daily_minutes=60)
+        assert self.over(booked(TEN), at=NINE, vega=vega) == "regular"
 
     def test_not_at_the_very_start_of_a_booking(self) -> None:
         assert self.over(booked(TEN), at=TEN) == "no"
@@ -376,6 +403,29 @@ class TestTime:
         assert verdict(clinic(grid_minutes=20), 560) == "regular"
         assert verdict(clinic(grid_minutes=20), 550) == "no"
 
+    @pytest.mark.parametrize(
+        ("minutes", "start", "expected"),
+        [
+            (1, 547, "regular"),
+            (7, 77 * 7, "no"),  # 8:59, before the window opens
+            (7, 78 * 7, "regular"),
+            (7, 78 * 7 + 1, "no"),
+            (240, 480, "no"),
+            (240, 720, "no"),
+            (90, 540, "regular"),
+            (90, 570, "no"),
+        ],
+    )
+    def test_starts_are_the_multiples_of_any_grid_from_midnight(
+        self, minutes: int, start: int, expected: str
+    ) -> None:
+        assert verdict(clinic(grid_minutes=minutes), start) == expected
+
+    @pytest.mark.parametrize("minutes", [0, -5, 241])
+    def test_a_grid_has_1_to_240_minutes(self, minutes: int) -> None:
+        with pytest.raises(InvalidClinicError, match="grid_minutes: must be 1 to 240 minutes"):
+            clinic(grid_minutes=minutes)
+
     def test_notice(self) -> None:
         now = BEFORE.replace(month=3, hour=8, minute=30)
         assert verdict(clinic(min_notice_minutes=30), NINE, now=now) == "regular"
@@ -446,6 +496,7 @@ class TestReasons:
             ),
             ("TYPE_DAILY_CAP", NINE, {"visit": replace(VISIT, daily_cap=0)}),
             ("PROVIDER_DAILY_CAP", NINE, {"vega": replace(VEGA, daily_cap=0)}),
+            ("PROVIDER_DAILY_CAP", NINE, {"vega": replace(VEGA, daily_minutes=29)}),
         ],
     )
     def test_of_the_clinic(self, code: str, start: int, changes: Any) -> None:

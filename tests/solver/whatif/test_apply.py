@@ -4,6 +4,7 @@ import datetime as dt
 from collections import Counter
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +64,17 @@ def test_hours_on_a_date_keep_what_was_open() -> None:
     assert hours(problem, VEGA, TUESDAY) == [MORNING]
     twice = changed(clinic_of_two(), open_ | monday, open_ | monday | {"end_time": "17:00"})
     assert hours(twice, VEGA) == [MORNING, (840, 1020)]
+
+
+@pytest.mark.parametrize("weeks", [1, 2])
+def test_hours_on_a_date_keep_what_is_open_in_its_week_alone(weeks: int) -> None:
+    row = {"provider_id": VEGA, "weekday": 1, "start_time": "09:00", "end_time": "12:00"}
+    row |= {"valid_from": "2027-02-26", "every_weeks": weeks}  # a Friday of the week before
+    monday = {"date": "2027-03-01", "start_time": "14:00", "end_time": "16:00"}
+    problem = changed(
+        clinic_of_two(availability=[row]), {"op": "open_hours", "provider_id": VEGA, **monday}
+    )
+    assert hours(problem, VEGA) == [(540, 720)] * (weeks == 1) + [(840, 960)]
 
 
 def test_hours_on_a_weekday_come_on_top() -> None:

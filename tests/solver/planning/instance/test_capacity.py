@@ -27,7 +27,30 @@ def test_fixed_bookings_take_the_places_of_their_type_and_provider() -> None:
                 assert capacity.regular_left[p, d] == regular - here.count(False)
                 assert capacity.overbooked[p, d] == here.count(True)
                 capped += cap is not None
+                lengths = [s.minutes for s in fixed if (s.provider, s.day) == (p, d)]
+                taken = sum(m for m, over in zip(lengths, here, strict=True) if not over)
+                most = provider.daily_minutes
+                assert capacity.has_minutes_cap[p] == (most is not None)
+                assert capacity.minutes_left[p, d] == (NO_CAP if most is None else most) - taken
+                capped += most is not None
     assert capped
+
+
+def test_a_placement_takes_its_types_minutes_and_needs_as_many() -> None:
+    problem = INSTANCES[0].problem
+    kinds = tuple(replace(kind, duration_minutes=30) for kind in problem.clinic.appointment_types)
+    providers = tuple(
+        replace(p, daily_cap=None, daily_minutes=75) for p in problem.clinic.providers
+    )
+    clinic = replace(problem.clinic, appointment_types=kinds, providers=providers, bookings=())
+    capacity = Instance(replace(problem, clinic=clinic)).capacity
+    assert capacity.is_limited.all()
+    assert (capacity.most_regular == 2).all()
+    for left in (75, 45, 15):
+        assert capacity.minutes_left[0, 0] == left
+        assert capacity.takes_regular(0)[0, 0] == (left >= 30)
+        capacity.take(0, 0, 0, is_overbooked=True)
+        capacity.take(0, 0, 0, is_overbooked=False)
 
 
 def test_what_is_taken_from_a_copy_is_left_in_the_original() -> None:
@@ -47,6 +70,7 @@ def test_what_is_outside_the_horizon_or_at_nobody_takes_no_place_there() -> None
     unchanged = capacity.after(beyond)
     assert (unchanged.type_left == capacity.type_left).all()
     assert (unchanged.regular_left == capacity.regular_left).all()
+    assert (unchanged.minutes_left == capacity.minutes_left).all()
     nobody = own._replace(provider=-1, day=0)
     of_type = capacity.after([nobody])
     assert of_type.type_left.sum() == capacity.type_left.sum() - 1

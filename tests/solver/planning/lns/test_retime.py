@@ -69,18 +69,18 @@ def test_a_busy_week_scores_more_and_stays_legal(seed: int) -> None:
     assert after.score > before.score
 
 
-def morning(wishes: list[tuple[int, int]]) -> Problem:
+def morning(wishes: list[tuple[int, int]], grid: int = 30, closes: int = 720) -> Problem:
     """One provider, 9 to 12 by the half hour; a request for each (kind, preferred start)."""
     kinds = [
         AppointmentType(uid(3, n), f"T{n}", duration_minutes=minutes)
         for n, minutes in enumerate((30, 60))
     ]
     clinic = Clinic(
-        ClinicSettings("Morning", "Europe/Berlin", grid_minutes=30),
+        ClinicSettings("Morning", "Europe/Berlin", grid_minutes=grid),
         (Provider(uid(1, 0), "P"),),
         (Room(uid(2, 0), "R"), Room(uid(2, 1), "S", equipment=frozenset({"ecg"}))),
         tuple(kinds),
-        (Availability(540, 720, provider_id=uid(1, 0), date=MONDAY),),
+        (Availability(540, closes, provider_id=uid(1, 0), date=MONDAY),),
     )
     requests = tuple(
         Request(f"r{n}", kinds[kind].id, preferred=(wish, wish + 60))
@@ -118,3 +118,18 @@ def test_a_providers_date_gets_its_best_starts(wishes: list[tuple[int, int]]) ->
     assignments = greedy_assignments(instance)
     better = retimed(instance, assignments, 0, never)
     assert evaluate(instance, better).score == best_by_trying(instance, assignments)
+
+
+def test_on_the_finest_grid_starts_are_bettered_though_not_all_are_tried() -> None:
+    wishes = [(n % 2, 545 + 80 * n) for n in range(6)]
+    instance = Instance(morning(wishes, grid=1, closes=1020))
+    late = [
+        Assignment(task, 0, 0, 0, 547 + 77 * task, is_overbooked=False)
+        for task in range(len(instance.tasks))
+    ]
+    assert is_legal(instance, late)
+    better = retimed(instance, late, 0, never)
+    assert is_legal(instance, better)
+    assert evaluate(instance, better).score > evaluate(instance, late).score
+    again = retimed(instance, better, 0, never)
+    assert evaluate(instance, again).score >= evaluate(instance, better).score

@@ -77,6 +77,28 @@ def test_every_stage_is_as_good_as_the_best_of_all_legal_plans(batch: int) -> No
     assert solved > BATCH / 2
 
 
+def on_grid(minutes: int, problem: Problem) -> Problem:
+    settings = replace(problem.clinic.settings, grid_minutes=minutes)
+    return replace(problem, clinic=replace(problem.clinic, settings=settings))
+
+
+def test_on_a_grid_that_fits_no_hour_every_stage_is_as_good() -> None:
+    solved = 0
+    for seed, problem, every, best in small_enough(8, lambda s: on_grid(35, tiny_problem(s))):
+        plan = solve(problem, time_limit=60, workers=1)
+        assert every.value_of(plan) == told(plan) == best, seed
+        solved += 1
+    assert solved > BATCH / 2
+
+
+def test_on_a_grid_of_one_minute_a_plan_is_legal_and_no_worse_than_greedy() -> None:
+    problem = on_grid(1, busy_problem(1))
+    plan = solve(problem, time_limit=4, workers=1)
+    assert read_plan(problem, plan).violations == ()
+    assert told(plan) >= told(greedy(problem))
+    assert all(stage.bound >= stage.objective for stage in plan.stages)
+
+
 @pytest.mark.parametrize("batch", range(6))
 def test_bookings_that_collide_are_parted_as_well_as_they_can_be(batch: int) -> None:
     kinds = Counter[str]()
