@@ -9,7 +9,7 @@ from copy import copy
 import numpy as np
 
 from solver.arrays import Bools, Ints
-from solver.clinic.entities import Clinic, Provider
+from solver.clinic.entities import AppointmentType, Clinic, Provider
 from solver.planning.instance.tasks import FixedBooking
 
 NO_CAP = 10**9
@@ -60,11 +60,21 @@ class Capacity:
 
     def allowances(self, kind: int, provider: int, day: int, start: int) -> list[tuple[int, int]]:
         """Return (max_overlap, max_per_day) of the overbooking rules that cover a placement."""
-        row, weekday = self._clinic.appointment_types[kind], self._dates[day].isoweekday()
+        return self._covering(self._clinic.appointment_types[kind], provider, day, start)
+
+    def allowances_of(self, own: FixedBooking) -> list[tuple[int, int]]:
+        """Return those that cover a booking where it is, as long as it is."""
+        kind = self._clinic.kind_of(own.booking)
+        return self._covering(kind, own.provider, own.day, own.booking.start)
+
+    def _covering(
+        self, kind: AppointmentType, provider: int, day: int, start: int
+    ) -> list[tuple[int, int]]:
+        weekday = self._dates[day].isoweekday()
         return [
             (rule.max_overlap, rule.max_per_day)
             for rule in self._clinic.overbooking_rules
-            if rule.covers(self._providers[provider].id, row, weekday, start)
+            if rule.covers(self._providers[provider].id, kind, weekday, start)
         ]
 
     def after(self, bookings: Iterable[FixedBooking]) -> Capacity:

@@ -69,10 +69,7 @@ class Beside:
             return True
         overlaps = sum(overlap(own.busy, s.busy) for s in self._at_provider[own.provider])
         overbooked = self._capacity.overbooked[own.provider, own.day]
-        start = own.booking.start
         return any(
             overlaps <= max_overlap and overbooked < max_per_day
-            for max_overlap, max_per_day in self._capacity.allowances(
-                own.kind, own.provider, own.day, start
-            )
+            for max_overlap, max_per_day in self._capacity.allowances_of(own)
         )

@@ -124,7 +124,7 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
             under_some_allowance(
                 v,
                 u,
-                v.capacity.allowances(own.kind, provider, day, own.booking.start),
+                v.capacity.allowances_of(own),
                 overbooked + n,
                 cp_model.LinearExpr.sum(earlier),
                 cp_model.LinearExpr.sum(overlapping),
