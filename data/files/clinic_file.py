@@ -219,10 +219,13 @@ class BookingRow(_Row):
     buffer_before: Buffer | None = None
     buffer_after: Buffer | None = None
 
-    def to_solver(self) -> Booking:
-        """Return the row as the solver has it."""
+    def to_solver(self, kind: AppointmentTypeRow | None = None) -> Booking:
+        """Return the row as the solver has it; minutes that it leaves out are those of `kind`."""
         fields = dict(self)
         del fields["notes"], fields["expires_at"]
+        for name in ("duration_minutes", "buffer_before", "buffer_after"):
+            if kind is not None and fields[name] is None:
+                fields[name] = getattr(kind, name)
         return Booking(start=fields.pop("start_time"), **fields)
 
     def to_json(self) -> dict[str, Any]:
@@ -255,7 +258,11 @@ class ClinicFile(Strict):
     bookings: list[BookingRow] = []
 
     def to_clinic(self, now: dt.datetime) -> Clinic:
-        """Return the clinic as the solver has it, without the holds expired at `now`."""
+        """Return the clinic as the solver has it, without the holds expired at `now`.
+
+        A booking whose row leaves its duration or a buffer out has that of its type from now on.
+        """
+        kinds = {row.id: row for row in self.appointment_types}
         return Clinic(
             self.clinic.to_solver(),
             tuple(row.to_solver() for row in self.providers),
@@ -264,7 +271,7 @@ class ClinicFile(Strict):
             tuple(row.to_solver() for row in self.availability),
             tuple(row.to_solver() for row in self.overbooking_rules),
             tuple(
-                row.to_solver()
+                row.to_solver(kinds.get(row.appointment_type_id))
                 for row in self.bookings
                 if row.status != "held" or row.expires_at is None or row.expires_at > now
             ),
