@@ -85,8 +85,9 @@ class SlotChecker(Checker):
 
         Those of dates that are not next to the request's may be left out.
         """
-        day = request.date
-        b = Booking("", provider.id, room.id, request.appointment_type_id, day, start)
+        day, kept = request.date, request.minutes or (None, None, None)
+        kind = request.appointment_type_id
+        b = Booking("", provider.id, room.id, kind, day, start, None, "booked", False, *kept)
         of_provider = self.beside(day, provider, at_provider)
         is_overbooked = any(self.regular_within_capacity(b, of_provider))
         readings = [
@@ -114,8 +115,8 @@ class SlotChecker(Checker):
 
     def read_slots(self, request: SlotRequest) -> list[Found]:
         """Return every feasible placement over all rooms, in the order of the slot query."""
-        kind = self.clinic.type_by_id[request.appointment_type_id]
-        last = DAY_MINUTES - kind.duration_minutes
+        kind, kept = self.clinic.type_by_id[request.appointment_type_id], request.minutes
+        last = DAY_MINUTES - (kind.duration_minutes if kept is None else kept.duration)
         found = [
             Found(provider.id, room.id, start, reading.is_overbooked, reading.parts, reading.score)
             for start in range(0, last + 1, self.clinic.settings.grid_minutes)
