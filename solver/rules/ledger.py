@@ -90,7 +90,10 @@ class Ledger:
             _positions(rows["room"], clinic.rooms),
             _positions(rows["kind"], clinic.appointment_types),
             rows["day"].astype(np.int64) + EPOCH,
-            *(rows[name].astype(np.int64) for name in ("start", "duration", "before", "after")),
+            rows["start"].astype(np.int64),
+            rows["duration"].astype(np.int64),
+            rows["before"].astype(np.int64),
+            rows["after"].astype(np.int64),
             rows["is_overbooked"],
         )
 

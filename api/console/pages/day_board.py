@@ -214,7 +214,7 @@ class _Board:
             ui.label(f"Appointments of “{wanted}”").classes("text-lg")
             if not found:
                 ui.label("None from 30 days ago on.")
-            for number, (row, _, _) in enumerate(found[:MOST_FOUND]):
+            for number, (row, _) in enumerate(found[:MOST_FOUND]):
                 start = self._visit.time(format_time(row.start_minute))
                 kind = clinic.type_by_id.get(str(row.appointment_type_id))
                 provider = clinic.provider_by_id.get(str(row.provider_id))
