@@ -18,7 +18,6 @@ from api.service.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
-from data.jobs.guard_keeper import KEEPER
 from data.jobs.retention import CLEANER
 from tests.support.databases import migrated
 
@@ -94,7 +93,7 @@ async def empty_tables(engine: AsyncEngine) -> None:
                 "INSERT INTO job_runs"
                 " SELECT unnest(CAST(:jobs AS text[])), now() + interval '1 hour'"
             ),
-            {"jobs": [NO_SHOW_MARKER, CALCULATOR, CLEANER, KEEPER]},
+            {"jobs": [NO_SHOW_MARKER, CALCULATOR, CLEANER]},
         )
         await connection.execute(
             text(

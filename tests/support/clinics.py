@@ -83,13 +83,28 @@ def moved_to(clinic: Clinic, monday: dt.date) -> Clinic:
     )
 
 
+def as_imported(clinic: Clinic) -> Clinic:
+    """The clinic as a database has it: every booking keeps what its type has now."""
+
+    def keeping(b: Booking) -> Booking:
+        kind = clinic.kind_of(b)
+        return replace(
+            b,
+            duration_minutes=kind.duration_minutes,
+            buffer_before=kind.buffer_before,
+            buffer_after=kind.buffer_after,
+        )
+
+    return clinic.with_bookings(map(keeping, clinic.bookings))
+
+
 def without_collisions(clinic: Clinic) -> Clinic:
     """The clinic with those bookings only that can stand beside one another in the database."""
     kept: list[Booking] = []
 
     def span(b: Booking) -> tuple[int, int]:
         start = b.date.toordinal() * 1440 + b.start
-        return start, start + clinic.type_by_id[b.appointment_type_id].duration_minutes
+        return start, start + clinic.kind_of(b).duration_minutes
 
     def collide(a: Booking, b: Booking) -> bool:
         if not (a.is_live and b.is_live):
