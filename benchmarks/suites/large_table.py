@@ -93,10 +93,10 @@ OVERDUE = """
 
 FILL = """
     INSERT INTO bookings (id, provider_id, provider_no, room_id, room_no, appointment_type_id,
-                          date, start_minute, end_minute, patient_ref, patient_key,
-                          status, is_overbooked, score)
+                          date, start_minute, duration_minutes, buffer_before, buffer_after,
+                          patient_ref, patient_key, status, is_overbooked, score)
     SELECT gen_random_uuid(), provider.id, provider.no, room.id, room.no, $1,
-           date, start, start + $2, patient.name, patient.name,
+           date, start, $2, 0, 0, patient.name, patient.name,
            CASE WHEN date >= $3 THEN 'booked' WHEN (day + start) % 19 = 0 THEN 'cancelled'
                 WHEN (day + start) % 17 = 0 THEN 'no_show' ELSE 'completed' END,
            false, 8000

@@ -132,6 +132,10 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
     rows["availability"] = [plain(row, **times) for row in clinic.availability]
     rows["overbooking_rules"] = [plain(row, **times) for row in clinic.overbooking_rules]
     rows["bookings"] = [plain(b, start="start_time") for b in clinic.bookings]
+    for row in rows["bookings"]:
+        for name in ("duration_minutes", "buffer_before", "buffer_after"):
+            if row[name] is None:
+                del row[name]
     return rows
 
 

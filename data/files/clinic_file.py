@@ -302,8 +302,12 @@ class ClinicFile(Strict):
     bookings: list[BookingRow] = []
 
     def to_clinic(self, now: dt.datetime) -> Clinic:
-        """Return the clinic as the solver has it, without the holds expired at `now`."""
-        return Clinic(
+        """Return the clinic as the solver has it, without the holds expired at `now`.
+
+        A booking whose row leaves its duration or a buffer out has from now on that of its type,
+        as its provider does it.
+        """
+        clinic = Clinic(
             self.clinic.to_solver(),
             tuple(row.to_solver() for row in self.providers),
             tuple(row.to_solver() for row in self.rooms),
@@ -317,6 +321,7 @@ class ClinicFile(Strict):
             ),
             provider_types=tuple(row.to_solver() for row in self.provider_types),
         )
+        return clinic.with_bookings(map(clinic.keeping, clinic.bookings))
 
     def to_json(self) -> dict[str, Any]:
         """Return the document with every field, a booking's extra ones only where set."""

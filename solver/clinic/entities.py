@@ -556,6 +556,11 @@ class Clinic:
             return _own_minutes(kind, booking)
         return Minutes(duration, before, after)
 
+    def keeping(self, booking: Booking) -> Booking:
+        """Return a booking that keeps what it takes now, whatever becomes of its type."""
+        duration, before, after = self.minutes_of(booking)
+        return replace(booking, duration_minutes=duration, buffer_before=before, buffer_after=after)
+
     def kind_of(self, booking: Booking) -> AppointmentType:
         """Return a booking's type with the duration and buffers that the booking takes."""
         kind = self.type_by_id[booking.appointment_type_id]

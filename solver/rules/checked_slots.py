@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from solver.clinic.entities import (
@@ -85,11 +85,9 @@ class SlotChecker(Checker):
 
         Those of dates that are not next to the request's may be left out.
         """
-        day = request.date
-        b = Booking("", provider.id, room.id, request.appointment_type_id, day, start)
-        if request.minutes is not None:
-            duration, before, after = request.minutes
-            b = replace(b, duration_minutes=duration, buffer_before=before, buffer_after=after)
+        day, kept = request.date, request.minutes or (None, None, None)
+        kind = request.appointment_type_id
+        b = Booking("", provider.id, room.id, kind, day, start, None, "booked", False, *kept)
         of_provider = self.beside(day, provider, at_provider)
         is_overbooked = any(self.regular_within_capacity(b, of_provider))
         readings = [

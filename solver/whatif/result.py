@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TypedDict
 
 from solver.clinic.clock import format_time
-from solver.clinic.entities import Booking
+from solver.clinic.entities import AppointmentType, Booking
 from solver.planning.problem import Placement, Plan, Problem, Progress, Request, Stage, relative_gap
 from solver.whatif.explain import Explainer
 from solver.whatif.kpis import PARTS, decimal, figures
@@ -68,24 +68,10 @@ class ResultWriter:
             "request_id": placement.id,
             "appointment_type_id": kind,
             **_patient(request),
-            **self._place(placement, kind),
+            **_place(placement, self._problem.clinic.kind_at(kind, placement.provider_id)),
             "score": decimal(score),
             "score_parts": {name: decimal(part) for name, part in zip(PARTS, parts, strict=True)},
             "is_overbooked": placement.is_overbooked,
-        }
-
-    def _place(self, place: Placement | Booking, kind: str) -> PlaceResult:
-        clinic = self._problem.clinic
-        if isinstance(place, Booking):
-            of_place = clinic.kind_of(place)
-        else:
-            of_place = clinic.kind_at(kind, place.provider_id)
-        return {
-            "provider_id": place.provider_id,
-            "room_id": place.room_id,
-            "date": place.date.isoformat(),
-            "start_time": format_time(place.start),
-            "end_time": format_time(place.start + of_place.duration_minutes),
         }
 
     def _unplaced(self) -> Iterator[UnplacedResult]:
@@ -101,14 +87,14 @@ class ResultWriter:
             }
 
     def _move(self, move: Placement) -> MoveResult:
-        before = self._bookings[move.id]
-        kind = before.appointment_type_id
+        clinic, before = self._problem.clinic, self._bookings[move.id]
+        present = clinic.kind_at(before.appointment_type_id, move.provider_id)
         return {
             "booking_id": move.id,
             "patient_ref": before.patient_ref,
-            "appointment_type_id": kind,
-            "from": self._place(before, kind),
-            "to": {**self._place(move, kind), "is_overbooked": move.is_overbooked},
+            "appointment_type_id": present.id,
+            "from": _place(before, clinic.kind_of(before)),
+            "to": {**_place(move, present), "is_overbooked": move.is_overbooked},
         }
 
     def _lost(self, key: str) -> MoveResult:
@@ -119,7 +105,7 @@ class ResultWriter:
             "booking_id": key,
             "patient_ref": before.patient_ref,
             "appointment_type_id": kind,
-            "from": self._place(before, kind),
+            "from": _place(before, self._problem.clinic.kind_of(before)),
             "to": None,
             "reason": reason.code,
             "detail": reason.detail,
@@ -128,6 +114,16 @@ class ResultWriter:
 
 class _Patient(TypedDict, total=False):
     patient_ref: str
+
+
+def _place(place: Placement | Booking, kind: AppointmentType) -> PlaceResult:
+    return {
+        "provider_id": place.provider_id,
+        "room_id": place.room_id,
+        "date": place.date.isoformat(),
+        "start_time": format_time(place.start),
+        "end_time": format_time(place.start + kind.duration_minutes),
+    }
 
 
 def _patient(request: Request) -> _Patient:

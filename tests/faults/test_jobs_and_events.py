@@ -20,7 +20,6 @@ from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.clinic.import_export import import_document
 from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine
-from data.jobs.guard_keeper import KEEPER
 from data.jobs.retention import CLEANER
 from tests.support.clinics import booking, coming_monday, order, small_clinic
 from tests.support.fake_hub import drips, hangs, hub, says
@@ -28,7 +27,7 @@ from tests.support.service import service, started
 from tests.support.strategies import uid
 
 MONDAY = coming_monday()
-JOBS = sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER, KEEPER])
+JOBS = sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER])
 
 
 @pytest.fixture
@@ -65,11 +64,9 @@ async def fill(engine: AsyncEngine, *ended_ago: int) -> None:
         minute = start.hour * 60 + start.minute
         await write(
             engine,
-            "UPDATE bookings SET date = :day, start_minute = :start, end_minute = :end"
-            " WHERE id = :key",
+            "UPDATE bookings SET date = :day, start_minute = :start WHERE id = :key",
             day=start.date(),
             start=minute,
-            end=minute + 30,
             key=uid(5, number),
         )
 

@@ -84,6 +84,21 @@ def moved_to(clinic: Clinic, monday: dt.date) -> Clinic:
     )
 
 
+def as_imported(clinic: Clinic) -> Clinic:
+    """The clinic as a database has it: every booking keeps what its type has now."""
+
+    def keeping(b: Booking) -> Booking:
+        kind = clinic.kind_of(b)
+        return replace(
+            b,
+            duration_minutes=kind.duration_minutes,
+            buffer_before=kind.buffer_before,
+            buffer_after=kind.buffer_after,
+        )
+
+    return clinic.with_bookings(map(keeping, clinic.bookings))
+
+
 def without_collisions(clinic: Clinic) -> Clinic:
     """The clinic with those bookings only that can stand beside one another in the database."""
     kept: list[Booking] = []

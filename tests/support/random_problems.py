@@ -129,6 +129,7 @@ def colliding_problem(seed: int) -> Problem:
             chance.choice((None, None, "ann")),
             status=chance.choice(("booked",) * 8 + ("checked_in", "held")),
             is_overbooked=chance.random() < 0.25,
+            **_kept(chance),
         )
         for number in range(chance.choice((2, 3, 3, 4)))
         for ahead in [chance.choice((0, 0, 1)) if days == 2 else 0]
@@ -249,9 +250,21 @@ def _bookings(
                 start,
                 chance.choice((None, "ann", "bob")),
                 is_overbooked=chance.random() < 0.2,
+                **_kept(chance),
             )
         )
     return bookings
+
+
+def _kept(chance: Random) -> dict[str, int]:
+    """What a booking has kept of its minutes; of the others nothing, they are as their types."""
+    if chance.random() < 0.6:
+        return {}
+    return {
+        "duration_minutes": chance.choice((15, 20, 30, 45, 60)),
+        "buffer_before": chance.choice((0, 0, 10)),
+        "buffer_after": chance.choice((0, 0, 10)),
+    }
 
 
 def _request(

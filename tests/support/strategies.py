@@ -14,6 +14,7 @@ from solver.clinic.entities import (
     Booking,
     Clinic,
     ClinicSettings,
+    Minutes,
     OverbookingRule,
     Provider,
     ProviderType,
@@ -75,6 +76,23 @@ GRIDS = (15, 5, 10, 20, 30, 60, 7, 25, 240)
 
 
 BUFFERS = st.sampled_from([0, 0, 5, 7, 10, 20])
+
+
+DURATIONS = st.sampled_from([5, 15, 20, 30, 45, 50, 90])
+
+
+# What a booking has kept of its minutes: all, some or nothing, in which it is as its type has it.
+KEPT = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "duration_minutes": DURATIONS,
+            "buffer_before": BUFFERS,
+            "buffer_after": BUFFERS,
+        },
+    ),
+)
 
 
 @st.composite
@@ -179,7 +197,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
         AppointmentType(
             uid(3, number),
             f"T{number}",
-            duration_minutes=draw(st.sampled_from([5, 15, 20, 30, 45, 50, 90])),
+            duration_minutes=draw(DURATIONS),
             buffer_before=draw(BUFFERS),
             buffer_after=draw(BUFFERS),
             required_skills=draw(st.sampled_from(NEEDED_SKILLS)),
@@ -218,6 +236,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
             ),
             status=draw(st.sampled_from([*STATUSES, "booked", "booked", "booked"])),
             is_overbooked=draw(st.integers(0, 3)) == 0,
+            **draw(KEPT),
         )
         for number in range(draw(st.sampled_from([4, 0, 2, 6, 8, 10])))
     ]
@@ -241,13 +260,17 @@ def clinics(draw: st.DrawFn) -> Clinic:
 
 @st.composite
 def requests(draw: st.DrawFn, clinic: Clinic) -> SlotRequest:
-    """A request for Monday, sometimes for one provider, sometimes made on that very morning."""
+    """A request for Monday, sometimes for one provider, sometimes made on that very morning.
+
+    Sometimes of an appointment that has kept its minutes.
+    """
     return SlotRequest(
         appointment_type_id=draw(st.sampled_from(clinic.appointment_types)).id,
         date=MONDAY,
         now=draw(rare(st.just(BEFORE.replace(month=3, hour=9, second=1)), otherwise=BEFORE)),
         provider_ids=draw(rare(st.just(frozenset({clinic.providers[0].id})))),
         preferred=draw(rare(spans(0, 1440))),
+        minutes=draw(rare(st.builds(Minutes, DURATIONS, BUFFERS, BUFFERS))),
     )
 
 

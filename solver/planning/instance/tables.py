@@ -234,22 +234,30 @@ class Instance:
         return self.kinds[self.tasks[assignment.task].kind]
 
     def busy(self, assignment: Assignment) -> Span:
-        """Return the provider busy span, absolute."""
+        """Return the provider busy span, absolute; a booking that stays keeps its minutes."""
+        if self.is_stay(assignment):
+            return self.own(assignment.task).busy
         kind, at = self.table(assignment), assignment.at
         return at - int(kind.before[assignment.provider]), at + int(kind.after[assignment.provider])
 
     def room_busy(self, assignment: Assignment) -> Span:
         """Return the room busy span, absolute."""
+        if self.is_stay(assignment):
+            return self.own(assignment.task).room_busy
         variant, at = self.table(assignment).variant(assignment.provider), assignment.at
         return at - variant.row.buffer_before, at + int(variant.room_after[assignment.room])
 
     def appointment(self, assignment: Assignment) -> Span:
         """Return the appointment itself, absolute."""
+        if self.is_stay(assignment):
+            return self.own(assignment.task).appointment
         duration = int(self.table(assignment).duration[assignment.provider])
         return assignment.at, assignment.at + duration
 
     def window(self, assignment: Assignment) -> Span:
         """Return the provider's open window around the appointment, absolute."""
+        if self.is_stay(assignment) and (around := self.own(assignment.task).window):
+            return around
         kind = self.table(assignment)
         s = int(np.searchsorted(kind.starts, assignment.start))
         at = (assignment.provider, assignment.day, s)
@@ -266,19 +274,12 @@ class Instance:
     def stay(self, task: int) -> Assignment:
         """Return the assignment by which a displaced booking stays: no move."""
         own = self.own(task)
-        return Assignment(
-            task, own.provider, own.room, own.day, own.booking.start, own.booking.is_overbooked
-        )
+        return Assignment(task, *own.place, own.booking.is_overbooked)
 
     def is_stay(self, assignment: Assignment) -> bool:
         """Whether an assignment puts a booking where it is: no move leads there."""
         own = self.tasks[assignment.task].own
-        return own is not None and assignment[1:5] == (
-            own.provider,
-            own.room,
-            own.day,
-            own.booking.start,
-        )
+        return own is not None and assignment[1:5] == own.place
 
     def made(self, assignments: Iterable[Assignment]) -> list[Assignment]:
         """Return the moves and placements among `assignments`, without bookings that stay."""

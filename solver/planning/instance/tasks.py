@@ -53,6 +53,11 @@ class FixedBooking(NamedTuple):
         """From start to end, without buffers."""
         return self.appointment[1] - self.appointment[0]
 
+    @property
+    def place(self) -> tuple[int, int, int, int]:
+        """Provider, room, day and start, as an :class:`Assignment` has them."""
+        return self.provider, self.room, self.day, self.booking.start
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

@@ -107,7 +107,10 @@ def _save_displaced_first(incumbent: Incumbent) -> None:
 
 
 def _book_after(problem: Problem, plan: Plan) -> list[Booking]:
-    """Return the bookings as they are once a plan's moves are made, without those it loses."""
+    """Return the bookings as they are once a plan's moves are made, without those it loses.
+
+    What moves takes what its type has now.
+    """
     moves = {move.id: move for move in plan.moves}
     return [
         booking
@@ -119,6 +122,9 @@ def _book_after(problem: Problem, plan: Plan) -> list[Booking]:
             date=move.date,
             start=move.start,
             is_overbooked=move.is_overbooked,
+            duration_minutes=None,
+            buffer_before=None,
+            buffer_after=None,
         )
         for booking in problem.clinic.bookings
         if booking.id not in plan.lost

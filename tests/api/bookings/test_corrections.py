@@ -378,7 +378,7 @@ async def held(client: httpx.AsyncClient, start: str, **changes: Any) -> dict[st
         (f"/providers/{PROVIDER}", {"daily_cap": 0}, "PROVIDER_DAILY_CAP"),
         (f"/appointment-types/{TYPE}", {"daily_cap": 0}, "TYPE_DAILY_CAP"),
         (f"/appointment-types/{TYPE}", {"required_equipment": ["ecg"]}, "ROOM_LACKS_EQUIPMENT"),
-        (f"/appointment-types/{TYPE}", {"duration_minutes": 90}, "ROOM_BUSY"),
+        (f"/rooms/{ROOM}", {"turnover_minutes": 45}, "ROOM_BUSY"),
         (
             "/availability",
             {"date": MONDAY.isoformat(), "start_time": "09:00", "end_time": "10:15"}

@@ -17,8 +17,8 @@ from sqlalchemy import text
 
 from data.database.engine import create_engine
 from data.files.clinic_file import ClinicFile
-from solver.clinic.clock import format_time
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.clock import format_time, parse_time
+from solver.clinic.entities import Booking, Clinic, Minutes
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_book import BookChecker
 from solver.rules.checked_slots import Reading, SlotChecker
@@ -114,10 +114,11 @@ class BookMachine(RuleBasedStateMachine):
         room: str | None,
         start: int,
         others: list[Booking],
+        minutes: Minutes | None = None,
     ) -> list[tuple[str, Reading]]:
-        """The rooms a placement is feasible in, best first."""
+        """The rooms a placement is feasible in, best first; of a new one or with kept minutes."""
         clinic = self.clinic.with_bookings(b for b in others if b.status in LIVE)
-        request = SlotRequest(kind, MONDAY, NOW)
+        request = SlotRequest(kind, MONDAY, NOW, minutes=minutes)
         found = []
         for place in clinic.rooms:
             if room in (None, place.id):
@@ -134,7 +135,7 @@ class BookMachine(RuleBasedStateMachine):
             b.patient_ref == patient
             and b.status in LIVE
             and b.start < end
-            and start < b.start + self.clinic.type_by_id[b.appointment_type_id].duration_minutes
+            and start < b.start + self.clinic.kind_of(b).duration_minutes
             for b in others
         )
 
@@ -146,18 +147,24 @@ class BookMachine(RuleBasedStateMachine):
         assert (answer.status_code, body.get("code")) == (status, code), answer.text
         return body
 
-    def take(self, body: dict[str, Any]) -> None:
-        """Note a booking as the service says it is."""
+    def take(self, body: dict[str, Any], minutes: Minutes | None = None) -> None:
+        """Note a booking as the service says it is, with the minutes that its type has now."""
+        if minutes is None:
+            kind = self.clinic.type_by_id[body["appointment_type_id"]]
+            minutes = Minutes(kind.duration_minutes, kind.buffer_before, kind.buffer_after)
+        start = parse_time(body["start_time"])
+        assert parse_time(body["end_time"]) == start + minutes.duration
         self.book[body["id"]] = Booking(
             body["id"],
             body["provider_id"],
             body["room_id"],
             body["appointment_type_id"],
             MONDAY,
-            int(body["start_time"][:2]) * 60 + int(body["start_time"][3:]),
+            start,
             body["patient_ref"],
             body["status"],
             body["is_overbooked"],
+            *minutes,
         )
 
     # What is done
@@ -246,7 +253,7 @@ class BookMachine(RuleBasedStateMachine):
         if expire:
             self.expect(answer, 409, "INVALID_STATE")
         elif self.may_stay(booking):
-            self.take(self.expect(answer, 200))
+            self.take(self.expect(answer, 200), kept(booking))
         else:
             self.expect(answer, 409, "SLOT_UNAVAILABLE")
 
@@ -254,7 +261,7 @@ class BookMachine(RuleBasedStateMachine):
         """Whether it could be booked afresh where it stands, or breaks no rule there."""
         kind, room = booking.appointment_type_id, booking.room_id
         others = self.others(booking.id)
-        found = self.readings(kind, booking.provider_id, room, booking.start, others)
+        found = self.readings(kind, booking.provider_id, room, booking.start, others, kept(booking))
         if found and (booking.is_overbooked or not found[0][1].is_overbooked):
             return True
         live = self.clinic.with_bookings(b for b in self.book.values() if b.status in LIVE)
@@ -343,6 +350,9 @@ class BookMachine(RuleBasedStateMachine):
             room_id=place.room_id,
             start=place.start,
             is_overbooked=found[0][1].is_overbooked,
+            duration_minutes=None,
+            buffer_before=None,
+            buffer_after=None,
         )
 
     @rule(end=st.sampled_from([660, 690, 720]), cap=st.sampled_from([None, 1, 3]))
@@ -368,6 +378,24 @@ class BookMachine(RuleBasedStateMachine):
         told = {c["booking_id"] for c in answer.json()["conflicts"] if c["rule"] == 2}
         assert told == stranded
 
+    @rule(
+        minutes=st.builds(
+            Minutes, st.sampled_from([45, 20, 60]), st.sampled_from([5, 0, 20]), st.just(0)
+        )
+    )
+    def resize(self, minutes: Minutes) -> None:
+        """Change what a type takes: of later bookings only, so that it strands nothing."""
+        fields = {
+            "duration_minutes": minutes.duration,
+            "buffer_before": minutes.before,
+            "buffer_after": minutes.after,
+        }
+        answer = Server.client.patch(f"/appointment-types/{TYPES[1]}", json=fields)
+        assert self.expect(answer, 200)["conflicts"] == []
+        first, second = self.clinic.appointment_types
+        changed = first, self.clinic.with_minutes(second, minutes)
+        self.clinic = replace(self.clinic, appointment_types=changed)
+
     def broken(self) -> set[tuple[str, int]]:
         clinic = self.clinic.with_bookings(self.book.values())
         return {(v.booking.id, v.rule) for v in BookChecker(clinic).violations()}
@@ -380,13 +408,29 @@ class BookMachine(RuleBasedStateMachine):
             return
         listed = Server.client.get("/bookings").json()
         seen = {
-            row["id"]: (row["provider_id"], row["room_id"], row["start_time"], row["status"])
+            row["id"]: (
+                *(row["provider_id"], row["room_id"], row["status"]),
+                *(row["start_time"], row["end_time"]),
+            )
             for row in listed
         }
         assert seen == {
-            b.id: (b.provider_id, b.room_id, format_time(b.start), b.status)
+            b.id: (
+                *(b.provider_id, b.room_id, b.status),
+                *(format_time(b.start), format_time(b.start + kept(b).duration)),
+            )
             for b in self.book.values()
         }
+
+
+def kept(booking: Booking) -> Minutes:
+    """The minutes of a booking that the service has made."""
+    duration, before, after = (
+        minutes
+        for minutes in (booking.duration_minutes, booking.buffer_before, booking.buffer_after)
+        if minutes is not None
+    )
+    return Minutes(duration, before, after)
 
 
 @pytest.fixture(scope="module")

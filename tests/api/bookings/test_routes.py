@@ -233,10 +233,10 @@ FOREIGN = text(
     """
     INSERT INTO bookings (
         id, provider_id, provider_no, room_id, room_no, appointment_type_id,
-        date, start_minute, end_minute, status, is_overbooked
+        date, start_minute, duration_minutes, buffer_before, buffer_after, status, is_overbooked
     )
     SELECT gen_random_uuid(), provider.id, provider.no, room.id, room.no, kind.id,
-        :day, CAST(:start AS int), CAST(:start AS int) + 30, 'booked', :is_overbooked
+        :day, CAST(:start AS int), 30, 0, 0, 'booked', :is_overbooked
     FROM providers AS provider, rooms AS room, appointment_types AS kind
     WHERE provider.name = :provider AND room.name = :room AND kind.name = 'Visit'
     """

@@ -1,6 +1,5 @@
 """An edit reads the bookings that it can touch and no others, and tells what the checker tells."""
 
-import asyncio
 import datetime as dt
 from dataclasses import replace
 from typing import Any
@@ -11,20 +10,24 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.hospital.book import hospital_clinic
 from benchmarks.support.clinics import as_document, uid
 from data.bookings import outside_rules as outside
-from data.clinic import guards
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Availability, Booking, Clinic
 from solver.rules.checked_book import BookChecker
 from solver.rules.ledger import PACKED
 from tests.conftest import empty_tables
-from tests.support.clinics import coming_monday, moved_to, small_clinic, without_collisions
-from tests.support.strategies import clinics
+from tests.support.clinics import (
+    as_imported,
+    coming_monday,
+    moved_to,
+    small_clinic,
+    without_collisions,
+)
+from tests.support.strategies import KEPT, clinics
 
 PROVIDERS, PER_DAY, DAYS = 4, 22, 10
 
@@ -87,7 +90,8 @@ EVERY = PROVIDERS * PER_DAY * DAYS
         ("POST", "/availability", WEEKLY, PER_DAY * 2 * PROVIDERS),
         ("POST", "/availability", WEEKLY | EVERY_OTHER, PER_DAY * PROVIDERS),
         ("PATCH", f"/appointment-types/{uid(3, 0)}", {"active": False}, EVERY // 2),
-        ("PATCH", f"/appointment-types/{uid(3, 0)}", {"duration_minutes": 60}, EVERY),
+        ("PATCH", f"/appointment-types/{uid(3, 0)}", {"duration_minutes": 60}, None),
+        ("PATCH", f"/appointment-types/{uid(3, 0)}", {"buffer_before": 60}, None),
         ("DELETE", f"/providers/{uid(1, 0)}", None, PER_DAY * DAYS),
     ],
 )
@@ -193,10 +197,11 @@ def edits(draw: st.DrawFn) -> tuple[Clinic, str, str, dict[str, Any] | None, Cli
             draw(st.sampled_from([480, 510, 530, 540, 600, 1020, 1400, 0])),
             patient_ref=f"patient {number}",
             is_overbooked=draw(st.booleans()),
+            **draw(KEPT),
         )
         for number in range(8)
     ]
-    clinic = without_collisions(clinic.with_bookings(book))
+    clinic = as_imported(without_collisions(clinic.with_bookings(book)))
     kind = draw(
         st.sampled_from(["provider", "room", "type", "type", "hours", "closure", "allowance"])
     )
@@ -288,23 +293,3 @@ async def test_conflicts_are_what_the_checker_tells_after_and_not_before(
         assert answer.is_success, answer.text
         told = answer.json()["conflicts"]
         assert [(c["booking_id"], c["rule"], c["code"], c["detail"]) for c in told] == expected
-
-
-async def test_a_type_that_shrinks_frees_its_minutes_a_few_bookings_at_a_time(
-    client: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guards, "GUARDS_AT_ONCE", 7)
-    await hospital(client)
-    await client.patch(f"/appointment-types/{uid(3, 0)}", json={"duration_minutes": 5})
-    await asyncio.gather(*guards.AT_WORK)
-    async with engine.connect() as connection:
-        too_long = await connection.execute(
-            text(
-                "SELECT count(*), count(*) FILTER (WHERE end_minute > start_minute + 5)"
-                " FROM bookings WHERE appointment_type_id = :kind"
-            ),
-            {"kind": uid(3, 0)},
-        )
-        count, left = too_long.one()
-    assert count > 100
-    assert left == 0

@@ -18,8 +18,7 @@ from data.clinic import import_file as incoming
 from data.database.engine import POOL_SIZE
 from data.database.transaction import lock_clinic_holding_rows
 from data.files.clinic_file import ClinicFile
-from solver.clinic.clock import format_time
-from tests.support.clinics import ROOM, booking, coming_monday, order, small_clinic
+from tests.support.clinics import ROOM, TYPE, booking, coming_monday, order, small_clinic
 from tests.support.databases import until_stuck
 from tests.support.over_http import load
 from tests.support.strategies import uid
@@ -143,7 +142,7 @@ async def test_any_writer_counts_a_booking_up(
     made = await one(client)
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE bookings SET notes = 'by hand'"))
-        await connection.execute(text("UPDATE bookings SET end_minute = end_minute"))
+        await connection.execute(text("UPDATE bookings SET duration_minutes = duration_minutes"))
     now = (await client.get(f"/bookings/{made['id']}")).json()
     assert now["version"] == 2
     assert now["updated_at"] > made["updated_at"]
@@ -260,6 +259,9 @@ async def test_a_large_file_is_read_in_a_process_of_its_own_and_round_trips(
     assert report["imported"]["bookings"] == 1500
     assert report["warnings"] == []
     told = await exported(client)
+    minutes = {row["id"]: [row[name] for name in KEPT] for row in document["appointment_types"]}
+    for row in document["bookings"]:
+        row |= dict(zip(KEPT, minutes[row["appointment_type_id"]], strict=True))
     assert ClinicFile.model_validate(told).bookings == sorted(
         ClinicFile.model_validate(document).bookings,
         key=lambda row: (row.date, row.start_time, row.id),
@@ -275,49 +277,104 @@ async def test_a_large_file_is_read_in_a_process_of_its_own_and_round_trips(
     ]
 
 
-@pytest.mark.parametrize("is_with_its_type", [True, False])
+# What a booking keeps
+
+
+KEPT = ("duration_minutes", "buffer_before", "buffer_after")
+
+
+def visit(*minutes: int) -> dict[str, Any]:
+    """The small clinic's type, of other minutes."""
+    return {"id": TYPE, "name": "Visit", **dict(zip(KEPT, minutes, strict=True))}
+
+
+async def kept(client: httpx.AsyncClient) -> dict[str, tuple[int, ...]]:
+    """What each booking has kept, by the time at which it starts."""
+    rows = (await exported(client))["bookings"]
+    return {row["start_time"]: tuple(row[name] for name in KEPT) for row in rows}
+
+
+async def test_minutes_left_out_of_a_new_booking_are_those_of_its_type(
+    client: httpx.AsyncClient,
+) -> None:
+    await bring(client, small_clinic(appointment_types=[visit(30, 5, 10)]))
+    without_types = small_clinic(bookings=[booking(0, MONDAY, "09:00")])
+    del without_types["appointment_types"]
+    await bring(client, without_types)
+    assert await kept(client) == {"09:00": (30, 5, 10)}
+    rows = [
+        booking(1, MONDAY, "10:00"),
+        booking(2, MONDAY, "11:00", duration_minutes=15, buffer_after=0),
+    ]
+    await bring(client, small_clinic(appointment_types=[visit(45, 0, 20)], bookings=rows))
+    assert await kept(client) == {"09:00": (30, 5, 10), "10:00": (45, 0, 20), "11:00": (15, 0, 0)}
+
+
+async def test_minutes_left_out_of_a_stored_booking_stay_as_they_are(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [booking(0, MONDAY, "09:00", buffer_before=7), booking(1, MONDAY, "10:00")]
+    await bring(client, small_clinic(appointment_types=[visit(30, 5, 10)], bookings=rows))
+    before = (await client.get("/bookings")).json()
+    again = [booking(0, MONDAY, "09:00"), booking(1, MONDAY, "11:00")]  # one of them is moved
+    await bring(client, small_clinic(appointment_types=[visit(45, 0, 20)], bookings=again))
+    assert await kept(client) == {"09:00": (30, 7, 10), "11:00": (30, 5, 10)}
+    after = (await client.get("/bookings")).json()
+    assert after[0] == before[0]
+    assert after[1]["version"] == 2
+
+
+async def test_minutes_that_a_file_writes_are_taken(client: httpx.AsyncClient) -> None:
+    made = await one(client)
+    document = await exported(client)
+    document["bookings"][0] |= {"duration_minutes": 20, "buffer_before": 3, "buffer_after": 4}
+    await bring(client, document)
+    assert await kept(client) == {"09:00": (20, 3, 4)}
+    now = (await client.get(f"/bookings/{made['id']}")).json()
+    assert (now["end_time"], now["version"], now["score"]) == ("09:20", 2, made["score"])
+    entries = (await client.get(f"/bookings/{made['id']}/history")).json()
+    told = [[entry[name][field] for field in KEPT] for entry in entries for name in ("after",)]
+    assert told == [[30, 0, 0], [20, 3, 4]]
+    assert [entries[1]["before"][field] for field in KEPT] == [30, 0, 0]
+
+
 @pytest.mark.parametrize(
-    ("end", "status"),
+    ("field", "value"),
     [
-        ("00:10", 422),
-        ("09:00", 422),
-        ("09:31", 422),
-        ("24:00", 422),
-        ("09:30", 200),
-        ("09:20", 200),
+        ("duration_minutes", 0),
+        ("duration_minutes", 1441),
+        ("duration_minutes", "30"),
+        ("duration_minutes", True),
+        ("buffer_before", -1),
+        ("buffer_before", 721),
+        ("buffer_after", 1.5),
+        ("buffer_after", 721),
+        ("end_time", "09:30"),
     ],
 )
-async def test_an_end_that_cannot_be_is_a_fault(
-    client: httpx.AsyncClient, engine: AsyncEngine, end: str, status: int, is_with_its_type: bool
+async def test_minutes_that_cannot_be_are_a_fault(
+    client: httpx.AsyncClient, field: str, value: Any
 ) -> None:
-    await load(client, small_clinic())
-    document = small_clinic(bookings=[booking(0, MONDAY, "09:00", end_time=end)])
-    if not is_with_its_type:
-        del document["appointment_types"]
+    document = small_clinic(bookings=[booking(0, MONDAY, "09:00", **{field: value})])
     answer = await client.post("/clinic/import", json=document)
-    assert answer.status_code == status, answer.text
-    if status == 422:
-        assert [error["field"] for error in answer.json()["errors"]] == ["bookings[0].end_time"]
-        return
-    async with engine.connect() as connection:
-        minute = await connection.scalar(text("SELECT end_minute FROM bookings"))
-    assert format_time(minute) == end
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == [f"bookings[0].{field}"]
 
 
-@pytest.mark.parametrize(("minutes", "ends"), [(10, [None, None]), (60, ["09:30", "24:00"])])
-async def test_an_export_before_guards_follow_their_type_can_be_imported(
-    client: httpx.AsyncClient, engine: AsyncEngine, minutes: int, ends: list[str | None]
+async def test_bookings_stand_beside_one_another_by_the_minutes_that_they_keep(
+    client: httpx.AsyncClient,
 ) -> None:
-    await load(
-        client, small_clinic(bookings=[booking(0, MONDAY, "09:00"), booking(1, MONDAY, "23:45")])
-    )
-    async with engine.begin() as connection:
-        await connection.execute(
-            text("UPDATE appointment_types SET duration_minutes = :minutes"), {"minutes": minutes}
-        )
-    written = await exported(client)
-    assert [row.get("end_time") for row in written["bookings"]] == ends
-    await bring(client, written)
+    """A type that is shorter for a while frees nothing, and takes nothing when it is longer."""
+    await bring(client, small_clinic(bookings=[booking(0, MONDAY, "09:00")]))
+    between = booking(1, MONDAY, "09:15")
+    shorter = small_clinic(appointment_types=[visit(15, 0, 0)], bookings=[between])
+    answer = await client.post("/clinic/import", json=shorter)
+    assert (answer.status_code, answer.json()["code"]) == (409, "BOOKING_CONFLICT")
+    first = booking(0, MONDAY, "09:00", duration_minutes=15)
+    await bring(client, shorter | {"bookings": [first, between]})
+    report = await bring(client, small_clinic(appointment_types=[visit(30, 0, 0)]))
+    assert report["warnings"] == []
+    assert await kept(client) == {"09:00": (15, 0, 0), "09:15": (15, 0, 0)}
 
 
 async def test_warnings_tell_of_the_past_only_what_the_file_brings(
@@ -329,9 +386,7 @@ async def test_warnings_tell_of_the_past_only_what_the_file_brings(
     assert {w["booking_id"] for w in report["warnings"]} == {uid(5, 1)}
 
 
-async def test_an_export_is_what_the_file_model_writes(
-    client: httpx.AsyncClient, engine: AsyncEngine
-) -> None:
+async def test_an_export_is_what_the_file_model_writes(client: httpx.AsyncClient) -> None:
     odd = 'Q "1"\\ \t\n\u2028 é 🦷 \u0001</script>'
     rows = [
         booking(0, MONDAY, "09:00", notes=odd, patient_ref=odd.strip()),
@@ -341,15 +396,8 @@ async def test_an_export_is_what_the_file_model_writes(
         booking(4, dt.date(2019, 3, 4), "11:30", status="cancelled", notes=""),
     ]
     await load(client, small_clinic(bookings=rows))
-    kind = (await client.get("/appointment-types")).json()[0]
-    for minutes in (45, kind["duration_minutes"]):  # the guards of a type that shrinks stay a while
-        async with engine.begin() as connection:
-            await connection.execute(
-                text("UPDATE appointment_types SET duration_minutes = :minutes WHERE id = :id"),
-                {"minutes": minutes, "id": kind["id"]},
-            )
-        written = await exported(client)
-        assert written == ClinicFile.model_validate(written).to_json()
+    written = await exported(client)
+    assert written == ClinicFile.model_validate(written).to_json()
     brought = {row["id"]: row for row in rows}
     for row in written["bookings"]:
         for field, value in brought[row["id"]].items():

@@ -332,10 +332,17 @@ async def test_what_a_grown_type_leaves_behind_still_round_trips(
 ) -> None:
     rows = [booking(0, MONDAY, "09:00"), booking(1, MONDAY, "09:30")]
     await load(client, small_clinic(bookings=rows))
-    grown = {"duration_minutes": 60}
+    grown = {"duration_minutes": 60, "buffer_after": 10}
     assert (await client.patch(f"/appointment-types/{TYPE}", json=grown)).status_code == 200
+    made = await client.post("/bookings", json=order(MONDAY, "10:00"))
+    assert made.status_code == 201, made.text
     exported = await export(client)
-    assert [b.get("end_time") for b in exported["bookings"]] == ["09:30", None]
+    kept = ("duration_minutes", "buffer_before", "buffer_after")
+    assert [tuple(b[name] for name in kept) for b in exported["bookings"]] == [
+        (30, 0, 0),
+        (30, 0, 0),
+        (60, 0, 10),
+    ]
     again = await client.post("/clinic/import", params={"replace": True}, json=exported)
     assert again.status_code == 200, again.text
     assert await export(client) == exported
@@ -459,12 +466,17 @@ async def test_an_edit_tells_the_bookings_it_strands(client: httpx.AsyncClient) 
 async def test_a_type_may_grow_and_shrink_under_its_bookings(client: httpx.AsyncClient) -> None:
     rows = [booking(0, MONDAY, "09:00"), booking(1, MONDAY, "09:30")]
     await load(client, small_clinic(bookings=rows))
-    longer = await client.patch(f"/appointment-types/{TYPE}", json={"duration_minutes": 45})
-    assert {c["booking_id"] for c in longer.json()["conflicts"]} == {uid(5, 0), uid(5, 1)}
-    assert (await client.post("/bookings", json=order(MONDAY, "10:00"))).status_code == 409
-    shorter = await client.patch(f"/appointment-types/{TYPE}", json={"duration_minutes": 15})
-    assert shorter.json()["conflicts"] == []
-    assert (await client.post("/bookings", json=order(MONDAY, "09:15"))).status_code == 201
+    for minutes, start, end in ((45, "10:00", "10:45"), (15, "11:00", "11:15")):
+        edit = {"duration_minutes": minutes}
+        edited = await client.patch(f"/appointment-types/{TYPE}", json=edit)
+        assert edited.json()["conflicts"] == []
+        taken = await client.post("/bookings", json=order(MONDAY, "09:45"))
+        assert taken.json()["reasons"] == ["ROOM_BUSY", "PROVIDER_BUSY"]
+        made = await client.post("/bookings", json=order(MONDAY, start))
+        assert (made.status_code, made.json()["end_time"]) == (201, end)
+    assert [b["end_time"] for b in (await client.get("/bookings")).json()] == [
+        *("09:30", "10:00", "10:45", "11:15"),
+    ]
 
 
 async def test_a_row_that_bookings_refer_to_is_deactivated(client: httpx.AsyncClient) -> None:

@@ -18,7 +18,6 @@ from api.service.settings import Settings
 from data.audit import CALCULATOR, NO_SHOW_MARKER
 from data.database.engine import create_engine
 from data.events.events import Audience
-from data.jobs.guard_keeper import KEEPER
 from data.jobs.retention import CLEANER
 from tests.support.fake_hub import nobody
 
@@ -30,7 +29,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
     return capture.entries
 
 
-EVERY_JOB = sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER, KEEPER])
+EVERY_JOB = sorted([NO_SHOW_MARKER, CALCULATOR, CLEANER])
 
 
 async def done(engine: AsyncEngine) -> list[str]:

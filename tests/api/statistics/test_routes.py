@@ -78,11 +78,7 @@ def plain_count(clinic: Clinic, day: dt.date, provider_id: str) -> dict[str, Any
         for minute, is_open in enumerate(checker.open_minutes(provider, day))
         if is_open and provider.active
     }
-    busy = {
-        b.start + minute
-        for b in live
-        for minute in range(clinic.type_by_id[b.appointment_type_id].duration_minutes)
-    }
+    busy = {b.start + minute for b in live for minute in range(clinic.kind_of(b).duration_minutes)}
     return {
         "booked": len(live),
         "completed": by_status["completed"],

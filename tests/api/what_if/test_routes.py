@@ -295,23 +295,32 @@ async def test_without_its_changes_only_the_plan_is_carried_out(client: httpx.As
     assert (await client.get(f"/what-if/{key}")).json()["applied"]["apply_changes"] is False
 
 
-async def test_a_type_that_a_plan_makes_longer_guards_its_bookings(
+async def test_a_type_that_a_plan_makes_longer_leaves_its_bookings(
     client: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
+    """What the plan moves or places takes the new minutes; what stays keeps its own."""
     kinds = [{"id": TYPE, "name": "Visit", "duration_minutes": 15, "required_skills": ["gp"]}]
     rows = [booking(0, MONDAY, "09:00"), booking(1, MONDAY, "09:15")]
     await load(client, small_clinic(appointment_types=kinds, bookings=rows))
     longer = {"op": "set", "entity": "appointment_types", "id": TYPE, "field": "duration_minutes"}
-    scenarios = [{"name": "baseline"}, {"name": "longer", "changes": [{**longer, "value": 30}]}]
-    key, body = await solved(client, run_of([], existing="movable", scenarios=scenarios))
-    assert len(body["scenarios"][1]["moves"]) == 1, body
+    out = {"op": "provider_out", "provider_id": PROVIDER, "date": MONDAY.isoformat()}
+    changes = [{**longer, "value": 30}, {**out, "start_time": "09:15", "end_time": "09:30"}]
+    scenarios = [{"name": "baseline"}, {"name": "longer", "changes": changes}]
+    wishes = [{"id": "r0", "patient_ref": "new"}]
+    key, body = await solved(client, run_of(wishes, existing="movable", scenarios=scenarios))
+    [moved], [placed] = (body["scenarios"][1][name] for name in ("moves", "placements"))
+    assert (moved["from"]["start_time"], moved["from"]["end_time"]) == ("09:15", "09:30")
+    assert (moved["to"]["start_time"], moved["to"]["end_time"]) == ("09:30", "10:00")
     order = {"scenario": "longer", "apply_changes": True}
     done = await client.post(f"/what-if/{key}/apply", json=order)
     assert done.status_code == 200, done.text
     assert done.json()["conflicts"] == []
     async with engine.connect() as connection:
-        minutes = await connection.scalars(text("SELECT end_minute - start_minute FROM bookings"))
-        assert list(minutes) == [30, 30]
+        query = text("SELECT id, duration_minutes FROM bookings")
+        minutes = {str(key): minutes for key, minutes in await connection.execute(query)}
+    assert minutes.pop(uid(5, 0)) == 15
+    assert list(minutes.values()) == [30, 30]
+    assert placed["start_time"] != "09:30"
 
 
 async def test_changes_are_audited_and_tell_what_they_strand(

@@ -94,6 +94,18 @@ def test_places_on_offer_never_cover_one_another(grid: int, shown: list[str]) ->
     assert float(height) == max(grid, 5) * PIXELS_AN_HOUR / 60
 
 
+def test_a_booking_is_drawn_as_long_as_it_is() -> None:
+    clinic = clinic_with(
+        booking(1, MONDAY, "09:00", duration_minutes=60, buffer_before=0, buffer_after=15),
+        booking(2, MONDAY, "11:00"),
+    )
+    first, second = re.findall("<button.*?</button>", drawn(clinic))
+    assert f"height:{PIXELS_AN_HOUR:.1f}px" in first
+    assert f"height:{PIXELS_AN_HOUR / 2:.1f}px" in second
+    assert f"height:{PIXELS_AN_HOUR / 4:.1f}px" in drawn(clinic), "the buffer that it keeps"
+    assert week_fill(clinic, [MONDAY], [VEGA])[0, 9] == 1
+
+
 def test_the_line_of_now_is_there_on_the_day_itself_alone() -> None:
     day = Drawing(clinic_with(), MONDAY, "provider", str).drawn()
     assert f"--top:{3 * PIXELS_AN_HOUR}px" in day.now_line(MONDAY, NOON)

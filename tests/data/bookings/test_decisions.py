@@ -29,12 +29,13 @@ from solver.clinic.entities import (
     Booking,
     Clinic,
     ClinicSettings,
+    Minutes,
     OverbookingRule,
     Provider,
     Room,
 )
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
-from tests.support.strategies import MONDAY, examples, uid
+from tests.support.strategies import KEPT, MONDAY, examples, uid
 
 NOW = dt.datetime(2027, 2, 25, 9, tzinfo=dt.UTC)
 
@@ -69,7 +70,10 @@ def open_clinics(draw: st.DrawFn) -> Clinic:
         for n in range(2)
     )
     bookings = tuple(
-        Booking(uid(5, n), uid(1, n % 2), uid(2, n % 2), uid(3, 0), MONDAY, 540 + 60 * n, "Ada")
+        Booking(
+            *(uid(5, n), uid(1, n % 2), uid(2, n % 2), uid(3, 0), MONDAY, 540 + 60 * n, "Ada"),
+            **draw(KEPT),
+        )
         for n in range(draw(st.integers(0, 2)))
     )
     return Clinic(
@@ -110,6 +114,7 @@ def requests(draw: st.DrawFn, clinic: Clinic, policy: Policy) -> BookingRequest:
         draw(st.integers(0, 3)) == 0,
         ignored=frozenset({uid(5, 0)} if draw(st.integers(0, 4)) == 0 else ()),
         room_before=draw(st.sampled_from([None, *rooms])),
+        minutes=draw(st.sampled_from([None, None, Minutes(45, 0, 10), Minutes(15, 5, 0)])),
     )
 
 

@@ -25,7 +25,7 @@ from tests.support.clinics import (
     small_clinic,
     without_collisions,
 )
-from tests.support.strategies import clinics, uid
+from tests.support.strategies import KEPT, clinics, uid
 
 MONDAY = coming_monday()
 
@@ -119,6 +119,7 @@ def busy_nights(draw: st.DrawFn) -> Clinic:
             draw(st.sampled_from([0, 5, 20, 600, 660, 1380, 1400, 1430])),
             patient_ref=f"patient {number}",
             is_overbooked=draw(st.booleans()),
+            **draw(KEPT),
         )
         for number in range(draw(st.integers(1, 8)))
     ]

@@ -1,6 +1,7 @@
 """Each rule: one placement it allows and one it forbids, told alike by all three readings."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from solver.clinic.entities import (
     Clinic,
     ClinicSettings,
     InvalidClinicError,
+    Minutes,
     OverbookingRule,
     Provider,
     ProviderType,
@@ -292,6 +294,67 @@ class TestRule6Regular:
             booked(TEN + 30, 3, status="cancelled"),
         )
         assert verdict(clinic(*others, vega=replace(VEGA, daily_minutes=30)), NINE) == "regular"
+
+
+class TestKeptMinutes:
+    """Bookings of half an hour once, whatever the type takes now, and the other way round."""
+
+    longer = replace(VISIT, duration_minutes=60, buffer_before=10, buffer_after=10)
+    before_that: Mapping[str, int] = {
+        "duration_minutes": 30,
+        "buffer_before": 0,
+        "buffer_after": 0,
+    }
+
+    def in_room(self, **kept: int) -> Booking:
+        return booked(TEN, provider_id=uid(1, 9), room_id=ROOM.id, **kept)
+
+    def test_of_the_room(self) -> None:
+        kept = self.in_room(**self.before_that)
+        assert verdict(clinic(kept, visit=self.longer), TEN + 45) == "regular"
+        assert verdict(clinic(self.in_room(), visit=self.longer), TEN + 45) == "no"
+        buffers = self.in_room(buffer_before=1, buffer_after=1)
+        assert verdict(clinic(buffers), TEN - 45) == "regular"
+        assert verdict(clinic(buffers), TEN - 30) == "no"
+        assert verdict(clinic(buffers), TEN + 30) == "no"
+
+    def test_of_the_provider(self) -> None:
+        kept = booked(TEN, **self.before_that)
+        assert verdict(clinic(kept, visit=self.longer), TEN + 45) == "regular"
+        assert verdict(clinic(booked(TEN), visit=self.longer), TEN + 45) == "no"
+        buffers = booked(TEN, buffer_before=16, buffer_after=16)
+        assert verdict(clinic(buffers), TEN + 60) == "regular"
+        assert verdict(clinic(buffers), TEN + 45) == "no"
+        assert verdict(clinic(buffers), TEN - 45) == "no"
+
+    def test_the_providers_buffer_and_the_rooms_turnover_are_the_present_ones(self) -> None:
+        kept = replace(self.in_room(**self.before_that), provider_id=VEGA.id)
+        slow, busy = replace(ROOM, turnover_minutes=20), replace(VEGA, buffer_after=20)
+        assert verdict(clinic(kept), TEN + 45) == "regular"
+        assert verdict(clinic(kept, room=slow), TEN + 45) == "no"
+        assert verdict(clinic(kept, vega=busy), TEN + 45) == "no"
+
+    def test_over_midnight(self) -> None:
+        rows = (Availability(0, NOON, provider_id=VEGA.id, weekday=1),)
+        evening = {"date": MONDAY - dt.timedelta(days=1), "duration_minutes": 60}
+        assert verdict(clinic(booked(1395, **evening), rows=rows), 15) == "regular"
+        assert verdict(clinic(booked(1395, **evening), rows=rows), 0) == "no"
+
+    def test_of_what_an_overbooking_may_meet(self) -> None:
+        rule = OverbookingRule(uid(4, 0), max_overlap=1, max_per_day=1)
+        first, second = booked(NINE), booked(TEN, 1)
+        assert verdict(clinic(first, second, rules=(rule,)), TEN + 15) == "overbooked"
+        long = replace(first, duration_minutes=90)
+        assert verdict(clinic(long, second, rules=(rule,)), TEN + 15) == "no"
+
+    def test_a_place_that_is_kept_is_judged_by_its_own_minutes(self) -> None:
+        there = {"provider_ids": frozenset({VEGA.id}), "room_id": ROOM.id, "start": NOON - 30}
+        request = SlotRequest(VISIT.id, MONDAY, BEFORE, is_given=True, **there)
+        for kept, is_free in ((None, False), (Minutes(30, 0, 0), True), (Minutes(45, 0, 0), False)):
+            asked = replace(request, minutes=kept)
+            assert bool(judge(clinic(visit=self.longer), asked).slots) is is_free
+            reading = SlotChecker(clinic(visit=self.longer)).read(asked, VEGA, ROOM, NOON - 30)
+            assert bool(reading.broken) is not is_free
 
 
 class TestRule7Overbooked:

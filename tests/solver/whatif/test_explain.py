@@ -267,7 +267,7 @@ def can_be_placed(problem: Problem, request: Request, book: list[Booking]) -> bo
             is_elsewhere = any(
                 b.date == date
                 and b.start < slot.start + length
-                and slot.start < b.start + clinic.type_by_id[b.appointment_type_id].duration_minutes
+                and slot.start < b.start + clinic.kind_of(b).duration_minutes
                 for b in theirs
             )
             if not is_elsewhere and (problem.allow_overbooking or not slot.is_overbooked):

@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from solver.clinic.clock import parse_time
 from solver.planning.greedy import greedy
 from solver.planning.problem import Plan, Problem, Progress
 from solver.whatif import solve as whatif
 from solver.whatif.solve import EstimateParams, PlanRejectedError, solve_run
 from solver.whatif.verify import PlanReading, PlanViolation, read_plan
-from tests.support.strategies import BEFORE, uid
+from tests.support.strategies import BEFORE, MONDAY, uid
 from tests.support.what_if import (
     EQUIPPED,
     LINN,
@@ -143,6 +144,24 @@ def test_bookings_that_come_to_collide_do_not_stay_so() -> None:
     assert changed["kpis"]["moved"] == 1
     stages = {stage["name"]: (stage["objective"], stage["bound"]) for stage in changed["stages"]}
     assert (stages["saved"], stages["moved"]) == ((2, 2), (1, 1))
+
+
+def test_a_type_that_takes_longer_displaces_none_and_what_moves_takes_longer() -> None:
+    clinic = clinic_of_two(
+        bookings=[booked(0, "09:00"), booked(1, "09:30"), booked(2, "11:00", duration_minutes=20)]
+    )
+    longer = {"op": "set", "entity": "appointment_type", "id": VISIT}
+    longer |= {"field": "duration_minutes", "value": 60}
+    run = a_run(clinic, longer, existing="movable", requests=[asked("r1", provider_id=VEGA)])
+    changed = solve_run(run, clinic, BEFORE)["scenarios"][1]
+    (placed,) = changed["placements"]
+    assert (changed["status"], changed["moves"]) == ("optimal", [])
+    assert parse_time(placed["end_time"]) == parse_time(placed["start_time"]) + 60
+    out = {"op": "close_room", "room_id": PLAIN, "date": MONDAY.isoformat()}
+    run = a_run(clinic, longer, out | {"start_time": "11:00"}, existing="movable", requests=[])
+    (move,) = solve_run(run, clinic, BEFORE)["scenarios"][1]["moves"]
+    assert (move["from"]["start_time"], move["from"]["end_time"]) == ("11:00", "11:20")
+    assert parse_time(move["to"]["end_time"]) == parse_time(move["to"]["start_time"]) + 60
 
 
 def test_what_collides_and_may_not_move_is_left_as_it_is() -> None:

@@ -210,12 +210,12 @@ def test_faults_of_moves_are_found() -> None:
 
 
 def colliding() -> Problem:
-    """Visits at 9 and half past in one room, grown to an hour; one without a patient may move."""
+    """Visits at 9 and half past in one room that takes longer now; all of them may move."""
     clinic = clinic_of_two(
         bookings=[booked(0, "09:00"), booked(1, "09:30", provider_id=LINN), booked(2, "11:00")]
     )
-    grown = {"op": "set", "entity": "appointment_types", "id": VISIT}
-    return changed(clinic, grown | {"field": "duration_minutes", "value": 60}, existing="movable")
+    longer = {"op": "set", "entity": "rooms", "id": PLAIN, "field": "turnover_minutes", "value": 15}
+    return changed(clinic, longer, existing="movable")
 
 
 def test_the_finished_book_is_read_whole() -> None:
