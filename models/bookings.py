@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     Computed,
@@ -49,6 +50,8 @@ class Booking(Base):
     `patient_key` is what patients are compared by, :func:`solver.clinic.patients.patient_key` of
     `patient_ref`; whoever writes one writes both.
 
+    `overrides` are the codes of the rules that it was made against, on purpose.
+
     `end_minute` is the end that the exclusion constraints guard: what the type's duration says,
     and less where it would overlap another booking since the type has grown.
     """
@@ -71,6 +74,7 @@ class Booking(Base):
         CheckConstraint("start_minute BETWEEN 0 AND 1439", name="start"),
         CheckConstraint("end_minute > start_minute AND end_minute <= 2880", name="end"),
         CheckConstraint("(status = 'held') = (expires_at IS NOT NULL)", name="hold_expires"),
+        CheckConstraint("array_position(overrides, NULL) IS NULL", name="overrides"),
         CheckConstraint(
             "(patient_ref IS NULL) = (patient_key IS NULL) AND patient_key <> ''",
             name="patient_key",
@@ -119,6 +123,7 @@ class Booking(Base):
     patient_key: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text)
     is_overbooked: Mapped[bool]
+    overrides: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     notes: Mapped[str | None] = mapped_column(Text)
     score: Mapped[int | None] = mapped_column(SmallInteger)
     version: Mapped[int] = mapped_column(server_default=text("1"))

@@ -26,10 +26,11 @@ from solver.clinic.entities import (
     Room,
     Span,
 )
-from solver.clinic.patients import patient_key
+from solver.clinic.overrides import OVER_CAPACITY
+from solver.clinic.patients import booking_of_patient, patient_key
 from solver.clinic.request import SlotRequest
 from solver.clinic.spans import provider_busy_span, room_busy_span
-from solver.rules.codes import ROOM_BUSY
+from solver.rules.codes import PATIENT_CONFLICT, ROOM_BUSY, in_order
 from solver.scoring.parts import Weights
 from solver.slots.judge import Verdict, judge, judge_each
 from solver.slots.query import Slot
@@ -74,6 +75,7 @@ class BookingRequest:
 
     Bookings whose ids are `ignored` do not count. The room `room_before` is preferred where it is
     free. A place that `is_given` was granted before: grid, notice and limits of dates do not apply.
+    The rules whose codes are in `override` do not refuse it.
     """
 
     place: Place
@@ -83,6 +85,7 @@ class BookingRequest:
     ignored: frozenset[str] = frozenset()
     room_before: str | None = None
     is_given: bool = False
+    override: frozenset[str] = frozenset()
 
     @property
     def patient_key(self) -> str | None:
@@ -161,6 +164,7 @@ class BookingRequest:
             room_id=place.room_id,
             start=place.start,
             is_given=self.is_given,
+            override=self.override,
         )
 
     def most_rooms(self, clinic: Clinic) -> int:
@@ -197,20 +201,26 @@ class BookingRequest:
         SlotUnavailableError, PatientConflictError
             When there is none that can be taken.
         """
-        place = self.place
-        free = [slot for slot in verdict.slots if slot.room.id not in refused]
-        if not free:
-            reasons = list(verdict.reasons) or [ROOM_BUSY]
-            raise SlotUnavailableError("This place cannot be booked.", reasons=reasons)
-        slot = next((slot for slot in free if slot.room.id == self.room_before), free[0])
-        if slot.is_overbooked and not place.accept_overbooked:
+        place, kind = self.place, clinic.type_by_id[self.place.appointment_type_id]
+        won = verdict.slots or verdict.overriding
+        free = [slot for slot in won if slot.room.id not in refused]
+        fewest = [slot for slot in free if len(slot.overrides) == len(free[0].overrides)]
+        elsewhere = None
+        if not self.allow_patient_overlap:
+            span = place.start, place.start + kind.duration_minutes
+            elsewhere = booking_of_patient(clinic, self.patient_key, place.date, span)
+        if not fewest:
+            taken = [ROOM_BUSY] if won else []
+            raise _refusal([*verdict.reasons, *taken], elsewhere)
+        slot = next((slot for slot in fewest if slot.room.id == self.room_before), fewest[0])
+        if elsewhere is not None:
+            raise _refusal(slot.overrides, elsewhere)
+        is_accepted = place.accept_overbooked or not self.override.isdisjoint(OVER_CAPACITY)
+        if slot.is_overbooked and not is_accepted:
             raise SlotUnavailableError(
                 "This place could only be overbooked; send accept_overbooked to take it.",
                 reasons=[WOULD_BE_OVERBOOKED],
             )
-        if not self.allow_patient_overlap:
-            refuse_patient_overlap(clinic, self.patient_key, slot.date, (slot.start, slot.end))
-        kind = clinic.type_by_id[place.appointment_type_id]
         return Decision(clinic, kind, slot.provider, slot, self.patient_ref)
 
     def claims(self, clinic: Clinic) -> frozenset[str]:
@@ -257,7 +267,18 @@ class Decision:
             slot.start,
             self.patient_ref,
             is_overbooked=slot.is_overbooked,
+            overrides=frozenset(slot.overrides),
         )
+
+
+def _refusal(reasons: Iterable[str], elsewhere: Booking | None) -> RequestError:
+    """Return the error that refuses a place: for all `reasons`, and where the patient then is."""
+    if elsewhere is None:
+        return SlotUnavailableError("This place cannot be booked.", reasons=[*in_order(reasons)])
+    told = {"reasons": [*in_order([*reasons, PATIENT_CONFLICT])], "booking_id": elsewhere.id}
+    if reasons:
+        return SlotUnavailableError("This place cannot be booked.", **told)
+    return PatientConflictError(_PATIENT_IS_ELSEWHERE, **told)
 
 
 def _keys(
@@ -290,6 +311,11 @@ def _days(day: dt.date, span: Span) -> Iterable[dt.date]:
         yield day + dt.timedelta(days=ahead)
 
 
+_PATIENT_IS_ELSEWHERE = (
+    "The patient has another booking at that time; send allow_patient_overlap to book all the same."
+)
+
+
 def refuse_patient_overlap(
     clinic: Clinic,
     patient: str | None,
@@ -306,18 +332,9 @@ def refuse_patient_overlap(
     PatientConflictError
         Naming the other booking.
     """
-    if patient is None:
-        return
-    for other in clinic.bookings:
-        if other.date != day or not other.is_live or other.patient_key != patient:
-            continue
-        end = other.start + clinic.type_by_id[other.appointment_type_id].duration_minutes
-        if other.id != ignored and other.start < span[1] and span[0] < end:
-            raise PatientConflictError(
-                "The patient has another booking at that time; "
-                "send allow_patient_overlap to book all the same.",
-                booking_id=other.id,
-            )
+    elsewhere = booking_of_patient(clinic, patient, day, span, ignored)
+    if elsewhere is not None:
+        raise _refusal((), elsewhere)
 
 
 async def load_around(

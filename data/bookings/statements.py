@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     Boolean,
     ColumnClause,
     Date,
@@ -47,6 +48,7 @@ def _place() -> tuple[ColumnClause[Any], ...]:
         column("end", SmallInteger),
         column("is_overbooked", Boolean),
         column("points", SmallInteger),
+        column("overrides", ARRAY(Text)),
     )
 
 
@@ -61,6 +63,7 @@ ASKED = _asked(
     column("hold_minutes", Integer),
     column("actor", Text),
     column("action", Text),
+    column("override_reason", Text),
 )
 
 
@@ -78,6 +81,7 @@ INSERT = audit.with_entries(
             "end_minute",
             "is_overbooked",
             "score",
+            "overrides",
             "patient_ref",
             "patient_key",
             "notes",
@@ -96,6 +100,7 @@ INSERT = audit.with_entries(
             ASKED.c.end,
             ASKED.c.is_overbooked,
             ASKED.c.points,
+            ASKED.c.overrides,
             ASKED.c.patient_ref,
             ASKED.c.patient_key,
             ASKED.c.notes,
@@ -122,6 +127,7 @@ PLACED: dict[str, Any] = {
     "end_minute": bindparam("end"),
     "is_overbooked": bindparam("is_overbooked"),
     "score": bindparam("points"),
+    "overrides": bindparam("overrides"),
 }
 """The columns that say where a booking is, of the values of :func:`placed`."""
 
@@ -136,6 +142,7 @@ def placed(slot: Slot) -> dict[str, Any]:
         "end": slot.end,
         "is_overbooked": slot.is_overbooked,
         "points": slot.points,
+        "overrides": [*slot.overrides],
     }
 
 
@@ -149,6 +156,7 @@ def as_it_stands(row: Row[Any]) -> dict[str, Any]:
         "end": row.start_minute + row.duration_minutes,
         "is_overbooked": row.is_overbooked,
         "points": row.score,
+        "overrides": row.overrides,
     }
 
 
@@ -200,6 +208,7 @@ RELOCATE_ALL = audit.with_entries(
         end_minute=RELOCATED.c.end,
         is_overbooked=RELOCATED.c.is_overbooked,
         score=RELOCATED.c.points,
+        overrides=RELOCATED.c.overrides,
     ),
     BOOKINGS,
     RELOCATED,

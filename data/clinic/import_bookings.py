@@ -36,13 +36,13 @@ _LEFT_OUT = ", ".join(f"'{name}'" for name in sorted(LEFT_OUT))
 
 _WRITTEN = (
     "id, provider_id, provider_no, room_id, room_no, appointment_type_id, date, start_minute,"
-    " end_minute, patient_ref, patient_key, status, is_overbooked, notes, expires_at"
+    " end_minute, patient_ref, patient_key, status, is_overbooked, notes, expires_at, overrides"
 )
 
 
 _TOLD = (
     "provider_id, room_id, appointment_type_id, date, start_minute, patient_ref, status,"
-    " is_overbooked, notes, expires_at"
+    " is_overbooked, notes, expires_at, overrides"
 )
 """The columns that callers see."""
 
@@ -69,7 +69,7 @@ _STAGE = """
     CREATE TEMPORARY TABLE incoming (
         id uuid, provider_id uuid, room_id uuid, appointment_type_id uuid, date date,
         start_minute smallint, end_minute smallint, patient_ref text, patient_key text,
-        status text, is_overbooked boolean, notes text, expires_at timestamptz
+        status text, is_overbooked boolean, notes text, expires_at timestamptz, overrides text[]
     ) ON COMMIT DROP
 """
 
@@ -82,7 +82,8 @@ _RESOLVED = f"""
         CASE WHEN i.status = 'held' AND until.moment <= now() THEN 'cancelled'
             ELSE i.status END AS status,
         i.is_overbooked, i.notes,
-        CASE WHEN i.status = 'held' AND until.moment > now() THEN until.moment END AS expires_at
+        CASE WHEN i.status = 'held' AND until.moment > now() THEN until.moment END AS expires_at,
+        coalesce(i.overrides, b.overrides, '{{}}') AS overrides
     FROM incoming AS i
     JOIN providers AS p ON p.id = i.provider_id
     JOIN rooms AS r ON r.id = i.room_id

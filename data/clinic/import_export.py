@@ -85,6 +85,8 @@ _AS_JSON = f"""
         ) || '"', '')
         || CASE WHEN b.end_minute >= b.start_minute + t.duration_minutes THEN ''
             ELSE ',"end_time":"' || {_time("least(b.end_minute, 1440)")} || '"' END
+        || CASE WHEN b.overrides = '{{}}' THEN ''
+            ELSE ',"overrides":' || CAST(to_json(b.overrides) AS text) END
         || '}}',
         E',\n' ORDER BY b.start_minute, b.id
     )

@@ -46,6 +46,7 @@ COLUMNS = (
     "is_overbooked",
     "notes",
     "expires_at",
+    "overrides",
 )
 """What :attr:`Incoming.bookings` has of each booking."""
 
@@ -134,6 +135,7 @@ def _line(row: BookingRow) -> bytes:
         "t" if row.is_overbooked else "f",
         row.notes,
         None if row.expires_at is None else row.expires_at.isoformat(),
+        None if row.overrides is None else f"{{{','.join(row.overrides)}}}",
     )
     texts = ("\\N" if field is None else field.translate(_ESCAPES) for field in fields)
     return ("\t".join(texts) + "\n").encode()

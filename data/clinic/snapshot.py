@@ -234,7 +234,8 @@ def _clinic(row: Row[Any]) -> Clinic:
 
 
 def _bookings(text: str) -> tuple[Booking, ...]:
-    return tuple(Booking(*fields) for fields in _typed(orjson.loads(text), dates=(4,)))
+    rows = _typed(orjson.loads(text), sets=(9,), dates=(4,))
+    return tuple(Booking(*fields) for fields in rows)
 
 
 def _typed(
@@ -402,6 +403,7 @@ _RULE = "id provider_id appointment_type_id weekday start_minute end_minute max_
 
 _BOOKING = (
     "id provider_id room_id appointment_type_id date start_minute patient_ref status is_overbooked"
+    " overrides"
 )
 
 

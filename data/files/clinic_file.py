@@ -30,6 +30,7 @@ from data.files.fields import (
     Id,
     Moment,
     Name,
+    Overrides,
     PatientRef,
     StartTime,
     Strict,
@@ -201,8 +202,9 @@ class OverbookingRuleRow(_Row):
 class BookingRow(_Row):
     """One appointment placed.
 
-    Three fields are written only where they say something: `notes`; on a hold, `expires_at`; and
-    `end_time` where the type has grown since and the booking is guarded up to its former end.
+    Four fields are written only where they say something: `notes`; on a hold, `expires_at`; the
+    rules that it `overrides`, which a stored booking keeps where they are left out; and `end_time`
+    where the type has grown since and the booking is guarded up to its former end.
     """
 
     id: Id
@@ -217,12 +219,14 @@ class BookingRow(_Row):
     notes: Text | None = None
     expires_at: Moment | None = None
     end_time: EndTime | None = None
+    overrides: Overrides | None = None
 
     def to_solver(self) -> Booking:
         """Return the row as the solver has it."""
         fields = dict(self)
         for name in BOOKING_EXTRAS:
             del fields[name]
+        fields["overrides"] = frozenset(self.overrides or ())
         return Booking(start=fields.pop("start_time"), **fields)
 
     def to_json(self) -> dict[str, Any]:
@@ -234,7 +238,7 @@ class BookingRow(_Row):
         return document
 
 
-BOOKING_EXTRAS = ("notes", "expires_at", "end_time")
+BOOKING_EXTRAS = ("notes", "expires_at", "end_time", "overrides")
 
 
 class ClinicFile(Strict):

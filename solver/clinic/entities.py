@@ -323,6 +323,7 @@ class Booking:
     patient_ref: str | None = None
     status: Status = "booked"
     is_overbooked: bool = False
+    overrides: frozenset[str] = frozenset()  # codes of the rules it was made against, on purpose
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < DAY_MINUTES:  # not by _require: a book has thousands

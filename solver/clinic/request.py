@@ -14,7 +14,8 @@ class SlotRequest:
 
     `provider_ids`, `room_id` and `start` narrow what is asked for (unset: any). The preferred
     window counts in the score and hides nothing. `now` decides what is still bookable, unless the
-    place `is_given` already: then its start may lie off the grid, and be near or past.
+    place `is_given` already: then its start may lie off the grid, and be near or past. The rules
+    whose codes are in `override` do not keep one start that is judged from being taken.
     """
 
     appointment_type_id: str
@@ -25,6 +26,7 @@ class SlotRequest:
     start: int | None = None
     preferred: Span | None = None
     is_given: bool = False
+    override: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         _require(self.now.tzinfo is not None, "now", "must carry a UTC offset")

@@ -112,6 +112,31 @@ class SlotChecker(Checker):
         score = sum((w * p for w, p in zip(self._weights, parts, strict=True)), Fraction(0))
         return Reading((), is_overbooked, parts, _four_decimals(score))
 
+    def reasons(
+        self, request: SlotRequest, provider: Provider, room: Room, start: int
+    ) -> frozenset[str]:
+        """Return the codes of all rules that refuse a placement, all live bookings in place."""
+        day, book = request.date, self.live(self.clinic.bookings)
+        b = Booking("", provider.id, room.id, request.appointment_type_id, day, start)
+        at_provider = self.beside(day, provider, (o for o in book if o.provider_id == provider.id))
+        in_room = self.beside(day, room, (o for o in book if o.room_id == room.id))
+        of_type = [
+            o for o in book if (o.appointment_type_id, o.date) == (b.appointment_type_id, day)
+        ]
+        over = list(self.regular_within_capacity(b, at_provider))
+        is_allowed = not any(self.starts_by_itself(b, at_provider)) and not any(
+            self.overbooked_by_allowance(b, at_provider)
+        )
+        readings = (
+            self.time_is_bookable(b, request),
+            self.active_with_skills_and_equipment(b),
+            self.within_open_windows(b),
+            self.room_is_free(b, in_room),
+            self.type_under_its_cap(b, of_type),
+            () if is_allowed else over,
+        )
+        return frozenset(violation.code for violations in readings for violation in violations)
+
     def read_slots(self, request: SlotRequest) -> list[Found]:
         """Return every feasible placement over all rooms, in the order of the slot query."""
         kind = self.clinic.type_by_id[request.appointment_type_id]

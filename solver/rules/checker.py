@@ -65,7 +65,7 @@ class Checker:
         if b.start % settings.grid_minutes:
             yield Violation(b, 0, "OFF_GRID", "starts off the grid")
         if end > DAY_MINUTES:
-            yield Violation(b, 0, "OFF_GRID", "ends after midnight")
+            yield Violation(b, 0, "OUTSIDE_DATE", "ends after midnight")
         if begins.astimezone(dt.UTC) < request.now.astimezone(dt.UTC) + notice:
             yield Violation(b, 0, "TOO_SOON", "starts too soon to be booked")
         yield from self.outside_clock_changes(b)
@@ -140,7 +140,7 @@ class Checker:
         (provider, _), kind = self.owners_of(b), self.kind_of(b)
         mine = self.busy(b, b.date, provider)
         overlaps = sum(_overlap(mine, span) for _, span in at_provider)
-        overbooked = sum(o.is_overbooked and o.date == b.date for o, _ in at_provider)
+        overbooked = sum(is_by_allowance(o) and o.date == b.date for o, _ in at_provider)
         if not any(
             rule.provider_id in (None, provider.id)
             and rule.appointment_type_id in (None, kind.id)
@@ -241,6 +241,11 @@ def _busy(owner: Provider | Room, kind: AppointmentType) -> Span:
         before = kind.buffer_before
         after = max(kind.buffer_after, owner.turnover_minutes)
     return -before, kind.duration_minutes + after
+
+
+def is_by_allowance(b: Booking) -> bool:
+    """Whether an overbooked booking is so by an overbooking rule, and not by an override."""
+    return b.is_overbooked and not b.overrides & {"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"}
 
 
 def _overlap(a: Span, b: Span) -> bool:

@@ -29,6 +29,13 @@ from solver.clinic.clock import clock_changes
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, OverbookingRule, Span
 from solver.clinic.spans import merge, provider_busy_span, room_busy_span, window_around
+from solver.rules.codes import (
+    OUTSIDE_PROVIDER_HOURS,
+    OUTSIDE_ROOM_HOURS,
+    PROVIDER_BUSY,
+    PROVIDER_DAILY_CAP,
+    TYPE_DAILY_CAP,
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,9 @@ class AtRoom:
 class PlacementModel:
     """The seven rules over a set of candidates of one appointment type on one date.
 
+    The rules whose codes are `lifted` are left out; where those about a provider's capacity are, an
+    overbooked candidate needs no allowance.
+
     Attributes
     ----------
     chosen
@@ -104,11 +114,13 @@ class PlacementModel:
         earliest: int = 0,
         grid: int | None = None,
         independent: bool = False,
+        lifted: frozenset[str] = frozenset(),
     ) -> None:
         self._day = day
         self._kind = kind
         self._earliest = earliest
         self._grid = grid or day.clinic.settings.grid_minutes
+        self._lifted = lifted
         self.is_independent = independent
         self.most_solutions_of_one = 1 + len(day.clinic.overbooking_rules)
         self.model = _Model()
@@ -200,10 +212,12 @@ class PlacementModel:
 
     def _within_open_windows(self) -> None:
         """Rule 2: the appointment lies in one open window of the provider and of the room."""
-        for at in self._at_provider.values():
-            self._stay_open(at.literal, self._day.provider_windows[at.provider], at.start)
-        for place in self._at_room.values():
-            self._stay_open(place.literal, self._day.room_windows[place.room], place.start)
+        if OUTSIDE_PROVIDER_HOURS not in self._lifted:
+            for at in self._at_provider.values():
+                self._stay_open(at.literal, self._day.provider_windows[at.provider], at.start)
+        if OUTSIDE_ROOM_HOURS not in self._lifted:
+            for place in self._at_room.values():
+                self._stay_open(place.literal, self._day.room_windows[place.room], place.start)
 
     def _room_is_free(self) -> None:
         """Rule 3: a room's busy spans never overlap."""
@@ -216,7 +230,7 @@ class PlacementModel:
     def _type_under_its_cap(self) -> None:
         """Rule 5: the type's live bookings on the date stay within its cap."""
         cap = self._kind.daily_cap
-        if cap is None:
+        if cap is None or TYPE_DAILY_CAP in self._lifted:
             return
         book = self._day.book
         position = self._day.clinic.appointment_types.index(self._kind)
@@ -258,11 +272,17 @@ class PlacementModel:
             facts = self._provider_facts(provider)
             cap = self._day.providers[provider].daily_cap
             cap_is_reached = cap is not None and facts.regular >= cap
-            of_the_day = facts.overbooked + cp_model.LinearExpr.sum([at.literal for at in present])
+            of_the_day = facts.by_allowance + cp_model.LinearExpr.sum(
+                [at.literal for at in present]
+            )
             for at in present:
                 overlaps = facts.overlaps(self._busy_span(at))
                 if at.start in facts.starts or not (overlaps or cap_is_reached):
                     self._exclude(at.literal)
+                    continue
+                if (not overlaps or PROVIDER_BUSY in self._lifted) and (
+                    not cap_is_reached or PROVIDER_DAILY_CAP in self._lifted
+                ):
                     continue
                 allowances = []
                 for rule in self._allowances(provider, at.start):
@@ -345,27 +365,29 @@ def _spans(busy: tuple[Ints, Ints], chosen: Ints) -> list[Span]:
 
 @dataclass(frozen=True)
 class _ProviderFacts:
-    """The bookings of one provider: busy spans, merged and not, starts and numbers on the date."""
+    """The bookings of one provider: busy spans, merged and not, starts and numbers on the date.
+
+    Overbooked ones count where an overbooking rule allowed them, and not where an override did.
+    """
 
     spans: list[Span]
     busy: list[Span]
     starts: frozenset[int]
     regular: int
-    overbooked: int
+    by_allowance: int
 
     @classmethod
     def of(cls, day: Day, provider: int) -> _ProviderFacts:
         book = day.book
         here = np.flatnonzero(book.provider == provider)
         todays = here[book.on_date[here]]
-        overbooked = int(book.is_overbooked[todays].sum())
         spans = _spans(book.provider_busy, here)
         return cls(
             spans=spans,
             busy=merge(spans),
             starts=frozenset(book.start[here].tolist()),
-            regular=len(todays) - overbooked,
-            overbooked=overbooked,
+            regular=int((~book.is_overbooked[todays]).sum()),
+            by_allowance=int(book.uses_allowance[todays].sum()),
         )
 
     def overlaps(self, span: Span) -> int:

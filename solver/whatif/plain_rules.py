@@ -88,8 +88,9 @@ class _Minutes:
 class PlainRules:
     """The rules of one problem's clinic.
 
-    A method that yields describes each way in which an appointment breaks the rule. The lists that
-    it is read beside (`at_provider`, `in_room`, `of_type`) do not contain the appointment itself.
+    A method that yields describes each way in which an appointment breaks the rule, but for rules
+    that it overrides. The lists that it is read beside (`at_provider`, `in_room`, `of_type`) do not
+    contain the appointment itself.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -155,8 +156,13 @@ class PlainRules:
 
     def within_open_windows(self, a: Appointment) -> Iterator[str]:
         """Rule 2."""
-        for owner in self._owners(a):
-            if not self._is_open(owner, a):
+        provider, room = self._owners(a)
+        owners: tuple[tuple[str, Provider | Room], ...] = (
+            ("OUTSIDE_PROVIDER_HOURS", provider),
+            ("OUTSIDE_ROOM_HOURS", room),
+        )
+        for code, owner in owners:
+            if code not in a.booking.overrides and not self._is_open(owner, a):
                 yield f"outside the open windows of {owner.name}"
 
     def room_is_free(self, a: Appointment, in_room: Sequence[Appointment]) -> Iterator[str]:
@@ -169,7 +175,7 @@ class PlainRules:
     def type_under_its_cap(self, a: Appointment, of_type: Sequence[Appointment]) -> Iterator[str]:
         """Rule 5: appointments of the type on its date, this one included, <= its daily cap."""
         count, cap = 1 + len(of_type), a.kind.daily_cap
-        if cap is not None and count > cap:
+        if cap is not None and count > cap and "TYPE_DAILY_CAP" not in a.booking.overrides:
             yield f"{count} of {a.kind.name} on one date, its daily cap is {cap}"
 
     def regular_within_capacity(
@@ -177,14 +183,16 @@ class PlainRules:
     ) -> Iterator[str]:
         """Rule 6: it overlaps none of the others; regular ones on its date <= the daily cap."""
         provider, _ = self._owners(a)
+        overrides = a.booking.overrides
         for other in at_provider:
-            if _overlap(a.provider_busy, other.provider_busy):
+            is_beside = _overlap(a.provider_busy, other.provider_busy)
+            if is_beside and "PROVIDER_BUSY" not in overrides:
                 yield f"{provider.name} is busy with booking {other.booking.id}"
         regular = 1 + sum(
             not o.booking.is_overbooked and o.booking.date == a.booking.date for o in at_provider
         )
         cap = provider.daily_cap
-        if cap is not None and regular > cap:
+        if cap is not None and regular > cap and "PROVIDER_DAILY_CAP" not in overrides:
             yield f"{regular} regular bookings of {provider.name}, the daily cap is {cap}"
 
     def starts_by_itself(self, a: Appointment, at_provider: Sequence[Appointment]) -> Iterator[str]:
@@ -201,11 +209,14 @@ class PlainRules:
 
         Some order of booking the provider's overbooked ones has to allow `a`. The last one booked
         sees all the others. Taking away any that may have been the last leaves more room for the
-        rest, so such an order is found by taking them away for as long as one may have been.
+        rest, so such an order is found by taking them away for as long as one may have been. Those
+        that override the provider's capacity need no rule, and may have come after all the others.
         """
+        if not is_by_allowance(a):
+            return
         provider, _ = self._owners(a)
         regular = [o for o in at_provider if not o.booking.is_overbooked]
-        overbooked = [a, *(o for o in at_provider if o.booking.is_overbooked)]
+        overbooked = [a, *(o for o in at_provider if is_by_allowance(o))]
         last: Appointment | None = None
         while last is not a:
             for last in overbooked:
@@ -221,7 +232,7 @@ class PlainRules:
         """Whether an overbooking rule allows `a` beside all the others of its provider."""
         b = a.booking
         overlaps = sum(_overlap(a.provider_busy, o.provider_busy) for o in at_provider)
-        overbooked = sum(o.booking.is_overbooked and o.booking.date == b.date for o in at_provider)
+        overbooked = sum(is_by_allowance(o) and o.booking.date == b.date for o in at_provider)
         return any(
             rule.provider_id in (None, b.provider_id)
             and rule.appointment_type_id in (None, a.kind.id)
@@ -315,6 +326,12 @@ class PlainRules:
         start, end = a.booking.start, a.booking.start + a.kind.duration_minutes
         minutes = self._minutes.open(owner, a.booking.date)
         return end <= DAY_MINUTES and 0 not in minutes[start:end]
+
+
+def is_by_allowance(a: Appointment) -> bool:
+    """Whether an overbooked appointment is so by an overbooking rule, and not by an override."""
+    b = a.booking
+    return b.is_overbooked and not b.overrides & {"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"}
 
 
 def _overlap(one: Span, other: Span) -> bool:

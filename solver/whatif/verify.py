@@ -259,12 +259,17 @@ class _Reader:
         """Yield each rule that an appointment breaks beside all others, and in which words.
 
         A set of bookings has no order: overbooked ones may have come after a regular one that they
-        overlap, and are allowed if some order of booking them allows each.
+        overlap, and are allowed if some order of booking them allows each; one that overrides its
+        type's cap may have come after all the others.
         """
         rules, b = self.rules, a.booking
         at_provider = book.beside(b.provider_id, a)
         in_room = book.beside(b.room_id, a)
-        of_type = book.on(b.appointment_type_id, b.date, but=a)
+        of_type = [
+            o
+            for o in book.on(b.appointment_type_id, b.date, but=a)
+            if "TYPE_DAILY_CAP" not in o.booking.overrides
+        ]
         regular = [o for o in at_provider if not o.booking.is_overbooked]
         for rule, details in (
             (0, rules.outside_clock_changes(a)),

@@ -10,7 +10,9 @@ import numpy as np
 
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import Clinic, Provider
+from solver.clinic.overrides import uses_allowance
 from solver.planning.instance.tasks import FixedBooking
+from solver.rules.codes import TYPE_DAILY_CAP
 
 NO_CAP = 10**9
 """The places of a provider's or a type's date that has no cap."""
@@ -20,7 +22,8 @@ class Capacity:
     """The places left beside some bookings and assignments.
 
     Each of these takes a place of its type and date and, unless it is overbooked, one of its
-    provider and date. What lies outside the horizon takes none.
+    provider and date. What lies outside the horizon takes none. A booking that was made over its
+    provider's capacity by an override takes neither a regular nor an overbooked place.
 
     Parameters
     ----------
@@ -36,6 +39,9 @@ class Capacity:
         more is booked than it allows.
     type_left
         [K, D] appointments that the type's cap still allows (rule 5); negative likewise.
+    over_type
+        [K, D] bookings that override the type's cap: they take places from what is new, and none
+        from bookings that stay, which may have been made before them.
     overbooked
         [P, D] overbooked bookings and assignments.
     """
@@ -50,6 +56,7 @@ class Capacity:
         self.has_type_cap: Bools = np.array([cap is not None for cap in of_types], np.bool_)
         self.regular_left = _each_day(of_providers, len(dates))
         self.type_left = _each_day(of_types, len(dates))
+        self.over_type: Ints = np.zeros(self.type_left.shape, np.int64)
         self.overbooked: Ints = np.zeros((len(providers), len(dates)), np.int64)
         self._most_overbooked = max((r.max_per_day for r in clinic.overbooking_rules), default=0)
 
@@ -57,6 +64,11 @@ class Capacity:
     def overbooked_left(self) -> Ints:
         """[P, D] overbooked placements that some overbooking rule could still allow (rule 7)."""
         return np.maximum(0, self._most_overbooked - self.overbooked)
+
+    @property
+    def type_left_to_stay(self) -> Ints:
+        """[K, D] bookings that the type's cap still lets stay; negative as `type_left` is."""
+        return self.type_left + self.over_type
 
     def allowances(self, kind: int, provider: int, day: int, start: int) -> list[tuple[int, int]]:
         """Return (max_overlap, max_per_day) of the overbooking rules that cover a placement."""
@@ -72,6 +84,7 @@ class Capacity:
         other = copy(self)
         other.regular_left = self.regular_left.copy()
         other.type_left = self.type_left.copy()
+        other.over_type = self.over_type.copy()
         other.overbooked = self.overbooked.copy()
         for booking in bookings:
             other.book(booking)
@@ -79,7 +92,11 @@ class Capacity:
 
     def book(self, own: FixedBooking) -> None:
         """Take the places of a booking."""
-        self.take(own.kind, own.provider, own.day, is_overbooked=own.booking.is_overbooked)
+        is_overbooked = own.booking.is_overbooked
+        provider = -1 if is_overbooked and not uses_allowance(own.booking) else own.provider
+        self.take(own.kind, provider, own.day, is_overbooked=is_overbooked)
+        if TYPE_DAILY_CAP in own.booking.overrides and 0 <= own.day < len(self._dates):
+            self.over_type[own.kind, own.day] += 1
 
     def take(self, kind: int, provider: int, day: int, *, is_overbooked: bool) -> None:
         """Take the places of one booking or assignment."""
