@@ -36,8 +36,8 @@ class OverrideIn(Strict):
 
     override: Annotated[Overrides, Field(min_length=1)] | None = Field(
         None,
-        description="Codes of rules that may be broken. Refused all the same: every reason that"
-        " is not among them.",
+        description="Codes of rules of policy that may be broken; it is refused for any other"
+        " reason all the same. Needs the role manager, or that of SLOTWRIGHT_OVERRIDE_ROLE.",
     )
     override_reason: OverrideReason | None = Field(
         None, description="Why; it is in the history, for managers."

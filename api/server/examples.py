@@ -124,6 +124,7 @@ _BOOKED = {
     "patient_ref": "P-4711",
     "status": "booked",
     "is_overbooked": False,
+    "overrides": [],
     "notes": None,
     "score": 0.8375,
     "version": 1,
