@@ -115,7 +115,7 @@ _PLACE = {
 }
 
 
-_BOOKED = {
+_BOOKED: dict[str, Any] = {
     "id": BOOKING,
     "provider_id": PROVIDER,
     "room_id": ROOM,

@@ -226,8 +226,8 @@ class BookingRow(_Row):
         fields = dict(self)
         for name in BOOKING_EXTRAS:
             del fields[name]
-        fields["overrides"] = frozenset(self.overrides or ())
-        return Booking(start=fields.pop("start_time"), **fields)
+        codes = frozenset(self.overrides or ())
+        return Booking(start=fields.pop("start_time"), overrides=codes, **fields)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row with every field, the extra ones only where set."""
@@ -270,12 +270,8 @@ class ClinicFile(Strict):
 
     def to_json(self) -> dict[str, Any]:
         """Return the document with every field, a booking's extra ones only where set."""
-        document = self.model_dump(mode="json")
-        for booking in document["bookings"]:
-            for name in BOOKING_EXTRAS:
-                if booking[name] is None:
-                    del booking[name]
-        return document
+        document = self.model_dump(mode="json", exclude={"bookings"})
+        return document | {"bookings": [booking.to_json() for booking in self.bookings]}
 
 
 # Reading

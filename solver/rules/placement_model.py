@@ -225,7 +225,7 @@ class PlacementModel:
         for place in self._at_room.values():
             span = room_busy_span(self._day.rooms[place.room], self._kind, place.start)
             intervals[place.room, place.world].append(self._interval(span, place.literal))
-        self._no_overlap(intervals, self._room_busy)
+        self._no_overlap(intervals, lambda room: _room_busy(self._day, room))
 
     def _type_under_its_cap(self) -> None:
         """Rule 5: the type's live bookings on the date stay within its cap."""
@@ -285,7 +285,7 @@ class PlacementModel:
                 ):
                     continue
                 allowances = []
-                for rule in self._allowances(provider, at.start):
+                for rule in _allowances(self._day, self._kind, provider, at.start):
                     allowance = self.model.new_bool_var("")
                     allowances.append(allowance)
                     if overlaps > rule.max_overlap:
@@ -333,23 +333,10 @@ class PlacementModel:
         """Rule 4: the provider busy span."""
         return provider_busy_span(self._day.providers[at.provider], self._kind, at.start)
 
-    def _room_busy(self, room: int) -> list[Span]:
-        book = self._day.book
-        here = np.flatnonzero(book.room == room)
-        return merge(_spans(book.room_busy, here))
-
     def _provider_facts(self, provider: int) -> _ProviderFacts:
         if provider not in self._facts:
             self._facts[provider] = _ProviderFacts.of(self._day, provider)
         return self._facts[provider]
-
-    def _allowances(self, provider: int, start: int) -> list[OverbookingRule]:
-        provider_id, weekday = self._day.providers[provider].id, self._day.date.isoweekday()
-        return [
-            rule
-            for rule in self._day.clinic.overbooking_rules
-            if rule.covers(provider_id, self._kind, weekday, start)
-        ]
 
 
 class _Model(cp_model.CpModel):
@@ -357,6 +344,18 @@ class _Model(cp_model.CpModel):
 
     def _add_pre_pep8_methods(self) -> None:
         """Leave the deprecated names out."""
+
+
+def _allowances(
+    day: Day, kind: AppointmentType, provider: int, start: int
+) -> list[OverbookingRule]:
+    provider_id, weekday = day.providers[provider].id, day.date.isoweekday()
+    rules = day.clinic.overbooking_rules
+    return [rule for rule in rules if rule.covers(provider_id, kind, weekday, start)]
+
+
+def _room_busy(day: Day, room: int) -> list[Span]:
+    return merge(_spans(day.book.room_busy, np.flatnonzero(day.book.room == room)))
 
 
 def _spans(busy: tuple[Ints, Ints], chosen: Ints) -> list[Span]:

@@ -17,6 +17,7 @@ from api.console.backend import Backend, RefusedError, Visit, read_date
 from api.console.layout import date_field, show, telling
 from api.console.messages import overridden_in_words, refusal, why_blocked
 from api.console.pages.override import PlaceByHand, insist, may_override
+from solver.scoring.parts import Weights
 
 MOST_SHOWN = 200
 
@@ -107,7 +108,7 @@ class _Finder:
         for field in (self._kind, self._date, self._from, self._until, self._providers):
             field.on_value_change(self._find)
         self._summary = ui.element("div").props("role=status")
-        self._key = ui.html(self._score_key(), sanitize=False).classes("sw-key sw-quiet")
+        self._key = ui.html(_score_key(self._weights), sanitize=False).classes("sw-key sw-quiet")
         self._list = ui.html("", sanitize=False).classes("sw-slots w-full")
         self._list.on("click", self._clicked, js_handler=ON_CLICK)
         await self._find()
@@ -169,7 +170,7 @@ class _Finder:
         grouping: Grouping = self._grouping.value
         numbered = list(enumerate(self._slots))
         if grouping == "rank":
-            self._list.set_content("".join(self._slot(*each) for each in numbered))
+            self._list.set_content("".join(self._drawn(*each) for each in numbered))
             return
         names = {"provider": "provider_name", "time": "start_time"}
         name = names[grouping]
@@ -178,33 +179,11 @@ class _Finder:
         for value, group in groupby(numbered, lambda each: each[1][name]):
             title = self._visit.time(value) if grouping == "time" else value
             parts.append(f"<h2>{escape(title)}</h2>")
-            parts += [self._slot(*each) for each in group]
+            parts += [self._drawn(*each) for each in group]
         self._list.set_content("".join(parts))
 
-    def _slot(self, number: int, slot: Mapping[str, Any]) -> str:
-        weights = self._weights
-        bars = "".join(
-            f'<i style="flex:{float(getattr(weights, name))};--colour:{colour};'
-            f'--part:{slot["score_parts"][name]}"></i>'
-            for name, _, colour in PARTS
-        )
-        told = ", ".join(f"{name} {slot['score_parts'][name]:.2f}" for name, _, _ in PARTS)
-        time = f"{self._visit.time(slot['start_time'])} – {self._visit.time(slot['end_time'])}"
-        off = "" if self._visit.caller.may("scheduler") else " disabled"
-        over = ' · <span class="sw-alert">overbooked</span>' * slot["is_overbooked"]
-        return (
-            f'<button type="button" class="sw-slot" data-number="{number}" title="{told}"{off}>'
-            f"<b>{escape(time)}</b><span>{slot['score']:.4f}</span>"
-            f"<small>{escape(slot['provider_name'])} · {escape(slot['room_name'])}{over}</small>"
-            f'<span class="sw-parts" role="img" aria-label="{told}">{bars}</span></button>'
-        )
-
-    def _score_key(self) -> str:
-        return "".join(
-            f'<span><i style="--colour:{colour}"></i>{words} '
-            f"({float(getattr(self._weights, name)):.0%})</span>"
-            for name, words, colour in PARTS
-        )
+    def _drawn(self, number: int, slot: Mapping[str, Any]) -> str:
+        return _as_button(number, slot, self._visit, self._weights)
 
     # Holding and booking
 
@@ -266,12 +245,7 @@ class _Finder:
         names = self._names.get(hold["provider_id"]), self._rooms.get(hold["room_id"])
         with ui.dialog(value=True).props("persistent") as dialog, ui.card().classes("min-w-80"):
             dialog.on("hide", dialog.delete)
-            ui.label(when).classes("text-lg").props("role=heading aria-level=2")
-            ui.label(", ".join(filter(None, names)))
-            if against := overridden_in_words(hold["overrides"]):
-                ui.label(f"On purpose {against}.").classes("sw-alert")
-            elif hold["is_overbooked"]:
-                ui.label("This is over the provider's regular capacity.").classes("sw-alert")
+            _tell_place(when, [*filter(None, names)], hold)
             patient = ui.input("Patient").props("outlined autofocus").classes("w-full")
             notes = ui.input("Notes").props("outlined").classes("w-full")
             left = ui.label().classes("sw-quiet").props("role=timer")
@@ -323,3 +297,38 @@ class _Finder:
                 book = ui.button("Book", on_click=confirm).props("no-caps")
                 ui.button("Give it back", on_click=give_up).props("no-caps flat")
             ticking = ui.timer(1.0, count_down)
+
+
+def _as_button(number: int, slot: Mapping[str, Any], visit: Visit, weights: Weights) -> str:
+    bars = "".join(
+        f'<i style="flex:{float(getattr(weights, name))};--colour:{colour};'
+        f'--part:{slot["score_parts"][name]}"></i>'
+        for name, _, colour in PARTS
+    )
+    told = ", ".join(f"{name} {slot['score_parts'][name]:.2f}" for name, _, _ in PARTS)
+    time = f"{visit.time(slot['start_time'])} – {visit.time(slot['end_time'])}"
+    off = "" if visit.caller.may("scheduler") else " disabled"
+    over = ' · <span class="sw-alert">overbooked</span>' * slot["is_overbooked"]
+    return (
+        f'<button type="button" class="sw-slot" data-number="{number}" title="{told}"{off}>'
+        f"<b>{escape(time)}</b><span>{slot['score']:.4f}</span>"
+        f"<small>{escape(slot['provider_name'])} · {escape(slot['room_name'])}{over}</small>"
+        f'<span class="sw-parts" role="img" aria-label="{told}">{bars}</span></button>'
+    )
+
+
+def _score_key(weights: Weights) -> str:
+    return "".join(
+        f'<span><i style="--colour:{colour}"></i>{words} '
+        f"({float(getattr(weights, name)):.0%})</span>"
+        for name, words, colour in PARTS
+    )
+
+
+def _tell_place(when: str, names: list[str], hold: Mapping[str, Any]) -> None:
+    ui.label(when).classes("text-lg").props("role=heading aria-level=2")
+    ui.label(", ".join(names))
+    if against := overridden_in_words(hold["overrides"]):
+        ui.label(f"On purpose {against}.").classes("sw-alert")
+    elif hold["is_overbooked"]:
+        ui.label("This is over the provider's regular capacity.").classes("sw-alert")
