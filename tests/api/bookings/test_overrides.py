@@ -12,7 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import served
 from tests.support.clinics import PROVIDER, ROOM, RULE, TYPE, booking, order, small_clinic
-from tests.support.over_http import MONDAY, book_at_once, booked, do, load, run_out, split, to
+from tests.support.over_http import (
+    MONDAY,
+    book_at_once,
+    booked,
+    do,
+    load,
+    run_of,
+    run_out,
+    solved,
+    split,
+    to,
+)
 from tests.support.strategies import uid
 
 WHY = "The chief asked for it."
@@ -446,6 +457,30 @@ async def test_out_and_in_again(client: httpx.AsyncClient) -> None:
     assert [error["field"] for error in refused.json()["errors"]] == [
         f"bookings[{place}].overrides[1]"
     ]
+
+
+async def test_a_plan_leaves_it_where_it_is_unless_its_provider_is_out(
+    client: httpx.AsyncClient,
+) -> None:
+    providers = [{"id": uid(1, n), "name": f"P{n}", "skills": ["gp"]} for n in range(2)]
+    rows = [{"provider_id": p["id"]} | NINE_TO_TWELVE for p in providers]
+    late = booking(0, MONDAY, "20:00", overrides=["OUTSIDE_PROVIDER_HOURS"])
+    document = two_rooms(providers=providers, availability=rows, bookings=[late])
+    await load(client, document)
+    out = {"op": "provider_out", "provider_id": PROVIDER, "date": MONDAY.isoformat()}
+    scenarios = [{"name": "baseline"}, {"name": "out", "changes": [out]}]
+    run = run_of([{"id": "r"}], existing="movable", scenarios=scenarios)
+    key, body = await solved(client, run)
+    baseline, away = body["scenarios"]
+    assert (baseline["moves"], len(baseline["placements"])) == ([], 1)
+    assert [move["booking_id"] for move in away["moves"]] == [uid(5, 0)]
+    answer = await client.post(
+        f"/what-if/{key}/apply", json={"scenario": "out", "apply_changes": True}
+    )
+    assert answer.status_code == 200, answer.text
+    (moved,) = answer.json()["moved"]
+    assert (moved["id"], moved["provider_id"], moved["overrides"]) == (uid(5, 0), uid(1, 1), [])
+    assert answer.json()["conflicts"] == []
 
 
 # Many at once, and who may
