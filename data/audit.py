@@ -82,7 +82,7 @@ def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
     """
     row = write.returning(table).cte("written")
     entry = insert(AUDIT_LOG).from_select(
-        ["actor", "action", "entity", "entity_id", "before", "after"],
+        ["actor", "action", "entity", "entity_id", "before", "after", "override_reason"],
         select(
             bindparam("audit_actor", type_=Text),
             bindparam("audit_action", type_=Text),
@@ -90,6 +90,7 @@ def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
             row.c.id,
             bindparam("audit_before", type_=JSONB(none_as_null=True)),
             as_logged("written"),
+            bindparam("audit_override_reason", type_=Text),
         ).select_from(row),
     )
     status_before = bindparam("audit_before", type_=JSONB).op("->>")("status")
@@ -102,13 +103,13 @@ def with_entry(write: Insert | Update, table: Table) -> Select[Any]:
 def with_entries(write: Insert | Update, table: Table, asked: Any) -> Select[Any]:
     """Return `write` to rows of `table`, and an entry about each, as one statement.
 
-    `asked` is what the rows are written from; it has their ``id``, an ``actor``, an ``action``
-    and, of rows that stood already, ``before`` as of :func:`as_logged`; these come with the
-    `status_before` the write.
+    `asked` is what the rows are written from; it has their ``id``, an ``actor``, an ``action``,
+    perhaps an ``override_reason`` and, of rows that stood already, ``before`` as of
+    :func:`as_logged`; these come with the `status_before` the write.
     """
     rows = write.returning(table).cte("written")
     entries = insert(AUDIT_LOG).from_select(
-        ["actor", "action", "entity", "entity_id", "before", "after"],
+        ["actor", "action", "entity", "entity_id", "before", "after", "override_reason"],
         select(
             asked.c.actor,
             asked.c.action,
@@ -116,6 +117,7 @@ def with_entries(write: Insert | Update, table: Table, asked: Any) -> Select[Any
             rows.c.id,
             asked.c.before if "before" in asked.c else null(),
             as_logged("written"),
+            asked.c.override_reason if "override_reason" in asked.c else null(),
         ).select_from(rows.join(asked, asked.c.id == rows.c.id)),
     )
     written = select(rows)
@@ -125,13 +127,20 @@ def with_entries(write: Insert | Update, table: Table, asked: Any) -> Select[Any
     return written.add_cte(entries.cte("entries"))
 
 
-def about(actor: str, action: str, entity: str = "booking", before: Any = None) -> dict[str, Any]:
+def about(
+    actor: str,
+    action: str,
+    entity: str = "booking",
+    before: Any = None,
+    override_reason: str | None = None,
+) -> dict[str, Any]:
     """Return what a statement of :func:`with_entry` wants to know for its entries."""
     return {
         "audit_actor": actor,
         "audit_action": action,
         "audit_entity": entity,
         "audit_before": before,
+        "audit_override_reason": override_reason,
     }
 
 
@@ -144,12 +153,13 @@ async def written(
     action: str,
     entity: str = "booking",
     before: Any = None,
+    override_reason: str | None = None,
 ) -> Row[Any]:
     """Run a statement of :func:`with_entry`; return the row as it now is.
 
     `before` is the row as it was, read with :func:`as_logged`.
     """
-    told = about(actor, action, entity, before)
+    told = about(actor, action, entity, before, override_reason)
     row: Row[Any] = (await connection.execute(statement, {**values, **told})).one()
     return row
 
@@ -188,12 +198,17 @@ async def last_change(
     return found
 
 
-async def history(engine: AsyncEngine, entity: str, key: str) -> list[dict[str, Any]]:
-    """Return the entries about one row, oldest first."""
+async def history(
+    engine: AsyncEngine, entity: str, key: str, *, with_reasons: bool = False
+) -> list[dict[str, Any]]:
+    """Return the entries about one row, oldest first; `with_reasons` why rules were overridden."""
     columns = AUDIT_LOG.c
+    told = [columns.at, columns.actor, columns.action, columns.before, columns.after]
+    if with_reasons:
+        told.append(columns.override_reason)
     async with engine.connect() as connection:
         rows = await connection.execute(
-            select(columns.at, columns.actor, columns.action, columns.before, columns.after)
+            select(*told)
             .where(columns.entity == entity, columns.entity_id == key)
             .order_by(columns.id)
         )

@@ -48,7 +48,8 @@ _SPELLINGS = text(
 )
 _ENTRIES = text(
     """
-    SELECT id, at, actor, action, entity, entity_id, before, after FROM audit_log
+    SELECT id, at, actor, action, entity, entity_id, before, after, override_reason
+    FROM audit_log
     WHERE CASE entity
         WHEN 'booking' THEN before ->> 'patient_ref' = ANY (:spellings)
             OR after ->> 'patient_ref' = ANY (:spellings)
@@ -92,6 +93,7 @@ async def export(connection: AsyncConnection, reference: str) -> dict[str, Any]:
             "entity_id": entry.entity_id and str(entry.entity_id),
             "before": list(_about(entry.before, is_meant)),
             "after": list(_about(entry.after, is_meant)),
+            "override_reason": entry.override_reason,
         }
         for entry in await connection.execute(
             _ENTRIES, {"spellings": await _spellings(connection, is_meant)}

@@ -16,7 +16,8 @@ from models.base import Base
 class AuditEntry(Base):
     """One write: who, when, what, before and after.
 
-    Triggers give it the time of the database, and refuse to change or delete it.
+    `override_reason` says why a booking was made against the rules that its row overrides. Triggers
+    give it the time of the database, and refuse to change or delete it.
     """
 
     __tablename__ = "audit_log"
@@ -32,3 +33,4 @@ class AuditEntry(Base):
     entity_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     before: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     after: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    override_reason: Mapped[str | None] = mapped_column(Text)

@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     Computed,
@@ -50,6 +51,8 @@ class Booking(Base):
     `patient_ref`; whoever writes one writes both.
 
     `duration_minutes` and the buffers are those of its type when it was made.
+
+    `overrides` are the codes of the rules that it was made against, on purpose.
     """
 
     __tablename__ = "bookings"
@@ -73,6 +76,7 @@ class Booking(Base):
             "buffer_before BETWEEN 0 AND 720 AND buffer_after BETWEEN 0 AND 720", name="buffers"
         ),
         CheckConstraint("(status = 'held') = (expires_at IS NOT NULL)", name="hold_expires"),
+        CheckConstraint("array_position(overrides, NULL) IS NULL", name="overrides"),
         CheckConstraint(
             "(patient_ref IS NULL) = (patient_key IS NULL) AND patient_key <> ''",
             name="patient_key",
@@ -123,6 +127,7 @@ class Booking(Base):
     patient_key: Mapped[str | None] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text)
     is_overbooked: Mapped[bool]
+    overrides: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     notes: Mapped[str | None] = mapped_column(Text)
     score: Mapped[int | None] = mapped_column(SmallInteger)
     version: Mapped[int] = mapped_column(server_default=text("1"))

@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.access.callers import Caller
 from api.access.context import Context, ContextDependency
 from api.access.require import CallerDependency
-from api.bookings.schemas import booking_body
+from api.bookings.schemas import OverrideIn, booking_body
 from api.http import errors
+from api.http.errors import ForbiddenError
 from api.service import metrics
-from data.bookings.create import Details, Order
+from data.bookings.create import NOTHING_OVERRIDDEN, Details, Order, Override
 from data.bookings.decisions import Place, Policy
 from data.bookings.group_commit import IdempotentOrder
 from data.bookings.reading import BookingRecord
@@ -64,6 +65,25 @@ class Writer:
         settings = self._context.settings
         now, actor = dt.datetime.now(dt.UTC), self._caller.name
         return Policy(now, settings.weights, settings.horizon_days, actor, settings.undo_minutes)
+
+    def overriding(self, asked: OverrideIn) -> Override:
+        """Return what a request overrides, if its caller may.
+
+        Raises
+        ------
+        ForbiddenError
+            When the caller's role is too low.
+        """
+        if asked.override is None:
+            return NOTHING_OVERRIDDEN
+        role = self._context.settings.override_role
+        if not self._caller.may(role):
+            raise ForbiddenError(
+                f"Overriding a rule needs the role {role}; the caller has the role "
+                f"{self._caller.role}.",
+                required_role=role,
+            )
+        return Override(frozenset(asked.override), asked.override_reason)
 
     async def book(self, place: Place, details: Details) -> Response:
         """Book, in one transaction with whoever else waits for the same."""

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.access.context import ContextDependency
 from api.access.rate_limits import Group
-from api.access.require import allow
+from api.access.require import CallerDependency, allow
 from api.bookings.idempotent_write import WriterDependency
 from api.bookings.schemas import (
     BookingIn,
@@ -164,7 +164,9 @@ READS_AT_ONCE = CapacityLimiter(1)
 )
 async def create(body: BookingIn, writer: WriterDependency) -> Response:
     """Book, if every rule allows it at the moment of writing; else 409 with the reasons."""
-    details = Details(body.patient_ref, body.notes, body.allow_patient_overlap)
+    details = Details(
+        body.patient_ref, body.notes, body.allow_patient_overlap, writer.overriding(body)
+    )
     return await writer.book(body.place(), details)
 
 
@@ -276,11 +278,16 @@ async def get(booking_id: BookingId, context: ContextDependency) -> dict[str, An
     dependencies=[allow("viewer")],
     summary="Every write to a booking",
     response_model=list[HistoryEntry],
+    response_model_exclude_unset=True,
     responses=PROBLEMS,
 )
-async def history(booking_id: BookingId, context: ContextDependency) -> list[dict[str, Any]]:
+async def history(
+    booking_id: BookingId, context: ContextDependency, caller: CallerDependency
+) -> list[dict[str, Any]]:
     """Tell who changed a booking when, before and after, oldest first."""
-    entries = await audit.history(context.engine, "booking", booking_id)
+    entries = await audit.history(
+        context.engine, "booking", booking_id, with_reasons=caller.may("manager")
+    )
     if not entries:  # of one that was removed the history stays
         await reading.get(context.engine, booking_id)
     return entries
@@ -306,6 +313,7 @@ async def reschedule(
         body.room_id,
         body.accept_overbooked,
     )
+    override = writer.overriding(body)
     return await writer.update(
         lambda connection, policy: relocate.reschedule(
             connection,
@@ -314,6 +322,7 @@ async def reschedule(
             policy,
             version=body.version,
             allow_patient_overlap=body.allow_patient_overlap,
+            override=override,
         )
     )
 

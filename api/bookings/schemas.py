@@ -4,23 +4,57 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, Field, StrictBool, StrictInt
+from pydantic import BaseModel, Field, StrictBool, StrictInt, model_validator
+from pydantic_core import PydanticCustomError
 from sqlalchemy import Row
 
 from api.slots.schemas import times_body
-from data.files.fields import Date, Id, PatientRef, StartTime, Strict, Text
+from data.files.fields import (
+    Date,
+    Id,
+    OverrideReason,
+    Overrides,
+    PatientRef,
+    StartTime,
+    Strict,
+    Text,
+)
 from solver.clinic.entities import DAY_MINUTES, Clinic, Status
 from solver.rules.checker import Violation
+from solver.rules.codes import in_order
 from solver.scoring.parts import POINTS
 
 if TYPE_CHECKING:  # the commands that only want a schema do without the solver
     from data.bookings.decisions import Place
 
 
-class PlaceIn(Strict):
+class OverrideIn(Strict):
+    """Rules of policy that are to be overridden, and why: both or neither."""
+
+    override: Annotated[Overrides, Field(min_length=1)] | None = Field(
+        None,
+        description="Codes of rules of policy that may be broken; it is refused for any other"
+        " reason all the same. Needs the role manager, or that of SLOTWRIGHT_OVERRIDE_ROLE.",
+    )
+    override_reason: OverrideReason | None = Field(
+        None, description="Why; it is in the history, for managers."
+    )
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.override is None) != (self.override_reason is None):
+            missing = "override" if self.override is None else "override_reason"
+            words = "name the rules" if self.override is None else "say why"
+            raise PydanticCustomError(
+                "override", "is missing: {words}", {"field": missing, "words": words}
+            )
+        return self
+
+
+class PlaceIn(OverrideIn):
     """A placement to take."""
 
     appointment_type_id: Id
@@ -72,7 +106,7 @@ class ConfirmIn(Strict):
     allow_patient_overlap: StrictBool = False
 
 
-class RescheduleIn(Strict):
+class RescheduleIn(OverrideIn):
     """A new place for a booking."""
 
     date: Date
@@ -141,6 +175,9 @@ class BookingOut(BaseModel):
     patient_ref: str | None
     status: Status
     is_overbooked: bool
+    overrides: list[str] = Field(
+        description="The codes of the rules that it was made against, on purpose."
+    )
     notes: str | None
     score: float | None
     version: int
@@ -167,6 +204,7 @@ def booking_body(row: Row[Any], timezone: str) -> dict[str, Any]:
         "patient_ref": row.patient_ref,
         "status": getattr(row, "effective_status", row.status),
         "is_overbooked": row.is_overbooked,
+        "overrides": [*in_order(row.overrides)],
         "notes": row.notes,
         "score": None if row.score is None else row.score / POINTS,
         "version": row.version,
@@ -191,6 +229,9 @@ class HistoryEntry(BaseModel):
     action: str
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+    override_reason: str | None = Field(
+        None, description="Why rules were overridden; managers and admins alone are told."
+    )
 
 
 class BrokenRule(BaseModel):

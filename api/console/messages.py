@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from solver.clinic.entities import MAX_EVERY_WEEKS
+from solver.rules.codes import in_order
 
 if TYPE_CHECKING:
     from api.console.backend import RefusedError
@@ -42,6 +43,7 @@ ALONE = {
 REFUSED = {
     "TYPE_INACTIVE": "the type is not offered any more",
     "OFF_GRID": "the time is off the clinic's grid",
+    "OUTSIDE_DATE": "it would end on the next day",
     "PROVIDER_INACTIVE": "the provider is no longer active",
     "PROVIDER_LACKS_SKILLS": "the provider does not have the skills",
     "ROOM_INACTIVE": "the room is no longer in use",
@@ -64,6 +66,17 @@ REFUSED = {
     "DATE_OUT_OF_RANGE": "the day has passed, or is too far ahead",
 }
 """What kept one place from being given, or is wrong with the place that a booking has."""
+
+
+OVERRIDDEN = {
+    "TOO_SOON": "at short notice",
+    "OUTSIDE_PROVIDER_HOURS": "outside the provider's hours",
+    "OUTSIDE_ROOM_HOURS": "outside the room's hours",
+    "TYPE_DAILY_CAP": "beyond what the clinic does of this type in a day",
+    "PROVIDER_BUSY": "beside another appointment of the provider",
+    "PROVIDER_DAILY_CAP": "beyond what the provider takes in a day",
+}
+"""How a booking stands that was made against a rule, on purpose."""
 
 
 OTHERWISE = "The clinic's rules do not allow it."
@@ -93,6 +106,8 @@ SENTENCES = {
 LABELS = {
     "patient_ref": "Patient",
     "accept_overbooked": "Overbooked",
+    "override": "Rules that are broken",
+    "override_reason": "Why all the same",
     "daily_cap": "Most a day",
     "daily_minutes": "Most minutes a day",
     "buffer_before": "Buffer before, minutes",
@@ -140,6 +155,11 @@ def why_blocked(blocked_by: Mapping[str, int]) -> list[str]:
 def reasons_in_words(codes: Iterable[str]) -> str:
     """Return why one place was not given, or is none any more."""
     return ", ".join(dict.fromkeys(REFUSED.get(code, SOMETHING) for code in codes))
+
+
+def overridden_in_words(codes: Iterable[str]) -> str:
+    """Return how a booking stands by the rules that it overrides; empty where it overrides none."""
+    return ", ".join(OVERRIDDEN.get(code, SOMETHING) for code in in_order(codes))
 
 
 def refusal(error: RefusedError) -> str:

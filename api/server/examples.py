@@ -129,7 +129,7 @@ _PLACE = {
 }
 
 
-_BOOKED = {
+_BOOKED: dict[str, Any] = {
     "id": BOOKING,
     "provider_id": PROVIDER,
     "room_id": ROOM,
@@ -138,6 +138,7 @@ _BOOKED = {
     "patient_ref": "P-4711",
     "status": "booked",
     "is_overbooked": False,
+    "overrides": [],
     "notes": None,
     "score": 0.8375,
     "version": 1,

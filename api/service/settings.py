@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     no_show_grace_minutes: Annotated[int, Field(ge=0, le=1440)] = 30
     undo_minutes: Annotated[int, Field(ge=0, le=1440)] = 30
     """How long a change of a booking's status can be taken back."""
+    override_role: Literal["scheduler", "manager"] = "manager"
+    """The least role that may book against the rules of policy, with a reason."""
     run_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """How long a what-if run is kept after its end."""
     horizon_days: Annotated[int, Field(ge=0, le=3650)] = HORIZON_DAYS

@@ -40,12 +40,24 @@ from solver.clinic.patients import patient_key
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """Rules of policy that a booking may break, by their codes, and why."""
+
+    codes: frozenset[str] = frozenset()
+    reason: str | None = None
+
+
+NOTHING_OVERRIDDEN = Override()
+
+
+@dataclass(frozen=True, slots=True)
 class Details:
     """What a booking is told beside its place."""
 
     patient_ref: str | None = None
     notes: str | None = None
     allow_patient_overlap: bool = False
+    override: Override = NOTHING_OVERRIDDEN
 
 
 # Taking a place
@@ -85,8 +97,7 @@ async def _take(
     *,
     hold_minutes: int | None,
 ) -> BookingRecord:
-    request = BookingRequest(place, policy, details.patient_ref, details.allow_patient_overlap)
-    granted = await grant(connection, request)
+    granted = await grant(connection, Order(place, details, policy).request)
     await free_of_expired_holds(connection, granted.clinic, [placed(granted.slot)])
     action = "book" if hold_minutes is None else "hold"
     (found,) = await insert_granted(
@@ -108,7 +119,11 @@ class Order:
         """The place and whose it would be."""
         details = self.details
         return BookingRequest(
-            self.place, self.policy, details.patient_ref, details.allow_patient_overlap
+            self.place,
+            self.policy,
+            details.patient_ref,
+            details.allow_patient_overlap,
+            override=details.override.codes,
         )
 
 
@@ -193,6 +208,7 @@ async def _insert(connection: AsyncConnection, granted: Sequence[Granted]) -> li
             "hold_minutes": each.hold_minutes,
             "actor": each.policy.actor,
             "action": each.action,
+            "override_reason": each.details.override.reason if each.seen.slot.overrides else None,
             **placed(each.seen.slot),
             "day": each.seen.slot.date.isoformat(),
         }

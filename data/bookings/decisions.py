@@ -27,10 +27,11 @@ from solver.clinic.entities import (
     Room,
     Span,
 )
-from solver.clinic.patients import patient_key
+from solver.clinic.overrides import OVER_CAPACITY
+from solver.clinic.patients import booking_of_patient, patient_key
 from solver.clinic.request import SlotRequest
 from solver.clinic.spans import provider_busy_span, room_busy_span
-from solver.rules.codes import ROOM_BUSY
+from solver.rules.codes import PATIENT_CONFLICT, ROOM_BUSY, in_order
 from solver.scoring.parts import Weights
 from solver.slots.judge import Verdict, judge, judge_each
 from solver.slots.query import Slot
@@ -76,6 +77,7 @@ class BookingRequest:
     Bookings whose ids are `ignored` do not count. The room `room_before` is preferred where it is
     free. A place that `is_given` was granted before: grid, notice and limits of dates do not apply.
     An appointment that was made before and stays as it is keeps its `minutes`.
+    The rules whose codes are in `override` do not refuse it.
     """
 
     place: Place
@@ -86,6 +88,7 @@ class BookingRequest:
     room_before: str | None = None
     is_given: bool = False
     minutes: Minutes | None = None
+    override: frozenset[str] = frozenset()
 
     @property
     def patient_key(self) -> str | None:
@@ -165,6 +168,7 @@ class BookingRequest:
             start=place.start,
             is_given=self.is_given,
             minutes=self.minutes,
+            override=self.override,
         )
 
     def most_rooms(self, clinic: Clinic) -> int:
@@ -181,8 +185,6 @@ class BookingRequest:
         """
         place = self.place
         kind = clinic.type_by_id.get(place.appointment_type_id)
-        if kind is not None and self.minutes is not None:
-            kind = clinic.with_minutes(kind, self.minutes)
         provider = clinic.provider_by_id.get(place.provider_id)
         room = None if place.room_id is None else clinic.room_by_id.get(place.room_id)
         if kind is None:
@@ -191,6 +193,9 @@ class BookingRequest:
             raise NotFoundError(f"There is no provider {place.provider_id}.")
         if room is None and place.room_id is not None:
             raise NotFoundError(f"There is no room {place.room_id}.")
+        kind = clinic.kind_at(kind.id, provider.id)
+        if self.minutes is not None:
+            kind = clinic.with_minutes(kind, self.minutes)
         return kind, provider, room
 
     def settle(
@@ -203,19 +208,26 @@ class BookingRequest:
         SlotUnavailableError, PatientConflictError
             When there is none that can be taken.
         """
-        place = self.place
-        free = [slot for slot in verdict.slots if slot.room.id not in refused]
-        if not free:
-            reasons = list(verdict.reasons) or [ROOM_BUSY]
-            raise SlotUnavailableError("This place cannot be booked.", reasons=reasons)
-        slot = next((slot for slot in free if slot.room.id == self.room_before), free[0])
-        if slot.is_overbooked and not place.accept_overbooked:
+        place, kind = self.place, clinic.type_by_id[self.place.appointment_type_id]
+        won = verdict.slots or verdict.overriding
+        free = [slot for slot in won if slot.room.id not in refused]
+        fewest = [slot for slot in free if len(slot.overrides) == len(free[0].overrides)]
+        elsewhere = None
+        if not self.allow_patient_overlap:
+            span = place.start, place.start + kind.duration_minutes
+            elsewhere = booking_of_patient(clinic, self.patient_key, place.date, span)
+        if not fewest:
+            taken = [ROOM_BUSY] if won else []
+            raise _refusal([*verdict.reasons, *taken], elsewhere)
+        slot = next((slot for slot in fewest if slot.room.id == self.room_before), fewest[0])
+        if elsewhere is not None:
+            raise _refusal(slot.overrides, elsewhere)
+        is_accepted = place.accept_overbooked or not self.override.isdisjoint(OVER_CAPACITY)
+        if slot.is_overbooked and not is_accepted:
             raise SlotUnavailableError(
                 "This place could only be overbooked; send accept_overbooked to take it.",
                 reasons=[WOULD_BE_OVERBOOKED],
             )
-        if not self.allow_patient_overlap:
-            refuse_patient_overlap(clinic, self.patient_key, slot.date, (slot.start, slot.end))
         return Decision(clinic, slot, self.patient_ref)
 
     def claims(self, clinic: Clinic) -> frozenset[str]:
@@ -264,7 +276,18 @@ class Decision:
             slot.kind.duration_minutes,
             slot.kind.buffer_before,
             slot.kind.buffer_after,
+            frozenset(slot.overrides),
         )
+
+
+def _refusal(reasons: Iterable[str], elsewhere: Booking | None) -> RequestError:
+    """Return the error that refuses a place: for all `reasons`, and where the patient then is."""
+    if elsewhere is None:
+        return SlotUnavailableError("This place cannot be booked.", reasons=[*in_order(reasons)])
+    told = {"reasons": [*in_order([*reasons, PATIENT_CONFLICT])], "booking_id": elsewhere.id}
+    if reasons:
+        return SlotUnavailableError("This place cannot be booked.", **told)
+    return PatientConflictError(_PATIENT_IS_ELSEWHERE, **told)
 
 
 def _keys(
@@ -297,6 +320,11 @@ def _days(day: dt.date, span: Span) -> Iterable[dt.date]:
         yield day + dt.timedelta(days=ahead)
 
 
+_PATIENT_IS_ELSEWHERE = (
+    "The patient has another booking at that time; send allow_patient_overlap to book all the same."
+)
+
+
 def refuse_patient_overlap(
     clinic: Clinic,
     patient: str | None,
@@ -313,18 +341,9 @@ def refuse_patient_overlap(
     PatientConflictError
         Naming the other booking.
     """
-    if patient is None:
-        return
-    for other in clinic.bookings:
-        if other.date != day or not other.is_live or other.patient_key != patient:
-            continue
-        end = other.start + clinic.kind_of(other).duration_minutes
-        if other.id != ignored and other.start < span[1] and span[0] < end:
-            raise PatientConflictError(
-                "The patient has another booking at that time; "
-                "send allow_patient_overlap to book all the same.",
-                booking_id=other.id,
-            )
+    elsewhere = booking_of_patient(clinic, patient, day, span, ignored)
+    if elsewhere is not None:
+        raise _refusal((), elsewhere)
 
 
 async def load_around(

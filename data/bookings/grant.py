@@ -27,6 +27,8 @@ async def write(
     policy: Policy,
     action: str,
     place: dict[str, Any] | None = None,
+    *,
+    override_reason: str | None = None,
     **told: Any,
 ) -> BookingRecord:
     """Change a booking that is locked: to another place if there is one, and what it is told."""
@@ -41,6 +43,7 @@ async def write(
         actor=policy.actor,
         action=action,
         before=before.logged,
+        override_reason=override_reason,
     )
     return after, before.timezone
 

@@ -1,6 +1,6 @@
 """Which bookings are outside the rules, found without a long stop for anyone.
 
-The book comes from PostgreSQL packed, 77 bytes a booking, and a large one is read in another
+The book comes from PostgreSQL packed, 79 bytes a booking, and a large one is read in another
 process by :mod:`solver.rules.book_queries`; a booking becomes an object only when it is told of.
 """
 
@@ -12,7 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from sqlalchemy import ARRAY, ColumnElement, LargeBinary, Uuid, any_, func, literal, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    Uuid,
+    any_,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.bookings.reading import PageCursor
@@ -22,6 +35,7 @@ from models.tables import BOOKINGS
 from solver.clinic.entities import Booking, Clinic
 from solver.rules.book_queries import broken_by_id, newly_outside, outside, outside_beyond
 from solver.rules.checker import Violation
+from solver.rules.codes import OVERRIDABLE
 
 MOST_TOLD = 1000
 """Bookings that one answer tells of; of more it tells how many there are."""
@@ -43,6 +57,18 @@ SECONDS = 25
 WITHOUT_BOOKINGS = ClinicSelection(bookings=False)
 
 
+_OVERRIDES = case(
+    (BOOKINGS.c.overrides == literal([], ARRAY(Text)), 0),  # nearly all of them
+    else_=sum(
+        (
+            case((literal(code, Text) == any_(BOOKINGS.c.overrides), 1 << bit), else_=0)
+            for bit, code in enumerate(OVERRIDABLE)
+        ),
+        literal(0),
+    ),
+)
+
+
 _PACKED = func.string_agg(
     func.uuid_send(BOOKINGS.c.id)
     .op("||")(func.uuid_send(BOOKINGS.c.provider_id))
@@ -53,7 +79,8 @@ _PACKED = func.string_agg(
     .op("||")(func.int2send(BOOKINGS.c.duration_minutes))
     .op("||")(func.int2send(BOOKINGS.c.buffer_before))
     .op("||")(func.int2send(BOOKINGS.c.buffer_after))
-    .op("||")(func.boolsend(BOOKINGS.c.is_overbooked)),
+    .op("||")(func.boolsend(BOOKINGS.c.is_overbooked))
+    .op("||")(func.int2send(cast(_OVERRIDES, SmallInteger))),
     literal(b"", LargeBinary),
     type_=LargeBinary,
 )

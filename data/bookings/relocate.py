@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from data.bookings.create import WRITTEN_AT_ONCE
+from data.bookings.create import NOTHING_OVERRIDDEN, WRITTEN_AT_ONCE, Override
 from data.bookings.decisions import BookingRequest, Decision, Place, Policy
 from data.bookings.grant import free_of_expired_holds, grant, place_of, write
 from data.bookings.reading import BookingRecord, require_state, row_of
@@ -22,10 +22,17 @@ from models.tables import BOOKINGS
 
 
 async def relocate(
-    connection: AsyncConnection, before: Row[Any], granted: Decision, policy: Policy, action: str
+    connection: AsyncConnection,
+    before: Row[Any],
+    granted: Decision,
+    policy: Policy,
+    action: str,
+    override: Override = NOTHING_OVERRIDDEN,
 ) -> BookingRecord:
     """Write a booking to the place that it has won."""
-    return await write(connection, before, policy, action, placed(granted.slot))
+    reason = override.reason if granted.slot.overrides else None
+    place = placed(granted.slot)
+    return await write(connection, before, policy, action, place, override_reason=reason)
 
 
 async def relocate_all(
@@ -62,11 +69,13 @@ async def reschedule(
     *,
     version: int | None,
     allow_patient_overlap: bool,
+    override: Override = NOTHING_OVERRIDDEN,
 ) -> BookingRecord:
     """Move a booking; its old place is given up only if the new one is won.
 
     `place` may leave the type, the provider and the room empty: the type never changes, the
-    provider stays, and so does the room where it is free, else it is the best free one.
+    provider stays, and so does the room where it is free, else it is the best free one. What the
+    booking overrode at its old place is forgotten.
 
     Raises
     ------
@@ -95,6 +104,7 @@ async def reschedule(
             allow_patient_overlap,
             ignored=frozenset({booking_id}),
             room_before=str(row.room_id),
+            override=override.codes,
         )
 
     seen = await row_of(connection, booking_id)
@@ -106,7 +116,7 @@ async def reschedule(
     if request_of(before) != request:
         raise ChangedMeanwhileError
     await free_of_expired_holds(connection, granted.clinic, [placed(granted.slot)])
-    return await relocate(connection, before, granted, policy, "reschedule")
+    return await relocate(connection, before, granted, policy, "reschedule", override)
 
 
 async def swap(

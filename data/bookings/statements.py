@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     Boolean,
     ColumnClause,
     Date,
@@ -49,6 +50,7 @@ def _place() -> tuple[ColumnClause[Any], ...]:
         column("after_minutes", SmallInteger),
         column("is_overbooked", Boolean),
         column("points", SmallInteger),
+        column("overrides", ARRAY(Text)),
     )
 
 
@@ -63,6 +65,7 @@ ASKED = _asked(
     column("hold_minutes", Integer),
     column("actor", Text),
     column("action", Text),
+    column("override_reason", Text),
 )
 
 
@@ -82,6 +85,7 @@ INSERT = audit.with_entries(
             "buffer_after",
             "is_overbooked",
             "score",
+            "overrides",
             "patient_ref",
             "patient_key",
             "notes",
@@ -102,6 +106,7 @@ INSERT = audit.with_entries(
             ASKED.c.after_minutes,
             ASKED.c.is_overbooked,
             ASKED.c.points,
+            ASKED.c.overrides,
             ASKED.c.patient_ref,
             ASKED.c.patient_key,
             ASKED.c.notes,
@@ -130,6 +135,7 @@ PLACED: dict[str, Any] = {
     "buffer_after": bindparam("after_minutes"),
     "is_overbooked": bindparam("is_overbooked"),
     "score": bindparam("points"),
+    "overrides": bindparam("overrides"),
 }
 """The columns that say where a booking is, of the values of :func:`placed`."""
 
@@ -146,6 +152,7 @@ def placed(slot: Slot) -> dict[str, Any]:
         "after_minutes": slot.kind.buffer_after,
         "is_overbooked": slot.is_overbooked,
         "points": slot.points,
+        "overrides": [*slot.overrides],
     }
 
 
@@ -161,6 +168,7 @@ def as_it_stands(row: Row[Any]) -> dict[str, Any]:
         "after_minutes": row.buffer_after,
         "is_overbooked": row.is_overbooked,
         "points": row.score,
+        "overrides": row.overrides,
     }
 
 
@@ -214,6 +222,7 @@ RELOCATE_ALL = audit.with_entries(
         buffer_after=RELOCATED.c.after_minutes,
         is_overbooked=RELOCATED.c.is_overbooked,
         score=RELOCATED.c.points,
+        overrides=RELOCATED.c.overrides,
     ),
     BOOKINGS,
     RELOCATED,

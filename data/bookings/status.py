@@ -110,6 +110,7 @@ async def confirm(
         ignored=frozenset({booking_id}),
         is_given=True,
         minutes=minutes_of(seen),
+        override=frozenset(seen.overrides),
     )
     # The hold may run out at this very moment and its place be decided on by another.
     locked = foresee_lock_keys(await load_around(connection, [request]), [request])
@@ -154,10 +155,12 @@ def _decide_where_it_stands(
     """Return the place of a booking that stands in `clinic`, as the rules have it by now.
 
     What could be booked there afresh may stay, and so may what breaks no rule beside the others:
-    one that came first is not overbooked by those that were since.
+    one that came first is not overbooked by those that were since. What the booking overrides is
+    not asked again, and stays as it was granted.
     """
     try:
-        return placed(request.decide(clinic).slot)
+        slot = request.decide(clinic).slot
+        return as_it_stands(row) if request.override else placed(slot)
     except SlotUnavailableError:
         (standing,) = (b for b in clinic.bookings if b.id == str(row.id))
         if any(BookChecker(clinic).violations_of(standing)):
@@ -278,10 +281,11 @@ async def undo(
         ignored=frozenset({booking_id}),
         is_given=True,
         minutes=minutes_of(seen),
+        override=frozenset(seen.overrides),
     )
     granted = await grant(connection, request)
     before = await lock_unchanged(connection, seen)
-    place = placed(granted.slot)
+    place = as_it_stands(before) if before.overrides else placed(granted.slot)
     await free_of_expired_holds(connection, granted.clinic, [place])
     return await write(connection, before, policy, "undo", place, **told)
 

@@ -37,13 +37,13 @@ _LEFT_OUT = ", ".join(f"'{name}'" for name in sorted(LEFT_OUT))
 _WRITTEN = (
     "id, provider_id, provider_no, room_id, room_no, appointment_type_id, date, start_minute,"
     " duration_minutes, buffer_before, buffer_after, patient_ref, patient_key, status,"
-    " is_overbooked, notes, expires_at"
+    " is_overbooked, notes, expires_at, overrides"
 )
 
 
 _TOLD = (
     "provider_id, room_id, appointment_type_id, date, start_minute, duration_minutes,"
-    " buffer_before, buffer_after, patient_ref, status, is_overbooked, notes, expires_at"
+    " buffer_before, buffer_after, patient_ref, status, is_overbooked, notes, expires_at, overrides"
 )
 """The columns that callers see."""
 
@@ -73,7 +73,7 @@ _STAGE = """
         buffer_after smallint, own_duration smallint, own_before smallint, own_after smallint,
         type_duration smallint, type_before smallint, type_after smallint, is_own_told boolean,
         patient_ref text, patient_key text, status text, is_overbooked boolean, notes text,
-        expires_at timestamptz
+        expires_at timestamptz, overrides text[]
     ) ON COMMIT DROP
 """
 
@@ -99,7 +99,8 @@ _RESOLVED = f"""
         CASE WHEN i.status = 'held' AND until.moment <= now() THEN 'cancelled'
             ELSE i.status END AS status,
         i.is_overbooked, i.notes,
-        CASE WHEN i.status = 'held' AND until.moment > now() THEN until.moment END AS expires_at
+        CASE WHEN i.status = 'held' AND until.moment > now() THEN until.moment END AS expires_at,
+        coalesce(i.overrides, b.overrides, '{{}}') AS overrides
     FROM incoming AS i
     JOIN providers AS p ON p.id = i.provider_id
     JOIN rooms AS r ON r.id = i.room_id

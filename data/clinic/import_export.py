@@ -93,7 +93,10 @@ _AS_JSON = f"""
                 THEN 'YYYY-MM-DD"T"HH24:MI:SS"Z"' ELSE 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' END
         ) || '"', '')
         || ',"duration_minutes":' || b.duration_minutes || ',"buffer_before":' || b.buffer_before
-        || ',"buffer_after":' || b.buffer_after || '}}',
+        || ',"buffer_after":' || b.buffer_after
+        || CASE WHEN b.overrides = '{{}}' THEN ''
+            ELSE ',"overrides":' || CAST(to_json(b.overrides) AS text) END
+        || '}}',
         E',\n' ORDER BY b.start_minute, b.id
     )
     FROM bookings AS b

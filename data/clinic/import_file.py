@@ -57,6 +57,7 @@ COLUMNS = (
     "is_overbooked",
     "notes",
     "expires_at",
+    "overrides",
 )
 """What :attr:`Incoming.bookings` has of each booking."""
 
@@ -167,6 +168,7 @@ def _line(row: BookingRow, told: _Minutes, *, is_own_told: bool) -> bytes:
         "t" if row.is_overbooked else "f",
         row.notes,
         None if row.expires_at is None else row.expires_at.isoformat(),
+        None if row.overrides is None else f"{{{','.join(row.overrides)}}}",
     )
     texts = ("\\N" if field is None else field.translate(_ESCAPES) for field in fields)
     return ("\t".join(texts) + "\n").encode()

@@ -245,7 +245,8 @@ def _clinic(row: Row[Any]) -> Clinic:
 
 
 def _bookings(text: str) -> tuple[Booking, ...]:
-    return tuple(Booking(*fields) for fields in _typed(orjson.loads(text), dates=(4,)))
+    rows = _typed(orjson.loads(text), sets=(12,), dates=(4,))
+    return tuple(Booking(*fields) for fields in rows)
 
 
 def _typed(
@@ -424,7 +425,7 @@ _PROVIDER_TYPE = (
 
 _BOOKING = (
     "id provider_id room_id appointment_type_id date start_minute patient_ref status is_overbooked"
-    " duration_minutes buffer_before buffer_after"
+    " duration_minutes buffer_before buffer_after overrides"
 )
 
 

@@ -34,7 +34,15 @@ _LESS: Mapping[str, _Rights] = {
     },
     "audit_log": {
         "SELECT": (),
-        "INSERT": ("actor", "action", "entity", "entity_id", "before", "after"),
+        "INSERT": (
+            "actor",
+            "action",
+            "entity",
+            "entity_id",
+            "before",
+            "after",
+            "override_reason",
+        ),
     },
 }
 """What the service may do with a table where that is not everything.

@@ -30,6 +30,7 @@ from data.files.fields import (
     Id,
     Moment,
     Name,
+    Overrides,
     PatientRef,
     StartTime,
     Strict,
@@ -247,7 +248,8 @@ class BookingRow(_Row):
     """One appointment placed.
 
     Its duration and buffers are those it was made with; left out, those that a stored booking has,
-    else its type's. `notes`, and `expires_at` of a hold, are written only where they say something.
+    else its type's. The rules that it `overrides` a stored booking keeps, too, where they are left
+    out. `notes`, and `expires_at` of a hold, are written only where they say something.
     """
 
     id: Id
@@ -264,12 +266,14 @@ class BookingRow(_Row):
     duration_minutes: Duration | None = None
     buffer_before: Buffer | None = None
     buffer_after: Buffer | None = None
+    overrides: Overrides | None = None
 
     def to_solver(self) -> Booking:
         """Return the row as the solver has it."""
         fields = dict(self)
         del fields["notes"], fields["expires_at"]
-        return Booking(start=fields.pop("start_time"), **fields)
+        codes = frozenset(fields.pop("overrides") or ())
+        return Booking(start=fields.pop("start_time"), overrides=codes, **fields)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row with every field, the extra ones only where set."""
@@ -286,6 +290,7 @@ BOOKING_EXTRAS = (
     "duration_minutes",
     "buffer_before",
     "buffer_after",
+    "overrides",
 )
 
 
@@ -325,12 +330,8 @@ class ClinicFile(Strict):
 
     def to_json(self) -> dict[str, Any]:
         """Return the document with every field, a booking's extra ones only where set."""
-        document = self.model_dump(mode="json")
-        for booking in document["bookings"]:
-            for name in BOOKING_EXTRAS:
-                if booking[name] is None:
-                    del booking[name]
-        return document
+        document = self.model_dump(mode="json", exclude={"bookings"})
+        return document | {"bookings": [booking.to_json() for booking in self.bookings]}
 
 
 # Reading

@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from solver.clinic.clock import format_time, parse_time
 from solver.clinic.entities import DAY_MINUTES, MAX_BUFFER_MINUTES, MAX_TAGS
 from solver.clinic.patients import patient_key
+from solver.rules.codes import OVERRIDABLE, PHYSICAL, POLICY, in_order
 
 MAX_CAP = 100_000
 
@@ -106,10 +107,32 @@ def _moment(value: object) -> dt.datetime:
     return value
 
 
+def _policy_code(value: object) -> str:
+    if isinstance(value, str) and value in POLICY:
+        return value
+    if isinstance(value, str) and value in PHYSICAL:
+        raise PydanticCustomError("physical", "cannot be overridden by anybody; leave it out")
+    raise PydanticCustomError(
+        "policy", "is no rule that can be overridden; write {codes}", {"codes": _ANY_POLICY}
+    )
+
+
+def _each_once(codes: list[str]) -> list[str]:
+    for position, code in enumerate(codes):
+        if code in codes[:position]:
+            raise PydanticCustomError(
+                "twice", "stands in the list before; leave it out", {"field": position}
+            )
+    return [*in_order(codes)]
+
+
 def _booking_year(value: dt.date) -> dt.date:
     if not 2000 <= value.year <= 2500:
         raise PydanticCustomError("date", "must be in the years 2000 to 2500")
     return value
+
+
+_ANY_POLICY = f"{', '.join(OVERRIDABLE[:-1])} or {OVERRIDABLE[-1]}"
 
 
 _TIME_SCHEMA = {"type": "string", "pattern": r"^([01]\d|2[0-3]):[0-5]\d$", "examples": ["09:30"]}
@@ -178,6 +201,21 @@ Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_distinct
 
 
 Duration = Annotated[StrictInt, Field(ge=1, le=DAY_MINUTES)]
+
+
+PolicyCode = Annotated[
+    str,
+    BeforeValidator(_policy_code),
+    WithJsonSchema({"type": "string", "enum": [*OVERRIDABLE]}),
+]
+
+
+Overrides = Annotated[list[PolicyCode], Field(max_length=10), AfterValidator(_each_once)]
+
+
+OverrideReason = Annotated[
+    str, Field(min_length=3, max_length=500), AfterValidator(_storable), AfterValidator(_seen)
+]
 
 
 Buffer = Annotated[StrictInt, Field(ge=0, le=MAX_BUFFER_MINUTES)]

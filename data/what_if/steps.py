@@ -76,14 +76,19 @@ def decide_beside_lost(
 def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
     """Whether a booking may be why a step is refused: it overlaps it, or counts for its caps."""
     place = step.place
-    kind, own = clinic.type_by_id[place.appointment_type_id], clinic.kind_of(booking)
+    kind, own = (
+        clinic.kind_at(place.appointment_type_id, place.provider_id),
+        clinic.kind_of(booking),
+    )
     days = (place.date - booking.date).days
     begin = days * DAY_MINUTES + place.start
     is_by_cap = days == 0 and kind.daily_cap is not None and kind.id == own.id
     if booking.provider_id == place.provider_id:
         provider = clinic.provider_by_id[place.provider_id]
-        caps = provider.daily_cap, provider.daily_minutes
-        is_by_cap |= days == 0 and caps != (None, None)
+        differs = clinic.provider_type(provider.id, kind.id)
+        of_pair = None if differs is None or kind.id != own.id else differs.daily_cap
+        caps = provider.daily_cap, provider.daily_minutes, of_pair
+        is_by_cap |= days == 0 and caps != (None, None, None)
         taken = provider_busy_span(provider, own, booking.start)
         if overlap(taken, provider_busy_span(provider, kind, begin)):
             return True

@@ -11,6 +11,7 @@ import numpy as np
 
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Clinic, Provider, Room, Span
+from solver.clinic.overrides import uses_allowance
 from solver.clinic.windows import Windows
 
 NO_CAP = 2**31
@@ -38,6 +39,8 @@ class Book:
     is_overbooked: Bools
     minutes: Ints
     """From start to end, without buffers."""
+    uses_allowance: Bools
+    """Overbooked by an overbooking rule, and not by an override."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,9 @@ def _book(
     def column(values: Iterable[int]) -> Ints:
         return np.fromiter(values, np.int64, count)
 
+    def flags(values: Iterable[bool]) -> Bools:
+        return np.fromiter(values, np.bool_, count)
+
     all_rooms = {room.id: i for i, room in enumerate(clinic.rooms)}
     all_providers = {provider.id: i for i, provider in enumerate(clinic.providers)}
     types = {row.id: i for i, row in enumerate(clinic.appointment_types)}
@@ -216,8 +222,9 @@ def _book(
         ),
         room_busy=(start - before, end + np.maximum(after, turnover)),
         on_date=(start >= 0) & (start < DAY_MINUTES),
-        is_overbooked=np.fromiter((b.is_overbooked for b in bookings), np.bool_, count),
+        is_overbooked=flags(b.is_overbooked for b in bookings),
         minutes=end - start,
+        uses_allowance=flags(uses_allowance(b) for b in bookings),
     )
 
 

@@ -405,6 +405,7 @@ class Booking:
     duration_minutes: int | None = None
     buffer_before: int | None = None
     buffer_after: int | None = None
+    overrides: frozenset[str] = frozenset()  # codes of the rules it was made against, on purpose
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < DAY_MINUTES:  # not by _require: a book has thousands

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import overload
+from typing import TYPE_CHECKING, overload
 from unicodedata import normalize
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from solver.clinic.entities import Booking, Clinic, Span
 
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
@@ -40,3 +45,25 @@ def patient_key(text: str | None) -> str | None:
         once = normalize("NFKC", normalize("NFD", text).casefold())
         folded = normalize("NFKC", _UNSEEN.sub("", once.casefold()))
     return " ".join(folded.split())
+
+
+def booking_of_patient(
+    clinic: Clinic,
+    patient: str | None,
+    day: dt.date,
+    span: Span,
+    ignored: str | None = None,
+) -> Booking | None:
+    """Return another live booking of a patient at that time, as far as `clinic` tells.
+
+    `patient` is what patients are compared by.
+    """
+    if patient is None:
+        return None
+    for other in clinic.bookings:
+        if other.date != day or not other.is_live or other.patient_key != patient:
+            continue
+        end = other.start + clinic.type_by_id[other.appointment_type_id].duration_minutes
+        if other.id != ignored and other.start < span[1] and span[0] < end:
+            return other
+    return None

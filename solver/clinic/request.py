@@ -22,7 +22,8 @@ class SlotRequest:
     `provider_ids`, `room_id` and `start` narrow what is asked for (unset: any). The preferred
     window counts in the score and hides nothing. `now` decides what is still bookable, unless the
     place `is_given` already: then its start may lie off the grid, and be near or past. An
-    appointment that was made before keeps its `minutes`; unset, it is as its type has it now.
+    appointment that was made before keeps its `minutes`; unset, it is as its type has it now. The
+    rules whose codes are in `override` do not keep one start that is judged from being taken.
     """
 
     appointment_type_id: str
@@ -34,6 +35,7 @@ class SlotRequest:
     preferred: Span | None = None
     is_given: bool = False
     minutes: Minutes | None = None
+    override: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         _require(self.now.tzinfo is not None, "now", "must carry a UTC offset")

@@ -1,7 +1,9 @@
 """The bookings of a whole book, each read by the plain rules of the checker beside the others.
 
 A set of bookings has no order, so a regular one may be overlapped by overbooked ones that came
-later, and overbooked ones are allowed if some order of booking them allows each.
+later, and overbooked ones are allowed if some order of booking them allows each. A booking is not
+told to break a rule that it overrides, but that two start together, which nothing lifts; what
+overrode a cap or a provider's capacity may have come after all others, and counts against none.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from solver.clinic.entities import DAY_MINUTES, Booking, Provider, Room
-from solver.rules.checker import Beside, Checker, Violation
+from solver.rules.checker import Beside, Checker, Violation, is_by_allowance
 
 BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7
 """The rules that read the other bookings of a room, of a type, and of a provider."""
@@ -90,6 +92,19 @@ class BookChecker(Checker):
         of_type: list[Booking],
         rules: int = ALL,
     ) -> Iterator[Violation]:
+        for violation in self._broken(b, at_provider, in_room, of_type, rules):
+            if violation.rule == 7 or violation.code not in b.overrides:
+                yield violation
+
+    def _broken(
+        self,
+        b: Booking,
+        at_provider: Beside,
+        in_room: Beside,
+        of_type: list[Booking],
+        rules: int,
+    ) -> Iterator[Violation]:
+        """Yield what a booking breaks, whatever it overrides."""
         if rules & 1 << 0:
             yield from self.outside_clock_changes(b)
         if rules & 1 << 1:
@@ -99,12 +114,14 @@ class BookChecker(Checker):
         if rules & BY_ROOM:
             yield from self.room_is_free(b, in_room)
         if rules & BY_TYPE:
-            yield from self.type_under_its_cap(b, of_type)
+            within = [o for o in of_type if "TYPE_DAILY_CAP" not in o.overrides]
+            yield from self.type_under_its_cap(b, within)
         if rules & 1 << 7:
             yield from self.starts_by_itself(b, at_provider)
         if rules & 1 << 6:
-            yield from self.provider_type_under_its_cap(b, at_provider)
-        if b.is_overbooked and rules & 1 << 7:
+            within_cap = [p for p in at_provider if "PROVIDER_DAILY_CAP" not in p[0].overrides]
+            yield from self.provider_type_under_its_cap(b, within_cap)
+        if is_by_allowance(b) and rules & 1 << 7:
             yield from self._overbooked_in_some_order(b, at_provider)
         if not b.is_overbooked and rules & 1 << 6:
             regular = [pair for pair in at_provider if not pair[0].is_overbooked]
@@ -118,7 +135,7 @@ class BookChecker(Checker):
         """
         provider, _ = self.owners_of(b)
         regular = [o for o, _ in at_provider if not o.is_overbooked]
-        pending = [b, *(o for o, _ in at_provider if o.is_overbooked)]
+        pending = [b, *(o for o, _ in at_provider if is_by_allowance(o))]
 
         def can_be_last(o: Booking) -> bool:
             others = [*regular, *(each for each in pending if each != o)]

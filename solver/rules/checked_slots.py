@@ -85,9 +85,7 @@ class SlotChecker(Checker):
 
         Those of dates that are not next to the request's may be left out.
         """
-        day, kept = request.date, request.minutes or (None, None, None)
-        kind = request.appointment_type_id
-        b = Booking("", provider.id, room.id, kind, day, start, None, "booked", False, *kept)
+        day, b = request.date, _asked(request, provider, room, start)
         of_provider = self.beside(day, provider, at_provider)
         is_overbooked = any(self.regular_within_capacity(b, of_provider))
         readings = [
@@ -113,6 +111,32 @@ class SlotChecker(Checker):
         )
         score = sum((w * p for w, p in zip(self._weights, parts, strict=True)), Fraction(0))
         return Reading((), is_overbooked, parts, _four_decimals(score))
+
+    def reasons(
+        self, request: SlotRequest, provider: Provider, room: Room, start: int
+    ) -> frozenset[str]:
+        """Return the codes of all rules that refuse a placement, all live bookings in place."""
+        day, book = request.date, self.live(self.clinic.bookings)
+        b = _asked(request, provider, room, start)
+        at_provider = self.beside(day, provider, (o for o in book if o.provider_id == provider.id))
+        in_room = self.beside(day, room, (o for o in book if o.room_id == room.id))
+        of_type = [
+            o for o in book if (o.appointment_type_id, o.date) == (b.appointment_type_id, day)
+        ]
+        over = list(self.regular_within_capacity(b, at_provider))
+        is_allowed = not any(self.starts_by_itself(b, at_provider)) and not any(
+            self.overbooked_by_allowance(b, at_provider)
+        )
+        readings = (
+            self.time_is_bookable(b, request),
+            self.active_with_skills_and_equipment(b),
+            self.within_open_windows(b),
+            self.room_is_free(b, in_room),
+            self.type_under_its_cap(b, of_type),
+            self.provider_type_under_its_cap(b, at_provider),
+            () if is_allowed else over,
+        )
+        return frozenset(violation.code for violations in readings for violation in violations)
 
     def read_slots(self, request: SlotRequest) -> list[Found]:
         """Return every feasible placement over all rooms, in the order of the slot query."""
@@ -183,6 +207,13 @@ class SlotChecker(Checker):
                 elif own[0].offered:
                     shortest.append(own[0].duration_minutes or kind.duration_minutes)
         return min(shortest, default=0)
+
+
+def _asked(request: SlotRequest, provider: Provider, room: Room, start: int) -> Booking:
+    """Return the booking that is asked for, with the minutes that it keeps if it was made before."""
+    kept = request.minutes or (None, None, None)
+    kind, day = request.appointment_type_id, request.date
+    return Booking("", provider.id, room.id, kind, day, start, None, "booked", False, *kept)
 
 
 def _four_decimals(value: Fraction) -> Fraction:

@@ -169,7 +169,7 @@ class Checker:
         (provider, _), kind = self.owners_of(b), self.kind_of(b)
         mine = self.busy(b, b.date, provider)
         overlaps = sum(_overlap(mine, span) for _, span in at_provider)
-        overbooked = sum(o.is_overbooked and o.date == b.date for o, _ in at_provider)
+        overbooked = sum(is_by_allowance(o) and o.date == b.date for o, _ in at_provider)
         if not any(
             rule.provider_id in (None, provider.id)
             and rule.appointment_type_id in (None, kind.id)
@@ -298,6 +298,11 @@ def _busy(owner: Provider | Room, kind: AppointmentType) -> Span:
         before = kind.buffer_before
         after = max(kind.buffer_after, owner.turnover_minutes)
     return -before, kind.duration_minutes + after
+
+
+def is_by_allowance(b: Booking) -> bool:
+    """Whether an overbooked booking is so by an overbooking rule, and not by an override."""
+    return b.is_overbooked and not b.overrides & {"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"}
 
 
 def _overlap(a: Span, b: Span) -> bool:

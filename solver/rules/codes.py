@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 TYPE_INACTIVE = "TYPE_INACTIVE"
 OFF_GRID = "OFF_GRID"
 OUTSIDE_DATE = "OUTSIDE_DATE"
@@ -17,6 +19,7 @@ ROOM_BUSY = "ROOM_BUSY"
 TYPE_DAILY_CAP = "TYPE_DAILY_CAP"
 PROVIDER_BUSY = "PROVIDER_BUSY"
 PROVIDER_DAILY_CAP = "PROVIDER_DAILY_CAP"
+PATIENT_CONFLICT = "PATIENT_CONFLICT"
 
 
 IN_ORDER = (
@@ -37,3 +40,47 @@ IN_ORDER = (
     PROVIDER_DAILY_CAP,
 )
 """The order of the rules: a candidate counts for the first code that excludes it."""
+
+
+PHYSICAL = frozenset(
+    {
+        TYPE_INACTIVE,
+        OFF_GRID,
+        OUTSIDE_DATE,
+        PROVIDER_INACTIVE,
+        PROVIDER_LACKS_SKILLS,
+        ROOM_INACTIVE,
+        ROOM_LACKS_EQUIPMENT,
+        CLOCK_CHANGE,
+        ROOM_BUSY,
+        PATIENT_CONFLICT,
+    }
+)
+"""What cannot be: nobody may override these."""
+
+
+POLICY = frozenset(
+    {
+        TOO_SOON,
+        OUTSIDE_PROVIDER_HOURS,
+        OUTSIDE_ROOM_HOURS,
+        TYPE_DAILY_CAP,
+        PROVIDER_BUSY,
+        PROVIDER_DAILY_CAP,
+    }
+)
+"""What should not be: a booking may override these, with a reason."""
+
+
+REASONS = (*IN_ORDER, PATIENT_CONFLICT)
+"""The order in which a refusal lists its reasons."""
+
+
+OVERRIDABLE = tuple(code for code in REASONS if code in POLICY)
+"""The codes of :data:`POLICY`, in the order of the rules."""
+
+
+def in_order(codes: Iterable[str]) -> tuple[str, ...]:
+    """Return codes in the order in which a refusal lists them, each once."""
+    given = frozenset(codes)
+    return tuple(code for code in REASONS if code in given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import Booking, Clinic
+from solver.rules.codes import OVERRIDABLE
 
 PACKED = np.dtype(
     [
@@ -26,9 +27,13 @@ PACKED = np.dtype(
         ("before", ">i2"),
         ("after", ">i2"),
         ("is_overbooked", "?"),
+        ("overrides", ">i2"),
     ]
 )
-"""One booking as PostgreSQL sends it: UUIDs, days since 2000-01-01, the minute of the day."""
+"""One booking as PostgreSQL sends it: UUIDs, days since 2000-01-01, the minute of the day.
+
+What it overrides is a bit for each code of :data:`solver.rules.codes.OVERRIDABLE`, in its order.
+"""
 
 
 EPOCH = dt.date(2000, 1, 1).toordinal()
@@ -57,6 +62,7 @@ class Ledger:
     before: Ints
     after: Ints
     is_overbooked: Bools
+    overrides: Ints
 
     @classmethod
     def of(cls, clinic: Clinic) -> Ledger:
@@ -74,6 +80,7 @@ class Ledger:
                 kind.buffer_before,
                 kind.buffer_after,
                 b.is_overbooked,
+                sum(1 << i for i, code in enumerate(OVERRIDABLE) if code in b.overrides),
             )
             for b in live
             for kind in [clinic.kind_of(b)]
@@ -95,6 +102,7 @@ class Ledger:
             rows["before"].astype(np.int64),
             rows["after"].astype(np.int64),
             rows["is_overbooked"],
+            rows["overrides"].astype(np.int64),
         )
 
     def __len__(self) -> int:
@@ -125,6 +133,7 @@ class Ledger:
             self.before,
             self.after,
         )
+        overrides = [frozenset(_codes_of(bits)) for bits in self.overrides.tolist()]
         return tuple(
             Booking(
                 key,
@@ -135,12 +144,19 @@ class Ledger:
                 start,
                 None,
                 "booked",
-                *kept,
+                is_overbooked,
+                *minutes,
+                overrides=codes,
             )
-            for key, provider, room, kind, day, start, *kept in zip(
-                self.ids(), *(column.tolist() for column in columns), strict=True
+            for key, codes, provider, room, kind, day, start, is_overbooked, *minutes in zip(
+                self.ids(), overrides, *(column.tolist() for column in columns), strict=True
             )
         )
+
+    def overriding(self, *codes: str) -> Bools:
+        """Return a mask of the bookings that override one of the rules."""
+        bits = sum(1 << OVERRIDABLE.index(code) for code in codes)
+        return (self.overrides & bits) > 0
 
     def in_order(self, chosen: Ints) -> Ints:
         """Return positions in the order of date, start and id."""
@@ -169,6 +185,13 @@ class Ledger:
 def bits_of(rules: Iterable[int]) -> np.uint8:
     """Return rules as bits: ``1 << rule``."""
     return np.uint8(sum(1 << rule for rule in set(rules)))
+
+
+def _codes_of(bits: int) -> Iterator[str]:
+    """Yield the codes whose bits are set."""
+    for i, code in enumerate(OVERRIDABLE):
+        if bits >> i & 1:
+            yield code
 
 
 def _key(text: str) -> bytes:

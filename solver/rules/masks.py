@@ -76,6 +76,10 @@ class Masks:
         [R, S] where the room may take the placement.
     overlaps
         [P, S] number of live bookings whose provider busy span overlaps the placement's own.
+    within_capacity
+        [P, S] where a placement would overlap none and be under the provider's cap.
+    begin_there
+        [P, S] number of live bookings of the provider that begin at that very start.
     earliest
         The first minute of the date that is still bookable.
     grid
@@ -94,6 +98,8 @@ class Masks:
     allowed: Bools
     room_free: Bools
     overlaps: Ints
+    within_capacity: Bools
+    begin_there: Ints
     earliest: int
     grid: int
     rules: tuple[RuleMask, ...]
@@ -144,6 +150,21 @@ class Masks:
             alive = left
         return counts
 
+    def easiest_room(self, start: int) -> int | None:
+        """Return the room that the fewest rules exclude at a start; of those alike, the first.
+
+        An active one that has the equipment is preferred; None where there is no room at all.
+        """
+        unfit = np.zeros(len(self.day.rooms), np.bool_)
+        excluding = np.zeros(len(self.day.rooms), np.int64)
+        for rule in self.rules:
+            if rule.room is not None:
+                excluded = ~rule.room[:, start if rule.room.shape[1] > 1 else 0]
+                excluding += excluded
+                if rule.code in (ROOM_INACTIVE, ROOM_LACKS_EQUIPMENT):
+                    unfit |= excluded
+        return int(np.lexsort((excluding, unfit))[0]) if len(excluding) else None
+
     def broken(self, provider: int, room: int | None, start: int) -> list[str]:
         """Return the codes of every rule that excludes one triple (positions, not ids).
 
@@ -172,8 +193,7 @@ def candidate_starts(clinic: Clinic, shortest: int, start: int | None = None) ->
     Or just `start`, where that is given.
     """
     if start is not None:
-        fits = start + shortest <= DAY_MINUTES
-        return np.array([start] if fits else [], np.int64)
+        return np.array([start], np.int64)
     grid = grid_starts(clinic, shortest)
     return np.arange(grid.start, grid.stop, grid.step, dtype=np.int64)
 
@@ -241,16 +261,18 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
             open_to_provider &= rule.provider
         if rule.room is not None:
             room_free &= rule.room
-    regular = (asked.overlaps == 0) & asked.under_cap[:, None]
+    within_capacity = (asked.overlaps == 0) & asked.under_cap[:, None]
     return Masks(
         day=day,
         kind=asked.kind,
         starts=asked.starts,
-        regular=regular & open_to_provider,
-        overbooked=allowed & ~regular & open_to_provider,
+        regular=within_capacity & open_to_provider,
+        overbooked=allowed & ~within_capacity & open_to_provider,
         allowed=allowed & open_to_provider,
         room_free=room_free,
         overlaps=asked.overlaps,
+        within_capacity=within_capacity,
+        begin_there=asked.begin_there,
         earliest=asked.earliest,
         grid=asked.grid,
         rules=rules,
@@ -302,7 +324,8 @@ class _Asked:
         todays, is_overbooked = book.on_date[of_provider], book.is_overbooked[of_provider]
         of_regular = owner[todays & ~is_overbooked]
         booked = book.minutes[of_provider][todays & ~is_overbooked]
-        self.overbooked_count = np.bincount(owner[todays & is_overbooked], minlength=providers)
+        by_allowance = todays & book.uses_allowance[of_provider]
+        self.overbooked_count = np.bincount(owner[by_allowance], minlength=providers)
         of_type = book.appointment_type[of_provider] == clinic.type_at[kind.id]
         self.of_type_count = np.bincount(owner[todays & of_type], minlength=providers)
         self.under_cap = np.bincount(of_regular, minlength=providers) < day.daily_caps
@@ -315,12 +338,12 @@ class _Asked:
 
 
 def time_is_bookable(asked: _Asked) -> Iterator[RuleMask]:
-    """Rule 0: on the grid, within the date, not too soon, and in no change of the clock."""
+    """Rule 0: on the grid, in its date, not too soon, and in no change of the clock."""
     starts, settings = asked.starts, asked.day.clinic.settings
+    ends = starts + asked.kind.duration_minutes
     steady = np.ones(len(starts), np.bool_)
     for from_, to in clock_changes(settings.zone, asked.date):
-        steady &= (starts + asked.kind.duration_minutes <= from_) | (starts >= to)
-    ends = starts + asked.kind.duration_minutes
+        steady &= (ends <= from_) | (starts >= to)
     yield RuleMask(OFF_GRID, provider=(starts % asked.grid == 0)[None, :])
     yield RuleMask(OUTSIDE_DATE, provider=(ends <= DAY_MINUTES)[None, :])
     yield RuleMask(TOO_SOON, provider=(starts >= asked.earliest)[None, :])
@@ -430,6 +453,16 @@ class _Around:
     busy: tuple[Ints, Ints]
     duration: int
     buffers: tuple[Ints, Ints]
+
+    def idle_all_day(self, provider: int, position: int) -> tuple[int, int]:
+        """Return the idle minutes on both sides of one placement, of a day that is all open."""
+        start = self.axis.origin + self.axis.step * position
+        begin = start - int(self.buffers[0][provider])
+        end = start + self.duration + int(self.buffers[1][provider])
+        begins, ends = (side[self.owner == provider] for side in self.busy)
+        earlier = int(ends[ends <= begin].max(initial=0))
+        later = int(begins[begins >= end].min(initial=DAY_MINUTES))
+        return max(0, begin - earlier), max(0, later - end)
 
     def idle(self) -> tuple[Ints, Ints]:
         """[P, S] idle minutes before and after the provider busy span, each at least 0.

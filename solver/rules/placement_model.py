@@ -29,6 +29,13 @@ from solver.clinic.clock import clock_changes
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, OverbookingRule, Provider, Span
 from solver.clinic.spans import merge, provider_busy_span, room_busy_span, window_around
+from solver.rules.codes import (
+    OUTSIDE_PROVIDER_HOURS,
+    OUTSIDE_ROOM_HOURS,
+    PROVIDER_BUSY,
+    PROVIDER_DAILY_CAP,
+    TYPE_DAILY_CAP,
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,9 @@ class PlacementModel:
 
     At all their providers it has the duration and the buffers of `kind`.
 
+    The rules whose codes are `lifted` are left out; where those about a provider's capacity are, an
+    overbooked candidate needs no allowance.
+
     Attributes
     ----------
     chosen
@@ -106,11 +116,13 @@ class PlacementModel:
         earliest: int = 0,
         grid: int | None = None,
         independent: bool = False,
+        lifted: frozenset[str] = frozenset(),
     ) -> None:
         self._day = day
         self._kind = kind
         self._earliest = earliest
         self._grid = grid or day.clinic.settings.grid_minutes
+        self._lifted = lifted
         self.is_independent = independent
         self.most_solutions_of_one = 1 + len(day.clinic.overbooking_rules)
         self.model = _Model()
@@ -205,10 +217,12 @@ class PlacementModel:
 
     def _within_open_windows(self) -> None:
         """Rule 2: the appointment lies in one open window of the provider and of the room."""
-        for at in self._at_provider.values():
-            self._stay_open(at.literal, self._day.provider_windows[at.provider], at.start)
-        for place in self._at_room.values():
-            self._stay_open(place.literal, self._day.room_windows[place.room], place.start)
+        if OUTSIDE_PROVIDER_HOURS not in self._lifted:
+            for at in self._at_provider.values():
+                self._stay_open(at.literal, self._day.provider_windows[at.provider], at.start)
+        if OUTSIDE_ROOM_HOURS not in self._lifted:
+            for place in self._at_room.values():
+                self._stay_open(place.literal, self._day.room_windows[place.room], place.start)
 
     def _room_is_free(self) -> None:
         """Rule 3: a room's busy spans never overlap."""
@@ -216,12 +230,12 @@ class PlacementModel:
         for place in self._at_room.values():
             span = room_busy_span(self._day.rooms[place.room], self._kind, place.start)
             intervals[place.room, place.world].append(self._interval(span, place.literal))
-        self._no_overlap(intervals, self._room_busy)
+        self._no_overlap(intervals, lambda room: _room_busy(self._day, room))
 
     def _type_under_its_cap(self) -> None:
         """Rule 5: the type's live bookings on the date stay within its cap."""
         cap = self._kind.daily_cap
-        if cap is None:
+        if cap is None or TYPE_DAILY_CAP in self._lifted:
             return
         book = self._day.book
         position = self._day.clinic.type_at[self._kind.id]
@@ -234,6 +248,8 @@ class PlacementModel:
 
     def _provider_type_under_its_cap(self) -> None:
         """Rule 6: a provider's live bookings of the type stay within the provider's cap for it."""
+        if PROVIDER_DAILY_CAP in self._lifted:
+            return
         book = self._day.book
         position = self._day.clinic.type_at[self._kind.id]
         literals = defaultdict(list)
@@ -278,14 +294,20 @@ class PlacementModel:
         for (provider, _), present in in_world.items():
             facts = self._provider_facts(provider)
             cap_is_reached = self._is_full(self._day.providers[provider], facts)
-            of_the_day = facts.overbooked + cp_model.LinearExpr.sum([at.literal for at in present])
+            of_the_day = facts.by_allowance + cp_model.LinearExpr.sum(
+                [at.literal for at in present]
+            )
             for at in present:
                 overlaps = facts.overlaps(self._busy_span(at))
                 if at.start in facts.starts or not (overlaps or cap_is_reached):
                     self._exclude(at.literal)
                     continue
+                if (not overlaps or PROVIDER_BUSY in self._lifted) and (
+                    not cap_is_reached or PROVIDER_DAILY_CAP in self._lifted
+                ):
+                    continue
                 allowances = []
-                for rule in self._allowances(provider, at.start):
+                for rule in _allowances(self._day, self._kind, provider, at.start):
                     allowance = self.model.new_bool_var("")
                     allowances.append(allowance)
                     if overlaps > rule.max_overlap:
@@ -340,23 +362,10 @@ class PlacementModel:
         """Rule 4: the provider busy span."""
         return provider_busy_span(self._day.providers[at.provider], self._kind, at.start)
 
-    def _room_busy(self, room: int) -> list[Span]:
-        book = self._day.book
-        here = np.flatnonzero(book.room == room)
-        return merge(_spans(book.room_busy, here))
-
     def _provider_facts(self, provider: int) -> _ProviderFacts:
         if provider not in self._facts:
             self._facts[provider] = _ProviderFacts.of(self._day, provider)
         return self._facts[provider]
-
-    def _allowances(self, provider: int, start: int) -> list[OverbookingRule]:
-        provider_id, weekday = self._day.providers[provider].id, self._day.date.isoweekday()
-        return [
-            rule
-            for rule in self._day.clinic.overbooking_rules
-            if rule.covers(provider_id, self._kind, weekday, start)
-        ]
 
 
 class _Model(cp_model.CpModel):
@@ -366,35 +375,49 @@ class _Model(cp_model.CpModel):
         """Leave the deprecated names out."""
 
 
+def _allowances(
+    day: Day, kind: AppointmentType, provider: int, start: int
+) -> list[OverbookingRule]:
+    provider_id, weekday = day.providers[provider].id, day.date.isoweekday()
+    rules = day.clinic.overbooking_rules
+    return [rule for rule in rules if rule.covers(provider_id, kind, weekday, start)]
+
+
+def _room_busy(day: Day, room: int) -> list[Span]:
+    return merge(_spans(day.book.room_busy, np.flatnonzero(day.book.room == room)))
+
+
 def _spans(busy: tuple[Ints, Ints], chosen: Ints) -> list[Span]:
     return list(zip(busy[0][chosen].tolist(), busy[1][chosen].tolist(), strict=True))
 
 
 @dataclass(frozen=True)
 class _ProviderFacts:
-    """The bookings of one provider: busy spans, merged and not, starts; and those of the date."""
+    """The bookings of one provider: busy spans, merged and not, starts; and those of the date.
+
+    Overbooked ones count where an overbooking rule allowed them, and not where an override did.
+    """
 
     spans: list[Span]
     busy: list[Span]
     starts: frozenset[int]
     regular: int
     regular_minutes: int
-    overbooked: int
+    by_allowance: int
 
     @classmethod
     def of(cls, day: Day, provider: int) -> _ProviderFacts:
         book = day.book
         here = np.flatnonzero(book.provider == provider)
         todays = here[book.on_date[here]]
-        overbooked = int(book.is_overbooked[todays].sum())
         spans = _spans(book.provider_busy, here)
         return cls(
             spans=spans,
             busy=merge(spans),
             starts=frozenset(book.start[here].tolist()),
-            regular=len(todays) - overbooked,
+            regular=int((~book.is_overbooked[todays]).sum()),
             regular_minutes=int(book.minutes[todays[~book.is_overbooked[todays]]].sum()),
-            overbooked=overbooked,
+            by_allowance=int(book.uses_allowance[todays].sum()),
         )
 
     def overlaps(self, span: Span) -> int:

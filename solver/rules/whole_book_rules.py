@@ -25,6 +25,13 @@ from solver.clinic.entities import DAY_MINUTES, Clinic, week_number
 from solver.clinic.windows import Windows
 from solver.rules.checked_book import BookChecker
 from solver.rules.checker import Violation
+from solver.rules.codes import (
+    OUTSIDE_PROVIDER_HOURS,
+    OUTSIDE_ROOM_HOURS,
+    PROVIDER_BUSY,
+    PROVIDER_DAILY_CAP,
+    TYPE_DAILY_CAP,
+)
 from solver.rules.ledger import FAR, Ledger, bits_of
 
 RULES = frozenset({0, 1, 2, 3, 5, 6, 7})
@@ -161,8 +168,9 @@ class _Reading:
         is_open = self._is_open(
             at, ledger.provider, clinic.providers, [w.provider for w in windows]
         )
-        is_open &= self._is_open(at, ledger.room, clinic.rooms, [w.room for w in windows])
-        return is_open
+        is_open |= ledger.overriding(OUTSIDE_PROVIDER_HOURS)
+        in_room = self._is_open(at, ledger.room, clinic.rooms, [w.room for w in windows])
+        return is_open & (in_room | ledger.overriding(OUTSIDE_ROOM_HOURS))
 
     def _is_open(
         self, at: Ints, owner: Ints, rows: Sequence[Any], windows: list[dict[str, Any]]
@@ -198,7 +206,11 @@ class _Reading:
             ],
             np.int64,
         )
-        return _alike_count(ledger.kind * FAR + ledger.day) <= caps[ledger.kind]
+        obeys = ledger.overriding(TYPE_DAILY_CAP)
+        within = np.flatnonzero(~obeys)
+        kind = ledger.kind[within]
+        obeys[within] = _alike_count(kind * FAR + ledger.day[within]) <= caps[kind]
+        return obeys
 
     def _provider_type_under_its_cap(self) -> Bools:
         ledger, clinic = self._ledger, self._clinic
@@ -206,8 +218,10 @@ class _Reading:
         if all(row.daily_cap is None for row in clinic.provider_types):
             return obeys
         provider_at = {row.id: i for i, row in enumerate(clinic.providers)}
+        within = ~ledger.overriding(PROVIDER_DAILY_CAP)
         pair = ledger.provider * len(clinic.appointment_types) + ledger.kind
-        alike = _alike_count(pair * FAR + ledger.day)
+        alike = np.zeros(len(ledger), np.int64)
+        alike[within] = _alike_count(pair[within] * FAR + ledger.day[within])
         for row in clinic.provider_types:
             if row.daily_cap is not None:
                 provider, kind = (
@@ -228,21 +242,23 @@ class _Reading:
             [FAR if row.daily_cap is None else row.daily_cap for row in self._clinic.providers],
             np.int64,
         )
-        obeys[regular] &= ~_overlaps(begins[regular], ends[regular])
         most = np.array(
             [FAR if p.daily_minutes is None else p.daily_minutes for p in self._clinic.providers],
             np.int64,
         )
         date = owner * FAR + ledger.day[regular]
-        obeys[regular] &= _alike_count(date) <= caps[owner]
-        obeys[regular] &= _alike_sum(date, ledger.duration[regular]) <= most[owner]
+        is_apart = ~_overlaps(begins[regular], ends[regular])
+        is_under = _alike_count(date) <= caps[owner]
+        is_under &= _alike_sum(date, ledger.duration[regular]) <= most[owner]
+        obeys[regular] &= is_apart | ledger.overriding(PROVIDER_BUSY)[regular]
+        obeys[regular] &= is_under | ledger.overriding(PROVIDER_DAILY_CAP)[regular]
         return obeys
 
     def _overbooked_by_allowance(self) -> Bools:
         ledger = self._ledger
         moment = ledger.day * DAY_MINUTES + ledger.start
         obeys: Bools = _alike_count(ledger.provider * FAR + moment) == 1
-        over = np.flatnonzero(ledger.is_overbooked)
+        over = np.flatnonzero(self._by_allowance)
         if len(over):
             is_allowed, is_possible = self._allowances(over)
             obeys[over] &= is_possible
@@ -252,7 +268,7 @@ class _Reading:
     def _allowances(self, over: Ints) -> tuple[Bools, Bools]:
         """Return which are allowed beside all the others, and which beside the regular ones."""
         ledger, (begins, ends) = self._ledger, self._provider_spans
-        regular = ~ledger.is_overbooked
+        regular, counted = ~ledger.is_overbooked, ~ledger.is_overbooked | self._by_allowance
 
         def overlaps(others: Any) -> Ints:
             earlier, later = np.sort(begins[others]), np.sort(ends[others])
@@ -260,7 +276,7 @@ class _Reading:
                 later, begins[over], "right"
             )
 
-        of_regular, of_all = overlaps(regular), overlaps(slice(None)) - 1
+        of_regular, of_all = overlaps(regular), overlaps(counted) - 1
         same_day = _alike_count(ledger.provider[over] * FAR + ledger.day[over]) - 1
         kind, provider = ledger.kind[over], ledger.provider[over]
         weekday = (ledger.day[over] - 1) % 7 + 1
@@ -284,6 +300,13 @@ class _Reading:
             is_allowed |= covers & (of_all <= rule.max_overlap) & (same_day < rule.max_per_day)
             is_possible |= covers & (of_regular <= rule.max_overlap) & (rule.max_per_day > 0)
         return is_allowed, is_possible
+
+    @cached_property
+    def _by_allowance(self) -> Bools:
+        """Those that are overbooked by an overbooking rule, and not by an override."""
+        return self._ledger.is_overbooked & ~self._ledger.overriding(
+            PROVIDER_BUSY, PROVIDER_DAILY_CAP
+        )
 
     @cached_property
     def _provider_spans(self) -> tuple[Ints, Ints]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from math import lcm
@@ -80,7 +80,7 @@ class Scores:
         return (
             self._preference_numerators()[None, :]
             + self._times_unit(self.weights.gap / 4) * self.gap_quarters
-            + self._times_unit(self.weights.overbook) * self.masks.regular
+            + self._times_unit(self.weights.overbook) * self.masks.within_capacity
         )
 
     def points(self, at_provider: Ints, surplus: Ints) -> Ints:
@@ -103,6 +103,18 @@ class Scores:
             room=Fraction(1, 1 + int(self.surplus[room])),
             overbook=Fraction(0 if is_overbooked else 1),
         )
+
+    def with_whole_day(self, provider: int, start: int) -> Scores:
+        """Return the scores with the gap part of one placement as though all day were open.
+
+        That is how a placement counts that no window of its provider holds.
+        """
+        idle = np.array(self.masks.around.idle_all_day(provider, start), np.int64)
+        day = self.masks.day
+        shortest = shortest_durations(day.clinic, [day.providers[provider]])[0]
+        gap_quarters = self.gap_quarters.copy()
+        gap_quarters[provider, start] = side_quarters(idle, shortest).sum()
+        return replace(self, gap_quarters=gap_quarters)
 
     def _preference_numerators(self) -> Ints:
         return self._times_unit(self.weights.preference / self.decay) * np.maximum(

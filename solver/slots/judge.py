@@ -6,24 +6,31 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from solver.clinic.clock import first_bookable_minute
 from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
-from solver.rules import codes
+from solver.rules import codes, solving
 from solver.rules import masks as masks_module
+from solver.rules.masks import Masks
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
-from solver.slots.query import Query, Slot, provider_of
+from solver.slots.query import Cell, Query, Slot, provider_of
+from solver.slots.ranking import in_order
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Where one provider can start at one time: the slots, best room first, or why nowhere.
 
-    `reasons` are the codes of all rules that stand against the start; a rule about rooms does when
-    it excludes every room asked about.
+    `reasons` are the codes of all rules that stand against the start in the room asked about, or in
+    the active, equipped one that they exclude least. `overriding` are the slots that a booking wins
+    all the same by what it overrides: those that break the fewest rules first, then the best.
     """
 
     slots: tuple[Slot, ...]
     reasons: tuple[str, ...]
+    overriding: tuple[Slot, ...] = ()
 
 
 def judge(
@@ -99,18 +106,55 @@ def _judge_together(
         provider_ids=frozenset(provider_of(request) for request in requests),
         room_ids=None if None in rooms else frozenset(room for room in rooms if room is not None),
     )
-    masks = query.masks
-    if not masks.starts.size:  # the appointment would not end within the date
-        return [Verdict((), (codes.OUTSIDE_DATE,)) for _ in requests]
     cells = [query.cell(request) for request in requests]
     ranked = [query.ranked(*cell) for cell in cells]
     chosen = query.certified_each(ranked, limit) if certify else [rows[:limit] for rows in ranked]
     verdicts = []
-    for cell, passed, rows in zip(cells, ranked, chosen, strict=True):
+    for request, cell, passed, rows in zip(requests, cells, ranked, chosen, strict=True):
         if len(rows):
             verdicts.append(Verdict(tuple(query.slot(row) for row in rows), ()))
         elif len(passed):
             verdicts.append(Verdict((), (codes.PROVIDER_BUSY,)))
         else:
-            verdicts.append(Verdict((), tuple(masks.broken(*cell))))
+            over = _overriding(query, request, cell, limit, certify=certify)
+            verdicts.append(Verdict((), _reasons(query.masks, cell), over))
     return verdicts
+
+
+def _reasons(masks: Masks, cell: Cell) -> tuple[str, ...]:
+    """Return the codes that stand against a cell; without a room, in the easiest one."""
+    provider, room, start = cell
+    return tuple(masks.broken(provider, masks.easiest_room(start) if room is None else room, start))
+
+
+def _overriding(
+    query: Query, request: SlotRequest, cell: Cell, limit: int, *, certify: bool
+) -> tuple[Slot, ...]:
+    """Return the slots of a cell that break no other rules than those that `request` overrides.
+
+    Nothing lifts a start before now, nor one at which another booking of the provider starts.
+    """
+    provider, room, start = cell
+    masks, settings = query.masks, query.masks.day.clinic.settings
+    now = (
+        0
+        if request.is_given
+        else first_bookable_minute(settings.zone, request.date, request.now, 0)
+    )
+    if not request.override or masks.starts[start] < now or masks.begin_there[provider, start]:
+        return ()
+    rooms = range(len(masks.day.rooms)) if room is None else [room]
+    broken = {each: masks.broken(provider, each, start) for each in rooms}
+    able = np.array([r for r in rooms if request.override.issuperset(broken[r])], np.int64)
+    if not able.size:
+        return ()
+    if codes.OUTSIDE_PROVIDER_HOURS in broken[int(able[0])]:
+        query = replace(query, scores=query.scores.with_whole_day(provider, start))
+    alike = np.ones_like(able)
+    rows = in_order(query.scores, start * alike, provider * alike, able)
+    count = np.array([len(broken[r]) for r in rows[:, 3].tolist()])
+    rows = rows[np.argsort(count, kind="stable")][:limit]
+    if certify:
+        model = query.model(rows, independent=True, lifted=request.override, earliest=now)
+        rows = rows[solving.certify(model)]
+    return tuple(replace(query.slot(row), overrides=tuple(broken[int(row[3])])) for row in rows)

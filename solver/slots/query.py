@@ -25,7 +25,9 @@ from solver.slots.ranking import Ranking, Rooms, in_order
 class Slot:
     """One feasible placement, certified by the model, with its score.
 
-    `points` is the score in ten-thousandths; `kind` is the type, as long as this provider takes.
+    `points` is the score in ten-thousandths; `kind` is the type, as long as this provider takes;
+    `overrides` are the codes of the rules that it breaks, which only a booking that overrides them
+    may.
     """
 
     kind: AppointmentType
@@ -37,6 +39,7 @@ class Slot:
     points: int
     parts: ScoreParts
     is_overbooked: bool
+    overrides: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:
@@ -125,23 +128,31 @@ class Query:
         """Yield longer and longer heads of the ranking; see :meth:`Ranking.growing`."""
         return Ranking(self.masks, self.scores).growing(limit, rooms)
 
-    def model(self, ranked: Ints, *, independent: bool) -> PlacementModel:
-        """Return the CP-SAT model over rows of the ranking."""
+    def model(
+        self,
+        ranked: Ints,
+        *,
+        independent: bool,
+        lifted: frozenset[str] = frozenset(),
+        earliest: int | None = None,
+    ) -> PlacementModel:
+        """Return the CP-SAT model over rows of the ranking, without the rules that are lifted."""
         _, start, provider, room = ranked.T
-        is_overbooked = ~self.masks.regular[provider, start]
+        is_overbooked = ~self.masks.within_capacity[provider, start]
         return PlacementModel(
             self.masks.day,
             self.masks.kind,
             Candidates(provider, room, self.masks.starts[start], is_overbooked),
-            earliest=self.masks.earliest,
+            earliest=self.masks.earliest if earliest is None else earliest,
             grid=self.masks.grid,
             independent=independent,
+            lifted=lifted,
         )
 
     def slot(self, row: Ints) -> Slot:
         """Return the slot of one row of the ranking."""
         points, start, provider, room = row.tolist()
-        is_overbooked = not self.masks.regular[provider, start]
+        is_overbooked = not self.masks.within_capacity[provider, start]
         minute = int(self.masks.starts[start])
         return Slot(
             kind=self.masks.kind,

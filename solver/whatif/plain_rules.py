@@ -89,8 +89,9 @@ class _Minutes:
 class PlainRules:
     """The rules of one problem's clinic.
 
-    A method that yields describes each way in which an appointment breaks the rule. The lists that
-    it is read beside (`at_provider`, `in_room`, `of_type`) do not contain the appointment itself.
+    A method that yields describes each way in which an appointment breaks the rule, but for rules
+    that it overrides. The lists that it is read beside (`at_provider`, `in_room`, `of_type`) do not
+    contain the appointment itself.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -177,8 +178,13 @@ class PlainRules:
 
     def within_open_windows(self, a: Appointment) -> Iterator[str]:
         """Rule 2."""
-        for owner in self._owners(a):
-            if not self._is_open(owner, a):
+        provider, room = self._owners(a)
+        owners: tuple[tuple[str, Provider | Room], ...] = (
+            ("OUTSIDE_PROVIDER_HOURS", provider),
+            ("OUTSIDE_ROOM_HOURS", room),
+        )
+        for code, owner in owners:
+            if code not in a.booking.overrides and not self._is_open(owner, a):
                 yield f"outside the open windows of {owner.name}"
 
     def room_is_free(self, a: Appointment, in_room: Sequence[Appointment]) -> Iterator[str]:
@@ -191,7 +197,7 @@ class PlainRules:
     def type_under_its_cap(self, a: Appointment, of_type: Sequence[Appointment]) -> Iterator[str]:
         """Rule 5: appointments of the type on its date, this one included, <= its daily cap."""
         count, cap = 1 + len(of_type), a.kind.daily_cap
-        if cap is not None and count > cap:
+        if cap is not None and count > cap and "TYPE_DAILY_CAP" not in a.booking.overrides:
             yield f"{count} of {a.kind.name} on one date, its daily cap is {cap}"
 
     def provider_type_under_its_cap(
@@ -200,7 +206,7 @@ class PlainRules:
         """Rule 6, overbooked or not: those of its type and date with its provider <= their cap."""
         provider, _ = self._owners(a)
         own = self._own.get((provider.id, a.kind.id))
-        if own is None or own.daily_cap is None:
+        if own is None or own.daily_cap is None or "PROVIDER_DAILY_CAP" in a.booking.overrides:
             return
         count = 1
         for other in at_provider:
@@ -217,8 +223,10 @@ class PlainRules:
     ) -> Iterator[str]:
         """Rule 6: it overlaps none of the others; on its date, regular ones and minutes <= caps."""
         provider, _ = self._owners(a)
+        overrides = a.booking.overrides
         for other in at_provider:
-            if _overlap(a.provider_busy, other.provider_busy):
+            is_beside = _overlap(a.provider_busy, other.provider_busy)
+            if is_beside and "PROVIDER_BUSY" not in overrides:
                 yield f"{provider.name} is busy with booking {other.booking.id}"
         lengths = [
             o.span[1] - o.span[0]
@@ -226,6 +234,8 @@ class PlainRules:
             if o is a or (not o.booking.is_overbooked and o.booking.date == a.booking.date)
         ]
         cap, most = provider.daily_cap, provider.daily_minutes
+        if "PROVIDER_DAILY_CAP" in overrides:
+            return
         if cap is not None and len(lengths) > cap:
             yield f"{len(lengths)} regular bookings of {provider.name}, the daily cap is {cap}"
         if most is not None and sum(lengths) > most:
@@ -245,11 +255,14 @@ class PlainRules:
 
         Some order of booking the provider's overbooked ones has to allow `a`. The last one booked
         sees all the others. Taking away any that may have been the last leaves more room for the
-        rest, so such an order is found by taking them away for as long as one may have been.
+        rest, so such an order is found by taking them away for as long as one may have been. Those
+        that override the provider's capacity need no rule, and may have come after all the others.
         """
+        if not is_by_allowance(a):
+            return
         provider, _ = self._owners(a)
         regular = [o for o in at_provider if not o.booking.is_overbooked]
-        overbooked = [a, *(o for o in at_provider if o.booking.is_overbooked)]
+        overbooked = [a, *(o for o in at_provider if is_by_allowance(o))]
         last: Appointment | None = None
         while last is not a:
             for last in overbooked:
@@ -265,7 +278,7 @@ class PlainRules:
         """Whether an overbooking rule allows `a` beside all the others of its provider."""
         b = a.booking
         overlaps = sum(_overlap(a.provider_busy, o.provider_busy) for o in at_provider)
-        overbooked = sum(o.booking.is_overbooked and o.booking.date == b.date for o in at_provider)
+        overbooked = sum(is_by_allowance(o) and o.booking.date == b.date for o in at_provider)
         return any(
             rule.provider_id in (None, b.provider_id)
             and rule.appointment_type_id in (None, a.kind.id)
@@ -368,6 +381,12 @@ def _is_in_turn(row: Availability, date: dt.date) -> bool:
         return False
     days = (date - first).days + first.weekday()  # since the Monday of the first week
     return days // 7 % row.every_weeks == 0
+
+
+def is_by_allowance(a: Appointment) -> bool:
+    """Whether an overbooked appointment is so by an overbooking rule, and not by an override."""
+    b = a.booking
+    return b.is_overbooked and not b.overrides & {"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"}
 
 
 def _overlap(one: Span, other: Span) -> bool:

@@ -260,20 +260,26 @@ class _Reader:
         """Yield each rule that an appointment breaks beside all others, and in which words.
 
         A set of bookings has no order: overbooked ones may have come after a regular one that they
-        overlap, and are allowed if some order of booking them allows each.
+        overlap, and are allowed if some order of booking them allows each; one that overrides a cap
+        for its type may have come after all the others.
         """
         rules, b = self.rules, a.booking
         at_provider = book.beside(b.provider_id, a)
         in_room = book.beside(b.room_id, a)
-        of_type = book.on(b.appointment_type_id, b.date, but=a)
+        of_type = [
+            o
+            for o in book.on(b.appointment_type_id, b.date, but=a)
+            if "TYPE_DAILY_CAP" not in o.booking.overrides
+        ]
         regular = [o for o in at_provider if not o.booking.is_overbooked]
+        within = [o for o in at_provider if "PROVIDER_DAILY_CAP" not in o.booking.overrides]
         for rule, details in (
             (0, rules.outside_clock_changes(a)),
             (1, rules.active_with_skills_and_equipment(a)),
             (2, rules.within_open_windows(a)),
             (3, rules.room_is_free(a, in_room)),
             (5, rules.type_under_its_cap(a, of_type)),
-            (6, rules.provider_type_under_its_cap(a, at_provider)),
+            (6, rules.provider_type_under_its_cap(a, within)),
             (7, rules.starts_by_itself(a, at_provider)),
             (7, rules.overbooked_by_allowance(a, at_provider))
             if b.is_overbooked

@@ -1,6 +1,7 @@
 """Random problems: tiny ones, of which every legal plan can be gone through, and a busy one."""
 
 import datetime as dt
+from dataclasses import replace
 from random import Random
 
 from solver.clinic.entities import (
@@ -14,7 +15,9 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.overrides import OVER_CAPACITY
 from solver.planning.problem import Problem, Request
+from solver.rules.codes import POLICY
 from solver.whatif.apply import apply, outside_the_rules
 from solver.whatif.changes import Entity, SetField
 from solver.whatif.run import Demand, Run, Scenario
@@ -69,6 +72,7 @@ def tiny_problem(seed: int) -> Problem:
         tuple(_bookings(chance, providers, rooms, kinds, rows)),
         tuple(_provider_types(chance, providers, kinds)),
     )
+    clinic = _overridden(clinic, seed)
     movable: set[str] = set()
     left: set[str] = set()
     if chance.random() < 0.5:
@@ -143,6 +147,7 @@ def colliding_problem(seed: int) -> Problem:
         tuple(rules[: chance.choice((0, 1, 1))]),
         tuple(bookings),
     )
+    clinic = _overridden(clinic, seed)
     changes: list[tuple[Entity, str, str, int]] = [
         ("appointment_types", kinds[0].id, "duration_minutes", 60),
         ("appointment_types", kinds[1].id, "buffer_after", 45),
@@ -179,6 +184,18 @@ def colliding_problem(seed: int) -> Problem:
         ),
     )
     return apply(clinic, run, run.scenarios[-1], BEFORE)
+
+
+def _overridden(clinic: Clinic, seed: int) -> Clinic:
+    """The clinic with some of its bookings made against rules on purpose."""
+    chance = Random(f"overrides {seed}")
+    policy = sorted(POLICY - OVER_CAPACITY)
+
+    def overrides(b: Booking) -> frozenset[str]:
+        codes = policy + sorted(OVER_CAPACITY) * b.is_overbooked
+        return frozenset(chance.sample(codes, chance.choice((0, 0, 1, 2))))
+
+    return clinic.with_bookings(replace(b, overrides=overrides(b)) for b in clinic.bookings)
 
 
 def _kind(chance: Random, number: int) -> AppointmentType:

@@ -117,8 +117,8 @@ class RulesByHand:
             (provider.active and room.active and kind.active)
             and self.offers(provider, kind)
             and kind.required_equipment <= room.equipment
-            and self.is_open_throughout(provider, b)
-            and self.is_open_throughout(room, b)
+            and ("OUTSIDE_PROVIDER_HOURS" in b.overrides or self.is_open_throughout(provider, b))
+            and ("OUTSIDE_ROOM_HOURS" in b.overrides or self.is_open_throughout(room, b))
             and not self.meets_clock_change(b)
         )
 
@@ -195,7 +195,7 @@ class RulesByHand:
         provider, _, kind = self.rows(b)
         others = [o for o in book if o.provider_id == provider.id and o is not b]
         overlaps = len(self.overlapping(b, others))
-        today = sum(o.is_overbooked and o.date == b.date for o in others)
+        today = sum(uses_allowance(o) and o.date == b.date for o in others)
         return any(
             rule.provider_id in (None, provider.id)
             and rule.appointment_type_id in (None, kind.id)
@@ -220,18 +220,27 @@ class RulesByHand:
             lasts = [o for o in pending if self.is_allowed(o, [*regular, *pending])]
             return b in lasts or any(may_end(pending - {last}) for last in lasts)
 
-        return may_end(frozenset(o for o in near if o.is_overbooked))
+        return may_end(frozenset(o for o in near if uses_allowance(o)))
 
     def breaks_a_rule(self, b: Booking, book: Book) -> bool:
-        """Whether a booking of a finished book breaks a rule beside all the others."""
+        """Whether a booking of a finished book breaks a rule beside all the others.
+
+        Not one that it overrides; and what overrides a cap may have been booked last.
+        """
         regular = frozenset(o for o in book if not o.is_overbooked)
-        if self.breaks_by_itself(b) or self.starts_with_another(b, book):
-            return True
-        if self.is_room_taken(b, book) or self.is_type_full(b, book) or self.is_pair_full(b, book):
-            return True
-        if b.is_overbooked:
-            return not self.is_allowed_in_some_order(b, book)
-        return bool(self.overlapping(b, regular)) or self.is_provider_full(b, regular)
+        within = frozenset(o for o in book if o is b or "TYPE_DAILY_CAP" not in o.overrides)
+        under = frozenset(o for o in book if o is b or "PROVIDER_DAILY_CAP" not in o.overrides)
+        broken = {
+            "": self.breaks_by_itself(b)
+            or self.is_room_taken(b, book)
+            or self.starts_with_another(b, book),
+            "TYPE_DAILY_CAP": self.is_type_full(b, within),
+            "PROVIDER_BUSY": (not b.is_overbooked and bool(self.overlapping(b, regular)))
+            or (uses_allowance(b) and not self.is_allowed_in_some_order(b, book)),
+            "PROVIDER_DAILY_CAP": (not b.is_overbooked and self.is_provider_full(b, regular))
+            or self.is_pair_full(b, under),
+        }
+        return any(is_broken for code, is_broken in broken.items() if code not in b.overrides)
 
     # The score
 
@@ -281,6 +290,10 @@ class RulesByHand:
             for idle in (start - before, after - end)
         ]
         return (sides[0] + sides[1]) / 2
+
+
+def uses_allowance(b: Booking) -> bool:
+    return b.is_overbooked and not {"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"} & b.overrides
 
 
 def overlap(one: Span, other: Span) -> bool:

@@ -21,6 +21,7 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.clinic.request import SlotRequest
+from solver.rules.codes import POLICY
 
 MONDAY = dt.date(2027, 3, 1)
 
@@ -73,6 +74,11 @@ CAPS = rare(st.sampled_from([2, 1, 3, 0, 4, 5]))
 
 
 GRIDS = (15, 5, 10, 20, 30, 60, 7, 25, 240)
+
+
+OVERRIDES = rare(
+    st.frozensets(st.sampled_from(sorted(POLICY)), min_size=1, max_size=3), otherwise=frozenset()
+)
 
 
 BUFFERS = st.sampled_from([0, 0, 5, 7, 10, 20])
@@ -237,6 +243,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
             status=draw(st.sampled_from([*STATUSES, "booked", "booked", "booked"])),
             is_overbooked=draw(st.integers(0, 3)) == 0,
             **draw(KEPT),
+            overrides=draw(OVERRIDES),
         )
         for number in range(draw(st.sampled_from([4, 0, 2, 6, 8, 10])))
     ]

@@ -16,6 +16,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any, Literal
 
+from api.console.messages import overridden_in_words
 from solver.clinic.clock import format_time, parse_time
 from solver.clinic.entities import AppointmentType, Booking, Clinic, Provider, Room, Span
 from solver.clinic.spans import provider_busy_span, room_busy_span
@@ -47,6 +48,10 @@ GOLDEN_ANGLE = 137.508
 
 
 SIGNS = {"held": "⏳", "booked": "", "checked_in": "✓", "completed": "✓✓", "no_show": "✗"}
+
+
+AGAINST = "§"
+"""The sign of a booking that was made against a rule, on purpose."""
 
 
 STATUS_WORDS = {
@@ -165,6 +170,7 @@ class Drawing:
             '<span class="sw-swatch sw-is-held"></span>held',
             '<span class="sw-swatch sw-is-over"></span>overbooked',
             '<span class="sw-swatch sw-is-stranded"></span>needs a new place',
+            f"<b>{AGAINST}</b> against a rule, on purpose",
         )
         return type_colours(self.clinic) + "".join(f"<span>{item}</span>" for item in rest)
 
@@ -296,12 +302,15 @@ class Drawing:
         if booking.is_overbooked:
             classes.append("sw-is-over")
             words.append("overbooked")
+        sign = SIGNS[booking.status]
+        if against := overridden_in_words(booking.overrides):
+            sign += f" {AGAINST}"
+            words.append(f"on purpose {against}")
         if wrong := self.broken.get(booking.id):
             classes.append("sw-is-stranded")
             words.append(f"needs a new place: {wrong}")
         label = escape(", ".join(words), quote=True)
         hue = self._hues[kind.id]
-        sign = SIGNS[booking.status]
         return (
             f'{buffers}<button type="button" class="{" ".join(classes)}" '
             f'data-booking="{booking.id}" aria-label="{label}" title="{label}" '

@@ -23,6 +23,12 @@ def former_status(history: list[dict[str, Any]]) -> str | None:
     return None
 
 
+def why_overridden(history: list[dict[str, Any]]) -> str | None:
+    """Return why rules were last overridden; None to whom that is not told."""
+    reasons = [entry.get("override_reason") for entry in history]
+    return next((reason for reason in reversed(reasons) if reason), None)
+
+
 class BookingActions:
     """What can be done to a booking, as buttons; a question takes their place."""
 

@@ -10,10 +10,12 @@ from fastapi import Request, Response
 from nicegui import events, ui
 from sqlalchemy import or_
 
-from api.console.backend import Backend, Visit, read_date
+from api.console.backend import Backend, RefusedError, Visit, read_date
 from api.console.drawing.day import STATUS_WORDS, By, DrawnDay
 from api.console.layout import date_field, show, telling, toast
-from api.console.pages.booking_actions import BookingActions, former_status
+from api.console.messages import overridden_in_words
+from api.console.pages.booking_actions import BookingActions, former_status, why_overridden
+from api.console.pages.override import PlaceByHand, insist, may_override
 from api.slots import service as slots
 from api.slots.schemas import MAX_LIMIT
 from data.bookings import reading
@@ -245,10 +247,10 @@ class _Board:
         async with telling():
             booking = await self._visit.get(f"/bookings/{key}")
             history = await self._visit.get(f"/bookings/{key}/history")
-            self._show_details(booking, former_status(history))
+            self._show_details(booking, history)
 
-    def _show_details(self, booking: dict[str, Any], former: str | None) -> None:
-        """Show a booking; `former` is what taking its last change of status back would make it."""
+    def _show_details(self, booking: dict[str, Any], history: list[dict[str, Any]]) -> None:
+        """Show a booking, and what may be done to it."""
         assert self._drawn is not None
         clinic = self._drawn.clinic
         kind = clinic.type_by_id[booking["appointment_type_id"]]
@@ -260,6 +262,8 @@ class _Board:
             "Room": clinic.room_by_id[booking["room_id"]].name,
             "Status": STATUS_WORDS[booking["status"]]
             + ", overbooked" * bool(booking["is_overbooked"]),
+            "On purpose": overridden_in_words(booking["overrides"]),
+            "Why": booking["overrides"] and why_overridden(history),
             "Notes": booking["notes"],
         }
         with self._place, ui.dialog(value=True) as dialog, ui.card().classes("min-w-72"):
@@ -273,7 +277,7 @@ class _Board:
                     ui.label(f"{name}: {value}")
             with ui.element("div").classes("sw-bar") as actions:
                 if self._visit.caller.may("scheduler"):
-                    BookingActions(self, booking, former, dialog, actions).draw()
+                    BookingActions(self, booking, former_status(history), dialog, actions).draw()
                 ui.button("Close", on_click=dialog.close).props("no-caps flat")
 
     async def change(
@@ -379,23 +383,62 @@ class _Board:
                     f"Next: {self._visit.day(following)}",
                     on_click=lambda: self._show(dt.date.fromisoformat(following)),
                 ).props("no-caps outline")
+            if may_override(self._visit):
+                ui.button("Another time", on_click=self._by_hand).props("no-caps outline")
             ui.button("Keep it where it is", on_click=self._stop_moving).props(
                 "flat no-caps data-key=Escape"
             )
 
     async def _move_to(self, slot: dict[str, str]) -> None:
+        place: dict[str, Any] = {
+            "start_time": slot["startTime"],
+            "provider_id": slot["providerId"],
+            "room_id": slot["roomId"],
+            "accept_overbooked": slot["overbooked"] == "1",
+        }
+
+        async def take(**more: Any) -> None:
+            await self._reschedule(**(place | more))
+
+        async with telling():
+            try:
+                await take()
+            except RefusedError as error:
+                if insist(self._visit, error, take, self._place):
+                    return
+                await self._stop_moving()
+                raise
+
+    async def _reschedule(self, *, start_time: str, **place: Any) -> None:
+        """Move the booking that is being moved to a place of this day.
+
+        Raises
+        ------
+        RefusedError
+            When it cannot be there.
+        """
         booking = self._moving
         assert booking is not None
-        async with telling():
-            await self._visit.post(
-                f"/bookings/{booking['id']}/reschedule",
-                date=self._day.isoformat(),
-                start_time=slot["startTime"],
-                provider_id=slot["providerId"],
-                room_id=slot["roomId"],
-                version=booking["version"],
-                accept_overbooked=slot["overbooked"] == "1",
-            )
-            when = f"{self._visit.day(self._day)}, {self._visit.time(slot['startTime'])}"
-            toast(self._place, f"{booking['patient_ref']}: moved to {when}.")
+        moved = await self._visit.post(
+            f"/bookings/{booking['id']}/reschedule",
+            date=self._day.isoformat(),
+            start_time=start_time,
+            version=booking["version"],
+            **place,
+        )
+        when = f"{self._visit.day(self._day)}, {self._visit.time(start_time)}"
+        over = ", overbooked" * moved["is_overbooked"]
+        toast(self._place, f"{booking['patient_ref']}: moved to {when}{over}.")
         await self._stop_moving()
+
+    def _by_hand(self) -> None:
+        """Ask for a place for the booking that is being moved, on offer or not."""
+        assert self._drawn is not None
+        assert self._moving is not None
+        clinic = self._drawn.clinic
+        providers = {row.id: row.name for row in clinic.providers if row.active}
+        rooms = {row.id: row.name for row in clinic.rooms if row.active}
+        with self._place:
+            PlaceByHand(
+                self._visit, providers, rooms, self._reschedule, self._moving["provider_id"]
+            )

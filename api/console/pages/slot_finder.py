@@ -15,7 +15,9 @@ from nicegui import events, ui
 
 from api.console.backend import Backend, RefusedError, Visit, read_date
 from api.console.layout import date_field, show, telling
-from api.console.messages import refusal, why_blocked
+from api.console.messages import overridden_in_words, refusal, why_blocked
+from api.console.pages.override import PlaceByHand, insist, may_override
+from solver.scoring.parts import Weights
 
 MOST_SHOWN = 200
 
@@ -66,10 +68,14 @@ class _Finder:
 
     async def start(self, date: str | None, kind: str | None) -> None:
         """Draw the page."""
+        self._page = ui.context.client.content
         settings = await self._visit.get("/clinic")
         kinds = await self._visit.get("/appointment-types")
         providers = await self._visit.get("/providers")
         names = {k["id"]: k["name"] for k in kinds if k["active"]}
+        self._names = {p["id"]: p["name"] for p in providers if p["active"]}
+        rooms = await self._visit.get("/rooms")
+        self._rooms = {room["id"]: room["name"] for room in rooms if room["active"]}
         today = dt.datetime.now(ZoneInfo(settings["timezone"])).date()
         ui.context.client.on_delete(self._let_go)
         ui.label("Find a slot").classes("text-xl").props("role=heading aria-level=1")
@@ -84,7 +90,7 @@ class _Finder:
             self._until = ui.input("until").props("dense outlined type=time stack-label")
             self._providers = (
                 ui.select(
-                    {p["id"]: p["name"] for p in providers if p["active"]},
+                    self._names,
                     label="Provider",
                     multiple=True,
                     clearable=True,
@@ -97,10 +103,12 @@ class _Finder:
                 value="rank",
                 on_change=self._draw,
             ).props('dense no-caps aria-label="Order"')
+            if may_override(self._visit):
+                ui.button("Another time", on_click=self._by_hand).props("outline no-caps")
         for field in (self._kind, self._date, self._from, self._until, self._providers):
             field.on_value_change(self._find)
         self._summary = ui.element("div").props("role=status")
-        self._key = ui.html(self._score_key(), sanitize=False).classes("sw-key sw-quiet")
+        self._key = ui.html(_score_key(self._weights), sanitize=False).classes("sw-key sw-quiet")
         self._list = ui.html("", sanitize=False).classes("sw-slots w-full")
         self._list.on("click", self._clicked, js_handler=ON_CLICK)
         await self._find()
@@ -162,7 +170,7 @@ class _Finder:
         grouping: Grouping = self._grouping.value
         numbered = list(enumerate(self._slots))
         if grouping == "rank":
-            self._list.set_content("".join(self._slot(*each) for each in numbered))
+            self._list.set_content("".join(self._drawn(*each) for each in numbered))
             return
         names = {"provider": "provider_name", "time": "start_time"}
         name = names[grouping]
@@ -171,33 +179,11 @@ class _Finder:
         for value, group in groupby(numbered, lambda each: each[1][name]):
             title = self._visit.time(value) if grouping == "time" else value
             parts.append(f"<h2>{escape(title)}</h2>")
-            parts += [self._slot(*each) for each in group]
+            parts += [self._drawn(*each) for each in group]
         self._list.set_content("".join(parts))
 
-    def _slot(self, number: int, slot: Mapping[str, Any]) -> str:
-        weights = self._weights
-        bars = "".join(
-            f'<i style="flex:{float(getattr(weights, name))};--colour:{colour};'
-            f'--part:{slot["score_parts"][name]}"></i>'
-            for name, _, colour in PARTS
-        )
-        told = ", ".join(f"{name} {slot['score_parts'][name]:.2f}" for name, _, _ in PARTS)
-        time = f"{self._visit.time(slot['start_time'])} – {self._visit.time(slot['end_time'])}"
-        off = "" if self._visit.caller.may("scheduler") else " disabled"
-        over = ' · <span class="sw-alert">overbooked</span>' * slot["is_overbooked"]
-        return (
-            f'<button type="button" class="sw-slot" data-number="{number}" title="{told}"{off}>'
-            f"<b>{escape(time)}</b><span>{slot['score']:.4f}</span>"
-            f"<small>{escape(slot['provider_name'])} · {escape(slot['room_name'])}{over}</small>"
-            f'<span class="sw-parts" role="img" aria-label="{told}">{bars}</span></button>'
-        )
-
-    def _score_key(self) -> str:
-        return "".join(
-            f'<span><i style="--colour:{colour}"></i>{words} '
-            f"({float(getattr(self._weights, name)):.0%})</span>"
-            for name, words, colour in PARTS
-        )
+    def _drawn(self, number: int, slot: Mapping[str, Any]) -> str:
+        return _as_button(number, slot, self._visit, self._weights)
 
     # Holding and booking
 
@@ -205,23 +191,45 @@ class _Finder:
         if self._held is not None or event.args >= len(self._slots):
             return
         slot = self._slots[event.args]
+        kind, names = self._kind.value, ("provider_id", "room_id", "date", "start_time")
+        place = {name: slot[name] for name in names}
+        place["accept_overbooked"] = slot["is_overbooked"]
+
+        async def take(**more: Any) -> None:
+            await self._hold(appointment_type_id=kind, **(place | more))
+
         try:
-            hold = await self._visit.post(
-                "/holds",
-                appointment_type_id=self._kind.value,
-                provider_id=slot["provider_id"],
-                room_id=slot["room_id"],
-                date=slot["date"],
-                start_time=slot["start_time"],
-                accept_overbooked=slot["is_overbooked"],
-                minutes=HOLD_MINUTES,
-            )
+            await take()
         except RefusedError as error:  # most likely somebody else was faster
-            ui.notify(refusal(error), type="negative", multi_line=True, timeout=8000)
+            if not insist(self._visit, error, take, self._page):
+                ui.notify(refusal(error), type="negative", multi_line=True, timeout=8000)
             await self._find()
-            return
+
+    async def _hold(self, **place: Any) -> None:
+        """Hold a place, and ask who it is for.
+
+        Raises
+        ------
+        RefusedError
+            When it cannot be held.
+        """
+        hold = await self._visit.post("/holds", minutes=HOLD_MINUTES, **place)
         self._held = hold["id"]
-        self._ask_for_patient(slot, hold)
+        with self._page:
+            self._ask_for_patient(hold)
+
+    def _by_hand(self) -> None:
+        """Ask for a place, on offer or not."""
+        kind, day = self._kind.value, read_date(self._date.value)
+        if kind is None or day is None:
+            ui.notify("Choose the type and the date first.", type="negative")
+            return
+
+        async def take(**place: Any) -> None:
+            await self._hold(appointment_type_id=kind, date=day.isoformat(), **place)
+
+        with self._page:
+            PlaceByHand(self._visit, self._names, self._rooms, take)
 
     async def _let_go(self) -> None:
         """Give a held place back, also when its page is closed or left."""
@@ -231,15 +239,13 @@ class _Finder:
         with suppress(RefusedError):  # run out by itself, or the key is no longer good
             await self._visit.post(f"/bookings/{held}/cancel")
 
-    def _ask_for_patient(self, slot: Mapping[str, Any], hold: Mapping[str, Any]) -> None:
+    def _ask_for_patient(self, hold: Mapping[str, Any]) -> None:
         until = dt.datetime.fromisoformat(hold["expires_at"])
-        when = f"{self._visit.day(slot['date'])}, {self._visit.time(slot['start_time'])}"
+        when = f"{self._visit.day(hold['date'])}, {self._visit.time(hold['start_time'])}"
+        names = self._names.get(hold["provider_id"]), self._rooms.get(hold["room_id"])
         with ui.dialog(value=True).props("persistent") as dialog, ui.card().classes("min-w-80"):
             dialog.on("hide", dialog.delete)
-            ui.label(when).classes("text-lg").props("role=heading aria-level=2")
-            ui.label(f"{slot['provider_name']}, {slot['room_name']}")
-            if slot["is_overbooked"]:
-                ui.label("This is over the provider's regular capacity.").classes("sw-alert")
+            _tell_place(when, [*filter(None, names)], hold)
             patient = ui.input("Patient").props("outlined autofocus").classes("w-full")
             notes = ui.input("Notes").props("outlined").classes("w-full")
             left = ui.label().classes("sw-quiet").props("role=timer")
@@ -291,3 +297,38 @@ class _Finder:
                 book = ui.button("Book", on_click=confirm).props("no-caps")
                 ui.button("Give it back", on_click=give_up).props("no-caps flat")
             ticking = ui.timer(1.0, count_down)
+
+
+def _as_button(number: int, slot: Mapping[str, Any], visit: Visit, weights: Weights) -> str:
+    bars = "".join(
+        f'<i style="flex:{float(getattr(weights, name))};--colour:{colour};'
+        f'--part:{slot["score_parts"][name]}"></i>'
+        for name, _, colour in PARTS
+    )
+    told = ", ".join(f"{name} {slot['score_parts'][name]:.2f}" for name, _, _ in PARTS)
+    time = f"{visit.time(slot['start_time'])} – {visit.time(slot['end_time'])}"
+    off = "" if visit.caller.may("scheduler") else " disabled"
+    over = ' · <span class="sw-alert">overbooked</span>' * slot["is_overbooked"]
+    return (
+        f'<button type="button" class="sw-slot" data-number="{number}" title="{told}"{off}>'
+        f"<b>{escape(time)}</b><span>{slot['score']:.4f}</span>"
+        f"<small>{escape(slot['provider_name'])} · {escape(slot['room_name'])}{over}</small>"
+        f'<span class="sw-parts" role="img" aria-label="{told}">{bars}</span></button>'
+    )
+
+
+def _score_key(weights: Weights) -> str:
+    return "".join(
+        f'<span><i style="--colour:{colour}"></i>{words} '
+        f"({float(getattr(weights, name)):.0%})</span>"
+        for name, words, colour in PARTS
+    )
+
+
+def _tell_place(when: str, names: list[str], hold: Mapping[str, Any]) -> None:
+    ui.label(when).classes("text-lg").props("role=heading aria-level=2")
+    ui.label(", ".join(names))
+    if against := overridden_in_words(hold["overrides"]):
+        ui.label(f"On purpose {against}.").classes("sw-alert")
+    elif hold["is_overbooked"]:
+        ui.label("This is over the provider's regular capacity.").classes("sw-alert")

@@ -10,7 +10,9 @@ import numpy as np
 
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import AppointmentType, Clinic, Provider
+from solver.clinic.overrides import uses_allowance
 from solver.planning.instance.tasks import FixedBooking
+from solver.rules.codes import PROVIDER_DAILY_CAP, TYPE_DAILY_CAP
 
 NO_CAP = 10**9
 """The places, or minutes, of a provider's or a type's date that has no cap."""
@@ -20,7 +22,9 @@ class Capacity:
     """The places left beside some bookings and assignments.
 
     Each of these takes a place of its type and date and, unless it is overbooked, one of its
-    provider and date, and its minutes of that date's. What lies outside the horizon takes none.
+    provider and date, and its minutes of that date's. What lies outside the horizon takes none. A
+    booking that was made over its provider's capacity by an override takes neither a regular nor an
+    overbooked place.
 
     Parameters
     ----------
@@ -42,11 +46,16 @@ class Capacity:
         likewise.
     type_left
         [K, D] appointments that the type's cap still allows (rule 5); negative likewise.
+    over_type
+        [K, D] bookings that override the type's cap: they take places from what is new, and none
+        from bookings that stay, which may have been made before them.
     overbooked
         [P, D] overbooked bookings and assignments.
     pair_left
         By type of which some provider has a cap of its own: [P, D] appointments of it that this cap
         still allows (rule 6), :data:`NO_CAP` where there is none; negative likewise.
+    pair_left_to_stay
+        The same for bookings that stay: those that override the cap take no place of it.
     """
 
     def __init__(
@@ -67,8 +76,10 @@ class Capacity:
             for row in clinic.appointment_types
         ]
         self.minutes: Ints = np.array(durations, np.int64).reshape(len(durations), len(providers))
+        self.over_type: Ints = np.zeros(self.type_left.shape, np.int64)
         self.overbooked: Ints = np.zeros((len(providers), len(dates)), np.int64)
         self.pair_left = _of_pairs(clinic, providers, len(dates))
+        self.pair_left_to_stay = _of_pairs(clinic, providers, len(dates))
         self._most_overbooked = max((r.max_per_day for r in clinic.overbooking_rules), default=0)
 
     @property
@@ -98,6 +109,11 @@ class Capacity:
         """[P, D] overbooked placements that some overbooking rule could still allow (rule 7)."""
         return np.maximum(0, self._most_overbooked - self.overbooked)
 
+    @property
+    def type_left_to_stay(self) -> Ints:
+        """[K, D] bookings that the type's cap still lets stay; negative as `type_left` is."""
+        return self.type_left + self.over_type
+
     def allowances(self, kind: int, provider: int, day: int, start: int) -> list[tuple[int, int]]:
         """Return (max_overlap, max_per_day) of the overbooking rules that cover a placement."""
         type_id = self._clinic.appointment_types[kind].id
@@ -125,8 +141,10 @@ class Capacity:
         other.regular_left = self.regular_left.copy()
         other.minutes_left = self.minutes_left.copy()
         other.type_left = self.type_left.copy()
+        other.over_type = self.over_type.copy()
         other.overbooked = self.overbooked.copy()
-        other.pair_left = {kind: left.copy() for kind, left in self.pair_left.items()}
+        for name in ("pair_left", "pair_left_to_stay"):
+            setattr(other, name, {k: left.copy() for k, left in getattr(self, name).items()})
         for booking in bookings:
             other.book(booking)
         return other
@@ -134,12 +152,23 @@ class Capacity:
     def book(self, own: FixedBooking) -> None:
         """Take the places of a booking."""
         is_overbooked = own.booking.is_overbooked
-        self._take(own.kind, own.provider, own.day, own.minutes, is_overbooked=is_overbooked)
+        provider = -1 if is_overbooked and not uses_allowance(own.booking) else own.provider
+        self._take(own.kind, provider, own.day, own.minutes, is_overbooked=is_overbooked)
+        if TYPE_DAILY_CAP in own.booking.overrides and 0 <= own.day < len(self._dates):
+            self.over_type[own.kind, own.day] += 1
+        is_over = PROVIDER_DAILY_CAP in own.booking.overrides
+        self._take_of_pair(own.kind, own.provider, own.day, is_over=is_over)
 
     def take(self, kind: int, provider: int, day: int, *, is_overbooked: bool) -> None:
         """Take the places of one assignment."""
         minutes = int(self.minutes[kind, provider])
         self._take(kind, provider, day, minutes, is_overbooked=is_overbooked)
+        self._take_of_pair(kind, provider, day)
+
+    def _take_of_pair(self, kind: int, provider: int, day: int, *, is_over: bool = False) -> None:
+        if kind in self.pair_left and provider >= 0 and 0 <= day < len(self._dates):
+            self.pair_left[kind][provider, day] -= 1
+            self.pair_left_to_stay[kind][provider, day] -= not is_over
 
     def _take(
         self, kind: int, provider: int, day: int, minutes: int, *, is_overbooked: bool
@@ -147,8 +176,6 @@ class Capacity:
         if not 0 <= day < self.type_left.shape[1]:
             return
         self.type_left[kind, day] -= 1
-        if provider >= 0 and kind in self.pair_left:
-            self.pair_left[kind][provider, day] -= 1
         if provider >= 0 and is_overbooked:
             self.overbooked[provider, day] += 1
         elif provider >= 0:

@@ -11,6 +11,7 @@ from solver.planning.instance.evaluation import is_scored
 from solver.planning.instance.stay_feasibility import Beside, collide
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Totals
+from solver.rules.codes import TYPE_DAILY_CAP
 
 
 def easy_bounds(instance: Instance) -> Totals:
@@ -44,18 +45,22 @@ def easy_bounds(instance: Instance) -> Totals:
 def _lost_to_caps(instance: Instance, able: Collection[int]) -> int:
     """Return a lower bound on the displaced bookings among `able` that are lost to types' caps.
 
-    Per type: its bookings, but for those that may go on to break a rule, less the places that its
-    cap leaves on all dates together; at most its displaced bookings, as no others are lost.
+    Per type: its bookings, but for those that may go on to break a rule or override the cap, less
+    the places that its cap leaves on all dates together; at most its displaced bookings, as no
+    others are lost.
     """
     lost = 0
     for number in np.flatnonzero(instance.capacity.has_type_cap).tolist():
         kind = instance.kinds[number]
         tasks = [t for i, t in enumerate(instance.tasks) if t.kind == number and i in able]
-        bookings = sum(t.own is not None and not t.is_left for t in tasks)
+        bookings = sum(
+            t.own is not None and not t.is_left and TYPE_DAILY_CAP not in t.own.booking.overrides
+            for t in tasks
+        )
         displaced = sum(t.is_displaced for t in tasks)
         days = (kind.regular | kind.allowed).any(axis=(0, 2))
         days[[t.own.day for t in tasks if t.own and (t.could_stay or not t.is_displaced)]] = True
-        places = int(np.maximum(0, instance.capacity.type_left[number, days]).sum())
+        places = int(np.maximum(0, instance.capacity.type_left_to_stay[number, days]).sum())
         lost += min(displaced, max(0, bookings - places))
     return lost
 

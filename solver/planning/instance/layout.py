@@ -14,6 +14,7 @@ from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tasks import FixedBooking, Task
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Problem
+from solver.rules.codes import OUTSIDE_PROVIDER_HOURS, OUTSIDE_ROOM_HOURS
 
 if TYPE_CHECKING:
     from solver.planning.instance.tables import Instance
@@ -81,8 +82,12 @@ def booking_tasks(instance: Instance, movable: Sequence[Booking]) -> list[Task]:
 
 
 def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
-    """Whether a booking keeps rules 1 and 2 where it is, and overlaps no clock change."""
+    """Whether a booking keeps rules 1 and 2 where it is, and overlaps no clock change.
+
+    Hours that it overrides are not asked for.
+    """
     kind, start = instance.clinic.kind_of(own.booking), own.booking.start
+    overrides = own.booking.overrides
     provider, room = instance.providers[own.provider], instance.rooms[own.room]
     span = start, start + kind.duration_minutes
     changes = clock_changes(instance.clinic.settings.zone, own.booking.date)
@@ -92,8 +97,11 @@ def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
         and room.active
         and instance.clinic.offers(provider, kind)
         and room.equipment >= kind.required_equipment
-        and own.window is not None
-        and window_around(instance.days[own.day].room_windows[own.room], *span) is not None
+        and (own.window is not None or OUTSIDE_PROVIDER_HOURS in overrides)
+        and (
+            window_around(instance.days[own.day].room_windows[own.room], *span) is not None
+            or OUTSIDE_ROOM_HOURS in overrides
+        )
         and not any(overlap(span, change) for change in changes)
     )
 

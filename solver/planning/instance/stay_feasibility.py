@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from solver.clinic.overrides import uses_allowance
 from solver.clinic.spans import overlap
 from solver.planning.instance.capacity import Capacity
 from solver.planning.instance.tasks import FixedBooking
+from solver.rules.codes import PROVIDER_DAILY_CAP, TYPE_DAILY_CAP
 
 if TYPE_CHECKING:
     from solver.planning.instance.tables import Instance
@@ -26,6 +28,14 @@ def collide(a: FixedBooking, b: FixedBooking) -> bool:
         return False
     is_regular = not (a.booking.is_overbooked or b.booking.is_overbooked)
     return a.at == b.at or (is_regular and overlap(a.busy, b.busy))
+
+
+def is_met(s: FixedBooking) -> bool:
+    """Whether a booking counts as met by overbooked ones that stay.
+
+    One that overrides the provider's capacity may have been made after all of them.
+    """
+    return not s.booking.is_overbooked or uses_allowance(s.booking)
 
 
 class Beside:
@@ -53,14 +63,15 @@ class Beside:
         """Return, for each cap that a booking is under, what it caps and the places left."""
         capacity = self._capacity
         found: list[tuple[object, int]] = []
-        if capacity.has_type_cap[own.kind]:
-            left = int(capacity.type_left[own.kind, own.day])
+        if capacity.has_type_cap[own.kind] and TYPE_DAILY_CAP not in own.booking.overrides:
+            left = int(capacity.type_left_to_stay[own.kind, own.day])
             found.append((("kind", own.kind, own.day), max(0, left)))
         if capacity.has_provider_cap[own.provider] and not own.booking.is_overbooked:
             left = int(capacity.regular_left[own.provider, own.day])
             found.append((("provider", own.provider, own.day), max(0, left)))
-        if own.kind in capacity.pair_left:
-            left = int(capacity.pair_left[own.kind][own.provider, own.day])
+        is_over = PROVIDER_DAILY_CAP in own.booking.overrides
+        if own.kind in capacity.pair_left and not is_over:
+            left = int(capacity.pair_left_to_stay[own.kind][own.provider, own.day])
             found.append((("pair", own.kind, own.provider, own.day), max(0, left)))
         return found
 
@@ -68,9 +79,14 @@ class Beside:
         """Whether a booking that is made here last breaks none of the rules 3 to 7."""
         if self.collisions(own) or not all(left for _, left in self.places_under_caps(own)):
             return False
-        if not own.booking.is_overbooked:
-            return bool(self._capacity.minutes_left[own.provider, own.day] >= own.minutes)
-        overlaps = sum(overlap(own.busy, s.busy) for s in self._at_provider[own.provider])
+        minutes_left = self._capacity.minutes_left[own.provider, own.day]
+        if not own.booking.is_overbooked and PROVIDER_DAILY_CAP not in own.booking.overrides:
+            return bool(minutes_left >= own.minutes)
+        if not uses_allowance(own.booking):
+            return True
+        overlaps = sum(
+            overlap(own.busy, s.busy) and is_met(s) for s in self._at_provider[own.provider]
+        )
         overbooked = self._capacity.overbooked[own.provider, own.day]
         return any(
             overlaps <= max_overlap and overbooked < max_per_day

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ortools.sat.python import cp_model
 
+from solver.clinic.overrides import uses_allowance
 from solver.clinic.spans import overlap
-from solver.planning.instance.stay_feasibility import collide
+from solver.planning.instance.stay_feasibility import collide, is_met
 from solver.planning.instance.tasks import FixedBooking
 from solver.planning.model.cliques import cliques
 from solver.planning.model.constraints import at_most
 from solver.planning.model.gap_terms import Literal
 from solver.planning.model.overbooking import in_turn, under_some_allowance
 from solver.planning.model.variables import Variables
+from solver.rules.codes import PROVIDER_DAILY_CAP, TYPE_DAILY_CAP
 
 
 def displaced_stay_within_the_rules(v: Variables) -> None:
@@ -29,17 +31,25 @@ def displaced_stay_within_the_rules(v: Variables) -> None:
     _no_two_stay_that_collide(v, contested)
     for kind, day in dict.fromkeys((s.kind, s.day) for s in own):
         if v.capacity.has_type_cap[kind]:
-            _under_cap(v, v.type_stays(kind, day), int(v.capacity.type_left[kind, day]))
+            stays = {
+                i: literal
+                for i, literal in v.type_stays(kind, day).items()
+                if TYPE_DAILY_CAP not in v.own(i).booking.overrides
+            }
+            _under_cap(v, stays, int(v.capacity.type_left_to_stay[kind, day]))
     for kind, provider, day in dict.fromkeys((s.kind, s.provider, s.day) for s in own):
         if kind in v.capacity.pair_left:
-            places = int(v.capacity.pair_left[kind][provider, day])
+            places = int(v.capacity.pair_left_to_stay[kind][provider, day])
             stays = {
-                i: x for i, x in v.type_stays(kind, day).items() if v.own(i).provider == provider
+                i: literal
+                for i, literal in v.type_stays(kind, day).items()
+                if v.own(i).provider == provider
+                and PROVIDER_DAILY_CAP not in v.own(i).booking.overrides
             }
             _under_cap(v, stays, places)
-    for key in dict.fromkeys((s.provider, s.day, s.booking.is_overbooked) for s in own):
-        provider, day, is_overbooked = key
-        if is_overbooked:
+    for key in dict.fromkeys((s.provider, s.day, uses_allowance(s.booking)) for s in own):
+        provider, day, is_by_allowance = key
+        if is_by_allowance:
             _stays_in_order(v, provider, day)
             continue
         regular = v.regular_stays(provider, day)
@@ -114,22 +124,23 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
     """Overbooked bookings that stay in a provider-day have ordinals, each covered at its turn.
 
     Bookings that are not freed, regular ones that stay and those that may go on to break a rule
-    come before them. Per turn at most one booking has its ordinal, and none without one in the turn
-    before; per booking, sum of its ordinals = `keep_booking`.
+    come before them, those that override the provider's capacity after them. Per turn at most one
+    booking has its ordinal, and none without one in the turn before; per booking, sum of its
+    ordinals = `keep_booking`.
     """
     instance, model = v.instance, v.model
-    booked = [s for s in v.booked if s.provider == provider]
+    booked = [s for s in v.booked if s.provider == provider and is_met(s)]
     overbooked = int(v.capacity.overbooked[provider, day])
     at_provider = {i: v.own(i) for i in v.keep_booking if v.own(i).provider == provider}
     present = {
         i: own
         for i, own in at_provider.items()
-        if own.day == day and own.booking.is_overbooked and not instance.tasks[i].is_left
+        if own.day == day and uses_allowance(own.booking) and not instance.tasks[i].is_left
     }
     earlier = [
         v.keep_booking[i]
         for i, own in at_provider.items()
-        if own.day == day and own.booking.is_overbooked and i not in present
+        if own.day == day and uses_allowance(own.booking) and i not in present
     ]
     ordinals: dict[int, list[Literal]] = {i: [] for i in present}
     for n in range(len(present)):
@@ -140,7 +151,7 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
             overlapping = [
                 v.keep_booking[j]
                 for j, other in at_provider.items()
-                if j not in present and overlap(other.busy, own.busy)
+                if j not in present and is_met(other) and overlap(other.busy, own.busy)
             ]
             for j, literals in before.items():
                 if j != i and overlap(present[j].busy, own.busy):

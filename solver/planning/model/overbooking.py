@@ -17,6 +17,7 @@ from ortools.sat.python import cp_model
 
 from solver.arrays import Ints
 from solver.clinic.entities import Span
+from solver.clinic.overrides import uses_allowance
 from solver.clinic.spans import overlap
 from solver.planning.instance.columns import FAR, grouped
 from solver.planning.model.gap_terms import Literal
@@ -120,7 +121,7 @@ class _Phase(NamedTuple):
             (v.own(i), x) for i, x in v.keep_booking.items() if v.own(i).provider == provider
         ]
         moved = [(move.busy, v.assign[c]) for move in moves for c in move.columns]
-        overbooked = [x for own, x in at_provider if own.day == day and own.booking.is_overbooked]
+        overbooked = [x for own, x in at_provider if own.day == day and uses_allowance(own.booking)]
         regular = _regular_columns(v, provider, is_move=is_move)
         return cls(
             provider,

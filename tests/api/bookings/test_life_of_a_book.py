@@ -201,10 +201,12 @@ class BookMachine(RuleBasedStateMachine):
             },
         )
         found = self.readings(kind, provider, room, start, self.others())
-        if not found or (found[0][1].is_overbooked and not accept):
-            self.expect(answer, 409, "SLOT_UNAVAILABLE")
-        elif self.busy_patient(patient, kind, start, self.others()):
+        is_elsewhere = self.busy_patient(patient, kind, start, self.others())
+        if found and is_elsewhere:
             self.expect(answer, 409, "PATIENT_CONFLICT")
+        elif not found or (found[0][1].is_overbooked and not accept):
+            reasons = self.expect(answer, 409, "SLOT_UNAVAILABLE")["reasons"]
+            assert ("PATIENT_CONFLICT" in reasons) == is_elsewhere
         else:
             body = self.expect(answer, 201)
             assert body["room_id"] == found[0][0]
@@ -294,10 +296,10 @@ class BookMachine(RuleBasedStateMachine):
         found = self.readings(kind, target, room, start, others)
         if booking.status != "booked":
             self.expect(answer, 409, "INVALID_STATE")
+        elif found and self.busy_patient(booking.patient_ref or "", kind, start, others):
+            self.expect(answer, 409, "PATIENT_CONFLICT")
         elif not found or (found[0][1].is_overbooked and not accept):
             self.expect(answer, 409, "SLOT_UNAVAILABLE")
-        elif self.busy_patient(booking.patient_ref or "", kind, start, others):
-            self.expect(answer, 409, "PATIENT_CONFLICT")
         else:
             body = self.expect(answer, 200)
             rooms = [place for place, _ in found]

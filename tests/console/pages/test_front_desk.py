@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.console.browser import MONDAY, book, booking, choose
 from tests.console.conftest import LINN, SCAN, VEGA, VISIT, Opener
+from tests.support.strategies import uid
 
 SECONDS = 2_000
 """Within so many milliseconds one browser sees what another did."""
@@ -260,3 +261,62 @@ def test_why_there_is_nothing_and_where_there_is(open_page: Opener) -> None:
     expect(page.get_by_text("are not in then")).to_be_visible()
     page.get_by_role("button", name="Next: Monday").click()
     expect(page.locator(".sw-slot").first).to_be_visible()
+
+
+def tick_and_say(page: Page, *rules: str) -> None:
+    for rule in rules:
+        page.get_by_role("checkbox", name=rule).click()
+    page.get_by_label("Why all the same?").fill("Her train is late.")
+    page.get_by_role("button", name="Book all the same").click()
+
+
+def test_a_manager_books_and_moves_against_the_rules_with_a_reason(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    page = open_page(f"/find?date={MONDAY}&type={VISIT}")
+    page.get_by_role("button", name="Another time").click()
+    page.get_by_role("button", name="Take it").click()
+    expect(page.get_by_role("alert")).to_have_text("With whom, and at what time?")
+    choose(page, "With", "Dr. Vega")
+    page.get_by_label("At", exact=True).fill("16:00")
+    page.get_by_role("button", name="Take it").click()
+    expect(page.get_by_text("The provider is not in then")).to_be_visible()
+    page.get_by_role("button", name="Book all the same").click()
+    expect(page.get_by_text("Tick each rule that is to be broken.")).to_be_visible()
+    assert clinic.get("/bookings").json() == []
+    tick_and_say(page, "The provider is not in then")
+    expect(page.get_by_text("On purpose outside the provider's hours.")).to_be_visible()
+    page.get_by_label("Patient").fill("Ada")
+    page.get_by_role("button", name="Book", exact=True).click()
+    expect(page.get_by_text("Booked: Ada")).to_be_visible()
+    (made,) = clinic.get("/bookings").json()
+    assert (made["overrides"], made["status"]) == (["OUTSIDE_PROVIDER_HOURS"], "booked")
+
+    page.goto(f"{clinic.base_url}/console/?date={MONDAY}")
+    expect(booking(page, "Ada")).to_contain_text("§")
+    words = re.compile("on purpose outside the provider's hours")
+    expect(booking(page, "Ada")).to_have_attribute("aria-label", words)
+    booking(page, "Ada").click()
+    expect(page.get_by_text("Why: Her train is late.")).to_be_visible()
+    page.get_by_role("button", name="Reschedule").click()
+    page.get_by_role("button", name="Another time").click()
+    page.get_by_label("At", exact=True).fill("17:00")
+    page.get_by_role("button", name="Take it").click()
+    tick_and_say(page, "The provider is not in then")
+    expect(booking(page, "Ada")).to_have_attribute("aria-label", re.compile("^17:00, Ada"))
+    history = clinic.get(f"/bookings/{made['id']}/history").json()
+    assert history[-1]["override_reason"] == "Her train is late."
+
+
+def test_a_place_that_is_gone_can_be_had_all_the_same(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    page = open_page(f"/find?date={MONDAY}&type={VISIT}")
+    offered = page.locator(".sw-slot", has_text="Dr. Linn").filter(has_text="09:15")
+    expect(offered).to_be_visible()
+    book(clinic, "09:00", provider_id=LINN, room_id=uid(2, 1), patient_ref="Grace")
+    offered.click()
+    tick_and_say(page, "The provider has another appointment")
+    expect(page.get_by_role("timer")).to_contain_text("Held for you")
+    (held,) = clinic.get("/bookings", params={"status": "held"}).json()
+    assert (held["overrides"], held["is_overbooked"]) == (["PROVIDER_BUSY"], True)

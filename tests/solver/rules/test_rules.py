@@ -23,10 +23,12 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.clinic.request import SlotRequest
+from solver.rules.checked_book import BookChecker
 from solver.rules.checked_slots import SlotChecker
 from solver.rules.masks import build
 from solver.rules.placement_model import Candidates, PlacementModel
 from solver.rules.solving import certify
+from solver.rules.whole_book_rules import violations
 from solver.slots.judge import Verdict, judge
 from solver.slots.oracle import enumerate_placements
 from solver.slots.search import find_slots, next_available_date
@@ -643,7 +645,8 @@ class TestReasons:
         request = SlotRequest(
             VISIT.id, MONDAY, BEFORE, provider_ids=frozenset({VEGA.id}), start=1425
         )
-        assert judge(clinic(rows=late), request) == Verdict((), ("OUTSIDE_DATE",))
+        told = ("OUTSIDE_DATE", "OUTSIDE_PROVIDER_HOURS", "OUTSIDE_ROOM_HOURS")
+        assert judge(clinic(rows=late), request) == Verdict((), told)
         assert judge(clinic(rows=late), replace(request, start=1410)).reasons == ()
 
 
@@ -723,3 +726,58 @@ class TestNextAvailableDate:
         week = MONDAY + dt.timedelta(days=7)
         assert next_available_date(clinic(), self.request, last=week) == week
         assert next_available_date(clinic(), self.request, last=week - dt.timedelta(days=1)) is None
+
+
+class TestOverrides:
+    """A standing booking is told of no rule that it overrides, and of all the others."""
+
+    def told(self, clinic: Clinic) -> list[tuple[str, str]]:
+        plain = list(BookChecker(clinic).violations())
+        assert violations(clinic) == plain
+        return [(v.booking.id, v.code) for v in plain]
+
+    @pytest.mark.parametrize(
+        ("code", "changes", "others"),
+        [
+            ("OUTSIDE_PROVIDER_HOURS", {"rows": ()}, ()),
+            (
+                "OUTSIDE_ROOM_HOURS",
+                {"rows": (OPEN, Availability(NINE, TEN, room_id=ROOM.id, weekday=1))},
+                (),
+            ),
+            ("TYPE_DAILY_CAP", {"visit": replace(VISIT, daily_cap=0)}, ()),
+        ],
+    )
+    def test_what_it_overrides(self, code: str, changes: Any, others: tuple[Booking, ...]) -> None:
+        plain = booked(660, room_id=ROOM.id)
+        made = replace(plain, overrides=frozenset({code}))
+        assert self.told(clinic(plain, *others, **changes)) == [(plain.id, code)]
+        assert self.told(clinic(made, *others, **changes)) == []
+        other = replace(plain, overrides=frozenset({"TOO_SOON"}))
+        assert self.told(clinic(other, *others, **changes)) == [(plain.id, code)]
+
+    def test_capacity(self) -> None:
+        first = booked(TEN, room_id=ROOM.id)
+        second = booked(TEN + 15, 1, room_id=uid(2, 1), is_overbooked=True)
+        rooms = (ROOM, Room(uid(2, 1), "Room 2", equipment=ROOM.equipment))
+
+        def with_second(b: Booking, **changes: Any) -> Clinic:
+            return replace(clinic(first, b, **changes), rooms=rooms)
+
+        assert self.told(with_second(second)) == [(second.id, "PROVIDER_BUSY")]
+        for code in ("PROVIDER_BUSY", "PROVIDER_DAILY_CAP"):
+            assert self.told(with_second(replace(second, overrides=frozenset({code})))) == []
+        same = replace(second, start=TEN, overrides=frozenset({"PROVIDER_BUSY"}))
+        assert [code for _, code in self.told(with_second(same))] == ["PROVIDER_BUSY"] * 2
+
+    def test_a_cap_is_full_by_those_alone_that_do_not_override_it(self) -> None:
+        capped = replace(VISIT, daily_cap=1)
+        first = booked(NINE, room_id=ROOM.id)
+        second = booked(TEN, 1, room_id=ROOM.id, overrides=frozenset({"TYPE_DAILY_CAP"}))
+        third = booked(660, 2, room_id=ROOM.id)
+        assert self.told(clinic(first, second, visit=capped)) == []
+        assert [key for key, _ in self.told(clinic(first, second, third, visit=capped))] == [
+            first.id,
+            third.id,
+        ]
+        assert verdict(clinic(second, visit=capped), NINE) == "no"

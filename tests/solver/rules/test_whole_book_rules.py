@@ -13,7 +13,7 @@ from solver.rules import whole_book_rules as whole_book
 from solver.rules.checked_book import BookChecker
 from solver.rules.ledger import Ledger
 from solver.rules.whole_book_rules import RULES, broken_rules, violations
-from tests.support.strategies import DAYS, KEPT, MONDAY, clinics, examples, uid
+from tests.support.strategies import DAYS, KEPT, MONDAY, OVERRIDES, clinics, examples, uid
 
 CLOCKS_CHANGE = dt.date(2027, 3, 28)
 """In Berlin, from 02:00 to 03:00."""
@@ -41,6 +41,7 @@ def crowded(draw: st.DrawFn) -> Clinic:
             status=draw(st.sampled_from(["booked", "booked", "held", "cancelled"])),
             is_overbooked=draw(st.booleans()),
             **(draw(KEPT) | draw(st.sampled_from([{}, {}, {}, {"duration_minutes": 1440}]))),
+            overrides=draw(OVERRIDES),
         )
         for number in range(draw(st.integers(0, 12)))
     ]

@@ -276,3 +276,26 @@ def test_a_booking_in_a_row_that_is_gone_is_displaced() -> None:
     ):
         problem = changed(clinic, change, existing="movable")
         assert problem.displaced == {uid(5, 0)}, change
+
+
+def test_what_overrides_its_hours_is_displaced_by_absences_alone() -> None:
+    clinic = clinic_of_two(
+        bookings=[booked(0, "14:00", overrides=["OUTSIDE_PROVIDER_HOURS", "OUTSIDE_ROOM_HOURS"])]
+    )
+
+    def displaced(*changes: dict[str, str]) -> set[str]:
+        return set(changed(clinic, *changes, existing="movable").displaced)
+
+    monday = {"date": "2027-03-01"}
+    out = {"op": "provider_out", "provider_id": VEGA} | monday
+    shut = {"op": "close_room", "room_id": PLAIN} | monday
+    assert displaced() == set()
+    assert displaced({"op": "open_hours", "provider_id": VEGA, "start_time": "09:00"}
+                     | {"end_time": "10:00"} | monday) == set()  # fmt: skip
+    assert displaced(out) == displaced(shut) == {uid(5, 0)}
+    assert displaced(out | {"start_time": "14:15"}) == {uid(5, 0)}
+    assert displaced(out | {"end_time": "14:00"}) == displaced(out | {"start_time": "14:30"})
+    assert displaced(out | {"end_time": "14:00"}) == set()
+    assert displaced(out | {"provider_id": LINN}) == displaced(shut | {"room_id": EQUIPPED})
+    assert displaced(out | {"provider_id": LINN}) == set()
+    assert displaced(out | {"date": "2027-03-02"}) == set()
