@@ -210,7 +210,7 @@ class SlotChecker(Checker):
 
 
 def _asked(request: SlotRequest, provider: Provider, room: Room, start: int) -> Booking:
-    """Return the booking that is asked for, with the minutes that it keeps if it was made before."""
+    """Return the booking that is asked for; one that was made before keeps its minutes."""
     kept = request.minutes or (None, None, None)
     kind, day = request.appointment_type_id, request.date
     return Booking("", provider.id, room.id, kind, day, start, None, "booked", False, *kept)

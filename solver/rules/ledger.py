@@ -144,12 +144,10 @@ class Ledger:
                 start,
                 None,
                 "booked",
-                is_overbooked,
-                *minutes,
-                overrides=codes,
+                *kept,
             )
-            for key, codes, provider, room, kind, day, start, is_overbooked, *minutes in zip(
-                self.ids(), overrides, *(column.tolist() for column in columns), strict=True
+            for key, provider, room, kind, day, start, *kept in zip(
+                self.ids(), *(column.tolist() for column in columns), overrides, strict=True
             )
         )
 
