@@ -58,16 +58,14 @@ def provider(**changes: Any) -> list[dict[str, Any]]:
         ({"providers": ["Vega"]}, "providers[0]", "must be an object with named fields"),
         ({"rooms": [{"id": uid(2, 0)}]}, "rooms[0].name", "is missing"),
         (
-            {"bookings": [booking(0, MONDAY, "09:00", end_time="08:55")]},
-            "bookings[0].end_time",
-            "must be later than start_time; leave it out, and the booking is as long as its type"
-            " says",
+            {"bookings": [booking(0, MONDAY, "09:00", duration_minutes=0)]},
+            "bookings[0].duration_minutes",
+            "must be at least 1",
         ),
         (
-            {"bookings": [booking(0, MONDAY, "09:00", end_time="24:00")]},
-            "bookings[0].end_time",
-            "must be at most 09:30, since its type takes 30 minutes; leave it out, and the booking"
-            " is as long as its type says",
+            {"bookings": [booking(0, MONDAY, "09:00", buffer_before=721)]},
+            "bookings[0].buffer_before",
+            "must be at most 720",
         ),
         (
             {"clinic": {"name": "x", "timezone": "Europe/Berlin", "grid_minutes": 7}},
