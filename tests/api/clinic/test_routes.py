@@ -121,6 +121,9 @@ def full_clinic() -> dict[str, Any]:
                 "patient_ref": "p",
                 "status": "completed",
                 "is_overbooked": False,
+                "duration_minutes": 20,
+                "buffer_before": 3,
+                "buffer_after": 7,
             }
         ],
     }

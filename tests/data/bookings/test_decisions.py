@@ -295,7 +295,9 @@ def test_a_refusal_says_why_and_what_to_do(
             MONDAY,
             615,
             wanted.patient_ref,
-            is_overbooked=wanted.place.provider_id == uid(1, 1),
+            "booked",
+            wanted.place.provider_id == uid(1, 1),
+            *Minutes(30, 0, 0),
         )
 
 

@@ -64,11 +64,8 @@ async def ended_ago(engine: AsyncEngine, number: int, minutes: int, timezone: st
         start = now.astimezone(ZoneInfo(timezone)) - dt.timedelta(minutes=minutes + 30)
         minute = start.hour * 60 + start.minute
         await connection.execute(
-            text(
-                "UPDATE bookings SET date = :day, start_minute = :start, end_minute = :end"
-                " WHERE id = :key"
-            ),
-            {"day": start.date(), "start": minute, "end": minute + 30, "key": uid(5, number)},
+            text("UPDATE bookings SET date = :day, start_minute = :start WHERE id = :key"),
+            {"day": start.date(), "start": minute, "key": uid(5, number)},
         )
 
 
@@ -79,7 +76,7 @@ async def mark(engine: AsyncEngine) -> list[str]:
 
 
 async def status_of(engine: AsyncEngine, number: int) -> tuple[str, int]:
-    row, _, _ = await reading.get(engine, uid(5, number))
+    row, _ = await reading.get(engine, uid(5, number))
     return row.status, row.version
 
 
@@ -90,9 +87,9 @@ async def test_what_is_booked_and_over_is_marked(engine: AsyncEngine) -> None:
     others = ["checked_in", "completed", "cancelled", "no_show"]
     rows = [last_week(n, f"{9 + n:02d}:00", status=s) for n, s in enumerate(others, 2)]
     await fill(engine, last_week(1, "09:00"), *rows)
-    before, _, _ = await reading.get(engine, uid(5, 1))
+    before, _ = await reading.get(engine, uid(5, 1))
     assert await mark(engine) == [uid(5, 1)]
-    after, _, _ = await reading.get(engine, uid(5, 1))
+    after, _ = await reading.get(engine, uid(5, 1))
     assert (after.status, after.version) == ("no_show", before.version + 1)
     assert after.updated_at > before.updated_at
     assert [(await status_of(engine, n))[0] for n in range(2, 6)] == others
@@ -103,6 +100,16 @@ async def test_what_is_booked_and_over_is_marked(engine: AsyncEngine) -> None:
     assert entry["before"].keys() == entry["after"].keys()
     assert "provider_span" not in entry["after"]
     assert await mark(engine) == []
+
+
+@pytest.mark.parametrize(("minutes", "is_marked"), [(28, True), (40, False)])
+async def test_a_booking_is_over_when_its_own_minutes_are(
+    engine: AsyncEngine, minutes: int, is_marked: bool
+) -> None:
+    """Its type takes half an hour."""
+    await fill(engine, last_week(1, "09:00", duration_minutes=minutes))
+    await ended_ago(engine, 1, 31, "UTC")
+    assert await mark(engine) == [uid(5, 1)] * is_marked
 
 
 @pytest.mark.parametrize(
@@ -180,9 +187,7 @@ async def test_a_check_in_that_comes_second_waits_and_wins_all_the_same(
 
     async def check_in() -> str:
         async with engine.begin() as desk:
-            row, _, _ = await status.change_status(
-                desk, uid(5, 1), "check_in", POLICY, confirm=True
-            )
+            row, _ = await status.change_status(desk, uid(5, 1), "check_in", POLICY, confirm=True)
             return str(row.status)
 
     async with engine.connect() as marker:
