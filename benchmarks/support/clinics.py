@@ -132,6 +132,9 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
     rows["availability"] = [plain(row, **times) for row in clinic.availability]
     rows["overbooking_rules"] = [plain(row, **times) for row in clinic.overbooking_rules]
     rows["bookings"] = [plain(b, start="start_time") for b in clinic.bookings]
+    for row in rows["bookings"]:
+        if not row["overrides"]:  # as an export writes it
+            del row["overrides"]
     return rows
 
 
