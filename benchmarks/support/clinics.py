@@ -127,7 +127,7 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
 
     times = {"start": "start_time", "end": "end_time"}
     rows: dict[str, Any] = {"clinic": plain(clinic.settings)}
-    for name in ("providers", "rooms", "appointment_types"):
+    for name in ("providers", "rooms", "appointment_types", "provider_types"):
         rows[name] = [plain(row) for row in getattr(clinic, name)]
     rows["availability"] = [plain(row, **times) for row in clinic.availability]
     rows["overbooking_rules"] = [plain(row, **times) for row in clinic.overbooking_rules]
@@ -136,6 +136,8 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
         for name in ("duration_minutes", "buffer_before", "buffer_after"):
             if row[name] is None:
                 del row[name]
+        if not row["overrides"]:  # as an export writes it
+            del row["overrides"]
     return rows
 
 
