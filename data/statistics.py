@@ -20,7 +20,8 @@ from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.transaction import run
 from data.errors import NotFoundError
 from data.jobs.hourly import clinic_time
-from solver.clinic.entities import Clinic, Provider
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Provider
 from solver.clinic.windows import Windows
 
 MOST_DAYS = 366

@@ -22,7 +22,8 @@ from data.files.fields import (
     Strict,
     Text,
 )
-from solver.clinic.entities import DAY_MINUTES, Clinic, Status
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import DAY_MINUTES, Status
 from solver.rules.checker import Violation
 from solver.rules.codes import in_order
 from solver.scoring.parts import POINTS

@@ -7,8 +7,8 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time
-from solver.clinic.entities import Clinic
 from solver.rules.checker import Violation
 
 DOCUMENT_BODY = {

@@ -15,8 +15,8 @@ from api.service.fair_semaphore import FairSemaphore
 from api.slots.schemas import SlotQuery, slots_body
 from data.bookings import reading
 from data.errors import NotFoundError
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import check_date
-from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
 from solver.slots.ranking import Rooms
 from solver.slots.search import LOOK_AHEAD_DAYS, SlotPage, find_slots

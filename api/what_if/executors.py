@@ -20,7 +20,7 @@ from api.service.interrupt import block_sigint
 from api.service.machine import cores, free_memory
 from api.what_if.progress_channel import ProgressServer
 from data.database.aside import begin_worker
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.planning.params import MEMORY_LIMIT_BYTES
 from solver.scoring.parts import Weights
 from solver.whatif.run import Run

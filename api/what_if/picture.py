@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time, parse_time
-from solver.clinic.entities import DAY_MINUTES, Clinic, Span
+from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.windows import Windows
 from solver.whatif.changes import AddProvider, AddRoom
 from solver.whatif.run import Run

@@ -18,7 +18,7 @@ from api.http.chart_templates import chart, sized, template
 from api.what_if.call_list import by_time, with_whose
 from api.what_if.figures import REASONS, RUN_FIGURES, STAGES, cells, with_delta
 from api.what_if.picture import Bar, booked_after, hours_of, names_of
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.whatif.run import Run
 from solver.whatif.run_result import PlaceResult, RunResult, ScenarioResult
 

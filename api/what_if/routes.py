@@ -38,7 +38,7 @@ from data.files.run_file import horizon_of, json_schema, parse_run, parse_run_do
 from data.what_if import carry_out as plans
 from data.what_if import queue as runs
 from data.what_if.clinic_changes import carry_out, changes_of, used_by
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 
 router = APIRouter(prefix="/what-if", tags=["what-if"])
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import orjson
 
 from benchmarks.support.clinics import EQUIPMENT, SKILLS, as_document, uid
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     ClinicSettings,
     OverbookingRule,
     Provider,

@@ -12,11 +12,11 @@ import random
 from dataclasses import dataclass
 
 from benchmarks.support.clinics import MONDAY, uid
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     ClinicSettings,
     OverbookingRule,
     Provider,

@@ -14,8 +14,8 @@ from benchmarks.instances.generate import Week, make_week
 from benchmarks.support.clinics import MONDAY, as_document
 from data.files.clinic_file import ClinicFile, read_clinic_file
 from data.files.run_file import RequestRow, RunFile, read_run_file
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time
-from solver.clinic.entities import Clinic
 from solver.planning.problem import Problem, Request
 from solver.whatif.apply import apply
 

@@ -18,8 +18,8 @@ from benchmarks.support.clinics import make_clinic
 from benchmarks.support.service import coming_monday, fill
 from data.clinic.snapshot import Snapshots
 from data.database.engine import create_engine
+from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
-from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules import masks
 from solver.scoring.parts import DEFAULT_WEIGHTS

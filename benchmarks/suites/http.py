@@ -20,7 +20,7 @@ from benchmarks.support.clinics import make_clinic
 from benchmarks.support.http_client import connected
 from benchmarks.support.in_process import application, get
 from benchmarks.support.service import Service, coming_monday, fill, query, service
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 
 AT_ONCE = (1, 4, 16)
 

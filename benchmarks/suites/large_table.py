@@ -35,8 +35,8 @@ from data.bookings.decisions import Place, Policy
 from data.clinic.snapshot import Snapshots
 from data.database.engine import create_engine
 from data.jobs.no_shows import mark_no_shows
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time, parse_time
-from solver.clinic.entities import Clinic
 from solver.scoring.parts import DEFAULT_WEIGHTS
 
 SMALL, MILLION, LARGE, QUICK_LARGE = 10_000, 1_000_000, 10_000_000, 100_000

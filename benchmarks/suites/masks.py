@@ -16,8 +16,9 @@ from typing import Any
 from benchmarks.measure.figures import Figure, Ratio, Suite
 from benchmarks.measure.meter import Meter
 from benchmarks.support.clinics import MONDAY, make_clinic, uid
+from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.entities import Booking
 from solver.clinic.request import SlotRequest
 from solver.rules import masks
 

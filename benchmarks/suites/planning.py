@@ -37,7 +37,7 @@ from benchmarks.support.clinics import make_clinic
 from benchmarks.support.service import Service, coming_monday, fill, service
 from data.files.clinic_file import read_clinic_file
 from data.files.run_file import read_run_file
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.planning.problem import relative_gap
 from solver.planning.search.solve import solve as plan_here
 from solver.whatif.changes import ProviderOut

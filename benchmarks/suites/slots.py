@@ -13,7 +13,7 @@ from benchmarks.measure.flame import profiled
 from benchmarks.measure.meter import Meter
 from benchmarks.suites import masks
 from benchmarks.support.clinics import MONDAY, make_clinic
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_slots import SlotChecker
 from solver.slots.oracle import best_slot

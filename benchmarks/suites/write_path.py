@@ -27,7 +27,7 @@ from data.database.engine import POOL_SIZE, create_engine
 from data.events.events import Audience
 from data.files.clinic_file import ClinicFile
 from models.tables import BOOKINGS, PROVIDERS, ROOMS
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.clinic.patients import patient_key
 from solver.scoring.parts import DEFAULT_WEIGHTS
 

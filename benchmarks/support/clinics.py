@@ -16,12 +16,12 @@ from uuid import UUID
 
 import orjson
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     ClinicSettings,
     OverbookingRule,
     Provider,

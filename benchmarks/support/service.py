@@ -28,8 +28,8 @@ from data.database.embedded.server import EmbeddedPostgres
 from data.database.engine import create_engine, migrate
 from data.database.roles import SERVICE
 from data.files.clinic_file import ClinicFile
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time
-from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
 
 

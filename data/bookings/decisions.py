@@ -16,12 +16,12 @@ from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.locks import DayKey
 from data.database.transaction import patient_resource
 from data.errors import NotFoundError, PatientConflictError, RequestError, SlotUnavailableError
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import DateOutOfRangeError, check_date
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
     Booking,
-    Clinic,
     Minutes,
     Provider,
     Room,

@@ -17,7 +17,8 @@ from data.database.locks import lock_days
 from data.database.transaction import ChangedMeanwhileError
 from data.errors import SlotUnavailableError
 from models.tables import BOOKINGS
-from solver.clinic.entities import Clinic, Minutes
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Minutes
 from solver.clinic.patients import patient_key
 
 

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Booking
 
 if TYPE_CHECKING:
     from data.bookings.decisions import BookingRequest

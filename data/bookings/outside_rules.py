@@ -32,7 +32,8 @@ from data.bookings.reading import PageCursor
 from data.clinic.snapshot import IS_EXPIRED, ClinicSelection, load_clinic, shift_date
 from data.database.aside import read_in_worker
 from models.tables import BOOKINGS
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Booking
 from solver.rules.book_queries import broken_by_id, newly_outside, outside, outside_beyond
 from solver.rules.checker import Violation
 from solver.rules.codes import OVERRIDABLE

@@ -38,8 +38,8 @@ from data.errors import (
     SlotUnavailableError,
     StaleVersionError,
 )
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time, instant
-from solver.clinic.entities import Clinic
 from solver.rules.checked_book import BookChecker
 
 type Transition = Literal["cancel", "check_in", "complete", "no_show"]

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from data.clinic.import_export import import_file
 from data.files.clinic_file import BookingRow, ClinicFile, parse_clinic_file
 from models.tables import BOOKINGS
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.entities import Booking
 from solver.clinic.request import SlotRequest
 from solver.slots.search import find_slots
 

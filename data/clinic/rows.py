@@ -30,7 +30,7 @@ from data.files.clinic_file import ClinicRow
 from data.files.faults import faults_of
 from data.files.fields import Strict
 from models.tables import BOOKINGS
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.rules.checker import Violation
 
 

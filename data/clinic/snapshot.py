@@ -1,4 +1,4 @@
-"""Database rows to a :class:`~solver.clinic.entities.Clinic`, in one query for any size of it."""
+"""Database rows to a :class:`~solver.clinic.clinic.Clinic`, in one query for any size of it."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ from models.tables import (
     TYPES,
     table_of,
 )
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     ClinicSettings,
     OverbookingRule,
     Provider,

@@ -38,6 +38,7 @@ from data.files.fields import (
     Text,
     Weekday,
 )
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     DAY_MINUTES,
     MAX_EVERY_WEEKS,
@@ -45,7 +46,6 @@ from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     ClinicSettings,
     InvalidClinicError,
     Kind,

@@ -18,8 +18,9 @@ from data.files.clinic_file import validate
 from data.files.documents import is_yaml, parse_document
 from data.files.faults import Fault, InvalidFileError
 from data.files.fields import BookingDate, Date, EndTime, Id, Name, PatientRef, StartTime, Strict
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import HORIZON_DAYS
-from solver.clinic.entities import DAY_MINUTES, Clinic
+from solver.clinic.entities import DAY_MINUTES
 from solver.planning.problem import MAX_DAYS, MAX_PRIORITY, MAX_REQUESTS, Request
 from solver.whatif.apply import RunDateError, faults
 from solver.whatif.run import (

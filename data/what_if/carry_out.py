@@ -37,8 +37,8 @@ from data.files.changes import AnyChange
 from data.what_if.clinic_changes import make
 from data.what_if.steps import Step, decide_beside_lost
 from models.tables import BOOKINGS
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import parse_time
-from solver.clinic.entities import Clinic
 from solver.rules.checker import Violation
 from solver.whatif.run_result import MoveResult, PlacementResult, PlaceResult, ScenarioResult
 

@@ -32,8 +32,9 @@ from data.files.changes import (
 from data.files.clinic_file import AvailabilityRow
 from data.files.run_file import ScenarioRow
 from models.tables import AVAILABILITY
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time
-from solver.clinic.entities import DAY_MINUTES, Clinic, ProviderType
+from solver.clinic.entities import DAY_MINUTES, ProviderType
 from solver.whatif.run_result import PlaceResult, ScenarioResult
 
 WEEKDAYS = (

@@ -36,7 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from data.database.locks import RUN_LOCKS
 from data.errors import InvalidStateError, NotFoundError, PlanStaleError
 from models.tables import WHAT_IF_EVENTS, WHAT_IF_RUNS
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.whatif.run_result import ProgressEvent, RunResult
 
 MAX_ATTEMPTS = 3

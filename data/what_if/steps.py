@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from data.bookings.decisions import BookingRequest, Decision, Outcome, Place, Policy
 from data.bookings.index import BookIndex, patient_owner
 from data.errors import RequestError
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import DateOutOfRangeError, check_date
-from solver.clinic.entities import DAY_MINUTES, Booking, Clinic
+from solver.clinic.entities import DAY_MINUTES, Booking
 from solver.clinic.patients import patient_key
 from solver.clinic.request import SlotRequest
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span

@@ -10,7 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from solver.arrays import Bools, Ints
-from solver.clinic.entities import DAY_MINUTES, Clinic, Provider, Room, Span
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    Provider,
+    Room,
+    Span,
+)
 from solver.clinic.overrides import uses_allowance
 from solver.clinic.windows import Windows
 

@@ -9,7 +9,8 @@ from unicodedata import normalize
 if TYPE_CHECKING:
     import datetime as dt
 
-    from solver.clinic.entities import Booking, Clinic, Span
+    from solver.clinic.clinic import Clinic
+    from solver.clinic.entities import Booking, Span
 
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"

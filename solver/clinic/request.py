@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
-    Clinic,
     Minutes,
     Span,
     _require,

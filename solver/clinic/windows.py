@@ -6,7 +6,8 @@ import datetime as dt
 from collections import defaultdict
 from dataclasses import dataclass
 
-from solver.clinic.entities import DAY_MINUTES, Clinic, Span
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.spans import cut, merge
 
 ALL_DAY: Span = (0, DAY_MINUTES)

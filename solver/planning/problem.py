@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from solver.clinic.entities import DAY_MINUTES, Clinic, InvalidClinicError, Span
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import DAY_MINUTES, InvalidClinicError, Span
 from solver.clinic.patients import patient_key
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 

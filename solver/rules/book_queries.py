@@ -12,7 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.rules.checker import Violation
 from solver.rules.ledger import Ledger, bits_of
 from solver.rules.whole_book_rules import broken_rules, read_plainly

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
     Booking,
-    Clinic,
     Provider,
     Room,
     Span,

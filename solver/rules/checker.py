@@ -12,12 +12,12 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     Provider,
     ProviderType,
     Room,

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Booking
 from solver.rules.codes import OVERRIDABLE
 
 PACKED = np.dtype(

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import clock_changes, first_bookable_minute
 from solver.clinic.day import NO_CAP, Day
-from solver.clinic.entities import DAY_MINUTES, AppointmentType, Clinic
+from solver.clinic.entities import DAY_MINUTES, AppointmentType
 from solver.clinic.request import SlotRequest
 from solver.rules.codes import (
     CLOCK_CHANGE,

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import clock_changes
-from solver.clinic.entities import DAY_MINUTES, Clinic, week_number
+from solver.clinic.entities import DAY_MINUTES, week_number
 from solver.clinic.windows import Windows
 from solver.rules.checked_book import BookChecker
 from solver.rules.checker import Violation

@@ -10,9 +10,9 @@ from fractions import Fraction
 import numpy as np
 
 from solver.arrays import Ints
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     AppointmentType,
-    Clinic,
     InvalidClinicError,
     Provider,
     Room,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import first_bookable_minute
-from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules import codes, solving
 from solver.rules import masks as masks_module

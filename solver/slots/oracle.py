@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from operator import itemgetter
 
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules.placement_model import Candidates, PlacementModel
 from solver.rules.solving import best, enumerate_feasible

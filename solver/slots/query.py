@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from solver.arrays import Ints
+from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
-from solver.clinic.entities import AppointmentType, Clinic, Provider, Room
+from solver.clinic.entities import AppointmentType, Provider, Room
 from solver.clinic.request import SlotRequest
 from solver.rules import masks as masks_module
 from solver.rules.masks import Masks

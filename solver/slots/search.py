@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from solver.clinic.entities import AppointmentType, Clinic
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import AppointmentType
 from solver.clinic.request import SlotRequest
 from solver.rules.codes import IN_ORDER
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import HORIZON_DAYS, DateOutOfRangeError, check_date, instant
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     InvalidClinicError,
     OverbookingRule,
     Provider,

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from solver.clinic.entities import DAY_MINUTES, Booking, Clinic, Span
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import DAY_MINUTES, Booking, Span
 from solver.clinic.spans import cut, merge, provider_busy_span, room_busy_span
 from solver.clinic.windows import Windows
 from solver.planning.problem import Plan, Problem

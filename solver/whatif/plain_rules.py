@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     Provider,
     ProviderType,
     Room,

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.planning.params import MEMORY_LIMIT_BYTES
 from solver.planning.problem import Plan, Problem, Progress
 from solver.planning.search.solve import solve

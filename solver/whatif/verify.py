@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from solver.clinic.entities import DAY_MINUTES, Booking, Clinic, ProviderType
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import DAY_MINUTES, Booking, ProviderType
 from solver.planning.problem import Placement, Plan, Problem, Request
 from solver.whatif.plain_rules import Appointment, Parts, PlainRules
 

@@ -13,8 +13,9 @@ import httpx
 import orjson
 
 from data.files.clinic_file import ClinicFile
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import parse_time
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.entities import Booking
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_book import BookChecker
 from solver.rules.checked_slots import SlotChecker

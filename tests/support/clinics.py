@@ -4,7 +4,8 @@ import datetime as dt
 from dataclasses import replace
 from typing import Any
 
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Booking
 from tests.support.strategies import MONDAY, uid
 
 PROVIDER, ROOM, TYPE, RULE = uid(1, 0), uid(2, 0), uid(3, 0), uid(4, 0)

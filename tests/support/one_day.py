@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     ClinicSettings,
     OverbookingRule,
     Provider,

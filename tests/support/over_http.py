@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.support.clinics import as_document
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from tests.support.clinics import TYPE, coming_monday, order, small_clinic
 from tests.support.strategies import uid
 

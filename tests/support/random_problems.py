@@ -4,11 +4,11 @@ import datetime as dt
 from dataclasses import replace
 from random import Random
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     ClinicSettings,
     OverbookingRule,
     Provider,

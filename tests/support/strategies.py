@@ -7,12 +7,12 @@ from zoneinfo import ZoneInfo
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     STATUSES,
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     ClinicSettings,
     Minutes,
     OverbookingRule,

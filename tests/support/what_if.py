@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from data.files.clinic_file import ClinicFile
 from data.files.run_file import parse_run
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Booking
 from solver.clinic.request import SlotRequest
 from solver.planning.problem import Placement, Plan, Problem, Request
 from solver.rules.checked_slots import SlotChecker

@@ -24,7 +24,7 @@ from data.clinic.snapshot import load_clinic
 from data.files.clinic_file import read_clinic_file, yaml_of
 from data.files.documents import MAX_YAML, is_yaml
 from models.tables import PROVIDERS, ROOMS, TYPES
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.rules import whole_book_rules as whole_book
 
 

@@ -24,7 +24,7 @@ from api.what_if.figures import STAGES
 from api.what_if.progress_channel import ProgressServer
 from data.files.clinic_file import read_clinic_file
 from data.files.run_file import read_run_file
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.planning.problem import Progress as Step
 from solver.scoring.parts import Weights
 from solver.whatif.run import Run

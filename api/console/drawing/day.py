@@ -17,8 +17,15 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from api.console.messages import overridden_in_words
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time, parse_time
-from solver.clinic.entities import AppointmentType, Booking, Clinic, Provider, Room, Span
+from solver.clinic.entities import (
+    AppointmentType,
+    Booking,
+    Provider,
+    Room,
+    Span,
+)
 from solver.clinic.spans import provider_busy_span, room_busy_span
 from solver.clinic.windows import Windows
 

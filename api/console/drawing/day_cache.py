@@ -15,7 +15,7 @@ from cachetools import LRUCache
 
 from api.console.drawing.day import Broken, By, Drawing, DrawnDay
 from api.console.messages import reasons_in_words
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.rules.whole_book_rules import violations
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from api.console.drawing.day import hues_of, type_colours
 from api.what_if.figures import REASONS, RUN_FIGURES, STAGES, cells
 from api.what_if.picture import Bar, booked_after, booked_before, hours_of
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.whatif.run_result import (
     ProgressEvent,
     RunResult,

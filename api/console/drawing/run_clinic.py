@@ -14,7 +14,7 @@ from api.what_if.picture import names_of
 from data.clinic.snapshot import load_clinic
 from data.files.run_file import horizon_of
 from data.what_if import queue
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.whatif.run import Run
 from solver.whatif.run_result import PlaceResult
 

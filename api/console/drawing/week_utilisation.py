@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from solver.clinic.entities import DAY_MINUTES, Booking, Clinic, Provider
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import DAY_MINUTES, Booking, Provider
 from solver.clinic.windows import Windows
 
 HOURS = 24

@@ -17,8 +17,9 @@ from sqlalchemy import text
 
 from data.database.engine import create_engine
 from data.files.clinic_file import ClinicFile
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time, parse_time
-from solver.clinic.entities import Booking, Clinic, Minutes
+from solver.clinic.entities import Booking, Minutes
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_book import BookChecker
 from solver.rules.checked_slots import Reading, SlotChecker

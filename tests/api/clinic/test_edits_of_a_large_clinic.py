@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from benchmarks.hospital.book import hospital_clinic
 from benchmarks.support.clinics import as_document, uid
 from data.bookings import outside_rules as outside
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time
-from solver.clinic.entities import Availability, Booking, Clinic
+from solver.clinic.entities import Availability, Booking
 from solver.rules.checked_book import BookChecker
 from solver.rules.ledger import PACKED
 from tests.conftest import empty_tables

@@ -8,8 +8,8 @@ import httpx
 from hypothesis import event, given, settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time
-from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_slots import Found, SlotChecker
 from tests.conftest import empty_tables

@@ -16,7 +16,7 @@ from data.audit import CALCULATOR
 from data.events.events import Audience
 from data.jobs.hourly import do_due_hours
 from data.statistics import keep_hours
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.rules.checked_slots import SlotChecker
 from tests.conftest import empty_tables
 from tests.support.clinics import (

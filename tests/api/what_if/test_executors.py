@@ -22,7 +22,7 @@ from api.what_if.executors import solve
 from api.what_if.progress_channel import ProgressClient, ProgressServer, host_for
 from data.files.clinic_file import ClinicFile
 from data.files.run_file import parse_run
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.planning.problem import Progress
 from solver.scoring.parts import DEFAULT_WEIGHTS
 from solver.whatif.run import Run

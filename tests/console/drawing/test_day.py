@@ -13,7 +13,7 @@ from api.console.drawing.run import unplaced_in_words
 from api.console.drawing.week_utilisation import week_fill
 from api.console.pages.statistics import use_of_open_hours
 from data.files.clinic_file import ClinicFile
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from tests.console.conftest import LINN, SCAN, VEGA, clinic_of_two
 from tests.support.clinics import booking
 from tests.support.strategies import uid

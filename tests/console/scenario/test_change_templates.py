@@ -9,7 +9,7 @@ import pytest
 from api.console.scenario.change_templates import SENTENCES, Setting
 from data.files.clinic_file import ClinicFile
 from data.files.run_file import parse_run
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.whatif.run import Scenario
 from tests.console.conftest import VISIT, clinic_of_two
 from tests.support.clinics import coming_monday

@@ -22,12 +22,12 @@ from data.bookings.decisions import (
 from data.database.transaction import patient_resource
 from data.errors import NotFoundError, RequestError, SlotUnavailableError
 from data.what_if.steps import Step, decide_steps
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import DateOutOfRangeError
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
     Booking,
-    Clinic,
     ClinicSettings,
     Minutes,
     OverbookingRule,

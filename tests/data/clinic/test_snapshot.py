@@ -13,7 +13,8 @@ from benchmarks.support.clinics import as_document
 from data.clinic.import_export import import_file
 from data.clinic.snapshot import Snapshots, load_clinic
 from data.files.clinic_file import ClinicFile
-from solver.clinic.entities import Availability, Booking, Clinic
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Availability, Booking
 from solver.clinic.request import SlotRequest
 from solver.slots.search import find_slots
 from tests.conftest import empty_tables

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
-from solver.clinic.entities import Clinic
 from tests.support.strategies import MONDAY, clinics
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import first_bookable_minute
 from solver.clinic.day import Day
 from solver.clinic.entities import (
     Availability,
     Booking,
-    Clinic,
     ClinicSettings,
     InvalidClinicError,
     Minutes,

@@ -8,7 +8,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from benchmarks.hospital.book import hospital_clinic
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Booking
 from solver.rules import whole_book_rules as whole_book
 from solver.rules.checked_book import BookChecker
 from solver.rules.ledger import Ledger

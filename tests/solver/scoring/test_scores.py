@@ -6,10 +6,10 @@ from fractions import Fraction
 
 import pytest
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
 from solver.clinic.entities import (
     Booking,
-    Clinic,
     ClinicSettings,
     InvalidClinicError,
     OverbookingRule,

@@ -8,8 +8,8 @@ from itertools import pairwise, product
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
-from solver.clinic.entities import Clinic
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_slots import Found, SlotChecker
 from solver.rules.masks import build

@@ -6,8 +6,9 @@ from fractions import Fraction
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import instant
-from solver.clinic.entities import Booking, Clinic, OverbookingRule, Room
+from solver.clinic.entities import Booking, OverbookingRule, Room
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_slots import SlotChecker
 from solver.rules.codes import POLICY, in_order

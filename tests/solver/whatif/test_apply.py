@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solver.clinic.entities import Clinic
+from solver.clinic.clinic import Clinic
 from solver.clinic.windows import Windows
 from solver.planning.problem import Problem, Request
 from solver.whatif.apply import apply

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import event, given, settings
 
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Booking
 from solver.clinic.request import SlotRequest
 from solver.planning.greedy import greedy
 from solver.planning.problem import Problem, Request

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from solver.clinic.entities import Booking, Clinic
+from solver.clinic.clinic import Clinic
+from solver.clinic.entities import Booking
 from solver.clinic.request import SlotRequest
 from solver.planning.greedy import greedy
 from solver.planning.problem import Placement, Plan, Problem, Stage

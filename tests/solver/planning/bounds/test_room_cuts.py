@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
-    Clinic,
     ClinicSettings,
     Provider,
     Room,

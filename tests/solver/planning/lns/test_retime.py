@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
-    Clinic,
     ClinicSettings,
     Provider,
     Room,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
-    Clinic,
     ClinicSettings,
     OverbookingRule,
     Provider,

@@ -1,0 +1,211 @@
+"""A clinic as a whole: its rows by their ids, and what follows from several of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from solver.clinic.entities import (
+    AppointmentType,
+    Availability,
+    Booking,
+    ClinicSettings,
+    InvalidClinicError,
+    Minutes,
+    OverbookingRule,
+    Provider,
+    ProviderType,
+    Room,
+    _require,
+)
+
+
+def _own_minutes(kind: AppointmentType, own: ProviderType | Booking) -> Minutes:
+    """Return the duration and buffers of `own`, and where it has none those of the type."""
+    duration, before, after = own.duration_minutes, own.buffer_before, own.buffer_after
+    return Minutes(
+        kind.duration_minutes if duration is None else duration,
+        kind.buffer_before if before is None else before,
+        kind.buffer_after if after is None else after,
+    )
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """A clinic, or as much of it as a question needs.
+
+    References between its rows have been followed, save that a booking may name a provider or a
+    room that was left out.
+
+    Raises
+    ------
+    InvalidClinicError
+        When two rows share an id, or a row refers to one that is not there.
+    """
+
+    settings: ClinicSettings
+    providers: tuple[Provider, ...] = ()
+    rooms: tuple[Room, ...] = ()
+    appointment_types: tuple[AppointmentType, ...] = ()
+    availability: tuple[Availability, ...] = ()
+    overbooking_rules: tuple[OverbookingRule, ...] = ()
+    bookings: tuple[Booking, ...] = field(default=(), repr=False)
+    provider_types: tuple[ProviderType, ...] = ()
+
+    def __post_init__(self) -> None:
+        providers, rooms, types = self.provider_by_id, self.room_by_id, self.type_by_id
+        for name, rows, by_id in (
+            ("providers", self.providers, providers),
+            ("rooms", self.rooms, rooms),
+            ("appointment_types", self.appointment_types, types),
+        ):
+            _require(len(rows) == len(by_id), name, "two rows share an id")
+        for row in self.availability:
+            _require(
+                row.provider_id is None or row.provider_id in providers,
+                "availability",
+                f"no provider {row.provider_id}",
+            )
+            _require(
+                row.room_id is None or row.room_id in rooms,
+                "availability",
+                f"no room {row.room_id}",
+            )
+        for own in self.provider_types:
+            _require(
+                own.provider_id in providers, "provider_types", f"no provider {own.provider_id}"
+            )
+            _require(
+                own.appointment_type_id in types,
+                "provider_types",
+                f"no appointment type {own.appointment_type_id}",
+            )
+        _require(
+            len(self.provider_types) == len(self._provider_type_by_pair),
+            "provider_types",
+            "two rows are of one provider and type",
+        )
+        for rule in self.overbooking_rules:
+            _require(
+                rule.provider_id is None or rule.provider_id in providers,
+                "overbooking_rules",
+                f"no provider {rule.provider_id}",
+            )
+            _require(
+                rule.appointment_type_id is None or rule.appointment_type_id in types,
+                "overbooking_rules",
+                f"no appointment type {rule.appointment_type_id}",
+            )
+        self._check_bookings()
+
+    def _check_bookings(self) -> None:
+        types = self.type_by_id
+        for booking in self.bookings:
+            if booking.appointment_type_id not in types:
+                raise InvalidClinicError(
+                    "bookings",
+                    f"booking {booking.id}: no appointment type {booking.appointment_type_id}",
+                )
+
+    @cached_property
+    def provider_by_id(self) -> Mapping[str, Provider]:
+        """Providers by id."""
+        return {row.id: row for row in self.providers}
+
+    @cached_property
+    def room_by_id(self) -> Mapping[str, Room]:
+        """Rooms by id."""
+        return {row.id: row for row in self.rooms}
+
+    @cached_property
+    def type_by_id(self) -> Mapping[str, AppointmentType]:
+        """Appointment types by id."""
+        return {row.id: row for row in self.appointment_types}
+
+    @cached_property
+    def type_at(self) -> Mapping[str, int]:
+        """The position of each appointment type, by its id."""
+        return {row.id: i for i, row in enumerate(self.appointment_types)}
+
+    @cached_property
+    def _provider_type_by_pair(self) -> Mapping[tuple[str, str], ProviderType]:
+        return {(row.provider_id, row.appointment_type_id): row for row in self.provider_types}
+
+    def provider_type(self, provider_id: str, type_id: str) -> ProviderType | None:
+        """Return a provider's own row for a type, if there is one."""
+        return self._provider_type_by_pair.get((provider_id, type_id))
+
+    def offers(self, provider: Provider, kind: AppointmentType) -> bool:
+        """Whether a provider has the skills for a type, and no row says that it is not offered."""
+        own = self.provider_type(provider.id, kind.id)
+        return kind.required_skills <= provider.skills and (own is None or own.offered)
+
+    def kind_at(self, type_id: str, provider_id: str) -> AppointmentType:
+        """Return a type as one provider does it: with the provider's duration and buffers."""
+        kind, own = self.type_by_id[type_id], self.provider_type(provider_id, type_id)
+        return kind if own is None else self.with_minutes(kind, _own_minutes(kind, own))
+
+    def minutes_of(self, booking: Booking) -> Minutes:
+        """Return what a booking takes: what it has kept, else what it would take now."""
+        duration = booking.duration_minutes
+        before, after = booking.buffer_before, booking.buffer_after
+        if duration is None or before is None or after is None:
+            kind = self.kind_at(booking.appointment_type_id, booking.provider_id)
+            return _own_minutes(kind, booking)
+        return Minutes(duration, before, after)
+
+    def keeping(self, booking: Booking) -> Booking:
+        """Return a booking that keeps what it takes now, whatever becomes of its type."""
+        duration, before, after = self.minutes_of(booking)
+        return replace(booking, duration_minutes=duration, buffer_before=before, buffer_after=after)
+
+    def kind_of(self, booking: Booking) -> AppointmentType:
+        """Return a booking's type with the duration and buffers that the booking takes."""
+        kind = self.type_by_id[booking.appointment_type_id]
+        return self.with_minutes(kind, self.minutes_of(booking))
+
+    def with_minutes(self, kind: AppointmentType, minutes: Minutes) -> AppointmentType:
+        """Return a type with another duration and other buffers; the same one if they are equal."""
+        duration, before, after = minutes
+        if minutes == (kind.duration_minutes, kind.buffer_before, kind.buffer_after):
+            return kind
+        known: AppointmentType | None = self.remembered.get((kind.id, minutes))
+        if known is None:
+            known = self.remembered[kind.id, minutes] = replace(
+                kind, duration_minutes=duration, buffer_before=before, buffer_after=after
+            )
+        return known
+
+    @cached_property
+    def remembered(self) -> dict[object, Any]:
+        """What has been worked out from the rows, bookings aside; shared by :meth:`with_bookings`.
+
+        For those who work it out: a key of their own, and a value that nobody changes.
+        """
+        return {}
+
+    @cached_property
+    def remembered_of_book(self) -> dict[object, Any]:
+        """What has been worked out from the rows and the bookings, likewise; never shared."""
+        return {}
+
+    def apart(self) -> Clinic:
+        """Return the same clinic, without what is remembered of the book.
+
+        What is remembered refers to this one, so that no clinic is kept by itself: such circles go
+        only when the garbage collector makes a full round.
+        """
+        assert self.remembered is not None  # so that both have the same
+        other = copy(self)
+        vars(other).pop("remembered_of_book", None)
+        return other
+
+    def with_bookings(self, bookings: Iterable[Booking]) -> Clinic:
+        """Return the same clinic with another book; what is known of its rows is kept."""
+        other = self.apart()
+        object.__setattr__(other, "bookings", tuple(bookings))
+        other._check_bookings()  # noqa: SLF001 - one of us
+        return other
