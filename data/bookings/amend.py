@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from data.bookings.decisions import Policy, patient_day, refuse_patient_overlap
+from data.bookings.decisions import Policy, refuse_patient_overlap
 from data.bookings.grant import lock_unchanged, write
 from data.bookings.reading import BookingRecord, require_version, row_of
 from data.clinic.snapshot import ClinicSelection, load_clinic
+from data.database.days_to_lock import patient_day
 from data.database.locks import lock_days
 from data.events.events import AMENDED
 from solver.clinic.patients import patient_key

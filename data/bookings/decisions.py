@@ -13,13 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from data.audit import ANONYMOUS
 from data.bookings.index import BookIndex, index_keys_of, patient_owner
 from data.clinic.snapshot import ClinicSelection, load_clinic
+from data.database.days_to_lock import days_to_lock
 from data.database.locks import DayKey
-from data.database.transaction import patient_resource
 from data.errors import NotFoundError, PatientConflictError, RequestError, SlotUnavailableError
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import DateOutOfRangeError, check_date
 from solver.clinic.entities import (
-    DAY_MINUTES,
     AppointmentType,
     Booking,
     Minutes,
@@ -30,7 +29,6 @@ from solver.clinic.entities import (
 from solver.clinic.overrides import OVER_CAPACITY
 from solver.clinic.patients import booking_of_patient, patient_key
 from solver.clinic.request import SlotRequest
-from solver.clinic.spans import provider_busy_span, room_busy_span
 from solver.rules.codes import PATIENT_CONFLICT, ROOM_BUSY, in_order
 from solver.scoring.parts import Weights
 from solver.slots.judge import Verdict, judge, judge_each
@@ -258,7 +256,7 @@ class Decision:
         """Return the days to lock: those whose bookings the rules count or compare."""
         slot = self.slot
         patient = patient_key(self.patient_ref)
-        return _keys(slot.kind, slot.provider, slot.room, (slot.date, slot.start), patient)
+        return days_to_lock(slot.kind, slot.provider, slot.room, (slot.date, slot.start), patient)
 
     def as_booking(self, key: str) -> Booking:
         """Return the booking that taking the slot makes."""
@@ -288,36 +286,6 @@ def _refusal(reasons: Iterable[str], elsewhere: Booking | None) -> RequestError:
     if reasons:
         return SlotUnavailableError("This place cannot be booked.", **told)
     return PatientConflictError(_PATIENT_IS_ELSEWHERE, **told)
-
-
-def _keys(
-    kind: AppointmentType,
-    provider: Provider,
-    room: Room,
-    time: tuple[dt.date, int],
-    patient: str | None,
-) -> set[DayKey]:
-    day, start = time
-    keys: set[DayKey] = set()
-    if kind.daily_cap is not None:
-        keys.add(("appointment_type", kind.id, day))
-    if patient is not None:
-        keys.add(patient_day(patient, day))
-    span = provider_busy_span(provider, kind, start)
-    keys |= {("provider", provider.id, each) for each in _days(day, span)}
-    span = room_busy_span(room, kind, start)
-    return keys | {("room", room.id, each) for each in _days(day, span)}
-
-
-def patient_day(key: str, day: dt.date) -> DayKey:
-    """Return the lock of a patient's date; `key` is what patients are compared by."""
-    return "patient", patient_resource(key), day
-
-
-def _days(day: dt.date, span: Span) -> Iterable[dt.date]:
-    """Yield the dates that a busy span touches; spans that meet touch one in common."""
-    for ahead in range(span[0] // DAY_MINUTES, (span[1] - 1) // DAY_MINUTES + 1):
-        yield day + dt.timedelta(days=ahead)
 
 
 _PATIENT_IS_ELSEWHERE = (
@@ -450,6 +418,6 @@ def foresee_lock_keys(clinic: Clinic, requests: Sequence[BookingRequest]) -> set
         with suppress(NotFoundError):
             kind, provider, room = request.rows(clinic)
             assert room is not None
-            place = request.place
-            keys |= _keys(kind, provider, room, (place.date, place.start), request.patient_key)
+            time = request.place.date, request.place.start
+            keys |= days_to_lock(kind, provider, room, time, request.patient_key)
     return keys

@@ -35,17 +35,16 @@ from data.clinic import import_bookings
 from data.clinic.import_file import Incoming, read
 from data.database.transaction import lock_clinic_holding_rows, run
 from data.files.clinic_file import (
-    NO_EXISTING_ROWS,
     AppointmentTypeRow,
     AvailabilityRow,
     ClinicFile,
     ClinicRow,
-    ExistingRows,
     OverbookingRuleRow,
     ProviderRow,
     ProviderTypeRow,
     RoomRow,
 )
+from data.files.clinic_references import NO_EXISTING_ROWS, ExistingRows
 from data.files.fields import Strict
 from models.tables import (
     AVAILABILITY,

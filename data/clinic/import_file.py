@@ -21,12 +21,11 @@ from data.files.clinic_file import (
     AppointmentTypeRow,
     BookingRow,
     ClinicFile,
-    ExistingRows,
     InvalidClinicFileError,
     ProviderTypeRow,
     check_clinic_file,
-    faults_between_rows,
 )
+from data.files.clinic_references import ExistingRows, faults_between_rows
 from data.files.documents import parse_document
 from solver.clinic.patients import patient_key
 

@@ -291,9 +291,8 @@ def _statement(
             and_(availability.room_id.is_not(None), availability.kind == "open"),
         )
         near = _WITH_DATES_BESIDE if not skip_unreachable_neighbours else _near_dates()
-    wanted = or_(is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id))
-    if not with_bookings:
-        wanted = false()
+    of_owners = is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id)
+    wanted = or_(*of_owners) if with_bookings else false()
     if "capped_type_ids" in given:
         capped = select(TYPES.c.id).where(
             is_of("capped_type_ids", TYPES.c.id), TYPES.c.daily_cap.is_not(None)

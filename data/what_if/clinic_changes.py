@@ -291,11 +291,8 @@ def _own_way(row: AddProviderTypeChange) -> str:
     """Return what one provider does otherwise, in words."""
     if not row.offered:
         return "not offered"
-    told = {
-        name: getattr(row, name)
-        for name in ("duration_minutes", "buffer_before", "buffer_after", "daily_cap")
-    }
-    words = [f"{FIELDS[name]} {value}" for name, value in told.items() if value is not None]
+    names = ("duration_minutes", "buffer_before", "buffer_after", "daily_cap")
+    words = [f"{FIELDS[n]} {getattr(row, n)}" for n in names if getattr(row, n) is not None]
     return ", ".join(words) or "as everybody"
 
 

@@ -40,7 +40,7 @@ from solver.rules.codes import (
     TYPE_DAILY_CAP,
     TYPE_INACTIVE,
 )
-from solver.rules.start_axis import OpenStarts, StartAxis
+from solver.rules.start_axis import Around, StartAxis
 
 _EVERY = np.ones((1, 1), np.bool_)
 
@@ -104,7 +104,7 @@ class Masks:
     earliest: int
     grid: int
     rules: tuple[RuleMask, ...]
-    around: _Around
+    around: Around
 
     @cached_property
     def idle(self) -> tuple[Ints, Ints]:
@@ -332,7 +332,7 @@ class _Asked:
         self.under_cap = np.bincount(of_regular, minlength=providers) < day.daily_caps
         minutes = np.bincount(of_regular, booked, minlength=providers)
         self.under_cap &= minutes + duration <= day.daily_minutes
-        self.around = _Around(axis, provider_open, owner, busy, duration, (before, after))
+        self.around = Around(axis, provider_open, owner, busy, duration, (before, after))
 
 
 # The rules, each under the name that it has in the placement model
@@ -442,56 +442,3 @@ def _allowances(
             & (overbooked_count[rows] < rule.max_per_day)[:, None]
         )
     return allowed
-
-
-@dataclass(frozen=True)
-class _Around:
-    """The windows and the provider busy spans that may lie next to a placement."""
-
-    axis: StartAxis
-    windows: OpenStarts
-    owner: Ints
-    busy: tuple[Ints, Ints]
-    duration: int
-    buffers: tuple[Ints, Ints]
-
-    def idle_all_day(self, provider: int, position: int) -> tuple[int, int]:
-        """Return the idle minutes on both sides of one placement, of a day that is all open."""
-        start = self.axis.origin + self.axis.step * position
-        begin = start - int(self.buffers[0][provider])
-        end = start + self.duration + int(self.buffers[1][provider])
-        begins, ends = (side[self.owner == provider] for side in self.busy)
-        earlier = int(ends[ends <= begin].max(initial=0))
-        later = int(begins[begins >= end].min(initial=DAY_MINUTES))
-        return max(0, begin - earlier), max(0, later - end)
-
-    def idle(self) -> tuple[Ints, Ints]:
-        """[P, S] idle minutes before and after the provider busy span, each at least 0.
-
-        A window's edge or a busy span's end is written at the first start that has it behind, and
-        carried on to the later starts by a running maximum; the other side is its mirror image.
-        """
-        axis, windows, owner, busy = self.axis, self.windows, self.owner, self.busy
-        before, after = self.buffers
-        shape = (len(before), axis.size)
-        if not axis.size:
-            return np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        starts = axis.origin + axis.step * np.arange(axis.size)
-
-        behind = np.full(shape, -DAY_MINUTES, np.int64)
-        np.maximum.at(behind, (windows.owner, windows.first), windows.edges[0])
-        position = axis.at_or_after(busy[1] + before[owner])
-        seen = position < axis.size
-        np.maximum.at(behind, (owner[seen], position[seen]), busy[1][seen])
-        behind = np.maximum.accumulate(behind, axis=1)
-
-        ahead = np.full(shape, 2 * DAY_MINUTES, np.int64)
-        np.minimum.at(ahead, (windows.owner, windows.last), windows.edges[1])
-        position = axis.at_or_before(busy[0] - self.duration - after[owner])
-        seen = position >= 0
-        np.minimum.at(ahead, (owner[seen], position[seen]), busy[0][seen])
-        ahead = np.minimum.accumulate(ahead[:, ::-1], axis=1)[:, ::-1]
-
-        idle_before = np.maximum(starts - before[:, None] - behind, 0)
-        idle_after = np.maximum(ahead - (starts + self.duration + after[:, None]), 0)
-        return idle_before, idle_after

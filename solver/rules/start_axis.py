@@ -1,4 +1,4 @@
-"""The candidate starts of a date as an axis: minutes as positions on it, and counts at each."""
+"""The candidate starts of a date as an axis: positions on it, counts, and idle minutes."""
 
 from __future__ import annotations
 
@@ -69,3 +69,56 @@ class StartAxis:
         fits = first <= last
         edges_that_fit = edges.opens[fits], edges.closes[fits]
         return OpenStarts(edges.owner[fits], first[fits], last[fits], edges_that_fit)
+
+
+@dataclass(frozen=True)
+class Around:
+    """The windows and the provider busy spans that may lie next to a placement."""
+
+    axis: StartAxis
+    windows: OpenStarts
+    owner: Ints
+    busy: tuple[Ints, Ints]
+    duration: int
+    buffers: tuple[Ints, Ints]
+
+    def idle_all_day(self, provider: int, position: int) -> tuple[int, int]:
+        """Return the idle minutes on both sides of one placement, of a day that is all open."""
+        start = self.axis.origin + self.axis.step * position
+        begin = start - int(self.buffers[0][provider])
+        end = start + self.duration + int(self.buffers[1][provider])
+        begins, ends = (side[self.owner == provider] for side in self.busy)
+        earlier = int(ends[ends <= begin].max(initial=0))
+        later = int(begins[begins >= end].min(initial=DAY_MINUTES))
+        return max(0, begin - earlier), max(0, later - end)
+
+    def idle(self) -> tuple[Ints, Ints]:
+        """[P, S] idle minutes before and after the provider busy span, each at least 0.
+
+        A window's edge or a busy span's end is written at the first start that has it behind, and
+        carried on to the later starts by a running maximum; the other side is its mirror image.
+        """
+        axis, windows, owner, busy = self.axis, self.windows, self.owner, self.busy
+        before, after = self.buffers
+        shape = (len(before), axis.size)
+        if not axis.size:
+            return np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        starts = axis.origin + axis.step * np.arange(axis.size)
+
+        behind = np.full(shape, -DAY_MINUTES, np.int64)
+        np.maximum.at(behind, (windows.owner, windows.first), windows.edges[0])
+        position = axis.at_or_after(busy[1] + before[owner])
+        seen = position < axis.size
+        np.maximum.at(behind, (owner[seen], position[seen]), busy[1][seen])
+        behind = np.maximum.accumulate(behind, axis=1)
+
+        ahead = np.full(shape, 2 * DAY_MINUTES, np.int64)
+        np.minimum.at(ahead, (windows.owner, windows.last), windows.edges[1])
+        position = axis.at_or_before(busy[0] - self.duration - after[owner])
+        seen = position >= 0
+        np.minimum.at(ahead, (owner[seen], position[seen]), busy[0][seen])
+        ahead = np.minimum.accumulate(ahead[:, ::-1], axis=1)[:, ::-1]
+
+        idle_before = np.maximum(starts - before[:, None] - behind, 0)
+        idle_after = np.maximum(ahead - (starts + self.duration + after[:, None]), 0)
+        return idle_before, idle_after

@@ -8,7 +8,8 @@ from operator import itemgetter
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.request import SlotRequest
-from solver.rules.placement_model import Candidates, PlacementModel
+from solver.rules.placement_model import PlacementModel
+from solver.rules.presences import Candidates
 from solver.rules.solving import best, enumerate_feasible
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.slots.query import Query, Slot

@@ -15,7 +15,8 @@ from solver.clinic.entities import AppointmentType, Provider, Room
 from solver.clinic.request import SlotRequest
 from solver.rules import masks as masks_module
 from solver.rules.masks import Masks
-from solver.rules.placement_model import Candidates, PlacementModel
+from solver.rules.placement_model import PlacementModel
+from solver.rules.presences import Candidates
 from solver.rules.solving import certify
 from solver.scoring.parts import POINTS, ScoreParts, Weights
 from solver.scoring.scores import Scores

@@ -1,8 +1,8 @@
-"""The rules and the score, written out once more for the reader of plans.
+"""The rules, written out once more for the reader of plans.
 
-It asks of one appointment at a time what ``docs/rules.md`` and ``docs/score.md`` say, minute by
-minute and fraction by fraction. Nothing is shared with what makes plans, nor with the checker of
-:mod:`solver.rules`: an error in either is found by the other.
+It asks of one appointment at a time what ``docs/rules.md`` says, minute by minute. Nothing is
+shared with what makes plans, nor with the checker of :mod:`solver.rules`: an error in either is
+found by the other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
@@ -24,9 +23,6 @@ from solver.clinic.entities import (
     Span,
 )
 from solver.planning.problem import Problem
-
-type Parts = tuple[Fraction, Fraction, Fraction, Fraction]
-"""The four parts of a score: preference, gap, room and overbooking, each in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -95,9 +91,8 @@ class PlainRules:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._clinic, self._weights, self._now = problem.clinic, problem.weights, problem.now
+        self._clinic, self._now = problem.clinic, problem.now
         self._minutes = _Minutes(problem.clinic)
-        self._shortest: dict[str, int] = {}
         self._own: dict[tuple[str, str], ProviderType] = {}
         for row in problem.clinic.provider_types:
             self._own[row.provider_id, row.appointment_type_id] = row
@@ -191,7 +186,7 @@ class PlainRules:
         """Rule 3: busy spans of one room never overlap."""
         _, room = self._owners(a)
         for other in in_room:
-            if _overlap(a.room_busy, other.room_busy):
+            if overlap(a.room_busy, other.room_busy):
                 yield f"{room.name} is taken by booking {other.booking.id}"
 
     def type_under_its_cap(self, a: Appointment, of_type: Sequence[Appointment]) -> Iterator[str]:
@@ -225,7 +220,7 @@ class PlainRules:
         provider, _ = self._owners(a)
         overrides = a.booking.overrides
         for other in at_provider:
-            is_beside = _overlap(a.provider_busy, other.provider_busy)
+            is_beside = overlap(a.provider_busy, other.provider_busy)
             if is_beside and "PROVIDER_BUSY" not in overrides:
                 yield f"{provider.name} is busy with booking {other.booking.id}"
         lengths = [
@@ -277,7 +272,7 @@ class PlainRules:
     def is_allowed(self, a: Appointment, at_provider: Sequence[Appointment]) -> bool:
         """Whether an overbooking rule allows `a` beside all the others of its provider."""
         b = a.booking
-        overlaps = sum(_overlap(a.provider_busy, o.provider_busy) for o in at_provider)
+        overlaps = sum(overlap(a.provider_busy, o.provider_busy) for o in at_provider)
         overbooked = sum(is_by_allowance(o) and o.booking.date == b.date for o in at_provider)
         return any(
             rule.provider_id in (None, b.provider_id)
@@ -289,79 +284,6 @@ class PlainRules:
             and overbooked < rule.max_per_day
             for rule in self._clinic.overbooking_rules
         )
-
-    # The score
-
-    def parts(
-        self, a: Appointment, at_provider: Sequence[Appointment], preferred: Span | None
-    ) -> Parts:
-        """Return the parts of the score of an appointment in a finished book.
-
-        `preferred` is the window that its patient asked for; without one the preference part is 1.
-        Beside an overlap, and outside the provider's windows, the gap part is 0.
-        """
-        provider, room = self._owners(a)
-        is_overlapped = any(_overlap(a.provider_busy, o.provider_busy) for o in at_provider)
-        has_gaps = not is_overlapped and self._is_open(provider, a)
-        return (
-            self._preference(a, preferred),
-            self._gap(provider, a, at_provider) if has_gaps else Fraction(0),
-            Fraction(1, 1 + len(room.equipment - a.kind.required_equipment)),
-            Fraction(0 if a.booking.is_overbooked else 1),
-        )
-
-    def score(self, parts: Parts) -> Fraction:
-        """Return the weighted sum of the parts, exact."""
-        preference, gap, room, overbook = parts
-        weights = self._weights
-        return (
-            weights.preference * preference
-            + weights.gap * gap
-            + weights.room * room
-            + weights.overbook * overbook
-        )
-
-    def _preference(self, a: Appointment, preferred: Span | None) -> Fraction:
-        if preferred is None:
-            return Fraction(1)
-        first, end = preferred
-        last = max(first, end - a.kind.duration_minutes)
-        away = max(0, first - a.booking.start, a.booking.start - last)
-        return max(Fraction(0), 1 - Fraction(away, self._clinic.settings.preference_decay_minutes))
-
-    def _gap(
-        self, provider: Provider, a: Appointment, at_provider: Sequence[Appointment]
-    ) -> Fraction:
-        """Return half for each side that is touched, a quarter for one with a usable rest."""
-        is_open = self._minutes.open(provider, a.booking.date)
-        midnight = a.span[0] - a.booking.start
-        opens = midnight + is_open.rfind(0, 0, a.booking.start) + 1
-        shut = is_open.find(0, a.booking.start + a.kind.duration_minutes)
-        closes = midnight + (DAY_MINUTES if shut < 0 else shut)
-        start, end = a.provider_busy
-        spans = [o.provider_busy for o in at_provider]
-        before = max([opens, *(their_end for _, their_end in spans if their_end <= start)])
-        after = min([closes, *(their_start for their_start, _ in spans if their_start >= end)])
-        gap = Fraction(0)
-        for idle in (start - before, after - end):
-            if idle <= 0:
-                gap += Fraction(1, 2)
-            elif idle >= self._shortest_of(provider):
-                gap += Fraction(1, 4)
-        return gap
-
-    def _shortest_of(self, provider: Provider) -> int:
-        """Return the minutes of the shortest active type that the provider offers."""
-        if provider.id not in self._shortest:
-            minutes = []
-            for kind in self._clinic.appointment_types:
-                own = self._own.get((provider.id, kind.id))
-                is_offered = own is None or own.offered
-                if kind.active and is_offered and kind.required_skills <= provider.skills:
-                    longer = None if own is None else own.duration_minutes
-                    minutes.append(kind.duration_minutes if longer is None else longer)
-            self._shortest[provider.id] = min(minutes, default=0)
-        return self._shortest[provider.id]
 
     def _owners(self, a: Appointment) -> tuple[Provider, Room]:
         clinic, b = self._clinic, a.booking
@@ -389,5 +311,6 @@ def is_by_allowance(a: Appointment) -> bool:
     return b.is_overbooked and not b.overrides & {"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"}
 
 
-def _overlap(one: Span, other: Span) -> bool:
+def overlap(one: Span, other: Span) -> bool:
+    """Whether two spans have a minute in common."""
     return one[0] < other[1] and other[0] < one[1]

@@ -16,7 +16,8 @@ from fractions import Fraction
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Booking, ProviderType
 from solver.planning.problem import Placement, Plan, Problem, Request
-from solver.whatif.plain_rules import Appointment, Parts, PlainRules
+from solver.whatif.plain_rules import Appointment
+from solver.whatif.plain_score import Parts, PlainScores
 
 MAXIMISED = ("saved", "priority", "score")
 """The stages whose bound is at least their objective; that of the others is at most it."""
@@ -119,7 +120,7 @@ class _Reader:
     def __init__(self, problem: Problem, plan: Plan) -> None:
         self.problem, self.plan = problem, plan
         self.dates = frozenset(problem.dates)
-        self.rules = PlainRules(problem)
+        self.rules = PlainScores(problem)
         self.bookings = {b.id: b for b in problem.clinic.bookings if b.is_live}
         self.requests = {r.id: r for r in problem.requests}
         self.violations: list[PlanViolation] = []

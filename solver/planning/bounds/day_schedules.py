@@ -138,7 +138,7 @@ class DaySchedules:
         for s in instance.fixed:
             fixed[s.provider, s.day].append(s)
         provider_days = [(p, d) for p in range(providers) for d in range(days)]
-        windows = [instance.windows(p, d) for p, d in provider_days]
+        windows = [instance.days[d].provider_windows[p] for p, d in provider_days]
         loose = [
             _are_close(spans, int(before[p]), int(after[p]))
             for spans, (p, _) in zip(windows, provider_days, strict=True)

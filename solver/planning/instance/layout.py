@@ -48,7 +48,8 @@ def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:
         busy = provider_busy_span(instance.providers[provider], kind, at)
         if 0 <= day < len(instance.dates):
             end = booking.start + kind.duration_minutes
-            window = window_around(instance.windows(provider, day), booking.start, end)
+            windows = instance.days[day].provider_windows[provider]
+            window = window_around(windows, booking.start, end)
             window = window and (window[0] + midnight, window[1] + midnight)
     room_busy = room_busy_span(instance.rooms[room], kind, at) if room >= 0 else (0, 0)
     number = instance.kind_at[kind.id]

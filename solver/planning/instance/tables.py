@@ -29,7 +29,7 @@ from solver.planning.instance.layout import (
 from solver.planning.instance.tasks import Assignment, FixedBooking, Task
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Problem
-from solver.scoring.parts import preference_distance, shortest_durations
+from solver.scoring.parts import shortest_durations
 
 TABLE_BYTES = 20
 """What a type's table takes of the memory at each position."""
@@ -85,10 +85,6 @@ class Instance:
     def table_bytes(self) -> int:
         """What the types' tables take of the memory, about."""
         return sum(TABLE_BYTES * kind.regular.size for kind in self.kinds)
-
-    def windows(self, provider: int, day: int) -> list[Span]:
-        """Return a provider's open windows on a date, in minutes of it."""
-        return self.days[day].provider_windows[provider]
 
     # Tasks and their positions
 
@@ -194,12 +190,7 @@ class Instance:
         known = self._preferences.get((t.kind, t.preferred))
         if known is None:
             kind, decay = self.kinds[t.kind], self.clinic.settings.preference_decay_minutes
-            away = np.stack(
-                [
-                    preference_distance(t.preferred, each.row.duration_minutes, kind.starts)
-                    for each in kind.variants
-                ]
-            )
+            away = kind.away_from(t.preferred)
             unit = self.units(self.problem.weights.preference / decay)
             known = unit * np.maximum(0, decay - away)
             self._preferences[t.kind, t.preferred] = known
@@ -212,12 +203,11 @@ class Instance:
         """
         known = self._alone.get(assignment)
         if known is None:
-            number = self.tasks[assignment.task].kind
-            kind = self.kinds[number]
+            kind = self.table(assignment)
             s = int(np.searchsorted(kind.starts, assignment.start))
             variant = int(kind.variant_of[assignment.provider])
             score = int(self.preference(assignment.task)[variant, s])
-            score += self.room_parts[number][assignment.room]
+            score += self.room_parts[self.tasks[assignment.task].kind][assignment.room]
             score += 0 if assignment.is_overbooked else self.regular_bonus
             known = self._alone[assignment] = score, self.busy(assignment), self.window(assignment)
         return known

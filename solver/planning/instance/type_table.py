@@ -14,7 +14,7 @@ from solver.clinic.entities import DAY_MINUTES, AppointmentType, Span
 from solver.clinic.request import SlotRequest
 from solver.planning.problem import Problem
 from solver.rules import masks as masks_module
-from solver.scoring.parts import room_surplus
+from solver.scoring.parts import preference_distance, room_surplus
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,12 @@ class TypeTable:
         start, end = appointment
         duration = np.array([each.row.duration_minutes for each in self.variants], np.int64)
         return (self.starts < end) & (self.starts + duration[:, None] > start)
+
+    def away_from(self, preferred: Span | None) -> Ints:
+        """[V, S] minutes from each start to those that a preferred window would have."""
+        durations = [each.row.duration_minutes for each in self.variants]
+        away = [preference_distance(preferred, minutes, self.starts) for minutes in durations]
+        return np.stack(away)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -26,7 +26,8 @@ from solver.clinic.request import SlotRequest
 from solver.rules.checked_book import BookChecker
 from solver.rules.checked_slots import SlotChecker
 from solver.rules.masks import build
-from solver.rules.placement_model import Candidates, PlacementModel
+from solver.rules.placement_model import PlacementModel
+from solver.rules.presences import Candidates
 from solver.rules.solving import certify
 from solver.rules.whole_book_rules import violations
 from solver.slots.judge import Verdict, judge

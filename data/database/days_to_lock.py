@@ -1,0 +1,46 @@
+"""The days that a write locks: of everything whose bookings its rules count or compare."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+
+from data.database.locks import DayKey
+from data.database.transaction import patient_resource
+from solver.clinic.entities import DAY_MINUTES, AppointmentType, Provider, Room, Span
+from solver.clinic.spans import provider_busy_span, room_busy_span
+
+
+def days_to_lock(
+    kind: AppointmentType,
+    provider: Provider,
+    room: Room,
+    time: tuple[dt.date, int],
+    patient: str | None,
+) -> set[DayKey]:
+    """Return the days to lock for an appointment at a place and time.
+
+    Those that its busy spans touch at the provider and in the room, the patient's, and that of a
+    type with a daily cap.
+    """
+    day, start = time
+    keys: set[DayKey] = set()
+    if kind.daily_cap is not None:
+        keys.add(("appointment_type", kind.id, day))
+    if patient is not None:
+        keys.add(patient_day(patient, day))
+    span = provider_busy_span(provider, kind, start)
+    keys |= {("provider", provider.id, each) for each in _days(day, span)}
+    span = room_busy_span(room, kind, start)
+    return keys | {("room", room.id, each) for each in _days(day, span)}
+
+
+def patient_day(key: str, day: dt.date) -> DayKey:
+    """Return the lock of a patient's date; `key` is what patients are compared by."""
+    return "patient", patient_resource(key), day
+
+
+def _days(day: dt.date, span: Span) -> Iterable[dt.date]:
+    """Yield the dates that a busy span touches; spans that meet touch one in common."""
+    for ahead in range(span[0] // DAY_MINUTES, (span[1] - 1) // DAY_MINUTES + 1):
+        yield day + dt.timedelta(days=ahead)
