@@ -234,7 +234,8 @@ class PlainRules:
         if cap is not None and len(lengths) > cap:
             yield f"{len(lengths)} regular bookings of {provider.name}, the daily cap is {cap}"
         if most is not None and sum(lengths) > most:
-            yield f"{sum(lengths)} regular minutes of {provider.name}, of {most} a day"
+            minutes = f"{sum(lengths)} minutes of regular bookings of {provider.name}"
+            yield f"{minutes}, of {most} a day"
 
     def starts_by_itself(self, a: Appointment, at_provider: Sequence[Appointment]) -> Iterator[str]:
         """Rule 7, first half: no two appointments of a provider start together."""
