@@ -72,6 +72,18 @@ def full_clinic() -> dict[str, Any]:
                 "active": True,
             }
         ],
+        "provider_types": [
+            {
+                "id": uid(6, 0),
+                "provider_id": PROVIDER,
+                "appointment_type_id": TYPE,
+                "duration_minutes": 25,
+                "buffer_before": None,
+                "buffer_after": 4,
+                "daily_cap": 3,
+                "offered": True,
+            }
+        ],
         "availability": [
             {
                 "provider_id": PROVIDER,
