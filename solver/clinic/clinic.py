@@ -140,12 +140,13 @@ class Clinic:
 
     def offers(self, provider: Provider, kind: AppointmentType) -> bool:
         """Whether a provider has the skills for a type, and no row says that it is not offered."""
-        own = self.provider_type(provider.id, kind.id)
+        own = self.provider_type(provider.id, kind.id) if self.provider_types else None
         return kind.required_skills <= provider.skills and (own is None or own.offered)
 
     def kind_at(self, type_id: str, provider_id: str) -> AppointmentType:
         """Return a type as one provider does it: with the provider's duration and buffers."""
-        kind, own = self.type_by_id[type_id], self.provider_type(provider_id, type_id)
+        kind = self.type_by_id[type_id]
+        own = self.provider_type(provider_id, type_id) if self.provider_types else None
         return kind if own is None else self.with_minutes(kind, _own_minutes(kind, own))
 
     def minutes_of(self, booking: Booking) -> Minutes:

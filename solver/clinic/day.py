@@ -213,8 +213,7 @@ def _book(
     def per_provider(field: str) -> Ints:
         return np.array([*(getattr(p, field) for p in clinic.providers), 0], np.int64)[provider]
 
-    minutes = [clinic.minutes_of(b) for b in bookings]
-    duration, before, after = np.array(minutes, np.int64).reshape(-1, 3).T
+    duration, before, after = _minutes(clinic, bookings)
     end = start + duration
     turnover = np.array([*(r.turnover_minutes for r in clinic.rooms), 0], np.int64)[room]
     return Book(
@@ -230,8 +229,20 @@ def _book(
         on_date=(start >= 0) & (start < DAY_MINUTES),
         is_overbooked=flags(b.is_overbooked for b in bookings),
         minutes=end - start,
-        uses_allowance=flags(uses_allowance(b) for b in bookings),
+        uses_allowance=flags(b.is_overbooked and uses_allowance(b) for b in bookings),
     )
+
+
+def _minutes(clinic: Clinic, bookings: Sequence[Booking]) -> list[Ints]:
+    """[n], [n], [n] the durations of bookings, and their buffers before and after."""
+    kept: list[Sequence[int | None]] = [
+        [b.duration_minutes for b in bookings],
+        [b.buffer_before for b in bookings],
+        [b.buffer_after for b in bookings],
+    ]
+    if any(None in minutes for minutes in kept):
+        kept = list(zip(*(clinic.minutes_of(b) for b in bookings), strict=True))
+    return [np.array(minutes, np.int64) for minutes in kept]
 
 
 def _positions(index: dict[str, int], chosen: Sequence[Provider | Room]) -> Ints:

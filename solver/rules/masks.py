@@ -396,6 +396,8 @@ def regular_within_capacity(asked: _Asked, allowed: Bools) -> Iterator[RuleMask]
 def provider_type_under_its_cap(asked: _Asked) -> Bools:
     """[P] where fewer of the type are booked with the provider than the provider's cap for it."""
     clinic, kind = asked.day.clinic, asked.kind
+    if not clinic.provider_types:
+        return np.ones(len(asked.day.providers), np.bool_)
     own = (clinic.provider_type(p.id, kind.id) for p in asked.day.providers)
     caps = [NO_CAP if row is None or row.daily_cap is None else row.daily_cap for row in own]
     return asked.of_type_count < np.array(caps, np.int64)
