@@ -13,6 +13,7 @@ from solver.arrays import Bools, Ints
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     DAY_MINUTES,
+    Booking,
     Provider,
     Room,
     Span,
