@@ -175,7 +175,7 @@ class Checker:
             and rule.appointment_type_id in (None, kind.id)
             and rule.weekday in (None, b.date.isoweekday())
             and (rule.start is None or rule.start <= b.start)
-            and (rule.end is None or b.start + kind.duration_minutes <= rule.end)
+            and b.start + kind.duration_minutes <= (DAY_MINUTES if rule.end is None else rule.end)
             and overlaps <= rule.max_overlap
             and overbooked < rule.max_per_day
             for rule in self.clinic.overbooking_rules

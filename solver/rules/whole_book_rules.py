@@ -290,8 +290,7 @@ class _Reading:
             covers = np.ones(len(over), np.bool_)
             if rule.start is not None:
                 covers &= rule.start <= start
-            if rule.end is not None:
-                covers &= end <= rule.end
+            covers &= end <= (DAY_MINUTES if rule.end is None else rule.end)
             if rule.provider_id is not None:
                 covers &= provider == providers[rule.provider_id]
             if rule.appointment_type_id is not None:

@@ -280,7 +280,7 @@ class PlainRules:
             and rule.appointment_type_id in (None, a.kind.id)
             and rule.weekday in (None, b.date.isoweekday())
             and (rule.start is None or rule.start <= b.start)
-            and (rule.end is None or b.start + a.kind.duration_minutes <= rule.end)
+            and b.start + a.kind.duration_minutes <= (DAY_MINUTES if rule.end is None else rule.end)
             and overlaps <= rule.max_overlap
             and overbooked < rule.max_per_day
             for rule in self._clinic.overbooking_rules
