@@ -609,42 +609,42 @@ async def test_each_write_tells_who_did_what(engine: AsyncEngine) -> None:
     async def hold(connection: AsyncConnection) -> BookingRecord:
         return await bookings.hold(connection, place, details, EVE, 7)
 
-    held, zone, minutes = await run(engine, hold)
+    held, zone = await run(engine, hold)
     assert (held.status, held.patient_ref, held.notes) == ("held", "Ada", "first visit")
-    assert (zone, minutes) == ("Europe/Berlin", 30)
+    assert (zone, held.duration_minutes) == ("Europe/Berlin", 30)
     life = held.expires_at - held.created_at
     assert abs(life - dt.timedelta(minutes=7)) < dt.timedelta(seconds=5)
     key = str(held.id)
     found = await run(engine, by_eve(bookings_status.confirm, key, Details()))
-    assert (found[0].patient_ref, found[0].notes, found[1:]) == ("Ada", "first visit", (zone, 30))
+    assert (found[0].patient_ref, found[0].notes, found[1:]) == ("Ada", "first visit", (zone,))
     assert found[0].expires_at is None
     moved = await run(
         engine,
         by_eve(relocate.reschedule, key, other, version=2, allow_patient_overlap=False),
     )
-    where = ("provider_id", "room_id", "date", "start_minute", "end_minute", "status", "version")
-    assert [getattr(moved[0], name) for name in where] == [
+    where = ("provider_id", "room_id", "date", "start_minute", "duration_minutes", "status")
+    assert [getattr(moved[0], name) for name in (*where, "version")] == [
         UUID(uid(1, 1)),
         UUID(uid(2, 1)),
         TUESDAY,
         660,
-        690,
+        30,
         "booked",
         3,
     ]
-    assert moved[1:] == (zone, 30)
+    assert moved[1:] == (zone,)
     second, *_ = await run(engine, by_eve(bookings.book, place, Details("Bo")))
     swapped = await run(engine, by_eve(relocate.swap, key, str(second.id), accept_overbooked=False))
-    assert [(str(row.id), row.date, z, m) for row, z, m in swapped] == [
-        (key, MONDAY, zone, 30),
-        (str(second.id), TUESDAY, zone, 30),
+    assert [(str(row.id), row.date, z) for row, z in swapped] == [
+        (key, MONDAY, zone),
+        (str(second.id), TUESDAY, zone),
     ]
     assert [row.patient_ref for row, *_ in swapped] == ["Ada", "Bo"]
     for action, status in (("check_in", "checked_in"), ("complete", "completed")):
         row, *rest = await run(
             engine, by_eve(bookings_status.change_status, key, action, confirm=True)
         )
-        assert (row.status, rest) == (status, [zone, 30])
+        assert (row.status, rest) == (status, [zone])
     await run(engine, by_eve(bookings_status.change_status, str(second.id), "cancel"))
     assert await entries(engine, key) == [
         ("Eve", "hold", None, ("held", 1)),
@@ -769,7 +769,7 @@ async def test_bookings_that_are_not_there_and_the_order_of_those_that_are(
     assert [row.id for row, *_ in found] == [
         row.id for row in sorted(rows, key=lambda row: (row.date, row.start_minute, row.id))
     ]
-    assert {tuple(rest) for _, *rest in found} == {("Europe/Berlin", 30)}
+    assert {tuple(rest) for _, *rest in found} == {("Europe/Berlin",)}
     on_tuesday = await reading.find(engine, [BOOKINGS.c.date == TUESDAY])
     assert [row.start_minute for row, *_ in on_tuesday] == [600, 660]
     assert (await reading.get(engine, str(rows[1].id)))[0].id == rows[1].id
@@ -860,7 +860,7 @@ async def test_orders_together_find_places_of_holds_that_ran_out(engine: AsyncEn
         assert not isinstance(found, Exception)
         row, *rest = found
         assert (row.start_minute, row.patient_ref, row.notes) == (start, "Ada", "note")
-        assert (row.status, row.expires_at, rest) == ("booked", None, ["Europe/Berlin", 30])
+        assert (row.status, row.expires_at, rest) == ("booked", None, ["Europe/Berlin"])
         assert await entries(engine, str(row.id)) == [("Eve", "book", None, ("booked", 1))]
     (only,) = await run(engine, lambda connection: bookings.book_together(connection, orders[1:2]))
     assert isinstance(only, NotFoundError)
