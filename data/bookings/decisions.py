@@ -206,7 +206,7 @@ class BookingRequest:
         SlotUnavailableError, PatientConflictError
             When there is none that can be taken.
         """
-        place, kind = self.place, clinic.type_by_id[self.place.appointment_type_id]
+        place, (kind, *_) = self.place, self.rows(clinic)
         won = verdict.slots or verdict.overriding
         free = [slot for slot in won if slot.room.id not in refused]
         fewest = [slot for slot in free if len(slot.overrides) == len(free[0].overrides)]

@@ -64,7 +64,7 @@ def booking_of_patient(
     for other in clinic.bookings:
         if other.date != day or not other.is_live or other.patient_key != patient:
             continue
-        end = other.start + clinic.type_by_id[other.appointment_type_id].duration_minutes
+        end = other.start + clinic.kind_of(other).duration_minutes
         if other.id != ignored and other.start < span[1] and span[0] < end:
             return other
     return None

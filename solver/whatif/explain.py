@@ -252,6 +252,8 @@ class Explainer:
             if request.provider_id is None
             else clinic.provider_by_id[request.provider_id].name
         )
+        if request.provider_id is not None:
+            kind = clinic.kind_at(kind.id, request.provider_id)
         return (
             f"{kind.name} takes {kind.duration_minutes} minutes; on {_dates(dates)} there is no "
             f"such stretch in the open hours of {who} and of a suitable room."

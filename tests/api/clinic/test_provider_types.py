@@ -244,3 +244,15 @@ async def test_a_scenario_may_let_a_provider_differ(
     assert len(answer.json()["bookings"]) == placed
     (made,) = (await client.get("/provider-types")).json()
     assert row.items() <= made.items()
+
+
+async def test_a_patient_is_elsewhere_for_as_long_as_the_provider_takes(
+    client: httpx.AsyncClient,
+) -> None:
+    await load(client, two_providers(own(duration_minutes=60)))
+    assert (await book(client, "09:30", provider_id=LINN, patient_ref="a")).status_code == 201
+    refused = await book(client, "09:00", patient_ref="a")
+    assert (refused.status_code, refused.json()["code"]) == (409, "PATIENT_CONFLICT")
+    assert (await book(client, "10:00", patient_ref="a")).status_code == 201
+    refused = await book(client, "10:30", provider_id=LINN, patient_ref="a")
+    assert (refused.status_code, refused.json()["code"]) == (409, "PATIENT_CONFLICT")
