@@ -173,6 +173,7 @@ async def test_replace_removes_what_the_file_lacks(client: httpx.AsyncClient) ->
         "bookings": 1,
         "availability": 2,
         "overbooking_rules": 1,
+        "provider_types": 1,
     }
     body = await export(client)
     assert [b["id"] for b in body["bookings"]] == [uid(5, 1)]

@@ -56,6 +56,28 @@ def test_hours_are_made_those_of_every_other_week(clinic: httpx.Client, open_pag
     assert (in_them["id"] in conflicts, between["id"] in conflicts) == (False, True)
 
 
+def test_a_provider_takes_longer_and_the_finder_shows_it(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    page = open_page("/clinic")
+    page.get_by_role("tab", name="Who differs").click()
+    page.get_by_role("button", name="New provider type").click()
+    choose(page, "Provider", "Dr. Vega")
+    choose(page, "Type", "Visit")
+    page.get_by_label("Duration, minutes").fill("55")
+    expect(page.get_by_text("No booking is in the way.")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("tr", has_text="Dr. Vega").filter(has_text="55")).to_be_visible()
+    query = {
+        "date": MONDAY.isoformat(),
+        "appointment_type_id": order(MONDAY, "09:00")["appointment_type_id"],
+        "provider_id": VEGA,
+    }
+    slot = clinic.get("/slots", params=query).json()["slots"][0]
+    minutes = [dt.datetime.fromisoformat(slot[name]) for name in ("start", "end")]
+    assert minutes[1] - minutes[0] == dt.timedelta(minutes=55)
+
+
 def test_a_row_is_made_and_taken_away(clinic: httpx.Client, open_page: Opener) -> None:
     page = open_page("/clinic")
     page.get_by_role("tab", name="Rooms").click()
