@@ -94,7 +94,14 @@ def test_no_page_dialog_or_toast_has_a_word_of_the_interface(
     page.get_by_role("button", name="Give it back").click()
 
     go("/clinic", "[data-row]")
-    nouns = ("provider", "room", "appointment type", "availability", "overbooking rule")
+    nouns = (
+        "provider",
+        "room",
+        "appointment type",
+        "provider type",
+        "availability",
+        "overbooking rule",
+    )
     for tab, noun in zip(TABS.values(), nouns, strict=True):
         page.get_by_role("tab", name=tab).click()
         page.get_by_role("button", name=f"New {noun}").click()

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+from solver.clinic.overrides import uses_allowance
 from solver.planning.instance.capacity import NO_CAP
 from solver.planning.instance.tables import Instance
+from solver.rules.codes import PROVIDER_DAILY_CAP
 from tests.support.random_problems import tiny_problem
 
 INSTANCES = [Instance(tiny_problem(seed)) for seed in range(30)]
@@ -20,19 +22,39 @@ def test_fixed_bookings_take_the_places_of_their_type_and_provider() -> None:
                 assert capacity.type_left[k, d] == (NO_CAP if cap is None else cap) - booked
                 capped += cap is not None
             for p, provider in enumerate(instance.providers):
-                here = [s.booking.is_overbooked for s in fixed if (s.provider, s.day) == (p, d)]
+                own = [s for s in fixed if (s.provider, s.day) == (p, d)]
+                here = [s.booking.is_overbooked for s in own]
                 cap = provider.daily_cap
                 assert capacity.has_provider_cap[p] == (cap is not None)
                 regular = NO_CAP if cap is None else cap
                 assert capacity.regular_left[p, d] == regular - here.count(False)
-                assert capacity.overbooked[p, d] == here.count(True)
+                assert capacity.overbooked[p, d] == sum(uses_allowance(s.booking) for s in own)
                 capped += cap is not None
-                lengths = [s.minutes for s in fixed if (s.provider, s.day) == (p, d)]
+                lengths = [s.minutes for s in own]
                 taken = sum(m for m, over in zip(lengths, here, strict=True) if not over)
                 most = provider.daily_minutes
                 assert capacity.has_minutes_cap[p] == (most is not None)
                 assert capacity.minutes_left[p, d] == (NO_CAP if most is None else most) - taken
                 capped += most is not None
+    assert capped
+
+
+def test_a_providers_cap_for_a_type_counts_overbooked_ones_and_lets_stay_what_overrides_it() -> (
+    None
+):
+    capped = 0
+    for instance in INSTANCES:
+        clinic, capacity = instance.clinic, instance.capacity
+        for row in clinic.provider_types:
+            if row.daily_cap is None:
+                continue
+            p, k = instance.provider_at[row.provider_id], clinic.type_at[row.appointment_type_id]
+            for d in range(len(instance.dates)):
+                here = [s for s in instance.fixed if (s.provider, s.kind, s.day) == (p, k, d)]
+                within = [s for s in here if PROVIDER_DAILY_CAP not in s.booking.overrides]
+                assert capacity.pair_left[k][p, d] == row.daily_cap - len(here)
+                assert capacity.pair_left_to_stay[k][p, d] == row.daily_cap - len(within)
+                capped += 1
     assert capped
 
 
@@ -42,7 +64,9 @@ def test_a_placement_takes_its_types_minutes_and_needs_as_many() -> None:
     providers = tuple(
         replace(p, daily_cap=None, daily_minutes=75) for p in problem.clinic.providers
     )
-    clinic = replace(problem.clinic, appointment_types=kinds, providers=providers, bookings=())
+    clinic = replace(
+        problem.clinic, appointment_types=kinds, providers=providers, bookings=(), provider_types=()
+    )
     capacity = Instance(replace(problem, clinic=clinic)).capacity
     assert capacity.is_limited.all()
     assert (capacity.most_regular == 2).all()
