@@ -19,13 +19,12 @@ from tests.support.strategies import clinics
 
 
 def expected_slots(found: list[Found], clinic: Clinic, kind: str) -> list[dict[str, Any]]:
-    duration = clinic.type_by_id[kind].duration_minutes
     return [
         {
             "provider_id": f.provider_id,
             "room_id": f.room_id,
             "start_time": format_time(f.start),
-            "end_time": format_time(f.start + duration),
+            "end_time": format_time(f.start + clinic.kind_at(kind, f.provider_id).duration_minutes),
             "score": float(f.score),
             "is_overbooked": f.is_overbooked,
         }
