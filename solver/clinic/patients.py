@@ -55,16 +55,18 @@ def booking_of_patient(
     span: Span,
     ignored: str | None = None,
 ) -> Booking | None:
-    """Return another live booking of a patient at that time, as far as `clinic` tells.
+    """Return the first other live booking of a patient at that time, as far as `clinic` tells.
 
     `patient` is what patients are compared by.
     """
     if patient is None:
         return None
-    for other in clinic.bookings:
-        if other.date != day or not other.is_live or other.patient_key != patient:
-            continue
-        end = other.start + clinic.kind_of(other).duration_minutes
-        if other.id != ignored and other.start < span[1] and span[0] < end:
-            return other
-    return None
+    found = [
+        other
+        for other in clinic.bookings
+        if other.date == day and other.is_live and other.patient_key == patient
+        if other.id != ignored
+        and other.start < span[1]
+        and span[0] < other.start + clinic.kind_of(other).duration_minutes
+    ]
+    return min(found, key=lambda other: (other.start, other.id), default=None)

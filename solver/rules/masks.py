@@ -262,7 +262,8 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
             open_to_provider &= rule.provider
         if rule.room is not None:
             room_free &= rule.room
-    within_capacity = (asked.overlaps == 0) & asked.under_cap[:, None]
+    under_caps = asked.under_cap & provider_type_under_its_cap(asked)
+    within_capacity = (asked.overlaps == 0) & under_caps[:, None]
     return Masks(
         day=day,
         kind=asked.kind,

@@ -145,17 +145,12 @@ class PlacementModel(Presences):
         """Rule 6: a provider's live bookings of the type stay within the provider's cap for it."""
         if PROVIDER_DAILY_CAP in self._lifted:
             return
-        book = self._day.book
-        position = self._day.clinic.type_at[self._kind.id]
         literals = defaultdict(list)
         for at in self._at_provider.values():
             literals[at.provider, at.world].append(at.literal)
         for (provider, _), present in literals.items():
-            own = self._day.clinic.provider_type(self._day.providers[provider].id, self._kind.id)
-            if own is not None and own.daily_cap is not None:
-                here = book.on_date & (book.provider == provider)
-                booked = int((here & (book.appointment_type == position)).sum())
-                self._at_most(present, own.daily_cap - booked)
+            if (left := _left_of_pair(self._day, self._kind, provider)) is not None:
+                self._at_most(present, left)
 
     def _regular_within_capacity(self) -> None:
         """Rule 6: a regular one overlaps no booking of its provider and fits under both caps."""
@@ -188,7 +183,9 @@ class PlacementModel(Presences):
                 in_world[at.provider, at.world].append(at)
         for (provider, _), present in in_world.items():
             facts = self._provider_facts(provider)
+            left = _left_of_pair(self._day, self._kind, provider)
             cap_is_reached = self._is_full(self._day.providers[provider], facts)
+            cap_is_reached |= left is not None and left <= 0
             of_the_day = facts.by_allowance + cp_model.LinearExpr.sum(
                 [at.literal for at in present]
             )
@@ -231,6 +228,16 @@ class PlacementModel(Presences):
         if provider not in self._facts:
             self._facts[provider] = _ProviderFacts.of(self._day, provider)
         return self._facts[provider]
+
+
+def _left_of_pair(day: Day, kind: AppointmentType, provider: int) -> int | None:
+    """Return how many of the type the provider's cap for it still allows; None without one."""
+    own = day.clinic.provider_type(day.providers[provider].id, kind.id)
+    if own is None or own.daily_cap is None:
+        return None
+    here = day.book.on_date & (day.book.provider == provider)
+    of_type = day.book.appointment_type == day.clinic.type_at[kind.id]
+    return own.daily_cap - int((here & of_type).sum())
 
 
 def _allowances(

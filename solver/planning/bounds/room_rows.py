@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from solver.arrays import Floats, Ints
+from solver.clinic.entities import DAY_MINUTES
 from solver.planning.bounds.room_cuts import RoomSets
 from solver.planning.instance.columns import grouped
 from solver.planning.instance.tables import Instance
@@ -29,7 +30,7 @@ class RoomRows:
         taken = [(s.room, s.room_busy) for s in instance.fixed if s.room >= 0]
         sets = RoomSets(instance, kinds, taken)
         grid = instance.clinic.settings.grid_minutes
-        free = sets.free[:, :-1].reshape(len(sets), days, -1)[:, :, ::grid]
+        free = sets.free[:, :-1].reshape(len(sets), days, DAY_MINUTES)[:, :, ::grid]
         providers = np.array([k.regular.any(axis=(1, 2)) for k in instance.kinds])
         asking = [int(providers[served].any(axis=0).sum()) for served in sets.serves]
         is_scarce = free.min(axis=(1, 2), initial=0) < np.array(asking, np.int64)
