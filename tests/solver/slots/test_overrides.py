@@ -25,7 +25,7 @@ EVERYTHING = frozenset(POLICY)
     st.one_of(st.just(EVERYTHING), st.frozensets(st.sampled_from(sorted(POLICY)))),
     st.data(),
 )
-@examples(200)
+@examples(100)
 def test_an_override_grants_just_what_it_names_all_reasons_of(
     case: tuple[Clinic, SlotRequest], override: frozenset[str], data: st.DataObject
 ) -> None:
