@@ -32,9 +32,7 @@ HoldId = Annotated[Id, Path()]
 )
 async def create(body: HoldIn, writer: WriterDependency) -> Response:
     """Hold, under the same rules as a booking; when the time is over it blocks nobody."""
-    details = Details(
-        body.patient_ref, body.notes, body.allow_patient_overlap, writer.overriding(body)
-    )
+    details = writer.details(body)
     return await writer.create(
         lambda connection, policy: bookings.hold(
             connection, body.place(), details, policy, body.minutes

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.access.callers import Caller
 from api.access.context import Context, ContextDependency
 from api.access.require import CallerDependency
-from api.bookings.schemas import OverrideIn, booking_body
+from api.bookings.schemas import BookingIn, HoldIn, OverrideIn, booking_body
 from api.http import errors
 from api.http.errors import ForbiddenError
 from api.service import metrics
@@ -84,6 +84,17 @@ class Writer:
                 required_role=role,
             )
         return Override(frozenset(asked.override), asked.override_reason)
+
+    def details(self, body: BookingIn | HoldIn) -> Details:
+        """Return what a new booking or hold is told beside its place.
+
+        Raises
+        ------
+        ForbiddenError
+            As of :meth:`overriding`.
+        """
+        override = self.overriding(body)
+        return Details(body.patient_ref, body.notes, body.allow_patient_overlap, override)
 
     async def book(self, place: Place, details: Details) -> Response:
         """Book, in one transaction with whoever else waits for the same."""

@@ -37,7 +37,6 @@ from data import audit
 from data.bookings import reading, relocate
 from data.bookings import status as bookings_status
 from data.bookings.amend import amend
-from data.bookings.create import Details
 from data.bookings.decisions import Place
 from data.bookings.outside_rules import find_outside
 from data.bookings.reading import PageCursor
@@ -164,10 +163,7 @@ READS_AT_ONCE = CapacityLimiter(1)
 )
 async def create(body: BookingIn, writer: WriterDependency) -> Response:
     """Book, if every rule allows it at the moment of writing; else 409 with the reasons."""
-    details = Details(
-        body.patient_ref, body.notes, body.allow_patient_overlap, writer.overriding(body)
-    )
-    return await writer.book(body.place(), details)
+    return await writer.book(body.place(), writer.details(body))
 
 
 @router.get(

@@ -33,6 +33,13 @@ def _own_minutes(kind: AppointmentType, own: ProviderType | Booking) -> Minutes:
     )
 
 
+def _require_known(
+    field: str, noun: str, key: str | None, by_id: Mapping[str, Provider | Room | AppointmentType]
+) -> None:
+    """Require that a row of `field` refers to nothing, or to a row that is there."""
+    _require(key is None or key in by_id, field, f"no {noun} {key}")
+
+
 @dataclass(frozen=True)
 class Clinic:
     """A clinic, or as much of it as a question needs.
@@ -64,41 +71,19 @@ class Clinic:
         ):
             _require(len(rows) == len(by_id), name, "two rows share an id")
         for row in self.availability:
-            _require(
-                row.provider_id is None or row.provider_id in providers,
-                "availability",
-                f"no provider {row.provider_id}",
-            )
-            _require(
-                row.room_id is None or row.room_id in rooms,
-                "availability",
-                f"no room {row.room_id}",
-            )
+            _require_known("availability", "provider", row.provider_id, providers)
+            _require_known("availability", "room", row.room_id, rooms)
         for own in self.provider_types:
-            _require(
-                own.provider_id in providers, "provider_types", f"no provider {own.provider_id}"
-            )
-            _require(
-                own.appointment_type_id in types,
-                "provider_types",
-                f"no appointment type {own.appointment_type_id}",
-            )
+            _require_known("provider_types", "provider", own.provider_id, providers)
+            _require_known("provider_types", "appointment type", own.appointment_type_id, types)
         _require(
             len(self.provider_types) == len(self._provider_type_by_pair),
             "provider_types",
             "two rows are of one provider and type",
         )
         for rule in self.overbooking_rules:
-            _require(
-                rule.provider_id is None or rule.provider_id in providers,
-                "overbooking_rules",
-                f"no provider {rule.provider_id}",
-            )
-            _require(
-                rule.appointment_type_id is None or rule.appointment_type_id in types,
-                "overbooking_rules",
-                f"no appointment type {rule.appointment_type_id}",
-            )
+            _require_known("overbooking_rules", "provider", rule.provider_id, providers)
+            _require_known("overbooking_rules", "appointment type", rule.appointment_type_id, types)
         self._check_bookings()
 
     def _check_bookings(self) -> None:

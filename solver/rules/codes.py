@@ -42,23 +42,6 @@ IN_ORDER = (
 """The order of the rules: a candidate counts for the first code that excludes it."""
 
 
-PHYSICAL = frozenset(
-    {
-        TYPE_INACTIVE,
-        OFF_GRID,
-        OUTSIDE_DATE,
-        PROVIDER_INACTIVE,
-        PROVIDER_LACKS_SKILLS,
-        ROOM_INACTIVE,
-        ROOM_LACKS_EQUIPMENT,
-        CLOCK_CHANGE,
-        ROOM_BUSY,
-        PATIENT_CONFLICT,
-    }
-)
-"""What cannot be: nobody may override these."""
-
-
 POLICY = frozenset(
     {
         TOO_SOON,
@@ -74,6 +57,10 @@ POLICY = frozenset(
 
 REASONS = (*IN_ORDER, PATIENT_CONFLICT)
 """The order in which a refusal lists its reasons."""
+
+
+PHYSICAL = frozenset(REASONS) - POLICY
+"""What cannot be: nobody may override these."""
 
 
 OVERRIDABLE = tuple(code for code in REASONS if code in POLICY)

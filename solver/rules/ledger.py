@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
@@ -81,7 +81,7 @@ class Ledger:
                 kind.buffer_before,
                 kind.buffer_after,
                 b.is_overbooked,
-                sum(1 << i for i, code in enumerate(OVERRIDABLE) if code in b.overrides),
+                _bits_of_codes(b.overrides),
             )
             for b in live
             for kind in [clinic.kind_of(b)]
@@ -154,8 +154,7 @@ class Ledger:
 
     def overriding(self, *codes: str) -> Bools:
         """Return a mask of the bookings that override one of the rules."""
-        bits = sum(1 << OVERRIDABLE.index(code) for code in codes)
-        return (self.overrides & bits) > 0
+        return (self.overrides & _bits_of_codes(codes)) > 0
 
     def in_order(self, chosen: Ints) -> Ints:
         """Return positions in the order of date, start and id."""
@@ -184,6 +183,11 @@ class Ledger:
 def bits_of(rules: Iterable[int]) -> np.uint8:
     """Return rules as bits: ``1 << rule``."""
     return np.uint8(sum(1 << rule for rule in set(rules)))
+
+
+def _bits_of_codes(codes: Container[str]) -> int:
+    """Return a bit for each code of :data:`solver.rules.codes.OVERRIDABLE` that is in `codes`."""
+    return sum(1 << bit for bit, code in enumerate(OVERRIDABLE) if code in codes)
 
 
 def _codes_of(bits: int) -> Iterator[str]:

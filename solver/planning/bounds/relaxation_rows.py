@@ -79,10 +79,8 @@ class RelaxationRows:
         self._capacity = instance.capacity.after(self._fixed[len(instance.fixed) :])
         for assignment in instance.made(frozen):  # none is in the provider-days of the columns
             self._capacity.type_left[instance.tasks[assignment.task].kind, assignment.day] -= 1
-        self._is_limited, self._most_regular = (
-            self._capacity.is_limited,
-            self._capacity.most_regular,
-        )
+        self._is_limited = self._capacity.is_limited
+        self._most_regular = self._capacity.most_regular
         self._days = len(instance.dates)
         self._lay_out_cliques()
         self._lay_out_rooms()

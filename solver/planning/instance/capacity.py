@@ -144,8 +144,8 @@ class Capacity:
         other.type_left = self.type_left.copy()
         other.over_type = self.over_type.copy()
         other.overbooked = self.overbooked.copy()
-        for name in ("pair_left", "pair_left_to_stay"):
-            setattr(other, name, {k: left.copy() for k, left in getattr(self, name).items()})
+        other.pair_left = {k: left.copy() for k, left in self.pair_left.items()}
+        other.pair_left_to_stay = {k: left.copy() for k, left in self.pair_left_to_stay.items()}
         for booking in bookings:
             other.book(booking)
         return other
