@@ -115,4 +115,4 @@ def outside_beyond(
             found.append(position)
             left.append(fresh)
     positions = np.array(found[:limit], np.int64)
-    return read_plainly(clinic, ledger, positions, np.array(left[:limit], np.uint8)), len(found)
+    return read_plainly(clinic, ledger, positions, np.array(left[:limit], np.uint16)), len(found)

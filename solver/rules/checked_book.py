@@ -20,7 +20,7 @@ BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7
 """The rules that read the other bookings of a room, of a type, and of a provider."""
 
 
-ALL = 0xFF
+ALL = 0xFFFF
 """Every rule."""
 
 

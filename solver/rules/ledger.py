@@ -162,7 +162,7 @@ class Ledger:
         high, low = np.frombuffer(rows.id.tobytes(), ">u8").reshape(-1, 2).T
         return chosen[np.lexsort((low, high, rows.start, rows.day))]
 
-    def beside(self, chosen: Ints, broken: NDArray[np.uint8]) -> Bools:
+    def beside(self, chosen: Ints, broken: NDArray[np.uint16]) -> Bools:
         """Return a mask of the `chosen` and of all bookings that their broken rules involve.
 
         `broken` has, for each of the `chosen`, the rules to be read: ``1 << rule``.
@@ -180,9 +180,9 @@ class Ledger:
         return near
 
 
-def bits_of(rules: Iterable[int]) -> np.uint8:
+def bits_of(rules: Iterable[int]) -> np.uint16:
     """Return rules as bits: ``1 << rule``."""
-    return np.uint8(sum(1 << rule for rule in set(rules)))
+    return np.uint16(sum(1 << rule for rule in set(rules)))
 
 
 def _bits_of_codes(codes: Container[str]) -> int:

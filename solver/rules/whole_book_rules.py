@@ -39,6 +39,10 @@ RULES = frozenset({0, 1, 2, 3, 5, 6, 7})
 """The rules that a booking can break; rule 4 only defines the busy spans of rules 6 and 7."""
 
 
+_READ_BESIDE_NEIGHBOURS = frozenset({3, 6, 7})
+"""The rules that are read beside the bookings of the dates next to a booking's own."""
+
+
 def violations(
     clinic: Clinic, *, since: dt.date | None = None, only: Collection[str] | None = None
 ) -> list[Violation]:
@@ -60,7 +64,7 @@ def violations(
 
 
 def read_plainly(
-    clinic: Clinic, ledger: Ledger, chosen: Ints, broken: NDArray[np.uint8]
+    clinic: Clinic, ledger: Ledger, chosen: Ints, broken: NDArray[np.uint16]
 ) -> list[Violation]:
     """Return what the plain checker says of the `chosen`: which of the rules `broken` they break.
 
@@ -77,23 +81,23 @@ def read_plainly(
 
 def broken_rules(
     clinic: Clinic, ledger: Ledger, rules: Collection[int] = RULES
-) -> NDArray[np.uint8]:
+) -> NDArray[np.uint16]:
     """Return the rules that each booking breaks, bit by bit: ``1 << rule``; only these `rules`."""
     reading = _Reading(clinic, ledger)
-    broken = np.zeros(len(ledger), np.uint8)
+    broken = np.zeros(len(ledger), np.uint16)
     if not len(ledger):
         return broken
     for rule in rules:
-        broken |= reading.breaks(rule).astype(np.uint8) << np.uint8(rule)
-    doubtful = reading.doubtful & ((broken & np.uint8(0b1100_1000)) > 0) | reading.unsettled
-    if set(rules) & {3, 6, 7} and doubtful.any():
+        broken |= reading.breaks(rule).astype(np.uint16) << np.uint16(rule)
+    asked = bits_of(set(rules) & _READ_BESIDE_NEIGHBOURS)
+    doubtful = reading.doubtful & ((broken & asked) > 0) | reading.unsettled
+    if asked and doubtful.any():
         chosen = np.flatnonzero(doubtful)
-        asked = np.full(len(chosen), bits_of(set(rules) & {3, 6, 7}))
         plain = dict.fromkeys(ledger.take(chosen).ids(), 0)
-        for violation in read_plainly(clinic, ledger, chosen, asked):
+        for violation in read_plainly(clinic, ledger, chosen, np.full(len(chosen), asked)):
             plain[violation.booking.id] |= 1 << violation.rule
-        broken[chosen] &= np.uint8(0b0011_0111)
-        broken[chosen] |= np.fromiter(plain.values(), np.uint8, len(plain))
+        broken[chosen] &= ~asked
+        broken[chosen] |= np.fromiter(plain.values(), np.uint16, len(plain))
     return broken
 
 

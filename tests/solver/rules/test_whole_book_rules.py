@@ -69,7 +69,7 @@ def test_a_book_read_at_once_breaks_what_the_checker_tells(clinic: Clinic) -> No
 def test_one_rule_is_read_without_the_others(clinic: Clinic, rule: int) -> None:
     book = Ledger.of(clinic)
     every = broken_rules(clinic, book)
-    assert (broken_rules(clinic, book, {rule}) == (every & np.uint8(1 << rule))).all()
+    assert (broken_rules(clinic, book, {rule}) == (every & np.uint16(1 << rule))).all()
 
 
 def test_only_bookings_that_break_something_are_read_one_by_one(monkeypatch) -> None:
