@@ -21,6 +21,7 @@ from solver.clinic.entities import (
     Room,
     _require,
 )
+from solver.clinic.sessions.session import Session
 
 
 def _own_minutes(kind: AppointmentType, own: ProviderType | Booking) -> Minutes:
@@ -61,6 +62,7 @@ class Clinic:
     overbooking_rules: tuple[OverbookingRule, ...] = ()
     bookings: tuple[Booking, ...] = field(default=(), repr=False)
     provider_types: tuple[ProviderType, ...] = ()
+    sessions: tuple[Session, ...] = ()
 
     def __post_init__(self) -> None:
         providers, rooms, types = self.provider_by_id, self.room_by_id, self.type_by_id
@@ -84,6 +86,16 @@ class Clinic:
         for rule in self.overbooking_rules:
             _require_known("overbooking_rules", "provider", rule.provider_id, providers)
             _require_known("overbooking_rules", "appointment type", rule.appointment_type_id, types)
+        for session in self.sessions:
+            _require_known("sessions", "provider", session.provider_id, providers)
+            _require_known("sessions", "room", session.room_id, rooms)
+            for type_id in sorted(session.appointment_type_ids or ()):
+                _require_known("sessions", "appointment type", type_id, types)
+        _require(
+            len(self.sessions) == len({session.id for session in self.sessions}),
+            "sessions",
+            "two rows share an id",
+        )
         self._check_bookings()
 
     def _check_bookings(self) -> None:

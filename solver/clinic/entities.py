@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from solver.clinic.patients import patient_key
@@ -94,6 +94,72 @@ def _require_tags(tags: frozenset[str], field: str) -> None:
 
 def _require_cap(cap: int | None, field: str = "daily_cap") -> None:
     _require(cap is None or cap >= 0, field, "must be null or at least 0")
+
+
+class Recurring(Protocol):
+    """A row that recurs weekly or stands on one date."""
+
+    @property
+    def weekday(self) -> int | None:
+        """ISO weekday, 1 = Monday."""
+
+    @property
+    def date(self) -> dt.date | None:
+        """The one date."""
+
+    @property
+    def valid_from(self) -> dt.date | None:
+        """The first date on which it may hold."""
+
+    @property
+    def valid_to(self) -> dt.date | None:
+        """The last date on which it may hold."""
+
+    @property
+    def every_weeks(self) -> int:
+        """How many weeks lie from one in which it holds to the next."""
+
+
+def _require_recurrence(row: Recurring) -> None:
+    _require(
+        (row.weekday is None) != (row.date is None),
+        "weekday",
+        "a row has a weekday or a date, one of the two",
+    )
+    _require(
+        row.weekday is None or 1 <= row.weekday <= 7,
+        "weekday",
+        "must be 1 (Monday) to 7 (Sunday)",
+    )
+    _require(
+        row.valid_from is None or row.valid_to is None or row.valid_from <= row.valid_to,
+        "valid_to",
+        "must not be before valid_from",
+    )
+    _require(
+        row.date is None
+        or (
+            (row.valid_from is None or row.valid_from <= row.date)
+            and (row.valid_to is None or row.date <= row.valid_to)
+        ),
+        "date",
+        "must lie within valid_from and valid_to, which a row with a date can do without",
+    )
+    _require(
+        1 <= row.every_weeks <= MAX_EVERY_WEEKS,
+        "every_weeks",
+        f"must be 1 to {MAX_EVERY_WEEKS} weeks, not {row.every_weeks}",
+    )
+    _require(
+        row.every_weeks == 1 or row.date is None,
+        "every_weeks",
+        "is for rows with a weekday; leave it out of a row with a date",
+    )
+    _require(
+        row.every_weeks == 1 or row.valid_from is not None,
+        "valid_from",
+        "must be given where every_weeks is above 1: a date in the first of these weeks",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,64 +316,31 @@ class Availability:
             "a row belongs to a provider or to a room, not to both",
         )
         _require(
-            (self.weekday is None) != (self.date is None),
-            "weekday",
-            "a row has a weekday or a date, one of the two",
-        )
-        _require(
-            self.weekday is None or 1 <= self.weekday <= 7,
-            "weekday",
-            "must be 1 (Monday) to 7 (Sunday)",
-        )
-        _require(
             self.kind == "closed" or self.provider_id is not None or self.room_id is not None,
             "kind",
             "a row of the whole clinic can only be 'closed'",
         )
-        _require(
-            self.valid_from is None or self.valid_to is None or self.valid_from <= self.valid_to,
-            "valid_to",
-            "must not be before valid_from",
-        )
-        _require(
-            self.date is None
-            or (
-                (self.valid_from is None or self.valid_from <= self.date)
-                and (self.valid_to is None or self.date <= self.valid_to)
-            ),
-            "date",
-            "must lie within valid_from and valid_to, which a row with a date can do without",
-        )
-        _require(
-            1 <= self.every_weeks <= MAX_EVERY_WEEKS,
-            "every_weeks",
-            f"must be 1 to {MAX_EVERY_WEEKS} weeks, not {self.every_weeks}",
-        )
-        _require(
-            self.every_weeks == 1 or self.date is None,
-            "every_weeks",
-            "is for rows with a weekday; leave it out of a row with a date",
-        )
-        _require(
-            self.every_weeks == 1 or self.valid_from is not None,
-            "valid_from",
-            "must be given where every_weeks is above 1: a date in the first of these weeks",
-        )
+        _require_recurrence(self)
 
     def applies_on(self, day: dt.date, weekday: int) -> bool:
         """Whether the row speaks of `day`, whose ISO weekday is `weekday`."""
-        if self.date is not None:
-            return self.date == day
-        return (
-            self.weekday == weekday
-            and (self.valid_from is None or self.valid_from <= day)
-            and (self.valid_to is None or day <= self.valid_to)
-            and (
-                self.every_weeks == 1
-                or self.valid_from is None  # never so: a row of some weeks has it
-                or (week_number(day) - week_number(self.valid_from)) % self.every_weeks == 0
-            )
+        return holds_on(self, day, weekday)
+
+
+def holds_on(row: Recurring, day: dt.date, weekday: int) -> bool:
+    """Whether a row speaks of `day`, whose ISO weekday is `weekday`."""
+    if row.date is not None:
+        return row.date == day
+    return (
+        row.weekday == weekday
+        and (row.valid_from is None or row.valid_from <= day)
+        and (row.valid_to is None or day <= row.valid_to)
+        and (
+            row.every_weeks == 1
+            or row.valid_from is None  # never so: a row of some weeks has it
+            or (week_number(day) - week_number(row.valid_from)) % row.every_weeks == 0
         )
+    )
 
 
 def week_number(day: dt.date) -> int:

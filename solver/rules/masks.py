@@ -254,7 +254,7 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
             *regular_within_capacity(asked, allowed),
         )
     }
-    rules = tuple(masks[code] for code in IN_ORDER)
+    rules = tuple(masks[code] for code in IN_ORDER if code in masks)
     open_to_provider = np.ones(allowed.shape, np.bool_)
     room_free = np.ones((len(day.rooms), len(asked.starts)), np.bool_)
     for rule in rules:
