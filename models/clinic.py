@@ -169,6 +169,79 @@ class Availability(Base):
     every_weeks: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
 
 
+_HAS_AN_AT = "num_nonnulls({0}_days_before, {0}_at) IN (0, 2)"
+
+
+_ONE_FORM = "num_nonnulls({0}_minutes_before, {0}_days_before) <= 1"
+
+
+_LEAD_IN_RANGE = (
+    "{0}_minutes_before BETWEEN 0 AND 527040 IS NOT FALSE"
+    " AND {0}_days_before BETWEEN 0 AND 366 IS NOT FALSE"
+    " AND {0}_at BETWEEN 0 AND 1439 IS NOT FALSE"
+)
+
+
+def _lead(name: str) -> CheckConstraint:
+    """Return that an instant before a session is so many minutes, or days and a time, or none."""
+    form = " AND ".join((_ONE_FORM, _HAS_AN_AT, _LEAD_IN_RANGE)).format(name)
+    return CheckConstraint(form, name=name)
+
+
+class Session(Base):
+    """Time that is kept for some appointment types, or for a number of bookings.
+
+    `opens` and `releases` are instants before it: so many minutes, or a time so many dates earlier.
+    The types are no foreign keys: a trigger takes a type that is deleted out of the lists.
+    """
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(provider_id, room_id) <= 1", name="one_owner"),
+        CheckConstraint("num_nonnulls(weekday, date) = 1", name="weekday_or_date"),
+        CheckConstraint("weekday BETWEEN 1 AND 7", name="weekday"),
+        CheckConstraint("start_minute >= 0 AND start_minute < end_minute", name="span"),
+        CheckConstraint("end_minute <= 1440", name="day"),
+        CheckConstraint("valid_from <= valid_to", name="validity"),
+        CheckConstraint(
+            "every_weeks = 1 OR every_weeks BETWEEN 2 AND 8"
+            " AND weekday IS NOT NULL AND valid_from IS NOT NULL",
+            name="every_weeks",
+        ),
+        CheckConstraint("max_bookings >= 0", name="max_bookings"),
+        CheckConstraint(
+            "array_position(appointment_type_ids, NULL) IS NULL", name="appointment_type_ids"
+        ),
+        _lead("opens"),
+        _lead("releases"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    provider_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("providers.id", ondelete="CASCADE"), index=True
+    )
+    room_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("rooms.id", ondelete="CASCADE"), index=True
+    )
+    weekday: Mapped[int | None] = mapped_column(SmallInteger)
+    date: Mapped[dt.date | None] = mapped_column(Date, index=True)
+    start_minute: Mapped[int] = mapped_column(SmallInteger)
+    end_minute: Mapped[int] = mapped_column(SmallInteger)
+    valid_from: Mapped[dt.date | None] = mapped_column(Date)
+    valid_to: Mapped[dt.date | None] = mapped_column(Date)
+    every_weeks: Mapped[int] = mapped_column(SmallInteger)
+    appointment_type_ids: Mapped[list[uuid.UUID] | None] = mapped_column(ARRAY(Uuid))
+    max_bookings: Mapped[int | None]
+    opens_minutes_before: Mapped[int | None]
+    opens_days_before: Mapped[int | None] = mapped_column(SmallInteger)
+    opens_at: Mapped[int | None] = mapped_column(SmallInteger)
+    releases_minutes_before: Mapped[int | None]
+    releases_days_before: Mapped[int | None] = mapped_column(SmallInteger)
+    releases_at: Mapped[int | None] = mapped_column(SmallInteger)
+    active: Mapped[bool] = mapped_column(Boolean)
+
+
 class OverbookingRule(Base):
     """An allowance to book over regular capacity."""
 

@@ -77,6 +77,26 @@ _OWN_ROW = {
 }
 
 
+_SESSION_ROW = {
+    "id": ENTRY,
+    "name": "Same-day urgent visits",
+    "provider_id": PROVIDER,
+    "room_id": None,
+    "weekday": 1,
+    "date": None,
+    "start_time": "11:00",
+    "end_time": "12:00",
+    "valid_from": None,
+    "valid_to": None,
+    "every_weeks": 1,
+    "appointment_type_ids": [KIND],
+    "max_bookings": 4,
+    "opens": {"minutes_before": 1440},
+    "releases": {"days_before": 0, "at": "08:00"},
+    "active": True,
+}
+
+
 _OPEN_ROW = {
     "provider_id": PROVIDER,
     "room_id": None,
@@ -204,6 +224,7 @@ SCHEMAS: dict[str, Any] = {
         "availability": [_OPEN_ROW],
         "overbooking_rules": [_RULE_ROW],
         "provider_types": [_OWN_ROW],
+        "sessions": [_SESSION_ROW],
         "bookings": [],
     },
     "ClinicPatch": {"grid_minutes": 10},
@@ -248,6 +269,9 @@ SCHEMAS: dict[str, Any] = {
         "time_limit_seconds": 30,
     },
     "RunState": _RUN_STATE,
+    "SessionCreate": _without(_SESSION_ROW, "id"),
+    "SessionPatch": {"max_bookings": 6, "releases": None},
+    "SessionRow": _SESSION_ROW,
     "SlotsOut": {
         "date": DATE,
         "appointment_type_id": KIND,

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.service.settings import Settings
 from api.what_if.executors import solve
 from api.what_if.progress_channel import ProgressServer, host_for
-from data.clinic.snapshot import load_clinic
+from data.clinic.snapshot import FOR_PLANS, load_clinic
 from data.database.engine import create_engine
 from data.files.run_file import InvalidRunFileError, horizon_of, parse_run
 from data.what_if import queue as runs
@@ -82,7 +82,9 @@ async def _solve(claim: runs.Claim, settings: Settings, ending: asyncio.Event) -
     now = dt.datetime.now(dt.UTC)
     news: queue.SimpleQueue[ProgressEvent] = queue.SimpleQueue()
     try:
-        clinic = await load_clinic(claim.connection, *horizon_of(claim.document, now.date()))
+        clinic = await load_clinic(
+            claim.connection, *horizon_of(claim.document, now.date()), FOR_PLANS
+        )
         horizon = settings.horizon_days
         run = await asyncio.to_thread(parse_run, claim.document, clinic, now, horizon)
         host = host_for(settings.solver_address)

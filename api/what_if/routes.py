@@ -31,7 +31,7 @@ from api.http import media_types
 from api.http.errors import PROBLEMS, Problem, RateLimitedError, UnauthenticatedError
 from api.what_if.schemas import ApplyIn, ApplyOut, RunState
 from data import audit
-from data.clinic.snapshot import load_clinic
+from data.clinic.snapshot import FOR_PLANS, load_clinic
 from data.errors import BusyError, InvalidFieldError, PlanNotApplicableError, PlanStaleError
 from data.files.fields import Id
 from data.files.run_file import horizon_of, json_schema, parse_run, parse_run_document, run_of
@@ -326,5 +326,5 @@ def _state(row: Row[Any]) -> dict[str, Any]:
 async def _clinic(context: ContextDependency, document: object) -> tuple[Clinic, dt.datetime]:
     now = dt.datetime.now(dt.UTC)
     async with context.engine.connect() as connection:
-        clinic = await load_clinic(connection, *horizon_of(document, now.date()))
+        clinic = await load_clinic(connection, *horizon_of(document, now.date()), FOR_PLANS)
     return clinic, now

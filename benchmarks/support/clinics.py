@@ -131,6 +131,7 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
         rows[name] = [plain(row) for row in getattr(clinic, name)]
     rows["availability"] = [plain(row, **times) for row in clinic.availability]
     rows["overbooking_rules"] = [plain(row, **times) for row in clinic.overbooking_rules]
+    rows["sessions"] = [_session(plain(row, **times)) for row in clinic.sessions]
     rows["bookings"] = [plain(b, start="start_time") for b in clinic.bookings]
     for row in rows["bookings"]:
         for name in ("duration_minutes", "buffer_before", "buffer_after"):
@@ -139,6 +140,17 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
         if not row["overrides"]:  # as an export writes it
             del row["overrides"]
     return rows
+
+
+def _session(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a session's fields, its instants as a clinic file writes them."""
+    for name in ("opens", "releases"):
+        lead = fields[name]
+        if lead is not None and lead.minutes_before is not None:
+            fields[name] = {"minutes_before": lead.minutes_before}
+        elif lead is not None:
+            fields[name] = {"days_before": lead.days_before, "at": format_time(lead.at)}
+    return fields
 
 
 def _bookings(

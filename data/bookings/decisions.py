@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.audit import ANONYMOUS
-from data.bookings.index import BookIndex, index_keys_of, patient_owner
+from data.bookings.index import BookIndex, patient_owner, session_keys
 from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.days_to_lock import days_to_lock
 from data.database.locks import DayKey
@@ -240,6 +240,7 @@ class BookingRequest:
                 *rooms,
                 *([place.appointment_type_id] if is_capped else ()),
                 *(() if self.patient_ref is None else [patient_owner(self.patient_key)]),
+                *session_keys(clinic, place.appointment_type_id, place.date, place.start),
             ]
         )
 
@@ -256,7 +257,8 @@ class Decision:
         """Return the days to lock: those whose bookings the rules count or compare."""
         slot = self.slot
         patient = patient_key(self.patient_ref)
-        return days_to_lock(slot.kind, slot.provider, slot.room, (slot.date, slot.start), patient)
+        time = slot.date, slot.start
+        return days_to_lock(self.clinic, slot.kind, slot.provider, slot.room, time, patient)
 
     def as_booking(self, key: str) -> Booking:
         """Return the booking that taking the slot makes."""
@@ -356,7 +358,7 @@ def decide_in_turn(
             if isinstance(outcome, Decision):
                 granted = outcome.as_booking(f"won {done + count}")
                 index.add(granted)
-                taken |= index_keys_of(granted)
+                taken |= index.keys_of(granted)
             count += 1
         done, ahead = done + count, max(FEWEST_AHEAD, 2 * count)
 
@@ -419,5 +421,5 @@ def foresee_lock_keys(clinic: Clinic, requests: Sequence[BookingRequest]) -> set
             kind, provider, room = request.rows(clinic)
             assert room is not None
             time = request.place.date, request.place.start
-            keys |= days_to_lock(kind, provider, room, time, request.patient_key)
+            keys |= days_to_lock(clinic, kind, provider, room, time, request.patient_key)
     return keys

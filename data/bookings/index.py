@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import Booking
+from solver.clinic.sessions.limits import sessions_counting
 
 if TYPE_CHECKING:
     from data.bookings.decisions import BookingRequest
@@ -25,8 +26,19 @@ class BookIndex:
 
     def add(self, booking: Booking) -> None:
         """Put one more booking in."""
-        for owner in index_keys_of(booking):
+        for owner in self.keys_of(booking):
             self._by_owner[owner, booking.date].append(booking)
+
+    def keys_of(self, booking: Booking) -> set[str]:
+        """Return the names under which a booking is found.
+
+        Those of what it takes, of who is seen, and of the sessions of everybody that count it.
+        """
+        kind = booking.appointment_type_id
+        keys = {booking.provider_id, booking.room_id, kind}
+        if booking.patient_key is not None:
+            keys.add(patient_owner(booking.patient_key))
+        return keys | session_keys(self._clinic, kind, booking.date, booking.start)
 
     def beside(self, key: str, date: dt.date) -> list[Booking]:
         """Return the bookings found under a key, on a date and the two beside it."""
@@ -44,11 +56,16 @@ class BookIndex:
             for request in requests
             for days in (-1, 0, 1)
         }
+        places = {
+            (place.appointment_type_id, place.date, place.start)
+            for place in (request.place for request in requests)
+        }
         owners = (
             *providers,
             *rooms,
             *{request.place.appointment_type_id for request in requests},
             *{patient_owner(request.patient_key) for request in requests},
+            *{key for place in places for key in session_keys(clinic, *place)},
         )
         found = {
             booking.id: booking
@@ -74,17 +91,20 @@ class BookIndex:
             ),
             tuple(found.values()),
             tuple(row for row in clinic.provider_types if row.provider_id in providers),
+            tuple(
+                session
+                for session in clinic.sessions
+                if (session.provider_id is None or session.provider_id in providers)
+                and (session.room_id is None or session.room_id in rooms)
+            ),
         )
-
-
-def index_keys_of(booking: Booking) -> set[str]:
-    """Return the names under which a booking is found: what it takes, and who is seen."""
-    owners = {booking.provider_id, booking.room_id, booking.appointment_type_id}
-    if booking.patient_key is not None:
-        owners.add(patient_owner(booking.patient_key))
-    return owners
 
 
 def patient_owner(key: str | None) -> str:
     """Return the name under which a patient's bookings are found, by what patients compare by."""
     return f"patient {key}"
+
+
+def session_keys(clinic: Clinic, type_id: str, day: dt.date, start: int) -> set[str]:
+    """Return the names of the sessions of everybody that count a booking."""
+    return {f"session {each.id}" for each in sessions_counting(clinic, type_id, day, start)}

@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import orjson
 from sqlalchemy import (
@@ -32,6 +32,7 @@ from data.audit import ANONYMOUS
 from data.bookings.holds import cancel_expired_holds
 from data.bookings.outside_rules import OutsideRules, extend_timeouts, find_all_outside
 from data.clinic import import_bookings
+from data.clinic.columns import columns_of, from_row
 from data.clinic.import_file import Incoming, read
 from data.database.transaction import lock_clinic_holding_rows, run
 from data.files.clinic_file import (
@@ -46,6 +47,7 @@ from data.files.clinic_file import (
 )
 from data.files.clinic_references import NO_EXISTING_ROWS, ExistingRows
 from data.files.fields import Strict
+from data.files.session_row import SessionRow
 from models.tables import (
     AVAILABILITY,
     CLINIC,
@@ -53,6 +55,7 @@ from models.tables import (
     PROVIDER_TYPES,
     PROVIDERS,
     ROOMS,
+    SESSIONS,
     TYPES,
 )
 from solver.rules.checker import Violation
@@ -113,6 +116,7 @@ TABLES: dict[str, Table] = {
     "appointment_types": TYPES,
     "overbooking_rules": OVERBOOKING_RULES,
     "provider_types": PROVIDER_TYPES,
+    "sessions": SESSIONS,
 }
 """The lists of the file whose rows are known by id and stand in a table as they are."""
 
@@ -130,26 +134,6 @@ class ImportReport:
     def warnings(self) -> list[Violation]:
         """The rules that they break, as far as it is told."""
         return self.outside.violations
-
-
-def columns_of(row: Strict) -> dict[str, Any]:
-    """Return a row's fields under the names of the table's columns."""
-    fields = dict(row)
-    for field, column in (("start_time", "start_minute"), ("end_time", "end_minute")):
-        if field in fields:
-            fields[column] = fields.pop(field)
-    return fields
-
-
-def from_row[Model: Strict](row: Any, model: type[Model]) -> Model:
-    """Return a database row as a row of the file, without checking it again."""
-    names = {"start_time": "start_minute", "end_time": "end_minute"}
-    fields = {field: getattr(row, names.get(field, field)) for field in model.model_fields}
-    for field, value in fields.items():
-        if isinstance(value, UUID):
-            fields[field] = str(value)
-    constructed: Model = model.model_construct(None, **fields)  # type: ignore[assignment]
-    return constructed
 
 
 async def export_in_pieces(engine: AsyncEngine) -> AsyncGenerator[bytes]:
@@ -202,6 +186,7 @@ _LISTS: tuple[tuple[str, type[Strict], Table, str], ...] = (
     ("availability", AvailabilityRow, AVAILABILITY, _AVAILABILITY_ORDER),
     ("overbooking_rules", OverbookingRuleRow, OVERBOOKING_RULES, "id"),
     ("provider_types", ProviderTypeRow, PROVIDER_TYPES, "provider_id appointment_type_id"),
+    ("sessions", SessionRow, SESSIONS, "id"),
 )
 """The file's lists, in its order: the rows of each, where they are kept, and in which order."""
 

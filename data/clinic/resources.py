@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import ColumnElement, Table, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.clinic.import_export import from_row
+from data.clinic.columns import from_row
 from data.errors import NotFoundError
 from data.files.clinic_file import (
     AppointmentTypeRow,
@@ -25,6 +25,7 @@ from data.files.clinic_file import (
     RoomRow,
 )
 from data.files.fields import Id, Strict
+from data.files.session_row import SessionRow
 from models.tables import (
     AVAILABILITY,
     CLINIC,
@@ -32,6 +33,7 @@ from models.tables import (
     PROVIDER_TYPES,
     PROVIDERS,
     ROOMS,
+    SESSIONS,
     TYPES,
 )
 
@@ -87,6 +89,7 @@ RESOURCES = {
             ProviderTypeRow,
             pair=("provider_id", "appointment_type_id"),
         ),
+        Resource("sessions", SESSIONS, SessionRow),
     )
 }
 
@@ -97,6 +100,10 @@ REFERENCES = {
     "appointment_type_id": RESOURCES["appointment_types"],
 }
 """Which rows a field of other rows refers to."""
+
+
+LISTS_OF_REFERENCES = {"appointment_type_ids": RESOURCES["appointment_types"]}
+"""Likewise of the fields that hold a list."""
 
 
 def etag(row: Strict) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 from sqlalchemy import delete, exists, insert, select, update
@@ -20,8 +21,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from data import audit
 from data.audit import ANONYMOUS
 from data.bookings.outside_rules import EditScope, OutsideRules, find_newly_outside, load_rows
-from data.clinic.import_export import columns_of
-from data.clinic.resources import REFERENCES, SETTINGS, Resource, etag, row_of
+from data.clinic.columns import columns_of
+from data.clinic.resources import (
+    LISTS_OF_REFERENCES,
+    REFERENCES,
+    SETTINGS,
+    Resource,
+    etag,
+    row_of,
+)
 from data.clinic.touched import touched
 from data.database.locks import lock_clinic
 from data.database.transaction import run
@@ -29,7 +37,8 @@ from data.errors import AlreadyExistsError, InvalidFieldError, PreconditionFaile
 from data.files.clinic_file import ClinicRow
 from data.files.faults import faults_of
 from data.files.fields import Strict
-from models.tables import BOOKINGS
+from data.files.session_row import SessionRow
+from models.tables import BOOKINGS, CLINIC
 from solver.clinic.clinic import Clinic
 from solver.rules.checker import Violation
 
@@ -195,6 +204,7 @@ async def _decide_to_create(
 ) -> _Change:
     row = _validated(resource.model, {"id": str(uuid4()), **fields})
     await _check_references(connection, row)
+    await _check_instants(connection, row)
     key = columns_of(row)["id"]
     taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
     if taken.scalar_one():
@@ -217,6 +227,7 @@ async def _decide_to_patch(
     own_id = {} if key is None else {"id": key}
     row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, **own_id})
     await _check_references(connection, row)
+    await _check_instants(connection, row)
     await _require_own_pair(connection, resource, row)
     return _Change(resource, "patch", key, present, row)
 
@@ -338,6 +349,23 @@ async def _check_references(connection: AsyncConnection, row: Strict) -> None:
     for field, resource in REFERENCES.items():
         key = getattr(row, field, None)
         if key is not None:
-            found = await connection.execute(select(exists().where(resource.table.c.id == key)))
-            if not found.scalar_one():
-                raise InvalidFieldError(field, f"there is no {resource.noun} {key}")
+            await _require_there(connection, resource, key, field)
+    for field, resource in LISTS_OF_REFERENCES.items():
+        for position, key in enumerate(getattr(row, field, None) or ()):
+            await _require_there(connection, resource, key, f"{field}[{position}]")
+
+
+async def _require_there(
+    connection: AsyncConnection, resource: Resource, key: str, field: str
+) -> None:
+    found = await connection.execute(select(exists().where(resource.table.c.id == key)))
+    if not found.scalar_one():
+        raise InvalidFieldError(field, f"there is no {resource.noun} {key}")
+
+
+async def _check_instants(connection: AsyncConnection, row: Strict) -> None:
+    """Refuse a session that would not open before it is released."""
+    if isinstance(row, SessionRow):
+        timezone = (await connection.execute(select(CLINIC.c.timezone))).scalar_one()
+        if fault := row.fault_of_releases(ZoneInfo(timezone)):
+            raise InvalidFieldError("releases", fault)

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import orjson
@@ -33,6 +33,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from data.clinic.of_dates import (
+    SESSION,
+    WITH_DATES_BESIDE,
+    is_counted_for_all,
+    is_on_dates,
+    near_dates,
+    session_of,
+)
 from models import bookings as book_tables
 from models.tables import (
     AVAILABILITY,
@@ -42,12 +50,12 @@ from models.tables import (
     PROVIDER_TYPES,
     PROVIDERS,
     ROOMS,
+    SESSIONS,
     TYPES,
     table_of,
 )
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
-    DAY_MINUTES,
     AppointmentType,
     Availability,
     Booking,
@@ -83,9 +91,15 @@ class ClinicSelection:
     """Patients, by what they are compared by, whose bookings are wanted wherever they are."""
     bookings: bool = True
     """False leaves all bookings out."""
+    every_session: bool = False
+    """Whether sessions are wanted that hold on none of the dates."""
 
 
 WHOLE = ClinicSelection()
+
+
+FOR_PLANS = ClinicSelection(every_session=True)
+"""All that a scenario may change, whatever the dates."""
 
 
 LONG = 50_000
@@ -198,7 +212,7 @@ async def load_clinic(
         values["capped_type_ids"] = list(part.capped_type_ids)
     if part.patient_keys:
         values["patient_keys"] = list(part.patient_keys)
-    statement = _statement(frozenset(values), part.bookings)
+    statement = _statement(frozenset(values), part.bookings, every_session=part.every_session)
     row = (await connection.execute(statement, values)).one()
     return await _parsed(row, _clinic, row)
 
@@ -220,7 +234,7 @@ async def _parsed[Result](row: Row[Any], parse: Callable[..., Result], *argument
 
 
 def _clinic(row: Row[Any]) -> Clinic:
-    settings, providers, rooms, types, availability, rules, provider_types = map(
+    settings, providers, rooms, types, availability, rules, provider_types, sessions = map(
         orjson.loads,
         (
             row.settings,
@@ -230,6 +244,7 @@ def _clinic(row: Row[Any]) -> Clinic:
             row.availability,
             row.rules,
             row.provider_types,
+            row.sessions,
         ),
     )
     return Clinic(
@@ -241,6 +256,7 @@ def _clinic(row: Row[Any]) -> Clinic:
         tuple(OverbookingRule(*fields) for fields in rules),
         _bookings(row.bookings),
         tuple(ProviderType(*fields) for fields in provider_types),
+        tuple(session_of(fields) for fields in _typed(sessions, dates=(7, 8, 9))),
     )
 
 
@@ -267,40 +283,31 @@ _date = cache(lambda text: None if text is None else dt.date.fromisoformat(text)
 
 @cache
 def _statement(
-    given: frozenset[str], with_bookings: bool, *, skip_unreachable_neighbours: bool = False
+    given: frozenset[str],
+    with_bookings: bool,
+    *,
+    skip_unreachable_neighbours: bool = False,
+    every_session: bool = False,
 ) -> Select[*tuple[Any, ...]]:
     """Return the statement for what is `given`: dates, providers, rooms, a type.
 
-    `skip_unreachable_neighbours` leaves out what :func:`_near_dates` does.
+    `skip_unreachable_neighbours` leaves out what :func:`near_dates` does.
     """
-
-    def is_of(name: str, column: ColumnElement[Any], *, or_unset: bool = False) -> Any:
-        if name not in given:
-            return true()
-        chosen = column == any_(bindparam(name, type_=ARRAY(Uuid(as_uuid=False))))
-        return or_(chosen, column.is_(None)) if or_unset else chosen
-
-    availability, bookings = AVAILABILITY.c, BOOKINGS.c
+    is_of = partial(_is_of, given)
+    availability = AVAILABILITY.c
     in_time: ColumnElement[bool] = true()
     near: ColumnElement[bool] = true()
+    of_dates: ColumnElement[bool] = true()
     if "first" in given:
+        of_dates = true() if every_session else is_on_dates()
         # Not those of other dates, but for a room's open ones: having any changes its hours.
         in_time = or_(
             availability.date.is_(None),
             availability.date.between(bindparam("first"), bindparam("last")),
             and_(availability.room_id.is_not(None), availability.kind == "open"),
         )
-        near = _WITH_DATES_BESIDE if not skip_unreachable_neighbours else _near_dates()
-    of_owners = is_of("provider_ids", bookings.provider_id), is_of("room_ids", bookings.room_id)
-    wanted = or_(*of_owners) if with_bookings else false()
-    if "capped_type_ids" in given:
-        capped = select(TYPES.c.id).where(
-            is_of("capped_type_ids", TYPES.c.id), TYPES.c.daily_cap.is_not(None)
-        )
-        wanted = or_(wanted, bookings.appointment_type_id.in_(capped))
-    if "patient_keys" in given:
-        patients = bindparam("patient_keys", type_=ARRAY(Text))
-        wanted = or_(wanted, bookings.patient_key == any_(patients))
+        near = WITH_DATES_BESIDE if not skip_unreachable_neighbours else near_dates()
+    wanted = _wanted(given) if with_bookings else false()
     return select(
         select(CLINIC.c.version).scalar_subquery().label("version"),
         _arrays(CLINIC, _SETTINGS).label("settings"),
@@ -322,10 +329,47 @@ def _statement(
         _arrays(
             PROVIDER_TYPES, _PROVIDER_TYPE, is_of("provider_ids", PROVIDER_TYPES.c.provider_id)
         ).label("provider_types"),
+        _arrays(
+            SESSIONS,
+            SESSION,
+            of_dates,
+            is_of("provider_ids", SESSIONS.c.provider_id, or_unset=True),
+            is_of("room_ids", SESSIONS.c.room_id, or_unset=True),
+        ).label("sessions"),
         _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near, wanted).label(
             "bookings"
         ),
     )
+
+
+def _is_of(
+    given: frozenset[str], name: str, column: ColumnElement[Any], *, or_unset: bool = False
+) -> ColumnElement[bool]:
+    """Return the condition of the rows of those that are `given` by a name; of all, if none are."""
+    if name not in given:
+        return true()
+    chosen = column == any_(bindparam(name, type_=ARRAY(Uuid(as_uuid=False))))
+    return or_(chosen, column.is_(None)) if or_unset else chosen
+
+
+def _wanted(given: frozenset[str]) -> ColumnElement[bool]:
+    """Return the condition of the bookings that answer a question about what is `given`."""
+    bookings = BOOKINGS.c
+    wanted = or_(
+        _is_of(given, "provider_ids", bookings.provider_id),
+        _is_of(given, "room_ids", bookings.room_id),
+    )
+    if "capped_type_ids" in given:
+        capped = select(TYPES.c.id).where(
+            _is_of(given, "capped_type_ids", TYPES.c.id), TYPES.c.daily_cap.is_not(None)
+        )
+        wanted = or_(wanted, bookings.appointment_type_id.in_(capped))
+    if "first" in given and given & {"provider_ids", "room_ids"}:
+        wanted = or_(wanted, is_counted_for_all())
+    if "patient_keys" in given:
+        patients = bindparam("patient_keys", type_=ARRAY(Text))
+        wanted = or_(wanted, bookings.patient_key == any_(patients))
+    return wanted
 
 
 @cache
@@ -333,7 +377,7 @@ def _book_statement() -> Select[*tuple[Any, ...]]:
     """Return the statement for the clinic's version and the bookings of some dates."""
     return select(
         select(CLINIC.c.version).scalar_subquery().label("version"),
-        _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", _near_dates()).label(
+        _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near_dates()).label(
             "bookings"
         ),
     )
@@ -343,44 +387,6 @@ def _rows_statement(with_bookings: bool) -> Select[*tuple[Any, ...]]:
     """Return the statement for the rows of some dates, with the bookings that queries need."""
     given = frozenset({"first", "last", "day_before", "day_after"})
     return _statement(given, with_bookings, skip_unreachable_neighbours=True)
-
-
-_WITH_DATES_BESIDE = BOOKINGS.c.date.between(bindparam("day_before"), bindparam("day_after"))
-
-
-def _near_dates() -> ColumnElement[bool]:
-    """Return the condition of the bookings that count on some dates.
-
-    Bookings of the dates beside are among them only if some busy span, there or between, may reach
-    over midnight or within the longest buffers of one that does. In most clinics none does, and two
-    thirds of the book need not be read.
-    """
-    book = BOOKINGS.alias()
-    reach = _longest(PROVIDERS.c.buffer_before, TYPES.c.buffer_before) + _longest(
-        PROVIDERS.c.buffer_after, TYPES.c.buffer_after, ROOMS.c.turnover_minutes
-    )
-    is_there = func.bool_or(
-        or_(
-            book.c.start_minute < reach + book.c.buffer_before,
-            book.c.start_minute + book.c.duration_minutes + book.c.buffer_after + reach
-            > DAY_MINUTES,
-        )
-    )  # and not EXISTS, for which the planner reads the whole table in the hope of an early hit
-    at_midnight = (
-        select(is_there)
-        .where(
-            book.c.date.between(bindparam("day_before"), bindparam("day_after")),
-            book.c.status != "cancelled",
-        )
-        .scalar_subquery()
-    )
-    on_dates = BOOKINGS.c.date.between(bindparam("first"), bindparam("last"))
-    return and_(_WITH_DATES_BESIDE, or_(on_dates, at_midnight))
-
-
-def _longest(*columns: ColumnElement[int]) -> ColumnElement[int]:
-    """Return the greatest value in any of the columns."""
-    return func.greatest(*(select(func.max(column)).scalar_subquery() for column in columns))
 
 
 def _arrays(table: Table, names: str, *conditions: ColumnElement[bool]) -> ColumnElement[str]:

@@ -8,6 +8,7 @@ type's duration and buffers touch nothing: bookings keep those that they were ma
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
@@ -25,9 +26,9 @@ from sqlalchemy import (
 )
 
 from data.bookings.outside_rules import EditScope
+from data.clinic.resources import AvailabilityEntry
 from data.files.clinic_file import (
     AppointmentTypeRow,
-    AvailabilityRow,
     ClinicRow,
     OverbookingRuleRow,
     ProviderRow,
@@ -35,6 +36,7 @@ from data.files.clinic_file import (
     RoomRow,
 )
 from data.files.fields import Strict
+from data.files.session_row import SessionRow
 from models.tables import BOOKINGS
 from solver.clinic.clock import clock_changes
 
@@ -76,14 +78,9 @@ def touched(before: Strict | None, after: Strict | None) -> EditScope | None:
 
     None stands for a row that is not there yet, or not there any more.
     """
-    match after or before:
-        case AvailabilityRow():
-            spoken = (_bookings_under(row) for row in (before, after) if row is not None)
-            return _always(frozenset({2}), or_(*spoken))
-        case OverbookingRuleRow():
-            return _touched_by_rule(before, after)
-        case ProviderTypeRow():
-            return _touched_by_provider_type(before, after)
+    row = after or before
+    if row is not None and type(row) in _TOUCHED_BY:
+        return _TOUCHED_BY[type(row)](before, after)
     if before is None or after is None:
         return None  # no booking refers to it
     fields = _RULES_OF[type(after)]
@@ -114,8 +111,8 @@ def _concerned(row: Strict, rules: frozenset[int]) -> EditScope:
             raise TypeError(type(row))
 
 
-def _bookings_under(row: Any) -> ColumnElement[bool]:
-    """Return the condition of the bookings whose opening hours an availability row may change."""
+def _on_dates_of(row: Any) -> ColumnElement[bool]:
+    """Return the condition of the bookings on the dates on which a row holds."""
     columns = BOOKINGS.c
     spoken: ColumnElement[bool] = (
         columns.date == row.date
@@ -129,6 +126,13 @@ def _bookings_under(row: Any) -> ColumnElement[bool]:
     if row.every_weeks > 1:
         monday = row.valid_from - dt.timedelta(days=row.valid_from.weekday())
         spoken &= func.mod((columns.date - monday) // 7, row.every_weeks) == 0
+    return spoken
+
+
+def _bookings_under(row: Any) -> ColumnElement[bool]:
+    """Return the condition of the bookings whose opening hours an availability row may change."""
+    columns = BOOKINGS.c
+    spoken = _on_dates_of(row)
     if row.provider_id is not None:
         spoken &= columns.provider_id == row.provider_id
     if row.room_id is not None:
@@ -136,6 +140,11 @@ def _bookings_under(row: Any) -> ColumnElement[bool]:
         # a room without any open row is open all day: the first row, and the last, change all days
         spoken = of_room if row.kind == "open" else spoken & of_room
     return spoken
+
+
+def _touched_by_hours(before: Any, after: Any) -> EditScope:
+    spoken = (_bookings_under(row) for row in (before, after) if row is not None)
+    return _always(frozenset({2}), or_(*spoken))
 
 
 def _touched_by_rule(before: Any, after: Any) -> EditScope:
@@ -166,6 +175,38 @@ def _touched_by_provider_type(before: Any, after: Any) -> EditScope | None:
         return None
     providers = {row.provider_id for row in rows}
     return _always(frozenset(rules), BOOKINGS.c.provider_id.in_(providers))
+
+
+def _touched_by_session(before: Any, after: Any) -> EditScope | None:
+    """What a session keeps, and how many bookings it takes, counts for its owner on its dates.
+
+    Its name counts for nothing, nor from when on it can be booked: whoever has booked, has booked.
+    """
+    rows = [row for row in (before, after) if row is not None and row.active]
+    kept = [row.model_copy(update={"name": "", "opens": None}) for row in rows]
+    if not rows or kept == kept[:1] * 2:
+        return None
+    return _always(frozenset({8}), or_(*map(_of_owner_in_session, rows)))
+
+
+def _of_owner_in_session(row: SessionRow) -> ColumnElement[bool]:
+    """Return the condition of the bookings that a session may keep out, or count."""
+    columns = BOOKINGS.c
+    spoken = _on_dates_of(row)
+    if row.provider_id is not None:
+        spoken &= columns.provider_id == row.provider_id
+    if row.room_id is not None:
+        spoken &= columns.room_id == row.room_id
+    return spoken
+
+
+_TOUCHED_BY: dict[type[Strict], Callable[[Any, Any], EditScope | None]] = {
+    AvailabilityEntry: _touched_by_hours,
+    OverbookingRuleRow: _touched_by_rule,
+    ProviderTypeRow: _touched_by_provider_type,
+    SessionRow: _touched_by_session,
+}
+"""How rows touch what others are booked, where it is not said by field."""
 
 
 def _when_clocks_change(row: ClinicRow) -> ColumnElement[bool]:

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 
 from data.database.locks import DayKey
 from data.database.transaction import patient_resource
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, Provider, Room, Span
+from solver.clinic.sessions.limits import sessions_counting
 from solver.clinic.spans import provider_busy_span, room_busy_span
 
 
 def days_to_lock(
+    clinic: Clinic,
     kind: AppointmentType,
     provider: Provider,
     room: Room,
@@ -20,11 +23,12 @@ def days_to_lock(
 ) -> set[DayKey]:
     """Return the days to lock for an appointment at a place and time.
 
-    Those that its busy spans touch at the provider and in the room, the patient's, and that of a
-    type with a daily cap.
+    Those that its busy spans touch at the provider and in the room, the patient's, that of a type
+    with a daily cap, and those of the sessions of everybody that count it.
     """
     day, start = time
-    keys: set[DayKey] = set()
+    counting = sessions_counting(clinic, kind.id, day, start)
+    keys: set[DayKey] = {("session", session.id, day) for session in counting}
     if kind.daily_cap is not None:
         keys.add(("appointment_type", kind.id, day))
     if patient is not None:

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from io import StringIO
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 
 from data.files.clinic_references import NO_EXISTING_ROWS, ExistingRows, faults_between_rows
@@ -28,27 +27,28 @@ from data.files.fields import (
     Date,
     Duration,
     EndTime,
+    EveryWeeks,
     Id,
     Moment,
     Name,
     Overrides,
     PatientRef,
+    SolverRow,
     StartTime,
     Strict,
     Tags,
     Text,
     Weekday,
 )
+from data.files.session_row import SessionRow
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     DAY_MINUTES,
-    MAX_EVERY_WEEKS,
     MAX_GRID_MINUTES,
     AppointmentType,
     Availability,
     Booking,
     ClinicSettings,
-    InvalidClinicError,
     Kind,
     OverbookingRule,
     Provider,
@@ -71,25 +71,7 @@ class InvalidClinicFileError(InvalidFileError):
     code = "INVALID_CLINIC_FILE"
 
 
-class _Row(Strict):
-    """A row whose own grammar the solver's type of the same row checks."""
-
-    @model_validator(mode="after")
-    def _is_valid(self) -> Self:
-        try:
-            self.to_solver()
-        except InvalidClinicError as error:
-            raise PydanticCustomError(
-                "row", "{message}", {"message": error.message, "field": error.field}
-            ) from None
-        return self
-
-    def to_solver(self) -> object:
-        """Return the row as the solver has it."""
-        raise NotImplementedError
-
-
-class ClinicRow(_Row):
+class ClinicRow(SolverRow):
     """What holds for the clinic as a whole."""
 
     name: Name
@@ -103,7 +85,7 @@ class ClinicRow(_Row):
         return ClinicSettings(**dict(self))
 
 
-class ProviderRow(_Row):
+class ProviderRow(SolverRow):
     """A clinician."""
 
     id: Id
@@ -123,7 +105,7 @@ class ProviderRow(_Row):
         return Provider(**{**dict(self), "skills": frozenset(self.skills)})
 
 
-class RoomRow(_Row):
+class RoomRow(SolverRow):
     """A place."""
 
     id: Id
@@ -137,7 +119,7 @@ class RoomRow(_Row):
         return Room(**{**dict(self), "equipment": frozenset(self.equipment)})
 
 
-class AppointmentTypeRow(_Row):
+class AppointmentTypeRow(SolverRow):
     """What is booked."""
 
     id: Id
@@ -161,7 +143,7 @@ class AppointmentTypeRow(_Row):
         )
 
 
-class ProviderTypeRow(_Row):
+class ProviderTypeRow(SolverRow):
     """What is different when one provider does one type; without an id it gets one of the two."""
 
     id: Id
@@ -191,7 +173,7 @@ class ProviderTypeRow(_Row):
         return ProviderType(**dict(self))
 
 
-class AvailabilityRow(_Row):
+class AvailabilityRow(SolverRow):
     """An open or closed span of a provider, a room or (closed only) the clinic."""
 
     provider_id: Id | None = None
@@ -203,15 +185,7 @@ class AvailabilityRow(_Row):
     kind: Kind = "open"
     valid_from: Date | None = None
     valid_to: Date | None = None
-    every_weeks: Annotated[
-        StrictInt,
-        Field(
-            ge=1,
-            le=MAX_EVERY_WEEKS,
-            description="Of a row with a weekday: it holds in the week of valid_from and in each "
-            "n-th week after it. Above 1 it needs valid_from.",
-        ),
-    ] = 1
+    every_weeks: EveryWeeks = 1
 
     def to_solver(self) -> Availability:
         """Return the row as the solver has it."""
@@ -219,7 +193,7 @@ class AvailabilityRow(_Row):
         return Availability(fields.pop("start_time"), fields.pop("end_time"), **fields)
 
 
-class OverbookingRuleRow(_Row):
+class OverbookingRuleRow(SolverRow):
     """An allowance to book over regular capacity; without an id it gets one from its content."""
 
     id: Id
@@ -245,7 +219,7 @@ class OverbookingRuleRow(_Row):
         return OverbookingRule(start=fields.pop("start_time"), end=fields.pop("end_time"), **fields)
 
 
-class BookingRow(_Row):
+class BookingRow(SolverRow):
     """One appointment placed.
 
     Its duration and buffers are those it was made with; left out, those that a stored booking has,
@@ -305,6 +279,7 @@ class ClinicFile(Strict):
     availability: list[AvailabilityRow] = []
     overbooking_rules: list[OverbookingRuleRow] = []
     provider_types: list[ProviderTypeRow] = []
+    sessions: list[SessionRow] = []
     bookings: list[BookingRow] = []
 
     def to_clinic(self, now: dt.datetime) -> Clinic:
@@ -326,6 +301,7 @@ class ClinicFile(Strict):
                 if row.status != "held" or row.expires_at is None or row.expires_at > now
             ),
             provider_types=tuple(row.to_solver() for row in self.provider_types),
+            sessions=tuple(row.to_solver() for row in self.sessions),
         )
         return clinic.with_bookings(map(clinic.keeping, clinic.bookings))
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
 
 from data.files.faults import Fault
+from data.files.session_row import SessionRow
+from solver.clinic.time_zones import time_zones
 
 type ExistingRows = Mapping[str, frozenset[str]]
 """The rows that those of a file may also refer to: their ids, by list."""
@@ -21,6 +27,13 @@ _REFERENCES = {
 }
 
 
+_LISTS_OF_REFERENCES = {"appointment_type_ids": "appointment_types"}
+
+
+_REFERRING = ("overbooking_rules", "provider_types", "sessions")
+"""The lists whose rows have an id, and refer to others."""
+
+
 TARGETS = tuple(_REFERENCES.values())
 """The lists that others refer to."""
 
@@ -28,10 +41,11 @@ TARGETS = tuple(_REFERENCES.values())
 def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault]:
     """Tell what is wrong between the rows of a document, whatever else may be wrong.
 
-    That is ids and pairs that stand twice, and references to nothing.
+    That is ids and pairs that stand twice, references to nothing, and sessions that are released
+    before they open.
     """
     ids: dict[str, set[str]] = {}
-    for name in (*TARGETS, "overbooking_rules", "provider_types", "bookings"):
+    for name in (*TARGETS, *_REFERRING, "bookings"):
         ids[name] = set()
         for position, row in _rows(document, name):
             key = row.get("id")
@@ -41,12 +55,36 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
                 ids[name].add(key.lower())
     present = {name: ids[name] | known.get(name, frozenset()) for name in _REFERENCES.values()}
     yield from _pair_faults(document)
-    for name in ("availability", "overbooking_rules", "provider_types", "bookings"):
+    yield from _session_faults(document)
+    for name in ("availability", *_REFERRING, "bookings"):
         for position, row in _rows(document, name):
-            for field, target in _REFERENCES.items():
-                key = row.get(field)
-                if isinstance(key, str) and key.lower() not in present[target]:
+            for field, key, target in _references_of(row):
+                if key.lower() not in present[target]:
                     yield Fault(f"{name}[{position}].{field}", f"there is no {key} in {target}")
+
+
+def _references_of(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield where a row refers to another one, that one's id, and its list."""
+    for field, target in _REFERENCES.items():
+        if isinstance(key := row.get(field), str):
+            yield field, key, target
+    for field, target in _LISTS_OF_REFERENCES.items():
+        keys = row.get(field)
+        for position, key in enumerate(keys if isinstance(keys, list) else ()):
+            if isinstance(key, str):
+                yield f"{field}[{position}]", key, target
+
+
+def _session_faults(document: object) -> Iterator[Fault]:
+    """Tell sessions that do not open before they are released, of those that are sound."""
+    clinic = document.get("clinic") if isinstance(document, dict) else None
+    timezone = clinic.get("timezone") if isinstance(clinic, dict) else None
+    if not isinstance(timezone, str) or timezone not in time_zones():
+        return
+    for position, row in _rows(document, "sessions"):
+        with suppress(ValidationError):
+            if fault := SessionRow.model_validate(row).fault_of_releases(ZoneInfo(timezone)):
+                yield Fault(f"sessions[{position}].releases", fault)
 
 
 def _pair_faults(document: object) -> Iterator[Fault]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import (
@@ -17,11 +17,18 @@ from pydantic import (
     PlainSerializer,
     StrictInt,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from solver.clinic.clock import format_time, parse_time
-from solver.clinic.entities import DAY_MINUTES, MAX_BUFFER_MINUTES, MAX_TAGS
+from solver.clinic.entities import (
+    DAY_MINUTES,
+    MAX_BUFFER_MINUTES,
+    MAX_EVERY_WEEKS,
+    MAX_TAGS,
+    InvalidClinicError,
+)
 from solver.clinic.patients import patient_key
 from solver.rules.codes import OVERRIDABLE, PHYSICAL, POLICY, in_order
 
@@ -135,17 +142,17 @@ def _booking_year(value: dt.date) -> dt.date:
 _ANY_POLICY = f"{', '.join(OVERRIDABLE[:-1])} or {OVERRIDABLE[-1]}"
 
 
-_TIME_SCHEMA = {"type": "string", "pattern": r"^([01]\d|2[0-3]):[0-5]\d$", "examples": ["09:30"]}
+TIME_SCHEMA = {"type": "string", "pattern": r"^([01]\d|2[0-3]):[0-5]\d$", "examples": ["09:30"]}
 
 
-_END_SCHEMA = {**_TIME_SCHEMA, "pattern": r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$"}
+_END_SCHEMA = {**TIME_SCHEMA, "pattern": r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$"}
 
 
 StartTime = Annotated[
     int,
     BeforeValidator(_start_minute),
     PlainSerializer(format_time, return_type=str),
-    WithJsonSchema(_TIME_SCHEMA),
+    WithJsonSchema(TIME_SCHEMA),
 ]
 
 
@@ -227,7 +234,36 @@ Cap = Annotated[StrictInt, Field(ge=0, le=MAX_CAP)]
 Weekday = Annotated[StrictInt, Field(ge=1, le=7, description="ISO weekday, 1 = Monday")]
 
 
+EveryWeeks = Annotated[
+    StrictInt,
+    Field(
+        ge=1,
+        le=MAX_EVERY_WEEKS,
+        description="Of a row with a weekday: it holds in the week of valid_from and in each "
+        "n-th week after it. Above 1 it needs valid_from.",
+    ),
+]
+
+
 class Strict(BaseModel):
     """A model that knows all its fields."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class SolverRow(Strict):
+    """A row whose own grammar the solver's type of the same row checks."""
+
+    @model_validator(mode="after")
+    def _is_valid(self) -> Self:
+        try:
+            self.to_solver()
+        except InvalidClinicError as error:
+            raise PydanticCustomError(
+                "row", "{message}", {"message": error.message, "field": error.field}
+            ) from None
+        return self
+
+    def to_solver(self) -> object:
+        """Return the row as the solver has it."""
+        raise NotImplementedError

@@ -23,7 +23,7 @@ from data.bookings.holds import cancel_expired_holds
 from data.bookings.reading import BookingRecord, rows_by_id
 from data.bookings.relocate import relocate_all, vacate_places
 from data.bookings.status import change_status
-from data.clinic.snapshot import load_clinic
+from data.clinic.snapshot import FOR_PLANS, load_clinic
 from data.database.locks import lock_clinic, lock_days
 from data.database.transaction import ChangedMeanwhileError
 from data.errors import (
@@ -138,7 +138,7 @@ async def apply(
         await make(connection, changes, policy.actor)
     if locked:
         await lock_days(connection, locked)
-    now = await load_clinic(connection, *span)
+    now = await load_clinic(connection, *span, FOR_PLANS)
     if now != clinic:
         granted, still = await _decide(now, steps, policy, lost)
         if not lock_keys_of(granted) <= locked or not still <= given_up:
@@ -166,10 +166,10 @@ async def _as_changed(
 ) -> Clinic:
     """Return the clinic as it will be with `changes`, which are not made yet and lock nothing."""
     if not changes:
-        return await load_clinic(connection, *span)
+        return await load_clinic(connection, *span, FOR_PLANS)
     attempt = await connection.begin_nested()
     await make(connection, changes, policy.actor)
-    clinic = await load_clinic(connection, *span)
+    clinic = await load_clinic(connection, *span, FOR_PLANS)
     await attempt.rollback()
     return clinic
 

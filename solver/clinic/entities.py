@@ -315,12 +315,12 @@ class Availability:
             "room_id",
             "a row belongs to a provider or to a room, not to both",
         )
+        _require_recurrence(self)
         _require(
             self.kind == "closed" or self.provider_id is not None or self.room_id is not None,
             "kind",
             "a row of the whole clinic can only be 'closed'",
         )
-        _require_recurrence(self)
 
     def applies_on(self, day: dt.date, weekday: int) -> bool:
         """Whether the row speaks of `day`, whose ISO weekday is `weekday`."""

@@ -65,23 +65,19 @@ def moved_to(clinic: Clinic, monday: dt.date) -> Clinic:
     def move(day: dt.date | None) -> dt.date | None:
         return None if day is None else day + shift
 
-    return Clinic(
-        clinic.settings,
-        clinic.providers,
-        clinic.rooms,
-        clinic.appointment_types,
-        tuple(
-            replace(
-                row,
-                date=move(row.date),
-                valid_from=move(row.valid_from),
-                valid_to=move(row.valid_to),
-            )
-            for row in clinic.availability
-        ),
-        clinic.overbooking_rules,
-        tuple(replace(b, date=b.date + shift) for b in clinic.bookings),
-        clinic.provider_types,
+    def moved(row: Any) -> Any:
+        return replace(
+            row,
+            date=move(row.date),
+            valid_from=move(row.valid_from),
+            valid_to=move(row.valid_to),
+        )
+
+    return replace(
+        clinic,
+        availability=tuple(map(moved, clinic.availability)),
+        sessions=tuple(map(moved, clinic.sessions)),
+        bookings=tuple(replace(b, date=b.date + shift) for b in clinic.bookings),
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.console.backend import Visit
 from api.what_if.picture import names_of
-from data.clinic.snapshot import load_clinic
+from data.clinic.snapshot import FOR_PLANS, load_clinic
 from data.files.run_file import horizon_of
 from data.what_if import queue
 from solver.clinic.clinic import Clinic
@@ -35,7 +35,7 @@ async def known_rows(
     if clinic is None:
         first, last = horizon_of(document, dt.datetime.now(dt.UTC).date())
         async with engine.connect() as connection:
-            clinic = await load_clinic(connection, first, last)
+            clinic = await load_clinic(connection, first, last, FOR_PLANS)
     return KnownRows(clinic, names_of(asked, clinic))
 
 

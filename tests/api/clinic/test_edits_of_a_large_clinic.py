@@ -72,6 +72,9 @@ WEEKLY = {"weekday": 1, "start_time": "09:00", "end_time": "10:00", "kind": "clo
 EVERY_OTHER = {"valid_from": (MONDAY - dt.timedelta(days=3)).isoformat(), "every_weeks": 2}
 
 
+KEPT_HOURS = {"name": "Kept", "weekday": 1, "start_time": "09:00", "end_time": "10:00"}
+
+
 EVERY = PROVIDERS * PER_DAY * DAYS
 
 
@@ -90,6 +93,9 @@ EVERY = PROVIDERS * PER_DAY * DAYS
         ("POST", "/availability", {**WEEKLY, "provider_id": uid(1, 0)}, PER_DAY * 2),
         ("POST", "/availability", WEEKLY, PER_DAY * 2 * PROVIDERS),
         ("POST", "/availability", WEEKLY | EVERY_OTHER, PER_DAY * PROVIDERS),
+        ("POST", "/sessions", {**KEPT_HOURS, "provider_id": uid(1, 0)}, PER_DAY * 2),
+        ("POST", "/sessions", KEPT_HOURS | EVERY_OTHER, PER_DAY * PROVIDERS),
+        ("POST", "/sessions", KEPT_HOURS | {"active": False}, None),
         ("PATCH", f"/appointment-types/{uid(3, 0)}", {"active": False}, EVERY // 2),
         ("PATCH", f"/appointment-types/{uid(3, 0)}", {"duration_minutes": 60}, None),
         ("PATCH", f"/appointment-types/{uid(3, 0)}", {"buffer_before": 60}, None),

@@ -84,6 +84,44 @@ def full_clinic() -> dict[str, Any]:
                 "offered": True,
             }
         ],
+        "sessions": [
+            {
+                "id": uid(7, 0),
+                "name": "Diabetes",
+                "provider_id": PROVIDER,
+                "room_id": None,
+                "weekday": 2,
+                "date": None,
+                "start_time": "09:00",
+                "end_time": "24:00",
+                "valid_from": "2027-01-01",
+                "valid_to": "2027-12-31",
+                "every_weeks": 2,
+                "appointment_type_ids": [TYPE],
+                "max_bookings": 6,
+                "opens": {"days_before": 28, "at": "07:00"},
+                "releases": {"minutes_before": 2880},
+                "active": True,
+            },
+            {
+                "id": uid(7, 1),
+                "name": "Nobody",
+                "provider_id": None,
+                "room_id": None,
+                "weekday": None,
+                "date": "2027-12-24",
+                "start_time": "08:00",
+                "end_time": "09:00",
+                "valid_from": None,
+                "valid_to": None,
+                "every_weeks": 1,
+                "appointment_type_ids": [],
+                "max_bookings": None,
+                "opens": None,
+                "releases": None,
+                "active": False,
+            },
+        ],
         "availability": [
             {
                 "provider_id": PROVIDER,
@@ -174,6 +212,7 @@ async def test_replace_removes_what_the_file_lacks(client: httpx.AsyncClient) ->
         "availability": 2,
         "overbooking_rules": 1,
         "provider_types": 1,
+        "sessions": 2,
     }
     body = await export(client)
     assert [b["id"] for b in body["bookings"]] == [uid(5, 1)]

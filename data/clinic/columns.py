@@ -1,0 +1,49 @@
+"""The fields of the clinic file's rows and the columns of the tables, each from the other."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from data.files.fields import Strict
+from data.files.session_row import LeadRow
+
+_COLUMN = {"start_time": "start_minute", "end_time": "end_minute"}
+"""Columns that are not called as their field."""
+
+
+_LEADS = ("opens", "releases")
+"""The fields that have a column for each of their own fields."""
+
+
+def columns_of(row: Strict) -> dict[str, Any]:
+    """Return a row's fields under the names of the table's columns."""
+    columns: dict[str, Any] = {}
+    for field, value in row:
+        if field in _LEADS:
+            columns |= {
+                f"{field}_{part}": getattr(value, part, None) for part in LeadRow.model_fields
+            }
+        else:
+            columns[_COLUMN.get(field, field)] = value
+    return columns
+
+
+def from_row[Model: Strict](row: Any, model: type[Model]) -> Model:
+    """Return a database row as a row of the file, without checking it again."""
+    fields = {field: _value(row, field) for field in model.model_fields}
+    constructed: Model = model.model_construct(None, **fields)  # type: ignore[assignment]
+    return constructed
+
+
+def _value(row: Any, field: str) -> Any:
+    if field in _LEADS:
+        parts = {part: getattr(row, f"{field}_{part}") for part in LeadRow.model_fields}
+        return None if set(parts.values()) == {None} else LeadRow.model_construct(None, **parts)
+    match getattr(row, _COLUMN.get(field, field)):
+        case UUID() as key:
+            return str(key)
+        case [UUID(), *_] as keys:
+            return [str(key) for key in keys]
+        case value:
+            return value

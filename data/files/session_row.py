@@ -1,0 +1,148 @@
+"""A session as the clinic file and the HTTP API write it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    StrictInt,
+    model_serializer,
+)
+from pydantic_core import CoreSchema
+
+from data.files.fields import (
+    TIME_SCHEMA,
+    Cap,
+    Date,
+    EndTime,
+    EveryWeeks,
+    Id,
+    Name,
+    SolverRow,
+    StartTime,
+    Weekday,
+)
+from solver.clinic.sessions.instants import released_before_it_opens
+from solver.clinic.sessions.session import MAX_DAYS_BEFORE, MAX_MINUTES_BEFORE, Lead, Session
+
+MAX_TYPES = 1000
+"""The most types that a session names."""
+
+
+class LeadRow(SolverRow):
+    """How long before a session something happens: minutes, or a time so many dates earlier.
+
+    It is written with the fields that it has, and no others.
+    """
+
+    minutes_before: Annotated[StrictInt, Field(ge=0, le=MAX_MINUTES_BEFORE)] | None = None
+    days_before: Annotated[StrictInt, Field(ge=0, le=MAX_DAYS_BEFORE)] | None = None
+    at: StartTime | None = None
+
+    @model_serializer(mode="wrap")
+    def _with_what_it_has(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value is not None}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Return the two forms that it has."""
+        return {"anyOf": [_form(minutes_before=_MINUTES), _form(days_before=_DAYS, at=TIME_SCHEMA)]}
+
+    def to_solver(self) -> Lead:
+        """Return the row as the solver has it."""
+        return Lead(**dict(self))
+
+
+_MINUTES = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": MAX_MINUTES_BEFORE,
+    "description": "Real minutes before the session's start.",
+}
+
+
+_DAYS = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": MAX_DAYS_BEFORE,
+    "description": "Dates before the session's own, at the local time of `at`.",
+}
+
+
+def _form(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+
+
+def _distinct(ids: list[str]) -> list[str]:
+    return sorted(set(ids))
+
+
+class SessionRow(SolverRow):
+    """Hours of a provider, of a room or of everybody that are kept."""
+
+    id: Id
+    name: Name
+    provider_id: Id | None = None
+    room_id: Id | None = None
+    weekday: Weekday | None = None
+    date: Date | None = None
+    start_time: StartTime
+    end_time: EndTime
+    valid_from: Date | None = None
+    valid_to: Date | None = None
+    every_weeks: EveryWeeks = 1
+    appointment_type_ids: Annotated[
+        Annotated[list[Id], Field(max_length=MAX_TYPES), AfterValidator(_distinct)] | None,
+        Field(description="The types that it is kept for: null is all of them, [] is nobody."),
+    ] = None
+    max_bookings: Annotated[
+        Cap | None, Field(description="Most live bookings that start in it on a date.")
+    ] = None
+    opens: Annotated[
+        LeadRow | None, Field(description="From when on it can be booked; null: always.")
+    ] = None
+    releases: Annotated[
+        LeadRow | None,
+        Field(description="From when on it keeps nobody out any more; null: never."),
+    ] = None
+    active: StrictBool = True
+
+    def to_solver(self) -> Session:
+        """Return the row as the solver has it."""
+        fields: dict[str, Any] = dict(self)
+        kinds, opens, releases = (
+            fields.pop(name) for name in ("appointment_type_ids", "opens", "releases")
+        )
+        return Session(
+            start=fields.pop("start_time"),
+            end=fields.pop("end_time"),
+            appointment_type_ids=None if kinds is None else frozenset(kinds),
+            opens=None if opens is None else opens.to_solver(),
+            releases=None if releases is None else releases.to_solver(),
+            **fields,
+        )
+
+    def fault_of_releases(self, zone: ZoneInfo) -> str | None:
+        """Return what is wrong where it does not open before it is released; None: nothing.
+
+        It is asked of today and of the dates after it.
+        """
+        today = dt.datetime.now(zone).date()
+        day = released_before_it_opens(zone, self.to_solver(), today)
+        if day is None:
+            return None
+        return f"must be later than opens on every date; on {day} it is not"
