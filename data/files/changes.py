@@ -30,6 +30,7 @@ from data.files.clinic_file import (
     RoomRow,
 )
 from data.files.fields import Date, EndTime, Id, StartTime, Strict, Weekday
+from data.files.session_row import LeadRow, SessionRow
 from data.files.wording import worded
 from solver.clinic.entities import (
     DAY_MINUTES,
@@ -39,12 +40,14 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.sessions.session import Session
 from solver.whatif.changes import (
     MAX_FACTOR,
     AddOverbookingRule,
     AddProvider,
     AddProviderType,
     AddRoom,
+    AddSession,
     Change,
     CloseRoom,
     Entity,
@@ -219,6 +222,21 @@ class AddProviderTypeChange(ProviderTypeRow):
         return AddProviderType(self.to_solver())
 
 
+class AddSessionChange(SessionRow):
+    """One more session: a row of the clinic file."""
+
+    model_config = _ADDED
+    op: Literal["add_session"]
+
+    def to_solver(self) -> Session:
+        """Return the row as the solver has it."""
+        return SessionRow.model_validate(self.model_dump(exclude={"op"})).to_solver()
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return AddSession(self.to_solver())
+
+
 _ROWS: dict[Entity, type[Strict]] = {
     "clinic": ClinicRow,
     "providers": ProviderRow,
@@ -226,6 +244,7 @@ _ROWS: dict[Entity, type[Strict]] = {
     "appointment_types": AppointmentTypeRow,
     "overbooking_rules": OverbookingRuleRow,
     "provider_types": ProviderTypeRow,
+    "sessions": SessionRow,
     "bookings": BookingRow,
 }
 
@@ -281,6 +300,8 @@ class SetChange(_Change):
             raise InvalidClinicError("value", worded(error.errors()[0])) from None
         if isinstance(value, list):
             value = frozenset(value)
+        if isinstance(value, LeadRow):
+            value = value.to_solver()
         return SetField(self.entity, self.id, _MINUTES.get(self.field, self.field), value)
 
 
@@ -316,6 +337,7 @@ type AnyChange = Annotated[
     | AddRoomChange
     | AddOverbookingRuleChange
     | AddProviderTypeChange
+    | AddSessionChange
     | SetChange
     | RemoveChange
     | ScaleDemandChange,
@@ -328,6 +350,7 @@ _ADDITIONS = {
     "add_room": "room",
     "add_overbooking_rule": "overbooking_rule",
     "add_provider_type": "provider_type",
+    "add_session": "session",
 }
 
 

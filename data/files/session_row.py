@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -85,6 +86,18 @@ def _form(**properties: dict[str, Any]) -> dict[str, Any]:
         "required": [*properties],
         "additionalProperties": False,
     }
+
+
+def lead_in_words(lead: Mapping[str, Any], write_time: Callable[[str], str] = str) -> str:
+    """Return how long before a session something happens; `lead` is as it is written."""
+    minutes = lead.get("minutes_before")
+    if minutes is not None:
+        is_hours = minutes and minutes % 60 == 0
+        count, noun = (minutes // 60, "hour") if is_hours else (minutes, "minute")
+        return f"{count} {noun}{'' if count == 1 else 's'} before it begins"
+    days, time = lead["days_before"], write_time(lead["at"])
+    before = {0: "on the day itself", 1: "the day before"}.get(days, f"{days} days before")
+    return f"at {time} {before}"
 
 
 def _distinct(ids: list[str]) -> list[str]:

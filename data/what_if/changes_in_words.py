@@ -12,6 +12,7 @@ from data.files.changes import (
     AddProviderChange,
     AddProviderTypeChange,
     AddRoomChange,
+    AddSessionChange,
     AnyChange,
     CloseRoomChange,
     OpenHoursChange,
@@ -20,6 +21,7 @@ from data.files.changes import (
     ScaleDemandChange,
     SetChange,
 )
+from data.files.session_row import lead_in_words
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time
 from solver.clinic.entities import DAY_MINUTES, ProviderType
@@ -37,6 +39,7 @@ WEEKDAYS = (
 
 FIELDS = {
     "active": "active",
+    "appointment_type_ids": "kept for",
     "buffer_after": "minutes kept free afterwards",
     "buffer_before": "minutes kept free before",
     "daily_cap": "most a day",
@@ -44,6 +47,7 @@ FIELDS = {
     "duration_minutes": "minutes",
     "equipment": "equipment",
     "grid_minutes": "minutes between starts",
+    "max_bookings": "most bookings",
     "max_overlap": "most at once",
     "max_per_day": "most a day",
     "min_notice_minutes": "minutes of notice",
@@ -65,6 +69,7 @@ UNKNOWN = {
     "appointment_types": "an appointment type that is no longer in the clinic",
     "overbooking_rules": "an overbooking rule that is no longer there",
     "provider_types": "what a provider does otherwise, which is no longer there",
+    "sessions": "a session that is no longer there",
 }
 
 
@@ -125,6 +130,12 @@ class ChangesInWords:
             case AddOverbookingRuleChange() | AddProviderTypeChange():
                 why = self._missing("providers", change.provider_id)
                 why = why or self._missing("appointment_types", change.appointment_type_id)
+            case AddSessionChange():
+                why = self._missing("providers", change.provider_id)
+                why = why or self._missing("rooms", change.room_id)
+                kinds = change.appointment_type_ids or ()
+                missing = (self._missing("appointment_types", kind) for kind in kinds)
+                why = why or next(filter(None, missing), None)
         return why
 
     def out_of_use(self, used: Iterable[tuple[str, str]]) -> str | None:
@@ -189,10 +200,15 @@ class ChangesInWords:
                 )
             case AddProviderTypeChange():
                 words = f"{self._of_pair(change)}: {_own_way(change)}"
+            case AddSessionChange():
+                words = self._session(change)
             case SetChange():
                 what = "The clinic" if change.id is None else self._named(change.entity, change.id)
                 named = FIELDS.get(change.field, change.field.replace("_", " "))
-                words = f"{what}: {named} becomes {_value(change.value)}"
+                value = change.value
+                if change.field == "appointment_type_ids":
+                    value = self._kinds(value)
+                words = f"{what}: {named} becomes {_value(value)}"
             case RemoveChange():
                 words = f"{self._named(change.entity, change.id)} is taken away"
             case ScaleDemandChange():
@@ -202,6 +218,23 @@ class ChangesInWords:
             case _:
                 raise AssertionError(change)
         return f"{words}."
+
+    def _session(self, row: AddSessionChange) -> str:
+        of = self._name(row.provider_id or row.room_id) if row.provider_id or row.room_id else ""
+        day = f"every {WEEKDAYS[(row.weekday or 1) - 1]}"
+        if row.date is not None:
+            day = f"on {_day(row.date)}"
+        kept = f"The session {row.name}{f' of {of}' if of else ''} is kept {day}"
+        return (
+            f"{kept}, {_hours(row.start_time, row.end_time)}, for"
+            f" {self._kinds(row.appointment_type_ids)}"
+        )
+
+    def _kinds(self, keys: Sequence[str] | None) -> str:
+        """Return whom a session is kept for."""
+        if keys is None:
+            return "everything"
+        return ", ".join(sorted(map(self._name, keys))) or "nobody"
 
     def _name(self, key: str | None) -> str:
         return self._names.get(key or "") or self._added.get(key or "") or "Someone no longer there"
@@ -252,6 +285,8 @@ def _value(value: Any) -> str:
             return "nothing"
         case bool():
             return "yes" if value else "no"
+        case {"minutes_before": _} | {"days_before": _}:
+            return lead_in_words(value)
         case list():
             return ", ".join(map(str, value)) or "nothing"
         case _:

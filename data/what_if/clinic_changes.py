@@ -18,6 +18,7 @@ from data.errors import NotFoundError
 from data.files.changes import (
     AddOverbookingRuleChange,
     AddProviderTypeChange,
+    AddSessionChange,
     AnyChange,
     CloseRoomChange,
     OpenHoursChange,
@@ -106,9 +107,10 @@ async def make(connection: AsyncConnection, changes: Sequence[AnyChange], actor:
                 await _close(connection, {"room_id": change.room_id}, change, actor)
             case OpenHoursChange():
                 await _open(connection, change, actor)
-            case AddOverbookingRuleChange():
+            case AddOverbookingRuleChange() | AddSessionChange():
                 fields = change.model_dump(mode="json", exclude={"op"})
-                resource = RESOURCES["overbooking_rules"]
+                is_session = isinstance(change, AddSessionChange)
+                resource = RESOURCES["sessions" if is_session else "overbooking_rules"]
                 known = select(exists().where(resource.table.c.id == fields["id"]))
                 if not await connection.scalar(known):
                     await create_row(connection, resource, fields, actor)

@@ -24,6 +24,8 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.sessions.instants import released_before_it_opens
+from solver.clinic.sessions.session import Session
 from solver.planning.problem import MAX_REQUESTS, Problem
 from solver.rules.checked_book import BookChecker
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
@@ -32,6 +34,7 @@ from solver.whatif.changes import (
     AddProvider,
     AddProviderType,
     AddRoom,
+    AddSession,
     Change,
     CloseRoom,
     OpenHours,
@@ -169,7 +172,7 @@ class _Changed:
             settings=clinic.settings,
             rows={
                 name: {row.id: row for row in getattr(clinic, name)}
-                for name in (*_REFERENCES.values(), "overbooking_rules", "provider_types")
+                for name in (*_REFERENCES.values(), *_REFERRING)
             }
             | {"bookings": {row.id: row for row in clinic.bookings}},
             availability=list(clinic.availability),
@@ -220,6 +223,10 @@ class _Changed:
                 self._check_references(change.row)
                 self._require_own_pair(change.row)
                 self._add("provider_types", change.row)
+            case AddSession():
+                self._check_references(change.session)
+                self._require_opening(change.session)
+                self._add("sessions", change.session)
             case SetField():
                 self._set(change)
             case Remove():
@@ -322,10 +329,12 @@ class _Changed:
             raise InvalidClinicError("field", f"there is no '{change.field}' to set")
         try:
             changed = replace(row, **{change.field: change.value})
-            if isinstance(changed, OverbookingRule | ProviderType | Booking):
+            if isinstance(changed, OverbookingRule | ProviderType | Session | Booking):
                 self._check_references(changed)
             if isinstance(changed, ProviderType):
                 self._require_own_pair(changed)
+            if isinstance(changed, Session):
+                self._require_opening(changed)
         except InvalidClinicError as error:
             raise InvalidClinicError("value", error.message) from None
         if change.entity == "clinic":
@@ -342,11 +351,20 @@ class _Changed:
                     "appointment_type_id", f"has the row {other.id} of this provider already"
                 )
 
-    def _check_references(self, row: OverbookingRule | ProviderType | Booking) -> None:
+    def _require_opening(self, session: Session) -> None:
+        """Refuse a session that would not open before it is released."""
+        day = released_before_it_opens(self.settings.zone, session, self.dates[0])
+        if day is not None:
+            raise InvalidClinicError("releases", f"must be later than opens; on {day} it is not")
+
+    def _check_references(self, row: OverbookingRule | ProviderType | Session | Booking) -> None:
         for name, entity in _REFERENCES.items():
             key = getattr(row, name, None)
             if key is not None:
                 self._find(entity, key, name)
+        if isinstance(row, Session):
+            for key in sorted(row.appointment_type_ids or ()):
+                self._find("appointment_types", key, "appointment_type_ids")
 
     def _remove(self, change: Remove) -> None:
         if change.entity == "clinic":
@@ -359,12 +377,22 @@ class _Changed:
         self.availability = [
             row for row in self.availability if change.id not in (row.provider_id, row.room_id)
         ]
-        for name in ("overbooking_rules", "provider_types"):
+        for name in _REFERRING:
             self.rows[name] = {
                 key: other
                 for key, other in self.rows[name].items()
-                if change.id not in (other.provider_id, other.appointment_type_id)
+                if change.id not in (getattr(other, field, None) for field in _REFERENCES)
             }
+        if change.id not in self.rows[change.entity]:
+            self._forget_type(change.id)
+
+    def _forget_type(self, key: str) -> None:
+        """Let the sessions that name a type that is gone name it no more."""
+        sessions = self.rows["sessions"]
+        for session in list(sessions.values()):
+            if key in (session.appointment_type_ids or ()):
+                kept = session.appointment_type_ids - {key}
+                sessions[session.id] = replace(session, appointment_type_ids=kept)
 
     def _is_referred_to(self, row: Row) -> bool:
         bookings = self.rows["bookings"].values()
@@ -397,6 +425,10 @@ class _Changed:
             raise InvalidClinicError(
                 "factor", f"makes {given} requests; at most {MAX_REQUESTS} are taken"
             )
+
+
+_REFERRING = ("overbooking_rules", "provider_types", "sessions")
+"""The rows that go with those that they name."""
 
 
 _REFERENCES = {

@@ -17,6 +17,7 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.sessions.session import Session
 
 MAX_FACTOR = 100
 
@@ -28,11 +29,12 @@ type Entity = Literal[
     "appointment_types",
     "overbooking_rules",
     "provider_types",
+    "sessions",
     "bookings",
 ]
 
 
-type Row = Provider | Room | AppointmentType | OverbookingRule | ProviderType | Booking
+type Row = Provider | Room | AppointmentType | OverbookingRule | ProviderType | Session | Booking
 
 
 # The changes
@@ -104,6 +106,13 @@ class AddProviderType:
 
 
 @dataclass(frozen=True, slots=True)
+class AddSession:
+    """One more session."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
 class SetField:
     """One field of one row has another value; `id` is None for the clinic's own settings."""
 
@@ -149,6 +158,7 @@ type Change = (
     | AddRoom
     | AddOverbookingRule
     | AddProviderType
+    | AddSession
     | SetField
     | Remove
     | ScaleDemand
