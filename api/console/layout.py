@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from importlib.resources import files
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse
@@ -186,6 +187,55 @@ def date_field(label: str, value: dt.date | None = None) -> ui.input:
         .props("type=date dense outlined stack-label hide-bottom-space")
         .classes("sw-date")
     )
+
+
+class LeadField:
+    """An instant before a session: none, so many minutes, or a time days before."""
+
+    def __init__(self, label: str, value: Mapping[str, Any] | None) -> None:
+        lead = value or {}
+        forms = {
+            "": ALWAYS[label],
+            "minutes_before": "minutes before",
+            "days_before": "days before",
+        }
+        form = next((name for name in forms if name and name in lead), "")
+        with ui.element("div").classes("sw-lead").props(f'role=group aria-label="{label}: when"'):
+            self._form = ui.select(forms, label=label, value=form).props(DENSE)
+            self._count = ui.number("How many", value=lead.get(form), min=0, precision=0)
+            self._count.props(f"{DENSE} debounce=300").classes("w-24")
+            self._at = ui.input("at", value=lead.get("at")).props(f"{DENSE} type=time stack-label")
+        self._count.bind_visibility_from(self._form, "value", bool)
+        self._at.bind_visibility_from(self._form, "value", lambda form: form == "days_before")
+
+    @property
+    def value(self) -> dict[str, Any] | None:
+        """What it holds, as the service takes it."""
+        form, count = self._form.value, self._count.value
+        if not form:
+            return None
+        lead: dict[str, Any] = {form: int(count or 0)}
+        return lead | {"at": self._at.value or None} if form == "days_before" else lead
+
+    def set_value(self, value: Mapping[str, Any] | None) -> None:
+        """Show another one."""
+        lead = value or {}
+        form = next((name for name in LEADS if name in lead), "")
+        self._count.set_value(lead.get(form))
+        self._at.set_value(lead.get("at"))
+        self._form.set_value(form)
+
+    def on_value_change(self, told: Callable[[], Awaitable[None]]) -> None:
+        """Tell of whatever is changed in it."""
+        for field in (self._form, self._count, self._at):
+            field.on_value_change(told)
+
+
+LEADS = {"minutes_before": "minutes before", "days_before": "days before"}
+
+
+ALWAYS = {"Can be booked from": "any time", "Kept until": "its end"}
+"""What it means that there is no such instant."""
 
 
 def _icon(dark: bool | None) -> str:

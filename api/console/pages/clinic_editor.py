@@ -16,6 +16,7 @@ from api.console.pages.clinic_row_form import OWNERS, TAGS, Row, RowForm, path
 from data.clinic.resources import RESOURCES
 from data.files.clinic_file import ClinicRow
 from data.files.fields import Strict
+from data.files.session_row import lead_in_words
 
 TITLE = "Clinic"
 
@@ -26,8 +27,13 @@ TABS = {
     "appointment_types": "Types",
     "provider_types": "Who differs",
     "availability": "Hours",
+    "sessions": "Sessions",
     "overbooking_rules": "Overbooking",
 }
+
+
+WHOSE = {"availability": "The whole clinic", "sessions": "Everybody"}
+"""The kinds of row that have one owner or none, and whose those are that have none."""
 
 
 ON_CLICK = """(event) => {
@@ -97,9 +103,10 @@ class _Editor:
     def _table(self, kind: str) -> str:
         fields = [name for name in RESOURCES[kind].model.model_fields if name != "id"]
         heads = [label_of(name) for name in fields]
-        if kind == "availability":  # a row has one owner, or the whole clinic
+        if kind in WHOSE:  # a row has one owner, or none
             fields = [name for name in fields if name not in OWNERS]
-            heads = ["Whose", *(label_of(name) for name in fields)]
+            heads = [label_of(name) for name in fields]
+            heads.insert(fields.index("weekday"), "Whose")
         head = "".join(f'<th scope="col">{escape(words)}</th>' for words in heads)
         rows = (
             "".join(
@@ -115,16 +122,15 @@ class _Editor:
 
     def _cells(self, kind: str, row: Row, fields: list[str]) -> list[str]:
         cells = [self.shown(name, row[name]) for name in fields]
-        if kind == "availability":
+        if kind in WHOSE:
             if row["date"] is not None:
                 cells[fields.index("every_weeks")] = ""
-            cells.insert(0, self._whose(row))
+            cells.insert(fields.index("weekday"), self._whose(kind, row))
         return [escape(cell) or "–" for cell in cells]
 
-    def _whose(self, row: Row) -> str:
-        return next(
-            (self.shown(name, row[name]) for name in OWNERS if row.get(name)), "The whole clinic"
-        )
+    def _whose(self, kind: str, row: Row) -> str:
+        owned = (self.shown(name, row[name]) for name in OWNERS if row.get(name))
+        return next(owned, WHOSE.get(kind, WHOSE["availability"]))
 
     def _order(self, row: Row) -> tuple[str, ...]:
         names = [self.shown(name, row[name]) for name in OWNERS if name in row]
@@ -134,6 +140,12 @@ class _Editor:
     def shown(self, name: str, value: Any) -> str:
         """Write a field's value."""
         match name, value:
+            case "appointment_type_ids", _:
+                names = {row["id"]: row["name"] for row in self.rows["appointment_types"]}
+                kinds = None if value is None else sorted(names.get(key, key) for key in value)
+                shown = "everything" if kinds is None else ", ".join(kinds) or "nobody"
+            case (("opens" | "releases"), dict()):
+                shown = lead_in_words(value, self.visit.time)
             case _, None:
                 shown = "any" if name in OWNERS else ""
             case (("provider_id" | "room_id" | "appointment_type_id"), _):
@@ -166,7 +178,7 @@ class _Editor:
             RowForm(self, f"New {resource.noun}", resource.model, {}, "POST", path(kind)).draw()
             return
         at = f"{path(kind)}/{row['id']}"
-        title = row.get("name") or f"{TABS[kind]}: {self._whose(row)}"
+        title = row.get("name") or f"{TABS[kind]}: {self._whose(kind, row)}"
         await self._open(title, resource.model, at, at)
 
     async def _open(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nicegui import events, ui
 
 from api.console.backend import RefusedError, read_date
-from api.console.layout import DENSE, date_field, telling
+from api.console.layout import DENSE, LeadField, date_field, telling
 from api.console.messages import EVERY_WEEKS, label_of, refusal
 from api.console.stranded_bookings import booking_table
 from data.files.fields import Strict
@@ -46,6 +46,7 @@ NUMBERS = (
     "buffer_after",
     "turnover_minutes",
     "duration_minutes",
+    "max_bookings",
     "max_overlap",
     "max_per_day",
     "grid_minutes",
@@ -61,6 +62,17 @@ DATES = ("date", "valid_from", "valid_to")
 
 
 TIMES = ("start_time", "end_time")
+
+
+LEADS = ("opens", "releases")
+"""The fields that hold an instant before a session."""
+
+
+KINDS = "appointment_type_ids"
+
+
+NOBODY = ""
+"""Stands among the types that a session is kept for where it is kept for none of them."""
 
 
 ON_LEAVE = """(event) => {
@@ -276,14 +288,15 @@ class RowForm:
         if name in OWNERS:
             options = {row["id"]: row["name"] for row in self._editor.rows[OWNERS[name]]}
             field = ui.select(options, label=label, value=value, clearable=True)
-        elif name == "weekday":
-            field = ui.select(self._visit.weekdays(), label=label, value=value, clearable=True)
-        elif name == "every_weeks":
-            field = ui.select(EVERY_WEEKS, label=label, value=value)
-        elif name == "kind":
-            field = ui.select(["open", "closed"], label=label, value=value)
+        elif name in (choices := self._choices()):
+            clearable = name == "weekday"
+            field = ui.select(choices[name], label=label, value=value, clearable=clearable)
         elif name in TAGS:
             field = self._tags_field(label, value)
+        elif name in LEADS:
+            field = LeadField(label, value)
+        elif name == KINDS:
+            field = self._kinds_field(label, _shown_by(name, value))
         elif name in NUMBERS:
             field = ui.number(label, value=value, min=0, precision=0)
         elif name in TICKS:
@@ -295,10 +308,23 @@ class RowForm:
             field = ui.input(label, value=shown).props("type=time stack-label")
         else:
             field = ui.input(label, value=value)
-        if name not in TICKS and name not in DATES:
+        if name not in (*TICKS, *DATES, *LEADS):
             field.props(f"{DENSE} debounce=300")
         field.on_value_change(self._look)
         return field
+
+    def _choices(self) -> dict[str, Any]:
+        """Return what there is to choose from, by field."""
+        weekdays, spans = self._visit.weekdays(), ["open", "closed"]
+        return {"weekday": weekdays, "every_weeks": EVERY_WEEKS, "kind": spans}
+
+    def _kinds_field(self, label: str, value: list[str]) -> ui.select:
+        """Return a choice of types: none chosen is all of them, and nobody can be chosen, too."""
+        kinds = {row["id"]: row["name"] for row in self._editor.rows["appointment_types"]}
+        options = {**kinds, NOBODY: "nobody"}
+        return ui.select(options, label=label, value=value, multiple=True, clearable=True).props(
+            'use-chips stack-label hint="Empty: everything"'
+        )
 
     def _tags_field(self, label: str, value: Any) -> Any:
         def typed(event: events.GenericEventArguments) -> None:
@@ -330,6 +356,8 @@ def _shown_by(name: str, value: Any) -> Any:
     """Return a value as its field takes it; the browser's own for times knows no 24:00."""
     if name in TAGS:
         return sorted(value or ())
+    if name == KINDS:
+        return [NOBODY] if value == [] else value or []
     return "00:00" if name in TIMES and value == "24:00" else value
 
 
@@ -337,6 +365,8 @@ def _read(name: str, value: Any) -> Any:
     """Return what a field holds as the service takes it."""
     if name in TAGS:
         return sorted({tag.strip() for tag in value or ()} - {""})
+    if name == KINDS:
+        return sorted(set(value) - {NOBODY}) if value else None
     if isinstance(value, str):
         value = value.strip()
     if value in (None, ""):

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from api.console.pages.clinic_row_form import _read
 from tests.console.browser import choose
-from tests.console.conftest import VEGA, Opener
+from tests.console.conftest import VEGA, VISIT, Opener
 from tests.support.clinics import coming_monday, order
 
 MONDAY = coming_monday()
@@ -138,3 +138,36 @@ def test_a_fraction_is_sent_as_it_was_typed() -> None:
     """The service then says what is wrong with it; a whole number is one however it is typed."""
     assert [_read("buffer_before", typed) for typed in (1.5, 2.0, "3", None)] == [1.5, 2, 3, None]
     assert isinstance(_read("buffer_before", 2.0), int)
+
+
+def test_hours_are_kept_for_one_type_until_a_time_on_the_day(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    page = open_page("/clinic")
+    page.get_by_role("tab", name="Sessions").click()
+    page.get_by_role("button", name="New session").click()
+    page.get_by_label("Name").fill("Urgent")
+    choose(page, "Provider", "Dr. Vega")
+    choose(page, "Weekday", "Monday")
+    page.get_by_label("From", exact=True).fill("11:00")
+    page.get_by_label("Until", exact=True).fill("12:00")
+    choose(page, "Kept for", "Visit")
+    page.keyboard.press("Escape")
+    choose(page, "Kept until", "days before")
+    kept = page.get_by_role("group", name="Kept until: when")
+    kept.get_by_label("How many").fill("0")
+    kept.get_by_label("at", exact=True).fill("08:00")
+    expect(page.get_by_text("No booking is in the way.")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    row = page.locator("tr", has_text="Urgent")
+    for words in ("Dr. Vega", "Monday", "Visit", "on the day itself"):
+        expect(row).to_contain_text(words)
+    (made,) = clinic.get("/sessions").json()
+    assert made["appointment_type_ids"] == [VISIT]
+    assert made["releases"] == {"days_before": 0, "at": "08:00"}
+    row.get_by_role("button").click()
+    choose(page, "Kept until", "its end")
+    page.get_by_role("button", name="Save").click()
+    expect(row).not_to_contain_text("on the day itself")
+    (changed,) = clinic.get("/sessions").json()
+    assert changed == made | {"releases": None}
