@@ -3,12 +3,15 @@
 import datetime as dt
 from collections import Counter
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.files.run_file import InvalidRunFileError
 from solver.clinic.clinic import Clinic
+from solver.clinic.sessions.session import Lead
 from solver.clinic.windows import Windows
 from solver.planning.problem import Problem, Request
 from solver.whatif.apply import apply
@@ -299,3 +302,76 @@ def test_what_overrides_its_hours_is_displaced_by_absences_alone() -> None:
     assert displaced(out | {"provider_id": LINN}) == displaced(shut | {"room_id": EQUIPPED})
     assert displaced(out | {"provider_id": LINN}) == set()
     assert displaced(out | {"date": "2027-03-02"}) == set()
+
+
+# Sessions
+
+
+KEPT = {
+    "id": uid(7, 0),
+    "name": "Scans",
+    "provider_id": VEGA,
+    "weekday": 1,
+    "start_time": "09:00",
+    "end_time": "10:00",
+    "appointment_type_ids": [SCAN, VISIT],
+}
+
+
+def sessions_after(*changes: dict[str, Any]) -> list[tuple[str, Any]]:
+    problem = changed(clinic_of_two(sessions=[KEPT]), *changes)
+    return [(row.name, row.appointment_type_ids) for row in problem.clinic.sessions]
+
+
+def test_sessions_are_added_changed_and_taken_away() -> None:
+    scans = {"entity": "session", "id": KEPT["id"]}
+    leads = {"field": "releases", "value": {"days_before": 0, "at": "08:00"}}
+    (row,) = changed(
+        clinic_of_two(sessions=[KEPT]), {"op": "set", **scans, **leads}
+    ).clinic.sessions
+    assert row.releases == Lead(days_before=0, at=480)
+    added = {name: value for name, value in KEPT.items() if name != "id"} | {"name": "More"}
+    assert sessions_after({"op": "add_session", **added}, {"op": "remove", **scans}) == [
+        ("More", {SCAN, VISIT})
+    ]
+    assert sessions_after({"op": "remove", "entity": "providers", "id": VEGA}) == []
+    gone = {"op": "remove", "entity": "appointment_types", "id": VISIT}
+    assert sessions_after(gone) == [("Scans", {SCAN, VISIT})], "requests still name it"
+    other = {"id": uid(3, 5), "name": "Tea", "duration_minutes": 5}
+    clinic = clinic_of_two(
+        sessions=[KEPT | {"appointment_type_ids": [other["id"]]}],
+        appointment_types=[
+            *({"id": key, "name": "A", "duration_minutes": 30} for key in (VISIT, SCAN)),
+            other,
+        ],
+    )
+    (row,) = changed(clinic, gone | {"id": other["id"]}).clinic.sessions
+    assert row.appointment_type_ids == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"op": "add_session", **KEPT}, "id"),
+        ({"op": "add_session", **KEPT, "id": uid(7, 1), "provider_id": uid(1, 9)}, "provider_id"),
+        (
+            {"op": "add_session", **KEPT, "id": uid(7, 1)} | {"appointment_type_ids": [uid(3, 9)]},
+            "appointment_type_ids",
+        ),
+        (
+            {"op": "add_session", **KEPT, "id": uid(7, 1)}
+            | {"opens": {"minutes_before": 5}, "releases": {"minutes_before": 5}},
+            "releases",
+        ),
+        (
+            {"op": "set", "entity": "sessions", "id": KEPT["id"]}
+            | {"field": "releases", "value": {"days_before": 0}},
+            "value",
+        ),
+        ({"op": "remove", "entity": "sessions", "id": uid(7, 9)}, "id"),
+    ],
+)
+def test_a_change_of_sessions_that_cannot_be_is_a_fault(change: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidRunFileError) as refused:
+        changed(clinic_of_two(sessions=[KEPT]), change)
+    assert [fault.path for fault in refused.value.faults] == [f"scenarios[1].changes[0].{path}"]
