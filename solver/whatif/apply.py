@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import HORIZON_DAYS, DateOutOfRangeError, check_date, instant
@@ -221,11 +222,11 @@ class _Changed:
                 self._add("overbooking_rules", change.rule)
             case AddProviderType():
                 self._check_references(change.row)
-                self._require_own_pair(change.row)
+                _require_own_pair(self.rows["provider_types"], change.row)
                 self._add("provider_types", change.row)
             case AddSession():
                 self._check_references(change.session)
-                self._require_opening(change.session)
+                _require_opening(change.session, self.settings.zone, self.dates[0])
                 self._add("sessions", change.session)
             case SetField():
                 self._set(change)
@@ -332,30 +333,15 @@ class _Changed:
             if isinstance(changed, OverbookingRule | ProviderType | Session | Booking):
                 self._check_references(changed)
             if isinstance(changed, ProviderType):
-                self._require_own_pair(changed)
+                _require_own_pair(self.rows["provider_types"], changed)
             if isinstance(changed, Session):
-                self._require_opening(changed)
+                _require_opening(changed, self.settings.zone, self.dates[0])
         except InvalidClinicError as error:
             raise InvalidClinicError("value", error.message) from None
         if change.entity == "clinic":
             self.settings = changed
         else:
             self.rows[change.entity][row.id] = changed
-
-    def _require_own_pair(self, row: ProviderType) -> None:
-        """Refuse a second row of one provider for one type."""
-        pair = row.provider_id, row.appointment_type_id
-        for other in self.rows["provider_types"].values():
-            if (other.provider_id, other.appointment_type_id) == pair and other.id != row.id:
-                raise InvalidClinicError(
-                    "appointment_type_id", f"has the row {other.id} of this provider already"
-                )
-
-    def _require_opening(self, session: Session) -> None:
-        """Refuse a session that would not open before it is released."""
-        day = released_before_it_opens(self.settings.zone, session, self.dates[0])
-        if day is not None:
-            raise InvalidClinicError("releases", f"must be later than opens; on {day} it is not")
 
     def _check_references(self, row: OverbookingRule | ProviderType | Session | Booking) -> None:
         for name, entity in _REFERENCES.items():
@@ -384,15 +370,7 @@ class _Changed:
                 if change.id not in (getattr(other, field, None) for field in _REFERENCES)
             }
         if change.id not in self.rows[change.entity]:
-            self._forget_type(change.id)
-
-    def _forget_type(self, key: str) -> None:
-        """Let the sessions that name a type that is gone name it no more."""
-        sessions = self.rows["sessions"]
-        for session in list(sessions.values()):
-            if key in (session.appointment_type_ids or ()):
-                kept = session.appointment_type_ids - {key}
-                sessions[session.id] = replace(session, appointment_type_ids=kept)
+            _forget_type(self.rows["sessions"], change.id)
 
     def _is_referred_to(self, row: Row) -> bool:
         bookings = self.rows["bookings"].values()
@@ -425,6 +403,31 @@ class _Changed:
             raise InvalidClinicError(
                 "factor", f"makes {given} requests; at most {MAX_REQUESTS} are taken"
             )
+
+
+def _require_own_pair(rows: dict[str, ProviderType], row: ProviderType) -> None:
+    """Refuse a second row of one provider for one type."""
+    pair = row.provider_id, row.appointment_type_id
+    for other in rows.values():
+        if (other.provider_id, other.appointment_type_id) == pair and other.id != row.id:
+            raise InvalidClinicError(
+                "appointment_type_id", f"has the row {other.id} of this provider already"
+            )
+
+
+def _require_opening(session: Session, zone: ZoneInfo, first: dt.date) -> None:
+    """Refuse a session that would not open before it is released, on `first` or a later date."""
+    day = released_before_it_opens(zone, session, first)
+    if day is not None:
+        raise InvalidClinicError("releases", f"must be later than opens; on {day} it is not")
+
+
+def _forget_type(sessions: dict[str, Session], key: str) -> None:
+    """Let the sessions that name a type that is gone name it no more."""
+    for session in list(sessions.values()):
+        kinds = session.appointment_type_ids
+        if kinds is not None and key in kinds:
+            sessions[session.id] = replace(session, appointment_type_ids=kinds - {key})
 
 
 _REFERRING = ("overbooking_rules", "provider_types", "sessions")
