@@ -91,6 +91,13 @@ class AppointmentType(Base):
         CheckConstraint("duration_minutes BETWEEN 1 AND 1440", name="duration"),
         CheckConstraint("buffer_before >= 0 AND buffer_after >= 0", name="buffers"),
         CheckConstraint("daily_cap >= 0", name="daily_cap"),
+        CheckConstraint(
+            "coalesce(start_every, 1) BETWEEN 1 AND 240"
+            " AND start_offset BETWEEN 0 AND coalesce(start_every, 1) - 1"
+            " AND start_anchor IN ('midnight', 'window')"
+            " AND (start_offset = 0 OR start_anchor = 'midnight')",
+            name="starts",
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
@@ -102,6 +109,10 @@ class AppointmentType(Base):
     required_equipment: Mapped[list[str]] = mapped_column(ARRAY(Text))
     daily_cap: Mapped[int | None]
     active: Mapped[bool] = mapped_column(Boolean)
+    start_every: Mapped[int | None] = mapped_column(SmallInteger)
+    start_offset: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    start_anchor: Mapped[str] = mapped_column(Text, server_default=text("'midnight'"))
+    packed: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
 
 
 class ProviderType(Base):

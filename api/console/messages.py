@@ -19,6 +19,7 @@ BLOCKED = {
     "PROVIDER_LACKS_SKILLS": "Other providers do not have the skills it takes.",
     "ROOM_INACTIVE": "Other rooms are no longer in use.",
     "ROOM_LACKS_EQUIPMENT": "Other rooms do not have the equipment it takes.",
+    "OFF_GRID": "Other providers start it at other times.",
     "TOO_SOON": "The time has passed, or is too soon.",
     "CLOCK_CHANGE": "The clocks change at that time.",
     "OUTSIDE_PROVIDER_HOURS": "The providers who could do it are not in then.",
@@ -43,9 +44,13 @@ ALONE = {
 """The same, where nothing else did."""
 
 
+NOTHING_TO_TRY = "There is nobody who could start it on that day."
+"""What is said where a day has no time at all at which it could start."""
+
+
 REFUSED = {
     "TYPE_INACTIVE": "the type is not offered any more",
-    "OFF_GRID": "the time is off the clinic's grid",
+    "OFF_GRID": "it does not start at such a time",
     "OUTSIDE_DATE": "it would end on the next day",
     "PROVIDER_INACTIVE": "the provider is no longer active",
     "PROVIDER_LACKS_SKILLS": "the provider does not have the skills",
@@ -139,6 +144,10 @@ LABELS = {
     "valid_to": "To date",
     "every_weeks": "In which weeks",
     "grid_minutes": "Grid, minutes",
+    "start_every": "Starts every, minutes",
+    "start_offset": "First start after midnight, minutes",
+    "start_anchor": "Starts counted from",
+    "packed": "Also right behind other appointments",
     "preference_decay_minutes": "Preference decays over, minutes",
     "min_notice_minutes": "Least notice, minutes",
 }
@@ -151,6 +160,10 @@ EVERY_WEEKS = {1: "every week", 2: "every other week"} | {
 """In which weeks a row with a weekday holds."""
 
 
+START_ANCHORS = {"midnight": "midnight", "window": "when the provider's hours begin"}
+"""From where the starts of a type are counted."""
+
+
 FIELD = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
 
 
@@ -160,6 +173,8 @@ CODE = re.compile(r"\b[A-Z]{2,}(?:_[A-Z0-9]+)+\b")
 def why_blocked(blocked_by: Mapping[str, int]) -> list[str]:
     """Return what kept a day from having a slot, the most frequent first."""
     codes = sorted(blocked_by, key=lambda code: -blocked_by[code])
+    if not codes:
+        return [NOTHING_TO_TRY]
     if len(codes) == 1:
         return [ALONE.get(codes[0], BLOCKED.get(codes[0], OTHERWISE))]
     return list(dict.fromkeys(BLOCKED.get(code, OTHERWISE) for code in codes))

@@ -62,6 +62,10 @@ _TYPE_ROW = {
     "required_equipment": [],
     "daily_cap": None,
     "active": True,
+    "start_every": 50,
+    "start_offset": 0,
+    "start_anchor": "window",
+    "packed": False,
 }
 
 

@@ -279,6 +279,8 @@ def _shift(instance: Instance, provider: int) -> int:
         raise NotImplementedError("a type has a daily cap")
     if instance.clinic.provider_types:
         raise NotImplementedError("a provider does a type in minutes of its own")
+    if any(kind.row.has_own_starts or kind.row.start_every for kind in instance.kinds):
+        raise NotImplementedError("a type has a rhythm of its own")
     if instance.capacity.has_minutes_cap.any():
         raise NotImplementedError("a provider has a cap on minutes")
     return shifts.pop()

@@ -410,7 +410,7 @@ _ROOM = "id name equipment turnover_minutes active"
 
 _TYPE = (
     "id name duration_minutes buffer_before buffer_after required_skills required_equipment"
-    " daily_cap active"
+    " daily_cap active start_every start_offset start_anchor packed"
 )
 
 

@@ -44,7 +44,6 @@ from data.files.session_row import SessionRow
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
     DAY_MINUTES,
-    MAX_GRID_MINUTES,
     AppointmentType,
     Availability,
     Booking,
@@ -56,6 +55,7 @@ from solver.clinic.entities import (
     Room,
     Status,
 )
+from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor
 
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
 
@@ -131,6 +131,29 @@ class AppointmentTypeRow(SolverRow):
     required_equipment: Tags = []
     daily_cap: Cap | None = None
     active: StrictBool = True
+    start_every: Annotated[
+        Annotated[StrictInt, Field(ge=1, le=MAX_GRID_MINUTES)] | None,
+        Field(description="Minutes from one start to the next; null: those of the clinic's grid."),
+    ] = None
+    start_offset: Annotated[
+        StrictInt,
+        Field(
+            ge=0,
+            lt=MAX_GRID_MINUTES,
+            description="Minutes from midnight to the first start; less than start_every.",
+        ),
+    ] = 0
+    start_anchor: Annotated[
+        StartAnchor,
+        Field(
+            description="What starts are counted from: midnight, or where each open window of the "
+            "provider opens."
+        ),
+    ] = "midnight"
+    packed: Annotated[
+        StrictBool,
+        Field(description="Whether it may also start right behind what its provider has booked."),
+    ] = False
 
     def to_solver(self) -> AppointmentType:
         """Return the row as the solver has it."""

@@ -165,6 +165,10 @@ class Clinic:
         kind = self.type_by_id[booking.appointment_type_id]
         return self.with_minutes(kind, self.minutes_of(booking))
 
+    def start_every(self, kind: AppointmentType) -> int:
+        """Return how many minutes apart the starts of a type are that its rhythm has."""
+        return self.settings.grid_minutes if kind.start_every is None else kind.start_every
+
     def with_minutes(self, kind: AppointmentType, minutes: Minutes) -> AppointmentType:
         """Return a type with another duration and other buffers; the same one if they are equal."""
         duration, before, after = minutes

@@ -12,13 +12,10 @@ from typing import Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from solver.clinic.patients import patient_key
+from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor, fault_of_rhythm
 from solver.clinic.time_zones import ABBREVIATIONS, time_zones
 
 DAY_MINUTES = 1440
-
-
-MAX_GRID_MINUTES = 240
-"""The most minutes from one candidate start to the next; the fewest are 1."""
 
 
 MAX_EVERY_WEEKS = 8
@@ -233,7 +230,12 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class AppointmentType:
-    """What is booked: its length, its buffers and what it needs."""
+    """What is booked: its length, its buffers, what it needs and when it may start.
+
+    Its candidate starts are `start_every` minutes apart (None: the clinic's grid), counted from
+    `start_offset` minutes after midnight, or from where each open window of the provider opens.
+    One that is `packed` may also start right behind each busy span of the provider.
+    """
 
     id: str
     name: str
@@ -244,6 +246,10 @@ class AppointmentType:
     required_equipment: frozenset[str] = frozenset()
     daily_cap: int | None = None
     active: bool = True
+    start_every: int | None = None
+    start_offset: int = 0
+    start_anchor: StartAnchor = "midnight"
+    packed: bool = False
 
     def __post_init__(self) -> None:
         _require_minutes(self.duration_minutes, "duration_minutes", 1, DAY_MINUTES)
@@ -252,6 +258,13 @@ class AppointmentType:
         _require_tags(self.required_skills, "required_skills")
         _require_tags(self.required_equipment, "required_equipment")
         _require_cap(self.daily_cap)
+        fault = fault_of_rhythm(self.start_every, self.start_offset, self.start_anchor)
+        _require(fault is None, *(fault or ("", "")))
+
+    @property
+    def has_own_starts(self) -> bool:
+        """Whether its starts depend on the provider's windows or bookings."""
+        return self.packed or self.start_anchor == "window"
 
 
 @dataclass(frozen=True, slots=True)

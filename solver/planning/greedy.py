@@ -101,7 +101,6 @@ class Board:
     ) -> None:
         self._params = params
         self._instance = instance
-        self._grid = instance.clinic.settings.grid_minutes
         self._sheets = [_Sheet.blank(kind) for kind in instance.kinds]
         self._variants = [(s, v) for s in self._sheets for v in range(len(s.kind.variants))]
         staying = instance.staying(stays)
@@ -174,11 +173,12 @@ class Board:
 
         The span reaches from `before` minutes before the start to `after` minutes after it.
         """
-        grid, size = self._grid, len(sheet.kind.starts)
-        midnight = day * DAY_MINUTES
-        first = (busy[0] - midnight - after) // grid + 1
-        last = -((midnight - busy[1] - before) // grid)
-        return min(size, max(0, first)), min(size, max(0, last))
+        first_at, midnight = sheet.kind.first_at, day * DAY_MINUTES
+        first, last = busy[0] - midnight - after + 1, busy[1] - midnight + before
+        return (
+            first_at[min(DAY_MINUTES, max(0, first))],
+            first_at[min(DAY_MINUTES, max(0, last))],
+        )
 
     def _days(self, busy: Span) -> range:
         """The days on which a placement could overlap a busy span."""

@@ -82,6 +82,9 @@ class Problem:
         moves of others make that legal.
     left
         Those of `movable` that break a rule where they are and may go on to do so.
+    not_behind
+        Ids of bookings that stay here and may move in the problem that this is a part of: behind
+        them nothing is packed, as behind those of `movable`.
     """
 
     clinic: Clinic
@@ -92,6 +95,7 @@ class Problem:
     movable: frozenset[str] = frozenset()
     displaced: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
+    not_behind: frozenset[str] = frozenset()
     allow_overbooking: bool = True
     weights: Weights = DEFAULT_WEIGHTS
 

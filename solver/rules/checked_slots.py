@@ -89,7 +89,7 @@ class SlotChecker(Checker):
         of_provider = self.beside(day, provider, at_provider)
         is_overbooked = any(self.regular_within_capacity(b, of_provider))
         readings = [
-            self.time_is_bookable(b, request),
+            self.time_is_bookable(b, request, of_provider),
             self.active_with_skills_and_equipment(b),
             self.within_open_windows(b),
             self.room_is_free(b, self.beside(day, room, in_room)),
@@ -128,7 +128,7 @@ class SlotChecker(Checker):
             self.overbooked_by_allowance(b, at_provider)
         )
         readings = (
-            self.time_is_bookable(b, request),
+            self.time_is_bookable(b, request, at_provider),
             self.active_with_skills_and_equipment(b),
             self.within_open_windows(b),
             self.room_is_free(b, in_room),
@@ -142,14 +142,22 @@ class SlotChecker(Checker):
         """Return every feasible placement over all rooms, in the order of the slot query."""
         found = [
             Found(provider.id, room.id, start, reading.is_overbooked, reading.parts, reading.score)
-            for start in range(0, DAY_MINUTES, self.clinic.settings.grid_minutes)
             for provider in self.clinic.providers
             if request.provider_ids is None or provider.id in request.provider_ids
+            for start in self._starts_of(request, provider)
             for room in self.clinic.rooms
             for reading in [self.read(request, provider, room, start)]
             if reading.score is not None and reading.parts is not None
         ]
         return sorted(found, key=lambda f: (-f.score, f.start, f.provider_id, f.room_id))
+
+    def _starts_of(self, request: SlotRequest, provider: Provider) -> list[int]:
+        """Return the minutes of the date at which the provider may start the type."""
+        day, rooms = request.date, self.clinic.rooms[:1]
+        of_provider = [b for b in self.live(self.clinic.bookings) if b.provider_id == provider.id]
+        beside = self.beside(day, provider, of_provider)
+        asked = [_asked(request, provider, room, m) for m in range(DAY_MINUTES) for room in rooms]
+        return [b.start for b in asked if self.is_in_rhythm(b, beside)]
 
     # The score
 

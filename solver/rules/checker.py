@@ -59,19 +59,37 @@ class Checker:
 
     # The rules
 
-    def time_is_bookable(self, b: Booking, request: SlotRequest) -> Iterator[Violation]:
-        """Rule 0, for what is asked for: on the grid, on one date, late enough, no clock change."""
+    def time_is_bookable(
+        self, b: Booking, request: SlotRequest, at_provider: Beside
+    ) -> Iterator[Violation]:
+        """Rule 0, of what is asked for: in rhythm, on one date, late enough, no clock change."""
         settings, end = self.clinic.settings, b.start + self.kind_of(b).duration_minutes
         begins = dt.datetime.combine(b.date, dt.time(), settings.zone)
         begins += dt.timedelta(minutes=b.start)
         notice = dt.timedelta(minutes=settings.min_notice_minutes)
-        if b.start % settings.grid_minutes:
+        if not self.is_in_rhythm(b, at_provider):
             yield Violation(b, 0, "OFF_GRID", "starts off the grid")
         if end > DAY_MINUTES:
             yield Violation(b, 0, "OUTSIDE_DATE", "ends after midnight")
         if begins.astimezone(dt.UTC) < request.now.astimezone(dt.UTC) + notice:
             yield Violation(b, 0, "TOO_SOON", "starts too soon to be booked")
         yield from self.outside_clock_changes(b)
+
+    def is_in_rhythm(self, b: Booking, at_provider: Beside) -> bool:
+        """Whether its type may start then, beside the others of its provider."""
+        kind, (provider, _) = self.clinic.type_by_id[b.appointment_type_id], self.owners_of(b)
+        every, first = kind.start_every or self.clinic.settings.grid_minutes, kind.start_offset
+        is_from_window = kind.start_anchor == "window"
+        if not (is_from_window or kind.packed):
+            return b.start % every == first
+        is_open = self.open_minutes(provider, b.date)
+        if is_from_window:
+            first = _opening(is_open, b.start)
+        if (b.start - first) % every == 0 and (is_open[b.start] or not is_from_window):
+            return True
+        begins, _ = self.busy(b, b.date, provider)
+        ends = [end for _, (_, end) in at_provider]
+        return kind.packed and is_open[b.start] == 1 and begins in ends
 
     def outside_clock_changes(self, b: Booking) -> Iterator[Violation]:
         """Rule 0, for what is booked: the clock shows each of its minutes exactly once."""
@@ -277,6 +295,13 @@ class Checker:
 def _what_sets_minutes(b: Booking) -> tuple[object, ...]:
     kept = b.duration_minutes, b.buffer_before, b.buffer_after
     return b.provider_id, b.appointment_type_id, *kept
+
+
+def _opening(is_open: bytes, minute: int) -> int:
+    """Return the first of the open minutes without a break before `minute`."""
+    while minute > 0 and is_open[minute - 1]:
+        minute -= 1
+    return minute
 
 
 def _applies(row: Availability, day: dt.date) -> bool:

@@ -40,7 +40,7 @@ from solver.rules.codes import (
     TYPE_DAILY_CAP,
     TYPE_INACTIVE,
 )
-from solver.rules.start_axis import Around, StartAxis
+from solver.rules.start_axis import Around, StartAxis, candidate_starts, in_rhythm
 
 _EVERY = np.ones((1, 1), np.bool_)
 
@@ -83,8 +83,8 @@ class Masks:
         [P, S] number of live bookings of the provider that begin at that very start.
     earliest
         The first minute of the date that is still bookable.
-    grid
-        What starts are multiples of, in minutes.
+    any_start
+        Whether every start will do, since the place was granted before.
     rules
         Each rule's mask, in the order of :data:`solver.rules.codes.IN_ORDER`.
     around
@@ -102,7 +102,7 @@ class Masks:
     within_capacity: Bools
     begin_there: Ints
     earliest: int
-    grid: int
+    any_start: bool
     rules: tuple[RuleMask, ...]
     around: Around
 
@@ -188,22 +188,6 @@ def _cell(mask: Bools, row: int, column: int) -> bool:
     return bool(mask[row if mask.shape[0] > 1 else 0, column if mask.shape[1] > 1 else 0])
 
 
-def candidate_starts(clinic: Clinic, shortest: int, start: int | None = None) -> Ints:
-    """Return the starts on the grid from which `shortest` minutes end within the date.
-
-    Or just `start`, where that is given.
-    """
-    if start is not None:
-        return np.array([start], np.int64)
-    grid = grid_starts(clinic, shortest)
-    return np.arange(grid.start, grid.stop, grid.step, dtype=np.int64)
-
-
-def grid_starts(clinic: Clinic, duration: int) -> range:
-    """Return the starts on the clinic's grid from which `duration` minutes end within the date."""
-    return range(0, DAY_MINUTES - duration + 1, clinic.settings.grid_minutes)
-
-
 def earliest_start(clinic: Clinic, request: SlotRequest) -> int:
     """Return the first minute of the date that is still bookable, 0 where the place is given."""
     if request.is_given:
@@ -214,16 +198,24 @@ def earliest_start(clinic: Clinic, request: SlotRequest) -> int:
     )
 
 
-def build(day: Day, request: SlotRequest) -> tuple[Masks, ...]:
+def build(day: Day, request: SlotRequest, starts: Ints | None = None) -> tuple[Masks, ...]:
     """Compute the masks of one request; `day` has only the providers and rooms that it allows.
 
     Providers whom the type takes as long, with the same buffers, share theirs; all have the same
-    starts. Without any provider there is one that has none.
+    starts: those given, that of the request, or else all there are. Without any provider there is
+    one that has none.
     """
     alike = _with_the_same_minutes(day, request)
-    shortest = min(kind.duration_minutes for kind, _ in alike)
-    starts = candidate_starts(day.clinic, shortest, request.start)
+    if request.start is not None:
+        starts = np.array([request.start], np.int64)
+    elif starts is None:
+        starts = candidate_starts(alike)
     return tuple(_build(part, request, kind, starts) for kind, part in alike)
+
+
+def starts_of(day: Day, request: SlotRequest) -> Ints:
+    """[S] the starts of a request on one date, of all providers of the day."""
+    return candidate_starts(_with_the_same_minutes(day, request))
 
 
 def _with_the_same_minutes(day: Day, request: SlotRequest) -> list[tuple[AppointmentType, Day]]:
@@ -276,7 +268,7 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
         within_capacity=within_capacity,
         begin_there=asked.begin_there,
         earliest=asked.earliest,
-        grid=asked.grid,
+        any_start=asked.any_start,
         rules=rules,
         around=asked.around,
     )
@@ -294,7 +286,7 @@ class _Asked:
         self.kind, self.starts = kind, starts
         self.day, self.date = day, request.date
         self.earliest = earliest_start(clinic, request)
-        self.grid = 1 if request.is_given else clinic.settings.grid_minutes
+        self.any_start = request.is_given
         axis, duration = StartAxis(self.starts), kind.duration_minutes
 
         before = np.maximum(kind.buffer_before, day.buffers[0])
@@ -340,13 +332,14 @@ class _Asked:
 
 
 def time_is_bookable(asked: _Asked) -> Iterator[RuleMask]:
-    """Rule 0: on the grid, in its date, not too soon, and in no change of the clock."""
+    """Rule 0: in the type's rhythm, in its date, not too soon, and in no change of the clock."""
     starts, settings = asked.starts, asked.day.clinic.settings
     ends = starts + asked.kind.duration_minutes
     steady = np.ones(len(starts), np.bool_)
     for from_, to in clock_changes(settings.zone, asked.date):
         steady &= (ends <= from_) | (starts >= to)
-    yield RuleMask(OFF_GRID, provider=(starts % asked.grid == 0)[None, :])
+    on_grid = _EVERY if asked.any_start else in_rhythm(asked.day, asked.kind, starts)
+    yield RuleMask(OFF_GRID, provider=on_grid)
     yield RuleMask(OUTSIDE_DATE, provider=(ends <= DAY_MINUTES)[None, :])
     yield RuleMask(TOO_SOON, provider=(starts >= asked.earliest)[None, :])
     yield RuleMask(CLOCK_CHANGE, provider=steady[None, :])

@@ -56,7 +56,7 @@ class PlacementModel(Presences):
         candidates: Candidates,
         *,
         earliest: int = 0,
-        grid: int | None = None,
+        any_start: bool = False,
         independent: bool = False,
         lifted: frozenset[str] = frozenset(),
     ) -> None:
@@ -64,7 +64,7 @@ class PlacementModel(Presences):
         self._day = day
         self._kind = kind
         self._earliest = earliest
-        self._grid = grid or day.clinic.settings.grid_minutes
+        self._any_start = any_start
         self._lifted = lifted
         self.most_solutions_of_one = 1 + len(day.clinic.overbooking_rules)
         self._facts: dict[int, _ProviderFacts] = {}
@@ -81,12 +81,12 @@ class PlacementModel(Presences):
     # The rules
 
     def _time_is_bookable(self) -> None:
-        """Starts lie on the grid and after the notice; nothing overlaps a clock change."""
+        """Starts are the type's, and after the notice; nothing overlaps a clock change."""
         changes = clock_changes(self._day.clinic.settings.zone, self._day.date)
         for at in self._at_provider.values():
             end = at.start + self._kind.duration_minutes
             if (
-                at.start % self._grid
+                not (self._any_start or self._is_in_rhythm(at))
                 or at.start < self._earliest
                 or end > DAY_MINUTES
                 or any(at.start < to and from_ < end for from_, to in changes)
@@ -208,6 +208,19 @@ class PlacementModel(Presences):
                 self.model.add_exactly_one([*allowances, at.literal.negated()])
 
     # What they are built from
+
+    def _is_in_rhythm(self, at: AtProvider) -> bool:
+        """Whether the type may start there: every so often, or right behind a busy span."""
+        kind, every = self._kind, self._day.clinic.start_every(self._kind)
+        window = window_around(self._day.provider_windows[at.provider], at.start, at.start + 1)
+        if kind.start_anchor == "midnight":
+            is_regular = (at.start - kind.start_offset) % every == 0
+        else:
+            is_regular = window is not None and (at.start - window[0]) % every == 0
+        if is_regular or not (kind.packed and window):
+            return is_regular
+        begin, _ = self._busy_span(at)
+        return any(end == begin for _, end in self._provider_facts(at.provider).spans)
 
     def _stay_open(self, literal: cp_model.IntVar, windows: Sequence[Span], start: int) -> None:
         if window_around(windows, start, start + self._kind.duration_minutes) is None:

@@ -1,14 +1,78 @@
-"""The candidate starts of a date as an axis: positions on it, counts, and idle minutes."""
+"""The candidate starts of a date, and these as an axis: positions on it, counts, idle minutes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from solver.arrays import Ints
-from solver.clinic.day import Edges
-from solver.clinic.entities import DAY_MINUTES
+from solver.arrays import Bools, Ints
+from solver.clinic.clinic import Clinic
+from solver.clinic.day import Day, Edges
+from solver.clinic.entities import DAY_MINUTES, AppointmentType
+
+
+def candidate_starts(alike: Sequence[tuple[AppointmentType, Day]]) -> Ints:
+    """[S] the starts of all providers from which the shortest appointment ends within the date.
+
+    A type is given as the providers do it, each time with the day of those who do it so.
+    """
+    shortest = min(kind.duration_minutes for kind, _ in alike)
+    kind, day = alike[0]
+    regular = starts_from_midnight(day.clinic, kind, shortest)
+    starts = np.arange(regular.start, regular.stop, regular.step, dtype=np.int64)
+    if not kind.has_own_starts:
+        return starts
+    own = np.concatenate([starts, *(own_starts(day, kind)[1] for kind, day in alike)])
+    return np.unique(own[own <= DAY_MINUTES - shortest])
+
+
+def starts_from_midnight(clinic: Clinic, kind: AppointmentType, duration: int) -> range:
+    """Return the starts that are every provider's, from which `duration` ends within the date."""
+    if kind.start_anchor == "window":
+        return range(0)
+    return range(kind.start_offset, DAY_MINUTES - duration + 1, clinic.start_every(kind))
+
+
+def own_starts(day: Day, kind: AppointmentType) -> tuple[Ints, Ints]:
+    """[n], [n] providers, and the starts that their windows and their busy spans give them."""
+    edges, book = day.provider_edges, day.book
+    owner, start = np.empty((2, 0), np.int64)
+    if kind.start_anchor == "window":
+        every = day.clinic.start_every(kind)
+        count = -((edges.opens - edges.closes) // every)
+        owner = np.repeat(edges.owner, count)
+        step = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+        start = np.repeat(edges.opens, count) + every * step
+    if kind.packed and len(edges.owner):
+        busy = np.flatnonzero(book.provider >= 0)
+        who = book.provider[busy]
+        behind = book.provider_busy[1][busy]
+        behind += np.maximum(kind.buffer_before, day.buffers[0])[who]
+        in_turn = edges.owner * DAY_MINUTES + edges.opens
+        window = np.searchsorted(in_turn, who * DAY_MINUTES + behind, "right") - 1
+        is_open = (behind < DAY_MINUTES) & (edges.owner[window] == who)
+        is_open &= (edges.opens[window] <= behind) & (behind < edges.closes[window])
+        owner = np.concatenate([owner, who[is_open]])
+        start = np.concatenate([start, behind[is_open]])
+    return owner, start
+
+
+def in_rhythm(day: Day, kind: AppointmentType, starts: Ints) -> Bools:
+    """[P or 1, S] whether each of `starts`, in ascending order, is a start of the provider's."""
+    of_all = np.zeros((1, len(starts)), np.bool_)
+    if kind.start_anchor == "midnight":
+        of_all[0] = (starts - kind.start_offset) % day.clinic.start_every(kind) == 0
+    if not kind.has_own_starts:
+        return of_all
+    of_each = np.repeat(of_all, len(day.providers), axis=0)
+    owner, start = own_starts(day, kind)
+    position = np.searchsorted(starts, start)
+    found = np.flatnonzero(position < len(starts))
+    found = found[starts[position[found]] == start[found]]
+    of_each[owner[found], position[found]] = True
+    return of_each
 
 
 @dataclass(frozen=True)
@@ -22,19 +86,25 @@ class OpenStarts:
 
 
 class StartAxis:
-    """Minutes translated to positions among the candidate starts, which are evenly spaced."""
+    """Minutes translated to positions among candidate starts, which ascend."""
 
     def __init__(self, starts: Ints) -> None:
+        self.starts = starts
         self.size = len(starts)
         self.origin = int(starts[0]) if self.size else 0
         self.step = int(starts[1] - starts[0]) if self.size > 1 else DAY_MINUTES
+        self.is_even = bool((np.diff(starts) == self.step).all())
 
     def at_or_after(self, minute: Ints) -> Ints:
         """Return the position of the first start >= `minute`, at most `size`."""
+        if not self.is_even:
+            return np.searchsorted(self.starts, minute)
         return np.minimum(np.maximum(-((self.origin - minute) // self.step), 0), self.size)
 
     def at_or_before(self, minute: Ints) -> Ints:
         """Return the position of the last start <= `minute`, at least -1."""
+        if not self.is_even:
+            return np.searchsorted(self.starts, minute, "right") - 1
         return np.minimum(np.maximum((minute - self.origin) // self.step, -1), self.size - 1)
 
     def counts(self, *groups: tuple[int, Ints, Ints, Ints]) -> list[Ints]:
@@ -84,7 +154,7 @@ class Around:
 
     def idle_all_day(self, provider: int, position: int) -> tuple[int, int]:
         """Return the idle minutes on both sides of one placement, of a day that is all open."""
-        start = self.axis.origin + self.axis.step * position
+        start = int(self.axis.starts[position])
         begin = start - int(self.buffers[0][provider])
         end = start + self.duration + int(self.buffers[1][provider])
         begins, ends = (side[self.owner == provider] for side in self.busy)
@@ -103,8 +173,6 @@ class Around:
         shape = (len(before), axis.size)
         if not axis.size:
             return np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        starts = axis.origin + axis.step * np.arange(axis.size)
-
         behind = np.full(shape, -DAY_MINUTES, np.int64)
         np.maximum.at(behind, (windows.owner, windows.first), windows.edges[0])
         position = axis.at_or_after(busy[1] + before[owner])
@@ -119,6 +187,6 @@ class Around:
         np.minimum.at(ahead, (owner[seen], position[seen]), busy[0][seen])
         ahead = np.minimum.accumulate(ahead[:, ::-1], axis=1)[:, ::-1]
 
-        idle_before = np.maximum(starts - before[:, None] - behind, 0)
-        idle_after = np.maximum(ahead - (starts + self.duration + after[:, None]), 0)
+        idle_before = np.maximum(axis.starts - before[:, None] - behind, 0)
+        idle_after = np.maximum(ahead - (axis.starts + self.duration + after[:, None]), 0)
         return idle_before, idle_after

@@ -14,6 +14,7 @@ from solver.clinic.request import SlotRequest
 from solver.rules import codes, solving
 from solver.rules import masks as masks_module
 from solver.rules.masks import Masks
+from solver.rules.start_axis import starts_from_midnight
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.slots.query import Cell, Query, Slot, provider_of
 from solver.slots.ranking import in_order
@@ -74,15 +75,15 @@ def judge_each(
 
 
 def _what_masks_share(clinic: Clinic, request: SlotRequest) -> Hashable:
-    """Return what must be equal for one set of masks, whose starts are the grid's or one other."""
+    """Return what must be equal for one set of masks, whose starts are all or one."""
     kind, start = request.kind_at(clinic, provider_of(request)), request.start
     assert start is not None
-    is_on_axis = start in masks_module.grid_starts(clinic, kind.duration_minutes)
+    is_on_axis = start in starts_from_midnight(clinic, kind, kind.duration_minutes)
     return (
         kind,
         request.date,
         request.preferred,
-        None if is_on_axis else start,
+        None if is_on_axis and not kind.has_own_starts else start,
         masks_module.earliest_start(clinic, request),
         request.is_given,
     )

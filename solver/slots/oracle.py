@@ -53,7 +53,7 @@ def _best_of(query: Query, weights: Weights) -> tuple[Slot, Fraction] | None:
 def enumerate_placements(clinic: Clinic, request: SlotRequest) -> set[tuple[str, str, int, bool]]:
     """Return every feasible (provider id, room id, start, is_overbooked) without any mask.
 
-    The model alone decides on every provider, room and start of the grid. Slow: this is the
+    The model alone decides on every provider, room and start. Slow: this is the
     definition that the fast way is held against.
     """
     parts = Query.whole(clinic, request, DEFAULT_WEIGHTS)
@@ -72,7 +72,7 @@ def _enumerated(query: Query) -> Iterator[tuple[str, str, int, bool]]:
             query.masks.kind,
             candidates,
             earliest=query.masks.earliest,
-            grid=query.masks.grid,
+            any_start=query.masks.any_start,
         )
         feasible = candidates[enumerate_feasible(model)]
         for room, start, is_overbooked in zip(

@@ -146,7 +146,7 @@ class Query:
             self.masks.kind,
             Candidates(provider, room, self.masks.starts[start], is_overbooked),
             earliest=self.masks.earliest if earliest is None else earliest,
-            grid=self.masks.grid,
+            any_start=self.masks.any_start,
             independent=independent,
             lifted=lifted,
         )

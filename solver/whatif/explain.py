@@ -165,10 +165,10 @@ class Explainer:
         if not self._before.has_place(request, dates):
             return self._blocked(request, kind, dates)
         if place := self._after.first_place(request, dates):
-            return Reason(
-                NOT_REACHED_IN_TIME,
-                f"{kind.name} would still fit, {place}; the search ended before it was tried.",
-            )
+            why = "the search ended before it was tried"
+            if kind.packed:
+                why += ", or it is right behind what may move or the plan itself places"
+            return Reason(NOT_REACHED_IN_TIME, f"{kind.name} would still fit, {place}; {why}.")
         return Reason(LOST_TO_CONTENTION, self._contention(request, kind, dates))
 
     # Rows, hours and bookings

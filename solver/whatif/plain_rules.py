@@ -137,10 +137,11 @@ class PlainRules:
 
     # The rules, each under the name that it has wherever it is read
 
-    def time_is_bookable(self, a: Appointment) -> bool:
-        """Rule 0, for a new one: on the grid, in its date, late enough, in no clock change."""
+    def time_is_bookable(self, a: Appointment, at_provider: Sequence[Appointment]) -> bool:
+        """Rule 0, for a new one: in rhythm, in its date, late enough, in no clock change."""
         settings, start = self._clinic.settings, a.booking.start
-        if start % settings.grid_minutes or start + a.kind.duration_minutes > DAY_MINUTES:
+        is_in_rhythm = self._is_in_rhythm(a) or self._is_packed(a, at_provider)
+        if not is_in_rhythm or start + a.kind.duration_minutes > DAY_MINUTES:
             return False
         begins = dt.datetime.combine(a.booking.date, dt.time(), settings.zone)
         begins += dt.timedelta(minutes=start)
@@ -284,6 +285,25 @@ class PlainRules:
             and overlaps <= rule.max_overlap
             and overbooked < rule.max_per_day
             for rule in self._clinic.overbooking_rules
+        )
+
+    def _is_in_rhythm(self, a: Appointment) -> bool:
+        """Whether it starts so many steps after midnight and the offset, or after it opens."""
+        start, kind, (provider, _) = a.booking.start, a.kind, self._owners(a)
+        every = kind.start_every or self._clinic.settings.grid_minutes
+        if kind.start_anchor == "midnight":
+            return start in range(kind.start_offset, DAY_MINUTES, every)
+        minutes = self._minutes.open(provider, a.booking.date)
+        opens = minutes.rfind(b"\0", 0, start + 1) + 1  # after the last closed minute up to here
+        return opens <= start and start in range(opens, DAY_MINUTES, every)
+
+    def _is_packed(self, a: Appointment, at_provider: Sequence[Appointment]) -> bool:
+        """Whether its type is packed, and it follows another of its provider in open hours."""
+        provider, _ = self._owners(a)
+        return (
+            a.kind.packed
+            and self._minutes.open(provider, a.booking.date)[a.booking.start] == 1
+            and a.provider_busy[0] in {other.provider_busy[1] for other in at_provider}
         )
 
     def _owners(self, a: Appointment) -> tuple[Provider, Room]:

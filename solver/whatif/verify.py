@@ -221,7 +221,7 @@ class _Reader:
         of_type = self.book.on(b.appointment_type_id, b.date, but=a)
         is_overbooked = any(rules.regular_within_capacity(a, at_provider))
         obeyed = {
-            0: rules.time_is_bookable(a),
+            0: rules.time_is_bookable(a, at_provider),
             1: not any(rules.active_with_skills_and_equipment(a)),
             2: not any(rules.within_open_windows(a)),
             3: not any(rules.room_is_free(a, in_room)),

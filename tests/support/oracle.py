@@ -41,6 +41,7 @@ class BruteForce:
         self.most = most
         clinic = problem.clinic
         self.rules = RulesByHand(problem)
+        self._known_starts: dict[tuple[str, str, dt.date], list[int]] = {}
         self.movable = [
             b
             for b in clinic.bookings
@@ -51,6 +52,8 @@ class BruteForce:
         ]
         self.displaced = {b.id for b in self.movable} & problem.displaced
         self.may_break = problem.left | ({b.id for b in clinic.bookings} - problem.movable)
+        moving = {b.id for b in self.movable if self.rules.is_known(b)}
+        self.fixed = [b for b in clinic.bookings if b.is_live and b.id not in moving]
         self.requests = {r.id: r for r in problem.requests}
         self.old = {b.id: b for b in self.movable}
         self.kind_of = {r.id: clinic.type_by_id[r.appointment_type_id] for r in problem.requests}
@@ -61,6 +64,7 @@ class BruteForce:
         self.best: Value | None = None
 
     def _candidates(self, id_: str) -> Iterator[Candidate]:
+        """Where it could go in its type's rhythm, or right behind what the run may not move."""
         clinic = self.problem.clinic
         request, kind = self.requests.get(id_), self.kind_of[id_]
         for date in self.problem.dates:
@@ -70,11 +74,20 @@ class BruteForce:
                 if request is not None and request.provider_id not in (None, provider.id):
                     continue
                 for room in clinic.rooms:
-                    for start in range(0, 1440, clinic.settings.grid_minutes):
+                    for start in self._starts(provider.id, room.id, kind.id, date):
                         place = (provider.id, room.id, date, start)
                         new = Booking(id_, provider.id, room.id, kind.id, date, start)
                         if self.rules.is_bookable(new) and not self._is_own(id_, place):
                             yield Candidate(id_, *place)
+
+    def _starts(self, provider: str, room: str, kind: str, date: dt.date) -> list[int]:
+        key = (provider, kind, date)
+        if key not in self._known_starts:
+            asked = (Booking("", provider, room, kind, date, m) for m in range(1440))
+            self._known_starts[key] = [
+                b.start for b in asked if self.rules.is_in_rhythm(b, self.fixed)
+            ]
+        return self._known_starts[key]
 
     def _is_own(self, id_: str, place: tuple[str, str, dt.date, int]) -> bool:
         old = self.old.get(id_)

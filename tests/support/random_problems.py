@@ -72,7 +72,7 @@ def tiny_problem(seed: int) -> Problem:
         tuple(_bookings(chance, providers, rooms, kinds, rows)),
         tuple(_provider_types(chance, providers, kinds)),
     )
-    clinic = _overridden(clinic, seed)
+    clinic = _in_rhythm(_overridden(clinic, seed), seed)
     movable: set[str] = set()
     left: set[str] = set()
     if chance.random() < 0.5:
@@ -147,7 +147,7 @@ def colliding_problem(seed: int) -> Problem:
         tuple(rules[: chance.choice((0, 1, 1))]),
         tuple(bookings),
     )
-    clinic = _overridden(clinic, seed)
+    clinic = _in_rhythm(_overridden(clinic, seed), seed)
     changes: list[tuple[Entity, str, str, int]] = [
         ("appointment_types", kinds[0].id, "duration_minutes", 60),
         ("appointment_types", kinds[1].id, "buffer_after", 45),
@@ -196,6 +196,23 @@ def _overridden(clinic: Clinic, seed: int) -> Clinic:
         return frozenset(chance.sample(codes, chance.choice((0, 0, 1, 2))))
 
     return clinic.with_bookings(replace(b, overrides=overrides(b)) for b in clinic.bookings)
+
+
+def _in_rhythm(clinic: Clinic, seed: int) -> Clinic:
+    """The clinic with types of which some start in a rhythm of their own."""
+    chance = Random(f"starts {seed}")
+
+    def own(kind: AppointmentType) -> AppointmentType:
+        if chance.random() < 0.7:
+            return kind
+        every, anchor = chance.choice((None, 20, 35, 50)), chance.choice(("midnight", "window"))
+        offset = chance.choice((0, 10)) if every and anchor == "midnight" else 0
+        packed = chance.random() < 0.5
+        return replace(
+            kind, start_every=every, start_offset=offset, start_anchor=anchor, packed=packed
+        )
+
+    return replace(clinic, appointment_types=tuple(map(own, clinic.appointment_types)))
 
 
 def _kind(chance: Random, number: int) -> AppointmentType:

@@ -108,8 +108,24 @@ class RulesByHand:
     def is_bookable(self, b: Booking) -> bool:
         notice = dt.timedelta(minutes=self.clinic.settings.min_notice_minutes)
         is_late_enough = self.instant(b.date, b.start) >= self.problem.now + notice
-        is_on_grid = b.start % self.clinic.settings.grid_minutes == 0
-        return is_on_grid and is_late_enough and not self.breaks_by_itself(b)
+        return is_late_enough and not self.breaks_by_itself(b)
+
+    def is_in_rhythm(self, b: Booking, book: Iterable[Booking]) -> bool:
+        """Whether its type may start then; or right behind one of `book`, where it is packed."""
+        provider, _, kind = self.rows(b)
+        start, every = b.start, kind.start_every or self.clinic.settings.grid_minutes
+        is_open = self.is_open(provider, b.date, start)
+        if kind.start_anchor == "midnight" and (start - kind.start_offset) % every == 0:
+            return True
+        if kind.start_anchor == "window" and is_open:
+            while start > 0 and self.is_open(provider, b.date, start - 1):
+                start -= 1
+            if (b.start - start) % every == 0:
+                return True
+        begins = self.busy(b)[0][0]
+        return (kind.packed and is_open) and any(
+            self.busy(o)[0][1] == begins for o in book if o.provider_id == provider.id
+        )
 
     def breaks_by_itself(self, b: Booking) -> bool:
         provider, room, kind = self.rows(b)

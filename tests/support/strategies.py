@@ -87,6 +87,24 @@ BUFFERS = st.sampled_from([0, 0, 5, 7, 10, 20])
 DURATIONS = st.sampled_from([5, 15, 20, 30, 45, 50, 90])
 
 
+# When a type may start: on the clinic's grid, or in a rhythm of its own.
+STARTS = rare(
+    st.builds(
+        lambda every, offset, anchor, packed: {
+            "start_every": every,
+            "start_offset": offset % every if every and anchor == "midnight" else 0,
+            "start_anchor": anchor,
+            "packed": packed,
+        },
+        st.sampled_from([None, 50, 20, 35, 7, 240]),
+        st.sampled_from([0, 0, 10, 13]),
+        st.sampled_from(["midnight", "window"]),
+        st.booleans(),
+    ),
+    otherwise={},
+)
+
+
 # What a booking has kept of its minutes: all, some or nothing, in which it is as its type has it.
 KEPT = st.one_of(
     st.just({}),
@@ -210,6 +228,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
             required_equipment=draw(st.sampled_from(NEEDED_EQUIPMENT)),
             daily_cap=draw(CAPS),
             active=retired != (3, number),
+            **draw(STARTS),
         )
         for number in range(draw(st.integers(1, 3)))
     ]

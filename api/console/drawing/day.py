@@ -40,8 +40,8 @@ PIXELS_A_MINUTE = 1.6
 
 
 LEAST_OFFER_MINUTES = 5
-"""How high a place on offer is drawn at least: on a finer grid, of those that would cover one
-another the best is drawn."""
+"""How high a place on offer is drawn at least: where starts are closer, of those that would cover
+one another the best is drawn."""
 
 
 DEFAULT_HOURS: Span = (480, 1080)
@@ -134,8 +134,7 @@ class DrawnDay:
             As ``GET /slots`` lists them, the best first.
         """
         drawn: defaultdict[str, str] = defaultdict(str)
-        grid = self.clinic.settings.grid_minutes
-        minutes = max(grid, LEAST_OFFER_MINUTES)
+        minutes = self._offer_minutes(by, slots)
         taken: defaultdict[str, set[int]] = defaultdict(set)
         for slot in slots:
             key, start = slot[f"{by}_id"], parse_time(slot["start_time"])
@@ -144,6 +143,12 @@ class DrawnDay:
                 drawn[key] += _offer(slot, self.hours[0], minutes, write_time)
                 taken[key].add(start)
         return drawn
+
+    def _offer_minutes(self, by: By, slots: Sequence[Mapping[str, Any]]) -> int:
+        """Return how many minutes high an offer is: as the grid, or as the next one lets it."""
+        at = sorted({(slot[f"{by}_id"], parse_time(slot["start_time"])) for slot in slots})
+        apart = (b[1] - a[1] for a, b in pairwise(at) if a[0] == b[0])
+        return max(LEAST_OFFER_MINUTES, min([self.clinic.settings.grid_minutes, *apart]))
 
 
 @dataclass(frozen=True)

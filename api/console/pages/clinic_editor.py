@@ -11,7 +11,7 @@ from nicegui import events, ui
 from api.console.backend import Backend, Visit
 from api.console.drawing.run import table
 from api.console.layout import show, telling
-from api.console.messages import EVERY_WEEKS, label_of
+from api.console.messages import EVERY_WEEKS, START_ANCHORS, label_of
 from api.console.pages.clinic_row_form import OWNERS, TAGS, Row, RowForm, path
 from data.clinic.resources import RESOURCES
 from data.files.clinic_file import ClinicRow
@@ -159,6 +159,8 @@ class _Editor:
                 shown = self.visit.weekdays()[value]
             case "every_weeks", _:
                 shown = EVERY_WEEKS[value]
+            case "start_anchor", _:
+                shown = START_ANCHORS[value]
             case _, bool():
                 shown = "yes" if value else "no"
             case _, list():

@@ -12,7 +12,7 @@ from nicegui import events, ui
 
 from api.console.backend import RefusedError, read_date
 from api.console.layout import DENSE, LeadField, date_field, telling
-from api.console.messages import EVERY_WEEKS, label_of, refusal
+from api.console.messages import EVERY_WEEKS, START_ANCHORS, label_of, refusal
 from api.console.stranded_bookings import booking_table
 from data.files.fields import Strict
 
@@ -50,12 +50,22 @@ NUMBERS = (
     "max_overlap",
     "max_per_day",
     "grid_minutes",
+    "start_every",
+    "start_offset",
     "preference_decay_minutes",
     "min_notice_minutes",
 )
 
 
-TICKS = ("active", "offered")
+TICKS = ("active", "offered", "packed")
+
+
+CHOICES: dict[str, Any] = {
+    "every_weeks": EVERY_WEEKS,
+    "kind": ["open", "closed"],
+    "start_anchor": START_ANCHORS,
+}
+"""What there is to choose from, by field."""
 
 
 DATES = ("date", "valid_from", "valid_to")
@@ -288,7 +298,7 @@ class RowForm:
         if name in OWNERS:
             options = {row["id"]: row["name"] for row in self._editor.rows[OWNERS[name]]}
             field = ui.select(options, label=label, value=value, clearable=True)
-        elif name in (choices := self._choices()):
+        elif name in (choices := {"weekday": self._visit.weekdays(), **CHOICES}):
             clearable = name == "weekday"
             field = ui.select(choices[name], label=label, value=value, clearable=clearable)
         elif name in TAGS:
@@ -312,11 +322,6 @@ class RowForm:
             field.props(f"{DENSE} debounce=300")
         field.on_value_change(self._look)
         return field
-
-    def _choices(self) -> dict[str, Any]:
-        """Return what there is to choose from, by field."""
-        weekdays, spans = self._visit.weekdays(), ["open", "closed"]
-        return {"weekday": weekdays, "every_weeks": EVERY_WEEKS, "kind": spans}
 
     def _kinds_field(self, label: str, value: list[str]) -> ui.select:
         """Return a choice of types: none chosen is all of them, and nobody can be chosen, too."""

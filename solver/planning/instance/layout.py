@@ -8,6 +8,7 @@ from math import lcm
 from typing import TYPE_CHECKING
 
 from solver.clinic.clock import clock_changes, instant
+from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, Booking, Span
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, window_around
 from solver.planning.instance.stay_feasibility import Beside
@@ -31,6 +32,16 @@ def may_move(problem: Problem, booking: Booking) -> bool:
         and booking.provider_id in problem.clinic.provider_by_id
         and booking.room_id in problem.clinic.room_by_id
     )
+
+
+def type_tables(instance: Instance) -> list[TypeTable]:
+    """Return a table for each of the clinic's types, in its order."""
+    clinic, problem, behind = instance.clinic, instance.problem, instance.days
+    rows = clinic.appointment_types
+    if problem.not_behind and any(row.packed for row in rows):
+        staying = clinic.with_bookings(b for b in clinic.bookings if b.id not in problem.not_behind)
+        behind = [Day.of(staying, date) for date in instance.dates]
+    return [TypeTable.of(row, instance.days, behind, problem) for row in rows]
 
 
 def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:

@@ -25,6 +25,7 @@ from solver.planning.instance.layout import (
     may_move,
     request_tasks,
     score_unit,
+    type_tables,
 )
 from solver.planning.instance.tasks import Assignment, FixedBooking, Task
 from solver.planning.instance.type_table import TypeTable
@@ -69,8 +70,7 @@ class Instance:
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
         self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
         self.shortest = shortest_durations(self.clinic, self.providers)
-        rows = self.clinic.appointment_types
-        self.kinds = [TypeTable.of(row, self.days, problem) for row in rows]
+        self.kinds = type_tables(self)
         self.fixed = [fixed_booking(self, b) for b in self.clinic.bookings if b.is_live]
         self.capacity = Capacity(self.clinic, self.providers, self.dates).after(self.fixed)
         self.tasks = [*booking_tasks(self, movable), *request_tasks(self)]

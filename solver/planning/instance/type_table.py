@@ -14,6 +14,8 @@ from solver.clinic.entities import DAY_MINUTES, AppointmentType, Span
 from solver.clinic.request import SlotRequest
 from solver.planning.problem import Problem
 from solver.rules import masks as masks_module
+from solver.rules.masks import Masks
+from solver.rules.start_axis import in_rhythm
 from solver.scoring.parts import preference_distance, room_surplus
 
 
@@ -47,7 +49,7 @@ class TypeTable:
     variants, variant_of
         The type as providers do it; [P] which of these is each provider's.
     starts
-        [S] the starts of the grid, in minutes of their date, in order.
+        [S] the starts of all providers on all dates, in minutes of their date, in order.
     regular, allowed
         [P, D, S] where the masks pass a regular placement, and where an overbooking rule could
         allow one; both with some room that no fixed booking occupies.
@@ -74,12 +76,18 @@ class TypeTable:
     surplus: Ints
 
     @classmethod
-    def of(cls, row: AppointmentType, days: Sequence[Day], problem: Problem) -> TypeTable:
-        """Lay out a type on some dates, of which each has the same providers and rooms."""
+    def of(
+        cls, row: AppointmentType, days: Sequence[Day], behind: Sequence[Day], problem: Problem
+    ) -> TypeTable:
+        """Lay out a type on some dates, of which each has the same providers and rooms.
+
+        What is packed starts right behind the bookings of the same dates in `behind` alone.
+        """
         providers, rooms = days[0].providers, days[0].rooms
-        by_day = [
-            masks_module.build(day, SlotRequest(row.id, day.date, problem.now)) for day in days
-        ]
+        requests = [SlotRequest(row.id, day.date, problem.now) for day in days]
+        starts = _starts_of_all(row, behind, requests)
+        asked = zip(days, requests, strict=True)
+        by_day = [masks_module.build(day, request, starts) for day, request in asked]
         starts = by_day[0][0].starts
         shape = len(providers), len(days), len(starts)
         regular, allowed = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
@@ -91,8 +99,9 @@ class TypeTable:
             here = [position[provider.id] for provider in parts[0].day.providers]
             room_free = np.stack([m.room_free for m in parts], axis=1)
             some_room = room_free.any(axis=0)
-            regular[here] = np.stack([m.regular for m in parts], axis=1) & some_room
-            allowed[here] = np.stack([m.allowed for m in parts], axis=1) & some_room
+            may = some_room & _in_rhythm(parts, behind) if row.packed else some_room
+            regular[here] = np.stack([m.regular for m in parts], axis=1) & may
+            allowed[here] = np.stack([m.allowed for m in parts], axis=1) & may
             variant_of[here] = number
             turnover = np.array([r.turnover_minutes for r in rooms], np.int64)
             room_after = kind.duration_minutes + np.maximum(kind.buffer_after, turnover)
@@ -121,6 +130,12 @@ class TypeTable:
     def variant(self, provider: int) -> Variant:
         """Return the type as one provider does it."""
         return self.variants[int(self.variant_of[provider])]
+
+    @cached_property
+    def first_at(self) -> list[int]:
+        """By minute of a date, its end included: the position of the first start from then on."""
+        positions: list[int] = np.searchsorted(self.starts, np.arange(DAY_MINUTES + 1)).tolist()
+        return positions
 
     @cached_property
     def room_before(self) -> Ints:
@@ -171,6 +186,24 @@ class TypeTable:
         """Providers, dates, starts."""
         providers, days, starts = self.regular.shape
         return providers, days, starts
+
+
+def _starts_of_all(
+    row: AppointmentType, days: Sequence[Day], requests: Sequence[SlotRequest]
+) -> Ints | None:
+    """[S] the starts of all dates, and one if there is none; None where all dates have the same."""
+    if not row.has_own_starts:
+        return None
+    asked = zip(days, requests, strict=True)
+    starts = [masks_module.starts_of(day, request) for day, request in asked]
+    return np.unique(np.concatenate(starts)) if any(map(len, starts)) else np.zeros(1, np.int64)
+
+
+def _in_rhythm(parts: Sequence[Masks], behind: Sequence[Day]) -> Bools:
+    """[p, D, S] where a part's providers may start the type, on the dates of `behind`."""
+    ids = frozenset(provider.id for provider in parts[0].day.providers)
+    days = zip(parts, behind, strict=True)
+    return np.stack([in_rhythm(day.narrowed(ids), m.kind, m.starts) for m, day in days], axis=1)
 
 
 def _window_edges(days: Sequence[Day], starts: Ints) -> tuple[Small, Small]:

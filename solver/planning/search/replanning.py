@@ -182,6 +182,9 @@ def _part(incumbent: Incumbent, problem: Problem, time_limit: float) -> Incumben
         value = sign * progress.objective * unit
         incumbent.tell(progress.stage, value, placed=progress.placed, at_once=True)
 
+    whole = incumbent.instance
+    moving = frozenset(t.own.booking.id for t in whole.tasks if t.own is not None)
+    problem = replace(problem, not_behind=whole.problem.not_behind | moving)
     return Incumbent(problem, incumbent.limits.part(time_limit), tell)
 
 

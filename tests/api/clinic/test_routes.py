@@ -70,6 +70,10 @@ def full_clinic() -> dict[str, Any]:
                 "required_equipment": ["ecg"],
                 "daily_cap": None,
                 "active": True,
+                "start_every": 50,
+                "start_offset": 10,
+                "start_anchor": "midnight",
+                "packed": True,
             }
         ],
         "provider_types": [

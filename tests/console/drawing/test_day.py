@@ -60,21 +60,24 @@ def test_hours_breaks_buffers_and_marks_are_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("grid", "shown"),
+    ("grid", "best_first", "shown", "minutes"),
     [
-        (15, ["09:00", "09:15", "09:30"]),
-        (7, ["09:06", "09:13", "09:20", "09:27"]),
-        (1, ["09:02", "09:07", "09:13", "09:20"]),
+        (15, ["09:30", "09:00", "09:15"], ["09:00", "09:15", "09:30"], 15),
+        (15, ["09:30", "09:37", "09:15"], ["09:15", "09:30", "09:37"], 7),  # one is packed
+        (7, ["09:27", "09:13", "09:06", "09:20"], ["09:06", "09:13", "09:20", "09:27"], 7),
+        (
+            1,
+            ["09:07", "09:08", "09:11", "09:13", "09:02", "09:03", "09:20", "09:17"],
+            ["09:02", "09:07", "09:13", "09:20"],
+            5,
+        ),
     ],
 )
-def test_places_on_offer_never_cover_one_another(grid: int, shown: list[str]) -> None:
+def test_places_on_offer_never_cover_one_another(
+    grid: int, best_first: list[str], shown: list[str], minutes: int
+) -> None:
     clinic = clinic_with()
     clinic = replace(clinic, settings=replace(clinic.settings, grid_minutes=grid))
-    best_first = {
-        15: ["09:30", "09:00", "09:15"],
-        7: ["09:27", "09:13", "09:06", "09:20"],
-        1: ["09:07", "09:08", "09:11", "09:13", "09:02", "09:03", "09:20", "09:17"],
-    }[grid]
     slots = [
         {
             "provider_id": VEGA,
@@ -91,7 +94,7 @@ def test_places_on_offer_never_cover_one_another(grid: int, shown: list[str]) ->
     html = day.offers("provider", slots, str)[VEGA]
     assert sorted(re.findall('data-start-time="(.*?)"', html)) == shown
     (height,) = set(re.findall("height:(.*?)px", html))
-    assert float(height) == max(grid, 5) * PIXELS_AN_HOUR / 60
+    assert float(height) == pytest.approx(minutes * PIXELS_AN_HOUR / 60, abs=0.05)
 
 
 def test_a_booking_is_drawn_as_long_as_it_is() -> None:

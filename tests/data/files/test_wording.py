@@ -25,6 +25,10 @@ def provider(**changes: Any) -> list[dict[str, Any]]:
     return [{"id": PROVIDER, "name": "Dr. Vega", "skills": ["gp"]} | changes]
 
 
+def kind(**changes: Any) -> list[dict[str, Any]]:
+    return [{"id": TYPE, "name": "Visit", "duration_minutes": 30} | changes]
+
+
 @pytest.mark.parametrize(
     ("changes", "path", "message"),
     [
@@ -71,6 +75,36 @@ def provider(**changes: Any) -> list[dict[str, Any]]:
             {"bookings": [booking(0, MONDAY, "09:00", buffer_after=721)]},
             "bookings[0].buffer_after",
             "must be at most 720",
+        ),
+        (
+            {"appointment_types": kind(start_every=0)},
+            "appointment_types[0].start_every",
+            "must be at least 1",
+        ),
+        (
+            {"appointment_types": kind(start_every=50, start_offset=50)},
+            "appointment_types[0].start_offset",
+            "must be 0 to 49 minutes, not 50",
+        ),
+        (
+            {"appointment_types": kind(start_offset=5)},
+            "appointment_types[0].start_offset",
+            "is for types with start_every; give that, or leave it out",
+        ),
+        (
+            {"appointment_types": kind(start_anchor="noon")},
+            "appointment_types[0].start_anchor",
+            "must be 'midnight' or 'window'",
+        ),
+        (
+            {"appointment_types": kind(start_every=9, start_offset=5, start_anchor="window")},
+            "appointment_types[0].start_offset",
+            "must be 0 where start_anchor is 'window'",
+        ),
+        (
+            {"appointment_types": kind(packed=1)},
+            "appointment_types[0].packed",
+            "must be true or false",
         ),
         (
             {"clinic": {"name": "x", "timezone": "Europe/Berlin", "grid_minutes": 241}},

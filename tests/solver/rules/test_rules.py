@@ -492,6 +492,93 @@ class TestTime:
         with pytest.raises(InvalidClinicError, match="grid_minutes: must be 1 to 240 minutes"):
             clinic(grid_minutes=minutes)
 
+    @pytest.mark.parametrize(
+        ("starts", "start", "expected"),
+        [
+            ({"start_every": 50}, 11 * 50, "regular"),
+            ({"start_every": 50}, NINE, "no"),
+            ({"start_every": 50}, TEN, "regular"),
+            ({"start_every": 60, "start_offset": 10}, NINE + 10, "regular"),
+            ({"start_every": 60, "start_offset": 10}, NINE, "no"),
+            ({"start_every": 50, "start_anchor": "window"}, NINE, "regular"),
+            ({"start_every": 50, "start_anchor": "window"}, NINE + 50, "regular"),
+            ({"start_every": 50, "start_anchor": "window"}, 11 * 50, "no"),
+            ({"start_every": 50, "start_anchor": "window"}, NOON - 30, "regular"),
+            ({"start_every": 50, "start_anchor": "window"}, NOON + 20, "no"),
+            ({"start_anchor": "window"}, NINE + 15, "regular"),
+        ],
+    )
+    def test_a_type_has_a_rhythm_of_its_own(
+        self, starts: dict[str, Any], start: int, expected: str
+    ) -> None:
+        visit = replace(VISIT, **starts)
+        assert verdict(clinic(visit=visit), start) == expected
+
+    def test_a_rhythm_begins_anew_behind_each_break(self) -> None:
+        visit = replace(VISIT, start_every=40, start_anchor="window")
+        rows = (
+            OPEN,
+            Availability(NOON, 800, provider_id=VEGA.id, weekday=1),  # merged with the one before
+            Availability(TEN, TEN + 20, provider_id=VEGA.id, weekday=1, kind="closed"),
+        )
+        day = clinic(visit=visit, rows=rows)
+        assert verdict(day, TEN + 20) == verdict(day, TEN + 20 + 3 * 40) == "regular"
+        assert verdict(day, NINE + 40) == verdict(day, NOON) == "no"
+
+    def test_what_is_packed_starts_right_behind_a_busy_span(self) -> None:
+        vega, visit = replace(VEGA, buffer_before=5), replace(VISIT, packed=True, buffer_after=3)
+        odd = booked(TEN + 2, duration_minutes=21, buffer_before=0, buffer_after=3)
+        behind = TEN + 2 + 21 + 3 + 5
+        assert verdict(clinic(odd, vega=vega, visit=visit), behind) == "regular"
+        assert verdict(clinic(odd, vega=vega, visit=replace(visit, packed=False)), behind) == "no"
+        for start in (behind - 1, behind + 1):
+            assert verdict(clinic(odd, vega=vega, visit=visit), start) == "no"
+        gone = replace(odd, status="cancelled")
+        assert verdict(clinic(gone, vega=vega, visit=visit), behind) == "no"
+        others = replace(odd, provider_id=uid(1, 9))
+        assert verdict(clinic(others, vega=vega, visit=visit), behind) == "no"
+
+    def test_what_is_packed_starts_within_a_window_alone(self) -> None:
+        visit = replace(VISIT, packed=True)
+        early, late = booked(511, duration_minutes=30), booked(700, 1, duration_minutes=27)
+        assert verdict(clinic(early, visit=visit), 541) == "regular"
+        day, asked = clinic(early, late, visit=visit), SlotRequest(VISIT.id, MONDAY, BEFORE)
+        starts = set(build(Day.of(day, MONDAY), asked)[0].starts.tolist())
+        assert starts - set(range(0, 1440, 15)) == {541}
+        at_closing = clinic(booked(690, duration_minutes=30), visit=visit)
+        assert verdict(at_closing, NOON) == "no"
+
+    def test_starts_are_those_of_all_providers_and_off_the_grid_for_the_others(self) -> None:
+        vera = replace(VEGA, id=uid(1, 1))
+        later = Availability(NINE + 10, NOON, provider_id=vera.id, weekday=1)
+        visit = replace(VISIT, start_every=90, start_anchor="window", daily_cap=0)
+        both = replace(clinic(visit=visit), providers=(VEGA, vera), availability=(OPEN, later))
+        page = find_slots(both, SlotRequest(VISIT.id, MONDAY, BEFORE))
+        assert page.candidates == 8  # of two providers at 9:00, 9:10, 10:30 and 10:40
+        assert page.blocked_by == {"OFF_GRID": 4, "TYPE_DAILY_CAP": 4}
+        nobody = replace(both, availability=())
+        page = find_slots(nobody, SlotRequest(VISIT.id, MONDAY, BEFORE))
+        assert (page.candidates, page.blocked_by) == (0, {})
+
+    @pytest.mark.parametrize(
+        ("starts", "fault"),
+        [
+            ({"start_every": 0}, "start_every: must be 1 to 240 minutes"),
+            ({"start_every": 241}, "start_every: must be 1 to 240 minutes"),
+            ({"start_every": 50, "start_offset": 50}, "start_offset: must be 0 to 49 minutes"),
+            ({"start_every": 50, "start_offset": -1}, "start_offset: must be 0 to 49 minutes"),
+            ({"start_offset": 5}, "start_offset: is for types with start_every"),
+            ({"start_anchor": "noon"}, "start_anchor: must be 'midnight' or 'window'"),
+            (
+                {"start_every": 50, "start_offset": 5, "start_anchor": "window"},
+                "start_offset: must be 0 where start_anchor is 'window'",
+            ),
+        ],
+    )
+    def test_what_no_rhythm_can_be(self, starts: dict[str, Any], fault: str) -> None:
+        with pytest.raises(InvalidClinicError, match=fault):
+            replace(VISIT, **starts)
+
     def test_notice(self) -> None:
         now = BEFORE.replace(month=3, hour=8, minute=30)
         assert verdict(clinic(min_notice_minutes=30), NINE, now=now) == "regular"
@@ -549,6 +636,7 @@ class TestReasons:
         [
             ("TYPE_INACTIVE", NINE, {"visit": replace(VISIT, active=False)}),
             ("OFF_GRID", NINE + 1, {}),
+            ("OFF_GRID", NINE + 15, {"visit": replace(VISIT, start_every=50)}),
             ("PROVIDER_INACTIVE", NINE, {"vega": replace(VEGA, active=False)}),
             ("PROVIDER_LACKS_SKILLS", NINE, {"vega": replace(VEGA, skills=frozenset())}),
             ("ROOM_INACTIVE", NINE, {"room": replace(ROOM, active=False)}),
