@@ -17,6 +17,7 @@ from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.result import to_plan
+from solver.planning.instance.session_places import Limit
 from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
@@ -61,6 +62,8 @@ class _Sheet:
         [P, D, S] the end of the busy span before, or the window's edge, and the begin of the next.
     buffers
         [P] minutes that a provider is busy before and after a start.
+    full
+        [P, D, S] where a session that takes so many bookings takes no more, if there are any.
     """
 
     kind: TypeTable
@@ -70,9 +73,10 @@ class _Sheet:
     behind: Small
     ahead: Small
     buffers: list[tuple[int, int]]
+    full: Bools | None
 
     @classmethod
-    def blank(cls, kind: TypeTable) -> _Sheet:
+    def blank(cls, kind: TypeTable, *, has_limits: bool) -> _Sheet:
         return cls(
             kind,
             np.zeros(kind.shape, np.int16),
@@ -81,7 +85,22 @@ class _Sheet:
             kind.opens.copy(),
             kind.closes.copy(),
             list(zip(kind.before.tolist(), kind.after.tolist(), strict=True)),
+            np.zeros(kind.shape, np.bool_) if has_limits else None,
         )
+
+    def fill(self, limit: Limit, minutes: Bools) -> None:
+        """Close the starts at some minutes of a session that takes no more, [minutes]."""
+        starts = np.flatnonzero(minutes[self.kind.starts])
+        if limit.room < 0:
+            assert self.full is not None
+            provider = slice(None) if limit.provider < 0 else limit.provider
+            self.full[provider, limit.day] |= minutes[self.kind.starts]
+            return
+        for v, variant in enumerate(self.kind.variants):
+            taken = self.taken[v][limit.room, limit.day]
+            free = variant.room_free[limit.room, limit.day, starts]
+            self.rooms[v, limit.day, starts] -= (taken[starts] == 0) & free
+            taken[starts] += 1
 
 
 class Board:
@@ -101,7 +120,8 @@ class Board:
     ) -> None:
         self._params = params
         self._instance = instance
-        self._sheets = [_Sheet.blank(kind) for kind in instance.kinds]
+        limits = instance.session_places.limits
+        self._sheets = [_Sheet.blank(k, has_limits=bool(limits)) for k in instance.kinds]
         self._variants = [(s, v) for s in self._sheets for v in range(len(s.kind.variants))]
         staying = instance.staying(stays)
         self._capacity = instance.capacity.after(staying[len(instance.fixed) :])
@@ -118,6 +138,8 @@ class Board:
                 self._occupy_room(s.room, s.room_busy)
             if s.booking.patient_key is not None:
                 self._remember(s.booking.patient_key, s.day, s.appointment)
+        self._full_sessions: set[int] = set()
+        self._fill_sessions()
 
     def add(self, assignment: Assignment) -> None:
         """Add an assignment."""
@@ -135,6 +157,20 @@ class Board:
             assignment.day,
             is_overbooked=assignment.is_overbooked,
         )
+        self._capacity.sessions.take(task.kind, assignment)
+        self._fill_sessions()
+
+    def _fill_sessions(self) -> None:
+        """Close what is held to a session that takes no more, and what would count in several."""
+        sessions = self._capacity.sessions
+        for number in np.flatnonzero(sessions.left <= 0).tolist():
+            if number not in self._full_sessions:
+                self._full_sessions.add(number)
+                limit = sessions.limits[number]
+                minutes = sessions.closed_when_full(limit)
+                for sheet, admits in zip(self._sheets, limit.kinds, strict=True):
+                    if admits and minutes[sheet.kind.starts].any():
+                        sheet.fill(limit, minutes)
 
     def _remember(self, patient: str, day: int, appointment: Span) -> None:
         """Add a patient's appointment, given in absolute minutes."""
@@ -263,6 +299,8 @@ class Board:
         rooms = sheet.rooms.reshape(len(kind.variants), -1)
         fits: Bools = rooms[variant, positions % (days * starts)] > 0
         fits &= (self._capacity.type_left[number] > 0)[provider_day % days]
+        if sheet.full is not None:
+            fits &= ~sheet.full.ravel()[positions]
         if number in self._capacity.pair_left:
             fits &= (self._capacity.pair_left[number] > 0).ravel()[provider_day]
         overlaps = sheet.overlaps.ravel()[positions]

@@ -13,6 +13,7 @@ candidates stand in one of two relations:
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,15 +25,24 @@ from solver.arrays import Ints
 from solver.clinic.clock import clock_changes
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, OverbookingRule, Provider, Span
+from solver.clinic.sessions.at_starts import bookings_in
+from solver.clinic.sessions.of_day import EVERYBODY, Owner, SessionsOfDay
+from solver.clinic.sessions.session import Session
 from solver.clinic.spans import merge, provider_busy_span, room_busy_span, window_around
 from solver.rules.codes import (
+    NOT_YET_OPEN,
     OUTSIDE_PROVIDER_HOURS,
     OUTSIDE_ROOM_HOURS,
     PROVIDER_BUSY,
     PROVIDER_DAILY_CAP,
+    RESERVED,
+    SESSION_FULL,
     TYPE_DAILY_CAP,
 )
-from solver.rules.presences import AtProvider, Candidates, Presences
+from solver.rules.presences import AtProvider, AtRoom, Candidates, Presences
+
+BEFORE_ALL = dt.datetime.min.replace(tzinfo=dt.UTC)
+"""A moment at which no session has opened or been released."""
 
 
 class PlacementModel(Presences):
@@ -40,7 +50,8 @@ class PlacementModel(Presences):
 
     At all their providers it has the duration and the buffers of `kind`.
 
-    The rules whose codes are `lifted` are left out; where those about a provider's capacity are, an
+    Sessions are judged at `moment`; without one, as though none had opened or been released. The
+    rules whose codes are `lifted` are left out; where those about a provider's capacity are, an
     overbooked candidate needs no allowance.
 
     Attributes
@@ -57,6 +68,7 @@ class PlacementModel(Presences):
         *,
         earliest: int = 0,
         any_start: bool = False,
+        moment: dt.datetime = BEFORE_ALL,
         independent: bool = False,
         lifted: frozenset[str] = frozenset(),
     ) -> None:
@@ -65,6 +77,7 @@ class PlacementModel(Presences):
         self._kind = kind
         self._earliest = earliest
         self._any_start = any_start
+        self._moment = moment
         self._lifted = lifted
         self.most_solutions_of_one = 1 + len(day.clinic.overbooking_rules)
         self._facts: dict[int, _ProviderFacts] = {}
@@ -72,6 +85,7 @@ class PlacementModel(Presences):
         self._time_is_bookable()
         self._active_with_skills_and_equipment()
         self._within_open_windows()
+        self._within_sessions()
         self._room_is_free()
         self._type_under_its_cap()
         self._provider_type_under_its_cap()
@@ -118,6 +132,39 @@ class PlacementModel(Presences):
         if OUTSIDE_ROOM_HOURS not in self._lifted:
             for place in self._at_room.values():
                 self._stay_open(place.literal, self._day.room_windows[place.room], place.start)
+
+    def _within_sessions(self) -> None:
+        """Rule 8: sessions admit it, those that do are open, and where it begins none is full."""
+        sessions = SessionsOfDay.on(self._day.clinic, self._day.date)
+        if not sessions.all:
+            return
+        begins: dict[tuple[str, int], list[cp_model.IntVar]] = defaultdict(list)
+        limited: dict[str, Session] = {}
+        presences: list[tuple[Owner, AtProvider | AtRoom]] = []
+        for at in self._at_provider.values():
+            presences += [((self._day.providers[at.provider].id, None), at), (EVERYBODY, at)]
+        for place in self._at_room.values():
+            presences.append(((None, self._day.rooms[place.room].id), place))
+        for owner, presence in presences:
+            span = presence.start, presence.start + self._kind.duration_minutes
+            if self._is_kept_out(sessions, owner, span):
+                self._exclude(presence.literal)
+            for session in sessions.governing(owner, presence.start):
+                if session.row.max_bookings is not None and session.row.admits(self._kind.id):
+                    limited[session.row.id] = session.row
+                    begins[session.row.id, presence.world].append(presence.literal)
+        if SESSION_FULL not in self._lifted:
+            for (key, _), literals in begins.items():
+                most = limited[key].max_bookings
+                assert most is not None
+                self._at_most(literals, most - bookings_in(self._day, limited[key]))
+
+    def _is_kept_out(self, sessions: SessionsOfDay, owner: Owner, span: Span) -> bool:
+        """Whether an owner's sessions that are not released keep an appointment out."""
+        asked = owner, span, self._kind.id, self._moment
+        if sessions.reserves(*asked):
+            return RESERVED not in self._lifted
+        return NOT_YET_OPEN not in self._lifted and sessions.is_closed(*asked)
 
     def _room_is_free(self) -> None:
         """Rule 3: a room's busy spans never overlap."""

@@ -24,7 +24,7 @@ from solver.clinic.clinic import Clinic
 from solver.clinic.clock import clock_changes
 from solver.clinic.entities import DAY_MINUTES, week_number
 from solver.clinic.windows import Windows
-from solver.rules.checked_book import BookChecker
+from solver.rules.checked_book import BEFORE_ALL, BookChecker
 from solver.rules.checker import Violation
 from solver.rules.codes import (
     OUTSIDE_PROVIDER_HOURS,
@@ -34,8 +34,9 @@ from solver.rules.codes import (
     TYPE_DAILY_CAP,
 )
 from solver.rules.ledger import FAR, Ledger, bits_of
+from solver.rules.sessions.whole_book import within_sessions
 
-RULES = frozenset({0, 1, 2, 3, 5, 6, 7})
+RULES = frozenset({0, 1, 2, 3, 5, 6, 7, 8})
 """The rules that a booking can break; rule 4 only defines the busy spans of rules 6 and 7."""
 
 
@@ -44,11 +45,15 @@ _READ_BESIDE_NEIGHBOURS = frozenset({3, 6, 7})
 
 
 def violations(
-    clinic: Clinic, *, since: dt.date | None = None, only: Collection[str] | None = None
+    clinic: Clinic,
+    *,
+    since: dt.date | None = None,
+    only: Collection[str] | None = None,
+    now: dt.datetime = BEFORE_ALL,
 ) -> list[Violation]:
-    """Return every rule that a live booking breaks, as :class:`BookChecker` has it."""
+    """Return every rule that a live booking breaks, as :class:`BookChecker` has it at `now`."""
     ledger = Ledger.of(clinic)
-    broken = broken_rules(clinic, ledger)
+    broken = broken_rules(clinic, ledger, now=now)
     asked = broken > 0
     if since is not None:
         asked &= ledger.day >= since.toordinal()
@@ -59,12 +64,16 @@ def violations(
     known = {b.id: b for b in clinic.bookings}
     return [
         Violation(known[v.booking.id], v.rule, v.code, v.detail)
-        for v in read_plainly(clinic, ledger, flagged, broken[flagged])
+        for v in read_plainly(clinic, ledger, flagged, broken[flagged], now)
     ]
 
 
 def read_plainly(
-    clinic: Clinic, ledger: Ledger, chosen: Ints, broken: NDArray[np.uint16]
+    clinic: Clinic,
+    ledger: Ledger,
+    chosen: Ints,
+    broken: NDArray[np.uint16],
+    now: dt.datetime = BEFORE_ALL,
 ) -> list[Violation]:
     """Return what the plain checker says of the `chosen`: which of the rules `broken` they break.
 
@@ -74,16 +83,22 @@ def read_plainly(
         return []
     near = ledger.in_order(np.flatnonzero(ledger.beside(chosen, broken)))
     around = ledger.take(near).bookings(clinic)  # in one order: the words are always the same
-    checker = BookChecker(clinic.with_bookings(around))
+    checker = BookChecker(clinic.with_bookings(around), now)
     asked = dict(zip(ledger.take(chosen).ids(), broken.tolist(), strict=True))
     return list(checker.violations(only=asked))
 
 
 def broken_rules(
-    clinic: Clinic, ledger: Ledger, rules: Collection[int] = RULES
+    clinic: Clinic,
+    ledger: Ledger,
+    rules: Collection[int] = RULES,
+    now: dt.datetime = BEFORE_ALL,
 ) -> NDArray[np.uint16]:
-    """Return the rules that each booking breaks, bit by bit: ``1 << rule``; only these `rules`."""
-    reading = _Reading(clinic, ledger)
+    """Return the rules that each booking breaks, bit by bit: ``1 << rule``; only these `rules`.
+
+    Sessions are read as they are at `now`; without it, as though none had been released yet.
+    """
+    reading = _Reading(clinic, ledger, now)
     broken = np.zeros(len(ledger), np.uint16)
     if not len(ledger):
         return broken
@@ -104,8 +119,8 @@ def broken_rules(
 class _Reading:
     """The rules of one clinic, read over one ledger."""
 
-    def __init__(self, clinic: Clinic, ledger: Ledger) -> None:
-        self._clinic, self._ledger = clinic, ledger
+    def __init__(self, clinic: Clinic, ledger: Ledger, now: dt.datetime) -> None:
+        self._clinic, self._ledger, self._now = clinic, ledger, now
         self._ends = ledger.start + ledger.duration
         self.unsettled = np.zeros(len(ledger), np.bool_)
         """Overbooked ones that only some order of booking allows: the checker tries the orders."""
@@ -120,6 +135,7 @@ class _Reading:
             5: self._type_under_its_cap,
             6: self._regular_within_capacity,
             7: self._overbooked_by_allowance,
+            8: self._within_sessions,
         }
         broken: Bools = ~obeying[rule]()
         return broken
@@ -195,6 +211,9 @@ class _Reading:
         is_open: Bools = (opens[found] // step == begins // step) & (opens[found] <= begins)
         is_open &= self._ends <= closes[found]
         return is_open
+
+    def _within_sessions(self) -> Bools:
+        return within_sessions(self._clinic, self._ledger, self._ends, self._now)
 
     def _room_is_free(self) -> Bools:
         turnover = np.array([row.turnover_minutes for row in self._clinic.rooms], np.int64)

@@ -11,6 +11,7 @@ import numpy as np
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import first_bookable_minute
 from solver.clinic.request import SlotRequest
+from solver.clinic.sessions.of_day import SessionsOfDay
 from solver.rules import codes, solving
 from solver.rules import masks as masks_module
 from solver.rules.masks import Masks
@@ -86,6 +87,9 @@ def _what_masks_share(clinic: Clinic, request: SlotRequest) -> Hashable:
         None if is_on_axis and not kind.has_own_starts else start,
         masks_module.earliest_start(clinic, request),
         request.is_given,
+        SessionsOfDay.on(clinic, request.date).state_at(request.moment)
+        if clinic.sessions
+        else None,
     )
 
 

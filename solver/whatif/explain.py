@@ -24,38 +24,19 @@ from solver.rules import masks as masks_module
 from solver.rules.masks import Masks
 
 TYPE_INACTIVE = "TYPE_INACTIVE"
-
-
 PROVIDER_NOT_AVAILABLE = "PROVIDER_NOT_AVAILABLE"
-
-
 NO_PROVIDER_WITH_SKILLS = "NO_PROVIDER_WITH_SKILLS"
-
-
 NO_ROOM_WITH_EQUIPMENT = "NO_ROOM_WITH_EQUIPMENT"
-
-
 OUTSIDE_ALL_WINDOWS = "OUTSIDE_ALL_WINDOWS"
-
-
 TOO_SOON = rules_codes.TOO_SOON
-
-
 CLOCK_CHANGE = rules_codes.CLOCK_CHANGE
-
-
+NOT_YET_OPEN = rules_codes.NOT_YET_OPEN
+RESERVED = rules_codes.RESERVED
+SESSION_FULL = rules_codes.SESSION_FULL
 DAILY_CAP = "DAILY_CAP"
-
-
 PATIENT_BUSY = "PATIENT_BUSY"
-
-
 BLOCKED_BY_BOOKINGS = "BLOCKED_BY_BOOKINGS"
-
-
 LOST_TO_CONTENTION = "LOST_TO_CONTENTION"
-
-
 NOT_REACHED_IN_TIME = "NOT_REACHED_IN_TIME"
 
 
@@ -74,6 +55,9 @@ _OF_HOURS = (
     rules_codes.OUTSIDE_PROVIDER_HOURS,
     rules_codes.OUTSIDE_ROOM_HOURS,
 )
+
+
+_EVERY = frozenset(rules_codes.IN_ORDER)
 
 
 _OF_CAPS = (rules_codes.TYPE_DAILY_CAP, rules_codes.PROVIDER_DAILY_CAP)
@@ -159,7 +143,7 @@ class Explainer:
         reason = self._rows(request, kind)
         if reason is not None:
             return reason
-        reason = self._times(request, kind, dates)
+        reason = self._times(request, kind, dates) or self._sessions(request, kind, dates)
         if reason is not None:
             return reason
         if not self._before.has_place(request, dates):
@@ -235,6 +219,21 @@ class Explainer:
             "put forward or back meanwhile.",
         )
 
+    def _sessions(
+        self, request: Request, kind: AppointmentType, dates: list[dt.date]
+    ) -> Reason | None:
+        """Return why sessions keep it out at all times, whatever is booked."""
+        masks = self._before.masks(request, dates)
+        of_times = (*_OF_ROWS, *_OF_HOURS, TOO_SOON, CLOCK_CHANGE)
+        if any(_survive(m, (*of_times, RESERVED, NOT_YET_OPEN)) for m in masks):
+            return None
+        when = _dates(dates)
+        if any(_survive(m, (*of_times, RESERVED)) for m in masks):
+            detail = f"The sessions of {when} that admit {kind.name} are not open for booking yet."
+            return Reason(NOT_YET_OPEN, detail)
+        detail = f"Wherever {kind.name} would fit on {when}, sessions are kept for other types."
+        return Reason(RESERVED, detail)
+
     def _too_soon(self, kind: AppointmentType, dates: list[dt.date]) -> str:
         notice = self._problem.clinic.settings.min_notice_minutes
         ahead = f", {notice} minutes before the start" if notice else ""
@@ -266,8 +265,13 @@ class Explainer:
                 PATIENT_BUSY,
                 f"Wherever {kind.name} would fit, {request.patient_ref} has another booking.",
             )
-        others = tuple(rule.code for rule in masks[0].rules if rule.code not in _OF_CAPS)
-        if any(_survive(m, others) for m in masks):
+        if any(_survive(m, _EVERY - {SESSION_FULL}) for m in masks):
+            return Reason(
+                SESSION_FULL,
+                f"The sessions of {_dates(dates)} that admit {kind.name} have all the bookings "
+                "they take.",
+            )
+        if any(_survive(m, _EVERY.difference(_OF_CAPS)) for m in masks):
             return Reason(
                 DAILY_CAP,
                 f"The bookings of {_dates(dates)} have used up the daily caps for {kind.name}.",
@@ -300,6 +304,9 @@ class Explainer:
         if cap is not None and all(not _survive(m, (rules_codes.TYPE_DAILY_CAP,)) for m in after):
             rivals = sum(b.appointment_type_id == kind.id for b in on_days)
             return f"The daily cap of {cap} for {kind.name} on {when} went to {_requests(rivals)}."
+        if any(_survive(m, _EVERY - {SESSION_FULL}) and not m.total() for m in after):
+            rivals = sum(b.provider_id in providers for b in on_days)
+            return f"The sessions of {when} are full, with {_requests(rivals)} of this run there."
         if any(m.total() for m in after) and self._after.knows(request.patient_key):
             rivals = sum(b.patient_key == request.patient_key for b in on_days)
             return (
@@ -331,7 +338,7 @@ class _Book:
     def __init__(
         self, problem: Problem, bookings: Sequence[Booking], params: ExplainParams
     ) -> None:
-        self._now, self._params = problem.now, params
+        self._now, self._sessions, self._params = problem.now, problem.sessions, params
         clinic = problem.clinic
         if not problem.allow_overbooking:
             clinic = replace(clinic, overbooking_rules=())
@@ -354,7 +361,9 @@ class _Book:
             day = Day.of(self._clinic, date)
             if request.provider_id is not None:
                 day = day.narrowed(frozenset({request.provider_id}))
-            query = SlotRequest(request.appointment_type_id, date, self._now)
+            query = SlotRequest(
+                request.appointment_type_id, date, self._now, sessions=self._sessions
+            )
             self._masks[key] = masks_module.build(day, query)
         return self._masks[key]
 

@@ -23,6 +23,7 @@ from solver.clinic.entities import (
     Span,
 )
 from solver.planning.problem import Problem
+from solver.whatif.plain_sessions import PlainSessions
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -92,7 +93,7 @@ class PlainRules:
 
     def __init__(self, problem: Problem) -> None:
         self._clinic, self._now = problem.clinic, problem.now
-        self._minutes = _Minutes(problem.clinic)
+        self._minutes, self._sessions = _Minutes(problem.clinic), PlainSessions(problem)
         self._own: dict[tuple[str, str], ProviderType] = {}
         for row in problem.clinic.provider_types:
             self._own[row.provider_id, row.appointment_type_id] = row
@@ -182,6 +183,19 @@ class PlainRules:
         for code, owner in owners:
             if code not in a.booking.overrides and not self._is_open(owner, a):
                 yield f"outside the open windows of {owner.name}"
+
+    def within_sessions(self, a: Appointment, *, is_new: bool) -> Iterator[str]:
+        """Rule 8: sessions admit it; only new ones have to wait until these open."""
+        if "RESERVED" not in a.booking.overrides:
+            yield from self._sessions.admit(a.booking, a.kind.duration_minutes, is_new=is_new)
+
+    def has_place_in_sessions(
+        self, a: Appointment, on_date: Sequence[Appointment], *, is_new: bool
+    ) -> Iterator[str]:
+        """Rule 8: no session in which it begins has all that it takes of the others of its date."""
+        if "SESSION_FULL" not in a.booking.overrides:
+            others = (o.booking for o in on_date)
+            yield from self._sessions.have_a_place(a.booking, others, is_new=is_new)
 
     def room_is_free(self, a: Appointment, in_room: Sequence[Appointment]) -> Iterator[str]:
         """Rule 3: busy spans of one room never overlap."""

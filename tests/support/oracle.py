@@ -103,6 +103,7 @@ class BruteForce:
             rules.is_room_taken(new, book)
             or rules.is_type_full(new, book)
             or rules.is_pair_full(new, book)
+            or rules.is_session_full(new, book, is_new=True)
         ):
             return None
         mine = rules.appointment(new)

@@ -17,6 +17,7 @@ from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.model.constraints import (
     each_placed_once,
+    has_place_in_sessions,
     patient_in_one_place,
     provider_type_under_its_cap,
     regular_within_capacity,
@@ -83,6 +84,7 @@ class PlanningModel:
         room_is_free(v)
         type_under_its_cap(v)
         provider_type_under_its_cap(v)
+        has_place_in_sessions(v)
         regular_within_capacity(v)
         self._overbooked = overbooked_by_allowance(v)
         patient_in_one_place(v)

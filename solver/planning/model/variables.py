@@ -90,7 +90,9 @@ class Variables:
         self.booked = instance.fixed + self.unmoved
         self.capacity = instance.capacity.after(self.unmoved)
         for assignment in frozen:  # none is in the provider-days of the columns
-            self.capacity.type_left[instance.tasks[assignment.task].kind, assignment.day] -= 1
+            task = instance.tasks[assignment.task]
+            self.capacity.type_left[task.kind, assignment.day] -= 1
+            self.capacity.sessions.take_unless_late(task, assignment)
         self._drop_blocked(columns)
         self._choose()
 
@@ -223,6 +225,14 @@ class Variables:
     def derive(self, literal: Literal, value: Callable[[Values], bool]) -> None:
         """Say how a literal follows from others, for a hint of every literal."""
         self.derived.append((literal, value))
+
+    def comes_late(self, column: int, room: int) -> bool:
+        """Whether a column, in some room, is best placed last by the limits of sessions."""
+        at = self.at
+        kind, provider = int(at.kind[column]), int(at.provider[column])
+        day, start = int(at.day[column]), int(at.start[column])
+        is_request = not self.is_move[column]
+        return is_request and self.capacity.sessions.comes_late(kind, provider, room, day, start)
 
     # What constraints are built from
 
