@@ -219,11 +219,17 @@ async def load_clinic(
 
 def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
     return {
-        "first": first,
-        "last": last,
+        "first": _finite(first),
+        "last": _finite(last),
         "day_before": shift_date(first, -1),
         "day_after": shift_date(last, 1),
     }
+
+
+def _finite(day: dt.date) -> dt.date:
+    """Return a date, or the next one with which can be reckoned: first and last are infinity."""
+    ordinal = min(max(day.toordinal(), 2), dt.date.max.toordinal() - 1)
+    return dt.date.fromordinal(ordinal)
 
 
 async def _parsed[Result](row: Row[Any], parse: Callable[..., Result], *arguments: Any) -> Result:
