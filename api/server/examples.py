@@ -191,6 +191,7 @@ _SLOT = {
     "score": 0.8375,
     "score_parts": {"preference": 1.0, "gap": 0.75, "room": 0.5, "overbook": 1.0},
     "is_overbooked": False,
+    "session_ids": [],
 }
 
 
