@@ -143,7 +143,7 @@ class _Finder:
                     ui.label(self._in_short(day, found["total"]))
                 else:
                     self._explain(day, found)
-                if words := self._opening(found["opens_later"]):
+                if words := _openings_in_words(self._visit, found["opens_later"]):
                     ui.label(words).classes("sw-quiet")
         self._draw()
 
@@ -154,17 +154,6 @@ class _Finder:
         if shown < total:
             words += f", each in its best room ({total} counting every room)"
         return words
-
-    def _opening(self, openings: Sequence[Mapping[str, Any]]) -> str:
-        """Say from when on sessions let how much more be booked, of the next three moments."""
-        told = [each for each in openings if each["count"] > 0]
-        if not told:
-            return ""
-        words = (f"{each['count']} from {self._moment(each['at'])} on" for each in told[:3])
-        return f"Kept by sessions until later, counting every room: {'; '.join(words)}."
-
-    def _moment(self, moment: str) -> str:
-        return f"{self._visit.day(moment[:10])}, {self._visit.time(moment[11:16])}"
 
     def _explain(self, day: dt.date, found: Mapping[str, Any]) -> None:
         """Say in words why there is nothing, most frequent first, and where there is something."""
@@ -339,6 +328,18 @@ def _as_button(
         f"{within}"
         f'<span class="sw-parts" role="img" aria-label="{told}">{bars}</span></button>'
     )
+
+
+def _openings_in_words(visit: Visit, openings: Sequence[Mapping[str, Any]]) -> str:
+    """Return from when on sessions let how much more be booked, of the next three moments."""
+    told = [
+        f"{each['count']} from {visit.day(each['at'][:10])}, {visit.time(each['at'][11:16])} on"
+        for each in openings
+        if each["count"] > 0
+    ]
+    if not told:
+        return ""
+    return f"Kept by sessions until later, counting every room: {'; '.join(told[:3])}."
 
 
 def _score_key(weights: Weights) -> str:
