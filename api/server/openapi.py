@@ -40,6 +40,7 @@ TAGS = {
     "providers": "The clinicians: skills, buffers, daily caps.",
     "rooms": "The rooms: equipment and turnover.",
     "appointment-types": "What is booked: durations, buffers, required skills and equipment.",
+    "equipment-pools": "Equipment that is brought to where it is needed: how much there is of it.",
     "provider-types": "What one provider does otherwise than a type says, or does not offer.",
     "sessions": "Hours kept for some types or for a number of bookings, and their release.",
     "availability": "Open and closed spans of providers, rooms and the clinic.",

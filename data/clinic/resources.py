@@ -6,14 +6,17 @@ The settings are the one row of a resource of their own, which has no id.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, Table, select, true
+from sqlalchemy import ColumnElement, Select, Table, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.clinic.columns import from_row
+from data.clinic.pooled_types import types_taking_from
 from data.errors import NotFoundError
 from data.files.clinic_file import (
     AppointmentTypeRow,
@@ -25,10 +28,12 @@ from data.files.clinic_file import (
     RoomRow,
 )
 from data.files.fields import Id, Strict
+from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
 from models.tables import (
     AVAILABILITY,
     CLINIC,
+    EQUIPMENT_POOLS,
     OVERBOOKING_RULES,
     PROVIDER_TYPES,
     PROVIDERS,
@@ -59,6 +64,8 @@ class Resource:
     model: type[Strict]
     booking_column: str | None = None
     """The column by which bookings refer to it; such rows are deactivated, not deleted."""
+    named_by: Callable[[Collection[str]], Select[tuple[UUID]]] | None = None
+    """The rows that name some of them; those that are named are deactivated, too."""
     pair: tuple[str, ...] = ()
     """The fields that no two of them have alike."""
 
@@ -80,6 +87,7 @@ RESOURCES = {
     for resource in (
         Resource("providers", PROVIDERS, ProviderRow, "provider_id"),
         Resource("rooms", ROOMS, RoomRow, "room_id"),
+        Resource("equipment_pools", EQUIPMENT_POOLS, EquipmentPoolRow, named_by=types_taking_from),
         Resource("appointment_types", TYPES, AppointmentTypeRow, "appointment_type_id"),
         Resource("availability", AVAILABILITY, AvailabilityEntry),
         Resource("overbooking_rules", OVERBOOKING_RULES, OverbookingRuleRow),

@@ -30,6 +30,7 @@ from data.files.clinic_file import (
     RoomRow,
 )
 from data.files.fields import Date, EndTime, Id, StartTime, Strict, Weekday
+from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import LeadRow, SessionRow
 from data.files.wording import worded
 from solver.clinic.entities import (
@@ -40,10 +41,12 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.sessions.session import Session
 from solver.whatif.changes import (
     MAX_FACTOR,
     AddOverbookingRule,
+    AddPool,
     AddProvider,
     AddProviderType,
     AddRoom,
@@ -237,6 +240,21 @@ class AddSessionChange(SessionRow):
         return AddSession(self.to_solver())
 
 
+class AddPoolChange(EquipmentPoolRow):
+    """One more pool of equipment: a row of the clinic file."""
+
+    model_config = _ADDED
+    op: Literal["add_pool"]
+
+    def to_solver(self) -> EquipmentPool:
+        """Return the row as the solver has it."""
+        return EquipmentPoolRow.model_validate(self.model_dump(exclude={"op"})).to_solver()
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return AddPool(self.to_solver())
+
+
 _ROWS: dict[Entity, type[Strict]] = {
     "clinic": ClinicRow,
     "providers": ProviderRow,
@@ -245,6 +263,7 @@ _ROWS: dict[Entity, type[Strict]] = {
     "overbooking_rules": OverbookingRuleRow,
     "provider_types": ProviderTypeRow,
     "sessions": SessionRow,
+    "equipment_pools": EquipmentPoolRow,
     "bookings": BookingRow,
 }
 
@@ -298,7 +317,9 @@ class SetChange(_Change):
             value = TypeAdapter(of_field).validate_python(self.value)
         except ValidationError as error:
             raise InvalidClinicError("value", worded(error.errors()[0])) from None
-        if isinstance(value, list):
+        if self.field == "required_pools":
+            value = tuple(need.to_solver() for need in value)
+        elif isinstance(value, list):
             value = frozenset(value)
         if isinstance(value, LeadRow):
             value = value.to_solver()
@@ -338,6 +359,7 @@ type AnyChange = Annotated[
     | AddOverbookingRuleChange
     | AddProviderTypeChange
     | AddSessionChange
+    | AddPoolChange
     | SetChange
     | RemoveChange
     | ScaleDemandChange,
@@ -351,6 +373,7 @@ _ADDITIONS = {
     "add_overbooking_rule": "overbooking_rule",
     "add_provider_type": "provider_type",
     "add_session": "session",
+    "add_pool": "equipment_pool",
 }
 
 

@@ -40,6 +40,7 @@ from data.files.fields import (
     Text,
     Weekday,
 )
+from data.files.pool_rows import EquipmentPoolRow, PoolNeedRow
 from data.files.session_row import SessionRow
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
@@ -55,6 +56,7 @@ from solver.clinic.entities import (
     Room,
     Status,
 )
+from solver.clinic.equipment.needs import MAX_POOLS
 from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor
 
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
@@ -154,6 +156,10 @@ class AppointmentTypeRow(SolverRow):
         StrictBool,
         Field(description="Whether it may also start right behind what its provider has booked."),
     ] = False
+    required_pools: Annotated[
+        list[PoolNeedRow],
+        Field(max_length=MAX_POOLS, description="What it takes of equipment pools, each once."),
+    ] = []
 
     def to_solver(self) -> AppointmentType:
         """Return the row as the solver has it."""
@@ -162,6 +168,7 @@ class AppointmentTypeRow(SolverRow):
                 **dict(self),
                 "required_skills": frozenset(self.required_skills),
                 "required_equipment": frozenset(self.required_equipment),
+                "required_pools": tuple(need.to_solver() for need in self.required_pools),
             }
         )
 
@@ -298,6 +305,7 @@ class ClinicFile(Strict):
     clinic: ClinicRow
     providers: list[ProviderRow] = []
     rooms: list[RoomRow] = []
+    equipment_pools: list[EquipmentPoolRow] = []
     appointment_types: list[AppointmentTypeRow] = []
     availability: list[AvailabilityRow] = []
     overbooking_rules: list[OverbookingRuleRow] = []
@@ -325,6 +333,7 @@ class ClinicFile(Strict):
             ),
             provider_types=tuple(row.to_solver() for row in self.provider_types),
             sessions=tuple(row.to_solver() for row in self.sessions),
+            equipment_pools=tuple(row.to_solver() for row in self.equipment_pools),
         )
         return clinic.with_bookings(map(clinic.keeping, clinic.bookings))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from data.files.changes import (
     AddOverbookingRuleChange,
+    AddPoolChange,
     AddProviderChange,
     AddProviderTypeChange,
     AddRoomChange,
@@ -55,8 +56,11 @@ FIELDS = {
     "offered": "offered",
     "packed": "starts right behind other appointments, too",
     "preference_decay_minutes": "minutes at which a preference is worth nothing",
+    "quantity": "pieces",
     "required_equipment": "equipment it takes",
+    "required_pools": "equipment that is brought to it",
     "required_skills": "skills it takes",
+    "return_minutes": "minutes until it is back",
     "skills": "skills",
     "start_anchor": "what starts are counted from",
     "start_every": "minutes between starts",
@@ -74,6 +78,7 @@ UNKNOWN = {
     "overbooking_rules": "an overbooking rule that is no longer there",
     "provider_types": "what a provider does otherwise, which is no longer there",
     "sessions": "a session that is no longer there",
+    "equipment_pools": "equipment that is no longer in the clinic",
 }
 
 
@@ -97,7 +102,7 @@ class ChangesInWords:
         self._added = {
             change.id: change.name
             for change in changes
-            if isinstance(change, AddProviderChange | AddRoomChange)
+            if isinstance(change, AddProviderChange | AddRoomChange | AddPoolChange)
         }
 
     # Whether it can be made
@@ -115,6 +120,11 @@ class ChangesInWords:
                 why = (
                     f"It counts on the room {change.name}, which the clinic does not have yet:"
                     f" add it under Clinic first, {ASK_AGAIN}."
+                )
+            case AddPoolChange() if change.id not in self._rows["equipment_pools"]:
+                why = (
+                    f"It counts on {change.name}, which the clinic does not have yet: add it under"
+                    f" Clinic first, {ASK_AGAIN}."
                 )
             case ScaleDemandChange():
                 why = (
@@ -194,8 +204,9 @@ class ChangesInWords:
                 words = f"{who} is also open {days}, {hours}"
             case AddProviderChange():
                 words = f"{change.name} joins the clinic"
-            case AddRoomChange():
-                words = f"The room {change.name} is added"
+            case AddRoomChange() | AddPoolChange():
+                what = "The room " if isinstance(change, AddRoomChange) else ""
+                words = f"{what}{change.name} is added"
             case AddOverbookingRuleChange():
                 who = self._name(change.provider_id) if change.provider_id else "Every provider"
                 words = (
@@ -209,10 +220,7 @@ class ChangesInWords:
             case SetChange():
                 what = "The clinic" if change.id is None else self._named(change.entity, change.id)
                 named = FIELDS.get(change.field, change.field.replace("_", " "))
-                value = change.value
-                if change.field == "appointment_type_ids":
-                    value = self._kinds(value)
-                words = f"{what}: {named} becomes {_value(value)}"
+                words = f"{what}: {named} becomes {self._value(change)}"
             case RemoveChange():
                 words = f"{self._named(change.entity, change.id)} is taken away"
             case ScaleDemandChange():
@@ -239,6 +247,16 @@ class ChangesInWords:
         if keys is None:
             return "everything"
         return ", ".join(sorted(map(self._name, keys))) or "nobody"
+
+    def _value(self, change: SetChange) -> str:
+        match change.field:
+            case "appointment_type_ids":
+                return self._kinds(change.value)
+            case "required_pools":
+                needs = ((need["quantity"], self._name(need["pool_id"])) for need in change.value)
+                return ", ".join(f"{quantity} × {name}" for quantity, name in needs) or "nothing"
+            case _:
+                return _value(change.value)
 
     def _name(self, key: str | None) -> str:
         return self._names.get(key or "") or self._added.get(key or "") or "Someone no longer there"

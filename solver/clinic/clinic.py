@@ -21,7 +21,16 @@ from solver.clinic.entities import (
     Room,
     _require,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.sessions.session import Session
+
+OVER_CAPACITY = frozenset({"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"})
+"""Whoever overrides one of these books over the provider's capacity, by no overbooking rule."""
+
+
+def uses_allowance(booking: Booking) -> bool:
+    """Whether a booking is overbooked by an overbooking rule, and counts towards `max_per_day`."""
+    return booking.is_overbooked and booking.overrides.isdisjoint(OVER_CAPACITY)
 
 
 def _own_minutes(kind: AppointmentType, own: ProviderType | Booking) -> Minutes:
@@ -34,9 +43,7 @@ def _own_minutes(kind: AppointmentType, own: ProviderType | Booking) -> Minutes:
     )
 
 
-def _require_known(
-    field: str, noun: str, key: str | None, by_id: Mapping[str, Provider | Room | AppointmentType]
-) -> None:
+def _require_known(field: str, noun: str, key: str | None, by_id: Mapping[str, object]) -> None:
     """Require that a row of `field` refers to nothing, or to a row that is there."""
     _require(key is None or key in by_id, field, f"no {noun} {key}")
 
@@ -63,6 +70,7 @@ class Clinic:
     bookings: tuple[Booking, ...] = field(default=(), repr=False)
     provider_types: tuple[ProviderType, ...] = ()
     sessions: tuple[Session, ...] = ()
+    equipment_pools: tuple[EquipmentPool, ...] = ()
 
     def __post_init__(self) -> None:
         providers, rooms, types = self.provider_by_id, self.room_by_id, self.type_by_id
@@ -70,6 +78,7 @@ class Clinic:
             ("providers", self.providers, providers),
             ("rooms", self.rooms, rooms),
             ("appointment_types", self.appointment_types, types),
+            ("equipment_pools", self.equipment_pools, self.pool_by_id),
         ):
             _require(len(rows) == len(by_id), name, "two rows share an id")
         for row in self.availability:
@@ -96,6 +105,9 @@ class Clinic:
             "sessions",
             "two rows share an id",
         )
+        for kind in self.appointment_types:
+            for pool_id, _ in kind.required_pools:
+                _require_known("appointment_types", "equipment pool", pool_id, self.pool_by_id)
         self._check_bookings()
 
     def _check_bookings(self) -> None:
@@ -121,6 +133,24 @@ class Clinic:
     def type_by_id(self) -> Mapping[str, AppointmentType]:
         """Appointment types by id."""
         return {row.id: row for row in self.appointment_types}
+
+    @cached_property
+    def pool_by_id(self) -> Mapping[str, EquipmentPool]:
+        """Equipment pools by id."""
+        return {row.id: row for row in self.equipment_pools}
+
+    @cached_property
+    def quantities(self) -> Mapping[str, Mapping[str, int]]:
+        """By equipment pool that some type takes from: how many pieces each such type takes."""
+        found: dict[str, dict[str, int]] = {}
+        for kind in self.appointment_types:
+            for pool_id, quantity in kind.required_pools:
+                found.setdefault(pool_id, {})[kind.id] = quantity
+        return found
+
+    def pools_of(self, kind: AppointmentType) -> list[EquipmentPool]:
+        """Return the equipment pools that a type takes from."""
+        return [self.pool_by_id[need.pool_id] for need in kind.required_pools]
 
     @cached_property
     def type_at(self) -> Mapping[str, int]:

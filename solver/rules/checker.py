@@ -25,6 +25,7 @@ from solver.clinic.entities import (
     Room,
     Span,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.request import SlotRequest
 from solver.rules.sessions.checked import PlainSessions
 
@@ -73,18 +74,66 @@ class _OfSessions(ABC):
 
 
 @dataclass
-class Checker(_OfSessions):
-    """The rules of one clinic. What is worked out of its rows, minute by minute, is kept.
-
-    A method a rule, under the name that the rule has in every reading: it yields how a booking
-    breaks the rule. `at_provider` and `in_room` are the other live bookings of its provider and of
-    its room, `of_type` those of its type and date; they may leave out what is two dates away.
-    """
+class _Hours:
+    """When whoever is named is open, minute by minute, and which minutes the clock shows once."""
 
     clinic: Clinic
     _rows: dict[str, list[Availability]] = field(default_factory=dict)
     _open: dict[tuple[str, dt.date], bytes] = field(default_factory=dict)
     _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
+
+    def open_minutes(self, owner: Provider | Room, day: dt.date) -> bytes:
+        """Return 1440 bytes, 1 where `owner` is open."""
+        if (owner.id, day) not in self._open:
+            rows = self._rows_about(owner)
+            opening = [r for r in rows if r.kind == "open"]
+            chosen = [r for r in opening if r.date == day] or [
+                r for r in opening if r.weekday is not None and _applies(r, day)
+            ]
+            is_open = bytearray(DAY_MINUTES)
+            if isinstance(owner, Room) and not opening:
+                is_open = bytearray(b"\x01" * DAY_MINUTES)
+            for row in chosen:
+                for minute in range(row.start, row.end):
+                    is_open[minute] = 1
+            for row in rows:
+                if row.kind == "closed" and _applies(row, day):
+                    for minute in range(row.start, row.end):
+                        is_open[minute] = 0
+            self._open[owner.id, day] = bytes(is_open)
+        return self._open[owner.id, day]
+
+    def _rows_about(self, owner: Provider | Room) -> list[Availability]:
+        """Return the rows that name `owner`, and the closures of everyone."""
+        if owner.id not in self._rows:
+            self._rows[owner.id] = [
+                row
+                for row in self.clinic.availability
+                if owner.id in (row.provider_id, row.room_id)
+                or (row.kind == "closed" and row.provider_id is None and row.room_id is None)
+            ]
+        return self._rows[owner.id]
+
+    def _is_steady(self, day: dt.date, minute: int) -> bool:
+        if (day, minute) not in self._steady:
+            shown = dt.datetime.combine(
+                day, dt.time(*divmod(minute, 60)), self.clinic.settings.zone
+            )
+            # In a skipped and in a repeated hour, and nowhere else, the two folds differ (PEP 495).
+            self._steady[day, minute] = shown.utcoffset() == shown.replace(fold=1).utcoffset()
+        return self._steady[day, minute]
+
+
+@dataclass
+class Checker(_Hours, _OfSessions):
+    """The rules of one clinic. What is worked out of its rows, minute by minute, is kept.
+
+    A method a rule, under the name that the rule has in every reading: it yields how a booking
+    breaks the rule. `at_provider` and `in_room` are the other live bookings of its provider and of
+    its room, `of_type` those of its type and date, `of_pools` those that take from a pool that it
+    takes from; they may leave out what is two dates away.
+    """
+
     _around: dict[tuple[object, ...], Span] = field(default_factory=dict)
     _kinds: dict[tuple[object, ...], AppointmentType] = field(default_factory=dict)
     _differing: dict[tuple[str, str], ProviderType] | None = None
@@ -163,6 +212,22 @@ class Checker(_OfSessions):
         for other, span in in_room:
             if _overlap(mine, span):
                 yield Violation(b, 3, "ROOM_BUSY", f"{room.name} is taken by booking {other.id}")
+
+    def equipment_is_free(self, b: Booking, of_pools: Iterable[Booking]) -> Iterator[Violation]:
+        """Rule 10: of no pool are more pieces out at once, while it has some, than there are."""
+        for pool_id, quantity in self.kind_of(b).required_pools:
+            pool = self.clinic.pool_by_id[pool_id]
+            out = [
+                (_has_pieces(o, self.kind_of(o), pool, b.date), taken)
+                for o in of_pools
+                for named, taken in self.kind_of(o).required_pools
+                if named == pool_id
+            ]
+            peak = quantity + _most_at_once(_has_pieces(b, self.kind_of(b), pool, b.date), out)
+            there_are = pool.quantity if pool.active else 0
+            if peak > there_are:
+                detail = f"{peak} of {pool.name} are out at once, there are {there_are}"
+                yield Violation(b, 10, "EQUIPMENT_BUSY", detail)
 
     def type_under_its_cap(self, b: Booking, of_type: list[Booking]) -> Iterator[Violation]:
         """Rule 5: bookings of the type on its date, this one included, <= the type's daily cap."""
@@ -280,49 +345,6 @@ class Checker(_OfSessions):
         """Return those that are not cancelled."""
         return [b for b in bookings if b.status != "cancelled"]
 
-    # Time
-
-    def open_minutes(self, owner: Provider | Room, day: dt.date) -> bytes:
-        """Return 1440 bytes, 1 where `owner` is open."""
-        if (owner.id, day) not in self._open:
-            rows = self._rows_about(owner)
-            opening = [r for r in rows if r.kind == "open"]
-            chosen = [r for r in opening if r.date == day] or [
-                r for r in opening if r.weekday is not None and _applies(r, day)
-            ]
-            is_open = bytearray(DAY_MINUTES)
-            if isinstance(owner, Room) and not opening:
-                is_open = bytearray(b"\x01" * DAY_MINUTES)
-            for row in chosen:
-                for minute in range(row.start, row.end):
-                    is_open[minute] = 1
-            for row in rows:
-                if row.kind == "closed" and _applies(row, day):
-                    for minute in range(row.start, row.end):
-                        is_open[minute] = 0
-            self._open[owner.id, day] = bytes(is_open)
-        return self._open[owner.id, day]
-
-    def _rows_about(self, owner: Provider | Room) -> list[Availability]:
-        """Return the rows that name `owner`, and the closures of everyone."""
-        if owner.id not in self._rows:
-            self._rows[owner.id] = [
-                row
-                for row in self.clinic.availability
-                if owner.id in (row.provider_id, row.room_id)
-                or (row.kind == "closed" and row.provider_id is None and row.room_id is None)
-            ]
-        return self._rows[owner.id]
-
-    def _is_steady(self, day: dt.date, minute: int) -> bool:
-        if (day, minute) not in self._steady:
-            shown = dt.datetime.combine(
-                day, dt.time(*divmod(minute, 60)), self.clinic.settings.zone
-            )
-            # In a skipped and in a repeated hour, and nowhere else, the two folds differ (PEP 495).
-            self._steady[day, minute] = shown.utcoffset() == shown.replace(fold=1).utcoffset()
-        return self._steady[day, minute]
-
 
 def _what_sets_minutes(b: Booking) -> tuple[object, ...]:
     kept = b.duration_minutes, b.buffer_before, b.buffer_after
@@ -355,6 +377,37 @@ def _busy(owner: Provider | Room, kind: AppointmentType) -> Span:
         before = kind.buffer_before
         after = max(kind.buffer_after, owner.turnover_minutes)
     return -before, kind.duration_minutes + after
+
+
+def sharing_pools(clinic: Clinic, type_id: str, bookings: Iterable[Booking]) -> list[Booking]:
+    """Return those that take from an equipment pool from which a type takes, too."""
+    pools = {need.pool_id for need in clinic.type_by_id[type_id].required_pools}
+    if not pools:
+        return []
+    types = {
+        kind.id
+        for kind in clinic.appointment_types
+        if any(need.pool_id in pools for need in kind.required_pools)
+    }
+    return [b for b in bookings if b.appointment_type_id in types]
+
+
+def _has_pieces(b: Booking, kind: AppointmentType, pool: EquipmentPool, day: dt.date) -> Span:
+    """Return for how long a booking has what it takes of a pool, in minutes of `day`."""
+    start = b.start + (b.date - day).days * DAY_MINUTES
+    return start, start + kind.duration_minutes + pool.return_minutes
+
+
+def _most_at_once(span: Span, out: Iterable[tuple[Span, int]]) -> int:
+    """Return how many pieces are out at once within a span, of spans for which so many are.
+
+    There are never more than at its begin, or else when another of them begins.
+    """
+    out = list(out)
+    moments = [span[0], *(begin for (begin, _), _ in out if span[0] < begin < span[1])]
+    return max(
+        sum(taken for (begin, end), taken in out if begin <= moment < end) for moment in moments
+    )
 
 
 def is_by_allowance(b: Booking) -> bool:

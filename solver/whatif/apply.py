@@ -18,13 +18,12 @@ from solver.clinic.clock import HORIZON_DAYS, DateOutOfRangeError, check_date, i
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
-    Booking,
     InvalidClinicError,
-    OverbookingRule,
     Provider,
     ProviderType,
     Room,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.sessions.instants import released_before_it_opens
 from solver.clinic.sessions.session import Session, SessionsRead
 from solver.planning.problem import MAX_REQUESTS, Problem
@@ -32,6 +31,7 @@ from solver.rules.checked_book import BEFORE_ALL, BookChecker
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.whatif.changes import (
     AddOverbookingRule,
+    AddPool,
     AddProvider,
     AddProviderType,
     AddRoom,
@@ -181,7 +181,7 @@ class _Changed:
             settings=clinic.settings,
             rows={
                 name: {row.id: row for row in getattr(clinic, name)}
-                for name in (*_REFERENCES.values(), *_REFERRING)
+                for name in (*_REFERENCES.values(), "equipment_pools", *_REFERRING)
             }
             | {"bookings": {row.id: row for row in clinic.bookings}},
             availability=list(clinic.availability),
@@ -236,6 +236,8 @@ class _Changed:
                 self._check_references(change.session)
                 _require_opening(change.session, self.settings.zone, self.dates[0])
                 self._add("sessions", change.session)
+            case AddPool():
+                self._add("equipment_pools", change.pool)
             case SetField():
                 self._set(change)
             case Remove():
@@ -256,7 +258,7 @@ class _Changed:
 
     def _close(self, change: ProviderOut | CloseRoom) -> None:
         self._require_date(change.date)
-        self._displace(change)
+        _displace(self.rows, change)
         self.availability.append(
             Availability(
                 change.start,
@@ -267,23 +269,6 @@ class _Changed:
                 kind="closed",
             )
         )
-
-    def _displace(self, change: ProviderOut | CloseRoom) -> None:
-        """Let bookings in the way of a closure override its hours no more: it displaces all."""
-        is_provider = isinstance(change, ProviderOut)
-        code = "OUTSIDE_PROVIDER_HOURS" if is_provider else "OUTSIDE_ROOM_HOURS"
-        owner = change.provider_id if isinstance(change, ProviderOut) else change.room_id
-        bookings = self.rows["bookings"]
-        for b in list(bookings.values()):
-            kind = self.rows["appointment_types"].get(b.appointment_type_id)
-            if (
-                code in b.overrides
-                and (b.provider_id if is_provider else b.room_id, b.date) == (owner, change.date)
-                and kind is not None
-                and b.start < change.end
-                and change.start < b.start + kind.duration_minutes
-            ):
-                bookings[b.id] = replace(b, overrides=b.overrides - {code})
 
     def _open_hours(self, change: OpenHours) -> None:
         if (change.provider_id is None) == (change.room_id is None):
@@ -338,8 +323,7 @@ class _Changed:
             raise InvalidClinicError("field", f"there is no '{change.field}' to set")
         try:
             changed = replace(row, **{change.field: change.value})
-            if isinstance(changed, OverbookingRule | ProviderType | Session | Booking):
-                self._check_references(changed)
+            self._check_references(changed)
             if isinstance(changed, ProviderType):
                 _require_own_pair(self.rows["provider_types"], changed)
             if isinstance(changed, Session):
@@ -351,11 +335,13 @@ class _Changed:
         else:
             self.rows[change.entity][row.id] = changed
 
-    def _check_references(self, row: OverbookingRule | ProviderType | Session | Booking) -> None:
+    def _check_references(self, row: Any) -> None:
         for name, entity in _REFERENCES.items():
             key = getattr(row, name, None)
             if key is not None:
                 self._find(entity, key, name)
+        for need in getattr(row, "required_pools", ()):
+            self._find("equipment_pools", need.pool_id, "required_pools")
         if isinstance(row, Session):
             for key in sorted(row.appointment_type_ids or ()):
                 self._find("appointment_types", key, "appointment_type_ids")
@@ -393,6 +379,9 @@ class _Changed:
                 return row.id in self.run_types or any(
                     b.appointment_type_id == row.id for b in bookings
                 )
+            case EquipmentPool():
+                types = self.rows["appointment_types"].values()
+                return any(row.id == need.pool_id for t in types for need in t.required_pools)
             case _:
                 return False
 
@@ -411,6 +400,24 @@ class _Changed:
             raise InvalidClinicError(
                 "factor", f"makes {given} requests; at most {MAX_REQUESTS} are taken"
             )
+
+
+def _displace(rows: dict[str, dict[str, Any]], change: ProviderOut | CloseRoom) -> None:
+    """Let bookings in the way of a closure override its hours no more: it displaces all."""
+    is_provider = isinstance(change, ProviderOut)
+    code = "OUTSIDE_PROVIDER_HOURS" if is_provider else "OUTSIDE_ROOM_HOURS"
+    owner = change.provider_id if isinstance(change, ProviderOut) else change.room_id
+    bookings, types = rows["bookings"], rows["appointment_types"]
+    for b in list(bookings.values()):
+        kind = types.get(b.appointment_type_id)
+        if (
+            code in b.overrides
+            and (b.provider_id if is_provider else b.room_id, b.date) == (owner, change.date)
+            and kind is not None
+            and b.start < change.end
+            and change.start < b.start + kind.duration_minutes
+        ):
+            bookings[b.id] = replace(b, overrides=b.overrides - {code})
 
 
 def _require_own_pair(rows: dict[str, ProviderType], row: ProviderType) -> None:

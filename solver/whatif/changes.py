@@ -17,6 +17,7 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.sessions.session import Session
 
 MAX_FACTOR = 100
@@ -30,11 +31,21 @@ type Entity = Literal[
     "overbooking_rules",
     "provider_types",
     "sessions",
+    "equipment_pools",
     "bookings",
 ]
 
 
-type Row = Provider | Room | AppointmentType | OverbookingRule | ProviderType | Session | Booking
+type Row = (
+    Provider
+    | Room
+    | AppointmentType
+    | OverbookingRule
+    | ProviderType
+    | Session
+    | EquipmentPool
+    | Booking
+)
 
 
 # The changes
@@ -113,6 +124,13 @@ class AddSession:
 
 
 @dataclass(frozen=True, slots=True)
+class AddPool:
+    """One more pool of equipment; which types take from it are further changes."""
+
+    pool: EquipmentPool
+
+
+@dataclass(frozen=True, slots=True)
 class SetField:
     """One field of one row has another value; `id` is None for the clinic's own settings."""
 
@@ -126,7 +144,7 @@ class SetField:
 class Remove:
     """A row is gone, and with it its availability and the rows of others that name it.
 
-    One that bookings or requests refer to stays, inactive.
+    One that bookings or requests refer to stays, inactive, and so does a pool that types name.
     """
 
     entity: Entity
@@ -159,6 +177,7 @@ type Change = (
     | AddOverbookingRule
     | AddProviderType
     | AddSession
+    | AddPool
     | SetField
     | Remove
     | ScaleDemand

@@ -33,6 +33,7 @@ CLOCK_CHANGE = rules_codes.CLOCK_CHANGE
 NOT_YET_OPEN = rules_codes.NOT_YET_OPEN
 RESERVED = rules_codes.RESERVED
 SESSION_FULL = rules_codes.SESSION_FULL
+EQUIPMENT_BUSY = rules_codes.EQUIPMENT_BUSY
 DAILY_CAP = "DAILY_CAP"
 PATIENT_BUSY = "PATIENT_BUSY"
 BLOCKED_BY_BOOKINGS = "BLOCKED_BY_BOOKINGS"
@@ -265,20 +266,21 @@ class Explainer:
                 PATIENT_BUSY,
                 f"Wherever {kind.name} would fit, {request.patient_ref} has another booking.",
             )
-        if any(_survive(m, _EVERY - {SESSION_FULL}) for m in masks):
-            return Reason(
-                SESSION_FULL,
-                f"The sessions of {_dates(dates)} that admit {kind.name} have all the bookings "
-                "they take.",
-            )
-        if any(_survive(m, _EVERY.difference(_OF_CAPS)) for m in masks):
-            return Reason(
-                DAILY_CAP,
-                f"The bookings of {_dates(dates)} have used up the daily caps for {kind.name}.",
-            )
+        when = _dates(dates)
+        pools = _names(pool.name for pool in self._problem.clinic.pools_of(kind))
+        full = f"The sessions of {when} that admit {kind.name} have all the bookings they take."
+        lacking = f"Whenever {kind.name} would fit on {when}, too little of {pools} is left."
+        capped = f"The bookings of {when} have used up the daily caps for {kind.name}."
+        for code, codes, detail in (
+            (SESSION_FULL, (SESSION_FULL,), full),
+            (EQUIPMENT_BUSY, (EQUIPMENT_BUSY,), lacking),
+            (DAILY_CAP, _OF_CAPS, capped),
+        ):
+            if any(_survive(m, _EVERY.difference(codes)) for m in masks):
+                return Reason(code, detail)
         return Reason(
             BLOCKED_BY_BOOKINGS,
-            f"Existing bookings take every provider or room for {kind.name} on {_dates(dates)}.",
+            f"Existing bookings take every provider or room for {kind.name} on {when}.",
         )
 
     # Contention

@@ -24,7 +24,8 @@ def merge(
 
     The incumbent may have changed outside the neighbourhood while that was being repaired. They
     clash where a task has more assignments than members, a type's cap or a session's limit is
-    exceeded, or appointments of a patient overlap. Where rooms do, other rooms are looked for.
+    exceeded, more of an equipment pool is out than there is, or appointments of a patient overlap.
+    Where rooms do, other rooms are looked for.
 
     Parameters
     ----------
@@ -49,6 +50,7 @@ def merge(
             by_room[assignment.room].append(assignment)
             if task.patient is not None:
                 by_patient[task.patient].append(assignment)
+    pools = instance.pools.after(instance, (), frozen)
     for assignment in new:
         task = instance.tasks[assignment.task]
         placed[assignment.task] += 1
@@ -59,6 +61,9 @@ def merge(
         if sessions.is_over_for(task, assignment):
             return None
         appointment = instance.appointment(assignment)
+        if not pools.fits(task.kind, appointment):
+            return None
+        pools.take(task.kind, appointment)
         others = () if task.patient is None else by_patient[task.patient]
         if any(overlap(appointment, instance.appointment(other)) for other in others):
             return None
