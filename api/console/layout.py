@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from importlib.resources import files
@@ -228,6 +228,42 @@ class LeadField:
     def on_value_change(self, told: Callable[[], Awaitable[None]]) -> None:
         """Tell of whatever is changed in it."""
         for field in (self._form, self._count, self._at):
+            field.on_value_change(told)
+
+
+class NeedsField:
+    """What a type takes of equipment pools: how many pieces of each, or none."""
+
+    def __init__(self, label: str, pools: Mapping[str, str], value: Sequence[Mapping[str, Any]]):
+        with ui.element("div").classes("sw-needs").props(f'role=group aria-label="{label}"'):
+            self._pieces = {
+                key: ui.number(f"{name}: pieces", min=1, precision=0).props(
+                    f"{DENSE} debounce=300 clearable"
+                )
+                for key, name in pools.items()
+            }
+            if not pools:
+                ui.label("No equipment that moves yet: add it under Equipment.").classes("sw-quiet")
+        self.set_value(value)
+
+    @property
+    def value(self) -> list[dict[str, Any]]:
+        """What it holds, as the service takes it."""
+        return [
+            {"pool_id": key, "quantity": int(field.value)}
+            for key, field in self._pieces.items()
+            if field.value
+        ]
+
+    def set_value(self, value: Sequence[Mapping[str, Any]]) -> None:
+        """Show another one."""
+        taken = {need["pool_id"]: need["quantity"] for need in value or ()}
+        for key, field in self._pieces.items():
+            field.set_value(taken.get(key))
+
+    def on_value_change(self, told: Callable[[], Awaitable[None]]) -> None:
+        """Tell of whatever is changed in it."""
+        for field in self._pieces.values():
             field.on_value_change(told)
 
 

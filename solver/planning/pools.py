@@ -34,6 +34,8 @@ class PoolsLeft:
     left
         [E, M] how many are left (rule 10) at each absolute minute from :data:`FIRST` on; negative
         where more are out than there are.
+    known_free
+        By type: what :meth:`free_at` has said since a piece was last taken.
     """
 
     def __init__(self, clinic: Clinic, days: int) -> None:
@@ -44,6 +46,7 @@ class PoolsLeft:
             np.int64,
         ).reshape(len(pools), len(types))
         self.return_minutes: Ints = np.array([pool.return_minutes for pool in pools], np.int64)
+        self.known_free: dict[int, Bools] = {}
         capacity = np.array([pool.capacity for pool in pools], np.int64)
         self.left: Ints = np.repeat(capacity[:, None], (days + 3) * DAY_MINUTES, axis=1)
 
@@ -57,7 +60,7 @@ class PoolsLeft:
         if not len(self.left):
             return self
         other = copy(self)
-        other.left = self.left.copy()
+        other.left, other.known_free = self.left.copy(), {}
         for own in bookings:
             other.take(own.kind, own.appointment)
         for assignment in assignments:
@@ -73,6 +76,7 @@ class PoolsLeft:
         """Take the pieces of an appointment."""
         for pool in self.takes_from(kind):
             self.left[pool, self._out(pool, appointment)] -= self.quantity[pool, kind]
+            self.known_free = {}
 
     def fits(self, kind: int, appointment: Span) -> bool:
         """Whether one more appointment of a type finds as many pieces as it takes."""
@@ -83,6 +87,11 @@ class PoolsLeft:
 
     def free_at(self, kind: int, table: TypeTable) -> Bools:
         """[V, D, S] where one more appointment of a type does, by variant of the type."""
+        if kind not in self.known_free:
+            self.known_free[kind] = self._work_out_free(kind, table)
+        return self.known_free[kind]
+
+    def _work_out_free(self, kind: int, table: TypeTable) -> Bools:
         _, days, starts = table.shape
         free = np.ones((len(table.variants), days, starts), np.bool_)
         at = np.arange(days)[:, None] * DAY_MINUTES + table.starts[None, :] - FIRST

@@ -152,8 +152,7 @@ class _Reading:
         doubtful |= np.isin(ledger.room, ledger.room[is_long])
         for quantity in self._quantities.values():
             takes = quantity[ledger.kind] > 0
-            if is_long[takes].any():
-                doubtful |= takes
+            doubtful |= takes & is_long[takes].any()
         return doubtful
 
     # The rules: masks of the bookings that obey one, each under the name that it has everywhere
@@ -240,9 +239,8 @@ class _Reading:
     @cached_property
     def _quantities(self) -> dict[str, Ints]:
         """By equipment pool that some type takes from: [K] how many pieces each type takes."""
-        types = self._clinic.appointment_types
         return {
-            pool_id: np.array([by_type.get(row.id, 0) for row in types], np.int64)
+            pool_id: np.array([by_type.get(key, 0) for key in self._clinic.type_by_id], np.int64)
             for pool_id, by_type in self._clinic.quantities.items()
         }
 

@@ -24,6 +24,7 @@ TITLE = "Clinic"
 TABS = {
     "providers": "Providers",
     "rooms": "Rooms",
+    "equipment_pools": "Equipment",
     "appointment_types": "Types",
     "provider_types": "Who differs",
     "availability": "Hours",
@@ -146,6 +147,10 @@ class _Editor:
                 shown = "everything" if kinds is None else ", ".join(kinds) or "nobody"
             case (("opens" | "releases"), dict()):
                 shown = lead_in_words(value, self.visit.time)
+            case "required_pools", _:
+                names = {row["id"]: str(row["name"]) for row in self.rows["equipment_pools"]}
+                taken = ((need["quantity"], names[need["pool_id"]]) for need in value or ())
+                shown = ", ".join(f"{quantity} × {pool}" for quantity, pool in taken)
             case _, None:
                 shown = "any" if name in OWNERS else ""
             case (("provider_id" | "room_id" | "appointment_type_id"), _):
@@ -157,10 +162,8 @@ class _Editor:
                 shown = self.visit.time(value)
             case "weekday", _:
                 shown = self.visit.weekdays()[value]
-            case "every_weeks", _:
-                shown = EVERY_WEEKS[value]
-            case "start_anchor", _:
-                shown = START_ANCHORS[value]
+            case (("every_weeks" | "start_anchor"), _):
+                shown = (EVERY_WEEKS if name == "every_weeks" else START_ANCHORS)[value]
             case _, bool():
                 shown = "yes" if value else "no"
             case _, list():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nicegui import events, ui
 
 from api.console.backend import RefusedError, read_date
-from api.console.layout import DENSE, LeadField, date_field, telling
+from api.console.layout import DENSE, LeadField, NeedsField, date_field, telling
 from api.console.messages import EVERY_WEEKS, START_ANCHORS, label_of, refusal
 from api.console.stranded_bookings import booking_table
 from data.files.fields import Strict
@@ -47,6 +47,8 @@ NUMBERS = (
     "turnover_minutes",
     "duration_minutes",
     "max_bookings",
+    "quantity",
+    "return_minutes",
     "max_overlap",
     "max_per_day",
     "grid_minutes",
@@ -76,6 +78,9 @@ TIMES = ("start_time", "end_time")
 
 LEADS = ("opens", "releases")
 """The fields that hold an instant before a session."""
+
+
+NEEDS = "required_pools"
 
 
 KINDS = "appointment_type_ids"
@@ -261,9 +266,7 @@ class RowForm:
             async with telling():
                 answer = await self._visit.send("DELETE", path, params={"dry_run": True})
                 foreseen = answer.json()
-                words = (
-                    "Delete it" if foreseen["deleted"] else "Deactivate it: bookings refer to it"
-                )
+                words = "Delete it" if foreseen["deleted"] else "Deactivate it: others refer to it"
                 self._show_conflicts(foreseen)
                 with self._found:
                     ui.button(words, on_click=remove).props("no-caps outline color=negative")
@@ -305,6 +308,9 @@ class RowForm:
             field = self._tags_field(label, value)
         elif name in LEADS:
             field = LeadField(label, value)
+        elif name == NEEDS:
+            pools = {row["id"]: row["name"] for row in self._editor.rows["equipment_pools"]}
+            field = NeedsField(label, pools, value)
         elif name == KINDS:
             field = self._kinds_field(label, _shown_by(name, value))
         elif name in NUMBERS:
@@ -318,7 +324,7 @@ class RowForm:
             field = ui.input(label, value=shown).props("type=time stack-label")
         else:
             field = ui.input(label, value=value)
-        if name not in (*TICKS, *DATES, *LEADS):
+        if name not in (*TICKS, *DATES, *LEADS, NEEDS):
             field.props(f"{DENSE} debounce=300")
         field.on_value_change(self._look)
         return field

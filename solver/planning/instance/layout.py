@@ -64,7 +64,7 @@ def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:
             window = window_around(windows, booking.start, end)
             window = window and (window[0] + midnight, window[1] + midnight)
     room_busy = room_busy_span(instance.rooms[room], kind, at) if room >= 0 else (0, 0)
-    number = instance.kind_at[kind.id]
+    number = instance.clinic.type_at[kind.id]
     return FixedBooking(booking, number, provider, room, day, appointment, busy, room_busy, window)
 
 
@@ -144,7 +144,7 @@ def request_tasks(instance: Instance) -> list[Task]:
         if r.provider_id is not None:
             provider = instance.provider_at.get(r.provider_id, -1)
             days = days if provider >= 0 else ()
-        kind = instance.kind_at.get(r.appointment_type_id, -1)
+        kind = instance.clinic.type_at.get(r.appointment_type_id, -1)
         key = (kind, r.priority, days, provider, r.preferred, r.patient_key)
         alike[key].append(r.id)
         tasks[key] = Task(

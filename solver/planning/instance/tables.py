@@ -52,8 +52,7 @@ class Instance:
     fixed
         Bookings that stay in any plan, of the horizon and the dates beside it.
     session_places, capacity, pools
-        The places of sessions, all of them left; what these and caps leave beside `fixed`, and what
-        the equipment pools do.
+        The places of sessions, all left; what these and caps, and pools, leave beside `fixed`.
     tasks
         What is to be placed; those of bookings first.
     unit
@@ -71,7 +70,6 @@ class Instance:
         self.providers, self.rooms = self.days[0].providers, self.days[0].rooms
         self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
-        self.kind_at = self.clinic.type_at
         self.shortest = shortest_durations(self.clinic, self.providers)
         self.kinds = type_tables(self)
         self.fixed = [fixed_booking(self, b) for b in self.clinic.bookings if b.is_live]

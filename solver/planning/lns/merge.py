@@ -24,8 +24,7 @@ def merge(
 
     The incumbent may have changed outside the neighbourhood while that was being repaired. They
     clash where a task has more assignments than members, a type's cap or a session's limit is
-    exceeded, more of an equipment pool is out than there is, or appointments of a patient overlap.
-    Where rooms do, other rooms are looked for.
+    exceeded, equipment is lacking, or a patient is in two places. For rooms others are looked for.
 
     Parameters
     ----------
@@ -50,7 +49,6 @@ def merge(
             by_room[assignment.room].append(assignment)
             if task.patient is not None:
                 by_patient[task.patient].append(assignment)
-    pools = instance.pools.after(instance, (), frozen)
     for assignment in new:
         task = instance.tasks[assignment.task]
         placed[assignment.task] += 1
@@ -61,18 +59,29 @@ def merge(
         if sessions.is_over_for(task, assignment):
             return None
         appointment = instance.appointment(assignment)
-        if not pools.fits(task.kind, appointment):
-            return None
-        pools.take(task.kind, appointment)
         others = () if task.patient is None else by_patient[task.patient]
         if any(overlap(appointment, instance.appointment(other)) for other in others):
             return None
+    if not _is_equipment_left(instance, frozen, new):
+        return None
     if any(
         overlap(instance.room_busy(assignment), instance.room_busy(other))
         for assignment in new
         for other in by_room[assignment.room]
     ):
-        free = Counter(assignment.task for assignment in new)
-        found = assign_rooms(instance, new, free, frozen, rooms_seconds)
+        found = assign_rooms(instance, new, Counter(p.task for p in new), frozen, rooms_seconds)
         return None if found is None else [*frozen, *found]
     return [*frozen, *new]
+
+
+def _is_equipment_left(
+    instance: Instance, frozen: Sequence[Assignment], new: Sequence[Assignment]
+) -> bool:
+    """Whether no more of an equipment pool is out than there is."""
+    pools = instance.pools.after(instance, (), frozen)
+    for assignment in new:
+        kind, appointment = instance.tasks[assignment.task].kind, instance.appointment(assignment)
+        if not pools.fits(kind, appointment):
+            return False
+        pools.take(kind, appointment)
+    return True

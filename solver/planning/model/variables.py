@@ -129,11 +129,10 @@ class Variables:
         for key, members in grouped(self.room_key):
             if not self._rooms_for(columns, at, int(members[0]), key):
                 keep[members] = False
-        for number in np.unique(at.kind).tolist():
-            if self.pools.takes_from(number):
-                of_kind = np.flatnonzero(at.kind == number)
-                where = at.variant[of_kind], at.day[of_kind], at.start_index[of_kind]
-                keep[of_kind] &= self.pools.free_at(number, instance.kinds[number])[where]
+        for number in filter(self.pools.takes_from, np.unique(at.kind).tolist()):
+            of_kind = np.flatnonzero(at.kind == number)
+            where = at.variant[of_kind], at.day[of_kind], at.start_index[of_kind]
+            keep[of_kind] &= self.pools.free_at(number, instance.kinds[number])[where]
         self.columns = columns[keep]
         self.at = ColumnTimes.of(instance, self.columns)
         self.room_key = self.room_key[keep]

@@ -509,9 +509,11 @@ def shown_by(process: subprocess.Popen[bytes], until: bytes) -> list[str]:
 def test_the_demo_shows_a_query_and_its_answer(tmp_path: Path) -> None:
     with started("demo", "--data-dir", str(tmp_path)) as (process, base):
         kinds = {row["name"]: row["id"] for row in httpx.get(f"{base}/appointment-types").json()}
-        assert len(kinds) == 6
+        assert len(kinds) == 7
         assert len(httpx.get(f"{base}/providers").json()) == 5
         assert len(httpx.get(f"{base}/rooms").json()) == 8
+        (pool,) = httpx.get(f"{base}/equipment-pools").json()
+        assert (pool["name"], pool["quantity"]) == ("Mobile ultrasound", 1)
         lines = shown_by(process, b"GET ")
         assert lines[0].startswith("Starting the demo")
         assert lines[1].startswith("Starting PostgreSQL in ")

@@ -171,3 +171,27 @@ def test_hours_are_kept_for_one_type_until_a_time_on_the_day(
     expect(row).not_to_contain_text("on the day itself")
     (changed,) = clinic.get("/sessions").json()
     assert changed == made | {"releases": None}
+
+
+def test_equipment_that_moves_is_added_and_a_type_takes_it(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    page = open_page("/clinic")
+    page.get_by_role("tab", name="Equipment").click()
+    page.get_by_role("button", name="New equipment pool").click()
+    page.get_by_label("Name").fill("Mobile ultrasound")
+    page.get_by_label("Pieces", exact=True).fill("2")
+    page.get_by_label("Back after, minutes").fill("15")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("tr", has_text="Mobile ultrasound")).to_contain_text("15")
+    (pool,) = clinic.get("/equipment-pools").json()
+    assert (pool["quantity"], pool["return_minutes"], pool["active"]) == (2, 15, True)
+    page.get_by_role("tab", name="Types").click()
+    row = page.locator("tr", has_text="Visit")
+    row.get_by_role("button").click()
+    page.get_by_label("Mobile ultrasound: pieces").fill("1")
+    expect(page.get_by_text("No booking is in the way.")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("1 × Mobile ultrasound")
+    kind = clinic.get(f"/appointment-types/{VISIT}").json()
+    assert kind["required_pools"] == [{"pool_id": pool["id"], "quantity": 1}]
