@@ -97,9 +97,11 @@ def test_no_page_dialog_or_toast_has_a_word_of_the_interface(
     nouns = (
         "provider",
         "room",
+        "equipment pool",
         "appointment type",
         "provider type",
         "availability",
+        "session",
         "overbooking rule",
     )
     for tab, noun in zip(TABS.values(), nouns, strict=True):
