@@ -324,7 +324,8 @@ class Drawing:
             if self.by == "provider"
             else self.clinic.provider_by_id[booking.provider_id].name
         )
-        words = [start_time, patient, kind.name, other, STATUS_WORDS[booking.status]]
+        named = [kind.name, other, *(pool.name for pool in self.clinic.pools_of(kind))]
+        words = [start_time, patient, *named, STATUS_WORDS[booking.status]]
         classes = ["sw-booking", f"sw-is-{booking.status.replace('_', '-')}"]
         if kind.duration_minutes < ROOMY_MINUTES:
             classes.append("sw-is-short")
@@ -345,7 +346,7 @@ class Drawing:
             f'data-booking="{booking.id}" aria-label="{label}" title="{label}" '
             f'style="--hue:{hue};{self._place(booking.start, end)};{across}">'
             f"<b>{escape(start_time)} {sign}</b> {escape(patient)}"
-            f"<small>{escape(kind.name)} · {escape(other)}</small></button>"
+            f"<small>{escape(' · '.join(named))}</small></button>"
         )
 
 

@@ -15,6 +15,8 @@ from api.console.pages.statistics import use_of_open_hours
 from data.files.clinic_file import ClinicFile
 from data.files.session_row import SessionRow
 from solver.clinic.clinic import Clinic
+from solver.clinic.equipment.needs import PoolNeed
+from solver.clinic.equipment.pools import EquipmentPool
 from tests.console.conftest import LINN, SCAN, VEGA, clinic_of_two
 from tests.support.clinics import booking
 from tests.support.strategies import uid
@@ -60,6 +62,17 @@ def test_hours_breaks_buffers_and_marks_are_drawn() -> None:
     assert "Break" not in rooms
     assert rooms.count('class="sw-buffer"') == 2  # Room 1's five minutes, twice
     assert re.findall('class="sw-head" title=".*?">(.*?)<', rooms) == ["Room 1", "Room 2"]
+
+
+def test_a_booking_names_the_equipment_that_is_brought_to_it() -> None:
+    clinic = clinic_with(booking(1, MONDAY, "09:00"))
+    pool = EquipmentPool(uid(8, 0), "Mobile ultrasound", 1)
+    taking = (PoolNeed(pool.id, 1),)
+    types = tuple(replace(kind, required_pools=taking) for kind in clinic.appointment_types)
+    html = drawn(replace(clinic, equipment_pools=(pool,), appointment_types=types))
+    (own,) = re.findall("<button.*?</button>", html)
+    assert "Room 1, Mobile ultrasound" in own
+    assert "Room 1 · Mobile ultrasound</small>" in own
 
 
 @pytest.mark.parametrize(
