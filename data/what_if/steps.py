@@ -19,7 +19,7 @@ from solver.clinic.entities import DAY_MINUTES, Booking
 from solver.clinic.patients import patient_key
 from solver.clinic.request import SlotRequest
 from solver.clinic.sessions.limits import is_counted_with
-from solver.clinic.sessions.of_day import EVERYBODY, SessionsOfDay
+from solver.clinic.sessions.of_day import SessionsOfDay, owners_at
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span
 from solver.rules.checked_slots import SlotChecker
 from solver.scoring.parts import POINTS, ScoreParts
@@ -192,7 +192,6 @@ class _Turns:
             return request.decide(self._clinic.with_bookings(known.values()))
         assert reading.score is not None
         assert reading.parts is not None
-        owners = EVERYBODY, (provider.id, None), (None, room.id)
         sessions = SessionsOfDay.on(self._clinic, place.date)
         slot = Slot(
             kind,
@@ -204,7 +203,9 @@ class _Turns:
             int(reading.score * POINTS),
             ScoreParts(*reading.parts),
             reading.is_overbooked,
-            session_ids=sessions.admitting(owners, (place.start, end), kind.id),
+            session_ids=sessions.admitting(
+                owners_at(provider.id, room.id), (place.start, end), kind.id
+            ),
         )
         return Decision(self._clinic, slot, step.patient_ref)
 

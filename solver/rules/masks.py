@@ -66,8 +66,6 @@ class Masks:
         [P, S] number of live bookings of the provider that begin at that very start.
     earliest
         The first minute of the date that is still bookable.
-    any_start
-        Whether every start will do, since the place was granted before.
     rules
         Each rule's mask, in the order of :data:`solver.rules.codes.IN_ORDER`.
     around
@@ -87,7 +85,6 @@ class Masks:
     within_capacity: Bools
     begin_there: Ints
     earliest: int
-    any_start: bool
     rules: tuple[RuleMask, ...]
     around: Around
     request: SlotRequest
@@ -223,7 +220,7 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
             *time_is_bookable(asked),
             *active_with_skills_and_equipment(asked),
             *within_open_windows(asked),
-            *within_sessions(asked, request),
+            *within_sessions(asked),
             *room_is_free(asked),
             *equipment_is_free(asked),
             *type_under_its_cap(asked),
@@ -252,7 +249,6 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
         within_capacity=within_capacity,
         begin_there=asked.begin_there,
         earliest=asked.earliest,
-        any_start=asked.any_start,
         rules=rules,
         around=asked.around,
         request=request,
@@ -269,9 +265,8 @@ class _Asked:
     def __init__(self, day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) -> None:
         clinic, book = day.clinic, day.book
         self.kind, self.starts = kind, starts
-        self.day, self.date = day, request.date
+        self.day, self.date, self.request = day, request.date, request
         self.earliest = earliest_start(clinic, request)
-        self.any_start = request.is_given
         axis, duration = StartAxis(self.starts), kind.duration_minutes
 
         before = np.maximum(kind.buffer_before, day.buffers[0])
@@ -323,7 +318,7 @@ def time_is_bookable(asked: _Asked) -> Iterator[RuleMask]:
     steady = np.ones(len(starts), np.bool_)
     for from_, to in clock_changes(settings.zone, asked.date):
         steady &= (ends <= from_) | (starts >= to)
-    on_grid = _EVERY if asked.any_start else in_rhythm(asked.day, asked.kind, starts)
+    on_grid = _EVERY if asked.request.is_given else in_rhythm(asked.day, asked.kind, starts)
     yield RuleMask(codes.OFF_GRID, provider=on_grid)
     yield RuleMask(codes.OUTSIDE_DATE, provider=(ends <= DAY_MINUTES)[None, :])
     yield RuleMask(codes.TOO_SOON, provider=(starts >= asked.earliest)[None, :])
@@ -348,9 +343,9 @@ def within_open_windows(asked: _Asked) -> Iterator[RuleMask]:
     yield RuleMask(codes.OUTSIDE_ROOM_HOURS, room=asked.room_windows > 0)
 
 
-def within_sessions(asked: _Asked, request: SlotRequest) -> Iterator[RuleMask]:
+def within_sessions(asked: _Asked) -> Iterator[RuleMask]:
     """Rule 8: sessions admit it, those that do are open, and where it begins none is full."""
-    sessions = asked.day.sessions
+    sessions, request = asked.day.sessions, asked.request
     if sessions is not None and request.sessions != "ignored":
         passes = sessions.passes(asked.kind, asked.starts, request.moment)
         if request.sessions == "now" and not request.is_given:

@@ -72,7 +72,7 @@ def _enumerated(query: Query) -> Iterator[tuple[str, str, int, bool]]:
             query.masks.kind,
             candidates,
             earliest=query.masks.earliest,
-            any_start=query.masks.any_start,
+            any_start=query.masks.request.is_given,
             moment=query.masks.request.moment,
             lifted=query.waived,
         )

@@ -13,9 +13,10 @@ from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
 from solver.clinic.entities import AppointmentType, Provider, Room
 from solver.clinic.request import SlotRequest
-from solver.clinic.sessions.of_day import EVERYBODY, SessionsOfDay
+from solver.clinic.sessions.of_day import SessionsOfDay, owners_at
+from solver.clinic.sessions.session import SessionsRead
 from solver.rules import masks as masks_module
-from solver.rules.codes import NOT_YET_OPEN
+from solver.rules.codes import NOT_YET_OPEN, RESERVED, SESSION_FULL
 from solver.rules.masks import Masks
 from solver.rules.placement_model import PlacementModel
 from solver.rules.presences import Candidates
@@ -23,6 +24,13 @@ from solver.rules.solving import certify
 from solver.scoring.parts import POINTS, ScoreParts, Weights
 from solver.scoring.scores import Scores
 from solver.slots.ranking import Ranking, Rooms, in_order
+
+_NOT_READ: dict[SessionsRead, frozenset[str]] = {
+    "now": frozenset(),
+    "released": frozenset({NOT_YET_OPEN, RESERVED}),
+    "ignored": frozenset({NOT_YET_OPEN, RESERVED, SESSION_FULL}),
+}
+"""By how sessions are read: the codes that are not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +157,7 @@ class Query:
             self.masks.kind,
             Candidates(provider, room, self.masks.starts[start], is_overbooked),
             earliest=self.masks.earliest if earliest is None else earliest,
-            any_start=self.masks.any_start,
+            any_start=self.masks.request.is_given,
             moment=self.masks.request.moment,
             independent=independent,
             lifted=lifted | self.waived,
@@ -157,8 +165,12 @@ class Query:
 
     @property
     def waived(self) -> frozenset[str]:
-        """The codes of the rules that are not asked: what is given was open when it was granted."""
-        return frozenset({NOT_YET_OPEN} if self.masks.request.is_given else ())
+        """The codes of the rules that are not asked.
+
+        Those of how sessions are not read; and what is given was open when it was granted.
+        """
+        request = self.masks.request
+        return _NOT_READ[request.sessions] | ({NOT_YET_OPEN} if request.is_given else frozenset())
 
     def slot(self, row: Ints) -> Slot:
         """Return the slot of one row of the ranking."""
@@ -182,7 +194,7 @@ class Query:
         day, kind = self.masks.day, self.masks.kind
         if day.sessions is None:
             return ()
-        owners = EVERYBODY, (day.providers[provider].id, None), (None, day.rooms[room].id)
+        owners = owners_at(day.providers[provider].id, day.rooms[room].id)
         span = start, start + kind.duration_minutes
         return SessionsOfDay.on(day.clinic, day.date).admitting(owners, span, kind.id)
 

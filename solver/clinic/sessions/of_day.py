@@ -21,6 +21,11 @@ type Owner = tuple[str | None, str | None]
 EVERYBODY: Owner = (None, None)
 
 
+def owners_at(provider_id: str, room_id: str) -> tuple[Owner, Owner, Owner]:
+    """Return those whose sessions an appointment with a provider in a room has to keep to."""
+    return EVERYBODY, (provider_id, None), (None, room_id)
+
+
 @dataclass(frozen=True, slots=True)
 class DatedSession:
     """A session on one date, with the moments at which it opens and is released there, if it is."""

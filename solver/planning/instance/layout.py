@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from solver.clinic.clock import clock_changes, instant
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, Booking, Span
-from solver.clinic.sessions.of_day import EVERYBODY, SessionsOfDay
+from solver.clinic.sessions.of_day import SessionsOfDay, owners_at
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, window_around
 from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tasks import FixedBooking, Task
@@ -126,9 +126,9 @@ def _is_reserved(instance: Instance, own: FixedBooking, span: Span) -> bool:
     if problem.sessions != "now" or not instance.clinic.sessions:
         return False
     sessions = SessionsOfDay.on(instance.clinic, b.date)
-    owners = EVERYBODY, (b.provider_id, None), (None, b.room_id)
     return any(
-        sessions.reserves(owner, span, b.appointment_type_id, problem.now) for owner in owners
+        sessions.reserves(owner, span, b.appointment_type_id, problem.now)
+        for owner in owners_at(b.provider_id, b.room_id)
     )
 
 

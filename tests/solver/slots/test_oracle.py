@@ -1,7 +1,7 @@
 """Masks, model and plain checker agree on random clinics with every rule in play."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import pairwise, product
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
 from solver.clinic.request import SlotRequest
+from solver.clinic.sessions.session import SessionsRead
 from solver.rules.checked_slots import Found, SlotChecker
 from solver.rules.masks import build
 from solver.scoring.parts import DEFAULT_WEIGHTS
@@ -99,6 +100,19 @@ def test_the_model_alone_enumerates_what_masks_and_model_find(
         for found in SlotChecker(clinic).read_slots(request)
     }
     assert enumerate_placements(clinic, request) == expected
+
+
+@given(clinics_with_requests(), st.sampled_from(["released", "ignored"]))
+@examples(40)
+def test_the_model_reads_sessions_as_the_masks_do(
+    case: tuple[Clinic, SlotRequest], sessions: SessionsRead
+) -> None:
+    clinic, request = case
+    asked = replace(request, sessions=sessions)
+    page = find_slots(clinic, asked, limit=5000, rooms="all")
+    found = {(s.provider.id, s.room.id, s.start, s.is_overbooked) for s in page.slots}
+    assert enumerate_placements(clinic, asked) == found
+    assert len(found) == page.total
 
 
 @given(clinics_with_requests())
