@@ -19,7 +19,7 @@ from solver.clinic.clinic import Clinic
 from solver.clinic.clock import check_date
 from solver.clinic.request import SlotRequest
 from solver.slots.ranking import Rooms
-from solver.slots.search import LOOK_AHEAD_DAYS, SlotPage, find_slots
+from solver.slots.search import LOOK_AHEAD_DAYS, SlotPage, find_slots, has_slot
 
 READING = FairSemaphore(2)
 """Reading a large book takes a connection for long; two at a time leave most of them to others,
@@ -88,8 +88,7 @@ async def _next_available_date(
         async for day, clinic in days:
             asked = replace(request, date=day)
             standing = _without(clinic, without)
-            page = await asyncio.to_thread(find_slots, standing, asked, limit=1)
-            if page.slots:
+            if await asyncio.to_thread(has_slot, standing, asked):
                 return day
     return None
 

@@ -80,6 +80,12 @@ def find_slots(
     )
 
 
+def has_slot(clinic: Clinic, request: SlotRequest) -> bool:
+    """Whether there is any slot on the date of a request."""
+    parts = Query.whole(clinic, request, DEFAULT_WEIGHTS)
+    return any(part.masks.total() for part in parts) and bool(certified(parts, 1, "best"))
+
+
 def _blocked_by(parts: Sequence[Query]) -> dict[str, int]:
     """Count, per rule, the candidates that it is the first to exclude, in the rules' order."""
     counts: Counter[str] = Counter()
@@ -99,6 +105,6 @@ def next_available_date(
         if (last - request.date).days < ahead:
             break
         day = request.date + dt.timedelta(days=ahead)
-        if find_slots(clinic, replace(request, date=day), limit=1).slots:
+        if has_slot(clinic, replace(request, date=day)):
             return day
     return None
