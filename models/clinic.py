@@ -161,25 +161,32 @@ class ProviderType(Base):
     offered: Mapped[bool] = mapped_column(Boolean)
 
 
-class Availability(Base):
-    """An open or closed span, weekly or on one date."""
-
-    __tablename__ = "availability"
-    __table_args__ = (
+def _recurrence() -> tuple[CheckConstraint, ...]:
+    """Return that a row has hours on a weekday or a date, of one owner at most."""
+    return (
         CheckConstraint("num_nonnulls(provider_id, room_id) <= 1", name="one_owner"),
         CheckConstraint("num_nonnulls(weekday, date) = 1", name="weekday_or_date"),
         CheckConstraint("weekday BETWEEN 1 AND 7", name="weekday"),
         CheckConstraint("start_minute >= 0 AND start_minute < end_minute", name="span"),
         CheckConstraint("end_minute <= 1440", name="day"),
-        CheckConstraint("kind IN ('open', 'closed')", name="kind"),
-        CheckConstraint(
-            "kind = 'closed' OR num_nonnulls(provider_id, room_id) = 1", name="clinic_closes"
-        ),
         CheckConstraint("valid_from <= valid_to", name="validity"),
         CheckConstraint(
             "every_weeks = 1 OR every_weeks BETWEEN 2 AND 8"
             " AND weekday IS NOT NULL AND valid_from IS NOT NULL",
             name="every_weeks",
+        ),
+    )
+
+
+class Availability(Base):
+    """An open or closed span, weekly or on one date."""
+
+    __tablename__ = "availability"
+    __table_args__ = (
+        *_recurrence(),
+        CheckConstraint("kind IN ('open', 'closed')", name="kind"),
+        CheckConstraint(
+            "kind = 'closed' OR num_nonnulls(provider_id, room_id) = 1", name="clinic_closes"
         ),
         Index("ix_availability_date", "date", postgresql_where=text("date IS NOT NULL")),
     )
@@ -229,17 +236,7 @@ class Session(Base):
 
     __tablename__ = "sessions"
     __table_args__ = (
-        CheckConstraint("num_nonnulls(provider_id, room_id) <= 1", name="one_owner"),
-        CheckConstraint("num_nonnulls(weekday, date) = 1", name="weekday_or_date"),
-        CheckConstraint("weekday BETWEEN 1 AND 7", name="weekday"),
-        CheckConstraint("start_minute >= 0 AND start_minute < end_minute", name="span"),
-        CheckConstraint("end_minute <= 1440", name="day"),
-        CheckConstraint("valid_from <= valid_to", name="validity"),
-        CheckConstraint(
-            "every_weeks = 1 OR every_weeks BETWEEN 2 AND 8"
-            " AND weekday IS NOT NULL AND valid_from IS NOT NULL",
-            name="every_weeks",
-        ),
+        *_recurrence(),
         CheckConstraint("max_bookings >= 0", name="max_bookings"),
         CheckConstraint(
             "array_position(appointment_type_ids, NULL) IS NULL", name="appointment_type_ids"

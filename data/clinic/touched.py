@@ -139,14 +139,20 @@ def _on_dates_of(row: Any) -> ColumnElement[bool]:
 
 def _bookings_under(row: Any) -> ColumnElement[bool]:
     """Return the condition of the bookings whose opening hours an availability row may change."""
-    columns = BOOKINGS.c
+    if row.room_id is not None and row.kind == "open":
+        # a room without any open row is open all day: the first row, and the last, change all days
+        of_room: ColumnElement[bool] = BOOKINGS.c.room_id == row.room_id
+        return of_room
+    return _of_owner_on_dates(row)
+
+
+def _of_owner_on_dates(row: Any) -> ColumnElement[bool]:
+    """Return the condition of the bookings of a row's owner, if it has one, on its dates."""
     spoken = _on_dates_of(row)
     if row.provider_id is not None:
-        spoken &= columns.provider_id == row.provider_id
+        spoken &= BOOKINGS.c.provider_id == row.provider_id
     if row.room_id is not None:
-        of_room: ColumnElement[bool] = columns.room_id == row.room_id
-        # a room without any open row is open all day: the first row, and the last, change all days
-        spoken = of_room if row.kind == "open" else spoken & of_room
+        spoken &= BOOKINGS.c.room_id == row.room_id
     return spoken
 
 
@@ -194,18 +200,7 @@ def _touched_by_session(before: Any, after: Any) -> EditScope | None:
     kept = [row.model_copy(update={"name": "", "opens": None}) for row in rows]
     if not rows or kept == kept[:1] * 2:
         return None
-    return _always(frozenset({8}), or_(*map(_of_owner_in_session, rows)))
-
-
-def _of_owner_in_session(row: SessionRow) -> ColumnElement[bool]:
-    """Return the condition of the bookings that a session may keep out, or count."""
-    columns = BOOKINGS.c
-    spoken = _on_dates_of(row)
-    if row.provider_id is not None:
-        spoken &= columns.provider_id == row.provider_id
-    if row.room_id is not None:
-        spoken &= columns.room_id == row.room_id
-    return spoken
+    return _always(frozenset({8}), or_(*map(_of_owner_on_dates, rows)))
 
 
 _TOUCHED_BY: dict[type[Strict], Callable[[Any, Any], EditScope | None]] = {

@@ -16,7 +16,7 @@ from functools import cache
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Booking, Provider, Room
-from solver.clinic.sessions.session import SessionsRead
+from solver.clinic.sessions.session import BEFORE_ALL, SessionsRead
 from solver.rules.checker import (
     Beside,
     Checker,
@@ -37,10 +37,6 @@ BY_POOLS = 1 << 10
 
 ALL = 0xFFFF
 """Every rule."""
-
-
-BEFORE_ALL = dt.datetime.min.replace(tzinfo=dt.UTC)
-"""A moment at which no session has been released."""
 
 
 class BookChecker(Checker):

@@ -29,7 +29,7 @@ from solver.clinic.entities import DAY_MINUTES, AppointmentType, OverbookingRule
 from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.sessions.at_starts import bookings_in
 from solver.clinic.sessions.of_day import EVERYBODY, Owner, SessionsOfDay
-from solver.clinic.sessions.session import Session
+from solver.clinic.sessions.session import BEFORE_ALL, Session
 from solver.clinic.spans import merge, provider_busy_span, room_busy_span, window_around
 from solver.rules.codes import (
     NOT_YET_OPEN,
@@ -42,9 +42,6 @@ from solver.rules.codes import (
     TYPE_DAILY_CAP,
 )
 from solver.rules.presences import AtProvider, AtRoom, Candidates, Presences
-
-BEFORE_ALL = dt.datetime.min.replace(tzinfo=dt.UTC)
-"""A moment at which no session has opened or been released."""
 
 
 class PlacementModel(Presences):

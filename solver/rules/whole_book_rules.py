@@ -23,8 +23,9 @@ from solver.arrays import Bools, Ints
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import clock_changes
 from solver.clinic.entities import DAY_MINUTES, week_number
+from solver.clinic.sessions.session import BEFORE_ALL
 from solver.clinic.windows import Windows
-from solver.rules.checked_book import BEFORE_ALL, BookChecker
+from solver.rules.checked_book import BookChecker
 from solver.rules.checker import Violation
 from solver.rules.codes import (
     OUTSIDE_PROVIDER_HOURS,

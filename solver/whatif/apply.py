@@ -25,9 +25,9 @@ from solver.clinic.entities import (
 )
 from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.sessions.instants import released_before_it_opens
-from solver.clinic.sessions.session import Session, SessionsRead
+from solver.clinic.sessions.session import BEFORE_ALL, Session, SessionsRead
 from solver.planning.problem import MAX_REQUESTS, Problem
-from solver.rules.checked_book import BEFORE_ALL, BookChecker
+from solver.rules.checked_book import BookChecker
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.whatif.changes import (
     AddOverbookingRule,

@@ -8,7 +8,8 @@ start to its end is refused, which the difference of two sums along the minutes 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from solver.arrays import Bools, Ints
-from solver.clinic.entities import DAY_MINUTES, AppointmentType
+from solver.clinic.entities import DAY_MINUTES, AppointmentType, Provider, Room
 from solver.clinic.sessions.of_day import EVERYBODY, DatedSession, SessionsOfDay
 from solver.clinic.sessions.session import Session
 
@@ -163,13 +164,18 @@ def bookings_in(day: Day, row: Session) -> int:
         return 0
     counted = book.on_date & (row.start <= book.start) & (book.start < row.end)
     if row.provider_id is not None:
-        counted &= book.provider == [p.id for p in day.providers].index(row.provider_id)
+        counted &= book.provider == _position(day.providers, row.provider_id)
     if row.room_id is not None:
-        counted &= book.room == [r.id for r in day.rooms].index(row.room_id)
+        counted &= book.room == _position(day.rooms, row.room_id)
     if row.appointment_type_ids is not None:
         types = [day.clinic.type_at[key] for key in row.appointment_type_ids]
         counted &= np.isin(book.appointment_type, types)
     return int(counted.sum())
+
+
+def _position(rows: Sequence[Provider | Room], key: str) -> int:
+    """Return the position of a row of a day, which are sorted by id."""
+    return bisect_left(rows, key, key=lambda row: row.id)
 
 
 def _somewhere(refused: Bools, starts: Ints, ends: Ints) -> Bools:

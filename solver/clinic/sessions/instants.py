@@ -5,13 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from zoneinfo import ZoneInfo
 
-from solver.clinic.sessions.session import Lead, Session
+from solver.clinic.sessions.session import BEFORE_ALL, Lead, Session
 
 DAYS_COMPARED = 400
 """How far ahead a session has to open before it is released."""
-
-
-_EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
 def moment(zone: ZoneInfo, day: dt.date, minute: int) -> dt.datetime:
@@ -56,7 +53,7 @@ def _before(
         assert lead.at is not None
         return moment(zone, day - dt.timedelta(days=lead.days_before), lead.at)
     except OverflowError:
-        return _EARLIEST
+        return BEFORE_ALL
 
 
 def released_before_it_opens(zone: ZoneInfo, session: Session, today: dt.date) -> dt.date | None:

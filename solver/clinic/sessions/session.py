@@ -19,6 +19,10 @@ type SessionsRead = Literal["now", "released", "ignored"]
 """How rule 8 is read: as it is at the moment, as though all were released, or not at all."""
 
 
+BEFORE_ALL = dt.datetime.min.replace(tzinfo=dt.UTC)
+"""A moment at which no session has opened or been released."""
+
+
 MAX_MINUTES_BEFORE = 527_040
 """The most minutes before its start that a session opens or is released: 366 days."""
 

@@ -58,8 +58,9 @@ def retimed(
             continue
         others = [p for p in assignments if (p.provider, p.day) != (provider, day)]
         sessions = instance.session_places.after(staying)
-        for p in instance.made(assignments):
-            sessions.take(instance.tasks[p.task].kind, p)
+        if sessions.limits:
+            for p in instance.made(assignments):
+                sessions.take(instance.tasks[p.task].kind, p)
         better = _ProviderDay(instance, here, booked, others, (sessions, pools)).best()
         if better is not None:
             assignments = [*others, *better]

@@ -144,7 +144,8 @@ def has_place_in_sessions(v: Variables) -> None:
     """
     for number, limit in enumerate(v.capacity.sessions.limits):
         of_limit = _OfLimit.among_choices(v, limit) if limit.room >= 0 else _OfLimit.of(v, limit)
-        if not of_limit.bound:
+        bound = of_limit.regular + of_limit.overbooked
+        if not bound:
             continue
         places = int(v.capacity.sessions.left[number])
         stays = [
@@ -152,23 +153,22 @@ def has_place_in_sessions(v: Variables) -> None:
             for i, literal in v.keep_booking.items()
             if limit.counts(v.own(i).kind, *v.own(i).place)
         ]
-        at_most(v, of_limit.bound + of_limit.others, stays, places)
+        at_most(v, bound + of_limit.others, stays, places)
         if of_limit.late and of_limit.overbooked:
-            regular = [x for x in of_limit.bound if x not in of_limit.overbooked]
-            rest = regular + of_limit.others + of_limit.late + stays
+            rest = of_limit.regular + of_limit.others + of_limit.late + stays
             at_most(v, of_limit.overbooked, rest, places)
 
 
 class _OfLimit(NamedTuple):
-    """The literals that take places of a session: held to its limit, late, and the others.
+    """The literals that take places of a session.
 
-    `overbooked` are those of the former that are.
+    Those held to its limit, which are `regular` or `overbooked`; those that come late; the others.
     """
 
-    bound: list[Literal]
+    regular: list[Literal]
+    overbooked: list[Literal]
     late: list[Literal]
     others: list[Literal]
-    overbooked: list[Literal]
 
     @classmethod
     def of(cls, v: Variables, limit: Limit) -> _OfLimit:
@@ -177,9 +177,8 @@ class _OfLimit(NamedTuple):
         for c in _counted(v, limit, np.arange(len(v.columns))).tolist():
             literal = v.assign[c]
             if limit.governs[v.at.start[c]]:
-                found.bound.append(literal)
-                if v.columns.is_overbooked[c]:
-                    found.overbooked.append(literal)
+                is_overbooked = v.columns.is_overbooked[c]
+                (found.overbooked if is_overbooked else found.regular).append(literal)
             else:
                 (found.late if v.comes_late(c, -1) else found.others).append(literal)
         return found
@@ -197,7 +196,7 @@ class _OfLimit(NamedTuple):
         for y in mine[_counted(v, limit, column[mine])].tolist():
             alike = np.flatnonzero(v.room_key == v.room_key[column[y]]).tolist()
             if limit.governs[v.at.start[column[y]]]:
-                found.bound.append(v.room_choice[y])
+                found.regular.append(v.room_choice[y])
             elif not is_overbooked and all(v.comes_late(c, limit.room) for c in alike):
                 found.late.append(v.room_choice[y])
             else:
