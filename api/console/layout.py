@@ -193,18 +193,13 @@ class LeadField:
     """An instant before a session: none, so many minutes, or a time days before."""
 
     def __init__(self, label: str, value: Mapping[str, Any] | None) -> None:
-        lead = value or {}
-        forms = {
-            "": ALWAYS[label],
-            "minutes_before": "minutes before",
-            "days_before": "days before",
-        }
-        form = next((name for name in forms if name and name in lead), "")
         with ui.element("div").classes("sw-lead").props(f'role=group aria-label="{label}: when"'):
-            self._form = ui.select(forms, label=label, value=form).props(DENSE).classes("w-48")
-            self._count = ui.number("How many", value=lead.get(form), min=0, precision=0)
+            self._form = ui.select({"": ALWAYS[label], **LEADS}, label=label).props(DENSE)
+            self._form.classes("w-48")
+            self._count = ui.number("How many", min=0, precision=0)
             self._count.props(f"{DENSE} debounce=300").classes("w-24")
-            self._at = ui.input("at", value=lead.get("at")).props(f"{DENSE} type=time stack-label")
+            self._at = ui.input("at").props(f"{DENSE} type=time stack-label")
+        self.set_value(value)
         self._count.bind_visibility_from(self._form, "value", bool)
         self._at.bind_visibility_from(self._form, "value", lambda form: form == "days_before")
 

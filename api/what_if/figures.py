@@ -35,6 +35,7 @@ REASONS = {
     "NOT_YET_OPEN": "Hours not open for booking yet",
     "RESERVED": "Hours kept for other types",
     "SESSION_FULL": "Sessions are full",
+    "EQUIPMENT_BUSY": "Equipment is elsewhere",
     "DAILY_CAP": "Daily cap used up",
     "PATIENT_BUSY": "Patient is elsewhere",
     "BLOCKED_BY_BOOKINGS": "Blocked by bookings",

@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
-from zoneinfo import ZoneInfo
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time
@@ -102,7 +101,7 @@ class _Words:
     def _moment(self, moment: dt.datetime | None) -> str:
         """Write a moment, its date only where that is not the day's own."""
         assert moment is not None
-        local = moment.astimezone(ZoneInfo(self.clinic.settings.timezone))
+        local = moment.astimezone(self.clinic.settings.zone)
         time = self.write_time(format_time(local.hour * 60 + local.minute))
         date = local.date()
         return time if date == self.day else f"{date:%a} {date.day} {date:%b}, {time}"
