@@ -18,7 +18,6 @@ LARGER = {
     "solver/rules/placement_model.py PlacementModel": "a method a rule",
     "solver/whatif/apply.py": "a method a change",
     "solver/whatif/plain_rules.py PlainRules": "a method a rule",
-    "data/clinic/snapshot.py": "one statement, a list after the other",
     "benchmarks/suites/large_table.py compare": "one measurement, step by step",
     "benchmarks/hospital/book.py hospital_clinic": "a clinic row by row",
     "benchmarks/fleet/suite.py simulated": "one measurement, step by step",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from sqlalchemy import ColumnElement, Date, and_, bindparam, extract, func, or_, select
@@ -9,6 +10,29 @@ from sqlalchemy import ColumnElement, Date, and_, bindparam, extract, func, or_,
 from models.tables import BOOKINGS, EQUIPMENT_POOLS, PROVIDERS, ROOMS, SESSIONS, TYPES
 from solver.clinic.entities import DAY_MINUTES
 from solver.clinic.sessions.session import Lead, Session
+
+
+def date_values(first: dt.date, last: dt.date) -> dict[str, Any]:
+    """Return the values of the parameters of the conditions below, from one date to another."""
+    return {
+        "first": _finite(first),
+        "last": _finite(last),
+        "day_before": shift_date(first, -1),
+        "day_after": shift_date(last, 1),
+    }
+
+
+def _finite(day: dt.date) -> dt.date:
+    """Return a date, or the next one with which can be reckoned: first and last are infinity."""
+    ordinal = min(max(day.toordinal(), 2), dt.date.max.toordinal() - 1)
+    return dt.date.fromordinal(ordinal)
+
+
+def shift_date(day: dt.date, days: int) -> dt.date:
+    """Return `day` plus `days`, limited to what a date can be."""
+    ordinal = day.toordinal() + days
+    return dt.date.fromordinal(min(max(ordinal, 1), dt.date.max.toordinal()))
+
 
 WITH_DATES_BESIDE = BOOKINGS.c.date.between(bindparam("day_before"), bindparam("day_after"))
 

@@ -40,6 +40,7 @@ from data.clinic.of_dates import (
     is_on_dates,
     near_dates,
     session_of,
+    date_values,
 )
 from data.clinic.pooled_types import types_sharing_pools
 from models import bookings as book_tables
@@ -159,7 +160,7 @@ class Snapshots:
     async def load(self, first: dt.date, last: dt.date) -> Clinic:
         """Read the clinic with the bookings that matter on `first` to `last`, at one moment."""
         kept = self._kept.get((first, last))
-        values = _dates(first, last)
+        values = date_values(first, last)
         async with self._engine.connect() as connection:
             if kept is not None:
                 row = (await connection.execute(_book_statement(), values)).one()
@@ -185,9 +186,9 @@ class Snapshots:
         version, clinic = -1, None
         for day in (first + dt.timedelta(days=days) for days in range((last - first).days + 1)):
             async with self._engine.connect() as connection:
-                book = (await connection.execute(_book_statement(), _dates(day, day))).one()
+                book = (await connection.execute(_book_statement(), date_values(day, day))).one()
                 if book.version != version or clinic is None:
-                    values = _dates(first, last)
+                    values = date_values(first, last)
                     rows = (await connection.execute(_rows_statement(False), values)).one()
                     version, clinic = rows.version, await _parsed(rows, _clinic, rows)
             yield day, clinic.with_bookings(await _parsed(book, _bookings, book.bookings))
@@ -208,7 +209,7 @@ async def load_clinic(
     """
     values: dict[str, Any] = {}
     if first is not None and last is not None:
-        values |= _dates(first, last)
+        values |= date_values(first, last)
     if part.provider_ids is not None:
         values["provider_ids"] = list(part.provider_ids)
     if part.room_ids is not None:
@@ -220,21 +221,6 @@ async def load_clinic(
     statement = _statement(frozenset(values), part.bookings, every_session=part.every_session)
     row = (await connection.execute(statement, values)).one()
     return await _parsed(row, _clinic, row)
-
-
-def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
-    return {
-        "first": _finite(first),
-        "last": _finite(last),
-        "day_before": shift_date(first, -1),
-        "day_after": shift_date(last, 1),
-    }
-
-
-def _finite(day: dt.date) -> dt.date:
-    """Return a date, or the next one with which can be reckoned: first and last are infinity."""
-    ordinal = min(max(day.toordinal(), 2), dt.date.max.toordinal() - 1)
-    return dt.date.fromordinal(ordinal)
 
 
 async def _parsed[Result](row: Row[Any], parse: Callable[..., Result], *arguments: Any) -> Result:
@@ -446,9 +432,3 @@ _BOOKING = (
     "id provider_id room_id appointment_type_id date start_minute patient_ref status is_overbooked"
     " duration_minutes buffer_before buffer_after overrides"
 )
-
-
-def shift_date(day: dt.date, days: int) -> dt.date:
-    """Return `day` plus `days`, limited to what a date can be."""
-    ordinal = day.toordinal() + days
-    return dt.date.fromordinal(min(max(ordinal, 1), dt.date.max.toordinal()))
