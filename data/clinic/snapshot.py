@@ -36,11 +36,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from data.clinic.of_dates import (
     SESSION,
     WITH_DATES_BESIDE,
+    date_values,
     is_counted_for_all,
     is_on_dates,
     near_dates,
     session_of,
-    date_values,
 )
 from data.clinic.pooled_types import types_sharing_pools
 from models import bookings as book_tables
