@@ -55,12 +55,14 @@ def import_file(file: Path, replace: bool, data_dir: Path | None) -> int:
 
 
 def _counts(by_list: dict[str, int]) -> str:
-    """Write how many rows of each of a clinic file's lists."""
+    """Write how many rows of each of a clinic file's lists, without the lists that have none."""
     nouns = {"availability": "availability row"}
-    return ", ".join(
+    counts = [
         counted(count, nouns.get(name, name.removesuffix("s").replace("_", " ")))
         for name, count in by_list.items()
-    )
+        if count
+    ]
+    return ", ".join(counts) or "no rows"
 
 
 async def _names_in(connection: AsyncConnection) -> dict[str, str]:

@@ -388,8 +388,8 @@ def test_commands_join_the_server_of_a_running_service(tmp_path: Path) -> None:
     with service("serve", *directory) as (_, base):
         imported = beside("import", str(path), *directory)
         assert imported.exit_code == 0, imported.stderr
-        assert (
-            "Imported 1 provider, 1 room, 1 appointment type, 1 availability row" in imported.stdout
+        assert imported.stdout == (
+            "Imported 1 provider, 1 room, 1 appointment type, 1 availability row, 1 booking.\n"
         )
         assert httpx.get(f"{base}/providers").json()[0]["id"] == PROVIDER
         checked = beside("check", *directory)
