@@ -21,6 +21,7 @@ from solver.clinic.entities import (
     Room,
     _require,
 )
+from solver.clinic.places import Location, Places, Travel, check_places
 from solver.clinic.sessions.session import Session
 
 
@@ -35,7 +36,10 @@ def _own_minutes(kind: AppointmentType, own: ProviderType | Booking) -> Minutes:
 
 
 def _require_known(
-    field: str, noun: str, key: str | None, by_id: Mapping[str, Provider | Room | AppointmentType]
+    field: str,
+    noun: str,
+    key: str | None,
+    by_id: Mapping[str, Provider | Room | AppointmentType | Location],
 ) -> None:
     """Require that a row of `field` refers to nothing, or to a row that is there."""
     _require(key is None or key in by_id, field, f"no {noun} {key}")
@@ -63,6 +67,8 @@ class Clinic:
     bookings: tuple[Booking, ...] = field(default=(), repr=False)
     provider_types: tuple[ProviderType, ...] = ()
     sessions: tuple[Session, ...] = ()
+    locations: tuple[Location, ...] = ()
+    travel: tuple[Travel, ...] = ()
 
     def __post_init__(self) -> None:
         providers, rooms, types = self.provider_by_id, self.room_by_id, self.type_by_id
@@ -75,6 +81,10 @@ class Clinic:
         for row in self.availability:
             _require_known("availability", "provider", row.provider_id, providers)
             _require_known("availability", "room", row.room_id, rooms)
+            _require_known("availability", "location", row.location_id, self.location_by_id)
+        for room in self.rooms:
+            _require_known("rooms", "location", room.location_id, self.location_by_id)
+        check_places(self.locations, self.travel, self.location_by_id)
         for own in self.provider_types:
             _require_known("provider_types", "provider", own.provider_id, providers)
             _require_known("provider_types", "appointment type", own.appointment_type_id, types)
@@ -121,6 +131,21 @@ class Clinic:
     def type_by_id(self) -> Mapping[str, AppointmentType]:
         """Appointment types by id."""
         return {row.id: row for row in self.appointment_types}
+
+    @cached_property
+    def location_by_id(self) -> Mapping[str, Location]:
+        """Locations by id."""
+        return {row.id: row for row in self.locations}
+
+    @cached_property
+    def places(self) -> Places:
+        """Where the rooms are, and the ways between these places."""
+        return Places(self.locations, self.travel, self.rooms)
+
+    def is_in_use(self, room: Room) -> bool:
+        """Whether a room is active, and the location that it is in."""
+        location = None if room.location_id is None else self.location_by_id[room.location_id]
+        return room.active and (location is None or location.active)
 
     @cached_property
     def type_at(self) -> Mapping[str, int]:

@@ -222,6 +222,7 @@ class Room:
     equipment: frozenset[str] = frozenset()
     turnover_minutes: int = 0
     active: bool = True
+    location_id: str | None = None
 
     def __post_init__(self) -> None:
         _require_tags(self.equipment, "equipment")
@@ -307,7 +308,8 @@ class Availability:
 
     It recurs weekly (``weekday``, ISO 1 = Monday, within ``valid_from`` and ``valid_to``, both
     inclusive) or stands on one ``date``. With ``every_weeks`` = n it holds in the week of
-    ``valid_from`` and in each n-th week after it; weeks begin on Monday.
+    ``valid_from`` and in each n-th week after it; weeks begin on Monday. With a ``location_id`` a
+    provider's time is there, and a closure cuts only what would be there.
     """
 
     start: int
@@ -320,6 +322,7 @@ class Availability:
     valid_from: dt.date | None = None
     valid_to: dt.date | None = None
     every_weeks: int = 1
+    location_id: str | None = None
 
     def __post_init__(self) -> None:
         _require_span(self.start, self.end)
@@ -329,6 +332,11 @@ class Availability:
             "a row belongs to a provider or to a room, not to both",
         )
         _require_recurrence(self)
+        _require(
+            self.room_id is None or self.location_id is None,
+            "location_id",
+            "leave it out of a room's row: the room says where it is",
+        )
         _require(
             self.kind == "closed" or self.provider_id is not None or self.room_id is not None,
             "kind",

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from solver.clinic.clinic import Clinic
+from solver.clinic.day import Day
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
@@ -19,7 +20,7 @@ from solver.clinic.entities import (
 class SlotRequest:
     """A wish for one appointment on one date.
 
-    `provider_ids`, `room_id` and `start` narrow what is asked for (unset: any). The preferred
+    `provider_ids`, `room_id`, `location_ids` and `start` narrow what is asked for (unset: any). The preferred
     window counts in the score and hides nothing. `now` decides what is still bookable, unless the
     place `is_given` already: then its start may lie off the grid, and be near or past. An
     appointment that was made before keeps its `minutes`; unset, it is as its type has it now. The
@@ -36,6 +37,7 @@ class SlotRequest:
     is_given: bool = False
     minutes: Minutes | None = None
     override: frozenset[str] = frozenset()
+    location_ids: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         _require(self.now.tzinfo is not None, "now", "must carry a UTC offset")
@@ -50,3 +52,34 @@ class SlotRequest:
         """Return the type that is asked for, with the minutes that it takes at one provider."""
         kind = clinic.kind_at(self.appointment_type_id, provider_id)
         return kind if self.minutes is None else clinic.with_minutes(kind, self.minutes)
+
+    def room_ids(self, clinic: Clinic) -> frozenset[str] | None:
+        """Return the rooms that it allows; None: any."""
+        if self.location_ids is None:
+            return None if self.room_id is None else frozenset({self.room_id})
+        return frozenset(
+            room.id
+            for room in clinic.rooms
+            if room.location_id in self.location_ids and self.room_id in (None, room.id)
+        )
+
+
+def alike(day: Day, request: SlotRequest) -> list[tuple[AppointmentType, Day]]:
+    """Return the type as providers do it at a place, each time with the day of those, and there.
+
+    All for whom it has the same duration and buffers are together, and all rooms of a place.
+    """
+    clinic = day.clinic
+    ids: dict[AppointmentType, list[str]] = {}
+    if not clinic.provider_types or not day.providers:
+        provider_id = day.providers[0].id if day.providers else ""
+        ids[request.kind_at(clinic, provider_id)] = []
+    else:
+        for provider in day.providers:
+            ids.setdefault(request.kind_at(clinic, provider.id), []).append(provider.id)
+    whole = len(ids) == 1
+    return [
+        (kind, here)
+        for kind, those in ids.items()
+        for here in (day if whole else day.narrowed(frozenset(those))).at_each_place()
+    ]

@@ -16,7 +16,7 @@ from functools import cache
 from solver.clinic.entities import DAY_MINUTES, Booking, Provider, Room
 from solver.rules.checker import Beside, Checker, Violation, is_by_allowance
 
-BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7
+BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7 | 1 << 11
 """The rules that read the other bookings of a room, of a type, and of a provider."""
 
 
@@ -121,6 +121,8 @@ class BookChecker(Checker):
         if rules & 1 << 6:
             within_cap = [p for p in at_provider if "PROVIDER_DAILY_CAP" not in p[0].overrides]
             yield from self.provider_type_under_its_cap(b, within_cap)
+        if rules & 1 << 11:
+            yield from self.time_to_travel(b, at_provider)
         if is_by_allowance(b) and rules & 1 << 7:
             yield from self._overbooked_in_some_order(b, at_provider)
         if not b.is_overbooked and rules & 1 << 6:

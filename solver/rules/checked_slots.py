@@ -94,6 +94,7 @@ class SlotChecker(Checker):
             self.within_open_windows(b),
             self.room_is_free(b, self.beside(day, room, in_room)),
             self.type_under_its_cap(b, [o for o in of_type if o.date == day]),
+            self.time_to_travel(b, of_provider),
             self.provider_type_under_its_cap(b, of_provider),
         ]
         if is_overbooked:
@@ -133,6 +134,7 @@ class SlotChecker(Checker):
             self.within_open_windows(b),
             self.room_is_free(b, in_room),
             self.type_under_its_cap(b, of_type),
+            self.time_to_travel(b, at_provider),
             self.provider_type_under_its_cap(b, at_provider),
             () if is_allowed else over,
         )
@@ -146,6 +148,7 @@ class SlotChecker(Checker):
             if request.provider_ids is None or provider.id in request.provider_ids
             for start in self._starts_of(request, provider)
             for room in self.clinic.rooms
+            if request.location_ids is None or room.location_id in request.location_ids
             for reading in [self.read(request, provider, room, start)]
             if reading.score is not None and reading.parts is not None
         ]
@@ -192,7 +195,8 @@ class SlotChecker(Checker):
 
     def _window_around(self, b: Booking, provider: Provider) -> Span:
         """Return the first and the last open minute, exclusive, around a booking."""
-        is_open = self.open_minutes(provider, b.date)
+        _, room = self.owners_of(b)
+        is_open = self.open_minutes(provider, b.date, room.location_id)
         opens, closes = b.start, b.start + self.kind_of(b).duration_minutes
         while opens > 0 and is_open[opens - 1]:
             opens -= 1

@@ -51,7 +51,7 @@ class Checker:
 
     clinic: Clinic
     _rows: dict[str, list[Availability]] = field(default_factory=dict)
-    _open: dict[tuple[str, dt.date], bytes] = field(default_factory=dict)
+    _open: dict[tuple[str, dt.date, str | None], bytes] = field(default_factory=dict)
     _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
     _around: dict[tuple[object, ...], Span] = field(default_factory=dict)
     _kinds: dict[tuple[object, ...], AppointmentType] = field(default_factory=dict)
@@ -103,6 +103,10 @@ class Checker:
         for row, what in ((provider, "PROVIDER"), (room, "ROOM"), (kind, "TYPE")):
             if not row.active:
                 yield Violation(b, 1, f"{what}_INACTIVE", f"{row.name} is not active")
+        for location in self.clinic.locations:
+            if location.id == room.location_id and room.active and not location.active:
+                closed = f"{room.name} is at {location.name}, which is not active"
+                yield Violation(b, 1, "ROOM_INACTIVE", closed)
         if missing := kind.required_skills - provider.skills:
             lacks = f"{provider.name} lacks {', '.join(sorted(missing))}"
             yield Violation(b, 1, "PROVIDER_LACKS_SKILLS", lacks)
@@ -120,7 +124,8 @@ class Checker:
         end = b.start + self.kind_of(b).duration_minutes
         provider, room = self.owners_of(b)
         for owner, what in ((provider, "PROVIDER"), (room, "ROOM")):
-            if end > DAY_MINUTES or not all(self.open_minutes(owner, b.date)[b.start : end]):
+            is_open = self.open_minutes(owner, b.date, room.location_id)
+            if end > DAY_MINUTES or not all(is_open[b.start : end]):
                 outside = f"outside the open windows of {owner.name}"
                 yield Violation(b, 2, f"OUTSIDE_{what}_HOURS", outside)
 
@@ -138,6 +143,27 @@ class Checker:
         if kind.daily_cap is not None and count > kind.daily_cap:
             detail = f"{count} of {kind.name} on one date, its daily cap is {kind.daily_cap}"
             yield Violation(b, 5, "TYPE_DAILY_CAP", detail)
+
+    def time_to_travel(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
+        """Rule 11: those of its date at other places are as far away as the way takes."""
+        provider, room = self.owners_of(b)
+        starts, ends = self.busy(b, b.date, provider)
+        for other, (other_starts, other_ends) in at_provider:
+            there = self.clinic.room_by_id.get(other.room_id)
+            if other.date != b.date or there is None or room.location_id == there.location_id:
+                continue
+            if room.location_id is None or there.location_id is None:
+                continue
+            to = self._travel(room.location_id, there.location_id)
+            back = self._travel(there.location_id, room.location_id)
+            if ends + to > other_starts and other_ends + back > starts:
+                late = f"{provider.name} has no time for the way between it and booking {other.id}"
+                yield Violation(b, 11, "PROVIDER_TRAVEL", late)
+
+    def _travel(self, from_id: str, to_id: str) -> int:
+        """Return the minutes of a way: told, or as those of the way back are."""
+        told = {(row.from_id, row.to_id): row.minutes for row in self.clinic.travel}
+        return told.get((from_id, to_id), told.get((to_id, from_id), 0))
 
     def provider_type_under_its_cap(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
         """Rule 6, for any booking: those of its type with its provider <= the provider's cap."""
@@ -250,9 +276,12 @@ class Checker:
 
     # Time
 
-    def open_minutes(self, owner: Provider | Room, day: dt.date) -> bytes:
-        """Return 1440 bytes, 1 where `owner` is open."""
-        if (owner.id, day) not in self._open:
+    def open_minutes(
+        self, owner: Provider | Room, day: dt.date, location_id: str | None = None
+    ) -> bytes:
+        """Return 1440 bytes, 1 where `owner` is open for the rooms of a location, or of none."""
+        key = owner.id, day, location_id
+        if key not in self._open:
             rows = self._rows_about(owner)
             opening = [r for r in rows if r.kind == "open"]
             chosen = [r for r in opening if r.date == day] or [
@@ -262,14 +291,17 @@ class Checker:
             if isinstance(owner, Room) and not opening:
                 is_open = bytearray(b"\x01" * DAY_MINUTES)
             for row in chosen:
+                if location_id is not None and row.location_id not in (None, location_id):
+                    continue
                 for minute in range(row.start, row.end):
                     is_open[minute] = 1
             for row in rows:
-                if row.kind == "closed" and _applies(row, day):
+                is_here = row.location_id in (None, location_id)
+                if row.kind == "closed" and is_here and _applies(row, day):
                     for minute in range(row.start, row.end):
                         is_open[minute] = 0
-            self._open[owner.id, day] = bytes(is_open)
-        return self._open[owner.id, day]
+            self._open[key] = bytes(is_open)
+        return self._open[key]
 
     def _rows_about(self, owner: Provider | Room) -> list[Availability]:
         """Return the rows that name `owner`, and the closures of everyone."""

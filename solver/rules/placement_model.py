@@ -74,6 +74,7 @@ class PlacementModel(Presences):
         self._within_open_windows()
         self._room_is_free()
         self._type_under_its_cap()
+        self._time_to_travel()
         self._provider_type_under_its_cap()
         self._regular_within_capacity()
         self._overbooked_by_allowance()
@@ -107,7 +108,8 @@ class PlacementModel(Presences):
                 self._exclude(at.literal)
         for place in self._at_room.values():
             room = self._day.rooms[place.room]
-            if not (room.active and room.equipment >= self._kind.required_equipment):
+            in_use = self._day.clinic.is_in_use(room)
+            if not (in_use and room.equipment >= self._kind.required_equipment):
                 self._exclude(place.literal)
 
     def _within_open_windows(self) -> None:
@@ -140,6 +142,23 @@ class PlacementModel(Presences):
             worlds[at.world].append(at.literal)
         for literals in worlds.values():
             self._at_most(literals, cap - booked)
+
+    def _time_to_travel(self) -> None:
+        """Rule 11: a provider has time for the way to and from what is booked at other places."""
+        book, places, here = self._day.book, self._day.clinic.places, self._day.place
+        there, *_ = self._day.ways
+        elsewhere = defaultdict(list)
+        for provider, place, span in zip(
+            book.provider[there].tolist(),
+            book.place[there].tolist(),
+            _spans(book.provider_busy, there),
+            strict=True,
+        ):
+            elsewhere[provider].append((place, span))
+        for at in self._at_provider.values():
+            mine = here, self._busy_span(at)
+            if not all(places.are_apart(mine, other) for other in elsewhere[at.provider]):
+                self._exclude(at.literal)
 
     def _provider_type_under_its_cap(self) -> None:
         """Rule 6: a provider's live bookings of the type stay within the provider's cap for it."""

@@ -13,6 +13,7 @@ import datetime as dt
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
+from itertools import combinations
 from math import lcm
 from typing import Any
 
@@ -35,7 +36,7 @@ from solver.rules.codes import (
 )
 from solver.rules.ledger import FAR, Ledger, bits_of
 
-RULES = frozenset({0, 1, 2, 3, 5, 6, 7})
+RULES = frozenset({0, 1, 2, 3, 5, 6, 7, 11})
 """The rules that a booking can break; rule 4 only defines the busy spans of rules 6 and 7."""
 
 
@@ -120,6 +121,7 @@ class _Reading:
             5: self._type_under_its_cap,
             6: self._regular_within_capacity,
             7: self._overbooked_by_allowance,
+            11: self._time_to_travel,
         }
         broken: Bools = ~obeying[rule]()
         return broken
@@ -155,7 +157,10 @@ class _Reading:
         )
         is_equipped = np.array(
             [
-                [r.active and k.required_equipment <= r.equipment for r in clinic.rooms]
+                [
+                    clinic.is_in_use(r) and k.required_equipment <= r.equipment
+                    for r in clinic.rooms
+                ]
                 for k in clinic.appointment_types
             ]
         )
@@ -170,8 +175,12 @@ class _Reading:
         shown = {day: position for position, day in enumerate(dict.fromkeys(alike))}
         at = np.array([shown[day] for day in alike], np.int64)[at]
         windows = [Windows.on(clinic, day) for day in shown]
+        at_places = [None, *(location.id for location in clinic.locations)]
         is_open = self._is_open(
-            at, ledger.provider, clinic.providers, [w.provider for w in windows]
+            at * len(at_places) + self._place + 1,
+            ledger.provider,
+            clinic.providers,
+            [w.provider_at(location) for w in windows for location in at_places],
         )
         is_open |= ledger.overriding(OUTSIDE_PROVIDER_HOURS)
         in_room = self._is_open(at, ledger.room, clinic.rooms, [w.room for w in windows])
@@ -215,6 +224,31 @@ class _Reading:
         within = np.flatnonzero(~obeys)
         kind = ledger.kind[within]
         obeys[within] = _alike_count(kind * FAR + ledger.day[within]) <= caps[kind]
+        return obeys
+
+    @cached_property
+    def _place(self) -> Ints:
+        """[n] where the room of each booking is."""
+        of_room = self._clinic.places.of_room
+        return np.array([of_room[row.id] for row in self._clinic.rooms], np.int64)[
+            self._ledger.room
+        ]
+
+    def _time_to_travel(self) -> Bools:
+        ledger, places = self._ledger, self._clinic.places
+        obeys = np.ones(len(ledger), np.bool_)
+        if not places.are_several:
+            return obeys
+        of_day = np.unique(ledger.provider * FAR + ledger.day, return_inverse=True)[1] * FAR
+        begins, ends = (side % FAR + of_day for side in self._provider_spans)
+        there = [np.flatnonzero(self._place == place) for place in range(len(places.locations))]
+        for one, other in combinations(np.unique(self._place[self._place >= 0]).tolist(), 2):
+            to, back = int(places.minutes[one, other]), int(places.minutes[other, one])
+            here, away = there[one], there[other]
+            mine = begins[here], ends[here] + to
+            theirs = begins[away], ends[away] + back
+            obeys[here] &= ~_meets(mine, theirs)
+            obeys[away] &= ~_meets(theirs, mine)
         return obeys
 
     def _provider_type_under_its_cap(self) -> Bools:
@@ -336,6 +370,13 @@ def _overlaps(begins: Ints, ends: Ints) -> Bools:
     result = np.empty_like(is_hit)
     result[order] = is_hit
     return result
+
+
+def _meets(spans: tuple[Ints, Ints], others: tuple[Ints, Ints]) -> Bools:
+    """Return whether each span overlaps one of the others."""
+    begun = np.searchsorted(np.sort(others[0]), spans[1])
+    meets: Bools = begun > np.searchsorted(np.sort(others[1]), spans[0], "right")
+    return meets
 
 
 def _alike_count(keys: Ints) -> Ints:
