@@ -125,7 +125,9 @@ class Day:
         places = sorted({of_room[room.id] for room in self.rooms})
         if places in ([], [NOWHERE]):
             return [self]
-        return [self._at(place, [of_room[room.id] == place for room in self.rooms]) for place in places]
+        return [
+            self._at(place, [of_room[room.id] == place for room in self.rooms]) for place in places
+        ]
 
     def _at(self, place: int, is_there: Sequence[bool]) -> Day:
         """Return the day with the rooms of one place, and the providers' windows for these."""

@@ -41,9 +41,7 @@ class Travel:
     minutes: int
 
     def __post_init__(self) -> None:
-        _require(
-            self.from_id != self.to_id, "to_id", "must be another location than from_id is"
-        )
+        _require(self.from_id != self.to_id, "to_id", "must be another location than from_id is")
         _require_minutes(self.minutes, "minutes", 0, MAX_TRAVEL_MINUTES)
 
 

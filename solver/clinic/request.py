@@ -20,9 +20,10 @@ from solver.clinic.entities import (
 class SlotRequest:
     """A wish for one appointment on one date.
 
-    `provider_ids`, `room_id`, `location_ids` and `start` narrow what is asked for (unset: any). The preferred
-    window counts in the score and hides nothing. `now` decides what is still bookable, unless the
-    place `is_given` already: then its start may lie off the grid, and be near or past. An
+    `provider_ids`, `room_id`, `location_ids` and `start` narrow what is asked for (unset: any).
+    The preferred window counts in the score and hides nothing. `now` decides what is still
+    bookable, unless the place `is_given` already: then its start may lie off the grid, and be near
+    or past. An
     appointment that was made before keeps its `minutes`; unset, it is as its type has it now. The
     rules whose codes are in `override` do not keep one start that is judged from being taken.
     """

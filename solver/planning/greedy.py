@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES, Span
+from solver.clinic.places import NOWHERE
 from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.result import to_plan
 from solver.planning.instance.stay_feasibility import Beside
@@ -52,19 +53,23 @@ class _Sheet:
     Attributes
     ----------
     overlaps
-        [P, D, S] how many busy spans of the provider overlap that of a placement there.
+        [posts, D, S] how many busy spans of the provider overlap that of a placement there.
+    missed
+        [posts, D, S] where the provider would have no time to travel; None where there is no need.
     taken
         By variant: [R, D, S] how many busy spans in the room overlap that of a placement there.
     rooms
         [V, D, S] how many rooms are free.
     behind, ahead
-        [P, D, S] the end of the busy span before, or the window's edge, and the begin of the next.
+        [posts, D, S] the end of the busy span before, or the window's edge, and the begin of the
+        next.
     buffers
         [P] minutes that a provider is busy before and after a start.
     """
 
     kind: TypeTable
     overlaps: Counts
+    missed: Bools | None
     taken: tuple[Counts, ...]
     rooms: Counts
     behind: Small
@@ -76,6 +81,7 @@ class _Sheet:
         return cls(
             kind,
             np.zeros(kind.shape, np.int16),
+            np.zeros(kind.shape, np.bool_) if kind.shape[0] > kind.providers else None,
             tuple(np.zeros(v.room_free.shape, np.int16) for v in kind.variants),
             np.stack([v.room_free.sum(axis=0, dtype=np.int16) for v in kind.variants]),
             kind.opens.copy(),
@@ -109,26 +115,29 @@ class Board:
         self._full: set[tuple[_Places, int, bool]] = set()
         """By places, part of these and whether for overbooked placements: what has no room left."""
         self._parts: dict[_Places, list[Small]] = {}
-        self._patients: dict[tuple[str, int], list[Span]] = defaultdict(list)
+        self._patients: dict[tuple[str, int], list[tuple[Span, int]]] = defaultdict(list)
         for s in staying:
             if s.provider >= 0:
                 self._occupy(s.provider, s.busy)
+                self._leave_time(s.provider, s.day, s.location, s.busy)
                 self._starts.add((s.provider, s.at))
             if s.room >= 0:
                 self._occupy_room(s.room, s.room_busy)
             if s.booking.patient_key is not None:
-                self._remember(s.booking.patient_key, s.day, s.appointment)
+                self._remember(s.booking.patient_key, s.day, s.location, s.appointment)
 
     def add(self, assignment: Assignment) -> None:
         """Add an assignment."""
         task = self._instance.tasks[assignment.task]
         self._full = {key for key in self._full if not key[-1]}  # there is more to overlap now
-        self._occupy(assignment.provider, self._instance.busy(assignment))
+        busy, place = self._instance.busy(assignment), self._instance.place(assignment)
+        self._occupy(assignment.provider, busy)
+        self._leave_time(assignment.provider, assignment.day, place, busy)
         self._occupy_room(assignment.room, self._instance.room_busy(assignment))
         self._starts.add((assignment.provider, assignment.at))
         if task.patient is not None:
             appointment = self._instance.appointment(assignment)
-            self._remember(task.patient, assignment.day, appointment)
+            self._remember(task.patient, assignment.day, place, appointment)
         self._capacity.take(
             task.kind,
             assignment.provider,
@@ -136,23 +145,44 @@ class Board:
             is_overbooked=assignment.is_overbooked,
         )
 
-    def _remember(self, patient: str, day: int, appointment: Span) -> None:
+    def _remember(self, patient: str, day: int, place: int, appointment: Span) -> None:
         """Add a patient's appointment, given in absolute minutes."""
         start, end = appointment
         midnight = day * DAY_MINUTES
-        self._patients[patient, day].append((start - midnight, end - midnight))
+        self._patients[patient, day].append(((start - midnight, end - midnight), place))
 
     def _occupy(self, provider: int, busy: Span) -> None:
         for sheet in self._sheets:
             before, after = sheet.buffers[provider]
+            posts = sheet.kind.posts_of(provider)
             for day in self._days(busy):
                 first, last = self._overlapping(sheet, busy, day, before, after)
                 if first < last:
-                    sheet.overlaps[provider, day, first:last] += 1
-                ahead = sheet.ahead[provider, day, :first]
+                    sheet.overlaps[posts, day, first:last] += 1
+                ahead = sheet.ahead[posts, day, :first]
                 np.minimum(ahead, busy[0], out=ahead)
-                behind = sheet.behind[provider, day, last:]
+                behind = sheet.behind[posts, day, last:]
                 np.maximum(behind, busy[1], out=behind)
+
+    def _leave_time(self, provider: int, day: int, place: int, busy: Span) -> None:
+        """Rule 11: leave time for the way to and from a place where the provider is on a date."""
+        places = self._instance.places
+        if place == NOWHERE or not 0 <= day < len(self._instance.dates):
+            return
+        for sheet in self._sheets:
+            if sheet.missed is None:
+                continue
+            before, after = sheet.buffers[provider]
+            kind = sheet.kind
+            for post in range(len(kind.variant_of))[kind.posts_of(provider)]:
+                there = kind.variant(post).place
+                if there not in (place, NOWHERE):
+                    way = (
+                        before + places.minutes[place, there],
+                        after + places.minutes[there, place],
+                    )
+                    first, last = self._overlapping(sheet, busy, day, *map(int, way))
+                    sheet.missed[post, day, first:last] = True
 
     def _occupy_room(self, room: int, busy: Span) -> None:
         for sheet, v in self._variants:
@@ -226,45 +256,49 @@ class Board:
         instance, task = self._instance, self._instance.tasks[number]
         sheet, kind = self._sheets[task.kind], self._instance.kinds[task.kind]
         if task.own is not None:
-            provider, day, s = np.unravel_index(positions, kind.shape)
-            is_elsewhere = provider != task.own.provider
+            post, day, s = np.unravel_index(positions, kind.shape)
+            is_elsewhere = post % kind.providers != task.own.provider
             positions = positions[
                 is_elsewhere | (day * DAY_MINUTES + kind.starts[s] != task.own.at)
             ]
         if not len(positions):
             return None
-        provider, day, s = np.unravel_index(positions, kind.shape)
+        post, day, s = np.unravel_index(positions, kind.shape)
         if task.patient is not None:
-            clear = self._clear_of_patient(task.patient, kind, provider, day, s)
-            positions, provider, day, s = positions[clear], provider[clear], day[clear], s[clear]
+            clear = self._clear_of_patient(task.patient, kind, post, day, s)
+            positions, post, day, s = positions[clear], post[clear], day[clear], s[clear]
             if not len(positions):
                 return None
         if task.own is not None:
             value = -abs(day * DAY_MINUTES + kind.starts[s] - task.own.at)
         else:
-            value = instance.preference(number)[kind.variant_of[provider], s]
+            value = instance.preference(number)[kind.variant_of[post], s]
             if not is_overbooked:
-                value += instance.gap_quarter * self._gap(sheet, positions, provider)
+                value += instance.gap_quarter * self._gap(sheet, positions, post % kind.providers)
         chosen = int(value.argmax())
         at = int(day[chosen]), int(s[chosen])
-        v = int(kind.variant_of[provider[chosen]])
+        v = int(kind.variant_of[post[chosen]])
+        provider = int(post[chosen]) % kind.providers
         is_free = kind.variants[v].room_free[:, *at] & (sheet.taken[v][:, *at] == 0)
         free = np.flatnonzero(is_free)
         room = int(free[kind.surplus[free].argmin()])
-        return Assignment(
-            number, int(provider[chosen]), room, at[0], int(kind.starts[at[1]]), is_overbooked
-        )
+        return Assignment(number, provider, room, at[0], int(kind.starts[at[1]]), is_overbooked)
 
     def _fits(self, number: int, positions: Small, *, is_overbooked: bool) -> Bools:
         sheet, kind = self._sheets[number], self._instance.kinds[number]
         _, days, starts = kind.shape
-        provider_day = positions // starts
-        variant = kind.variant_of[provider_day // days]
+        post_day = positions // starts
+        variant, provider_day = (
+            kind.variant_of[post_day // days],
+            post_day % (kind.providers * days),
+        )
         rooms = sheet.rooms.reshape(len(kind.variants), -1)
         fits: Bools = rooms[variant, positions % (days * starts)] > 0
         fits &= (self._capacity.type_left[number] > 0)[provider_day % days]
         if number in self._capacity.pair_left:
             fits &= (self._capacity.pair_left[number] > 0).ravel()[provider_day]
+        if sheet.missed is not None:
+            fits &= ~sheet.missed.ravel()[positions]
         overlaps = sheet.overlaps.ravel()[positions]
         is_free = (overlaps == 0) & self._capacity.takes_regular(number).ravel()[provider_day]
         if not is_overbooked:
@@ -272,7 +306,8 @@ class Board:
             return fits
         fits &= ~is_free & kind.allowed.ravel()[positions]
         for n in np.flatnonzero(fits).tolist():
-            p, d, s = map(int, np.unravel_index(int(positions[n]), kind.shape))
+            post, d, s = map(int, np.unravel_index(int(positions[n]), kind.shape))
+            p = post % kind.providers
             start = int(kind.starts[s])
             pairs = self._capacity.allowances(number, p, d, start)
             overbooked = self._capacity.overbooked[p, d]
@@ -284,15 +319,16 @@ class Board:
         self,
         patient: str,
         kind: TypeTable,
-        provider: NDArray[np.intp],
+        post: NDArray[np.intp],
         day: NDArray[np.intp],
         s: NDArray[np.intp],
     ) -> Bools:
-        """[n] whether a placement overlaps no appointment of the patient."""
+        """[n] whether a placement overlaps no appointment of the patient, nor the way to one."""
         clear = np.ones(len(day), np.bool_)
         for on in set(day.tolist()):
-            for appointment in self._patients.get((patient, on), ()):
-                overlaps = kind.overlapping(appointment)[kind.variant_of[provider], s]
+            for appointment, place in self._patients.get((patient, on), ()):
+                overlaps = kind.overlapping(appointment, place, self._instance.places)
+                overlaps = overlaps[kind.variant_of[post], s]
                 clear &= ~((day == on) & overlaps)
         return clear
 

@@ -157,10 +157,7 @@ class _Reading:
         )
         is_equipped = np.array(
             [
-                [
-                    clinic.is_in_use(r) and k.required_equipment <= r.equipment
-                    for r in clinic.rooms
-                ]
+                [clinic.is_in_use(r) and k.required_equipment <= r.equipment for r in clinic.rooms]
                 for k in clinic.appointment_types
             ]
         )

@@ -114,8 +114,8 @@ def _judge_together(
         cells = [query.cell(requests[n]) for n in here]
         ranked = [query.ranked(*cell) for cell in cells]
         able = query.certified_each(ranked, limit) if certify and here else ranked
-        for n, *parts in zip(here, cells, ranked, able, strict=True):
-            found[n].append(_Cell(query, *parts))
+        for n, at, passed, rows in zip(here, cells, ranked, able, strict=True):
+            found[n].append(_Cell(query, at, passed, rows[:limit]))
     return [
         _verdict(request, at_places, limit, certify=certify)
         for request, at_places in zip(requests, found, strict=True)

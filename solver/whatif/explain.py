@@ -17,6 +17,7 @@ from solver.arrays import Bools
 from solver.clinic.clock import format_time
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, Booking, Span
+from solver.clinic.places import NOWHERE
 from solver.clinic.request import SlotRequest
 from solver.planning.problem import MAX_DAYS, Problem, Request
 from solver.rules import codes as rules_codes
@@ -48,6 +49,9 @@ DAILY_CAP = "DAILY_CAP"
 
 
 PATIENT_BUSY = "PATIENT_BUSY"
+
+
+PROVIDER_TRAVEL = rules_codes.PROVIDER_TRAVEL
 
 
 BLOCKED_BY_BOOKINGS = "BLOCKED_BY_BOOKINGS"
@@ -179,7 +183,8 @@ class Explainer:
             return Reason(TYPE_INACTIVE, f"{kind.name} is not offered.")
         if (lack := self._lack_of_providers(request, kind)) is not None:
             return lack
-        if not any(r.active and r.equipment >= kind.required_equipment for r in clinic.rooms):
+        rooms = (room for room in clinic.rooms if clinic.is_in_use(room))
+        if not any(room.equipment >= kind.required_equipment for room in rooms):
             needs = _list(kind.required_equipment) or "nothing special"
             return Reason(
                 NO_ROOM_WITH_EQUIPMENT, f"No active room has what {kind.name} needs: {needs}."
@@ -266,11 +271,17 @@ class Explainer:
                 PATIENT_BUSY,
                 f"Wherever {kind.name} would fit, {request.patient_ref} has another booking.",
             )
-        others = tuple(rule.code for rule in masks[0].rules if rule.code not in _OF_CAPS)
-        if any(_survive(m, others) for m in masks):
+        every = {rule.code for m in masks for rule in m.rules}
+        if any(_survive(m, every.difference(_OF_CAPS)) for m in masks):
             return Reason(
                 DAILY_CAP,
                 f"The bookings of {_dates(dates)} have used up the daily caps for {kind.name}.",
+            )
+        if any(_survive(m, every - {PROVIDER_TRAVEL}) for m in masks):
+            return Reason(
+                PROVIDER_TRAVEL,
+                f"Wherever {kind.name} would fit on {_dates(dates)}, the provider is booked at "
+                "another place too shortly before or after to travel.",
             )
         return Reason(
             BLOCKED_BY_BOOKINGS,
@@ -385,17 +396,21 @@ class _Book:
         """[P, S] where the provider may take the request and some room is free."""
         free = masks.provider_free & masks.room_free.any(axis=0)[None, :]
         if not alone:
-            for start, end in self._appointments(request.patient_key, masks.day.date):
-                overlaps = (masks.starts < end) & (
-                    masks.starts + masks.kind.duration_minutes > start
-                )
-                free = free & ~overlaps[None, :]
+            ends = masks.starts + masks.kind.duration_minutes
+            for (start, end), to, back in self._appointments(request.patient_key, masks.day):
+                free = free & ~((masks.starts < end + to) & (ends + back > start))[None, :]
         return free
 
-    def _appointments(self, patient: str | None, date: dt.date) -> Iterator[Span]:
+    def _appointments(self, patient: str | None, day: Day) -> Iterator[tuple[Span, int, int]]:
+        """Yield a patient's appointments, and the minutes of the ways from each and to it."""
+        places = self._clinic.places
         for b in self._of_patient.get(patient, ()) if patient is not None else ():
-            start = (b.date - date).days * DAY_MINUTES + b.start
-            yield start, start + self._clinic.kind_of(b).duration_minutes
+            start = (b.date - day.date).days * DAY_MINUTES + b.start
+            there, to, back = places.of_room.get(b.room_id, NOWHERE), 0, 0
+            if b.date == day.date and NOWHERE not in (there, day.place) and there != day.place:
+                to = int(places.minutes[there, day.place])
+                back = int(places.minutes[day.place, there])
+            yield (start, start + self._clinic.kind_of(b).duration_minutes), to, back
 
 
 def _survive(masks: Masks, codes: Iterable[str]) -> bool:

@@ -46,17 +46,18 @@ class _Minutes:
 
     def __init__(self, clinic: Clinic) -> None:
         self._clinic = clinic
-        self._open: dict[tuple[str, dt.date], bytes] = {}
+        self._open: dict[tuple[str, dt.date, str | None], bytes] = {}
         self._is_steady: dict[tuple[dt.date, int], bool] = {}
 
-    def open(self, owner: Provider | Room, date: dt.date) -> bytes:
+    def open(self, owner: Provider | Room, date: dt.date, location: str | None) -> bytes:
         """Return a byte for each minute of a date: 1 where `owner` is open, otherwise 0.
 
         Open rows of the date itself replace the weekly ones; then closures are cut out. A room
-        without any open row is open all day.
+        without any open row is open all day. For rooms of a location neither open rows nor closures
+        of other places count; for those of none, no closure of any place does.
         """
-        if (owner.id, date) in self._open:
-            return self._open[owner.id, date]
+        if (owner.id, date, location) in self._open:
+            return self._open[owner.id, date, location]
         own = [r for r in self._clinic.availability if owner.id in (r.provider_id, r.room_id)]
         opening = [row for row in own if row.kind == "open"]
         dated = [row for row in opening if row.date == date]
@@ -67,10 +68,13 @@ class _Minutes:
         minutes = bytearray([is_always_open]) * DAY_MINUTES
         for rows, value in ((dated or opening, b"\1"), (closing, b"\0")):
             for row in rows:
+                is_of_all = row.location_id is None or (location is None and row.kind == "open")
+                if not is_of_all and row.location_id != location:
+                    continue
                 if row.date == date or _is_in_turn(row, date):
                     minutes[row.start : row.end] = value * (row.end - row.start)
-        self._open[owner.id, date] = bytes(minutes)
-        return self._open[owner.id, date]
+        self._open[owner.id, date, location] = bytes(minutes)
+        return self._open[owner.id, date, location]
 
     def shown_once(self, date: dt.date, minute: int) -> bool:
         """Whether a minute of a date is neither skipped nor repeated by a change of the clock."""
@@ -96,6 +100,27 @@ class PlainRules:
         self._own: dict[tuple[str, str], ProviderType] = {}
         for row in problem.clinic.provider_types:
             self._own[row.provider_id, row.appointment_type_id] = row
+
+    def _is_too_far(self, a: Appointment, one: Span, other: Appointment, two: Span) -> bool:
+        """Whether the way from one place to the other takes longer than there is between spans."""
+        rooms = self._clinic.room_by_id
+        if a.booking.room_id not in rooms or other.booking.room_id not in rooms:
+            return False
+        here = rooms[a.booking.room_id].location_id
+        there = rooms[other.booking.room_id].location_id
+        if here is None or there is None or here == there or a.booking.date != other.booking.date:
+            return False
+        return two[0] - one[1] < self._way(here, there) and one[0] - two[1] < self._way(there, here)
+
+    def _way(self, from_id: str, to_id: str) -> int:
+        """Return the minutes of a way; where only the way back is told, as many as that takes."""
+        minutes = 0
+        for row in self._clinic.travel:
+            if (row.from_id, row.to_id) == (from_id, to_id):
+                return row.minutes
+            if (row.to_id, row.from_id) == (from_id, to_id):
+                minutes = row.minutes
+        return minutes
 
     def appointment(self, booking: Booking) -> Appointment:
         """Return a booking with its spans; rule 4 is what its provider's busy span is."""
@@ -162,6 +187,10 @@ class PlainRules:
         for row in (provider, room, a.kind):
             if not row.active:
                 yield f"{row.name} is not active"
+        if room.location_id is not None:
+            location = self._clinic.location_by_id[room.location_id]
+            if not location.active:
+                yield f"{location.name}, where {room.name} is, is not active"
         for owner, has, needs in (
             (provider, provider.skills, a.kind.required_skills),
             (room, room.equipment, a.kind.required_equipment),
@@ -213,6 +242,17 @@ class PlainRules:
                 f"{count} of {a.kind.name} with {provider.name} on one date, "
                 f"whose daily cap for it is {own.daily_cap}"
             )
+
+    def time_to_travel(self, a: Appointment, at_provider: Sequence[Appointment]) -> Iterator[str]:
+        """Rule 11: between two places of a date the provider has time for the way."""
+        for other in at_provider:
+            if self._is_too_far(a, a.provider_busy, other, other.provider_busy):
+                provider, _ = self._owners(a)
+                yield f"{provider.name} has no time to travel to or from booking {other.booking.id}"
+
+    def patient_is_elsewhere(self, a: Appointment, other: Appointment) -> bool:
+        """Whether one patient's appointments overlap, or leave no time for the way between them."""
+        return overlap(a.span, other.span) or self._is_too_far(a, a.span, other, other.span)
 
     def regular_within_capacity(
         self, a: Appointment, at_provider: Sequence[Appointment]
@@ -313,7 +353,8 @@ class PlainRules:
     def _is_open(self, owner: Provider | Room, a: Appointment) -> bool:
         """Whether an owner is open for all of an appointment, which ends on its date."""
         start, end = a.booking.start, a.booking.start + a.kind.duration_minutes
-        minutes = self._minutes.open(owner, a.booking.date)
+        _, room = self._owners(a)
+        minutes = self._minutes.open(owner, a.booking.date, room.location_id)
         return end <= DAY_MINUTES and 0 not in minutes[start:end]
 
 

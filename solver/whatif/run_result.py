@@ -117,6 +117,7 @@ class Kpis(MeanScores, TimeFigures):
     overbooked: int
     moved: int
     lost: int
+    travel_minutes: NotRequired[int]
 
 
 class ScenarioResult(TypedDict):

@@ -29,7 +29,9 @@ RULES = {
     2: "it is outside the open windows",
     3: "the room is taken",
     5: "the type has reached its daily cap",
+    6: "the provider has reached the daily cap for the type",
     7: "no overbooking rule allows it",
+    11: "there is no time to travel to or from another place",
 }
 """What is wrong with a step that breaks a rule, by its number in ``docs/rules.md``."""
 
@@ -208,8 +210,8 @@ class _Reader:
         if step.is_overbooked and not self.problem.allow_overbooking:
             self._blame(step.id, "is overbooked, which the run does not allow")
         for other in self.book.of_patient(a.booking.patient_key):
-            if a.span[0] < other.span[1] and other.span[0] < a.span[1]:
-                self._blame(step.id, f"overlaps {other.booking.id} of the same patient")
+            if self.rules.patient_is_elsewhere(a, other):
+                self._blame(step.id, f"overlaps {other.booking.id} of the same patient, or its way")
         self.book.add(a)
         return True
 
@@ -228,6 +230,7 @@ class _Reader:
             5: not any(rules.type_under_its_cap(a, of_type)),
             6: not any(rules.provider_type_under_its_cap(a, at_provider)),
             7: not is_overbooked or self._may_overbook(a, at_provider),
+            11: not any(rules.time_to_travel(a, at_provider)),
         }
         return [rule for rule, is_obeyed in obeyed.items() if not is_obeyed], is_overbooked
 
@@ -286,6 +289,7 @@ class _Reader:
             (7, rules.overbooked_by_allowance(a, at_provider))
             if b.is_overbooked
             else (6, rules.regular_within_capacity(a, regular)),
+            (11, rules.time_to_travel(a, at_provider)),
         ):
             yield from ((rule, detail) for detail in details)
 

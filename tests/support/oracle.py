@@ -12,7 +12,7 @@ from itertools import chain, combinations
 
 from solver.clinic.entities import Booking
 from solver.planning.problem import Plan, Problem
-from tests.support.rules_by_hand import RulesByHand, overlap
+from tests.support.rules_by_hand import RulesByHand
 
 type Value = tuple[int, int, int, int, Fraction]
 """Saved, priority, moved and minutes (negative), score: compared from left to right."""
@@ -103,12 +103,12 @@ class BruteForce:
             rules.is_room_taken(new, book)
             or rules.is_type_full(new, book)
             or rules.is_pair_full(new, book)
+            or rules.has_no_time_to_travel(new, book)
         ):
             return None
-        mine = rules.appointment(new)
         for b in book:
             is_same = new.patient_key is not None and b.patient_key == new.patient_key
-            if is_same and overlap(mine, rules.appointment(b)):
+            if is_same and rules.patient_is_elsewhere(new, b):
                 return None
         if not rules.overlapping(new, book) and not rules.is_provider_full(new, book):
             return new

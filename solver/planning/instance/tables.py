@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from solver.arrays import Ints, Small
+from solver.arrays import Bools, Ints, Small
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.planning.instance.capacity import Capacity
@@ -27,7 +27,7 @@ from solver.planning.instance.layout import (
     score_unit,
     type_tables,
 )
-from solver.planning.instance.tasks import Assignment, FixedBooking, Task
+from solver.planning.instance.tasks import Assignment, FixedBooking, Task, no_room
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Problem
 from solver.scoring.parts import shortest_durations
@@ -68,6 +68,10 @@ class Instance:
         self.providers, self.rooms = self.days[0].providers, self.days[0].rooms
         self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
+        self.places = self.clinic.places
+        of_room = [self.places.of_room[r.id] for r in self.rooms]
+        self._post_of_room = [sorted(set(of_room)).index(place) for place in of_room]
+        self.place_of_room = np.array(of_room, np.int64)
         self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
         self.shortest = shortest_durations(self.clinic, self.providers)
         self.kinds = type_tables(self)
@@ -128,11 +132,12 @@ class Instance:
     def _work_out_columns(self, t: Task) -> Small:
         kind = self.kinds[t.kind]
         open_ = np.zeros(kind.shape, np.bool_)
-        rows = slice(None) if t.provider < 0 else slice(t.provider, t.provider + 1)
+        rows = slice(None) if t.provider < 0 else kind.posts_of(t.provider)
         for d in t.days:
             open_[rows, d] = kind.regular[rows, d] | kind.allowed[rows, d]
-            for appointment in self._patient_spans.get((t.patient, d), ()):
-                open_[rows, d] &= ~kind.overlapping(appointment)[kind.variant_of[rows]]
+            for appointment, place in self._patient_spans.get((t.patient, d), ()):
+                overlaps = kind.overlapping(appointment, place, self.places)
+                open_[rows, d] &= ~overlaps[kind.variant_of[rows]]
         return np.flatnonzero(open_).astype(np.int32)
 
     @cached_property
@@ -141,15 +146,18 @@ class Instance:
         return frozenset(patient for patient, _ in self._patient_spans if patient is not None)
 
     @cached_property
-    def _patient_spans(self) -> Mapping[tuple[str | None, int], list[Span]]:
-        """By patient and date: the appointments of fixed bookings, in minutes of the date."""
-        spans: dict[tuple[str | None, int], list[Span]] = defaultdict(list)
+    def _patient_spans(self) -> Mapping[tuple[str | None, int], list[tuple[Span, int]]]:
+        """By patient and date: the appointments of fixed bookings, in minutes of the date.
+
+        Each with its place.
+        """
+        spans: dict[tuple[str | None, int], list[tuple[Span, int]]] = defaultdict(list)
         for s in self.fixed:
             patient = s.booking.patient_key
             if patient is not None:
                 midnight = s.day * DAY_MINUTES
                 start, end = s.appointment
-                spans[patient, s.day].append((start - midnight, end - midnight))
+                spans[patient, s.day].append(((start - midnight, end - midnight), s.location))
         return spans
 
     # Scores
@@ -205,7 +213,7 @@ class Instance:
         if known is None:
             kind = self.table(assignment)
             s = int(np.searchsorted(kind.starts, assignment.start))
-            variant = int(kind.variant_of[assignment.provider])
+            variant = int(kind.variant_of[self.post(assignment)])
             score = int(self.preference(assignment.task)[variant, s])
             score += self.room_parts[self.tasks[assignment.task].kind][assignment.room]
             score += 0 if assignment.is_overbooked else self.regular_bonus
@@ -218,6 +226,16 @@ class Instance:
         """Return by how many minutes a booking's task moves when put there."""
         own = self.tasks[task].own
         return 0 if own is None else abs(day * DAY_MINUTES + start - own.at)
+
+    def post(self, assignment: Assignment) -> int:
+        """Return the post of an assignment in its type's table: its provider where its room is."""
+        room = assignment.room
+        number = self._post_of_room[room] if room >= 0 else no_room(room)
+        return assignment.provider + number * len(self.providers)
+
+    def place(self, assignment: Assignment) -> int:
+        """Return where an assignment is, an index into the clinic's locations, or `NOWHERE`."""
+        return self.table(assignment).variant(self.post(assignment)).place
 
     def table(self, assignment: Assignment) -> TypeTable:
         """Return the table of an assignment's type."""
@@ -250,8 +268,18 @@ class Instance:
             return around
         kind = self.table(assignment)
         s = int(np.searchsorted(kind.starts, assignment.start))
-        at = (assignment.provider, assignment.day, s)
+        at = (self.post(assignment), assignment.day, s)
         return int(kind.opens[at]), int(kind.closes[at])
+
+    @cached_property
+    def hours_differ(self) -> Bools:
+        """[P, D] whether a provider's windows for rooms at some place are not those for all."""
+        differ = np.zeros((len(self.providers), len(self.dates)), np.bool_)
+        for d, day in enumerate(self.days):
+            for there in day.at_each_place():
+                pairs = zip(there.provider_windows, day.provider_windows, strict=True)
+                differ[:, d] |= [windows != anywhere for windows, anywhere in pairs]
+        return differ
 
     # Bookings that may move
 

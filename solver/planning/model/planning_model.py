@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from ortools.sat.python import cp_model
 
 from solver.planning.instance.columns import Columns
-from solver.planning.instance.rooms import NO_ROOM
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.model.constraints import (
@@ -21,6 +20,7 @@ from solver.planning.model.constraints import (
     provider_type_under_its_cap,
     regular_within_capacity,
     room_is_free,
+    time_to_travel,
     type_under_its_cap,
 )
 from solver.planning.model.displaced import displaced_stay_within_the_rules
@@ -55,7 +55,7 @@ class PlanningModel:
         The assignments to start from.
     roomless
         Types whose rooms are not chosen here, for which the model is a relaxation: their
-        placements come out with :data:`NO_ROOM`. Rooms that are not scarce make the linear
+        placements come out with :func:`no_room`. Rooms that are not scarce make the linear
         relaxation many times larger and rule out next to nothing.
     """
 
@@ -82,6 +82,7 @@ class PlanningModel:
         each_placed_once(v)
         room_is_free(v)
         type_under_its_cap(v)
+        time_to_travel(v)
         provider_type_under_its_cap(v)
         regular_within_capacity(v)
         self._overbooked = overbooked_by_allowance(v)
@@ -219,7 +220,7 @@ class PlanningModel:
             Assignment(
                 int(v.columns.task[c]),
                 int(v.at.provider[c]),
-                rooms[key].pop() if (key := int(v.room_key[c])) in rooms else NO_ROOM,
+                rooms[key].pop() if (key := int(v.room_key[c])) in rooms else v.no_room(c),
                 int(v.at.day[c]),
                 int(v.at.start[c]),
                 bool(v.columns.is_overbooked[c]),

@@ -15,12 +15,13 @@ from ortools.sat.python import cp_model
 
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
+from solver.clinic.places import NOWHERE
 from solver.clinic.spans import overlap
 from solver.planning.instance.columns import Columns, ColumnTimes, grouped
 from solver.planning.instance.rooms import rooms_left
 from solver.planning.instance.stay_feasibility import collide
 from solver.planning.instance.tables import Instance
-from solver.planning.instance.tasks import Assignment, FixedBooking
+from solver.planning.instance.tasks import Assignment, FixedBooking, no_room
 from solver.planning.model.gap_terms import Derived, Literal, Values
 
 
@@ -111,11 +112,19 @@ class Variables:
                 blocked = ~columns.is_overbooked | (i < len(frozen))
                 keep &= ~(at.overlapping(provider, busy) & blocked)
         for s in self.unmoved:
-            keep &= ~((at.provider == s.provider) & (at.at == s.at))
+            of_provider = at.provider == s.provider
+            keep &= ~(of_provider & (at.at == s.at))
+            if s.location != NOWHERE:
+                way = s.day, s.location, s.busy, instance.places
+                keep &= ~(of_provider & at.too_near(*way, for_patient=False))
         patients = np.array([self.patient_number(i) for i in range(len(instance.tasks))])
         of_patient = patients[columns.task]
-        for patient, (start, end) in self._patients_elsewhere():
-            keep &= ~((of_patient == patient) & (at.at < end) & (at.end > start))
+        for patient, day, place, (start, end) in self._patients_elsewhere():
+            is_elsewhere = (at.at < end) & (at.end > start)
+            if place != NOWHERE:
+                way = day, place, (start, end), instance.places
+                is_elsewhere |= at.too_near(*way, for_patient=True)
+            keep &= ~((of_patient == patient) & is_elsewhere)
         taken = [(assignment.room, instance.room_busy(assignment)) for assignment in self.frozen]
         taken += [(s.room, s.room_busy) for s in self.unmoved]
         self.free_rooms = rooms_left(instance, days, taken)
@@ -132,17 +141,18 @@ class Variables:
         patient, numbers = self.instance.tasks[task].patient, self._patient_numbers
         return -1 if patient is None else numbers.setdefault(patient, len(numbers))
 
-    def _patients_elsewhere(self) -> Iterator[tuple[int, Span]]:
-        """Yield patients' numbers with their frozen and unmoved appointments, absolute."""
+    def _patients_elsewhere(self) -> Iterator[tuple[int, int, int, Span]]:
+        """Yield patients' numbers with the dates, places and spans of what is frozen or unmoved."""
         instance = self.instance
         for assignment in self.frozen:
             if instance.tasks[assignment.task].patient is not None:
-                yield self.patient_number(assignment.task), instance.appointment(assignment)
+                place, span = instance.place(assignment), instance.appointment(assignment)
+                yield self.patient_number(assignment.task), assignment.day, place, span
         numbers = self._patient_numbers
         for s in self.unmoved:
             patient = s.booking.patient_key
             if patient is not None and patient in numbers:
-                yield numbers[patient], s.appointment
+                yield numbers[patient], s.day, s.location, s.appointment
 
     def _keys(self, columns: Columns, at: ColumnTimes) -> Ints:
         """[n] a number for each variant of a type and start; a booking's own place has its own."""
@@ -152,7 +162,8 @@ class Variables:
         for i, task in enumerate(self.instance.tasks):
             if task.own is not None and i in self.free:
                 own = (at.provider == task.own.provider) & (at.at == task.own.at)
-                key[(columns.task == i) & own] = -1 - i
+                of_task = (columns.task == i) & own
+                key[of_task] = -1 - (i * variants + at.variant[of_task])
         return key
 
     def _rooms_for(self, columns: Columns, at: ColumnTimes, column: int, key: int) -> list[int]:
@@ -206,12 +217,14 @@ class Variables:
         for assignment in self.frozen:
             patient = instance.tasks[assignment.task].patient
             if instance.is_stay(assignment):
-                if collide(own, instance.own(assignment.task)):
+                if collide(own, instance.own(assignment.task), instance.places):
                     return True
                 continue
             in_room = assignment.room == own.room
             at_provider = assignment.provider == own.provider and not assignment.is_overbooked
             is_same = patient is not None and patient == own.booking.patient_key
+            if assignment.day == own.day and self._is_too_far(assignment, own, is_same=is_same):
+                return True
             if (
                 (in_room and overlap(instance.room_busy(assignment), own.room_busy))
                 or (at_provider and overlap(instance.busy(assignment), own.busy))
@@ -219,6 +232,24 @@ class Variables:
             ):
                 return True
         return False
+
+    def _is_too_far(self, assignment: Assignment, own: FixedBooking, *, is_same: bool) -> bool:
+        """Whether provider or patient has no time between an assignment and a booking's place.
+
+        Both are of one date; the patient `is_same` or another one.
+        """
+        instance, place = self.instance, self.instance.place(assignment)
+        pairs = [(instance.busy(assignment), own.busy)] * (assignment.provider == own.provider)
+        pairs += [(instance.appointment(assignment), own.appointment)] * is_same
+        are_apart = instance.places.are_apart
+        return not all(are_apart((place, new), (own.location, old)) for new, old in pairs)
+
+    def no_room(self, column: int) -> int:
+        """Return the room of a column that has none yet, which tells the place all the same."""
+        kind = self.instance.kinds[int(self.at.kind[column])]
+        days, starts = kind.shape[1:]
+        post = int(self.columns.position[column]) // (days * starts)
+        return no_room(post // kind.providers)
 
     def derive(self, literal: Literal, value: Callable[[Values], bool]) -> None:
         """Say how a literal follows from others, for a hint of every literal."""
