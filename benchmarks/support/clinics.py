@@ -127,7 +127,8 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
 
     times = {"start": "start_time", "end": "end_time"}
     rows: dict[str, Any] = {"clinic": plain(clinic.settings)}
-    for name in ("providers", "rooms", "appointment_types", "provider_types"):
+    rows_as_they_are = "providers rooms appointment_types provider_types locations travel"
+    for name in rows_as_they_are.split():
         rows[name] = [plain(row) for row in getattr(clinic, name)]
     rows["availability"] = [plain(row, **times) for row in clinic.availability]
     rows["overbooking_rules"] = [plain(row, **times) for row in clinic.overbooking_rules]

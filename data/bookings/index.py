@@ -97,6 +97,13 @@ class BookIndex:
                 if (session.provider_id is None or session.provider_id in providers)
                 and (session.room_id is None or session.room_id in rooms)
             ),
+            clinic.locations,
+            clinic.travel,
+            tuple(
+                (room_id, location_id)
+                for room_id, location_id in clinic.location_of_room.items()
+                if location_id is not None and room_id not in rooms
+            ),
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Table, select, true
+from sqlalchemy import Column, ColumnElement, Table, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.clinic.columns import from_row
@@ -25,15 +25,18 @@ from data.files.clinic_file import (
     RoomRow,
 )
 from data.files.fields import Id, Strict
+from data.files.place_rows import LocationRow, TravelRow
 from data.files.session_row import SessionRow
 from models.tables import (
     AVAILABILITY,
     CLINIC,
+    LOCATIONS,
     OVERBOOKING_RULES,
     PROVIDER_TYPES,
     PROVIDERS,
     ROOMS,
     SESSIONS,
+    TRAVEL,
     TYPES,
 )
 
@@ -61,6 +64,8 @@ class Resource:
     """The column by which bookings refer to it; such rows are deactivated, not deleted."""
     pair: tuple[str, ...] = ()
     """The fields that no two of them have alike."""
+    named_by: tuple[Column[Any], ...] = ()
+    """Columns of other rows that refer to one; such rows are deactivated, too."""
 
     @property
     def noun(self) -> str:
@@ -90,6 +95,13 @@ RESOURCES = {
             pair=("provider_id", "appointment_type_id"),
         ),
         Resource("sessions", SESSIONS, SessionRow),
+        Resource(
+            "locations",
+            LOCATIONS,
+            LocationRow,
+            named_by=(ROOMS.c.location_id, AVAILABILITY.c.location_id),
+        ),
+        Resource("travel", TRAVEL, TravelRow, pair=("from_id", "to_id")),
     )
 }
 
@@ -98,6 +110,9 @@ REFERENCES = {
     "provider_id": RESOURCES["providers"],
     "room_id": RESOURCES["rooms"],
     "appointment_type_id": RESOURCES["appointment_types"],
+    "location_id": RESOURCES["locations"],
+    "from_id": RESOURCES["locations"],
+    "to_id": RESOURCES["locations"],
 }
 """Which rows a field of other rows refers to."""
 

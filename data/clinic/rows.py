@@ -58,7 +58,7 @@ class Edit[Model: Strict]:
 
 @dataclass(frozen=True)
 class Removal:
-    """How a row went: deleted, or deactivated because bookings refer to it."""
+    """How a row went: deleted, or deactivated because others refer to it."""
 
     deleted: bool
     outside: OutsideRules | None
@@ -146,7 +146,7 @@ async def remove(
     if_match: str | None = None,
     dry_run: bool = False,
 ) -> Removal:
-    """Delete a row, or deactivate it where bookings refer to it; a dry run only tells.
+    """Delete a row, or deactivate it where others refer to it; a dry run only tells.
 
     Raises
     ------
@@ -237,8 +237,10 @@ async def _decide_to_remove(
 ) -> _Change:
     row = await row_of(connection, resource, key)
     _require_match(row, if_match)
+    columns = list(resource.named_by)
     if resource.booking_column is not None:
-        column = BOOKINGS.c[resource.booking_column]
+        columns.append(BOOKINGS.c[resource.booking_column])
+    for column in columns:
         used = await connection.execute(select(exists().where(column == key)))
         if used.scalar_one():
             inactive = row.model_copy(update={"active": False})

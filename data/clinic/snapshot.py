@@ -46,11 +46,13 @@ from models.tables import (
     AVAILABILITY,
     BOOKINGS,
     CLINIC,
+    LOCATIONS,
     OVERBOOKING_RULES,
     PROVIDER_TYPES,
     PROVIDERS,
     ROOMS,
     SESSIONS,
+    TRAVEL,
     TYPES,
     table_of,
 )
@@ -65,6 +67,7 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.places import Location, Travel
 
 RESOURCE_DAYS = table_of(book_tables.ResourceDay)
 
@@ -234,30 +237,27 @@ async def _parsed[Result](row: Row[Any], parse: Callable[..., Result], *argument
 
 
 def _clinic(row: Row[Any]) -> Clinic:
-    settings, providers, rooms, types, availability, rules, provider_types, sessions = map(
-        orjson.loads,
-        (
-            row.settings,
-            row.providers,
-            row.rooms,
-            row.types,
-            row.availability,
-            row.rules,
-            row.provider_types,
-            row.sessions,
-        ),
-    )
+    rows = {name: orjson.loads(getattr(row, name)) for name in _READ.split()}
     return Clinic(
-        ClinicSettings(*settings[0]),
-        tuple(Provider(*fields) for fields in _typed(providers, sets=(2,))),
-        tuple(Room(*fields) for fields in _typed(rooms, sets=(2,))),
-        tuple(AppointmentType(*fields) for fields in _typed(types, sets=(5, 6))),
-        tuple(Availability(*fields) for fields in _typed(availability, dates=(5, 7, 8))),
-        tuple(OverbookingRule(*fields) for fields in rules),
+        ClinicSettings(*rows["settings"][0]),
+        tuple(Provider(*fields) for fields in _typed(rows["providers"], sets=(2,))),
+        tuple(Room(*fields) for fields in _typed(rows["rooms"], sets=(2,))),
+        tuple(AppointmentType(*fields) for fields in _typed(rows["types"], sets=(5, 6))),
+        tuple(Availability(*fields) for fields in _typed(rows["availability"], dates=(5, 7, 8))),
+        tuple(OverbookingRule(*fields) for fields in rows["rules"]),
         _bookings(row.bookings),
-        tuple(ProviderType(*fields) for fields in provider_types),
-        tuple(session_of(fields) for fields in _typed(sessions, dates=(7, 8, 9))),
+        tuple(ProviderType(*fields) for fields in rows["provider_types"]),
+        tuple(session_of(fields) for fields in _typed(rows["sessions"], dates=(7, 8, 9))),
+        tuple(Location(*fields) for fields in rows["locations"]),
+        tuple(Travel(*fields) for fields in rows["travel"]),
+        tuple((room_id, location_id) for room_id, location_id in rows["elsewhere"]),
     )
+
+
+_READ = (
+    "settings providers rooms types availability rules provider_types sessions locations travel"
+    " elsewhere"
+)
 
 
 def _bookings(text: str) -> tuple[Booking, ...]:
@@ -336,6 +336,14 @@ def _statement(
             is_of("provider_ids", SESSIONS.c.provider_id, or_unset=True),
             is_of("room_ids", SESSIONS.c.room_id, or_unset=True),
         ).label("sessions"),
+        _arrays(LOCATIONS, "id name active").label("locations"),
+        _arrays(TRAVEL, "id from_id to_id minutes").label("travel"),
+        _arrays(
+            ROOMS,
+            "id location_id",
+            ~is_of("room_ids", ROOMS.c.id),
+            ROOMS.c.location_id.is_not(None),
+        ).label("elsewhere"),
         _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near, wanted).label(
             "bookings"
         ),
@@ -405,7 +413,7 @@ _SETTINGS = "name timezone grid_minutes preference_decay_minutes min_notice_minu
 _PROVIDER = "id name skills daily_cap buffer_before buffer_after active daily_minutes"
 
 
-_ROOM = "id name equipment turnover_minutes active"
+_ROOM = "id name equipment turnover_minutes active location_id"
 
 
 _TYPE = (
@@ -416,6 +424,7 @@ _TYPE = (
 
 _AVAILABILITY = (
     "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to every_weeks"
+    " location_id"
 )
 
 

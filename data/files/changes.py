@@ -30,6 +30,7 @@ from data.files.clinic_file import (
     RoomRow,
 )
 from data.files.fields import Date, EndTime, Id, StartTime, Strict, Weekday
+from data.files.place_rows import LocationRow, TravelRow
 from data.files.session_row import LeadRow, SessionRow
 from data.files.wording import worded
 from solver.clinic.entities import (
@@ -40,9 +41,11 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.places import Location
 from solver.clinic.sessions.session import Session
 from solver.whatif.changes import (
     MAX_FACTOR,
+    AddLocation,
     AddOverbookingRule,
     AddProvider,
     AddProviderType,
@@ -237,6 +240,21 @@ class AddSessionChange(SessionRow):
         return AddSession(self.to_solver())
 
 
+class AddLocationChange(LocationRow):
+    """One more place: a row of the clinic file."""
+
+    model_config = _ADDED
+    op: Literal["add_location"]
+
+    def to_solver(self) -> Location:
+        """Return the row as the solver has it."""
+        return LocationRow.model_validate(self.model_dump(exclude={"op"})).to_solver()
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return AddLocation(self.to_solver())
+
+
 _ROWS: dict[Entity, type[Strict]] = {
     "clinic": ClinicRow,
     "providers": ProviderRow,
@@ -245,6 +263,8 @@ _ROWS: dict[Entity, type[Strict]] = {
     "overbooking_rules": OverbookingRuleRow,
     "provider_types": ProviderTypeRow,
     "sessions": SessionRow,
+    "locations": LocationRow,
+    "travel": TravelRow,
     "bookings": BookingRow,
 }
 
@@ -267,7 +287,7 @@ def _entity(value: object) -> object:
 EntityName = Annotated[
     Entity,
     BeforeValidator(_entity),
-    WithJsonSchema({"enum": [*_ROWS, *(name.removesuffix("s") for name in [*_ROWS][1:])]}),
+    WithJsonSchema({"enum": [*dict.fromkeys([*_ROWS, *(n.removesuffix("s") for n in _ROWS)])]}),
 ]
 
 
@@ -338,6 +358,7 @@ type AnyChange = Annotated[
     | AddOverbookingRuleChange
     | AddProviderTypeChange
     | AddSessionChange
+    | AddLocationChange
     | SetChange
     | RemoveChange
     | ScaleDemandChange,
@@ -351,6 +372,7 @@ _ADDITIONS = {
     "add_overbooking_rule": "overbooking_rule",
     "add_provider_type": "provider_type",
     "add_session": "session",
+    "add_location": "location",
 }
 
 

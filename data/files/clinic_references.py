@@ -24,17 +24,20 @@ _REFERENCES = {
     "provider_id": "providers",
     "room_id": "rooms",
     "appointment_type_id": "appointment_types",
+    "location_id": "locations",
+    "from_id": "locations",
+    "to_id": "locations",
 }
 
 
 _LISTS_OF_REFERENCES = {"appointment_type_ids": "appointment_types"}
 
 
-_REFERRING = ("overbooking_rules", "provider_types", "sessions")
+_REFERRING = ("overbooking_rules", "provider_types", "sessions", "travel")
 """The lists whose rows have an id, and refer to others."""
 
 
-TARGETS = tuple(_REFERENCES.values())
+TARGETS = tuple(dict.fromkeys(_REFERENCES.values()))
 """The lists that others refer to."""
 
 
@@ -56,7 +59,7 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
     present = {name: ids[name] | known.get(name, frozenset()) for name in _REFERENCES.values()}
     yield from _pair_faults(document)
     yield from _session_faults(document)
-    for name in ("availability", *_REFERRING, "bookings"):
+    for name in ("rooms", "availability", *_REFERRING, "bookings"):
         for position, row in _rows(document, name):
             for field, key, target in _references_of(row):
                 if key.lower() not in present[target]:
@@ -88,18 +91,20 @@ def _session_faults(document: object) -> Iterator[Fault]:
 
 
 def _pair_faults(document: object) -> Iterator[Fault]:
-    """Tell rows of ``provider_types`` that are of one provider and type."""
-    pairs: set[tuple[str, str]] = set()
-    for position, row in _rows(document, "provider_types"):
-        provider_id, type_id = row.get("provider_id"), row.get("appointment_type_id")
-        if isinstance(provider_id, str) and isinstance(type_id, str):
-            pair = provider_id.lower(), type_id.lower()
-            if pair in pairs:
-                yield Fault(
-                    f"provider_types[{position}].appointment_type_id",
-                    "has a row of this provider before; one row is enough",
-                )
-            pairs.add(pair)
+    """Tell rows of one provider and type, or of one way, that stand twice."""
+    for name, first, second, before in (
+        ("provider_types", "provider_id", "appointment_type_id", "a row of this provider"),
+        ("travel", "from_id", "to_id", "a row of this way"),
+    ):
+        pairs: set[tuple[str, str]] = set()
+        for position, row in _rows(document, name):
+            one, other = row.get(first), row.get(second)
+            if isinstance(one, str) and isinstance(other, str):
+                pair = one.lower(), other.lower()
+                if pair in pairs:
+                    fault = f"has {before} before; one row is enough"
+                    yield Fault(f"{name}[{position}].{second}", fault)
+                pairs.add(pair)
 
 
 def _rows(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from data.files.changes import (
+    AddLocationChange,
     AddOverbookingRuleChange,
     AddProviderChange,
     AddProviderTypeChange,
@@ -46,7 +47,9 @@ FIELDS = {
     "daily_minutes": "most minutes a day",
     "duration_minutes": "minutes",
     "equipment": "equipment",
+    "from_id": "from",
     "grid_minutes": "minutes between starts",
+    "location_id": "place",
     "max_bookings": "most bookings",
     "max_overlap": "most at once",
     "max_per_day": "most a day",
@@ -62,6 +65,7 @@ FIELDS = {
     "start_every": "minutes between starts",
     "start_offset": "minutes from midnight to the first start",
     "timezone": "time zone",
+    "to_id": "to",
     "turnover_minutes": "minutes to be made ready",
 }
 """Fields in words; others are written with spaces for underscores."""
@@ -74,6 +78,8 @@ UNKNOWN = {
     "overbooking_rules": "an overbooking rule that is no longer there",
     "provider_types": "what a provider does otherwise, which is no longer there",
     "sessions": "a session that is no longer there",
+    "locations": "a place that is no longer there",
+    "travel": "a way that is no longer there",
 }
 
 
@@ -97,7 +103,7 @@ class ChangesInWords:
         self._added = {
             change.id: change.name
             for change in changes
-            if isinstance(change, AddProviderChange | AddRoomChange)
+            if isinstance(change, AddProviderChange | AddRoomChange | AddLocationChange)
         }
 
     # Whether it can be made
@@ -140,6 +146,11 @@ class ChangesInWords:
                 kinds = change.appointment_type_ids or ()
                 missing = (self._missing("appointment_types", kind) for kind in kinds)
                 why = why or next(filter(None, missing), None)
+            case AddLocationChange() if change.id not in self._rows["locations"]:
+                why = (
+                    f"It counts on the place {change.name}, which the clinic does not have yet:"
+                    f" add it under Clinic first, {ASK_AGAIN}."
+                )
         return why
 
     def out_of_use(self, used: Iterable[tuple[str, str]]) -> str | None:
@@ -196,6 +207,8 @@ class ChangesInWords:
                 words = f"{change.name} joins the clinic"
             case AddRoomChange():
                 words = f"The room {change.name} is added"
+            case AddLocationChange():
+                words = f"The place {change.name} is added"
             case AddOverbookingRuleChange():
                 who = self._name(change.provider_id) if change.provider_id else "Every provider"
                 words = (
@@ -207,12 +220,7 @@ class ChangesInWords:
             case AddSessionChange():
                 words = self._session(change)
             case SetChange():
-                what = "The clinic" if change.id is None else self._named(change.entity, change.id)
-                named = FIELDS.get(change.field, change.field.replace("_", " "))
-                value = change.value
-                if change.field == "appointment_type_ids":
-                    value = self._kinds(value)
-                words = f"{what}: {named} becomes {_value(value)}"
+                words = self._set(change)
             case RemoveChange():
                 words = f"{self._named(change.entity, change.id)} is taken away"
             case ScaleDemandChange():
@@ -222,6 +230,16 @@ class ChangesInWords:
             case _:
                 raise AssertionError(change)
         return f"{words}."
+
+    def _set(self, change: SetChange) -> str:
+        what = "The clinic" if change.id is None else self._named(change.entity, change.id)
+        named = FIELDS.get(change.field, change.field.replace("_", " "))
+        value = change.value
+        if change.field == "appointment_type_ids":
+            value = self._kinds(value)
+        elif change.field in ("location_id", "from_id", "to_id") and value is not None:
+            value = self._name(value)
+        return f"{what}: {named} becomes {_value(value)}"
 
     def _session(self, row: AddSessionChange) -> str:
         of = self._name(row.provider_id or row.room_id) if row.provider_id or row.room_id else ""
@@ -254,6 +272,10 @@ class ChangesInWords:
         if entity == "provider_types":
             row = self._rows[entity].get(key)
             return "What a provider does otherwise" if row is None else self._of_pair(row)
+        if entity == "travel":
+            way = self._rows[entity].get(key)
+            of = f" from {self._name(way.from_id)} to {self._name(way.to_id)}" if way else ""
+            return f"The way{of}"
         return "A booking" if entity == "bookings" else self._name(key)
 
 

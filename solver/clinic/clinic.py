@@ -69,6 +69,8 @@ class Clinic:
     sessions: tuple[Session, ...] = ()
     locations: tuple[Location, ...] = ()
     travel: tuple[Travel, ...] = ()
+    elsewhere: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Rooms that were left out, as (id, location id), whose bookings were not."""
 
     def __post_init__(self) -> None:
         providers, rooms, types = self.provider_by_id, self.room_by_id, self.type_by_id
@@ -140,7 +142,12 @@ class Clinic:
     @cached_property
     def places(self) -> Places:
         """Where the rooms are, and the ways between these places."""
-        return Places(self.locations, self.travel, self.rooms)
+        return Places(self.locations, self.travel, self.location_of_room)
+
+    @cached_property
+    def location_of_room(self) -> Mapping[str, str | None]:
+        """The id of each room's location, those that were left out among them."""
+        return {**dict(self.elsewhere), **{room.id: room.location_id for room in self.rooms}}
 
     def is_in_use(self, room: Room) -> bool:
         """Whether a room is active, and the location that it is in."""

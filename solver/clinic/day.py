@@ -276,7 +276,7 @@ def _book(
         is_overbooked=flags(b.is_overbooked for b in bookings),
         minutes=end - start,
         uses_allowance=flags(b.is_overbooked and uses_allowance(b) for b in bookings),
-        place=np.array([*clinic.places.of_room.values(), NOWHERE], np.int64)[room],
+        place=column(clinic.places.of_room.get(b.room_id, NOWHERE) for b in bookings),
     )
 
 

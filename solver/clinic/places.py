@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from solver.arrays import Ints
-from solver.clinic.entities import InvalidClinicError, Room, Span, _require, _require_minutes
+from solver.clinic.entities import InvalidClinicError, Span, _require, _require_minutes
 
 MAX_TRAVEL_MINUTES = 720
 """The longest way from one place to another: half a day."""
@@ -51,7 +51,7 @@ class Places:
 
     locations: tuple[Location, ...]
     travel: tuple[Travel, ...]
-    rooms: tuple[Room, ...]
+    location_of_room: Mapping[str, str | None]
 
     @cached_property
     def position(self) -> Mapping[str | None, int]:
@@ -61,7 +61,7 @@ class Places:
     @cached_property
     def of_room(self) -> Mapping[str, int]:
         """The place of each room, by its id."""
-        return {room.id: self.position[room.location_id] for room in self.rooms}
+        return {room: self.position[key] for room, key in self.location_of_room.items()}
 
     @cached_property
     def are_several(self) -> bool:
@@ -82,6 +82,13 @@ class Places:
     def between(self, place: int, others: Ints) -> tuple[Ints, Ints]:
         """[n], [n] minutes from a place to others, and from these to it; both are places."""
         return self.minutes[place, others], self.minutes[others, place]
+
+    def are_rooms_apart(self, one: tuple[str | None, Span], other: tuple[str, Span]) -> bool:
+        """Whether there is time for the way between two spans, each in a room; None is nowhere."""
+        (here, mine), (there, theirs) = one, other
+        of_room = self.of_room
+        at = NOWHERE if here is None else of_room.get(here, NOWHERE)
+        return self.are_apart((at, mine), (of_room.get(there, NOWHERE), theirs))
 
     def are_apart(self, one: tuple[int, Span], other: tuple[int, Span]) -> bool:
         """Whether there is time for the way between two spans, each at a place.

@@ -149,13 +149,10 @@ class Checker:
         provider, room = self.owners_of(b)
         starts, ends = self.busy(b, b.date, provider)
         for other, (other_starts, other_ends) in at_provider:
-            there = self.clinic.room_by_id.get(other.room_id)
-            if other.date != b.date or there is None or room.location_id == there.location_id:
+            here, there = room.location_id, self.clinic.location_of_room.get(other.room_id)
+            if other.date != b.date or here is None or there is None or here == there:
                 continue
-            if room.location_id is None or there.location_id is None:
-                continue
-            to = self._travel(room.location_id, there.location_id)
-            back = self._travel(there.location_id, room.location_id)
+            to, back = self._travel(here, there), self._travel(there, here)
             if ends + to > other_starts and other_ends + back > starts:
                 late = f"{provider.name} has no time for the way between it and booking {other.id}"
                 yield Violation(b, 11, "PROVIDER_TRAVEL", late)

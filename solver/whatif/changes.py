@@ -17,6 +17,7 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.places import Location, Travel
 from solver.clinic.sessions.session import Session
 
 MAX_FACTOR = 100
@@ -30,11 +31,23 @@ type Entity = Literal[
     "overbooking_rules",
     "provider_types",
     "sessions",
+    "locations",
+    "travel",
     "bookings",
 ]
 
 
-type Row = Provider | Room | AppointmentType | OverbookingRule | ProviderType | Session | Booking
+type Row = (
+    Provider
+    | Room
+    | AppointmentType
+    | OverbookingRule
+    | ProviderType
+    | Session
+    | Location
+    | Travel
+    | Booking
+)
 
 
 # The changes
@@ -113,6 +126,13 @@ class AddSession:
 
 
 @dataclass(frozen=True, slots=True)
+class AddLocation:
+    """One more place; that rooms are there, and the ways, are further changes."""
+
+    location: Location
+
+
+@dataclass(frozen=True, slots=True)
 class SetField:
     """One field of one row has another value; `id` is None for the clinic's own settings."""
 
@@ -126,7 +146,7 @@ class SetField:
 class Remove:
     """A row is gone, and with it its availability and the rows of others that name it.
 
-    One that bookings or requests refer to stays, inactive.
+    One that bookings or requests refer to stays, inactive, and so does a place that is named.
     """
 
     entity: Entity
@@ -159,6 +179,7 @@ type Change = (
     | AddOverbookingRule
     | AddProviderType
     | AddSession
+    | AddLocation
     | SetField
     | Remove
     | ScaleDemand
