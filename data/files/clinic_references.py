@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from data.files.faults import Fault
 from data.files.session_row import SessionRow
-from solver.clinic.time_zones import time_zones
+from solver.time_zones import time_zones
 
 type ExistingRows = Mapping[str, frozenset[str]]
 """The rows that those of a file may also refer to: their ids, by list."""

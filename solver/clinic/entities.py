@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from solver.clinic.patients import patient_key
 from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor, fault_of_rhythm
-from solver.clinic.time_zones import ABBREVIATIONS, time_zones
+from solver.time_zones import ABBREVIATIONS, time_zones
 
 DAY_MINUTES = 1440
 
@@ -308,8 +308,7 @@ class Availability:
 
     It recurs weekly (``weekday``, ISO 1 = Monday, within ``valid_from`` and ``valid_to``, both
     inclusive) or stands on one ``date``. With ``every_weeks`` = n it holds in the week of
-    ``valid_from`` and in each n-th week after it; weeks begin on Monday. With a ``location_id`` a
-    provider's time is there, and a closure cuts only what would be there.
+    ``valid_from`` and each n-th week after it, from Monday; with ``location_id`` there alone.
     """
 
     start: int

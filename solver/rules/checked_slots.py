@@ -155,12 +155,18 @@ class SlotChecker(Checker):
         return sorted(found, key=lambda f: (-f.score, f.start, f.provider_id, f.room_id))
 
     def _starts_of(self, request: SlotRequest, provider: Provider) -> list[int]:
-        """Return the minutes of the date at which the provider may start the type."""
-        day, rooms = request.date, self.clinic.rooms[:1]
+        """Return the minutes of the date at which the provider may start the type somewhere."""
+        day, places = request.date, {room.location_id: room for room in self.clinic.rooms}
         of_provider = [b for b in self.live(self.clinic.bookings) if b.provider_id == provider.id]
         beside = self.beside(day, provider, of_provider)
-        asked = [_asked(request, provider, room, m) for m in range(DAY_MINUTES) for room in rooms]
-        return [b.start for b in asked if self.is_in_rhythm(b, beside)]
+        return [
+            minute
+            for minute in range(DAY_MINUTES)
+            if any(
+                self.is_in_rhythm(_asked(request, provider, room, minute), beside)
+                for room in places.values()
+            )
+        ]
 
     # The score
 

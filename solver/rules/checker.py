@@ -77,12 +77,12 @@ class Checker:
 
     def is_in_rhythm(self, b: Booking, at_provider: Beside) -> bool:
         """Whether its type may start then, beside the others of its provider."""
-        kind, (provider, _) = self.clinic.type_by_id[b.appointment_type_id], self.owners_of(b)
+        kind, (provider, room) = self.clinic.type_by_id[b.appointment_type_id], self.owners_of(b)
         every, first = kind.start_every or self.clinic.settings.grid_minutes, kind.start_offset
         is_from_window = kind.start_anchor == "window"
         if not (is_from_window or kind.packed):
             return b.start % every == first
-        is_open = self.open_minutes(provider, b.date)
+        is_open = self.open_minutes(provider, b.date, room.location_id)
         if is_from_window:
             first = _opening(is_open, b.start)
         if (b.start - first) % every == 0 and (is_open[b.start] or not is_from_window):

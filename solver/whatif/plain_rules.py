@@ -329,22 +329,26 @@ class PlainRules:
 
     def _is_in_rhythm(self, a: Appointment) -> bool:
         """Whether it starts so many steps after midnight and the offset, or after it opens."""
-        start, kind, (provider, _) = a.booking.start, a.kind, self._owners(a)
+        start, kind = a.booking.start, a.kind
         every = kind.start_every or self._clinic.settings.grid_minutes
         if kind.start_anchor == "midnight":
             return start in range(kind.start_offset, DAY_MINUTES, every)
-        minutes = self._minutes.open(provider, a.booking.date)
+        minutes = self._open_minutes(a)
         opens = minutes.rfind(b"\0", 0, start + 1) + 1  # after the last closed minute up to here
         return opens <= start and start in range(opens, DAY_MINUTES, every)
 
     def _is_packed(self, a: Appointment, at_provider: Sequence[Appointment]) -> bool:
         """Whether its type is packed, and it follows another of its provider in open hours."""
-        provider, _ = self._owners(a)
         return (
             a.kind.packed
-            and self._minutes.open(provider, a.booking.date)[a.booking.start] == 1
+            and self._open_minutes(a)[a.booking.start] == 1
             and a.provider_busy[0] in {other.provider_busy[1] for other in at_provider}
         )
+
+    def _open_minutes(self, a: Appointment) -> bytes:
+        """Return when its provider is open for its room."""
+        provider, room = self._owners(a)
+        return self._minutes.open(provider, a.booking.date, room.location_id)
 
     def _owners(self, a: Appointment) -> tuple[Provider, Room]:
         clinic, b = self._clinic, a.booking

@@ -41,7 +41,7 @@ class BruteForce:
         self.most = most
         clinic = problem.clinic
         self.rules = RulesByHand(problem)
-        self._known_starts: dict[tuple[str, str, dt.date], list[int]] = {}
+        self._known_starts: dict[tuple[str, str, str, dt.date], list[int]] = {}
         self.movable = [
             b
             for b in clinic.bookings
@@ -81,7 +81,7 @@ class BruteForce:
                             yield Candidate(id_, *place)
 
     def _starts(self, provider: str, room: str, kind: str, date: dt.date) -> list[int]:
-        key = (provider, kind, date)
+        key = (provider, room, kind, date)
         if key not in self._known_starts:
             asked = (Booking("", provider, room, kind, date, m) for m in range(1440))
             self._known_starts[key] = [

@@ -159,11 +159,12 @@ class RulesByHand:
         """Whether its type may start then; or right behind one of `book`, where it is packed."""
         provider, _, kind = self.rows(b)
         start, every = b.start, kind.start_every or self.clinic.settings.grid_minutes
-        is_open = self.is_open(provider, b.date, start)
+        at = self.place(b)
+        is_open = self.is_open(provider, b.date, start, at)
         if kind.start_anchor == "midnight" and (start - kind.start_offset) % every == 0:
             return True
         if kind.start_anchor == "window" and is_open:
-            while start > 0 and self.is_open(provider, b.date, start - 1):
+            while start > 0 and self.is_open(provider, b.date, start - 1, at):
                 start -= 1
             if (b.start - start) % every == 0:
                 return True

@@ -248,10 +248,14 @@ def _starts_of_all(
 
 
 def _in_rhythm(parts: Sequence[Masks], behind: Sequence[Day]) -> Bools:
-    """[p, D, S] where a part's providers may start the type, on the dates of `behind`."""
-    ids = frozenset(provider.id for provider in parts[0].day.providers)
-    days = zip(parts, behind, strict=True)
-    return np.stack([in_rhythm(day.narrowed(ids), m.kind, m.starts) for m, day in days], axis=1)
+    """[p, D, S] where a part's providers may start the type there, on the dates of `behind`."""
+    ids, place = frozenset(p.id for p in parts[0].day.providers), parts[0].day.place
+    there = (
+        next(part for part in day.narrowed(ids).at_each_place() if part.place == place)
+        for day in behind
+    )
+    days = zip(parts, there, strict=True)
+    return np.stack([in_rhythm(day, m.kind, m.starts) for m, day in days], axis=1)
 
 
 def _window_edges(days: Sequence[Day], starts: Ints) -> tuple[Small, Small]:
