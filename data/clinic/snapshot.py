@@ -237,7 +237,8 @@ async def _parsed[Result](row: Row[Any], parse: Callable[..., Result], *argument
 
 
 def _clinic(row: Row[Any]) -> Clinic:
-    rows = {name: orjson.loads(getattr(row, name)) for name in _READ.split()}
+    names = "settings providers rooms types availability rules provider_types sessions locations"
+    rows = {n: orjson.loads(getattr(row, n)) for n in [*names.split(), "travel", "elsewhere"]}
     return Clinic(
         ClinicSettings(*rows["settings"][0]),
         tuple(Provider(*fields) for fields in _typed(rows["providers"], sets=(2,))),
@@ -252,12 +253,6 @@ def _clinic(row: Row[Any]) -> Clinic:
         tuple(Travel(*fields) for fields in rows["travel"]),
         tuple((room_id, location_id) for room_id, location_id in rows["elsewhere"]),
     )
-
-
-_READ = (
-    "settings providers rooms types availability rules provider_types sessions locations travel"
-    " elsewhere"
-)
 
 
 def _bookings(text: str) -> tuple[Booking, ...]:
@@ -336,18 +331,22 @@ def _statement(
             is_of("provider_ids", SESSIONS.c.provider_id, or_unset=True),
             is_of("room_ids", SESSIONS.c.room_id, or_unset=True),
         ).label("sessions"),
-        _arrays(LOCATIONS, "id name active").label("locations"),
-        _arrays(TRAVEL, "id from_id to_id minutes").label("travel"),
-        _arrays(
-            ROOMS,
-            "id location_id",
-            ~is_of("room_ids", ROOMS.c.id),
-            ROOMS.c.location_id.is_not(None),
-        ).label("elsewhere"),
+        *_places(is_of("room_ids", ROOMS.c.id)),
         _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near, wanted).label(
             "bookings"
         ),
     )
+
+
+def _places(rooms: ColumnElement[bool]) -> list[ColumnElement[str]]:
+    """Return the places, the ways between them, and where the rooms are that are left out."""
+    return [
+        _arrays(LOCATIONS, "id name active").label("locations"),
+        _arrays(TRAVEL, "id from_id to_id minutes").label("travel"),
+        _arrays(ROOMS, "id location_id", ~rooms, ROOMS.c.location_id.is_not(None)).label(
+            "elsewhere"
+        ),
+    ]
 
 
 def _is_of(

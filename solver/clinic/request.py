@@ -6,7 +6,6 @@ import datetime as dt
 from dataclasses import dataclass
 
 from solver.clinic.clinic import Clinic
-from solver.clinic.day import Day
 from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
@@ -63,24 +62,3 @@ class SlotRequest:
             for room in clinic.rooms
             if room.location_id in self.location_ids and self.room_id in (None, room.id)
         )
-
-
-def alike(day: Day, request: SlotRequest) -> list[tuple[AppointmentType, Day]]:
-    """Return the type as providers do it at a place, each time with the day of those, and there.
-
-    All for whom it has the same duration and buffers are together, and all rooms of a place.
-    """
-    clinic = day.clinic
-    ids: dict[AppointmentType, list[str]] = {}
-    if not clinic.provider_types or not day.providers:
-        provider_id = day.providers[0].id if day.providers else ""
-        ids[request.kind_at(clinic, provider_id)] = []
-    else:
-        for provider in day.providers:
-            ids.setdefault(request.kind_at(clinic, provider.id), []).append(provider.id)
-    whole = len(ids) == 1
-    return [
-        (kind, here)
-        for kind, those in ids.items()
-        for here in (day if whole else day.narrowed(frozenset(those))).at_each_place()
-    ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES, Span
-from solver.clinic.places import NOWHERE
+from solver.clinic.places import NOWHERE, Places
 from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.result import to_plan
 from solver.planning.instance.stay_feasibility import Beside
@@ -88,6 +88,18 @@ class _Sheet:
             kind.closes.copy(),
             list(zip(kind.before.tolist(), kind.after.tolist(), strict=True)),
         )
+
+    def ways(self, provider: int, place: int, places: Places) -> Iterator[tuple[int, int, int]]:
+        """Yield a provider's posts at other places than one, with what they need beside it.
+
+        That is the minutes before and after a start for which the provider is busy or on the way.
+        """
+        before, after = self.buffers[provider]
+        for post in range(len(self.kind.variant_of))[self.kind.posts_of(provider)]:
+            there = self.kind.variant(post).place
+            if there not in (place, NOWHERE):
+                to, back = int(places.minutes[place, there]), int(places.minutes[there, place])
+                yield post, before + to, after + back
 
 
 class Board:
@@ -166,22 +178,12 @@ class Board:
 
     def _leave_time(self, provider: int, day: int, place: int, busy: Span) -> None:
         """Rule 11: leave time for the way to and from a place where the provider is on a date."""
-        places = self._instance.places
         if place == NOWHERE or not 0 <= day < len(self._instance.dates):
             return
         for sheet in self._sheets:
-            if sheet.missed is None:
-                continue
-            before, after = sheet.buffers[provider]
-            kind = sheet.kind
-            for post in range(len(kind.variant_of))[kind.posts_of(provider)]:
-                there = kind.variant(post).place
-                if there not in (place, NOWHERE):
-                    way = (
-                        before + places.minutes[place, there],
-                        after + places.minutes[there, place],
-                    )
-                    first, last = self._overlapping(sheet, busy, day, *map(int, way))
+            if sheet.missed is not None:
+                for post, *way in sheet.ways(provider, place, self._instance.places):
+                    first, last = self._overlapping(sheet, busy, day, *way)
                     sheet.missed[post, day, first:last] = True
 
     def _occupy_room(self, room: int, busy: Span) -> None:

@@ -41,7 +41,64 @@ type Beside = list[tuple[Booking, Span]]
 
 
 @dataclass
-class Checker:
+class _Calendar:
+    """When the resources of one clinic are open, and its clock is steady, minute by minute."""
+
+    clinic: Clinic
+    _rows: dict[str, list[Availability]] = field(default_factory=dict)
+    _open: dict[tuple[str, dt.date, str | None], bytes] = field(default_factory=dict)
+    _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
+
+    def open_minutes(
+        self, owner: Provider | Room, day: dt.date, location_id: str | None = None
+    ) -> bytes:
+        """Return 1440 bytes, 1 where `owner` is open for the rooms of a location, or of none."""
+        key = owner.id, day, location_id
+        if key not in self._open:
+            rows = self._rows_about(owner)
+            opening = [r for r in rows if r.kind == "open"]
+            chosen = [r for r in opening if r.date == day] or [
+                r for r in opening if r.weekday is not None and _applies(r, day)
+            ]
+            is_open = bytearray(DAY_MINUTES)
+            if isinstance(owner, Room) and not opening:
+                is_open = bytearray(b"\x01" * DAY_MINUTES)
+            for row in chosen:
+                if location_id is not None and row.location_id not in (None, location_id):
+                    continue
+                for minute in range(row.start, row.end):
+                    is_open[minute] = 1
+            for row in rows:
+                is_here = row.location_id in (None, location_id)
+                if row.kind == "closed" and is_here and _applies(row, day):
+                    for minute in range(row.start, row.end):
+                        is_open[minute] = 0
+            self._open[key] = bytes(is_open)
+        return self._open[key]
+
+    def _rows_about(self, owner: Provider | Room) -> list[Availability]:
+        """Return the rows that name `owner`, and the closures of everyone."""
+        if owner.id not in self._rows:
+            self._rows[owner.id] = [
+                row
+                for row in self.clinic.availability
+                if owner.id in (row.provider_id, row.room_id)
+                or (row.kind == "closed" and row.provider_id is None and row.room_id is None)
+            ]
+        return self._rows[owner.id]
+
+    def _is_steady(self, day: dt.date, minute: int) -> bool:
+        if (day, minute) not in self._steady:
+            shown = dt.datetime.combine(
+                day, dt.time(*divmod(minute, 60)), self.clinic.settings.zone
+            )
+            # In a skipped and in a repeated hour, and nowhere else, the two folds differ (PEP 495).
+            self._steady[day, minute] = shown.utcoffset() == shown.replace(fold=1).utcoffset()
+        return self._steady[day, minute]
+
+
+@dataclass
+class Checker(_Calendar):
     """The rules of one clinic. What is worked out of its rows, minute by minute, is kept.
 
     A method a rule, under the name that the rule has in every reading: it yields how a booking
@@ -49,10 +106,6 @@ class Checker:
     its room, `of_type` those of its type and date; they may leave out what is two dates away.
     """
 
-    clinic: Clinic
-    _rows: dict[str, list[Availability]] = field(default_factory=dict)
-    _open: dict[tuple[str, dt.date, str | None], bytes] = field(default_factory=dict)
-    _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
     _around: dict[tuple[object, ...], Span] = field(default_factory=dict)
     _kinds: dict[tuple[object, ...], AppointmentType] = field(default_factory=dict)
     _differing: dict[tuple[str, str], ProviderType] | None = None
@@ -270,55 +323,6 @@ class Checker:
     def live(self, bookings: Iterable[Booking]) -> list[Booking]:
         """Return those that are not cancelled."""
         return [b for b in bookings if b.status != "cancelled"]
-
-    # Time
-
-    def open_minutes(
-        self, owner: Provider | Room, day: dt.date, location_id: str | None = None
-    ) -> bytes:
-        """Return 1440 bytes, 1 where `owner` is open for the rooms of a location, or of none."""
-        key = owner.id, day, location_id
-        if key not in self._open:
-            rows = self._rows_about(owner)
-            opening = [r for r in rows if r.kind == "open"]
-            chosen = [r for r in opening if r.date == day] or [
-                r for r in opening if r.weekday is not None and _applies(r, day)
-            ]
-            is_open = bytearray(DAY_MINUTES)
-            if isinstance(owner, Room) and not opening:
-                is_open = bytearray(b"\x01" * DAY_MINUTES)
-            for row in chosen:
-                if location_id is not None and row.location_id not in (None, location_id):
-                    continue
-                for minute in range(row.start, row.end):
-                    is_open[minute] = 1
-            for row in rows:
-                is_here = row.location_id in (None, location_id)
-                if row.kind == "closed" and is_here and _applies(row, day):
-                    for minute in range(row.start, row.end):
-                        is_open[minute] = 0
-            self._open[key] = bytes(is_open)
-        return self._open[key]
-
-    def _rows_about(self, owner: Provider | Room) -> list[Availability]:
-        """Return the rows that name `owner`, and the closures of everyone."""
-        if owner.id not in self._rows:
-            self._rows[owner.id] = [
-                row
-                for row in self.clinic.availability
-                if owner.id in (row.provider_id, row.room_id)
-                or (row.kind == "closed" and row.provider_id is None and row.room_id is None)
-            ]
-        return self._rows[owner.id]
-
-    def _is_steady(self, day: dt.date, minute: int) -> bool:
-        if (day, minute) not in self._steady:
-            shown = dt.datetime.combine(
-                day, dt.time(*divmod(minute, 60)), self.clinic.settings.zone
-            )
-            # In a skipped and in a repeated hour, and nowhere else, the two folds differ (PEP 495).
-            self._steady[day, minute] = shown.utcoffset() == shown.replace(fold=1).utcoffset()
-        return self._steady[day, minute]
 
 
 def _what_sets_minutes(b: Booking) -> tuple[object, ...]:

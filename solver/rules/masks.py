@@ -21,7 +21,7 @@ from solver.clinic.clinic import Clinic
 from solver.clinic.clock import clock_changes, first_bookable_minute
 from solver.clinic.day import NO_CAP, Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType
-from solver.clinic.request import SlotRequest, alike
+from solver.clinic.request import SlotRequest
 from solver.rules.codes import (
     CLOCK_CHANGE,
     IN_ORDER,
@@ -41,7 +41,7 @@ from solver.rules.codes import (
     TYPE_DAILY_CAP,
     TYPE_INACTIVE,
 )
-from solver.rules.start_axis import Around, StartAxis, candidate_starts, in_rhythm
+from solver.rules.start_axis import Around, StartAxis, alike, candidate_starts, in_rhythm
 
 _EVERY = np.ones((1, 1), np.bool_)
 

@@ -227,9 +227,7 @@ class _Reading:
     def _place(self) -> Ints:
         """[n] where the room of each booking is."""
         of_room = self._clinic.places.of_room
-        return np.array([of_room[row.id] for row in self._clinic.rooms], np.int64)[
-            self._ledger.room
-        ]
+        return np.array([of_room[r.id] for r in self._clinic.rooms], np.int64)[self._ledger.room]
 
     def _time_to_travel(self) -> Bools:
         ledger, places = self._ledger, self._clinic.places
@@ -239,11 +237,10 @@ class _Reading:
         of_day = np.unique(ledger.provider * FAR + ledger.day, return_inverse=True)[1] * FAR
         begins, ends = (side % FAR + of_day for side in self._provider_spans)
         there = [np.flatnonzero(self._place == place) for place in range(len(places.locations))]
-        for one, other in combinations(np.unique(self._place[self._place >= 0]).tolist(), 2):
-            to, back = int(places.minutes[one, other]), int(places.minutes[other, one])
+        for one, other in combinations([p for p, some in enumerate(there) if len(some)], 2):
             here, away = there[one], there[other]
-            mine = begins[here], ends[here] + to
-            theirs = begins[away], ends[away] + back
+            mine = begins[here], ends[here] + places.minutes[one, other]
+            theirs = begins[away], ends[away] + places.minutes[other, one]
             obeys[here] &= ~_meets(mine, theirs)
             obeys[away] &= ~_meets(theirs, mine)
         return obeys

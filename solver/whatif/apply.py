@@ -29,6 +29,7 @@ from solver.planning.problem import MAX_REQUESTS, Problem
 from solver.rules.checked_book import BookChecker
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.whatif.changed_rows import (
+    displace,
     forget_type,
     require_opening,
     require_own_pair,
@@ -256,7 +257,7 @@ class _Changed:
 
     def _close(self, change: ProviderOut | CloseRoom) -> None:
         self._require_date(change.date)
-        self._displace(change)
+        displace(self.rows["bookings"], self.rows["appointment_types"], change)
         self.availability.append(
             Availability(
                 change.start,
@@ -267,23 +268,6 @@ class _Changed:
                 kind="closed",
             )
         )
-
-    def _displace(self, change: ProviderOut | CloseRoom) -> None:
-        """Let bookings in the way of a closure override its hours no more: it displaces all."""
-        is_provider = isinstance(change, ProviderOut)
-        code = "OUTSIDE_PROVIDER_HOURS" if is_provider else "OUTSIDE_ROOM_HOURS"
-        owner = change.provider_id if isinstance(change, ProviderOut) else change.room_id
-        bookings = self.rows["bookings"]
-        for b in list(bookings.values()):
-            kind = self.rows["appointment_types"].get(b.appointment_type_id)
-            if (
-                code in b.overrides
-                and (b.provider_id if is_provider else b.room_id, b.date) == (owner, change.date)
-                and kind is not None
-                and b.start < change.end
-                and change.start < b.start + kind.duration_minutes
-            ):
-                bookings[b.id] = replace(b, overrides=b.overrides - {code})
 
     def _open_hours(self, change: OpenHours) -> None:
         if (change.provider_id is None) == (change.room_id is None):

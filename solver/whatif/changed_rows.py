@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from solver.clinic.entities import InvalidClinicError, ProviderType
+from solver.clinic.entities import AppointmentType, Booking, InvalidClinicError, ProviderType
 from solver.clinic.places import Travel
 from solver.clinic.sessions.instants import released_before_it_opens
 from solver.clinic.sessions.session import Session
+from solver.whatif.changes import CloseRoom, ProviderOut
 
 
 def require_own_pair(rows: Iterable[ProviderType], row: ProviderType) -> None:
@@ -43,3 +44,24 @@ def forget_type(sessions: dict[str, Session], key: str) -> None:
         kinds = session.appointment_type_ids
         if kinds is not None and key in kinds:
             sessions[session.id] = replace(session, appointment_type_ids=kinds - {key})
+
+
+def displace(
+    bookings: dict[str, Booking],
+    kinds: Mapping[str, AppointmentType],
+    change: ProviderOut | CloseRoom,
+) -> None:
+    """Let bookings in the way of a closure override its hours no more: it displaces all."""
+    is_provider = isinstance(change, ProviderOut)
+    code = "OUTSIDE_PROVIDER_HOURS" if is_provider else "OUTSIDE_ROOM_HOURS"
+    owner = change.provider_id if isinstance(change, ProviderOut) else change.room_id
+    for b in list(bookings.values()):
+        kind = kinds.get(b.appointment_type_id)
+        if (
+            code in b.overrides
+            and (b.provider_id if is_provider else b.room_id, b.date) == (owner, change.date)
+            and kind is not None
+            and b.start < change.end
+            and change.start < b.start + kind.duration_minutes
+        ):
+            bookings[b.id] = replace(b, overrides=b.overrides - {code})

@@ -101,27 +101,6 @@ class PlainRules:
         for row in problem.clinic.provider_types:
             self._own[row.provider_id, row.appointment_type_id] = row
 
-    def _is_too_far(self, a: Appointment, one: Span, other: Appointment, two: Span) -> bool:
-        """Whether the way from one place to the other takes longer than there is between spans."""
-        rooms = self._clinic.room_by_id
-        if a.booking.room_id not in rooms or other.booking.room_id not in rooms:
-            return False
-        here = rooms[a.booking.room_id].location_id
-        there = rooms[other.booking.room_id].location_id
-        if here is None or there is None or here == there or a.booking.date != other.booking.date:
-            return False
-        return two[0] - one[1] < self._way(here, there) and one[0] - two[1] < self._way(there, here)
-
-    def _way(self, from_id: str, to_id: str) -> int:
-        """Return the minutes of a way; where only the way back is told, as many as that takes."""
-        minutes = 0
-        for row in self._clinic.travel:
-            if (row.from_id, row.to_id) == (from_id, to_id):
-                return row.minutes
-            if (row.to_id, row.from_id) == (from_id, to_id):
-                minutes = row.minutes
-        return minutes
-
     def appointment(self, booking: Booking) -> Appointment:
         """Return a booking with its spans; rule 4 is what its provider's busy span is."""
         kind = self._kind_of(booking)
@@ -246,13 +225,9 @@ class PlainRules:
     def time_to_travel(self, a: Appointment, at_provider: Sequence[Appointment]) -> Iterator[str]:
         """Rule 11: between two places of a date the provider has time for the way."""
         for other in at_provider:
-            if self._is_too_far(a, a.provider_busy, other, other.provider_busy):
+            if _is_too_far(self._clinic, a, a.provider_busy, other, other.provider_busy):
                 provider, _ = self._owners(a)
                 yield f"{provider.name} has no time to travel to or from booking {other.booking.id}"
-
-    def patient_is_elsewhere(self, a: Appointment, other: Appointment) -> bool:
-        """Whether one patient's appointments overlap, or leave no time for the way between them."""
-        return overlap(a.span, other.span) or self._is_too_far(a, a.span, other, other.span)
 
     def regular_within_capacity(
         self, a: Appointment, at_provider: Sequence[Appointment]
@@ -380,3 +355,28 @@ def is_by_allowance(a: Appointment) -> bool:
 def overlap(one: Span, other: Span) -> bool:
     """Whether two spans have a minute in common."""
     return one[0] < other[1] and other[0] < one[1]
+
+
+def _is_too_far(clinic: Clinic, a: Appointment, one: Span, other: Appointment, two: Span) -> bool:
+    """Whether the way from one place to the other takes longer than there is between spans."""
+    rooms = clinic.room_by_id
+    if a.booking.room_id not in rooms or other.booking.room_id not in rooms:
+        return False
+    here = rooms[a.booking.room_id].location_id
+    there = rooms[other.booking.room_id].location_id
+    if here is None or there is None or here == there or a.booking.date != other.booking.date:
+        return False
+    return two[0] - one[1] < _way(clinic, here, there) and one[0] - two[1] < _way(
+        clinic, there, here
+    )
+
+
+def _way(clinic: Clinic, from_id: str, to_id: str) -> int:
+    """Return the minutes of a way; where only the way back is told, as many as that takes."""
+    minutes = 0
+    for row in clinic.travel:
+        if (row.from_id, row.to_id) == (from_id, to_id):
+            return row.minutes
+        if (row.to_id, row.from_id) == (from_id, to_id):
+            minutes = row.minutes
+    return minutes

@@ -16,7 +16,7 @@ from fractions import Fraction
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Booking, ProviderType
 from solver.planning.problem import Placement, Plan, Problem, Request
-from solver.whatif.plain_rules import Appointment
+from solver.whatif.plain_rules import Appointment, patient_is_elsewhere
 from solver.whatif.plain_score import Parts, PlainScores
 
 MAXIMISED = ("saved", "priority", "score")
@@ -210,7 +210,7 @@ class _Reader:
         if step.is_overbooked and not self.problem.allow_overbooking:
             self._blame(step.id, "is overbooked, which the run does not allow")
         for other in self.book.of_patient(a.booking.patient_key):
-            if self.rules.patient_is_elsewhere(a, other):
+            if patient_is_elsewhere(self.problem.clinic, a, other):
                 self._blame(step.id, f"overlaps {other.booking.id} of the same patient, or its way")
         self.book.add(a)
         return True

@@ -140,7 +140,7 @@ class DaySchedules:
             fixed[s.provider, s.day].append(s)
         provider_days = [(p, d) for p in range(providers) for d in range(days)]
         windows = [instance.days[d].provider_windows[p] for p, d in provider_days]
-        differs = instance.hours_differ
+        differs = _hours_differ(instance)
         loose = [
             _are_close(spans, int(before[p]), int(after[p])) or differs[p, d]
             for spans, (p, d) in zip(windows, provider_days, strict=True)
@@ -403,6 +403,16 @@ def _layers(lengths: Sequence[Ints]) -> list[Ints]:
             layers.append(layer := [])
         layer.append(k)
     return [np.array(layer, np.int64) for layer in layers]
+
+
+def _hours_differ(instance: Instance) -> Bools:
+    """[P, D] whether a provider's windows for rooms at some place are not those for all."""
+    differ = np.zeros((len(instance.providers), len(instance.dates)), np.bool_)
+    for d, day in enumerate(instance.days):
+        for there in day.at_each_place():
+            pairs = zip(there.provider_windows, day.provider_windows, strict=True)
+            differ[:, d] |= [windows != anywhere for windows, anywhere in pairs]
+    return differ
 
 
 def _are_close(windows: Sequence[Span], before: int, after: int) -> bool:

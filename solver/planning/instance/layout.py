@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import lcm
 from typing import TYPE_CHECKING
 
 from solver.clinic.clock import clock_changes, instant
 from solver.clinic.day import Day
-from solver.clinic.entities import DAY_MINUTES, Booking, Span
-from solver.clinic.places import NOWHERE
+from solver.clinic.entities import DAY_MINUTES, Booking, Room, Span
+from solver.clinic.places import NOWHERE, Places
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, window_around
 from solver.clinic.windows import Windows
 from solver.planning.instance.stay_feasibility import Beside
@@ -163,3 +163,25 @@ def score_unit(problem: Problem, kinds: Sequence[TypeTable]) -> int:
         weights.overbook.denominator,
         weights.room.denominator * lcm(*surpluses),
     )
+
+
+type PatientSpans = Mapping[tuple[str | None, int], list[tuple[Span, int]]]
+"""By patient and date: appointments, in minutes of the date, each with its place."""
+
+
+def patient_spans(fixed: Iterable[FixedBooking]) -> PatientSpans:
+    """Return where patients are by fixed bookings."""
+    spans: dict[tuple[str | None, int], list[tuple[Span, int]]] = defaultdict(list)
+    for s in fixed:
+        patient = s.booking.patient_key
+        if patient is not None:
+            midnight = s.day * DAY_MINUTES
+            start, end = s.appointment
+            spans[patient, s.day].append(((start - midnight, end - midnight), s.location))
+    return spans
+
+
+def posts_of_rooms(places: Places, rooms: Sequence[Room]) -> list[int]:
+    """Return for each room the number of its place among those of all, as posts are numbered."""
+    of_room = [places.of_room[room.id] for room in rooms]
+    return [sorted(set(of_room)).index(place) for place in of_room]

@@ -8,14 +8,13 @@ which the horizon begins, so that busy spans that reach over midnight need no sp
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 
-from solver.arrays import Bools, Ints, Small
+from solver.arrays import Ints, Small
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.planning.instance.capacity import Capacity
@@ -23,6 +22,8 @@ from solver.planning.instance.layout import (
     booking_tasks,
     fixed_booking,
     may_move,
+    patient_spans,
+    posts_of_rooms,
     request_tasks,
     score_unit,
     type_tables,
@@ -69,13 +70,12 @@ class Instance:
         self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
         self.places = self.clinic.places
-        of_room = [self.places.of_room[r.id] for r in self.rooms]
-        self._post_of_room = [sorted(set(of_room)).index(place) for place in of_room]
-        self.place_of_room = np.array(of_room, np.int64)
+        self._post_of_room = posts_of_rooms(self.places, self.rooms)
         self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
         self.shortest = shortest_durations(self.clinic, self.providers)
         self.kinds = type_tables(self)
         self.fixed = [fixed_booking(self, b) for b in self.clinic.bookings if b.is_live]
+        self._patient_spans = patient_spans(self.fixed)
         self.capacity = Capacity(self.clinic, self.providers, self.dates).after(self.fixed)
         self.tasks = [*booking_tasks(self, movable), *request_tasks(self)]
         self.unit = score_unit(problem, self.kinds)
@@ -144,21 +144,6 @@ class Instance:
     def booked_patients(self) -> frozenset[str]:
         """The patients of fixed bookings."""
         return frozenset(patient for patient, _ in self._patient_spans if patient is not None)
-
-    @cached_property
-    def _patient_spans(self) -> Mapping[tuple[str | None, int], list[tuple[Span, int]]]:
-        """By patient and date: the appointments of fixed bookings, in minutes of the date.
-
-        Each with its place.
-        """
-        spans: dict[tuple[str | None, int], list[tuple[Span, int]]] = defaultdict(list)
-        for s in self.fixed:
-            patient = s.booking.patient_key
-            if patient is not None:
-                midnight = s.day * DAY_MINUTES
-                start, end = s.appointment
-                spans[patient, s.day].append(((start - midnight, end - midnight), s.location))
-        return spans
 
     # Scores
 
@@ -229,8 +214,8 @@ class Instance:
 
     def post(self, assignment: Assignment) -> int:
         """Return the post of an assignment in its type's table: its provider where its room is."""
-        room = assignment.room
-        number = self._post_of_room[room] if room >= 0 else no_room(room)
+        room, posts = assignment.room, self._post_of_room
+        number = posts[room] if room >= 0 else no_room(room)
         return assignment.provider + number * len(self.providers)
 
     def place(self, assignment: Assignment) -> int:
@@ -270,16 +255,6 @@ class Instance:
         s = int(np.searchsorted(kind.starts, assignment.start))
         at = (self.post(assignment), assignment.day, s)
         return int(kind.opens[at]), int(kind.closes[at])
-
-    @cached_property
-    def hours_differ(self) -> Bools:
-        """[P, D] whether a provider's windows for rooms at some place are not those for all."""
-        differ = np.zeros((len(self.providers), len(self.dates)), np.bool_)
-        for d, day in enumerate(self.days):
-            for there in day.at_each_place():
-                pairs = zip(there.provider_windows, day.provider_windows, strict=True)
-                differ[:, d] |= [windows != anywhere for windows, anywhere in pairs]
-        return differ
 
     # Bookings that may move
 

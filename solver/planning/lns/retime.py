@@ -21,7 +21,7 @@ import numpy as np
 
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
-from solver.clinic.places import NOWHERE
+from solver.clinic.places import NOWHERE, Places
 from solver.clinic.spans import overlap
 from solver.planning.instance.rooms import rooms_left
 from solver.planning.instance.tables import Instance
@@ -203,26 +203,9 @@ class _ProviderDay:
         return [
             self._free_stop(group[0].assignment)
             if len(group) == 1 and group[0].assignment is not None
-            else self._frozen_stop(group)
+            else _frozen_stop(group, len(instance.rooms))
             for group in groups
         ]
-
-    def _frozen_stop(self, group: Sequence[_Item]) -> _Stop:
-        """Return spans that overlap as one stop; the gap parts of its two ends count."""
-        start, end = group[0].busy[0], max(item.busy[1] for item in group)
-        windows = [item.window for item in group if item.window is not None]
-        return _Stop(
-            places=tuple({item.place for item in group}),
-            assignment=None,
-            score=np.zeros(1, np.int64),
-            start=np.zeros(1, np.int64),
-            busy_start=np.array([start]),
-            busy_end=np.array([end]),
-            opens=np.array([windows[0][0] if windows else start]),
-            closes=np.array([windows[-1][1] if windows else end]),
-            rooms=np.zeros((len(self._instance.rooms), 1), np.bool_),
-            counts=bool(windows),
-        )
 
     def _free_stop(self, assignment: Assignment) -> _Stop:
         """Return a regular placement as a stop, with all starts at which it could be there."""
@@ -318,15 +301,9 @@ class _ProviderDay:
             after = np.minimum(one.closes[:, None], begins) - ends
             before = begins - np.maximum(two.opens[None, :], ends)
             gained = self._side(one, after) + self._side(two, before)
-            way = self._way(one, two)
+            way = _way(self._instance.places, one, two)
             self._between[first, second] = np.where(begins >= ends + way, gained, _NEVER)
         return self._between[first, second]
-
-    def _way(self, one: _Stop, two: _Stop) -> int:
-        """Return the minutes of the longest way from one stop to another."""
-        minutes = self._instance.places.minutes
-        pairs = [(p, q) for p in one.places for q in two.places if NOWHERE not in (p, q)]
-        return max((int(minutes[p, q]) for p, q in pairs if p != q), default=0)
 
     def _side(self, stop: _Stop, idle: Ints) -> Ints:
         """Return the gap part of one side of a stop, beside so many minutes of idle time."""
@@ -352,19 +329,7 @@ class _ProviderDay:
                 if placed is None:
                     return None
                 assignments.append(placed)
-        return assignments if self._leave_time(assignments) else None
-
-    def _leave_time(self, assignments: Sequence[Assignment]) -> bool:
-        """Whether there is time for all ways, those past a stop between two others as well."""
-        instance, places = self._instance, self._instance.places
-        if not places.are_several:
-            return True
-        at = self._at_places + [(instance.place(p), instance.busy(p)) for p in assignments]
-        return all(
-            places.are_apart(one, other)
-            for i, one in enumerate(at)
-            for other in at[max(i + 1, len(self._at_places)) :]
-        )
+        return assignments if _leave_time(self._instance, self._at_places, assignments) else None
 
     def _in_best_room(
         self, assignment: Assignment, rooms: Bools, before: Sequence[Assignment]
@@ -385,3 +350,43 @@ def _exchanges(order: Sequence[int]) -> Iterator[list[int]]:
         other = list(order)
         other[k], other[m] = other[m], other[k]
         yield other
+
+
+def _frozen_stop(group: Sequence[_Item], rooms: int) -> _Stop:
+    """Return spans that overlap as one stop; the gap parts of its two ends count."""
+    start, end = group[0].busy[0], max(item.busy[1] for item in group)
+    windows = [item.window for item in group if item.window is not None]
+    return _Stop(
+        places=tuple({item.place for item in group}),
+        assignment=None,
+        score=np.zeros(1, np.int64),
+        start=np.zeros(1, np.int64),
+        busy_start=np.array([start]),
+        busy_end=np.array([end]),
+        opens=np.array([windows[0][0] if windows else start]),
+        closes=np.array([windows[-1][1] if windows else end]),
+        rooms=np.zeros((rooms, 1), np.bool_),
+        counts=bool(windows),
+    )
+
+
+def _way(places: Places, one: _Stop, two: _Stop) -> int:
+    """Return the minutes of the longest way from one stop to another."""
+    minutes = places.minutes
+    pairs = [(p, q) for p in one.places for q in two.places if NOWHERE not in (p, q)]
+    return max((int(minutes[p, q]) for p, q in pairs if p != q), default=0)
+
+
+def _leave_time(
+    instance: Instance, booked: Sequence[tuple[int, Span]], assignments: Sequence[Assignment]
+) -> bool:
+    """Whether there is time for all ways, those past a stop between two others as well."""
+    places = instance.places
+    if not places.are_several:
+        return True
+    at = [*booked, *((instance.place(p), instance.busy(p)) for p in assignments)]
+    return all(
+        places.are_apart(one, other)
+        for i, one in enumerate(at)
+        for other in at[max(i + 1, len(booked)) :]
+    )

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import numpy as np
 from ortools.sat.python import cp_model
 
 from solver.planning.instance.columns import Columns
 from solver.planning.instance.tables import Instance
-from solver.planning.instance.tasks import Assignment
+from solver.planning.instance.tasks import Assignment, no_room
 from solver.planning.model.constraints import (
     each_placed_once,
     patient_in_one_place,
@@ -220,10 +221,17 @@ class PlanningModel:
             Assignment(
                 int(v.columns.task[c]),
                 int(v.at.provider[c]),
-                rooms[key].pop() if (key := int(v.room_key[c])) in rooms else v.no_room(c),
+                rooms[key].pop() if (key := int(v.room_key[c])) in rooms else _no_room(v, c),
                 int(v.at.day[c]),
                 int(v.at.start[c]),
                 bool(v.columns.is_overbooked[c]),
             )
             for c in chosen
         ]
+
+
+def _no_room(v: Variables, column: int) -> int:
+    """Return the room of a column that has none yet, which tells the place all the same."""
+    kind = v.instance.kinds[int(v.at.kind[column])]
+    post, _, _ = np.unravel_index(int(v.columns.position[column]), kind.shape)
+    return no_room(int(post) // kind.providers)

@@ -21,7 +21,7 @@ from solver.planning.instance.columns import Columns, ColumnTimes, grouped
 from solver.planning.instance.rooms import rooms_left
 from solver.planning.instance.stay_feasibility import collide
 from solver.planning.instance.tables import Instance
-from solver.planning.instance.tasks import Assignment, FixedBooking, no_room
+from solver.planning.instance.tasks import Assignment, FixedBooking
 from solver.planning.model.gap_terms import Derived, Literal, Values
 
 
@@ -223,7 +223,7 @@ class Variables:
             in_room = assignment.room == own.room
             at_provider = assignment.provider == own.provider and not assignment.is_overbooked
             is_same = patient is not None and patient == own.booking.patient_key
-            if assignment.day == own.day and self._is_too_far(assignment, own, is_same=is_same):
+            if _is_too_far(instance, assignment, own, is_same=is_same):
                 return True
             if (
                 (in_room and overlap(instance.room_busy(assignment), own.room_busy))
@@ -232,24 +232,6 @@ class Variables:
             ):
                 return True
         return False
-
-    def _is_too_far(self, assignment: Assignment, own: FixedBooking, *, is_same: bool) -> bool:
-        """Whether provider or patient has no time between an assignment and a booking's place.
-
-        Both are of one date; the patient `is_same` or another one.
-        """
-        instance, place = self.instance, self.instance.place(assignment)
-        pairs = [(instance.busy(assignment), own.busy)] * (assignment.provider == own.provider)
-        pairs += [(instance.appointment(assignment), own.appointment)] * is_same
-        are_apart = instance.places.are_apart
-        return not all(are_apart((place, new), (own.location, old)) for new, old in pairs)
-
-    def no_room(self, column: int) -> int:
-        """Return the room of a column that has none yet, which tells the place all the same."""
-        kind = self.instance.kinds[int(self.at.kind[column])]
-        days, starts = kind.shape[1:]
-        post = int(self.columns.position[column]) // (days * starts)
-        return no_room(post // kind.providers)
 
     def derive(self, literal: Literal, value: Callable[[Values], bool]) -> None:
         """Say how a literal follows from others, for a hint of every literal."""
@@ -287,3 +269,19 @@ class Variables:
             if (self.own(i).provider, self.own(i).day) == (provider, day)
             and not self.own(i).booking.is_overbooked
         }
+
+
+def _is_too_far(
+    instance: Instance, assignment: Assignment, own: FixedBooking, *, is_same: bool
+) -> bool:
+    """Whether provider or patient has no time between an assignment and a booking of its date.
+
+    The patient `is_same` or another one.
+    """
+    if assignment.day != own.day:
+        return False
+    place = instance.place(assignment)
+    pairs = [(instance.busy(assignment), own.busy)] * (assignment.provider == own.provider)
+    pairs += [(instance.appointment(assignment), own.appointment)] * is_same
+    are_apart = instance.places.are_apart
+    return not all(are_apart((place, new), (own.location, old)) for new, old in pairs)
