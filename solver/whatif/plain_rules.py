@@ -357,6 +357,11 @@ def overlap(one: Span, other: Span) -> bool:
     return one[0] < other[1] and other[0] < one[1]
 
 
+def patient_is_elsewhere(clinic: Clinic, a: Appointment, other: Appointment) -> bool:
+    """Whether one patient's appointments overlap, or leave no time for the way between them."""
+    return overlap(a.span, other.span) or _is_too_far(clinic, a, a.span, other, other.span)
+
+
 def _is_too_far(clinic: Clinic, a: Appointment, one: Span, other: Appointment, two: Span) -> bool:
     """Whether the way from one place to the other takes longer than there is between spans."""
     rooms = clinic.room_by_id

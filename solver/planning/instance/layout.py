@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import lcm
 from typing import TYPE_CHECKING
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import clock_changes, instant
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, Booking, Room, Span
-from solver.clinic.places import NOWHERE, Places
+from solver.clinic.places import NOWHERE
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, window_around
 from solver.clinic.windows import Windows
 from solver.planning.instance.stay_feasibility import Beside
@@ -181,7 +182,7 @@ def patient_spans(fixed: Iterable[FixedBooking]) -> PatientSpans:
     return spans
 
 
-def posts_of_rooms(places: Places, rooms: Sequence[Room]) -> list[int]:
+def posts_of_rooms(clinic: Clinic, rooms: Sequence[Room]) -> list[int]:
     """Return for each room the number of its place among those of all, as posts are numbered."""
-    of_room = [places.of_room[room.id] for room in rooms]
+    of_room = [clinic.places.of_room[room.id] for room in rooms]
     return [sorted(set(of_room)).index(place) for place in of_room]

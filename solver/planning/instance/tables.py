@@ -69,8 +69,10 @@ class Instance:
         self.providers, self.rooms = self.days[0].providers, self.days[0].rooms
         self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
-        self.places = self.clinic.places
-        self._post_of_room = posts_of_rooms(self.places, self.rooms)
+        self.places, self._post_of_room = (
+            self.clinic.places,
+            posts_of_rooms(self.clinic, self.rooms),
+        )
         self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
         self.shortest = shortest_durations(self.clinic, self.providers)
         self.kinds = type_tables(self)
@@ -214,8 +216,8 @@ class Instance:
 
     def post(self, assignment: Assignment) -> int:
         """Return the post of an assignment in its type's table: its provider where its room is."""
-        room, posts = assignment.room, self._post_of_room
-        number = posts[room] if room >= 0 else no_room(room)
+        room = assignment.room
+        number = self._post_of_room[room] if room >= 0 else no_room(room)
         return assignment.provider + number * len(self.providers)
 
     def place(self, assignment: Assignment) -> int:
