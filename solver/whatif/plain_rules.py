@@ -49,7 +49,7 @@ class _Minutes:
         self._open: dict[tuple[str, dt.date, str | None], bytes] = {}
         self._is_steady: dict[tuple[dt.date, int], bool] = {}
 
-    def open(self, owner: Provider | Room, date: dt.date, location: str | None) -> bytes:
+    def open(self, owner: Provider | Room, date: dt.date, location: str | None = None) -> bytes:
         """Return a byte for each minute of a date: 1 where `owner` is open, otherwise 0.
 
         Open rows of the date itself replace the weekly ones; then closures are cut out. A room

@@ -182,7 +182,7 @@ def patient_spans(fixed: Iterable[FixedBooking]) -> PatientSpans:
     return spans
 
 
-def posts_of_rooms(clinic: Clinic, rooms: Sequence[Room]) -> list[int]:
+def posts_of(clinic: Clinic, rooms: Sequence[Room]) -> list[int]:
     """Return for each room the number of its place among those of all, as posts are numbered."""
     of_room = [clinic.places.of_room[room.id] for room in rooms]
     return [sorted(set(of_room)).index(place) for place in of_room]

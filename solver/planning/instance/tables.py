@@ -23,7 +23,7 @@ from solver.planning.instance.layout import (
     fixed_booking,
     may_move,
     patient_spans,
-    posts_of_rooms,
+    posts_of,
     request_tasks,
     score_unit,
     type_tables,
@@ -69,10 +69,7 @@ class Instance:
         self.providers, self.rooms = self.days[0].providers, self.days[0].rooms
         self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
-        self.places, self._post_of_room = (
-            self.clinic.places,
-            posts_of_rooms(self.clinic, self.rooms),
-        )
+        self.places, self._post_of_room = self.clinic.places, posts_of(self.clinic, self.rooms)
         self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
         self.shortest = shortest_durations(self.clinic, self.providers)
         self.kinds = type_tables(self)
