@@ -43,8 +43,8 @@ def require_time(option: str, text: str | None) -> None:
         raise UsageError(f"{option}: '{text}' is no time of day; write HH:MM, as in 09:30")
 
 
-def read_moment(text: str | None) -> dt.datetime:
-    """Return the moment that ``--now`` names; naive where it has no offset, now without one.
+def read_moment(text: str | None, option: str = "--now") -> dt.datetime:
+    """Return the moment that an option names; naive where it has no offset, now without one.
 
     Raises
     ------
@@ -56,9 +56,9 @@ def read_moment(text: str | None) -> dt.datetime:
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--now: '{text}' is no moment; write 2027-03-01T08:00") from None
+        raise UsageError(f"{option}: '{text}' is no moment; write 2027-03-01T08:00") from None
     if not 2000 <= moment.year <= 2500:
-        raise UsageError(f"--now: '{text}' is not in the years 2000 to 2500")
+        raise UsageError(f"{option}: '{text}' is not in the years 2000 to 2500")
     return moment
 
 

@@ -170,6 +170,9 @@ def slots(
     without: Annotated[
         str | None, typer.Option(help="A booking's id; as if it were not there.")
     ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="What can be booked then, a moment like --now.")
+    ] = None,
     now: NowOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The body of GET /slots.")] = False,
 ) -> None:
@@ -185,6 +188,7 @@ def slots(
         "rooms": rooms,
         "limit": limit,
         "without": without,
+        "as_of": as_of,
     }
     _run(lambda: command.slots(clinic, kind, fields, now, as_json=as_json))
 

@@ -305,6 +305,7 @@ SCHEMAS: dict[str, Any] = {
         "slots": [_SLOT],
         "next_available_date": None,
         "blocked_by": {},
+        "opens_later": [{"at": f"{DATE}T08:00:00+01:00", "count": 4}],
     },
     "SwapIn": {"a": BOOKING, "b": OTHER_BOOKING},
     "SwapOut": {"a": _BOOKED, "b": _MOVED},

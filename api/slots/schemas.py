@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from data.files.fields import Date, EndTime, Id, StartTime, Strict
+from data.errors import InvalidFieldError
+from data.files.fields import Date, EndTime, Id, Moment, StartTime, Strict
 from solver.clinic.clock import format_time, instant
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.request import SlotRequest
@@ -43,6 +44,11 @@ class SlotQuery(Strict):
         default=None,
         description="A booking that is to move: the answer is as if it were not there.",
     )
+    as_of: Moment | None = Field(
+        default=None,
+        description="A moment from now on, with its UTC offset: what will be bookable then. It "
+        "changes what is too soon, and which sessions are open or released; nothing else.",
+    )
 
     @model_validator(mode="after")
     def _window_has_minutes(self) -> Self:
@@ -62,7 +68,17 @@ class SlotQuery(Strict):
         return (0 if start is None else start, DAY_MINUTES if end is None else end)
 
     def to_request(self, now: dt.datetime) -> SlotRequest:
-        """Return the query as the solver has it."""
+        """Return the query as the solver has it.
+
+        Raises
+        ------
+        InvalidFieldError
+            When it asks as of a moment before `now`.
+        """
+        if self.as_of is not None and self.as_of < now:
+            raise InvalidFieldError(
+                "as_of", "must not be before now; leave it out to ask about now"
+            )
         return SlotRequest(
             self.appointment_type_id,
             self.date,
@@ -70,6 +86,7 @@ class SlotQuery(Strict):
             provider_ids=frozenset(self.provider_id) or None,
             preferred=self.preferred,
             location_ids=frozenset(self.location_id) or None,
+            as_of=self.as_of,
         )
 
 
@@ -97,6 +114,20 @@ class SlotOut(BaseModel):
     score: float
     score_parts: ScorePartsOut
     is_overbooked: bool
+    session_ids: list[str] = Field(
+        description="The sessions of the provider, the room and everybody that govern some of its "
+        "minutes and admit it, released or not."
+    )
+
+
+class OpeningOut(BaseModel):
+    """A moment at which sessions let more be booked, or less again."""
+
+    at: dt.datetime
+    count: int = Field(
+        description="Placements over all rooms that sessions alone exclude at the moment asked "
+        "about, and that neither these nor the notice exclude then."
+    )
 
 
 class SlotsOut(BaseModel):
@@ -108,6 +139,9 @@ class SlotsOut(BaseModel):
     slots: list[SlotOut]
     next_available_date: dt.date | None
     blocked_by: dict[str, int]
+    opens_later: list[OpeningOut] = Field(
+        description="The next moments, ten at most, at which that number changes."
+    )
 
 
 def slots_body(page: SlotPage, zone: ZoneInfo, following: dt.date | None) -> dict[str, Any]:
@@ -137,6 +171,7 @@ def slots_body(page: SlotPage, zone: ZoneInfo, following: dt.date | None) -> dic
                 "overbook": told(parts.overbook),
             },
             "is_overbooked": slot.is_overbooked,
+            "session_ids": slot.session_ids,
         }
 
     return {
@@ -146,6 +181,10 @@ def slots_body(page: SlotPage, zone: ZoneInfo, following: dt.date | None) -> dic
         "slots": [slot_body(slot) for slot in page.slots],
         "next_available_date": None if following is None else following.isoformat(),
         "blocked_by": page.blocked_by,
+        "opens_later": [
+            {"at": opening.at.astimezone(zone).isoformat(), "count": opening.count}
+            for opening in page.opens_later
+        ],
     }
 
 

@@ -17,6 +17,7 @@ RUN_FIGURES = (
     ("idle_fragments", "Idle fragments"),
     ("idle_fragment_minutes", "Idle fragments, minutes"),
     ("overtime_minutes", "Overtime, minutes"),
+    ("session_fill", "Sessions filled"),
     ("moved", "Bookings moved"),
     ("lost", "Bookings lost"),
 )
@@ -31,6 +32,9 @@ REASONS = {
     "OUTSIDE_ALL_WINDOWS": "Outside all hours",
     "TOO_SOON": "Too soon to be booked",
     "CLOCK_CHANGE": "In a clock change",
+    "NOT_YET_OPEN": "Hours not open for booking yet",
+    "RESERVED": "Hours kept for other types",
+    "SESSION_FULL": "Sessions are full",
     "DAILY_CAP": "Daily cap used up",
     "PATIENT_BUSY": "Patient is elsewhere",
     "BLOCKED_BY_BOOKINGS": "Blocked by bookings",
@@ -50,7 +54,7 @@ STAGES = {
 """What the stages of a search count."""
 
 
-SHARES = ("provider_utilisation", "room_utilisation")
+SHARES = ("provider_utilisation", "room_utilisation", "session_fill")
 """The key figures that are written in per cent."""
 
 

@@ -137,7 +137,8 @@ async def find_newly_outside(
     The dates ahead are read part by part: while the database sends one, the other process judges
     the part before it.
     """
-    today = dt.datetime.now(after.settings.zone).date()
+    now = dt.datetime.now(after.settings.zone)
+    today = now.date()
     read: asyncio.Queue[tuple[dt.date, dt.date, bytes] | None] = asyncio.Queue()
     told: list[asyncio.Task[list[Violation]]] = []
     count = 0
@@ -153,6 +154,7 @@ async def find_newly_outside(
                 after,
                 packed,
                 rules=touched.rules,
+                now=now,
                 since=first,
                 last=last,
                 limit=max(0, MOST_TOLD - count),
@@ -227,7 +229,8 @@ async def find_outside(
     async with engine.connect() as connection:
         await extend_timeouts(connection)
         clinic = await load_rows(connection)
-        today = dt.datetime.now(clinic.settings.zone).date()
+        now = dt.datetime.now(clinic.settings.zone)
+        today = now.date()
         since = max(first, today) if first is not None else today
         near = [BOOKINGS.c.date >= shift_date(since, -1)]
         if last is not None:
@@ -238,6 +241,7 @@ async def find_outside(
         outside,
         clinic,
         packed,
+        now=now,
         since=since,
         last=last,
         provider_id=provider_id,
@@ -252,7 +256,8 @@ async def broken_rule_bits(connection: AsyncConnection, *, since: dt.date) -> di
     """Return what each booking outside the rules from `since` on breaks: ``1 << rule``, by id."""
     clinic = await load_rows(connection)
     packed = await load_packed(connection, [BOOKINGS.c.date >= shift_date(since, -1)])
-    return await read_in_worker(len(packed), broken_by_id, clinic, packed, since=since)
+    now = dt.datetime.now(dt.UTC)
+    return await read_in_worker(len(packed), broken_by_id, clinic, packed, now=now, since=since)
 
 
 async def find_all_outside(
@@ -274,6 +279,7 @@ async def find_all_outside(
         outside_beyond,
         clinic,
         packed,
+        now=dt.datetime.now(dt.UTC),
         since=since,
         or_of=also_ids,
         known=known or {},

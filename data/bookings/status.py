@@ -163,7 +163,7 @@ def _decide_where_it_stands(
         return as_it_stands(row) if request.override else placed(slot)
     except SlotUnavailableError:
         (standing,) = (b for b in clinic.bookings if b.id == str(row.id))
-        if any(BookChecker(clinic).violations_of(standing)):
+        if any(BookChecker(clinic, request.policy.now).violations_of(standing)):
             raise
     if not request.allow_patient_overlap:
         span = (row.start_minute, row.start_minute + row.duration_minutes)

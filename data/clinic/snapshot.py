@@ -222,11 +222,17 @@ async def load_clinic(
 
 def _dates(first: dt.date, last: dt.date) -> dict[str, Any]:
     return {
-        "first": first,
-        "last": last,
+        "first": _finite(first),
+        "last": _finite(last),
         "day_before": shift_date(first, -1),
         "day_after": shift_date(last, 1),
     }
+
+
+def _finite(day: dt.date) -> dt.date:
+    """Return a date, or the next one with which can be reckoned: first and last are infinity."""
+    ordinal = min(max(day.toordinal(), 2), dt.date.max.toordinal() - 1)
+    return dt.date.fromordinal(ordinal)
 
 
 async def _parsed[Result](row: Row[Any], parse: Callable[..., Result], *arguments: Any) -> Result:
@@ -407,35 +413,21 @@ def _arrays(table: Table, names: str, *conditions: ColumnElement[bool]) -> Colum
 
 # The columns in the order of the fields of the solver's types
 _SETTINGS = "name timezone grid_minutes preference_decay_minutes min_notice_minutes"
-
-
 _PROVIDER = "id name skills daily_cap buffer_before buffer_after active daily_minutes"
-
-
 _ROOM = "id name equipment turnover_minutes active location_id"
-
-
 _TYPE = (
     "id name duration_minutes buffer_before buffer_after required_skills required_equipment"
     " daily_cap active start_every start_offset start_anchor packed"
 )
-
-
 _AVAILABILITY = (
     "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to every_weeks"
     " location_id"
 )
-
-
 _RULE = "id provider_id appointment_type_id weekday start_minute end_minute max_overlap max_per_day"
-
-
 _PROVIDER_TYPE = (
     "id provider_id appointment_type_id duration_minutes buffer_before buffer_after daily_cap"
     " offered"
 )
-
-
 _BOOKING = (
     "id provider_id room_id appointment_type_id date start_minute patient_ref status is_overbooked"
     " duration_minutes buffer_before buffer_after overrides"

@@ -21,6 +21,7 @@ from data.files.fields import BookingDate, Date, EndTime, Id, Name, PatientRef, 
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import HORIZON_DAYS
 from solver.clinic.entities import DAY_MINUTES
+from solver.clinic.sessions.session import SessionsRead
 from solver.planning.problem import MAX_DAYS, MAX_PRIORITY, MAX_REQUESTS, Request
 from solver.whatif.apply import RunDateError, faults
 from solver.whatif.run import (
@@ -170,6 +171,13 @@ class RunFile(Strict):
     ] = 30
     seed: Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] = 0
     allow_overbooking: StrictBool = True
+    sessions: Annotated[
+        SessionsRead,
+        Field(
+            description="How sessions are read: as they are now; as though all were released, when "
+            "only their most bookings count; or not at all."
+        ),
+    ] = "now"
 
     def to_run(self) -> Run:
         """Return the run as the solver has it."""
@@ -184,6 +192,7 @@ class RunFile(Strict):
             self.time_limit_seconds,
             self.seed,
             self.allow_overbooking,
+            self.sessions,
         )
 
 

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from data.bookings.decisions import BookingRequest, Decision, Outcome, Place, Policy
-from data.bookings.index import BookIndex, patient_owner
+from data.bookings.index import BookIndex, patient_owner, session_keys
 from data.errors import RequestError
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import DateOutOfRangeError, check_date
 from solver.clinic.entities import DAY_MINUTES, Booking
 from solver.clinic.patients import patient_key
 from solver.clinic.request import SlotRequest
+from solver.clinic.sessions.limits import is_counted_with
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span
 from solver.rules.checked_slots import SlotChecker
 from solver.scoring.parts import POINTS, ScoreParts
@@ -84,6 +85,8 @@ def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
     days = (place.date - booking.date).days
     begin = days * DAY_MINUTES + place.start
     is_by_cap = days == 0 and kind.daily_cap is not None and kind.id == own.id
+    counted = kind.id, place.provider_id, place.room_id, place.date, place.start
+    is_by_cap |= days == 0 and is_counted_with(clinic, booking, *counted)
     if booking.provider_id == place.provider_id:
         provider = clinic.provider_by_id[place.provider_id]
         differs = clinic.provider_type(provider.id, kind.id)
@@ -155,6 +158,8 @@ class _Turns:
             for owner in (provider.id, room.id, kind.id, patient_owner(request.patient_key))
         ]
         at_provider, in_room, of_type, of_patient = around
+        counting = session_keys(self._clinic, kind.id, place.date, place.start)
+        elsewhere = [b for key in counting for b in self._book.beside(key, place.date)]
         slot_request = SlotRequest(kind.id, place.date, self._policy.now)
         reading = self._checker.read_among(
             slot_request,
@@ -164,13 +169,14 @@ class _Turns:
             at_provider=at_provider,
             in_room=in_room,
             of_type=of_type,
+            elsewhere=elsewhere,
         )
         end = place.start + kind.duration_minutes
         is_refused = reading.score is None or (
             reading.is_overbooked and not place.accept_overbooked
         )
         if is_refused or self._is_elsewhere(of_patient, place.date, (place.start, end)):
-            known = {booking.id: booking for some in around for booking in some}
+            known = {b.id: b for some in (*around, elsewhere) for b in some}
             return request.decide(self._clinic.with_bookings(known.values()))
         assert reading.score is not None
         assert reading.parts is not None

@@ -155,6 +155,11 @@ class Clinic:
         return room.active and (location is None or location.active)
 
     @cached_property
+    def rooms_in_use(self) -> tuple[Room, ...]:
+        """The rooms that are."""
+        return tuple(room for room in self.rooms if self.is_in_use(room))
+
+    @cached_property
     def type_at(self) -> Mapping[str, int]:
         """The position of each appointment type, by its id."""
         return {row.id: i for i, row in enumerate(self.appointment_types)}

@@ -20,6 +20,7 @@ from solver.clinic.entities import (
 )
 from solver.clinic.overrides import uses_allowance
 from solver.clinic.places import NOWHERE
+from solver.clinic.sessions.at_starts import SessionsAtStarts
 from solver.clinic.windows import Windows
 
 NO_CAP = 2**31
@@ -221,6 +222,11 @@ class Day:
         """[P] the minutes of regular bookings that providers take in a day, with none likewise."""
         caps = [NO_CAP if p.daily_minutes is None else p.daily_minutes for p in self.providers]
         return np.array(caps, np.int64)
+
+    @cached_property
+    def sessions(self) -> SessionsAtStarts | None:
+        """The sessions of these providers and rooms, and of everybody; None without any."""
+        return SessionsAtStarts.of(self)
 
     @cached_property
     def active(self) -> tuple[Bools, Bools]:

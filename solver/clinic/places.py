@@ -83,6 +83,13 @@ class Places:
         """[n], [n] minutes from a place to others, and from these to it; both are places."""
         return self.minutes[place, others], self.minutes[others, place]
 
+    def ways(self, room_id: str, place: int) -> tuple[int, int]:
+        """Return the minutes of the ways from a room to a place, and back."""
+        there = self.of_room.get(room_id, NOWHERE)
+        if there == place or NOWHERE in (there, place):
+            return 0, 0
+        return int(self.minutes[there, place]), int(self.minutes[place, there])
+
     def are_rooms_apart(self, one: tuple[str | None, Span], other: tuple[str, Span]) -> bool:
         """Whether there is time for the way between two spans, each in a room; None is nowhere."""
         (here, mine), (there, theirs) = one, other

@@ -13,6 +13,7 @@ from solver.clinic.entities import (
     Span,
     _require,
 )
+from solver.clinic.sessions.session import SessionsRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,9 @@ class SlotRequest:
     bookable, unless the place `is_given` already: then its start may lie off the grid, and be near
     or past. An
     appointment that was made before keeps its `minutes`; unset, it is as its type has it now. The
-    rules whose codes are in `override` do not keep one start that is judged from being taken.
+    rules whose codes are in `override` do not keep one start that is judged from being taken. With
+    `as_of` given, notice and sessions are asked about as they will be then; `sessions` says whether
+    they are asked about at all.
     """
 
     appointment_type_id: str
@@ -38,15 +41,25 @@ class SlotRequest:
     minutes: Minutes | None = None
     override: frozenset[str] = frozenset()
     location_ids: frozenset[str] | None = None
+    as_of: dt.datetime | None = None
+    sessions: SessionsRead = "now"
 
     def __post_init__(self) -> None:
         _require(self.now.tzinfo is not None, "now", "must carry a UTC offset")
+        if self.as_of is not None:
+            _require(self.as_of.tzinfo is not None, "as_of", "must carry a UTC offset")
+            _require(self.as_of >= self.now, "as_of", "must not be before now")
         if self.preferred is not None:
             start, end = self.preferred
             _require(0 <= start < DAY_MINUTES, "preferred_start", "must be 00:00 to 23:59")
             _require(
                 start < end <= DAY_MINUTES, "preferred_end", "must be later than preferred_start"
             )
+
+    @property
+    def moment(self) -> dt.datetime:
+        """The moment as of which notice and sessions are asked about."""
+        return self.now if self.as_of is None else self.as_of
 
     def kind_at(self, clinic: Clinic, provider_id: str) -> AppointmentType:
         """Return the type that is asked for, with the minutes that it takes at one provider."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES, Span
-from solver.clinic.places import NOWHERE, Places
+from solver.clinic.places import NOWHERE
 from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.result import to_plan
 from solver.planning.instance.stay_feasibility import Beside
@@ -23,10 +23,8 @@ from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Plan, Problem
+from solver.planning.sheet import Sheet
 from solver.scoring.parts import side_quarters
-
-type Counts = NDArray[np.int16]
-
 
 type _Places = tuple[int, tuple[int, ...], int]
 """A type, dates, and a provider or -1: what requests that may go to the same places share."""
@@ -46,62 +44,6 @@ class GreedyParams:
 DEFAULT_PARAMS = GreedyParams()
 
 
-@dataclass(frozen=True)
-class _Sheet:
-    """What is booked and placed so far, seen from one type's table.
-
-    Attributes
-    ----------
-    overlaps
-        [posts, D, S] how many busy spans of the provider overlap that of a placement there.
-    missed
-        [posts, D, S] where the provider would have no time to travel; None where there is no need.
-    taken
-        By variant: [R, D, S] how many busy spans in the room overlap that of a placement there.
-    rooms
-        [V, D, S] how many rooms are free.
-    behind, ahead
-        [posts, D, S] the end of the busy span before, or the window's edge, and the begin of the
-        next.
-    buffers
-        [P] minutes that a provider is busy before and after a start.
-    """
-
-    kind: TypeTable
-    overlaps: Counts
-    missed: Bools | None
-    taken: tuple[Counts, ...]
-    rooms: Counts
-    behind: Small
-    ahead: Small
-    buffers: list[tuple[int, int]]
-
-    @classmethod
-    def blank(cls, kind: TypeTable) -> _Sheet:
-        return cls(
-            kind,
-            np.zeros(kind.shape, np.int16),
-            np.zeros(kind.shape, np.bool_) if kind.shape[0] > kind.providers else None,
-            tuple(np.zeros(v.room_free.shape, np.int16) for v in kind.variants),
-            np.stack([v.room_free.sum(axis=0, dtype=np.int16) for v in kind.variants]),
-            kind.opens.copy(),
-            kind.closes.copy(),
-            list(zip(kind.before.tolist(), kind.after.tolist(), strict=True)),
-        )
-
-    def ways(self, provider: int, place: int, places: Places) -> Iterator[tuple[int, int, int]]:
-        """Yield a provider's posts at other places than one, with what they need beside it.
-
-        That is the minutes before and after a start for which the provider is busy or on the way.
-        """
-        before, after = self.buffers[provider]
-        for post in range(len(self.kind.variant_of))[self.kind.posts_of(provider)]:
-            there = self.kind.variant(post).place
-            if there not in (place, NOWHERE):
-                to, back = int(places.minutes[place, there]), int(places.minutes[there, place])
-                yield post, before + to, after + back
-
-
 class Board:
     """The book as it fills up: which positions are still free, for every type at once.
 
@@ -119,7 +61,8 @@ class Board:
     ) -> None:
         self._params = params
         self._instance = instance
-        self._sheets = [_Sheet.blank(kind) for kind in instance.kinds]
+        limits = instance.session_places.limits
+        self._sheets = [Sheet.blank(k, has_limits=bool(limits)) for k in instance.kinds]
         self._variants = [(s, v) for s in self._sheets for v in range(len(s.kind.variants))]
         staying = instance.staying(stays)
         self._capacity = instance.capacity.after(staying[len(instance.fixed) :])
@@ -137,6 +80,8 @@ class Board:
                 self._occupy_room(s.room, s.room_busy)
             if s.booking.patient_key is not None:
                 self._remember(s.booking.patient_key, s.day, s.location, s.appointment)
+        self._full_sessions: set[int] = set()
+        self._fill_sessions()
 
     def add(self, assignment: Assignment) -> None:
         """Add an assignment."""
@@ -156,6 +101,20 @@ class Board:
             assignment.day,
             is_overbooked=assignment.is_overbooked,
         )
+        self._capacity.sessions.take(task.kind, assignment)
+        self._fill_sessions()
+
+    def _fill_sessions(self) -> None:
+        """Close what is held to a session that takes no more, and what would count in several."""
+        sessions = self._capacity.sessions
+        for number in np.flatnonzero(sessions.left <= 0).tolist():
+            if number not in self._full_sessions:
+                self._full_sessions.add(number)
+                limit = sessions.limits[number]
+                minutes = sessions.closed_when_full(limit)
+                for sheet, admits in zip(self._sheets, limit.kinds, strict=True):
+                    if admits and minutes[sheet.kind.starts].any():
+                        sheet.fill(limit, minutes)
 
     def _remember(self, patient: str, day: int, place: int, appointment: Span) -> None:
         """Add a patient's appointment, given in absolute minutes."""
@@ -168,7 +127,7 @@ class Board:
             before, after = sheet.buffers[provider]
             posts = sheet.kind.posts_of(provider)
             for day in self._days(busy):
-                first, last = self._overlapping(sheet, busy, day, before, after)
+                first, last = sheet.overlapping(busy, day, before, after)
                 if first < last:
                     sheet.overlaps[posts, day, first:last] += 1
                 ahead = sheet.ahead[posts, day, :first]
@@ -183,7 +142,7 @@ class Board:
         for sheet in self._sheets:
             if sheet.missed is not None:
                 for post, *way in sheet.ways(provider, place, self._instance.places):
-                    first, last = self._overlapping(sheet, busy, day, *way)
+                    first, last = sheet.overlapping(busy, day, *way)
                     sheet.missed[post, day, first:last] = True
 
     def _occupy_room(self, room: int, busy: Span) -> None:
@@ -191,26 +150,12 @@ class Board:
             variant = sheet.kind.variants[v]
             before, after = variant.row.buffer_before, int(variant.room_after[room])
             for day in self._days(busy):
-                first, last = self._overlapping(sheet, busy, day, before, after)
+                first, last = sheet.overlapping(busy, day, before, after)
                 if first < last:
                     taken = sheet.taken[v][room, day, first:last]
                     free = variant.room_free[room, day, first:last]
                     sheet.rooms[v, day, first:last] -= (taken == 0) & free
                     taken += 1
-
-    def _overlapping(
-        self, sheet: _Sheet, busy: Span, day: int, before: int, after: int
-    ) -> tuple[int, int]:
-        """Return the range of starts, as indices, whose span would overlap `busy`.
-
-        The span reaches from `before` minutes before the start to `after` minutes after it.
-        """
-        first_at, midnight = sheet.kind.first_at, day * DAY_MINUTES
-        first, last = busy[0] - midnight - after + 1, busy[1] - midnight + before
-        return (
-            first_at[min(DAY_MINUTES, max(0, first))],
-            first_at[min(DAY_MINUTES, max(0, last))],
-        )
 
     def _days(self, busy: Span) -> range:
         """The days on which a placement could overlap a busy span."""
@@ -297,6 +242,8 @@ class Board:
         rooms = sheet.rooms.reshape(len(kind.variants), -1)
         fits: Bools = rooms[variant, positions % (days * starts)] > 0
         fits &= (self._capacity.type_left[number] > 0)[provider_day % days]
+        if sheet.full is not None:
+            fits &= ~sheet.full.ravel()[positions]
         if number in self._capacity.pair_left:
             fits &= (self._capacity.pair_left[number] > 0).ravel()[provider_day]
         if sheet.missed is not None:
@@ -334,7 +281,7 @@ class Board:
                 clear &= ~((day == on) & overlaps)
         return clear
 
-    def _gap(self, sheet: _Sheet, positions: Small, provider: NDArray[np.intp]) -> Ints:
+    def _gap(self, sheet: Sheet, positions: Small, provider: NDArray[np.intp]) -> Ints:
         """[n] the gap part, in quarters, beside what is booked and placed so far."""
         kind, shortest = sheet.kind, self._instance.shortest[provider]
         quarters = np.zeros(len(positions), np.int64)

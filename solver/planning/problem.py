@@ -14,6 +14,7 @@ from typing import Literal
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, InvalidClinicError, Span
 from solver.clinic.patients import patient_key
+from solver.clinic.sessions.session import SessionsRead
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 
 MAX_PRIORITY = 9
@@ -85,6 +86,9 @@ class Problem:
     not_behind
         Ids of bookings that stay here and may move in the problem that this is a part of: behind
         them nothing is packed, as behind those of `movable`.
+    sessions
+        How sessions are read: as they are at `now`; as though all were released, by their
+        `max_bookings` alone; or not at all.
     """
 
     clinic: Clinic
@@ -98,6 +102,7 @@ class Problem:
     not_behind: frozenset[str] = frozenset()
     allow_overbooking: bool = True
     weights: Weights = DEFAULT_WEIGHTS
+    sessions: SessionsRead = "now"
 
     @property
     def dates(self) -> tuple[dt.date, ...]:

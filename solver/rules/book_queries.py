@@ -1,7 +1,7 @@
 """Which bookings of a book break a rule: how many there are, and what the first of them break.
 
-The book is packed as :data:`solver.rules.ledger.PACKED` says, so that all of this can run in
-another process.
+Sessions are read as they are at the moment `now`. The book is packed as
+:data:`solver.rules.ledger.PACKED` says, so that all of this can run in another process.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def newly_outside(
     packed: bytes,
     *,
     rules: Collection[int],
+    now: dt.datetime,
     since: dt.date,
     last: dt.date,
     limit: int,
@@ -36,19 +37,20 @@ def newly_outside(
     The clinics have the same providers, rooms and types, `after` perhaps one more of each.
     """
     ledger = Ledger.unpack(after, packed)
-    fresh = broken_rules(after, ledger, rules)
+    fresh = broken_rules(after, ledger, rules, now)
     fresh[(ledger.day < since.toordinal()) | (ledger.day > last.toordinal())] = 0
     doubted = [rule for rule in rules if (fresh & bits_of({rule})).any()]
-    fresh &= ~broken_rules(before, ledger, doubted)
+    fresh &= ~broken_rules(before, ledger, doubted, now)
     flagged = np.flatnonzero(fresh)
     first = ledger.in_order(flagged)[:limit]
-    return read_plainly(after, ledger, first, fresh[first]), len(flagged)
+    return read_plainly(after, ledger, first, fresh[first], now), len(flagged)
 
 
 def outside(
     clinic: Clinic,
     packed: bytes,
     *,
+    now: dt.datetime,
     since: dt.date,
     last: dt.date | None = None,
     provider_id: str | None = None,
@@ -61,7 +63,7 @@ def outside(
     The violations are those of the first `limit` that come after the date, start and id of `after`.
     """
     ledger = Ledger.unpack(clinic, packed)
-    broken = broken_rules(clinic, ledger)
+    broken = broken_rules(clinic, ledger, now=now)
     found = (broken > 0) & (ledger.day >= since.toordinal())
     if last is not None:
         found &= ledger.day <= last.toordinal()
@@ -79,13 +81,15 @@ def outside(
         same = np.flatnonzero(found & on_date & (ledger.start == start))
         found[same] = [key > id_ for key in ledger.take(same).ids()]
     wanted = ledger.in_order(np.flatnonzero(found))[:limit]
-    return read_plainly(clinic, ledger, wanted, broken[wanted]), count
+    return read_plainly(clinic, ledger, wanted, broken[wanted], now), count
 
 
-def broken_by_id(clinic: Clinic, packed: bytes, *, since: dt.date) -> dict[str, int]:
+def broken_by_id(
+    clinic: Clinic, packed: bytes, *, now: dt.datetime, since: dt.date
+) -> dict[str, int]:
     """Return the rules that bookings from a date on break: ``1 << rule``, by the id of each."""
     ledger = Ledger.unpack(clinic, packed)
-    broken = broken_rules(clinic, ledger)
+    broken = broken_rules(clinic, ledger, now=now)
     flagged = np.flatnonzero((broken > 0) & (ledger.day >= since.toordinal()))
     return dict(zip(ledger.take(flagged).ids(), broken[flagged].tolist(), strict=True))
 
@@ -94,6 +98,7 @@ def outside_beyond(
     clinic: Clinic,
     packed: bytes,
     *,
+    now: dt.datetime,
     since: dt.date,
     or_of: bytes,
     known: Mapping[str, int],
@@ -104,7 +109,7 @@ def outside_beyond(
     They are those from a date on and those whose ids are in `or_of`, 16 bytes each.
     """
     ledger = Ledger.unpack(clinic, packed)
-    broken = broken_rules(clinic, ledger)
+    broken = broken_rules(clinic, ledger, now=now)
     flagged = ledger.in_order(np.flatnonzero(broken))
     rows = ledger.take(flagged)
     chosen = {or_of[at : at + 16] for at in range(0, len(or_of), 16)}
@@ -115,4 +120,5 @@ def outside_beyond(
             found.append(position)
             left.append(fresh)
     positions = np.array(found[:limit], np.int64)
-    return read_plainly(clinic, ledger, positions, np.array(left[:limit], np.uint16)), len(found)
+    fresh_bits = np.array(left[:limit], np.uint16)
+    return read_plainly(clinic, ledger, positions, fresh_bits, now), len(found)

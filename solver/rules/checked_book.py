@@ -3,7 +3,8 @@
 A set of bookings has no order, so a regular one may be overlapped by overbooked ones that came
 later, and overbooked ones are allowed if some order of booking them allows each. A booking is not
 told to break a rule that it overrides, but that two start together, which nothing lifts; what
-overrode a cap or a provider's capacity may have come after all others, and counts against none.
+overrode a cap, a session's limit or a provider's capacity may have come after all others, and
+counts against none.
 """
 
 from __future__ import annotations
@@ -13,19 +14,38 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Booking, Provider, Room
+from solver.clinic.sessions.session import SessionsRead
 from solver.rules.checker import Beside, Checker, Violation, is_by_allowance
 
 BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7 | 1 << 11
 """The rules that read the other bookings of a room, of a type, and of a provider."""
 
 
+BY_DATE = 1 << 8
+"""The rule that reads the other bookings of a date."""
+
+
 ALL = 0xFFFF
 """Every rule."""
 
 
+BEFORE_ALL = dt.datetime.min.replace(tzinfo=dt.UTC)
+"""A moment at which no session has been released."""
+
+
 class BookChecker(Checker):
-    """Reads the live bookings of one clinic."""
+    """Reads the live bookings of one clinic, as they stand at the moment `now`.
+
+    Without a moment, as though no session had been released yet; `read` says how sessions are read.
+    """
+
+    def __init__(
+        self, clinic: Clinic, now: dt.datetime = BEFORE_ALL, read: SessionsRead = "now"
+    ) -> None:
+        super().__init__(clinic)
+        self._now, self._read = now, read
 
     def violations(
         self, *, since: dt.date | None = None, only: Mapping[str, int] | None = None
@@ -38,7 +58,7 @@ class BookChecker(Checker):
         by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
         live = self.live(self.clinic.bookings)
         for b in live:
-            for key in (b.provider_id, b.room_id, b.appointment_type_id):
+            for key in (b.provider_id, b.room_id, b.appointment_type_id, _EVERYBODY):
                 by_owner[key, b.date].append(b)
 
         @cache
@@ -65,6 +85,7 @@ class BookChecker(Checker):
                     _others(b, near(provider, b.date) if rules & BY_PROVIDER else []),
                     _others(b, near(room, b.date) if rules & BY_ROOM else []),
                     [o for o in of_type if o is not b],
+                    by_owner[_EVERYBODY, b.date],
                     rules,
                 )
 
@@ -82,6 +103,7 @@ class BookChecker(Checker):
             self.beside(b.date, provider, (o for o in others if o.provider_id == provider.id)),
             self.beside(b.date, room, (o for o in others if o.room_id == room.id)),
             [o for o in others if (o.appointment_type_id, o.date) == kind_and_date],
+            others,
         )
 
     def _violations_of(
@@ -90,9 +112,10 @@ class BookChecker(Checker):
         at_provider: Beside,
         in_room: Beside,
         of_type: list[Booking],
+        on_date: list[Booking],
         rules: int = ALL,
     ) -> Iterator[Violation]:
-        for violation in self._broken(b, at_provider, in_room, of_type, rules):
+        for violation in self._broken(b, at_provider, in_room, of_type, on_date, rules):
             if violation.rule == 7 or violation.code not in b.overrides:
                 yield violation
 
@@ -102,6 +125,7 @@ class BookChecker(Checker):
         at_provider: Beside,
         in_room: Beside,
         of_type: list[Booking],
+        on_date: list[Booking],
         rules: int,
     ) -> Iterator[Violation]:
         """Yield what a booking breaks, whatever it overrides."""
@@ -111,6 +135,11 @@ class BookChecker(Checker):
             yield from self.active_with_skills_and_equipment(b)
         if rules & 1 << 2:
             yield from self.within_open_windows(b)
+        if rules & BY_DATE and self.clinic.sessions and self._read == "now":
+            yield from self.within_sessions(b, self._now, is_standing=True)
+        if rules & BY_DATE and self.clinic.sessions and self._read != "ignored":
+            within = [o for o in on_date if o is not b and "SESSION_FULL" not in o.overrides]
+            yield from self.has_place_in_sessions(b, within, is_standing=True)
         if rules & BY_ROOM:
             yield from self.room_is_free(b, in_room)
         if rules & BY_TYPE:
@@ -149,6 +178,10 @@ class BookChecker(Checker):
                 yield from self.overbooked_by_allowance(b, at_provider)
                 return
             pending.remove(last)
+
+
+_EVERYBODY = ""
+"""Whose bookings are all of a date."""
 
 
 def _others(b: Booking, beside: Beside) -> Beside:

@@ -58,7 +58,7 @@ class SlotChecker(Checker):
         self._weights = weights
 
     def read(self, request: SlotRequest, provider: Provider, room: Room, start: int) -> Reading:
-        """Read the seven rules and the score for one placement, all live bookings in place."""
+        """Read the rules and the score for one placement, all live bookings in place."""
         book = self.live(self.clinic.bookings)
         return self.read_among(
             request,
@@ -68,6 +68,7 @@ class SlotChecker(Checker):
             at_provider=[b for b in book if b.provider_id == provider.id],
             in_room=[b for b in book if b.room_id == room.id],
             of_type=[b for b in book if b.appointment_type_id == request.appointment_type_id],
+            elsewhere=book if self.clinic.sessions else (),
         )
 
     def read_among(
@@ -80,14 +81,19 @@ class SlotChecker(Checker):
         at_provider: Sequence[Booking],
         in_room: Sequence[Booking],
         of_type: Sequence[Booking],
+        elsewhere: Sequence[Booking] = (),
     ) -> Reading:
         """Read one placement beside the live bookings of its provider, room and type.
 
-        Those of dates that are not next to the request's may be left out.
+        Those of dates that are not next to the request's may be left out. `elsewhere` are bookings
+        that sessions of everybody count, those of its provider and room among them or not.
         """
         day, b = request.date, _asked(request, provider, room, start)
         of_provider = self.beside(day, provider, at_provider)
         is_overbooked = any(self.regular_within_capacity(b, of_provider))
+        beside = (
+            {o.id: o for o in (*at_provider, *in_room, *elsewhere)} if self.clinic.sessions else {}
+        )
         readings = [
             self.time_is_bookable(b, request, of_provider),
             self.active_with_skills_and_equipment(b),
@@ -100,6 +106,8 @@ class SlotChecker(Checker):
         if is_overbooked:
             readings.append(self.starts_by_itself(b, of_provider))
             readings.append(self.overbooked_by_allowance(b, of_provider))
+        readings.append(self.within_sessions(b, request.moment, is_standing=request.is_given))
+        readings.append(self.has_place_in_sessions(b, beside.values()))
         first = [next(violations, None) for violations in readings]
         broken = dict.fromkeys(violation.rule for violation in first if violation is not None)
         if broken:
@@ -132,6 +140,8 @@ class SlotChecker(Checker):
             self.time_is_bookable(b, request, at_provider),
             self.active_with_skills_and_equipment(b),
             self.within_open_windows(b),
+            self.within_sessions(b, request.moment, is_standing=request.is_given),
+            self.has_place_in_sessions(b, book),
             self.room_is_free(b, in_room),
             self.type_under_its_cap(b, of_type),
             self.time_to_travel(b, at_provider),

@@ -9,8 +9,10 @@ with. :mod:`solver.rules.checked_slots` reads placements that are asked about wi
 from __future__ import annotations
 
 import datetime as dt
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
@@ -24,6 +26,7 @@ from solver.clinic.entities import (
     Span,
 )
 from solver.clinic.request import SlotRequest
+from solver.rules.sessions.checked import PlainSessions
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,35 @@ class Violation:
 
 type Beside = list[tuple[Booking, Span]]
 """Bookings, each with its busy span in minutes after midnight of the date that is read."""
+
+
+class _OfSessions(ABC):
+    """Rule 8."""
+
+    clinic: Clinic
+
+    @cached_property
+    def _sessions(self) -> PlainSessions:
+        return PlainSessions(self.clinic)
+
+    @abstractmethod
+    def kind_of(self, b: Booking) -> AppointmentType:
+        """Return the booking's appointment type, as long as the booking is."""
+
+    def within_sessions(
+        self, b: Booking, now: dt.datetime, *, is_standing: bool = False
+    ) -> Iterator[Violation]:
+        """Rule 8: sessions admit it and are open; one that `is_standing` may not be open yet."""
+        minutes = self.kind_of(b).duration_minutes
+        told = self._sessions.within_sessions(b, minutes, now, is_standing=is_standing)
+        yield from (Violation(b, 8, *each) for each in told)
+
+    def has_place_in_sessions(
+        self, b: Booking, others: Iterable[Booking], *, is_standing: bool = False
+    ) -> Iterator[Violation]:
+        """Rule 8: no session in which it begins has all that it takes of the others."""
+        told = self._sessions.has_place_in_sessions(b, others, is_standing=is_standing)
+        yield from (Violation(b, 8, *each) for each in told)
 
 
 @dataclass
@@ -98,7 +130,7 @@ class _Calendar:
 
 
 @dataclass
-class Checker(_Calendar):
+class Checker(_Calendar, _OfSessions):
     """The rules of one clinic. What is worked out of its rows, minute by minute, is kept.
 
     A method a rule, under the name that the rule has in every reading: it yields how a booking
@@ -124,7 +156,7 @@ class Checker(_Calendar):
             yield Violation(b, 0, "OFF_GRID", "starts off the grid")
         if end > DAY_MINUTES:
             yield Violation(b, 0, "OUTSIDE_DATE", "ends after midnight")
-        if begins.astimezone(dt.UTC) < request.now.astimezone(dt.UTC) + notice:
+        if begins.astimezone(dt.UTC) < request.moment.astimezone(dt.UTC) + notice:
             yield Violation(b, 0, "TOO_SOON", "starts too soon to be booked")
         yield from self.outside_clock_changes(b)
 

@@ -178,6 +178,7 @@ class Ledger:
             place = owner * FAR + self.day
             asked = place[chosen[(broken & bits_of(rules)) > 0]]
             near |= np.isin(place, np.concatenate([asked + shift for shift in days]))
+        near |= np.isin(self.day, self.day[chosen[(broken & bits_of({8})) > 0]])
         return near
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints
 from solver.clinic.clinic import Clinic
@@ -25,6 +24,7 @@ from solver.clinic.request import SlotRequest
 from solver.rules.codes import (
     CLOCK_CHANGE,
     IN_ORDER,
+    NOT_YET_OPEN,
     OFF_GRID,
     OUTSIDE_DATE,
     OUTSIDE_PROVIDER_HOURS,
@@ -34,9 +34,11 @@ from solver.rules.codes import (
     PROVIDER_INACTIVE,
     PROVIDER_LACKS_SKILLS,
     PROVIDER_TRAVEL,
+    RESERVED,
     ROOM_BUSY,
     ROOM_INACTIVE,
     ROOM_LACKS_EQUIPMENT,
+    SESSION_FULL,
     TOO_SOON,
     TYPE_DAILY_CAP,
     TYPE_INACTIVE,
@@ -50,7 +52,8 @@ _EVERY = np.ones((1, 1), np.bool_)
 class RuleMask:
     """Where one rule lets a candidate pass.
 
-    Exactly one side is an array, broadcastable to [providers, starts] or [rooms, starts].
+    Each side that is an array is broadcastable to [providers, starts] or [rooms, starts]; of most
+    rules one is. What both have passes where both let it.
     """
 
     code: str
@@ -90,6 +93,8 @@ class Masks:
         Each rule's mask, in the order of :data:`solver.rules.codes.IN_ORDER`.
     around
         The windows and busy spans from which :attr:`idle` is computed.
+    request
+        What is asked for.
     """
 
     day: Day
@@ -106,6 +111,7 @@ class Masks:
     any_start: bool
     rules: tuple[RuleMask, ...]
     around: Around
+    request: SlotRequest
 
     @cached_property
     def idle(self) -> tuple[Ints, Ints]:
@@ -174,12 +180,10 @@ class Masks:
         """
         codes = []
         for rule in self.rules:
-            passes = True
-            if rule.provider is not None:
-                passes = _cell(rule.provider, provider, start)
-            elif rule.room is not None:
+            passes = rule.provider is None or _cell(rule.provider, provider, start)
+            if rule.room is not None:
                 column = rule.room[:, start if rule.room.shape[1] > 1 else 0]
-                passes = bool(column.any() if room is None else _cell(rule.room, room, start))
+                passes &= bool(column.any() if room is None else _cell(rule.room, room, start))
             if not passes:
                 codes.append(rule.code)
         return codes
@@ -193,10 +197,8 @@ def earliest_start(clinic: Clinic, request: SlotRequest) -> int:
     """Return the first minute of the date that is still bookable, 0 where the place is given."""
     if request.is_given:
         return 0
-    settings = clinic.settings
-    return first_bookable_minute(
-        settings.zone, request.date, request.now, settings.min_notice_minutes
-    )
+    zone, notice = clinic.settings.zone, clinic.settings.min_notice_minutes
+    return first_bookable_minute(zone, request.date, request.moment, notice)
 
 
 def build(day: Day, request: SlotRequest, starts: Ints | None = None) -> tuple[Masks, ...]:
@@ -228,6 +230,7 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
             *time_is_bookable(asked),
             *active_with_skills_and_equipment(asked),
             *within_open_windows(asked),
+            *within_sessions(asked, request),
             *room_is_free(asked),
             *type_under_its_cap(asked),
             *time_to_travel(asked),
@@ -259,6 +262,7 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
         any_start=asked.any_start,
         rules=rules,
         around=asked.around,
+        request=request,
     )
 
 
@@ -360,6 +364,18 @@ def within_open_windows(asked: _Asked) -> Iterator[RuleMask]:
     yield RuleMask(OUTSIDE_ROOM_HOURS, room=asked.room_windows > 0)
 
 
+def within_sessions(asked: _Asked, request: SlotRequest) -> Iterator[RuleMask]:
+    """Rule 8: sessions admit it, those that do are open, and where it begins none is full."""
+    sessions = asked.day.sessions
+    if sessions is not None and request.sessions != "ignored":
+        passes = sessions.passes(asked.kind, asked.starts, request.moment)
+        if request.sessions == "now" and not request.is_given:
+            yield RuleMask(NOT_YET_OPEN, *passes.open)
+        if request.sessions == "now":
+            yield RuleMask(RESERVED, *passes.admitted)
+        yield RuleMask(SESSION_FULL, *passes.with_places)
+
+
 def room_is_free(asked: _Asked) -> Iterator[RuleMask]:
     """Rule 3: a room's busy spans never overlap."""
     yield RuleMask(ROOM_BUSY, room=asked.room_busy == 0)
@@ -402,29 +418,11 @@ def provider_type_under_its_cap(asked: _Asked) -> Bools:
 
 def overbooked_by_allowance(asked: _Asked) -> Bools:
     """[P, S] where rule 7 covers one more: some overbooking rule, and no booking begins there."""
-    allowed = _allowances(
-        asked.day, asked.kind, asked.starts, asked.overlaps, asked.overbooked_count
-    )
-    allowed &= asked.begin_there == 0
-    return allowed
-
-
-def _flags(values: Iterable[bool]) -> Bools:
-    return np.array(list(values), np.bool_)
-
-
-def _allowances(
-    day: Day,
-    kind: AppointmentType,
-    starts: Ints,
-    overlaps: Ints,
-    overbooked_count: NDArray[np.intp],
-) -> Bools:
-    """[P, S] where some overbooking rule allows one more."""
+    day, overlaps = asked.day, asked.overlaps
     allowed = np.zeros(overlaps.shape, np.bool_)
     position = {provider.id: i for i, provider in enumerate(day.providers)}
     for rule in day.clinic.overbooking_rules:
-        if rule.appointment_type_id not in (None, kind.id):
+        if rule.appointment_type_id not in (None, asked.kind.id):
             continue
         if rule.weekday not in (None, day.date.isoweekday()):
             continue
@@ -434,10 +432,15 @@ def _allowances(
                 continue
             rows = slice(position[rule.provider_id], position[rule.provider_id] + 1)
         opens, closes = rule.hours
-        in_hours = (starts >= opens) & (starts + kind.duration_minutes <= closes)
+        in_hours = (asked.starts >= opens) & (asked.starts + asked.kind.duration_minutes <= closes)
         allowed[rows] |= (
             in_hours[None, :]
             & (overlaps[rows] <= rule.max_overlap)
-            & (overbooked_count[rows] < rule.max_per_day)[:, None]
+            & (asked.overbooked_count[rows] < rule.max_per_day)[:, None]
         )
+    allowed &= asked.begin_there == 0
     return allowed
+
+
+def _flags(values: Iterable[bool]) -> Bools:
+    return np.array(list(values), np.bool_)

@@ -13,6 +13,7 @@ candidates stand in one of two relations:
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,15 +25,24 @@ from solver.arrays import Ints
 from solver.clinic.clock import clock_changes
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, OverbookingRule, Provider, Span
+from solver.clinic.sessions.at_starts import bookings_in
+from solver.clinic.sessions.of_day import EVERYBODY, Owner, SessionsOfDay
+from solver.clinic.sessions.session import Session
 from solver.clinic.spans import merge, provider_busy_span, room_busy_span, window_around
 from solver.rules.codes import (
+    NOT_YET_OPEN,
     OUTSIDE_PROVIDER_HOURS,
     OUTSIDE_ROOM_HOURS,
     PROVIDER_BUSY,
     PROVIDER_DAILY_CAP,
+    RESERVED,
+    SESSION_FULL,
     TYPE_DAILY_CAP,
 )
-from solver.rules.presences import AtProvider, Candidates, Presences
+from solver.rules.presences import AtProvider, AtRoom, Candidates, Presences
+
+BEFORE_ALL = dt.datetime.min.replace(tzinfo=dt.UTC)
+"""A moment at which no session has opened or been released."""
 
 
 class PlacementModel(Presences):
@@ -40,7 +50,8 @@ class PlacementModel(Presences):
 
     At all their providers it has the duration and the buffers of `kind`.
 
-    The rules whose codes are `lifted` are left out; where those about a provider's capacity are, an
+    Sessions are judged at `moment`; without one, as though none had opened or been released. The
+    rules whose codes are `lifted` are left out; where those about a provider's capacity are, an
     overbooked candidate needs no allowance.
 
     Attributes
@@ -57,6 +68,7 @@ class PlacementModel(Presences):
         *,
         earliest: int = 0,
         any_start: bool = False,
+        moment: dt.datetime = BEFORE_ALL,
         independent: bool = False,
         lifted: frozenset[str] = frozenset(),
     ) -> None:
@@ -65,6 +77,7 @@ class PlacementModel(Presences):
         self._kind = kind
         self._earliest = earliest
         self._any_start = any_start
+        self._moment = moment
         self._lifted = lifted
         self.most_solutions_of_one = 1 + len(day.clinic.overbooking_rules)
         self._facts: dict[int, _ProviderFacts] = {}
@@ -72,6 +85,7 @@ class PlacementModel(Presences):
         self._time_is_bookable()
         self._active_with_skills_and_equipment()
         self._within_open_windows()
+        self._within_sessions()
         self._room_is_free()
         self._type_under_its_cap()
         self._time_to_travel()
@@ -108,7 +122,7 @@ class PlacementModel(Presences):
                 self._exclude(at.literal)
         for place in self._at_room.values():
             room = self._day.rooms[place.room]
-            in_use = self._day.clinic.is_in_use(room)
+            in_use = self._day.active[1][place.room]
             if not (in_use and room.equipment >= self._kind.required_equipment):
                 self._exclude(place.literal)
 
@@ -120,6 +134,39 @@ class PlacementModel(Presences):
         if OUTSIDE_ROOM_HOURS not in self._lifted:
             for place in self._at_room.values():
                 self._stay_open(place.literal, self._day.room_windows[place.room], place.start)
+
+    def _within_sessions(self) -> None:
+        """Rule 8: sessions admit it, those that do are open, and where it begins none is full."""
+        sessions = SessionsOfDay.on(self._day.clinic, self._day.date)
+        if not sessions.all:
+            return
+        begins: dict[tuple[str, int], list[cp_model.IntVar]] = defaultdict(list)
+        limited: dict[str, Session] = {}
+        presences: list[tuple[Owner, AtProvider | AtRoom]] = []
+        for at in self._at_provider.values():
+            presences += [((self._day.providers[at.provider].id, None), at), (EVERYBODY, at)]
+        for place in self._at_room.values():
+            presences.append(((None, self._day.rooms[place.room].id), place))
+        for owner, presence in presences:
+            span = presence.start, presence.start + self._kind.duration_minutes
+            if self._is_kept_out(sessions, owner, span):
+                self._exclude(presence.literal)
+            for session in sessions.governing(owner, presence.start):
+                if session.row.max_bookings is not None and session.row.admits(self._kind.id):
+                    limited[session.row.id] = session.row
+                    begins[session.row.id, presence.world].append(presence.literal)
+        if SESSION_FULL not in self._lifted:
+            for (key, _), literals in begins.items():
+                most = limited[key].max_bookings
+                assert most is not None
+                self._at_most(literals, most - bookings_in(self._day, limited[key]))
+
+    def _is_kept_out(self, sessions: SessionsOfDay, owner: Owner, span: Span) -> bool:
+        """Whether an owner's sessions that are not released keep an appointment out."""
+        asked = owner, span, self._kind.id, self._moment
+        if sessions.reserves(*asked):
+            return RESERVED not in self._lifted
+        return NOT_YET_OPEN not in self._lifted and sessions.is_closed(*asked)
 
     def _room_is_free(self) -> None:
         """Rule 3: a room's busy spans never overlap."""
@@ -145,18 +192,9 @@ class PlacementModel(Presences):
 
     def _time_to_travel(self) -> None:
         """Rule 11: a provider has time for the way to and from what is booked at other places."""
-        book, places, here = self._day.book, self._day.clinic.places, self._day.place
-        there, *_ = self._day.ways
-        elsewhere = defaultdict(list)
-        for provider, place, span in zip(
-            book.provider[there].tolist(),
-            book.place[there].tolist(),
-            _spans(book.provider_busy, there),
-            strict=True,
-        ):
-            elsewhere[provider].append((place, span))
+        places, elsewhere = self._day.clinic.places, _elsewhere(self._day)
         for at in self._at_provider.values():
-            mine = here, self._busy_span(at)
+            mine = self._day.place, self._busy_span(at)
             if not all(places.are_apart(mine, other) for other in elsewhere[at.provider]):
                 self._exclude(at.literal)
 
@@ -260,6 +298,17 @@ class PlacementModel(Presences):
         if provider not in self._facts:
             self._facts[provider] = _ProviderFacts.of(self._day, provider)
         return self._facts[provider]
+
+
+def _elsewhere(day: Day) -> dict[int, list[tuple[int, Span]]]:
+    """By provider: the places and busy spans of what is booked at other places on the date."""
+    book, (there, *_) = day.book, day.ways
+    elsewhere = defaultdict(list)
+    spans = _spans(book.provider_busy, there)
+    owners, places = book.provider[there].tolist(), book.place[there].tolist()
+    for provider, place, span in zip(owners, places, spans, strict=True):
+        elsewhere[provider].append((place, span))
+    return elsewhere
 
 
 def _left_of_pair(day: Day, kind: AppointmentType, provider: int) -> int | None:

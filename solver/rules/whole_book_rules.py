@@ -25,7 +25,7 @@ from solver.clinic.clinic import Clinic
 from solver.clinic.clock import clock_changes
 from solver.clinic.entities import DAY_MINUTES, week_number
 from solver.clinic.windows import Windows
-from solver.rules.checked_book import BookChecker
+from solver.rules.checked_book import BEFORE_ALL, BookChecker
 from solver.rules.checker import Violation
 from solver.rules.codes import (
     OUTSIDE_PROVIDER_HOURS,
@@ -35,8 +35,9 @@ from solver.rules.codes import (
     TYPE_DAILY_CAP,
 )
 from solver.rules.ledger import FAR, Ledger, bits_of
+from solver.rules.sessions.whole_book import within_sessions
 
-RULES = frozenset({0, 1, 2, 3, 5, 6, 7, 11})
+RULES = frozenset({0, 1, 2, 3, 5, 6, 7, 8, 11})
 """The rules that a booking can break; rule 4 only defines the busy spans of rules 6 and 7."""
 
 
@@ -45,11 +46,15 @@ _READ_BESIDE_NEIGHBOURS = frozenset({3, 6, 7})
 
 
 def violations(
-    clinic: Clinic, *, since: dt.date | None = None, only: Collection[str] | None = None
+    clinic: Clinic,
+    *,
+    since: dt.date | None = None,
+    only: Collection[str] | None = None,
+    now: dt.datetime = BEFORE_ALL,
 ) -> list[Violation]:
-    """Return every rule that a live booking breaks, as :class:`BookChecker` has it."""
+    """Return every rule that a live booking breaks, as :class:`BookChecker` has it at `now`."""
     ledger = Ledger.of(clinic)
-    broken = broken_rules(clinic, ledger)
+    broken = broken_rules(clinic, ledger, now=now)
     asked = broken > 0
     if since is not None:
         asked &= ledger.day >= since.toordinal()
@@ -60,12 +65,16 @@ def violations(
     known = {b.id: b for b in clinic.bookings}
     return [
         Violation(known[v.booking.id], v.rule, v.code, v.detail)
-        for v in read_plainly(clinic, ledger, flagged, broken[flagged])
+        for v in read_plainly(clinic, ledger, flagged, broken[flagged], now)
     ]
 
 
 def read_plainly(
-    clinic: Clinic, ledger: Ledger, chosen: Ints, broken: NDArray[np.uint16]
+    clinic: Clinic,
+    ledger: Ledger,
+    chosen: Ints,
+    broken: NDArray[np.uint16],
+    now: dt.datetime = BEFORE_ALL,
 ) -> list[Violation]:
     """Return what the plain checker says of the `chosen`: which of the rules `broken` they break.
 
@@ -75,16 +84,22 @@ def read_plainly(
         return []
     near = ledger.in_order(np.flatnonzero(ledger.beside(chosen, broken)))
     around = ledger.take(near).bookings(clinic)  # in one order: the words are always the same
-    checker = BookChecker(clinic.with_bookings(around))
+    checker = BookChecker(clinic.with_bookings(around), now)
     asked = dict(zip(ledger.take(chosen).ids(), broken.tolist(), strict=True))
     return list(checker.violations(only=asked))
 
 
 def broken_rules(
-    clinic: Clinic, ledger: Ledger, rules: Collection[int] = RULES
+    clinic: Clinic,
+    ledger: Ledger,
+    rules: Collection[int] = RULES,
+    now: dt.datetime = BEFORE_ALL,
 ) -> NDArray[np.uint16]:
-    """Return the rules that each booking breaks, bit by bit: ``1 << rule``; only these `rules`."""
-    reading = _Reading(clinic, ledger)
+    """Return the rules that each booking breaks, bit by bit: ``1 << rule``; only these `rules`.
+
+    Sessions are read as they are at `now`; without it, as though none had been released yet.
+    """
+    reading = _Reading(clinic, ledger, now)
     broken = np.zeros(len(ledger), np.uint16)
     if not len(ledger):
         return broken
@@ -105,9 +120,10 @@ def broken_rules(
 class _Reading:
     """The rules of one clinic, read over one ledger."""
 
-    def __init__(self, clinic: Clinic, ledger: Ledger) -> None:
-        self._clinic, self._ledger = clinic, ledger
+    def __init__(self, clinic: Clinic, ledger: Ledger, now: dt.datetime) -> None:
+        self._clinic, self._ledger, self._now = clinic, ledger, now
         self._ends = ledger.start + ledger.duration
+        self._place = _places(clinic)[ledger.room]
         self.unsettled = np.zeros(len(ledger), np.bool_)
         """Overbooked ones that only some order of booking allows: the checker tries the orders."""
 
@@ -122,6 +138,7 @@ class _Reading:
             6: self._regular_within_capacity,
             7: self._overbooked_by_allowance,
             11: self._time_to_travel,
+            8: self._within_sessions,
         }
         broken: Bools = ~obeying[rule]()
         return broken
@@ -202,6 +219,9 @@ class _Reading:
         is_open &= self._ends <= closes[found]
         return is_open
 
+    def _within_sessions(self) -> Bools:
+        return within_sessions(self._clinic, self._ledger, self._ends, self._now)
+
     def _room_is_free(self) -> Bools:
         turnover = np.array([row.turnover_minutes for row in self._clinic.rooms], np.int64)
         owner = self._ledger.room
@@ -222,12 +242,6 @@ class _Reading:
         kind = ledger.kind[within]
         obeys[within] = _alike_count(kind * FAR + ledger.day[within]) <= caps[kind]
         return obeys
-
-    @cached_property
-    def _place(self) -> Ints:
-        """[n] where the room of each booking is."""
-        of_room = self._clinic.places.of_room
-        return np.array([of_room[r.id] for r in self._clinic.rooms], np.int64)[self._ledger.room]
 
     def _time_to_travel(self) -> Bools:
         ledger, places = self._ledger, self._clinic.places
@@ -364,6 +378,11 @@ def _overlaps(begins: Ints, ends: Ints) -> Bools:
     result = np.empty_like(is_hit)
     result[order] = is_hit
     return result
+
+
+def _places(clinic: Clinic) -> Ints:
+    """[R] where the rooms are."""
+    return np.array([clinic.places.of_room[room.id] for room in clinic.rooms], np.int64)
 
 
 def _meets(spans: tuple[Ints, Ints], others: tuple[Ints, Ints]) -> Bools:

@@ -13,6 +13,7 @@ from solver.arrays import Ints
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import first_bookable_minute
 from solver.clinic.request import SlotRequest
+from solver.clinic.sessions.of_day import SessionsOfDay
 from solver.rules import codes, solving
 from solver.rules import masks as masks_module
 from solver.rules.start_axis import starts_from_midnight
@@ -87,6 +88,9 @@ def _what_masks_share(clinic: Clinic, request: SlotRequest) -> Hashable:
         None if is_on_axis and not kind.has_own_starts else start,
         masks_module.earliest_start(clinic, request),
         request.is_given,
+        SessionsOfDay.on(clinic, request.date).state_at(request.moment)
+        if clinic.sessions
+        else None,
     )
 
 

@@ -73,6 +73,8 @@ def _enumerated(query: Query) -> Iterator[tuple[str, str, int, bool]]:
             candidates,
             earliest=query.masks.earliest,
             any_start=query.masks.any_start,
+            moment=query.masks.request.moment,
+            lifted=query.waived,
         )
         feasible = candidates[enumerate_feasible(model)]
         for room, start, is_overbooked in zip(

@@ -13,7 +13,9 @@ from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
 from solver.clinic.entities import AppointmentType, Provider, Room
 from solver.clinic.request import SlotRequest
+from solver.clinic.sessions.of_day import EVERYBODY, SessionsOfDay
 from solver.rules import masks as masks_module
+from solver.rules.codes import NOT_YET_OPEN
 from solver.rules.masks import Masks
 from solver.rules.placement_model import PlacementModel
 from solver.rules.presences import Candidates
@@ -29,7 +31,7 @@ class Slot:
 
     `points` is the score in ten-thousandths; `kind` is the type, as long as this provider takes;
     `overrides` are the codes of the rules that it breaks, which only a booking that overrides them
-    may.
+    may. `session_ids` are the sessions that govern some of its minutes and admit it, sorted.
     """
 
     kind: AppointmentType
@@ -42,6 +44,7 @@ class Slot:
     parts: ScoreParts
     is_overbooked: bool
     overrides: tuple[str, ...] = ()
+    session_ids: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:
@@ -153,9 +156,15 @@ class Query:
             Candidates(provider, room, self.masks.starts[start], is_overbooked),
             earliest=self.masks.earliest if earliest is None else earliest,
             any_start=self.masks.any_start,
+            moment=self.masks.request.moment,
             independent=independent,
-            lifted=lifted,
+            lifted=lifted | self.waived,
         )
+
+    @property
+    def waived(self) -> frozenset[str]:
+        """The codes of the rules that are not asked: what is given was open when it was granted."""
+        return frozenset({NOT_YET_OPEN} if self.masks.request.is_given else ())
 
     def slot(self, row: Ints) -> Slot:
         """Return the slot of one row of the ranking."""
@@ -172,7 +181,16 @@ class Query:
             points=points,
             parts=self.scores.parts(provider, room, start, is_overbooked=is_overbooked),
             is_overbooked=is_overbooked,
+            session_ids=self._session_ids(provider, room, minute),
         )
+
+    def _session_ids(self, provider: int, room: int, start: int) -> tuple[str, ...]:
+        day, kind = self.masks.day, self.masks.kind
+        if day.sessions is None:
+            return ()
+        owners = EVERYBODY, (day.providers[provider].id, None), (None, day.rooms[room].id)
+        span = start, start + kind.duration_minutes
+        return SessionsOfDay.on(day.clinic, day.date).admitting(owners, span, kind.id)
 
 
 def certified(parts: Sequence[Query], limit: int, rooms: Rooms) -> list[Slot]:

@@ -17,6 +17,7 @@ from solver.clinic.entities import AppointmentType
 from solver.clinic.request import SlotRequest
 from solver.rules.codes import IN_ORDER
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
+from solver.slots.opening import Opening, opens_later
 from solver.slots.query import Query, Slot, certified
 from solver.slots.ranking import Rooms
 
@@ -30,7 +31,7 @@ class SlotPage:
 
     `total` counts every feasible placement of all the `candidates` over all rooms, however many
     are listed; `blocked_by` tells, when there is none, how many candidates each rule was the first
-    to exclude.
+    to exclude; `opens_later` when more can be booked that sessions alone keep from it.
     """
 
     date: dt.date
@@ -39,6 +40,7 @@ class SlotPage:
     total: int
     slots: tuple[Slot, ...]
     blocked_by: dict[str, int]
+    opens_later: tuple[Opening, ...] = ()
 
 
 def find_slots(
@@ -74,6 +76,7 @@ def find_slots(
         total=total,
         slots=slots,
         blocked_by={} if slots else _blocked_by(parts),
+        opens_later=opens_later(parts),
     )
 
 

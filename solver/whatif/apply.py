@@ -24,17 +24,10 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.clinic.places import Location, Travel
-from solver.clinic.sessions.session import Session
+from solver.clinic.sessions.session import Session, SessionsRead
 from solver.planning.problem import MAX_REQUESTS, Problem
-from solver.rules.checked_book import BookChecker
+from solver.rules.checked_book import BEFORE_ALL, BookChecker
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
-from solver.whatif.changed_rows import (
-    displace,
-    forget_type,
-    require_opening,
-    require_own_pair,
-    require_own_way,
-)
 from solver.whatif.changes import (
     AddLocation,
     AddOverbookingRule,
@@ -50,6 +43,11 @@ from solver.whatif.changes import (
     Row,
     ScaleDemand,
     SetField,
+    displace,
+    forget_type,
+    require_opening,
+    require_own_pair,
+    require_own_way,
 )
 from solver.whatif.run import Demand, Run, Scenario
 
@@ -119,9 +117,10 @@ def apply(
     after = changed.clinic()
     around = _around(after, run.dates)
     movable = frozenset(_movable(after, run, now)) if run.existing == "movable" else frozenset()
-    displaced, left = outside_the_rules(around, movable), frozenset[str]()
+    standing = now, run.sessions
+    displaced, left = outside_the_rules(around, movable, *standing), frozenset[str]()
     if displaced and run.stranded == "leave":
-        left = displaced & outside_the_rules(_around(clinic, run.dates), displaced)
+        left = displaced & outside_the_rules(_around(clinic, run.dates), displaced, *standing)
     return Problem(
         around,
         run.start_date,
@@ -133,6 +132,7 @@ def apply(
         left=left,
         allow_overbooking=run.allow_overbooking,
         weights=weights,
+        sessions=run.sessions,
     )
 
 
@@ -153,11 +153,17 @@ def _movable(clinic: Clinic, run: Run, now: dt.datetime) -> Iterator[str]:
             yield b.id
 
 
-def outside_the_rules(clinic: Clinic, ids: Collection[str]) -> frozenset[str]:
+def outside_the_rules(
+    clinic: Clinic,
+    ids: Collection[str],
+    now: dt.datetime = BEFORE_ALL,
+    sessions: SessionsRead = "now",
+) -> frozenset[str]:
     """Return those of some bookings that break a rule (``docs/rules.md``) as they are booked."""
     if not ids:
         return frozenset()
-    return frozenset(v.booking.id for v in BookChecker(clinic).violations() if v.booking.id in ids)
+    told = BookChecker(clinic, now, sessions).violations()
+    return frozenset(v.booking.id for v in told if v.booking.id in ids)
 
 
 @dataclass

@@ -17,7 +17,6 @@ from solver.arrays import Bools
 from solver.clinic.clock import format_time
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, Booking, Span
-from solver.clinic.places import NOWHERE
 from solver.clinic.request import SlotRequest
 from solver.planning.problem import MAX_DAYS, Problem, Request
 from solver.rules import codes as rules_codes
@@ -25,41 +24,20 @@ from solver.rules import masks as masks_module
 from solver.rules.masks import Masks
 
 TYPE_INACTIVE = "TYPE_INACTIVE"
-
-
 PROVIDER_NOT_AVAILABLE = "PROVIDER_NOT_AVAILABLE"
-
-
 NO_PROVIDER_WITH_SKILLS = "NO_PROVIDER_WITH_SKILLS"
-
-
 NO_ROOM_WITH_EQUIPMENT = "NO_ROOM_WITH_EQUIPMENT"
-
-
 OUTSIDE_ALL_WINDOWS = "OUTSIDE_ALL_WINDOWS"
-
-
 TOO_SOON = rules_codes.TOO_SOON
-
-
 CLOCK_CHANGE = rules_codes.CLOCK_CHANGE
-
-
+NOT_YET_OPEN = rules_codes.NOT_YET_OPEN
+RESERVED = rules_codes.RESERVED
+SESSION_FULL = rules_codes.SESSION_FULL
 DAILY_CAP = "DAILY_CAP"
-
-
 PATIENT_BUSY = "PATIENT_BUSY"
-
-
 PROVIDER_TRAVEL = rules_codes.PROVIDER_TRAVEL
-
-
 BLOCKED_BY_BOOKINGS = "BLOCKED_BY_BOOKINGS"
-
-
 LOST_TO_CONTENTION = "LOST_TO_CONTENTION"
-
-
 NOT_REACHED_IN_TIME = "NOT_REACHED_IN_TIME"
 
 
@@ -78,6 +56,9 @@ _OF_HOURS = (
     rules_codes.OUTSIDE_PROVIDER_HOURS,
     rules_codes.OUTSIDE_ROOM_HOURS,
 )
+
+
+_EVERY = frozenset(rules_codes.IN_ORDER)
 
 
 _OF_CAPS = (rules_codes.TYPE_DAILY_CAP, rules_codes.PROVIDER_DAILY_CAP)
@@ -163,7 +144,7 @@ class Explainer:
         reason = self._rows(request, kind)
         if reason is not None:
             return reason
-        reason = self._times(request, kind, dates)
+        reason = self._times(request, kind, dates) or self._sessions(request, kind, dates)
         if reason is not None:
             return reason
         if not self._before.has_place(request, dates):
@@ -183,12 +164,10 @@ class Explainer:
             return Reason(TYPE_INACTIVE, f"{kind.name} is not offered.")
         if (lack := self._lack_of_providers(request, kind)) is not None:
             return lack
-        rooms = (room for room in clinic.rooms if clinic.is_in_use(room))
-        if not any(room.equipment >= kind.required_equipment for room in rooms):
+        if not any(r.equipment >= kind.required_equipment for r in clinic.rooms_in_use):
             needs = _list(kind.required_equipment) or "nothing special"
-            return Reason(
-                NO_ROOM_WITH_EQUIPMENT, f"No active room has what {kind.name} needs: {needs}."
-            )
+            detail = f"No active room has what {kind.name} needs: {needs}."
+            return Reason(NO_ROOM_WITH_EQUIPMENT, detail)
         return None
 
     def _lack_of_providers(self, request: Request, kind: AppointmentType) -> Reason | None:
@@ -208,9 +187,8 @@ class Explainer:
             )
         asked = clinic.provider_by_id[request.provider_id]
         if not asked.active:
-            return Reason(
-                PROVIDER_NOT_AVAILABLE, f"{asked.name}, who is asked for, is not available."
-            )
+            detail = f"{asked.name}, who is asked for, is not available."
+            return Reason(PROVIDER_NOT_AVAILABLE, detail)
         if clinic.offers(asked, kind):
             return None
         missing = kind.required_skills - asked.skills
@@ -239,6 +217,21 @@ class Explainer:
             f"Wherever {kind.name} would lie in the open hours of {_dates(dates)}, the clock is "
             "put forward or back meanwhile.",
         )
+
+    def _sessions(
+        self, request: Request, kind: AppointmentType, dates: list[dt.date]
+    ) -> Reason | None:
+        """Return why sessions keep it out at all times, whatever is booked."""
+        masks = self._before.masks(request, dates)
+        of_times = (*_OF_ROWS, *_OF_HOURS, TOO_SOON, CLOCK_CHANGE)
+        if any(_survive(m, (*of_times, RESERVED, NOT_YET_OPEN)) for m in masks):
+            return None
+        when = _dates(dates)
+        if any(_survive(m, (*of_times, RESERVED)) for m in masks):
+            detail = f"The sessions of {when} that admit {kind.name} are not open for booking yet."
+            return Reason(NOT_YET_OPEN, detail)
+        detail = f"Wherever {kind.name} would fit on {when}, sessions are kept for other types."
+        return Reason(RESERVED, detail)
 
     def _too_soon(self, kind: AppointmentType, dates: list[dt.date]) -> str:
         notice = self._problem.clinic.settings.min_notice_minutes
@@ -271,18 +264,22 @@ class Explainer:
                 PATIENT_BUSY,
                 f"Wherever {kind.name} would fit, {request.patient_ref} has another booking.",
             )
-        every = {rule.code for m in masks for rule in m.rules}
-        if any(_survive(m, every.difference(_OF_CAPS)) for m in masks):
+        if any(_survive(m, _EVERY - {SESSION_FULL}) for m in masks):
+            return Reason(
+                SESSION_FULL,
+                f"The sessions of {_dates(dates)} that admit {kind.name} have all the bookings "
+                "they take.",
+            )
+        if any(_survive(m, _EVERY.difference(_OF_CAPS)) for m in masks):
             return Reason(
                 DAILY_CAP,
                 f"The bookings of {_dates(dates)} have used up the daily caps for {kind.name}.",
             )
-        if any(_survive(m, every - {PROVIDER_TRAVEL}) for m in masks):
-            return Reason(
-                PROVIDER_TRAVEL,
-                f"Wherever {kind.name} would fit on {_dates(dates)}, the provider is booked at "
-                "another place too shortly before or after to travel.",
+        if any(_survive(m, _EVERY - {PROVIDER_TRAVEL}) for m in masks):
+            detail = (
+                f"Wherever {kind.name} would fit on {_dates(dates)}, nobody has time to travel."
             )
+            return Reason(PROVIDER_TRAVEL, detail)
         return Reason(
             BLOCKED_BY_BOOKINGS,
             f"Existing bookings take every provider or room for {kind.name} on {_dates(dates)}.",
@@ -311,6 +308,9 @@ class Explainer:
         if cap is not None and all(not _survive(m, (rules_codes.TYPE_DAILY_CAP,)) for m in after):
             rivals = sum(b.appointment_type_id == kind.id for b in on_days)
             return f"The daily cap of {cap} for {kind.name} on {when} went to {_requests(rivals)}."
+        if any(_survive(m, _EVERY - {SESSION_FULL}) and not m.total() for m in after):
+            rivals = sum(b.provider_id in providers for b in on_days)
+            return f"The sessions of {when} are full, with {_requests(rivals)} of this run there."
         if any(m.total() for m in after) and self._after.knows(request.patient_key):
             rivals = sum(b.patient_key == request.patient_key for b in on_days)
             return (
@@ -336,13 +336,17 @@ class Explainer:
         )
 
 
+def _no_time_to_travel(kind: AppointmentType, dates: Sequence[dt.date]) -> str:
+    return f"Wherever {kind.name} would fit on {_dates(dates)}, there is no time to travel."
+
+
 class _Book:
     """The masks of a book, the latest of them kept, and the patients' appointments in it."""
 
     def __init__(
         self, problem: Problem, bookings: Sequence[Booking], params: ExplainParams
     ) -> None:
-        self._now, self._params = problem.now, params
+        self._now, self._sessions, self._params = problem.now, problem.sessions, params
         clinic = problem.clinic
         if not problem.allow_overbooking:
             clinic = replace(clinic, overbooking_rules=())
@@ -365,7 +369,9 @@ class _Book:
             day = Day.of(self._clinic, date)
             if request.provider_id is not None:
                 day = day.narrowed(frozenset({request.provider_id}))
-            query = SlotRequest(request.appointment_type_id, date, self._now)
+            query = SlotRequest(
+                request.appointment_type_id, date, self._now, sessions=self._sessions
+            )
             self._masks[key] = masks_module.build(day, query)
         return self._masks[key]
 
@@ -406,10 +412,7 @@ class _Book:
         places = self._clinic.places
         for b in self._of_patient.get(patient, ()) if patient is not None else ():
             start = (b.date - day.date).days * DAY_MINUTES + b.start
-            there, to, back = places.of_room.get(b.room_id, NOWHERE), 0, 0
-            if b.date == day.date and NOWHERE not in (there, day.place) and there != day.place:
-                to = int(places.minutes[there, day.place])
-                back = int(places.minutes[day.place, there])
+            to, back = places.ways(b.room_id, day.place) if b.date == day.date else (0, 0)
             yield (start, start + self._clinic.kind_of(b).duration_minutes), to, back
 
 

@@ -5,7 +5,8 @@ however many appointments share it; utilisation is the share of open minutes tha
 that is not active is never open. Overtime is appointments' minutes, without buffers, outside the
 open windows of their provider; only bookings that were there before can have any. An idle fragment
 is a stretch of a provider's open window between two busy spans, or beside one, that is shorter
-than any appointment the provider could take.
+than any appointment the provider could take. How full sessions are is what begins in those that
+take so many bookings, as a share of the sum of what they take.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Booking, Span
 from solver.clinic.places import NOWHERE
+from solver.clinic.sessions.of_day import SessionsOfDay
 from solver.clinic.spans import cut, merge, provider_busy_span, room_busy_span
 from solver.clinic.windows import Windows
 from solver.planning.problem import Plan, Problem
@@ -46,6 +48,7 @@ def figures(problem: Problem, plan: Plan, reading: PlanReading) -> Kpis:
         "overbooked": sum(p.is_overbooked for p in plan.placements),
         **mean_scores(problem, reading),
         **_time(problem, reading.finished),
+        "session_fill": _session_fill(problem, reading.finished),
         "moved": len(plan.moves),
         "lost": len(plan.lost),
         "travel_minutes": travel_minutes(problem, reading.finished),
@@ -139,6 +142,28 @@ def travel_minutes(problem: Problem, finished: Iterable[Booking]) -> int:
         at[b.provider_id, b.date] = place
         total += int(places.minutes[before, place])
     return total
+
+
+def _session_fill(problem: Problem, finished: Iterable[Booking]) -> float | None:
+    """Return what begins in sessions that take so many bookings, as a share of all these take."""
+    begun = places = 0
+    if not problem.clinic.sessions:
+        return None
+    on: dict[dt.date, list[Booking]] = defaultdict(list)
+    for b in finished:
+        on[b.date].append(b)
+    for day in problem.dates:
+        for session in SessionsOfDay.on(problem.clinic, day).all:
+            if (most := session.row.max_bookings) is not None:
+                places += most
+                begun += sum(
+                    session.contains(b.start)
+                    and session.row.admits(b.appointment_type_id)
+                    and session.row.provider_id in (None, b.provider_id)
+                    and session.row.room_id in (None, b.room_id)
+                    for b in on[day]
+                )
+    return _ratio(begun, places)
 
 
 type _ByDay = dict[tuple[str, dt.date], list[Span]]

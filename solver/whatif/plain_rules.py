@@ -8,7 +8,7 @@ found by the other.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from solver.clinic.clinic import Clinic
@@ -23,6 +23,7 @@ from solver.clinic.entities import (
     Span,
 )
 from solver.planning.problem import Problem
+from solver.whatif.plain_sessions import PlainSessions
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -96,14 +97,14 @@ class PlainRules:
 
     def __init__(self, problem: Problem) -> None:
         self._clinic, self._now = problem.clinic, problem.now
-        self._minutes = _Minutes(problem.clinic)
+        self._minutes, self._sessions = _Minutes(problem.clinic), PlainSessions(problem)
         self._own: dict[tuple[str, str], ProviderType] = {}
         for row in problem.clinic.provider_types:
             self._own[row.provider_id, row.appointment_type_id] = row
 
     def appointment(self, booking: Booking) -> Appointment:
         """Return a booking with its spans; rule 4 is what its provider's busy span is."""
-        kind = self._kind_of(booking)
+        kind = _kind_of(self._clinic, self._own, booking)
         before, after, room_after = kind.buffer_before, kind.buffer_after, kind.buffer_after
         if (provider := self._clinic.provider_by_id.get(booking.provider_id)) is not None:
             before, after = max(before, provider.buffer_before), max(after, provider.buffer_after)
@@ -118,21 +119,6 @@ class PlainRules:
             (start - before, end + after),
             (start - kind.buffer_before, end + room_after),
         )
-
-    def _kind_of(self, booking: Booking) -> AppointmentType:
-        """Return a booking's type with the minutes it was made with, or else its provider's own."""
-        kind = self._clinic.type_by_id[booking.appointment_type_id]
-        own = self._own.get((booking.provider_id, kind.id))
-        for row in (own, booking):
-            if row is None:
-                continue
-            if row.duration_minutes is not None:
-                kind = replace(kind, duration_minutes=row.duration_minutes)
-            if row.buffer_before is not None:
-                kind = replace(kind, buffer_before=row.buffer_before)
-            if row.buffer_after is not None:
-                kind = replace(kind, buffer_after=row.buffer_after)
-        return kind
 
     def is_known(self, booking: Booking) -> bool:
         """Whether the clinic has the rows of the booking's provider and room."""
@@ -190,6 +176,19 @@ class PlainRules:
         for code, owner in owners:
             if code not in a.booking.overrides and not self._is_open(owner, a):
                 yield f"outside the open windows of {owner.name}"
+
+    def within_sessions(self, a: Appointment, *, is_new: bool) -> Iterator[str]:
+        """Rule 8: sessions admit it; only new ones have to wait until these open."""
+        if "RESERVED" not in a.booking.overrides:
+            yield from self._sessions.admit(a.booking, a.kind.duration_minutes, is_new=is_new)
+
+    def has_place_in_sessions(
+        self, a: Appointment, on_date: Sequence[Appointment], *, is_new: bool
+    ) -> Iterator[str]:
+        """Rule 8: no session in which it begins has all that it takes of the others of its date."""
+        if "SESSION_FULL" not in a.booking.overrides:
+            others = (o.booking for o in on_date)
+            yield from self._sessions.have_a_place(a.booking, others, is_new=is_new)
 
     def room_is_free(self, a: Appointment, in_room: Sequence[Appointment]) -> Iterator[str]:
         """Rule 3: busy spans of one room never overlap."""
@@ -385,3 +384,21 @@ def _way(clinic: Clinic, from_id: str, to_id: str) -> int:
         if (row.to_id, row.from_id) == (from_id, to_id):
             minutes = row.minutes
     return minutes
+
+
+def _kind_of(
+    clinic: Clinic, rows: Mapping[tuple[str, str], ProviderType], booking: Booking
+) -> AppointmentType:
+    """Return a booking's type with the minutes it was made with, or else its provider's own."""
+    kind = clinic.type_by_id[booking.appointment_type_id]
+    own = rows.get((booking.provider_id, kind.id))
+    for row in (own, booking):
+        if row is None:
+            continue
+        if row.duration_minutes is not None:
+            kind = replace(kind, duration_minutes=row.duration_minutes)
+        if row.buffer_before is not None:
+            kind = replace(kind, buffer_before=row.buffer_before)
+        if row.buffer_after is not None:
+            kind = replace(kind, buffer_after=row.buffer_after)
+    return kind

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from solver.clinic.entities import InvalidClinicError
+from solver.clinic.sessions.session import SessionsRead
 from solver.planning.problem import MAX_DAYS, Request
 from solver.whatif.changes import Change
 
@@ -79,6 +80,8 @@ class Run:
     """For all scenarios together."""
     seed: int = 0
     allow_overbooking: bool = True
+    sessions: SessionsRead = "now"
+    """How rule 8 is read: as sessions are at the moment, as though all were released, or not."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.days <= MAX_DAYS:

@@ -115,6 +115,7 @@ class Kpis(MeanScores, TimeFigures):
     placed_by_type: dict[str, int]
     unplaced: int
     overbooked: int
+    session_fill: NotRequired[float | None]
     moved: int
     lost: int
     travel_minutes: NotRequired[int]

@@ -32,8 +32,13 @@ RULES = {
     6: "the provider has reached the daily cap for the type",
     7: "no overbooking rule allows it",
     11: "there is no time to travel to or from another place",
+    8: "a session keeps it out, or is full",
 }
 """What is wrong with a step that breaks a rule, by its number in ``docs/rules.md``."""
+
+
+EVERYBODY = ""
+"""The owner of all appointments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ class _Book:
     def add(self, a: Appointment) -> None:
         self.all.append(a)
         b = a.booking
-        for owner in (b.provider_id, b.room_id, b.appointment_type_id):
+        for owner in (b.provider_id, b.room_id, b.appointment_type_id, EVERYBODY):
             self._by_owner[owner, b.date].append(a)
         if (patient := b.patient_key) is not None:
             self._by_patient[patient].append(a)
@@ -221,6 +226,7 @@ class _Reader:
         at_provider = self.book.beside(b.provider_id, a)
         in_room = self.book.beside(b.room_id, a)
         of_type = self.book.on(b.appointment_type_id, b.date, but=a)
+        on_date = self._on_date_of(a, self.book)
         is_overbooked = any(rules.regular_within_capacity(a, at_provider))
         obeyed = {
             0: rules.time_is_bookable(a, at_provider),
@@ -231,8 +237,15 @@ class _Reader:
             6: not any(rules.provider_type_under_its_cap(a, at_provider)),
             7: not is_overbooked or self._may_overbook(a, at_provider),
             11: not any(rules.time_to_travel(a, at_provider)),
+            8: not any(rules.within_sessions(a, is_new=True))
+            and not any(rules.has_place_in_sessions(a, on_date, is_new=True)),
         }
         return [rule for rule, is_obeyed in obeyed.items() if not is_obeyed], is_overbooked
+
+    def _on_date_of(self, a: Appointment, book: _Book) -> list[Appointment]:
+        """Return the others of a date, whosever they are, where sessions count them."""
+        has_sessions = self.problem.clinic.sessions
+        return book.on(EVERYBODY, a.booking.date, but=a) if has_sessions else []
 
     def _may_overbook(self, a: Appointment, at_provider: list[Appointment]) -> bool:
         rules = self.rules
@@ -276,6 +289,9 @@ class _Reader:
             for o in book.on(b.appointment_type_id, b.date, but=a)
             if "TYPE_DAILY_CAP" not in o.booking.overrides
         ]
+        unforced = [
+            o for o in self._on_date_of(a, book) if "SESSION_FULL" not in o.booking.overrides
+        ]
         regular = [o for o in at_provider if not o.booking.is_overbooked]
         within = [o for o in at_provider if "PROVIDER_DAILY_CAP" not in o.booking.overrides]
         for rule, details in (
@@ -286,6 +302,8 @@ class _Reader:
             (5, rules.type_under_its_cap(a, of_type)),
             (6, rules.provider_type_under_its_cap(a, within)),
             (7, rules.starts_by_itself(a, at_provider)),
+            (8, rules.within_sessions(a, is_new=False)),
+            (8, rules.has_place_in_sessions(a, unforced, is_new=False)),
             (7, rules.overbooked_by_allowance(a, at_provider))
             if b.is_overbooked
             else (6, rules.regular_within_capacity(a, regular)),

@@ -104,6 +104,7 @@ class BruteForce:
             or rules.is_type_full(new, book)
             or rules.is_pair_full(new, book)
             or rules.has_no_time_to_travel(new, book)
+            or rules.is_session_full(new, book, is_new=True)
         ):
             return None
         for b in book:

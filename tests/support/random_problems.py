@@ -17,6 +17,7 @@ from solver.clinic.entities import (
 )
 from solver.clinic.overrides import OVER_CAPACITY
 from solver.clinic.places import Location, Travel
+from solver.clinic.sessions.session import Lead, Session, SessionsRead
 from solver.planning.problem import Problem, Request
 from solver.rules.codes import POLICY
 from solver.whatif.apply import apply, outside_the_rules
@@ -74,13 +75,14 @@ def tiny_problem(seed: int) -> Problem:
         tuple(_provider_types(chance, providers, kinds)),
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
+    clinic, read = with_sessions(clinic, seed)
     movable: set[str] = set()
     left: set[str] = set()
     if chance.random() < 0.5:
         horizon = [MONDAY + dt.timedelta(days=ahead) for ahead in range(days)]
         bookings = (b for b in clinic.bookings if b.date in horizon)
         movable = {b.id for b in bookings if chance.random() < 0.7}
-    outside = outside_the_rules(clinic, movable)
+    outside = outside_the_rules(clinic, movable, BEFORE, read)
     if chance.random() < 0.3:
         left = {id_ for id_ in sorted(outside) if chance.random() < 0.7}
     most = chance.choice((2, 3, 5, 7)) if not movable else chance.choice((0, 1, 2, 3))
@@ -94,6 +96,7 @@ def tiny_problem(seed: int) -> Problem:
         displaced=outside - left,
         left=frozenset(left),
         allow_overbooking=chance.random() < 0.85,
+        sessions=read,
     )
 
 
@@ -149,6 +152,7 @@ def colliding_problem(seed: int) -> Problem:
         tuple(bookings),
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
+    clinic, read = with_sessions(clinic, seed)
     changes: list[tuple[Entity, str, str, int]] = [
         ("appointment_types", kinds[0].id, "duration_minutes", 60),
         ("appointment_types", kinds[1].id, "buffer_after", 45),
@@ -183,6 +187,7 @@ def colliding_problem(seed: int) -> Problem:
             Scenario("baseline"),
             Scenario("changed", tuple(SetField(*change) for change in chosen)),
         ),
+        sessions=read,
     )
     return apply(clinic, run, run.scenarios[-1], BEFORE)
 
@@ -239,6 +244,39 @@ def _in_rhythm(clinic: Clinic, seed: int) -> Clinic:
         )
 
     return replace(clinic, appointment_types=tuple(map(own, clinic.appointment_types)))
+
+
+def with_sessions(clinic: Clinic, seed: int) -> tuple[Clinic, SessionsRead]:
+    """The clinic with sessions in its first two hours or so, mostly, and how they are read."""
+    chance = Random(f"sessions {seed}")
+    opens = min((row.start for row in clinic.availability), default=540)
+    types = [kind.id for kind in clinic.appointment_types]
+    sessions = []
+    for number in range(chance.choice((0, 0, 1, 1, 2, 3))):
+        start = opens + chance.choice((0, 0, 30, 60))
+        owner = chance.choice(
+            ({}, {"provider_id": clinic.providers[0].id}, {"room_id": clinic.rooms[0].id})
+        )
+        when = chance.choice(({"weekday": 1}, {"weekday": 1}, {"date": MONDAY}, {"weekday": 2}))
+        sessions.append(
+            Session(
+                uid(7, number),
+                f"S{number}",
+                min(start, 1410),
+                min(1440, start + chance.choice((30, 60, 120))),
+                **owner,
+                **when,
+                appointment_type_ids=chance.choice(
+                    (None, None, None, frozenset(types[:1]), frozenset(types[-1:]), frozenset())
+                ),
+                max_bookings=chance.choice((None, 0, 1, 1, 2)),
+                opens=chance.choice((None, None, None, Lead(days_before=10, at=480))),
+                releases=chance.choice((None, Lead(minutes_before=60), Lead(days_before=40, at=0))),
+            )
+        )
+    return replace(clinic, sessions=tuple(sessions)), chance.choice(
+        ("now", "now", "released", "ignored")
+    )
 
 
 def _kind(chance: Random, number: int) -> AppointmentType:

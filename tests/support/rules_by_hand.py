@@ -18,6 +18,7 @@ from solver.clinic.entities import (
     Room,
     Span,
 )
+from solver.clinic.sessions.session import Lead, Session
 from solver.planning.problem import Problem
 
 type Book = frozenset[Booking]
@@ -153,7 +154,8 @@ class RulesByHand:
     def is_bookable(self, b: Booking) -> bool:
         notice = dt.timedelta(minutes=self.clinic.settings.min_notice_minutes)
         is_late_enough = self.instant(b.date, b.start) >= self.problem.now + notice
-        return is_late_enough and not self.breaks_by_itself(b)
+        by_itself = self.breaks_by_itself(b) or self.is_in_closed_hours(b)
+        return is_late_enough and not by_itself
 
     def is_in_rhythm(self, b: Booking, book: Iterable[Booking]) -> bool:
         """Whether its type may start then; or right behind one of `book`, where it is packed."""
@@ -182,7 +184,82 @@ class RulesByHand:
             and ("OUTSIDE_PROVIDER_HOURS" in b.overrides or self.is_open_throughout(provider, b))
             and ("OUTSIDE_ROOM_HOURS" in b.overrides or self.is_open_throughout(room, b))
             and not self.meets_clock_change(b)
+            and ("RESERVED" in b.overrides or not self.is_in_reserved_hours(b))
         )
+
+    # Rule 8: sessions
+
+    def sessions(self, b: Booking, minute: int, *, of_room: bool | None) -> list[Session]:
+        """What governs a minute of a booking's date: of its provider, its room or everybody."""
+        there = []
+        for s in self.clinic.sessions:
+            is_owner = {
+                False: s.provider_id == b.provider_id,
+                True: s.room_id == b.room_id,
+                None: s.provider_id is None and s.room_id is None,
+            }[of_room]
+            if s.active and is_owner and s.start <= minute < s.end and _speaks_of(s, b.date):
+                there.append(s)
+        return [s for s in there if s.date is not None] or there
+
+    def unreleased(self, b: Booking) -> list[list[Session]]:
+        """What is not released and governs a minute, for each minute and owner."""
+        end = min(1440, b.start + self.minutes(b))
+        return [
+            [
+                s
+                for s in self.sessions(b, minute, of_room=owner)
+                if not self.has_come(s, s.releases, b.date)
+            ]
+            for owner in (False, True, None)
+            for minute in range(b.start, end)
+        ]
+
+    def is_in_reserved_hours(self, b: Booking) -> bool:
+        return self.problem.sessions == "now" and any(
+            found and not any(admits(s, b) for s in found) for found in self.unreleased(b)
+        )
+
+    def is_in_closed_hours(self, b: Booking) -> bool:
+        """Whether what admits it has yet to open, somewhere."""
+        return self.problem.sessions == "now" and any(
+            able and all(s.opens and not self.has_come(s, s.opens, b.date) for s in able)
+            for found in self.unreleased(b)
+            for able in [[s for s in found if admits(s, b)]]
+        )
+
+    def has_come(self, s: Session, lead: Lead | None, date: dt.date) -> bool:
+        """Whether it is as late as a session says for a date; tiny problems change no clocks."""
+        if lead is None:
+            return False
+        if lead.minutes_before is not None:
+            at = self.instant(date, s.start) - dt.timedelta(minutes=lead.minutes_before)
+        else:
+            at = self.instant(date - dt.timedelta(days=lead.days_before or 0), lead.at or 0)
+        return self.problem.now >= at
+
+    def is_session_full(self, b: Booking, book: Iterable[Booking], *, is_new: bool) -> bool:
+        """Whether a session in which it begins has all it takes.
+
+        Beside one that is not new, what another session of that date governs may have come later.
+        """
+        if self.problem.sessions == "ignored":
+            return False
+        for owner in (False, True, None):
+            for s in self.sessions(b, b.start, of_room=owner):
+                begun = sum(
+                    o.date == b.date
+                    and s.start <= o.start < s.end
+                    and s.provider_id in (None, o.provider_id)
+                    and s.room_id in (None, o.room_id)
+                    and admits(s, o)
+                    and (is_new or s in self.sessions(o, o.start, of_room=owner))
+                    for o in book
+                    if o is not b
+                )
+                if s.max_bookings is not None and admits(s, b) and begun >= s.max_bookings:
+                    return True
+        return False
 
     # Rules 3 to 7: what else is booked
 
@@ -291,6 +368,7 @@ class RulesByHand:
         """
         regular = frozenset(o for o in book if not o.is_overbooked)
         within = frozenset(o for o in book if o is b or "TYPE_DAILY_CAP" not in o.overrides)
+        unforced = [o for o in book if o is b or "SESSION_FULL" not in o.overrides]
         under = frozenset(o for o in book if o is b or "PROVIDER_DAILY_CAP" not in o.overrides)
         broken = {
             "": self.breaks_by_itself(b)
@@ -298,6 +376,7 @@ class RulesByHand:
             or self.starts_with_another(b, book)
             or self.has_no_time_to_travel(b, book),
             "TYPE_DAILY_CAP": self.is_type_full(b, within),
+            "SESSION_FULL": self.is_session_full(b, unforced, is_new=False),
             "PROVIDER_BUSY": (not b.is_overbooked and bool(self.overlapping(b, regular)))
             or (uses_allowance(b) and not self.is_allowed_in_some_order(b, book)),
             "PROVIDER_DAILY_CAP": (not b.is_overbooked and self.is_provider_full(b, regular))
@@ -364,7 +443,12 @@ def overlap(one: Span, other: Span) -> bool:
     return one[0] < other[1] and other[0] < one[1]
 
 
-def _speaks_of(row: Availability, date: dt.date) -> bool:
+def admits(session: Session, b: Booking) -> bool:
+    types = session.appointment_type_ids
+    return types is None or b.appointment_type_id in types
+
+
+def _speaks_of(row: Availability | Session, date: dt.date) -> bool:
     """Whether a row is of a date: its own, or a day of one of its weeks, counted one by one."""
     if row.date is not None:
         return row.date == date

@@ -23,6 +23,7 @@ from solver.clinic.entities import (
 )
 from solver.clinic.places import Location, Travel
 from solver.clinic.request import SlotRequest
+from solver.clinic.sessions.session import Lead, Session
 from solver.rules.codes import POLICY
 
 MONDAY = dt.date(2027, 3, 1)
@@ -193,6 +194,71 @@ def provider_types(
     ]
 
 
+LATE = st.one_of(
+    st.builds(Lead, minutes_before=st.sampled_from([0, 30, 120])),
+    st.builds(Lead, days_before=st.sampled_from([0, 1]), at=st.sampled_from([0, 480, 600])),
+)
+
+
+EARLY = st.one_of(
+    st.builds(Lead, minutes_before=st.sampled_from([60 * 24 * 20, 60 * 24 * 40])),
+    st.builds(Lead, days_before=st.sampled_from([20, 40]), at=st.sampled_from([0, 480, 600])),
+)
+
+
+# When a session opens and is released, in this order.
+LEADS = st.one_of(
+    st.just((None, None)),
+    st.tuples(st.none(), st.one_of(LATE, EARLY)),
+    st.tuples(st.one_of(LATE, EARLY), st.none()),
+    st.tuples(EARLY, LATE),
+)
+
+
+@st.composite
+def sessions(
+    draw: st.DrawFn, providers: list[Provider], rooms: list[Room], types: list[AppointmentType]
+) -> list[Session]:
+    """Sessions of providers, of rooms and of everybody, or none at all."""
+    found = []
+    for number in range(draw(st.sampled_from([0, 1, 2, 3]))):
+        start, end = draw(st.one_of(st.just((420, 1140)), spans()))
+        owner = draw(st.sampled_from([{}, {"provider_id": uid(1, 0)}, {"room_id": uid(2, 0)}]))
+        when = draw(
+            st.one_of(
+                st.just({"weekday": 1}),
+                st.fixed_dictionaries({"date": st.sampled_from(DAYS)}),
+                st.fixed_dictionaries(
+                    {
+                        "weekday": st.sampled_from([1, 1, 2, 7]),
+                        "valid_from": st.sampled_from(DAYS),
+                        "valid_to": rare(st.just(DAYS[-1])),
+                        "every_weeks": st.sampled_from([1, 2]),
+                    }
+                ),
+            )
+        )
+        opens, releases = draw(LEADS)
+        found.append(
+            Session(
+                uid(7, number),
+                f"S{number}",
+                start,
+                end,
+                **owner,
+                **when,
+                appointment_type_ids=draw(
+                    st.one_of(st.none(), some([kind.id for kind in types]), some([types[-1].id]))
+                ),
+                max_bookings=draw(st.sampled_from([None, None, 1, 0, 2, 3])),
+                opens=opens,
+                releases=releases,
+                active=draw(MOSTLY),
+            )
+        )
+    return found
+
+
 @st.composite
 def places(draw: st.DrawFn) -> tuple[list[Location], list[Travel]]:
     """Two places or three with ways between them; or mostly none at all."""
@@ -306,6 +372,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
         tuple(rules),
         tuple(bookings),
         tuple(draw(provider_types(providers, types))),
+        tuple(draw(sessions(providers, rooms, types))),
         locations=tuple(locations),
         travel=tuple(travel),
     )
@@ -315,12 +382,13 @@ def clinics(draw: st.DrawFn) -> Clinic:
 def requests(draw: st.DrawFn, clinic: Clinic) -> SlotRequest:
     """A request for Monday, sometimes for one provider, sometimes made on that very morning.
 
-    Sometimes of an appointment that has kept its minutes.
+    Sometimes of an appointment that has kept its minutes, and as it will be at ten that morning.
     """
     return SlotRequest(
         appointment_type_id=draw(st.sampled_from(clinic.appointment_types)).id,
         date=MONDAY,
         now=draw(rare(st.just(BEFORE.replace(month=3, hour=9, second=1)), otherwise=BEFORE)),
+        as_of=draw(rare(st.just(BEFORE.replace(month=3, hour=10)))),
         provider_ids=draw(rare(st.just(frozenset({clinic.providers[0].id})))),
         preferred=draw(rare(spans(0, 1440))),
         minutes=draw(rare(st.builds(Minutes, DURATIONS, BUFFERS, BUFFERS))),

@@ -189,7 +189,7 @@ def problems(draw: st.DrawFn) -> Problem:
     ]
     movable = {b.id for b in clinic.bookings if b.status == "booked" and b.date == MONDAY}
     movable = movable if draw(st.booleans()) else set()
-    outside = outside_the_rules(clinic, movable)
+    outside = outside_the_rules(clinic, movable, BEFORE)
     is_left = draw(st.booleans())
     return Problem(
         clinic,

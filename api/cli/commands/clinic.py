@@ -110,12 +110,13 @@ def _is_clinic_file(file: Path) -> bool:
 
 def check(file: Path | None, data_dir: Path | None, *, as_json: bool) -> int:
     """Print every rule that a booking breaks; 1 if any does."""
+    now = dt.datetime.now(dt.UTC)
     if file is not None:
-        clinic = read_clinic_file(file).to_clinic(dt.datetime.now(dt.UTC))
+        clinic = read_clinic_file(file).to_clinic(now)
         where = str(file)
     else:
         clinic, where = on_existing_database(data_dir, _load_all), database_name(data_dir)
-    violations = whole_book.violations(clinic)
+    violations = whole_book.violations(clinic, now=now)
     if as_json:
         from api.clinic.schemas import Conflict  # the interface's models take a while to import
 

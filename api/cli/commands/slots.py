@@ -28,6 +28,7 @@ def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_
     """Answer one slot query from a clinic file, as a table or as the body of ``GET /slots``."""
     asked = read_moment(now)
     _require_sense(fields, asked)
+    later = None if fields["as_of"] is None else read_moment(fields["as_of"], "--as-of")
 
     from api.service.settings import read_settings
     from data.files.clinic_file import read_clinic_file
@@ -37,6 +38,9 @@ def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_
     read = read_clinic_file(file)
     zone = read.clinic.to_solver().zone
     moment = in_zone(asked, zone)
+    if later is not None and in_zone(later, zone) < moment:
+        raise UsageError(f"--as-of: {fields['as_of']} is before now")
+    fields = fields | {"as_of": None if later is None else in_zone(later, zone)}
     check_date(
         read.clinic.to_solver(), read_date("--date", fields["date"]), moment, settings.horizon_days
     )
@@ -124,12 +128,14 @@ def _print_slots(body: dict[str, Any], page: SlotPage) -> None:
         shown = f"; the best {len(page.slots)}" if len(page.slots) < page.total else ""
         title = f"{kind} on {day}: {counted(page.total, 'place')}{shown}"
         print_table(console, slot_table(body, title))
+        _print_openings(console, body)
         return
     console.print(f"No slot for {kind} on {day}.", soft_wrap=True)
     for rule, count in page.blocked_by.items():
         console.print(
             f"  {count:>8} {'place' if count == 1 else 'places'}: {rule.replace('_', ' ').lower()}"
         )
+    _print_openings(console, body)
     following = body["next_available_date"]
     if following is not None:
         console.print(f"Next available: [bold]{following}[/]")
@@ -137,3 +143,10 @@ def _print_slots(body: dict[str, Any], page: SlotPage) -> None:
         from solver.slots.search import LOOK_AHEAD_DAYS
 
         console.print(f"Nor in the {LOOK_AHEAD_DAYS} days after.")
+
+
+def _print_openings(console: Console, body: dict[str, Any]) -> None:
+    for opening in body["opens_later"]:
+        at = dt.datetime.fromisoformat(opening["at"])
+        places = counted(opening["count"], "more place")
+        console.print(f"From {at:%Y-%m-%d %H:%M}: {places} by sessions.", soft_wrap=True)

@@ -105,7 +105,7 @@ def _broken(clinic: Clinic, day: dt.date, now: dt.datetime) -> Broken:
     if day < now.astimezone(clinic.settings.zone).date():
         return {}
     broken: defaultdict[str, list[str]] = defaultdict(list)
-    for violation in violations(clinic, since=day):
+    for violation in violations(clinic, since=day, now=now):
         booking = violation.booking
         if booking.date == day and booking.status in STRANDABLE:
             broken[booking.id].append(violation.code)

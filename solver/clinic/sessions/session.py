@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Literal
 
 from solver.clinic.entities import (
     DAY_MINUTES,
@@ -13,6 +14,10 @@ from solver.clinic.entities import (
     _require_span,
     holds_on,
 )
+
+type SessionsRead = Literal["now", "released", "ignored"]
+"""How rule 8 is read: as it is at the moment, as though all were released, or not at all."""
+
 
 MAX_MINUTES_BEFORE = 527_040
 """The most minutes before its start that a session opens or is released: 366 days."""

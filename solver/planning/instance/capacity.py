@@ -12,6 +12,7 @@ from solver.arrays import Bools, Ints
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import AppointmentType, Provider
 from solver.clinic.overrides import uses_allowance
+from solver.planning.instance.session_places import NO_SESSIONS, SessionPlaces
 from solver.planning.instance.tasks import FixedBooking
 from solver.rules.codes import PROVIDER_DAILY_CAP, TYPE_DAILY_CAP
 
@@ -57,10 +58,16 @@ class Capacity:
         still allows (rule 6), :data:`NO_CAP` where there is none; negative likewise.
     pair_left_to_stay
         The same for bookings that stay: those that override the cap take no place of it.
+    sessions
+        The places of sessions that take so many bookings (rule 8).
     """
 
     def __init__(
-        self, clinic: Clinic, providers: Sequence[Provider], dates: Sequence[dt.date]
+        self,
+        clinic: Clinic,
+        providers: Sequence[Provider],
+        dates: Sequence[dt.date],
+        sessions: SessionPlaces = NO_SESSIONS,
     ) -> None:
         self._clinic, self._providers, self._dates = clinic, providers, dates
         of_providers = [p.daily_cap for p in providers]
@@ -81,6 +88,7 @@ class Capacity:
         self.overbooked: Ints = np.zeros((len(providers), len(dates)), np.int64)
         self.pair_left = _of_pairs(clinic, providers, len(dates))
         self.pair_left_to_stay = _of_pairs(clinic, providers, len(dates))
+        self.sessions = sessions
         self._most_overbooked = max((r.max_per_day for r in clinic.overbooking_rules), default=0)
 
     @property
@@ -146,6 +154,7 @@ class Capacity:
         other.overbooked = self.overbooked.copy()
         other.pair_left = {k: left.copy() for k, left in self.pair_left.items()}
         other.pair_left_to_stay = {k: left.copy() for k, left in self.pair_left_to_stay.items()}
+        other.sessions = self.sessions.after(())
         for booking in bookings:
             other.book(booking)
         return other
@@ -157,6 +166,7 @@ class Capacity:
         self._take(own.kind, provider, own.day, own.minutes, is_overbooked=is_overbooked)
         if TYPE_DAILY_CAP in own.booking.overrides and 0 <= own.day < len(self._dates):
             self.over_type[own.kind, own.day] += 1
+        self.sessions.book(own)
         is_over = PROVIDER_DAILY_CAP in own.booking.overrides
         self._take_of_pair(own.kind, own.provider, own.day, is_over=is_over)
 

@@ -199,15 +199,15 @@ class ColumnTimes:
         return overlapping
 
     def too_near(
-        self, day: int, place: int, span: Span, places: Places, *, for_patient: bool
+        self, day: int, place: int, span: Span, places: Places, *, for_patient: bool = False
     ) -> Bools:
         """[n] whether there is no time for the way between a column and a span of a date and place.
 
         A provider's busy span counts, `for_patient` the appointment alone.
         """
+        if place == NOWHERE:
+            return np.zeros(len(self.day), np.bool_)
         near: Bools = (self.day == day) & (self.place != place) & (self.place != NOWHERE)
-        if place == NOWHERE or not near.any():
-            return np.zeros(len(near), np.bool_)
         start, end = self.busy_start, self.busy_end
         if for_patient:
             start, end = self.at, self.end

@@ -81,13 +81,23 @@ def gap_quarters(spans: list[tuple[Span, Span | None, bool]], shortest: int) -> 
     return int(side_quarters(np.array(idle, np.int64), shortest).sum())
 
 
+def _turn(instance: Instance, p: Assignment) -> int:
+    """Return when an assignment is made, among moves or among placements: overbooked ones last."""
+    task = instance.tasks[p.task]
+    if p.is_overbooked:
+        return 2
+    sessions = instance.session_places
+    return int(task.own is None and sessions.comes_late(task.kind, *p[1:5]))
+
+
 def ordered(instance: Instance, assignments: Iterable[Assignment]) -> list[Assignment]:
     """Return assignments in an order in which they can be made, each called what it is then.
 
     Bookings that stay come first, then moves, then placements; among these regular ones before
-    overbooked ones, which keep their order. A placement marked overbooked that turns out to overlap
-    nothing at its turn, under the cap, is relabelled regular and goes before the overbooked ones;
-    as it overlaps none of those made before it, that invalidates none of them.
+    overbooked ones, which keep their order; regular ones that others have to come before, by the
+    limit of a session, are the last of these. A placement marked overbooked that turns out to
+    overlap nothing at its turn, under the cap, is relabelled regular and goes before the overbooked
+    ones; as it overlaps none of those made before it, that invalidates none of them.
     """
     assignments = list(assignments)
     staying = instance.staying(assignments)
@@ -106,7 +116,7 @@ def ordered(instance: Instance, assignments: Iterable[Assignment]) -> list[Assig
     for is_move in (True, False):
         phase = [p for p in made if (instance.tasks[p.task].own is not None) == is_move]
         overbooked: list[Assignment] = []
-        for asked in sorted(phase, key=lambda p: p.is_overbooked):
+        for asked in sorted(phase, key=lambda p: _turn(instance, p)):
             is_last = asked.is_overbooked and not (is_move or is_regular(asked))
             assignment = asked if is_move else asked._replace(is_overbooked=is_last)
             (overbooked if is_last else order).append(assignment)

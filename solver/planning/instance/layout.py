@@ -12,13 +12,14 @@ from solver.clinic.clock import clock_changes, instant
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, Booking, Room, Span
 from solver.clinic.places import NOWHERE
+from solver.clinic.sessions.of_day import EVERYBODY, SessionsOfDay
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, window_around
 from solver.clinic.windows import Windows
 from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tasks import FixedBooking, Task
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Problem
-from solver.rules.codes import OUTSIDE_PROVIDER_HOURS, OUTSIDE_ROOM_HOURS
+from solver.rules.codes import OUTSIDE_PROVIDER_HOURS, OUTSIDE_ROOM_HOURS, RESERVED
 
 if TYPE_CHECKING:
     from solver.planning.instance.tables import Instance
@@ -103,9 +104,9 @@ def booking_tasks(instance: Instance, movable: Sequence[Booking]) -> list[Task]:
 
 
 def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
-    """Whether a booking keeps rules 1 and 2 where it is, and overlaps no clock change.
+    """Whether a booking keeps rules 1, 2 and 8 where it is, and overlaps no clock change.
 
-    Hours that it overrides are not asked for.
+    Hours that it overrides are not asked for; of rule 8 what it counts beside others is left out.
     """
     kind, start = instance.clinic.kind_of(own.booking), own.booking.start
     overrides = own.booking.overrides
@@ -124,6 +125,19 @@ def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
             or OUTSIDE_ROOM_HOURS in overrides
         )
         and not any(overlap(span, change) for change in changes)
+        and (RESERVED in overrides or not _is_reserved(instance, own, span))
+    )
+
+
+def _is_reserved(instance: Instance, own: FixedBooking, span: Span) -> bool:
+    """Whether sessions keep a booking out of where it is (rule 8)."""
+    problem, b = instance.problem, own.booking
+    if problem.sessions != "now" or not instance.clinic.sessions:
+        return False
+    sessions = SessionsOfDay.on(instance.clinic, b.date)
+    owners = EVERYBODY, (b.provider_id, None), (None, b.room_id)
+    return any(
+        sessions.reserves(owner, span, b.appointment_type_id, problem.now) for owner in owners
     )
 
 

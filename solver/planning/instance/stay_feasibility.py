@@ -47,7 +47,9 @@ class Beside:
 
     def __init__(self, instance: Instance, bookings: Iterable[FixedBooking]) -> None:
         self._places = instance.places
-        self._capacity = Capacity(instance.clinic, instance.providers, instance.dates)
+        self._capacity = Capacity(
+            instance.clinic, instance.providers, instance.dates, instance.session_places.after(())
+        )
         self._in_room: dict[int, list[FixedBooking]] = defaultdict(list)
         self._at_provider: dict[int, list[FixedBooking]] = defaultdict(list)
         for booking in bookings:
@@ -78,10 +80,13 @@ class Beside:
         if own.kind in capacity.pair_left and not is_over:
             left = int(capacity.pair_left_to_stay[own.kind][own.provider, own.day])
             found.append((("pair", own.kind, own.provider, own.day), max(0, left)))
+        for number in capacity.sessions.binding(own):
+            left = int(capacity.sessions.left_to_stay[number])
+            found.append((("session", number), max(0, left)))
         return found
 
     def has_place_for(self, own: FixedBooking) -> bool:
-        """Whether a booking that is made here last breaks none of the rules 3 to 7."""
+        """Whether a booking that is made here last breaks none of the rules 3 to 8."""
         if self.collisions(own) or not all(left for _, left in self.places_under_caps(own)):
             return False
         minutes_left = self._capacity.minutes_left[own.provider, own.day]

@@ -28,6 +28,7 @@ from solver.planning.instance.layout import (
     score_unit,
     type_tables,
 )
+from solver.planning.instance.session_places import SessionPlaces
 from solver.planning.instance.tasks import Assignment, FixedBooking, Task, no_room
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Problem
@@ -50,8 +51,8 @@ class Instance:
         A table per appointment type, in the clinic's order.
     fixed
         Bookings that stay in any plan, of the horizon and the dates beside it.
-    capacity
-        What the daily caps leave beside them.
+    session_places, capacity
+        The places of sessions, all of them left; what these and caps leave beside `fixed`.
     tasks
         What is to be placed; those of bookings first.
     unit
@@ -71,11 +72,14 @@ class Instance:
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
         self.places, self._post_of_room = self.clinic.places, posts_of(self.clinic, self.rooms)
         self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
-        self.shortest = shortest_durations(self.clinic, self.providers)
-        self.kinds = type_tables(self)
+        self.shortest, self.kinds = (
+            shortest_durations(self.clinic, self.providers),
+            type_tables(self),
+        )
         self.fixed = [fixed_booking(self, b) for b in self.clinic.bookings if b.is_live]
         self._patient_spans = patient_spans(self.fixed)
-        self.capacity = Capacity(self.clinic, self.providers, self.dates).after(self.fixed)
+        places = self.session_places = SessionPlaces.of(self)
+        self.capacity = Capacity(self.clinic, self.providers, self.dates, places).after(self.fixed)
         self.tasks = [*booking_tasks(self, movable), *request_tasks(self)]
         self.unit = score_unit(problem, self.kinds)
         self._columns: dict[object, Small] = {}

@@ -94,7 +94,9 @@ class TypeTable:
         What is packed starts right behind the bookings of the same dates in `behind` alone.
         """
         providers, rooms = days[0].providers, days[0].rooms
-        requests = [SlotRequest(row.id, day.date, problem.now) for day in days]
+        requests = [
+            SlotRequest(row.id, day.date, problem.now, sessions=problem.sessions) for day in days
+        ]
         starts = _starts_of_all(row, behind, requests)
         asked = zip(days, requests, strict=True)
         by_day = [masks_module.build(day, request, starts) for day, request in asked]

@@ -32,8 +32,8 @@ def merge(
     """Merge a repaired neighbourhood into the incumbent; None when the two clash.
 
     The incumbent may have changed outside the neighbourhood while that was being repaired. They
-    clash where a task has more assignments than members, a type's cap is exceeded, or appointments
-    of a patient overlap. Where rooms do, other rooms are looked for.
+    clash where a task has more assignments than members, a type's cap or a session's limit is
+    exceeded, or appointments of a patient overlap. Where rooms do, other rooms are looked for.
 
     Parameters
     ----------
@@ -49,10 +49,11 @@ def merge(
     by_room: dict[int, list[Assignment]] = defaultdict(list)
     by_patient: dict[str, list[Assignment]] = defaultdict(list)
     placed = Counter(assignment.task for assignment in frozen)
-    type_left = instance.capacity.type_left.copy()
+    type_left, sessions = instance.capacity.type_left.copy(), instance.capacity.sessions.after(())
     for assignment in frozen:
         task = instance.tasks[assignment.task]
         type_left[task.kind, assignment.day] -= 1
+        sessions.take_unless_late(task, assignment)
         if any(abs(assignment.day - day) <= 1 for day in days):
             by_room[assignment.room].append(assignment)
             if task.patient is not None:
@@ -62,6 +63,9 @@ def merge(
         placed[assignment.task] += 1
         type_left[task.kind, assignment.day] -= 1
         if placed[assignment.task] > len(task.members) or type_left[task.kind, assignment.day] < 0:
+            return None
+        sessions.take_unless_late(task, assignment)
+        if sessions.is_over_for(task, assignment):
             return None
         others = () if task.patient is None else by_patient[task.patient]
         if any(patient_is_elsewhere(instance, assignment, other) for other in others):

@@ -24,6 +24,7 @@ from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.places import NOWHERE, Places
 from solver.clinic.spans import overlap
 from solver.planning.instance.rooms import rooms_left
+from solver.planning.instance.session_places import SessionPlaces
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, FixedBooking
 from solver.planning.instance.type_table import TypeTable
@@ -56,7 +57,10 @@ def retimed(
         if not here or any(instance.tasks[p.task].own for p in here):
             continue
         others = [p for p in assignments if (p.provider, p.day) != (provider, day)]
-        better = _ProviderDay(instance, here, booked, others).best()
+        sessions = instance.session_places.after(staying)
+        for p in instance.made(assignments):
+            sessions.take(instance.tasks[p.task].kind, p)
+        better = _ProviderDay(instance, here, booked, others, sessions).best()
         if better is not None:
             assignments = [*others, *better]
     return list(assignments)
@@ -114,11 +118,11 @@ class _ProviderDay:
         here: Sequence[Assignment],
         booked: Sequence[FixedBooking],
         others: Sequence[Assignment],
+        sessions: SessionPlaces,
     ) -> None:
-        self._instance = instance
+        self._instance, self._sessions, self._others = instance, sessions, others
         self._provider, self._day = here[0].provider, here[0].day
         self._shortest = int(instance.shortest[self._provider])
-        self._others = others
         self._stops = self._lay_out(here, booked)
         self._between: dict[tuple[int, int], Ints] = {}
 
@@ -126,7 +130,7 @@ class _ProviderDay:
         """Return the assignments at the best starts found; None where there are none."""
         if any(not len(stop.start) for stop in self._stops):
             return None
-        orders = [range(len(self._stops)), self._by_best_start()]
+        orders = range(len(self._stops)), self._by_best_start()
         order, score = max(map(self._local_optimum, orders), key=lambda found: found[1])
         return self._in_rooms(order) if score > 0 else None
 
@@ -215,7 +219,8 @@ class _ProviderDay:
         open_ = np.zeros(kind.shape, np.bool_)
         open_.ravel()[instance.columns(assignment.task)] = True
         variant = int(kind.variant_of[at[0]])
-        rooms = self._free_rooms[task.kind, variant]
+        free = self._free_rooms[task.kind, variant]
+        rooms = self._sessions.rooms_open_to(task.kind, assignment, kind.starts, free)
         could = open_[at] & kind.regular[at] & rooms.any(axis=0)
         for appointment, place in self._patient_elsewhere(task.patient):
             could &= ~kind.overlapping(appointment, place, instance.places)[variant]

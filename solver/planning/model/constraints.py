@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from ortools.sat.python import cp_model
@@ -18,6 +19,7 @@ from solver.clinic.entities import Span
 from solver.clinic.places import NOWHERE
 from solver.planning.instance.capacity import NO_CAP
 from solver.planning.instance.columns import grouped, grouped_pairs
+from solver.planning.instance.session_places import Limit
 from solver.planning.model.cliques import cliques, disjoint
 from solver.planning.model.gap_terms import Literal
 from solver.planning.model.variables import Variables
@@ -78,6 +80,85 @@ def provider_type_under_its_cap(v: Variables) -> None:
                 here = [literal for i, literal in stays if v.own(i).provider == provider]
                 new = [v.assign[of_kind[c]] for c in members]
                 at_most(v, new, here, int(left[provider, day]))
+
+
+def has_place_in_sessions(v: Variables) -> None:
+    """Rule 8: what begins in a session that takes so many, and bookings that stay, <= its places.
+
+    Asked where something is held to the limit. What comes late by it is left out, but beside
+    overbooked ones that are held to it, which come later still.
+    """
+    for number, limit in enumerate(v.capacity.sessions.limits):
+        of_limit = _OfLimit.among_choices(v, limit) if limit.room >= 0 else _OfLimit.of(v, limit)
+        if not of_limit.bound:
+            continue
+        places = int(v.capacity.sessions.left[number])
+        stays = [
+            literal
+            for i, literal in v.keep_booking.items()
+            if limit.counts(v.own(i).kind, *v.own(i).place)
+        ]
+        at_most(v, of_limit.bound + of_limit.others, stays, places)
+        if of_limit.late and of_limit.overbooked:
+            regular = [x for x in of_limit.bound if x not in of_limit.overbooked]
+            rest = regular + of_limit.others + of_limit.late + stays
+            at_most(v, of_limit.overbooked, rest, places)
+
+
+class _OfLimit(NamedTuple):
+    """The literals that take places of a session: held to its limit, late, and the others.
+
+    `overbooked` are those of the former that are.
+    """
+
+    bound: list[Literal]
+    late: list[Literal]
+    others: list[Literal]
+    overbooked: list[Literal]
+
+    @classmethod
+    def of(cls, v: Variables, limit: Limit) -> _OfLimit:
+        """Return the columns that take places of a limit of a provider or of everybody."""
+        found = cls([], [], [], [])
+        for c in _counted(v, limit, np.arange(len(v.columns))).tolist():
+            literal = v.assign[c]
+            if limit.governs[v.at.start[c]]:
+                found.bound.append(literal)
+                if v.columns.is_overbooked[c]:
+                    found.overbooked.append(literal)
+            else:
+                (found.late if v.comes_late(c, -1) else found.others).append(literal)
+        return found
+
+    @classmethod
+    def among_choices(cls, v: Variables, limit: Limit) -> _OfLimit:
+        """Return the choices of rooms that take places of a limit of a room.
+
+        None is told to be overbooked: where some placement of the date is, none is late.
+        """
+        found = cls([], [], [], [])
+        column = np.array(v.column_of_choice, np.int64)
+        mine = np.flatnonzero(np.array(v.room_of_choice, np.int64) == limit.room)
+        is_overbooked = bool(v.columns.is_overbooked[v.at.day == limit.day].any())
+        for y in mine[_counted(v, limit, column[mine])].tolist():
+            alike = np.flatnonzero(v.room_key == v.room_key[column[y]]).tolist()
+            if limit.governs[v.at.start[column[y]]]:
+                found.bound.append(v.room_choice[y])
+            elif not is_overbooked and all(v.comes_late(c, limit.room) for c in alike):
+                found.late.append(v.room_choice[y])
+            else:
+                found.others.append(v.room_choice[y])
+        return found
+
+
+def _counted(v: Variables, limit: Limit, columns: Ints) -> Ints:
+    """Return the positions of those columns that take places of a limit, but for their rooms."""
+    at, start = v.at, v.at.start[columns]
+    counted = (at.day[columns] == limit.day) & (limit.start <= start) & (start < limit.end)
+    counted &= limit.kinds[at.kind[columns]]
+    if limit.provider >= 0:
+        counted &= at.provider[columns] == limit.provider
+    return np.flatnonzero(counted)
 
 
 def regular_within_capacity(v: Variables) -> None:

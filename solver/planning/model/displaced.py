@@ -21,7 +21,7 @@ from solver.rules.codes import PROVIDER_DAILY_CAP, TYPE_DAILY_CAP
 
 
 def displaced_stay_within_the_rules(v: Variables) -> None:
-    """Rules 3 and 5 to 7: displaced bookings that stay break no rule, before anything moves.
+    """Rules 3 and 5 to 8: displaced bookings that stay break no rule, before anything moves.
 
     Of two that collide at most one stays; under each cap as many as it leaves; overbooked ones
     only if in some order an overbooking rule covers each at its turn.
@@ -47,6 +47,10 @@ def displaced_stay_within_the_rules(v: Variables) -> None:
                 and PROVIDER_DAILY_CAP not in v.own(i).booking.overrides
             }
             _under_cap(v, stays, places)
+    sessions = v.capacity.sessions
+    for number in dict.fromkeys(n for s in own for n in sessions.binding(s)):
+        stays = {i: x for i, x in v.keep_booking.items() if number in sessions.binding(v.own(i))}
+        _under_cap(v, stays, int(sessions.left_to_stay[number]))
     for key in dict.fromkeys((s.provider, s.day, uses_allowance(s.booking)) for s in own):
         provider, day, is_by_allowance = key
         if is_by_allowance:

@@ -17,6 +17,7 @@ from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, no_room
 from solver.planning.model.constraints import (
     each_placed_once,
+    has_place_in_sessions,
     patient_in_one_place,
     provider_type_under_its_cap,
     regular_within_capacity,
@@ -85,6 +86,7 @@ class PlanningModel:
         type_under_its_cap(v)
         time_to_travel(v)
         provider_type_under_its_cap(v)
+        has_place_in_sessions(v)
         regular_within_capacity(v)
         self._overbooked = overbooked_by_allowance(v)
         patient_in_one_place(v)

@@ -15,7 +15,6 @@ from ortools.sat.python import cp_model
 
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
-from solver.clinic.places import NOWHERE
 from solver.clinic.spans import overlap
 from solver.planning.instance.columns import Columns, ColumnTimes, grouped
 from solver.planning.instance.rooms import rooms_left
@@ -91,7 +90,9 @@ class Variables:
         self.booked = instance.fixed + self.unmoved
         self.capacity = instance.capacity.after(self.unmoved)
         for assignment in frozen:  # none is in the provider-days of the columns
-            self.capacity.type_left[instance.tasks[assignment.task].kind, assignment.day] -= 1
+            task = instance.tasks[assignment.task]
+            self.capacity.type_left[task.kind, assignment.day] -= 1
+            self.capacity.sessions.take_unless_late(task, assignment)
         self._drop_blocked(columns)
         self._choose()
 
@@ -114,16 +115,12 @@ class Variables:
         for s in self.unmoved:
             of_provider = at.provider == s.provider
             keep &= ~(of_provider & (at.at == s.at))
-            if s.location != NOWHERE:
-                way = s.day, s.location, s.busy, instance.places
-                keep &= ~(of_provider & at.too_near(*way, for_patient=False))
+            keep &= ~(of_provider & at.too_near(s.day, s.location, s.busy, instance.places))
         patients = np.array([self.patient_number(i) for i in range(len(instance.tasks))])
         of_patient = patients[columns.task]
         for patient, day, place, (start, end) in self._patients_elsewhere():
-            is_elsewhere = (at.at < end) & (at.end > start)
-            if place != NOWHERE:
-                way = day, place, (start, end), instance.places
-                is_elsewhere |= at.too_near(*way, for_patient=True)
+            is_elsewhere = at.too_near(day, place, (start, end), instance.places, for_patient=True)
+            is_elsewhere |= (at.at < end) & (at.end > start)
             keep &= ~((of_patient == patient) & is_elsewhere)
         taken = [(assignment.room, instance.room_busy(assignment)) for assignment in self.frozen]
         taken += [(s.room, s.room_busy) for s in self.unmoved]
@@ -236,6 +233,14 @@ class Variables:
     def derive(self, literal: Literal, value: Callable[[Values], bool]) -> None:
         """Say how a literal follows from others, for a hint of every literal."""
         self.derived.append((literal, value))
+
+    def comes_late(self, column: int, room: int) -> bool:
+        """Whether a column, in some room, is best placed last by the limits of sessions."""
+        at = self.at
+        kind, provider = int(at.kind[column]), int(at.provider[column])
+        day, start = int(at.day[column]), int(at.start[column])
+        is_request = not self.is_move[column]
+        return is_request and self.capacity.sessions.comes_late(kind, provider, room, day, start)
 
     # What constraints are built from
 

@@ -54,10 +54,12 @@ async def test_the_body(client: httpx.AsyncClient) -> None:
                 "score": 0.9125,
                 "score_parts": {"preference": 1.0, "gap": 0.75, "room": 1.0, "overbook": 1.0},
                 "is_overbooked": False,
+                "session_ids": [],
             }
         ],
         "next_available_date": None,
         "blocked_by": {},
+        "opens_later": [],
     }
 
 

@@ -312,6 +312,7 @@ def test_the_last_placements_score_is_that_of_the_slot_query(problem: Problem) -
         room_id=last.room_id,
         start=last.start,
         preferred=request.preferred,
+        sessions=problem.sessions,
     )
     slot = find_slots(clinic, query).slots[0]
     parts = (slot.parts.preference, slot.parts.gap, slot.parts.room, slot.parts.overbook)
@@ -356,7 +357,8 @@ def test_the_reader_and_the_checker_agree_on_a_finished_book(problem: Problem) -
     told = [
         (a.booking.id, rule, detail) for a in known for rule, detail in reader._broken_in(book, a)
     ]
-    plain = BookChecker(clinic.with_bookings(a.booking for a in known)).violations()
+    standing = clinic.with_bookings(a.booking for a in known)
+    plain = BookChecker(standing, problem.now, problem.sessions).violations()
     assert sorted(told) == sorted((v.booking.id, v.rule, v.detail) for v in plain)
 
 
