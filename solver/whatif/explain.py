@@ -276,10 +276,7 @@ class Explainer:
                 f"The bookings of {_dates(dates)} have used up the daily caps for {kind.name}.",
             )
         if any(_survive(m, _EVERY - {PROVIDER_TRAVEL}) for m in masks):
-            detail = (
-                f"Wherever {kind.name} would fit on {_dates(dates)}, nobody has time to travel."
-            )
-            return Reason(PROVIDER_TRAVEL, detail)
+            return Reason(PROVIDER_TRAVEL, _no_time_to_travel(kind, dates))
         return Reason(
             BLOCKED_BY_BOOKINGS,
             f"Existing bookings take every provider or room for {kind.name} on {_dates(dates)}.",

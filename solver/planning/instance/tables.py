@@ -60,7 +60,7 @@ class Instance:
     """
 
     def __init__(self, problem: Problem, *, kept_bytes: int = KEPT_BYTES) -> None:
-        self.problem, self.dates = problem, problem.dates
+        self.problem, self.dates, self.places = problem, problem.dates, problem.clinic.places
         movable = [b for b in problem.clinic.bookings if may_move(problem, b)]
         moving = {b.id for b in movable}
         self.clinic = problem.clinic.with_bookings(
@@ -70,12 +70,10 @@ class Instance:
         self.providers, self.rooms = self.days[0].providers, self.days[0].rooms
         self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
-        self.places, self._post_of_room = self.clinic.places, posts_of(self.clinic, self.rooms)
+        self._post_of_room = posts_of(self.clinic, self.rooms)
         self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
-        self.shortest, self.kinds = (
-            shortest_durations(self.clinic, self.providers),
-            type_tables(self),
-        )
+        self.shortest = shortest_durations(self.clinic, self.providers)
+        self.kinds = type_tables(self)
         self.fixed = [fixed_booking(self, b) for b in self.clinic.bookings if b.is_live]
         self._patient_spans = patient_spans(self.fixed)
         places = self.session_places = SessionPlaces.of(self)
