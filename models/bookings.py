@@ -30,6 +30,9 @@ UNIQUE_PROVIDER_START = "uq_bookings_provider_id_date_start_minute"
 UNIQUE_ROOM_START = "uq_bookings_room_id_date_start_minute"
 NO_PROVIDER_OVERLAP = "ex_bookings_provider_span"
 NO_ROOM_OVERLAP = "ex_bookings_room_span"
+WITHIN_POOLS = "bookings_within_pools"
+NEW_WITHIN_POOLS = "new_bookings_within_pools"
+"""Two triggers, which refuse under the name of the first: see the migration of equipment pools."""
 
 LIVE = "status <> 'cancelled'"
 

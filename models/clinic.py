@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from typing import Any
 
 from sqlalchemy import (
     ARRAY,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base
@@ -127,6 +129,7 @@ class AppointmentType(Base):
             " AND (start_offset = 0 OR start_anchor = 'midnight')",
             name="starts",
         ),
+        CheckConstraint("jsonb_typeof(required_pools) = 'array'", name="required_pools"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
@@ -142,6 +145,24 @@ class AppointmentType(Base):
     start_offset: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     start_anchor: Mapped[str] = mapped_column(Text, server_default=text("'midnight'"))
     packed: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    required_pools: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    """Objects of a `pool_id` and a `quantity`."""
+
+
+class EquipmentPool(Base):
+    """Alike pieces of equipment that are brought to where they are needed."""
+
+    __tablename__ = "equipment_pools"
+    __table_args__ = (
+        CheckConstraint("quantity BETWEEN 0 AND 1000", name="quantity"),
+        CheckConstraint("return_minutes BETWEEN 0 AND 1440", name="return"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    quantity: Mapped[int] = mapped_column(SmallInteger)
+    return_minutes: Mapped[int] = mapped_column(SmallInteger)
+    active: Mapped[bool] = mapped_column(Boolean)
 
 
 class ProviderType(Base):

@@ -201,7 +201,7 @@ class LeadField:
         }
         form = next((name for name in forms if name and name in lead), "")
         with ui.element("div").classes("sw-lead").props(f'role=group aria-label="{label}: when"'):
-            self._form = ui.select(forms, label=label, value=form).props(DENSE)
+            self._form = ui.select(forms, label=label, value=form).props(DENSE).classes("w-48")
             self._count = ui.number("How many", value=lead.get(form), min=0, precision=0)
             self._count.props(f"{DENSE} debounce=300").classes("w-24")
             self._at = ui.input("at", value=lead.get("at")).props(f"{DENSE} type=time stack-label")

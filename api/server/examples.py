@@ -22,6 +22,9 @@ OTHER_BOOKING = "16fd2706-8baf-433b-82eb-8c7fada847da"
 RULE = "f47ac10b-58cc-4372-a567-0e02b2c3d479"
 
 
+POOL = "5c1f2d3e-8a4b-4c6d-9e7f-1a2b3c4d5e6f"
+
+
 ENTRY = "9b2d3f6e-5a41-4c59-8a7e-2f4d1c0b9a88"
 
 
@@ -79,6 +82,16 @@ _TYPE_ROW = {
     "start_offset": 0,
     "start_anchor": "window",
     "packed": False,
+    "required_pools": [],
+}
+
+
+_POOL_ROW = {
+    "id": POOL,
+    "name": "Mobile ultrasound",
+    "quantity": 1,
+    "return_minutes": 10,
+    "active": True,
 }
 
 
@@ -205,6 +218,7 @@ _SLOT = {
     "score": 0.8375,
     "score_parts": {"preference": 1.0, "gap": 0.75, "room": 0.5, "overbook": 1.0},
     "is_overbooked": False,
+    "session_ids": [],
 }
 
 
@@ -238,6 +252,7 @@ SCHEMAS: dict[str, Any] = {
         "clinic": _CLINIC_ROW,
         "providers": [_PROVIDER_ROW],
         "rooms": [_ROOM_ROW],
+        "equipment_pools": [_POOL_ROW],
         "appointment_types": [_TYPE_ROW],
         "availability": [_OPEN_ROW],
         "overbooking_rules": [_RULE_ROW],
@@ -295,6 +310,10 @@ SCHEMAS: dict[str, Any] = {
         "time_limit_seconds": 30,
     },
     "RunState": _RUN_STATE,
+    "EquipmentPoolCreate": _without(_POOL_ROW, "id"),
+    "EquipmentPoolPatch": {"quantity": 2},
+    "EquipmentPoolRow": _POOL_ROW,
+    "PoolNeedRow": {"pool_id": POOL, "quantity": 1},
     "SessionCreate": _without(_SESSION_ROW, "id"),
     "SessionPatch": {"max_bookings": 6, "releases": None},
     "SessionRow": _SESSION_ROW,

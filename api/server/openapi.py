@@ -40,6 +40,7 @@ TAGS = {
     "providers": "The clinicians: skills, buffers, daily caps.",
     "rooms": "The rooms: equipment and turnover.",
     "appointment-types": "What is booked: durations, buffers, required skills and equipment.",
+    "equipment-pools": "Equipment that is brought to where it is needed: how much there is of it.",
     "provider-types": "What one provider does otherwise than a type says, or does not offer.",
     "locations": "The places at which the clinic has rooms.",
     "travel": "Minutes of the ways between places, which providers and patients need.",

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.audit import ANONYMOUS
-from data.bookings.index import BookIndex, patient_owner, session_keys
+from data.bookings.index import BookIndex, patient_owner, pool_keys, session_keys
 from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.days_to_lock import days_to_lock
 from data.database.locks import DayKey
 from data.errors import NotFoundError, PatientConflictError, RequestError, SlotUnavailableError
-from solver.clinic.clinic import Clinic
+from solver.clinic.clinic import OVER_CAPACITY, Clinic
 from solver.clinic.clock import DateOutOfRangeError, check_date
 from solver.clinic.entities import (
     AppointmentType,
@@ -26,7 +26,6 @@ from solver.clinic.entities import (
     Room,
     Span,
 )
-from solver.clinic.overrides import OVER_CAPACITY
 from solver.clinic.patients import booking_of_patient, patient_key
 from solver.clinic.request import SlotRequest
 from solver.rules.codes import PATIENT_CONFLICT, ROOM_BUSY, in_order
@@ -249,6 +248,7 @@ class BookingRequest:
                 *rooms,
                 *([place.appointment_type_id] if is_capped else ()),
                 *(() if self.patient_ref is None else [patient_owner(self.patient_key)]),
+                *pool_keys(clinic, place.appointment_type_id),
                 *session_keys(clinic, place.appointment_type_id, place.date, place.start),
             ]
         )
@@ -334,7 +334,7 @@ async def load_around(
     part = ClinicSelection(
         provider_ids={request.place.provider_id for request in requests},
         room_ids=None if None in rooms else {key for key in rooms if key is not None},
-        capped_type_ids={request.place.appointment_type_id for request in requests},
+        type_ids={request.place.appointment_type_id for request in requests},
         patient_keys={key for request in requests if (key := request.patient_key) is not None},
     )
     (day,) = {request.place.date for request in requests}

@@ -32,10 +32,11 @@ class BookIndex:
     def keys_of(self, booking: Booking) -> set[str]:
         """Return the names under which a booking is found.
 
-        Those of what it takes, of who is seen, and of the sessions of everybody that count it.
+        Those of what it takes, of who is seen, of the equipment pools that it has pieces of, and of
+        the sessions of everybody that count it.
         """
         kind = booking.appointment_type_id
-        keys = {booking.provider_id, booking.room_id, kind}
+        keys = {booking.provider_id, booking.room_id, kind, *pool_keys(self._clinic, kind)}
         if booking.patient_key is not None:
             keys.add(patient_owner(booking.patient_key))
         return keys | session_keys(self._clinic, kind, booking.date, booking.start)
@@ -64,6 +65,7 @@ class BookIndex:
             *providers,
             *rooms,
             *{request.place.appointment_type_id for request in requests},
+            *{key for kind, *_ in places for key in pool_keys(clinic, kind)},
             *{patient_owner(request.patient_key) for request in requests},
             *{key for place in places for key in session_keys(clinic, *place)},
         )
@@ -97,19 +99,22 @@ class BookIndex:
                 if (session.provider_id is None or session.provider_id in providers)
                 and (session.room_id is None or session.room_id in rooms)
             ),
+            clinic.equipment_pools,
             clinic.locations,
             clinic.travel,
-            tuple(
-                (room_id, location_id)
-                for room_id, location_id in clinic.location_of_room.items()
-                if location_id is not None and room_id not in rooms
-            ),
+            clinic.located_but(rooms),
         )
 
 
 def patient_owner(key: str | None) -> str:
     """Return the name under which a patient's bookings are found, by what patients compare by."""
     return f"patient {key}"
+
+
+def pool_keys(clinic: Clinic, type_id: str) -> list[str]:
+    """Return the names of the equipment pools that a type, if it is there, takes from."""
+    kind = clinic.type_by_id.get(type_id)
+    return [] if kind is None else [f"pool {need.pool_id}" for need in kind.required_pools]
 
 
 def session_keys(clinic: Clinic, type_id: str, day: dt.date, start: int) -> set[str]:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from data.files.fields import Strict
+from data.files.pool_rows import PoolNeedRow
 from data.files.session_row import LeadRow
 
 _COLUMN = {"start_time": "start_minute", "end_time": "end_minute"}
@@ -16,6 +17,10 @@ _LEADS = ("opens", "releases")
 """The fields that have a column for each of their own fields."""
 
 
+_LISTS_OF_ROWS = {"required_pools": PoolNeedRow}
+"""The fields that are lists of rows, in a column as JSON."""
+
+
 def columns_of(row: Strict) -> dict[str, Any]:
     """Return a row's fields under the names of the table's columns."""
     columns: dict[str, Any] = {}
@@ -24,6 +29,8 @@ def columns_of(row: Strict) -> dict[str, Any]:
             columns |= {
                 f"{field}_{part}": getattr(value, part, None) for part in LeadRow.model_fields
             }
+        elif field in _LISTS_OF_ROWS:
+            columns[field] = [dict(each) for each in value]
         else:
             columns[_COLUMN.get(field, field)] = value
     return columns
@@ -40,6 +47,9 @@ def _value(row: Any, field: str) -> Any:
     if field in _LEADS:
         parts = {part: getattr(row, f"{field}_{part}") for part in LeadRow.model_fields}
         return None if set(parts.values()) == {None} else LeadRow.model_construct(None, **parts)
+    if field in _LISTS_OF_ROWS:
+        kind = _LISTS_OF_ROWS[field]
+        return [kind.model_construct(None, **each) for each in getattr(row, field)]
     match getattr(row, _COLUMN.get(field, field)):
         case UUID() as key:
             return str(key)

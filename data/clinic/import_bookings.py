@@ -18,7 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.audit import LEFT_OUT
 from data.clinic.import_file import COLUMNS, Incoming
+from data.database.transaction import constraint_of
 from data.errors import ImportConflictError
+from models.bookings import NEW_WITHIN_POOLS, WITHIN_POOLS
 from solver.clinic.clock import format_time
 from solver.clinic.entities import Booking
 from solver.rules.checker import Violation
@@ -58,8 +60,8 @@ _RULED = ", ".join(each for each in _WRITTEN.split(", ") if each not in _NOTED.s
 _PLACE = "provider_id, room_id, appointment_type_id, date, start_minute"
 
 
-_GUARDED = f"{_PLACE}, duration_minutes, is_overbooked, status"
-"""The columns that constraints look at."""
+_GUARDED = f"{_PLACE}, duration_minutes, is_overbooked"
+"""The columns that constraints look at, where a booking is live."""
 
 
 def _of(row: str, names: str) -> str:
@@ -165,7 +167,9 @@ _COMPARE = f"""
     SELECT wanted.*, b.id IS NOT NULL AS stood,
         b.id IS NULL OR ({_of("b", _TOLD)}) IS DISTINCT FROM ({_of("wanted", _TOLD)}) AS is_told,
         ({_of("b", _PLACE)}) IS DISTINCT FROM ({_of("wanted", _PLACE)}) AS is_elsewhere,
-        ({_of("b", _GUARDED)}) IS DISTINCT FROM ({_of("wanted", _GUARDED)}) AS steps_aside,
+        ({_of("b", _GUARDED)}, b.status = 'cancelled')
+            IS DISTINCT FROM ({_of("wanted", _GUARDED)}, wanted.status = 'cancelled')
+            AS steps_aside,
         CASE WHEN b.id IS NOT NULL THEN to_jsonb(b) - ARRAY[{_LEFT_OUT}] END AS before
     FROM ({_RESOLVED}) AS wanted
     LEFT JOIN bookings AS b ON b.id = wanted.id
@@ -265,6 +269,43 @@ _COLLISIONS = f"""
 """
 
 
+_EXCEEDED = f"""
+    WITH live AS (
+        SELECT id, appointment_type_id, date, start_minute, duration_minutes
+        FROM changed WHERE status <> 'cancelled'
+        UNION ALL
+        SELECT id, appointment_type_id, date, start_minute, duration_minutes
+        FROM bookings AS b
+        WHERE status <> 'cancelled' AND (status <> 'held' OR expires_at > clock_timestamp())
+            AND NOT EXISTS (SELECT FROM changed AS c WHERE c.id = b.id)
+    ), out AS (
+        SELECT live.*, p.id AS pool_id, p.name, takes.quantity,
+            CASE WHEN p.active THEN p.quantity ELSE 0 END AS there_are,
+            (live.date - DATE '2000-01-01') * 1440 + live.start_minute AS begins,
+            (live.date - DATE '2000-01-01') * 1440 + live.start_minute + live.duration_minutes
+                + p.return_minutes AS ends
+        FROM live
+        JOIN appointment_types AS t ON t.id = live.appointment_type_id
+        CROSS JOIN jsonb_to_recordset(t.required_pools) AS takes (pool_id uuid, quantity integer)
+        JOIN equipment_pools AS p ON p.id = takes.pool_id
+    )
+    SELECT a.id AS second,
+        coalesce(min(CAST(b.id AS text)) FILTER (WHERE b.id <> a.id), CAST(a.id AS text)) AS first,
+        a.date, a.start_minute, a.name, sum(b.quantity) AS quantity, a.there_are
+    FROM incoming AS i JOIN out AS a ON a.id = i.id
+    JOIN out AS b ON b.pool_id = a.pool_id AND b.begins <= a.begins AND b.ends > a.begins
+        AND b.date BETWEEN a.date - 1 AND a.date + 1
+    GROUP BY a.id, a.date, a.start_minute, a.pool_id, a.name, a.there_are
+    HAVING sum(b.quantity) > a.there_are
+    ORDER BY a.date, a.start_minute, a.id LIMIT {MOST_NAMED}
+"""
+"""Where more of an equipment pool is out than there is: at the start of a booking of the file."""
+
+
+_WITHIN_POOLS = f"SET CONSTRAINTS {WITHIN_POOLS}, {NEW_WITHIN_POOLS} IMMEDIATE"
+"""Asks at once, in a transaction that is no booking under way, what else is asked at its end."""
+
+
 async def stage(
     connection: AsyncConnection, incoming: Incoming, actor: str, *, replace: bool
 ) -> None:
@@ -303,7 +344,7 @@ async def write(connection: AsyncConnection, actor: str) -> list[Violation]:
     await connection.exec_driver_sql(_COMPARE)
     attempt = await connection.begin_nested()
     try:
-        for statement in (_STEP_ASIDE, _CHANGE, _ADD):
+        for statement in (_STEP_ASIDE, _CHANGE, _ADD, _WITHIN_POOLS):
             await connection.exec_driver_sql(statement)
     except IntegrityError as error:
         await attempt.rollback()
@@ -344,6 +385,8 @@ def _booking(row: Row[Any]) -> Booking:
 
 
 async def _name_collisions(connection: AsyncConnection, error: IntegrityError) -> None:
+    if constraint_of(error) == WITHIN_POOLS:
+        await _name_exceeded(connection, error)
     rows = (await connection.execute(text(_COLLISIONS))).all()
     if not rows:
         raise error
@@ -360,6 +403,26 @@ async def _name_collisions(connection: AsyncConnection, error: IntegrityError) -
                 "detail": f"both start then at {row.owner} {row.owner_id}"
                 if row.is_start
                 else f"they overlap at {row.owner} {row.owner_id}",
+            }
+            for row in rows
+        ],
+    ) from None
+
+
+async def _name_exceeded(connection: AsyncConnection, error: IntegrityError) -> None:
+    rows = (await connection.execute(text(_EXCEEDED))).all()
+    if not rows:
+        raise error
+    raise ImportConflictError(
+        f"At {len(rows)} bookings more of an equipment pool would be out than there is; nothing"
+        " was imported.",
+        conflicts=[
+            {
+                "booking_id": str(row.second),
+                "with_booking_id": row.first,
+                "date": row.date.isoformat(),
+                "start_time": format_time(row.start_minute),
+                "detail": f"{row.quantity} of {row.name} are out then, there are {row.there_are}",
             }
             for row in rows
         ],

@@ -48,10 +48,12 @@ from data.files.clinic_file import (
 from data.files.clinic_references import NO_EXISTING_ROWS, ExistingRows
 from data.files.fields import Strict
 from data.files.place_rows import LocationRow, TravelRow
+from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
 from models.tables import (
     AVAILABILITY,
     CLINIC,
+    EQUIPMENT_POOLS,
     LOCATIONS,
     OVERBOOKING_RULES,
     PROVIDER_TYPES,
@@ -117,6 +119,7 @@ TABLES: dict[str, Table] = {
     "locations": LOCATIONS,
     "providers": PROVIDERS,
     "rooms": ROOMS,
+    "equipment_pools": EQUIPMENT_POOLS,
     "appointment_types": TYPES,
     "overbooking_rules": OVERBOOKING_RULES,
     "provider_types": PROVIDER_TYPES,
@@ -187,6 +190,7 @@ _LISTS: tuple[tuple[str, type[Strict], Table, str], ...] = (
     ("clinic", ClinicRow, CLINIC, "id"),
     ("providers", ProviderRow, PROVIDERS, "id"),
     ("rooms", RoomRow, ROOMS, "id"),
+    ("equipment_pools", EquipmentPoolRow, EQUIPMENT_POOLS, "id"),
     ("appointment_types", AppointmentTypeRow, TYPES, "id"),
     ("availability", AvailabilityRow, AVAILABILITY, _AVAILABILITY_ORDER),
     ("overbooking_rules", OverbookingRuleRow, OVERBOOKING_RULES, "id"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Date, and_, bindparam, extract, func, or_, select
 
-from models.tables import BOOKINGS, PROVIDERS, ROOMS, SESSIONS, TYPES
+from models.tables import BOOKINGS, EQUIPMENT_POOLS, PROVIDERS, ROOMS, SESSIONS, TYPES
 from solver.clinic.entities import DAY_MINUTES
 from solver.clinic.sessions.session import Lead, Session
 
@@ -17,12 +17,15 @@ def near_dates() -> ColumnElement[bool]:
     """Return the condition of the bookings that count on some dates.
 
     Bookings of the dates beside are among them only if some busy span, there or between, may reach
-    over midnight or within the longest buffers of one that does. In most clinics none does, and two
-    thirds of the book need not be read.
+    over midnight or within the longest buffers of one that does, the time until equipment is back
+    among these. In most clinics none does, and two thirds of the book need not be read.
     """
     book = BOOKINGS.alias()
     reach = _longest(PROVIDERS.c.buffer_before, TYPES.c.buffer_before) + _longest(
-        PROVIDERS.c.buffer_after, TYPES.c.buffer_after, ROOMS.c.turnover_minutes
+        PROVIDERS.c.buffer_after,
+        TYPES.c.buffer_after,
+        ROOMS.c.turnover_minutes,
+        EQUIPMENT_POOLS.c.return_minutes,
     )
     is_there = func.bool_or(
         or_(

@@ -6,14 +6,17 @@ The settings are the one row of a resource of their own, which has no id.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
-from sqlalchemy import Column, ColumnElement, Table, select, true
+from sqlalchemy import ColumnElement, Select, Table, exists, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.clinic.columns import from_row
+from data.clinic.pooled_types import types_taking_from
 from data.errors import NotFoundError
 from data.files.clinic_file import (
     AppointmentTypeRow,
@@ -26,10 +29,12 @@ from data.files.clinic_file import (
 )
 from data.files.fields import Id, Strict
 from data.files.place_rows import LocationRow, TravelRow
+from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
 from models.tables import (
     AVAILABILITY,
     CLINIC,
+    EQUIPMENT_POOLS,
     LOCATIONS,
     OVERBOOKING_RULES,
     PROVIDER_TYPES,
@@ -62,10 +67,10 @@ class Resource:
     model: type[Strict]
     booking_column: str | None = None
     """The column by which bookings refer to it; such rows are deactivated, not deleted."""
+    named_by: Callable[[Collection[str]], Select[tuple[UUID]]] | None = None
+    """The rows that name some of them; those that are named are deactivated, too."""
     pair: tuple[str, ...] = ()
     """The fields that no two of them have alike."""
-    named_by: tuple[Column[Any], ...] = ()
-    """Columns of other rows that refer to one; such rows are deactivated, too."""
 
     @property
     def noun(self) -> str:
@@ -77,6 +82,14 @@ class Resource:
         return true() if key is None else self.table.c.id == key
 
 
+def _named_locations(ids: Collection[str]) -> Select[tuple[UUID]]:
+    """Return those of some locations that rooms or hours name."""
+    key = LOCATIONS.c.id
+    rooms = exists().where(ROOMS.c.location_id == key)
+    hours = exists().where(AVAILABILITY.c.location_id == key)
+    return select(key).where(key.in_(ids), or_(rooms, hours))
+
+
 SETTINGS = Resource("clinic", CLINIC, ClinicRow)
 
 
@@ -85,6 +98,7 @@ RESOURCES = {
     for resource in (
         Resource("providers", PROVIDERS, ProviderRow, "provider_id"),
         Resource("rooms", ROOMS, RoomRow, "room_id"),
+        Resource("equipment_pools", EQUIPMENT_POOLS, EquipmentPoolRow, named_by=types_taking_from),
         Resource("appointment_types", TYPES, AppointmentTypeRow, "appointment_type_id"),
         Resource("availability", AVAILABILITY, AvailabilityEntry),
         Resource("overbooking_rules", OVERBOOKING_RULES, OverbookingRuleRow),
@@ -99,7 +113,7 @@ RESOURCES = {
             "locations",
             LOCATIONS,
             LocationRow,
-            named_by=(ROOMS.c.location_id, AVAILABILITY.c.location_id),
+            named_by=_named_locations,
         ),
         Resource("travel", TRAVEL, TravelRow, pair=("from_id", "to_id")),
     )

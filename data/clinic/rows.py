@@ -15,7 +15,7 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
@@ -25,6 +25,7 @@ from data.clinic.columns import columns_of
 from data.clinic.resources import (
     LISTS_OF_REFERENCES,
     REFERENCES,
+    RESOURCES,
     SETTINGS,
     Resource,
     etag,
@@ -146,7 +147,7 @@ async def remove(
     if_match: str | None = None,
     dry_run: bool = False,
 ) -> Removal:
-    """Delete a row, or deactivate it where others refer to it; a dry run only tells.
+    """Delete a row, or deactivate it where bookings or others name it; a dry run only tells.
 
     Raises
     ------
@@ -237,14 +238,14 @@ async def _decide_to_remove(
 ) -> _Change:
     row = await row_of(connection, resource, key)
     _require_match(row, if_match)
-    columns = list(resource.named_by)
+    used: ColumnElement[bool] | None = None
     if resource.booking_column is not None:
-        columns.append(BOOKINGS.c[resource.booking_column])
-    for column in columns:
-        used = await connection.execute(select(exists().where(column == key)))
-        if used.scalar_one():
-            inactive = row.model_copy(update={"active": False})
-            return _Change(resource, "deactivate", key, row, inactive)
+        used = exists().where(BOOKINGS.c[resource.booking_column] == key)
+    elif resource.named_by is not None:
+        used = resource.named_by([key]).exists()
+    if used is not None and await connection.scalar(select(used)):
+        inactive = row.model_copy(update={"active": False})
+        return _Change(resource, "deactivate", key, row, inactive)
     return _Change(resource, "delete", key, row, None)
 
 
@@ -355,6 +356,9 @@ async def _check_references(connection: AsyncConnection, row: Strict) -> None:
     for field, resource in LISTS_OF_REFERENCES.items():
         for position, key in enumerate(getattr(row, field, None) or ()):
             await _require_there(connection, resource, key, f"{field}[{position}]")
+    for position, need in enumerate(getattr(row, "required_pools", ())):
+        field = f"required_pools[{position}].pool_id"
+        await _require_there(connection, RESOURCES["equipment_pools"], need.pool_id, field)
 
 
 async def _require_there(

@@ -41,11 +41,13 @@ from data.clinic.of_dates import (
     near_dates,
     session_of,
 )
+from data.clinic.pooled_types import types_sharing_pools
 from models import bookings as book_tables
 from models.tables import (
     AVAILABILITY,
     BOOKINGS,
     CLINIC,
+    EQUIPMENT_POOLS,
     LOCATIONS,
     OVERBOOKING_RULES,
     PROVIDER_TYPES,
@@ -67,6 +69,8 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.equipment.needs import PoolNeed
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Travel
 
 RESOURCE_DAYS = table_of(book_tables.ResourceDay)
@@ -88,8 +92,9 @@ class ClinicSelection:
 
     provider_ids: Collection[str] | None = None
     room_ids: Collection[str] | None = None
-    capped_type_ids: Collection[str] = ()
-    """Of these types, those with a daily cap: their bookings of any provider and room are read."""
+    type_ids: Collection[str] = ()
+    """Types asked about: of those with a daily cap, and of all that share an equipment pool with
+    one of them, the bookings of any provider and room are read."""
     patient_keys: Collection[str] = ()
     """Patients, by what they are compared by, whose bookings are wanted wherever they are."""
     bookings: bool = True
@@ -211,8 +216,8 @@ async def load_clinic(
         values["provider_ids"] = list(part.provider_ids)
     if part.room_ids is not None:
         values["room_ids"] = list(part.room_ids)
-    if part.capped_type_ids:
-        values["capped_type_ids"] = list(part.capped_type_ids)
+    if part.type_ids:
+        values["type_ids"] = list(part.type_ids)
     if part.patient_keys:
         values["patient_keys"] = list(part.patient_keys)
     statement = _statement(frozenset(values), part.bookings, every_session=part.every_session)
@@ -243,18 +248,22 @@ async def _parsed[Result](row: Row[Any], parse: Callable[..., Result], *argument
 
 
 def _clinic(row: Row[Any]) -> Clinic:
-    names = "settings providers rooms types availability rules provider_types sessions locations"
-    rows = {n: orjson.loads(getattr(row, n)) for n in [*names.split(), "travel", "elsewhere"]}
+    rows = {
+        name: orjson.loads(text)
+        for name, text in row._asdict().items()
+        if name not in ("version", "bookings")
+    }
     return Clinic(
         ClinicSettings(*rows["settings"][0]),
         tuple(Provider(*fields) for fields in _typed(rows["providers"], sets=(2,))),
         tuple(Room(*fields) for fields in _typed(rows["rooms"], sets=(2,))),
-        tuple(AppointmentType(*fields) for fields in _typed(rows["types"], sets=(5, 6))),
+        tuple(AppointmentType(*f) for f in _typed(rows["types"], sets=(5, 6), needs=(13,))),
         tuple(Availability(*fields) for fields in _typed(rows["availability"], dates=(5, 7, 8))),
         tuple(OverbookingRule(*fields) for fields in rows["rules"]),
         _bookings(row.bookings),
         tuple(ProviderType(*fields) for fields in rows["provider_types"]),
         tuple(session_of(fields) for fields in _typed(rows["sessions"], dates=(7, 8, 9))),
+        tuple(EquipmentPool(*fields) for fields in rows["equipment_pools"]),
         tuple(Location(*fields) for fields in rows["locations"]),
         tuple(Travel(*fields) for fields in rows["travel"]),
         tuple((room_id, location_id) for room_id, location_id in rows["elsewhere"]),
@@ -267,7 +276,11 @@ def _bookings(text: str) -> tuple[Booking, ...]:
 
 
 def _typed(
-    rows: list[list[Any]], *, sets: tuple[int, ...] = (), dates: tuple[int, ...] = ()
+    rows: list[list[Any]],
+    *,
+    sets: tuple[int, ...] = (),
+    dates: tuple[int, ...] = (),
+    needs: tuple[int, ...] = (),
 ) -> list[list[Any]]:
     """Give the fields at these positions the types that JSON has not."""
     for row in rows:
@@ -275,6 +288,8 @@ def _typed(
             row[position] = frozenset(row[position])
         for position in dates:
             row[position] = _date(row[position])
+        for position in needs:
+            row[position] = tuple(PoolNeed(**need) for need in row[position])
     return rows
 
 
@@ -338,6 +353,7 @@ def _statement(
             is_of("room_ids", SESSIONS.c.room_id, or_unset=True),
         ).label("sessions"),
         *_places(is_of("room_ids", ROOMS.c.id)),
+        _arrays(EQUIPMENT_POOLS, _EQUIPMENT_POOL).label("equipment_pools"),
         _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near, wanted).label(
             "bookings"
         ),
@@ -372,11 +388,11 @@ def _wanted(given: frozenset[str]) -> ColumnElement[bool]:
         _is_of(given, "provider_ids", bookings.provider_id),
         _is_of(given, "room_ids", bookings.room_id),
     )
-    if "capped_type_ids" in given:
-        capped = select(TYPES.c.id).where(
-            _is_of(given, "capped_type_ids", TYPES.c.id), TYPES.c.daily_cap.is_not(None)
-        )
-        wanted = or_(wanted, bookings.appointment_type_id.in_(capped))
+    if "type_ids" in given:
+        is_asked = _is_of(given, "type_ids", TYPES.c.id)
+        capped = select(TYPES.c.id).where(is_asked, TYPES.c.daily_cap.is_not(None))
+        counted = capped.union_all(types_sharing_pools(is_asked))
+        wanted = or_(wanted, bookings.appointment_type_id.in_(counted))
     if "first" in given and given & {"provider_ids", "room_ids"}:
         wanted = or_(wanted, is_counted_for_all())
     if "patient_keys" in given:
@@ -417,8 +433,9 @@ _PROVIDER = "id name skills daily_cap buffer_before buffer_after active daily_mi
 _ROOM = "id name equipment turnover_minutes active location_id"
 _TYPE = (
     "id name duration_minutes buffer_before buffer_after required_skills required_equipment"
-    " daily_cap active start_every start_offset start_anchor packed"
+    " daily_cap active start_every start_offset start_anchor packed required_pools"
 )
+_EQUIPMENT_POOL = "id name quantity return_minutes active"
 _AVAILABILITY = (
     "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to every_weeks"
     " location_id"

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from data.bookings.outside_rules import EditScope
+from data.clinic.pooled_types import types_taking_from
 from data.clinic.resources import AvailabilityEntry
 from data.files.clinic_file import (
     AppointmentTypeRow,
@@ -37,6 +38,7 @@ from data.files.clinic_file import (
 )
 from data.files.fields import Strict
 from data.files.place_rows import LocationRow, TravelRow
+from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
 from models.tables import BOOKINGS, ROOMS
 from solver.clinic.clock import clock_changes
@@ -62,6 +64,12 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "required_equipment": frozenset({1}),
         "active": frozenset({1}),
         "daily_cap": frozenset({5}),
+        "required_pools": frozenset({10}),
+    },
+    EquipmentPoolRow: {
+        "quantity": frozenset({10}),
+        "return_minutes": frozenset({10}),
+        "active": frozenset({10}),
     },
     ClinicRow: {"timezone": frozenset({0})},
 }
@@ -91,7 +99,7 @@ def touched(before: Strict | None, after: Strict | None) -> EditScope | None:
     if not changed:
         return None
     rules = frozenset[int]().union(*(fields[name] for name in changed))
-    return _concerned(after, rules)
+    return _touched_in_pools(before, after, rules) if 10 in rules else _concerned(after, rules)
 
 
 def _always(rules: frozenset[int], condition: ColumnElement[bool]) -> EditScope:
@@ -230,6 +238,18 @@ _TOUCHED_BY: dict[type[Strict], Callable[[Any, Any], EditScope | None]] = {
     TravelRow: _touched_by_travel,
 }
 """How rows touch what others are booked, where it is not said by field."""
+
+
+def _touched_in_pools(before: Any, after: Any, rules: frozenset[int]) -> EditScope:
+    """What is out of a pool is that of all bookings whose types take from it."""
+    rows = (before, after)
+    if isinstance(after, EquipmentPoolRow):
+        pools, own = {after.id}, literal(value=False)
+    else:
+        pools = {need.pool_id for row in rows for need in row.required_pools}
+        own = BOOKINGS.c.appointment_type_id == after.id
+    taking = BOOKINGS.c.appointment_type_id.in_(types_taking_from(pools))
+    return _always(rules, or_(own, taking))
 
 
 def _when_clocks_change(row: ClinicRow) -> ColumnElement[bool]:

@@ -24,7 +24,8 @@ def days_to_lock(
     """Return the days to lock for an appointment at a place and time.
 
     Those that its busy spans touch at the provider and in the room, the patient's, that of a type
-    with a daily cap, and those of the sessions of everybody that count it.
+    with a daily cap, those of the sessions of everybody that count it, and those on which it has
+    pieces of equipment pools.
     """
     day, start = time
     counting = sessions_counting(clinic, kind.id, day, start)
@@ -33,10 +34,21 @@ def days_to_lock(
         keys.add(("appointment_type", kind.id, day))
     if patient is not None:
         keys.add(patient_day(patient, day))
+    keys |= pools_to_lock(clinic, kind, time)
     span = provider_busy_span(provider, kind, start)
     keys |= {("provider", provider.id, each) for each in _days(day, span)}
     span = room_busy_span(room, kind, start)
     return keys | {("room", room.id, each) for each in _days(day, span)}
+
+
+def pools_to_lock(clinic: Clinic, kind: AppointmentType, time: tuple[dt.date, int]) -> set[DayKey]:
+    """Return the days on which an appointment has pieces of equipment pools."""
+    day, start = time
+    return {
+        ("equipment_pool", pool.id, each)
+        for pool in clinic.pools_of(kind)
+        for each in _days(day, pool.out(start, start + kind.duration_minutes))
+    }
 
 
 def patient_day(key: str, day: dt.date) -> DayKey:

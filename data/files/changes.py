@@ -31,6 +31,7 @@ from data.files.clinic_file import (
 )
 from data.files.fields import Date, EndTime, Id, StartTime, Strict, Weekday
 from data.files.place_rows import LocationRow, TravelRow
+from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import LeadRow, SessionRow
 from data.files.wording import worded
 from solver.clinic.entities import (
@@ -41,12 +42,14 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location
 from solver.clinic.sessions.session import Session
 from solver.whatif.changes import (
     MAX_FACTOR,
     AddLocation,
     AddOverbookingRule,
+    AddPool,
     AddProvider,
     AddProviderType,
     AddRoom,
@@ -255,6 +258,21 @@ class AddLocationChange(LocationRow):
         return AddLocation(self.to_solver())
 
 
+class AddPoolChange(EquipmentPoolRow):
+    """One more pool of equipment: a row of the clinic file."""
+
+    model_config = _ADDED
+    op: Literal["add_pool"]
+
+    def to_solver(self) -> EquipmentPool:
+        """Return the row as the solver has it."""
+        return EquipmentPoolRow.model_validate(self.model_dump(exclude={"op"})).to_solver()
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return AddPool(self.to_solver())
+
+
 _ROWS: dict[Entity, type[Strict]] = {
     "clinic": ClinicRow,
     "providers": ProviderRow,
@@ -265,6 +283,7 @@ _ROWS: dict[Entity, type[Strict]] = {
     "sessions": SessionRow,
     "locations": LocationRow,
     "travel": TravelRow,
+    "equipment_pools": EquipmentPoolRow,
     "bookings": BookingRow,
 }
 
@@ -318,7 +337,9 @@ class SetChange(_Change):
             value = TypeAdapter(of_field).validate_python(self.value)
         except ValidationError as error:
             raise InvalidClinicError("value", worded(error.errors()[0])) from None
-        if isinstance(value, list):
+        if self.field == "required_pools":
+            value = tuple(need.to_solver() for need in value)
+        elif isinstance(value, list):
             value = frozenset(value)
         if isinstance(value, LeadRow):
             value = value.to_solver()
@@ -359,6 +380,7 @@ type AnyChange = Annotated[
     | AddProviderTypeChange
     | AddSessionChange
     | AddLocationChange
+    | AddPoolChange
     | SetChange
     | RemoveChange
     | ScaleDemandChange,
@@ -373,6 +395,7 @@ _ADDITIONS = {
     "add_provider_type": "provider_type",
     "add_session": "session",
     "add_location": "location",
+    "add_pool": "equipment_pool",
 }
 
 

@@ -41,6 +41,7 @@ from data.files.fields import (
     Weekday,
 )
 from data.files.place_rows import LocationRow, TravelRow
+from data.files.pool_rows import EquipmentPoolRow, PoolNeedRow
 from data.files.session_row import SessionRow
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
@@ -56,6 +57,7 @@ from solver.clinic.entities import (
     Room,
     Status,
 )
+from solver.clinic.equipment.needs import MAX_POOLS
 from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor
 
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
@@ -156,6 +158,10 @@ class AppointmentTypeRow(SolverRow):
         StrictBool,
         Field(description="Whether it may also start right behind what its provider has booked."),
     ] = False
+    required_pools: Annotated[
+        list[PoolNeedRow],
+        Field(max_length=MAX_POOLS, description="What it takes of equipment pools, each once."),
+    ] = []
 
     def to_solver(self) -> AppointmentType:
         """Return the row as the solver has it."""
@@ -164,6 +170,7 @@ class AppointmentTypeRow(SolverRow):
                 **dict(self),
                 "required_skills": frozenset(self.required_skills),
                 "required_equipment": frozenset(self.required_equipment),
+                "required_pools": tuple(need.to_solver() for need in self.required_pools),
             }
         )
 
@@ -217,11 +224,7 @@ class AvailabilityRow(SolverRow):
     valid_to: Date | None = None
     every_weeks: EveryWeeks = 1
     location_id: Annotated[
-        Id | None,
-        Field(
-            description="Where a provider's time is, or where it is closed; null: anywhere. "
-            "A room's row has none."
-        ),
+        Id | None, Field(description="Where that is; null: anywhere. A room's row has none.")
     ] = None
 
     def to_solver(self) -> Availability:
@@ -312,6 +315,7 @@ class ClinicFile(Strict):
     clinic: ClinicRow
     providers: list[ProviderRow] = []
     rooms: list[RoomRow] = []
+    equipment_pools: list[EquipmentPoolRow] = []
     appointment_types: list[AppointmentTypeRow] = []
     availability: list[AvailabilityRow] = []
     overbooking_rules: list[OverbookingRuleRow] = []
@@ -343,6 +347,7 @@ class ClinicFile(Strict):
             sessions=tuple(row.to_solver() for row in self.sessions),
             locations=tuple(row.to_solver() for row in self.locations),
             travel=tuple(row.to_solver() for row in self.travel),
+            equipment_pools=tuple(row.to_solver() for row in self.equipment_pools),
         )
         return clinic.with_bookings(map(clinic.keeping, clinic.bookings))
 

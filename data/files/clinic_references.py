@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -37,7 +37,7 @@ _REFERRING = ("overbooking_rules", "provider_types", "sessions", "travel")
 """The lists whose rows have an id, and refer to others."""
 
 
-TARGETS = tuple(dict.fromkeys(_REFERENCES.values()))
+TARGETS = (*dict.fromkeys(_REFERENCES.values()), "equipment_pools")
 """The lists that others refer to."""
 
 
@@ -56,9 +56,10 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
                 if key.lower() in ids[name]:
                     yield Fault(f"{name}[{position}].id", f"{key} stands twice in {name}")
                 ids[name].add(key.lower())
-    present = {name: ids[name] | known.get(name, frozenset()) for name in _REFERENCES.values()}
+    present = {name: ids[name] | known.get(name, frozenset()) for name in TARGETS}
     yield from _pair_faults(document)
     yield from _session_faults(document)
+    yield from _need_faults(document, present["equipment_pools"])
     for name in ("rooms", "availability", *_REFERRING, "bookings"):
         for position, row in _rows(document, name):
             for field, key, target in _references_of(row):
@@ -105,6 +106,16 @@ def _pair_faults(document: object) -> Iterator[Fault]:
                     fault = f"has {before} before; one row is enough"
                     yield Fault(f"{name}[{position}].{second}", fault)
                 pairs.add(pair)
+
+
+def _need_faults(document: object, pools: Collection[str]) -> Iterator[Fault]:
+    """Tell equipment pools that appointment types take from and that are not there."""
+    for position, row in _rows(document, "appointment_types"):
+        for number, need in _rows(row, "required_pools"):
+            key = need.get("pool_id")
+            if isinstance(key, str) and key.lower() not in pools:
+                path = f"appointment_types[{position}].required_pools[{number}].pool_id"
+                yield Fault(path, f"there is no {key} in equipment_pools")
 
 
 def _rows(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -10,6 +10,7 @@ from typing import Any
 from data.files.changes import (
     AddLocationChange,
     AddOverbookingRuleChange,
+    AddPoolChange,
     AddProviderChange,
     AddProviderTypeChange,
     AddRoomChange,
@@ -58,8 +59,11 @@ FIELDS = {
     "offered": "offered",
     "packed": "starts right behind other appointments, too",
     "preference_decay_minutes": "minutes at which a preference is worth nothing",
+    "quantity": "pieces",
     "required_equipment": "equipment it takes",
+    "required_pools": "equipment that is brought to it",
     "required_skills": "skills it takes",
+    "return_minutes": "minutes until it is back",
     "skills": "skills",
     "start_anchor": "what starts are counted from",
     "start_every": "minutes between starts",
@@ -80,6 +84,7 @@ UNKNOWN = {
     "sessions": "a session that is no longer there",
     "locations": "a place that is no longer there",
     "travel": "a way that is no longer there",
+    "equipment_pools": "equipment that is no longer in the clinic",
 }
 
 
@@ -103,7 +108,9 @@ class ChangesInWords:
         self._added = {
             change.id: change.name
             for change in changes
-            if isinstance(change, AddProviderChange | AddRoomChange | AddLocationChange)
+            if isinstance(
+                change, AddProviderChange | AddRoomChange | AddLocationChange | AddPoolChange
+            )
         }
 
     # Whether it can be made
@@ -121,6 +128,11 @@ class ChangesInWords:
                 why = (
                     f"It counts on the room {change.name}, which the clinic does not have yet:"
                     f" add it under Clinic first, {ASK_AGAIN}."
+                )
+            case AddPoolChange() if change.id not in self._rows["equipment_pools"]:
+                why = (
+                    f"It counts on {change.name}, which the clinic does not have yet: add it under"
+                    f" Clinic first, {ASK_AGAIN}."
                 )
             case ScaleDemandChange():
                 why = (
@@ -205,8 +217,9 @@ class ChangesInWords:
                 words = f"{who} is also open {days}, {hours}"
             case AddProviderChange():
                 words = f"{change.name} joins the clinic"
-            case AddRoomChange():
-                words = f"The room {change.name} is added"
+            case AddRoomChange() | AddPoolChange():
+                what = "The room " if isinstance(change, AddRoomChange) else ""
+                words = f"{what}{change.name} is added"
             case AddLocationChange():
                 words = f"The place {change.name} is added"
             case AddOverbookingRuleChange():
@@ -220,7 +233,9 @@ class ChangesInWords:
             case AddSessionChange():
                 words = self._session(change)
             case SetChange():
-                words = self._set(change)
+                what = "The clinic" if change.id is None else self._named(change.entity, change.id)
+                named = FIELDS.get(change.field, change.field.replace("_", " "))
+                words = f"{what}: {named} becomes {self._value(change)}"
             case RemoveChange():
                 words = f"{self._named(change.entity, change.id)} is taken away"
             case ScaleDemandChange():
@@ -230,16 +245,6 @@ class ChangesInWords:
             case _:
                 raise AssertionError(change)
         return f"{words}."
-
-    def _set(self, change: SetChange) -> str:
-        what = "The clinic" if change.id is None else self._named(change.entity, change.id)
-        named = FIELDS.get(change.field, change.field.replace("_", " "))
-        value = change.value
-        if change.field == "appointment_type_ids":
-            value = self._kinds(value)
-        elif change.field in ("location_id", "from_id", "to_id") and value is not None:
-            value = self._name(value)
-        return f"{what}: {named} becomes {_value(value)}"
 
     def _session(self, row: AddSessionChange) -> str:
         of = self._name(row.provider_id or row.room_id) if row.provider_id or row.room_id else ""
@@ -257,6 +262,18 @@ class ChangesInWords:
         if keys is None:
             return "everything"
         return ", ".join(sorted(map(self._name, keys))) or "nobody"
+
+    def _value(self, change: SetChange) -> str:
+        match change.field:
+            case "appointment_type_ids":
+                return self._kinds(change.value)
+            case "location_id" | "from_id" | "to_id" if change.value is not None:
+                return self._name(change.value)
+            case "required_pools":
+                needs = ((need["quantity"], self._name(need["pool_id"])) for need in change.value)
+                return ", ".join(f"{quantity} × {name}" for quantity, name in needs) or "nothing"
+            case _:
+                return _value(change.value)
 
     def _name(self, key: str | None) -> str:
         return self._names.get(key or "") or self._added.get(key or "") or "Someone no longer there"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from data.bookings.decisions import BookingRequest, Decision, Outcome, Place, Policy
-from data.bookings.index import BookIndex, patient_owner, session_keys
+from data.bookings.index import BookIndex, patient_owner, pool_keys, session_keys
 from data.errors import RequestError
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import DateOutOfRangeError, check_date
@@ -76,7 +76,10 @@ def decide_beside_lost(
 
 
 def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
-    """Whether a booking may be why a step is refused: it overlaps it, or counts for its caps."""
+    """Whether a booking may be why a step is refused.
+
+    It overlaps it, counts for its caps, or has pieces of an equipment pool when the step would.
+    """
     place = step.place
     kind, own = (
         clinic.kind_at(place.appointment_type_id, place.provider_id),
@@ -105,6 +108,11 @@ def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
         step.patient_ref is not None and patient_key(step.patient_ref) == booking.patient_key
     )
     appointment = booking.start, booking.start + own.duration_minutes
+    for pool in clinic.pools_of(kind):
+        if pool.id in {need.pool_id for need in own.required_pools} and overlap(
+            pool.out(*appointment), pool.out(begin, begin + kind.duration_minutes)
+        ):
+            return True
     return is_by_cap or (
         is_same_patient and overlap(appointment, (begin, begin + kind.duration_minutes))
     )
@@ -160,6 +168,8 @@ class _Turns:
         at_provider, in_room, of_type, of_patient = around
         counting = session_keys(self._clinic, kind.id, place.date, place.start)
         elsewhere = [b for key in counting for b in self._book.beside(key, place.date)]
+        pooled = [self._book.beside(key, place.date) for key in pool_keys(self._clinic, kind.id)]
+        of_pools = {booking.id: booking for some in pooled for booking in some}
         slot_request = SlotRequest(kind.id, place.date, self._policy.now)
         reading = self._checker.read_among(
             slot_request,
@@ -170,13 +180,14 @@ class _Turns:
             in_room=in_room,
             of_type=of_type,
             elsewhere=elsewhere,
+            of_pools=list(of_pools.values()),
         )
         end = place.start + kind.duration_minutes
         is_refused = reading.score is None or (
             reading.is_overbooked and not place.accept_overbooked
         )
         if is_refused or self._is_elsewhere(of_patient, place.date, (place.start, end)):
-            known = {b.id: b for some in (*around, elsewhere) for b in some}
+            known = of_pools | {b.id: b for some in (*around, elsewhere) for b in some}
             return request.decide(self._clinic.with_bookings(known.values()))
         assert reading.score is not None
         assert reading.parts is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,8 +21,17 @@ from solver.clinic.entities import (
     Room,
     _require,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Places, Travel, check_places
 from solver.clinic.sessions.session import Session
+
+OVER_CAPACITY = frozenset({"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"})
+"""Whoever overrides one of these books over the provider's capacity, by no overbooking rule."""
+
+
+def uses_allowance(booking: Booking) -> bool:
+    """Whether a booking is overbooked by an overbooking rule, and counts towards `max_per_day`."""
+    return booking.is_overbooked and booking.overrides.isdisjoint(OVER_CAPACITY)
 
 
 def _own_minutes(kind: AppointmentType, own: ProviderType | Booking) -> Minutes:
@@ -35,12 +44,7 @@ def _own_minutes(kind: AppointmentType, own: ProviderType | Booking) -> Minutes:
     )
 
 
-def _require_known(
-    field: str,
-    noun: str,
-    key: str | None,
-    by_id: Mapping[str, Provider | Room | AppointmentType | Location],
-) -> None:
+def _require_known(field: str, noun: str, key: str | None, by_id: Mapping[str, object]) -> None:
     """Require that a row of `field` refers to nothing, or to a row that is there."""
     _require(key is None or key in by_id, field, f"no {noun} {key}")
 
@@ -67,6 +71,7 @@ class Clinic:
     bookings: tuple[Booking, ...] = field(default=(), repr=False)
     provider_types: tuple[ProviderType, ...] = ()
     sessions: tuple[Session, ...] = ()
+    equipment_pools: tuple[EquipmentPool, ...] = ()
     locations: tuple[Location, ...] = ()
     travel: tuple[Travel, ...] = ()
     elsewhere: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -78,6 +83,7 @@ class Clinic:
             ("providers", self.providers, providers),
             ("rooms", self.rooms, rooms),
             ("appointment_types", self.appointment_types, types),
+            ("equipment_pools", self.equipment_pools, self.pool_by_id),
         ):
             _require(len(rows) == len(by_id), name, "two rows share an id")
         for row in self.availability:
@@ -108,6 +114,9 @@ class Clinic:
             "sessions",
             "two rows share an id",
         )
+        for kind in self.appointment_types:
+            for pool_id, _ in kind.required_pools:
+                _require_known("appointment_types", "equipment pool", pool_id, self.pool_by_id)
         self._check_bookings()
 
     def _check_bookings(self) -> None:
@@ -135,6 +144,24 @@ class Clinic:
         return {row.id: row for row in self.appointment_types}
 
     @cached_property
+    def pool_by_id(self) -> Mapping[str, EquipmentPool]:
+        """Equipment pools by id."""
+        return {row.id: row for row in self.equipment_pools}
+
+    @cached_property
+    def quantities(self) -> Mapping[str, Mapping[str, int]]:
+        """By equipment pool that some type takes from: how many pieces each such type takes."""
+        found: dict[str, dict[str, int]] = {}
+        for kind in self.appointment_types:
+            for pool_id, quantity in kind.required_pools:
+                found.setdefault(pool_id, {})[kind.id] = quantity
+        return found
+
+    def pools_of(self, kind: AppointmentType) -> list[EquipmentPool]:
+        """Return the equipment pools that a type takes from."""
+        return [self.pool_by_id[need.pool_id] for need in kind.required_pools]
+
+    @cached_property
     def location_by_id(self) -> Mapping[str, Location]:
         """Locations by id."""
         return {row.id: row for row in self.locations}
@@ -148,6 +175,11 @@ class Clinic:
     def location_of_room(self) -> Mapping[str, str | None]:
         """The id of each room's location, those that were left out among them."""
         return {**dict(self.elsewhere), **{room.id: room.location_id for room in self.rooms}}
+
+    def located_but(self, room_ids: Container[str]) -> tuple[tuple[str, str], ...]:
+        """Return all rooms with a location but some, as (id, location id)."""
+        at = self.location_of_room.items()
+        return tuple((id_, key) for id_, key in at if key is not None and id_ not in room_ids)
 
     def is_in_use(self, room: Room) -> bool:
         """Whether a room is active, and the location that it is in."""

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from solver.arrays import Bools, Ints
-from solver.clinic.clinic import Clinic
+from solver.clinic.clinic import Clinic, uses_allowance
 from solver.clinic.entities import (
     DAY_MINUTES,
     Booking,
@@ -18,7 +18,7 @@ from solver.clinic.entities import (
     Room,
     Span,
 )
-from solver.clinic.overrides import uses_allowance
+from solver.clinic.equipment.pools import EquipmentPool, concurrent, greatest_within
 from solver.clinic.places import NOWHERE
 from solver.clinic.sessions.at_starts import SessionsAtStarts
 from solver.clinic.windows import Windows
@@ -222,6 +222,21 @@ class Day:
         """[P] the minutes of regular bookings that providers take in a day, with none likewise."""
         caps = [NO_CAP if p.daily_minutes is None else p.daily_minutes for p in self.providers]
         return np.array(caps, np.int64)
+
+    def most_out(self, pool: EquipmentPool, starts: Ints, minutes: int) -> Ints:
+        """[S] the most pieces of a pool that are out at once while an appointment has some.
+
+        It takes so many `minutes` from each of the `starts`.
+        """
+        book, by_type = self.book, self.clinic.quantities[pool.id]
+        quantities = [by_type.get(row.id, 0) for row in self.clinic.appointment_types]
+        quantity = np.array(quantities, np.int64)[book.appointment_type]
+        taking = np.flatnonzero(quantity)
+        begin, end = book.start[taking], (book.start + book.minutes)[taking]
+        width = minutes + pool.return_minutes
+        until = int(starts.max(initial=0)) + width
+        out = concurrent(begin, end + pool.return_minutes, quantity[taking], until)
+        return greatest_within(out, width)[starts]
 
     @cached_property
     def sessions(self) -> SessionsAtStarts | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 from zoneinfo import ZoneInfo
 
+from solver.clinic.equipment.needs import PoolNeed, fault_of_needs
 from solver.clinic.patients import patient_key
 from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor, fault_of_rhythm
 from solver.time_zones import ABBREVIATIONS, time_zones
@@ -40,14 +41,7 @@ type Kind = Literal["open", "closed"]
 type Status = Literal["held", "booked", "checked_in", "completed", "cancelled", "no_show"]
 
 
-STATUSES: tuple[Status, ...] = (
-    "held",
-    "booked",
-    "checked_in",
-    "completed",
-    "cancelled",
-    "no_show",
-)
+STATUSES: tuple[Status, ...] = get_args(Status.__value__)
 
 
 class InvalidClinicError(ValueError):
@@ -251,6 +245,7 @@ class AppointmentType:
     start_offset: int = 0
     start_anchor: StartAnchor = "midnight"
     packed: bool = False
+    required_pools: tuple[PoolNeed, ...] = ()
 
     def __post_init__(self) -> None:
         _require_minutes(self.duration_minutes, "duration_minutes", 1, DAY_MINUTES)
@@ -260,6 +255,7 @@ class AppointmentType:
         _require_tags(self.required_equipment, "required_equipment")
         _require_cap(self.daily_cap)
         fault = fault_of_rhythm(self.start_every, self.start_offset, self.start_anchor)
+        fault = fault or fault_of_needs(self.required_pools)
         _require(fault is None, *(fault or ("", "")))
 
     @property

@@ -66,6 +66,9 @@ class Board:
         self._variants = [(s, v) for s in self._sheets for v in range(len(s.kind.variants))]
         staying = instance.staying(stays)
         self._capacity = instance.capacity.after(staying[len(instance.fixed) :])
+        self._pools = instance.pools.after(instance, staying[len(instance.fixed) :])
+        self._pools_free: dict[int, Bools] = {}
+        """By type: what :meth:`PoolsLeft.free_at` said since a piece was last taken."""
         self._starts: set[tuple[int, int]] = set()
         self._full: set[tuple[_Places, int, bool]] = set()
         """By places, part of these and whether for overbooked placements: what has no room left."""
@@ -101,6 +104,9 @@ class Board:
             assignment.day,
             is_overbooked=assignment.is_overbooked,
         )
+        if self._pools.takes_from(task.kind):
+            self._pools.take(task.kind, self._instance.appointment(assignment))
+            self._pools_free = {}
         self._capacity.sessions.take(task.kind, assignment)
         self._fill_sessions()
 
@@ -248,6 +254,11 @@ class Board:
             fits &= (self._capacity.pair_left[number] > 0).ravel()[provider_day]
         if sheet.missed is not None:
             fits &= ~sheet.missed.ravel()[positions]
+        if self._pools.takes_from(number):
+            if number not in self._pools_free:
+                self._pools_free[number] = self._pools.free_at(number, kind)
+            free = self._pools_free[number].reshape(len(kind.variants), -1)
+            fits &= free[variant, positions % (days * starts)]
         overlaps = sheet.overlaps.ravel()[positions]
         is_free = (overlaps == 0) & self._capacity.takes_regular(number).ravel()[provider_day]
         if not is_overbooked:

@@ -17,7 +17,13 @@ from functools import cache
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Booking, Provider, Room
 from solver.clinic.sessions.session import SessionsRead
-from solver.rules.checker import Beside, Checker, Violation, is_by_allowance
+from solver.rules.checker import (
+    Beside,
+    Checker,
+    Violation,
+    is_by_allowance,
+    sharing_pools,
+)
 
 BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7 | 1 << 11
 """The rules that read the other bookings of a room, of a type, and of a provider."""
@@ -25,6 +31,8 @@ BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7 | 1 << 11
 
 BY_DATE = 1 << 8
 """The rule that reads the other bookings of a date."""
+BY_POOLS = 1 << 10
+"""The rule that reads the other bookings that take from the same equipment pools."""
 
 
 ALL = 0xFFFF
@@ -61,6 +69,8 @@ class BookChecker(Checker):
             for key in (b.provider_id, b.room_id, b.appointment_type_id, _EVERYBODY):
                 by_owner[key, b.date].append(b)
 
+        pooled = self._by_pool(live)
+
         @cache
         def stays(owner: Provider | Room, day: dt.date) -> bool:
             """Whether nothing of a date reaches into another."""
@@ -86,6 +96,7 @@ class BookChecker(Checker):
                     _others(b, near(room, b.date) if rules & BY_ROOM else []),
                     [o for o in of_type if o is not b],
                     by_owner[_EVERYBODY, b.date],
+                    self._of_pools(b, pooled) if rules & BY_POOLS else [],
                     rules,
                 )
 
@@ -104,7 +115,31 @@ class BookChecker(Checker):
             self.beside(b.date, room, (o for o in others if o.room_id == room.id)),
             [o for o in others if (o.appointment_type_id, o.date) == kind_and_date],
             others,
+            sharing_pools(self.clinic, b.appointment_type_id, others),
         )
+
+    def _by_pool(self, live: list[Booking]) -> dict[tuple[str, dt.date], list[Booking]]:
+        """Return bookings by each equipment pool that they take from, and their date."""
+        found: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
+        if self.clinic.quantities:
+            for b in live:
+                for need in self.kind_of(b).required_pools:
+                    found[need.pool_id, b.date].append(b)
+        return found
+
+    def _of_pools(
+        self, b: Booking, by_pool: Mapping[tuple[str, dt.date], list[Booking]]
+    ) -> list[Booking]:
+        """Return the others of a booking's date and the two beside it that share a pool with it."""
+        dates = [b.date + dt.timedelta(days=days) for days in (-1, 0, 1)]
+        found = {
+            o.id: o
+            for need in self.kind_of(b).required_pools
+            for date in dates
+            for o in by_pool.get((need.pool_id, date), ())
+            if o is not b
+        }
+        return list(found.values())
 
     def _violations_of(
         self,
@@ -113,9 +148,10 @@ class BookChecker(Checker):
         in_room: Beside,
         of_type: list[Booking],
         on_date: list[Booking],
+        of_pools: list[Booking],
         rules: int = ALL,
     ) -> Iterator[Violation]:
-        for violation in self._broken(b, at_provider, in_room, of_type, on_date, rules):
+        for violation in self._broken(b, at_provider, in_room, of_type, on_date, of_pools, rules):
             if violation.rule == 7 or violation.code not in b.overrides:
                 yield violation
 
@@ -126,6 +162,7 @@ class BookChecker(Checker):
         in_room: Beside,
         of_type: list[Booking],
         on_date: list[Booking],
+        of_pools: list[Booking],
         rules: int,
     ) -> Iterator[Violation]:
         """Yield what a booking breaks, whatever it overrides."""
@@ -150,13 +187,13 @@ class BookChecker(Checker):
         if rules & 1 << 6:
             within_cap = [p for p in at_provider if "PROVIDER_DAILY_CAP" not in p[0].overrides]
             yield from self.provider_type_under_its_cap(b, within_cap)
-        if rules & 1 << 11:
-            yield from self.time_to_travel(b, at_provider)
         if is_by_allowance(b) and rules & 1 << 7:
             yield from self._overbooked_in_some_order(b, at_provider)
         if not b.is_overbooked and rules & 1 << 6:
             regular = [pair for pair in at_provider if not pair[0].is_overbooked]
             yield from self.regular_within_capacity(b, regular)
+        yield from self.equipment_is_free(b, of_pools) if rules & BY_POOLS else ()
+        yield from self.time_to_travel(b, at_provider) if rules & 1 << 11 else ()
 
     def _overbooked_in_some_order(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
         """Rule 7: some order of booking the provider's overbooked ones allows this one.

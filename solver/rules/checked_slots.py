@@ -16,7 +16,7 @@ from solver.clinic.entities import (
     Span,
 )
 from solver.clinic.request import SlotRequest
-from solver.rules.checker import Beside, Checker
+from solver.rules.checker import Beside, Checker, sharing_pools
 
 type Parts = tuple[Fraction, Fraction, Fraction, Fraction]
 """The parts of a score, each in [0, 1]: preference, gap, room, overbooking; or their weights."""
@@ -69,6 +69,7 @@ class SlotChecker(Checker):
             in_room=[b for b in book if b.room_id == room.id],
             of_type=[b for b in book if b.appointment_type_id == request.appointment_type_id],
             elsewhere=book if self.clinic.sessions else (),
+            of_pools=sharing_pools(self.clinic, request.appointment_type_id, book),
         )
 
     def read_among(
@@ -81,9 +82,10 @@ class SlotChecker(Checker):
         at_provider: Sequence[Booking],
         in_room: Sequence[Booking],
         of_type: Sequence[Booking],
+        of_pools: Sequence[Booking] = (),
         elsewhere: Sequence[Booking] = (),
     ) -> Reading:
-        """Read one placement beside the live bookings of its provider, room and type.
+        """Read one placement beside the live bookings of its provider, room, type and pools.
 
         Those of dates that are not next to the request's may be left out. `elsewhere` are bookings
         that sessions of everybody count, those of its provider and room among them or not.
@@ -108,6 +110,7 @@ class SlotChecker(Checker):
             readings.append(self.overbooked_by_allowance(b, of_provider))
         readings.append(self.within_sessions(b, request.moment, is_standing=request.is_given))
         readings.append(self.has_place_in_sessions(b, beside.values()))
+        readings.append(self.equipment_is_free(b, of_pools))
         first = [next(violations, None) for violations in readings]
         broken = dict.fromkeys(violation.rule for violation in first if violation is not None)
         if broken:
@@ -132,6 +135,7 @@ class SlotChecker(Checker):
         of_type = [
             o for o in book if (o.appointment_type_id, o.date) == (b.appointment_type_id, day)
         ]
+        of_pools = sharing_pools(self.clinic, b.appointment_type_id, book)
         over = list(self.regular_within_capacity(b, at_provider))
         is_allowed = not any(self.starts_by_itself(b, at_provider)) and not any(
             self.overbooked_by_allowance(b, at_provider)
@@ -143,6 +147,7 @@ class SlotChecker(Checker):
             self.within_sessions(b, request.moment, is_standing=request.is_given),
             self.has_place_in_sessions(b, book),
             self.room_is_free(b, in_room),
+            self.equipment_is_free(b, of_pools),
             self.type_under_its_cap(b, of_type),
             self.time_to_travel(b, at_provider),
             self.provider_type_under_its_cap(b, at_provider),

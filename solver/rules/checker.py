@@ -25,6 +25,7 @@ from solver.clinic.entities import (
     Room,
     Span,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.request import SlotRequest
 from solver.rules.sessions.checked import PlainSessions
 
@@ -73,8 +74,8 @@ class _OfSessions(ABC):
 
 
 @dataclass
-class _Calendar:
-    """When the resources of one clinic are open, and its clock is steady, minute by minute."""
+class _Hours:
+    """When whoever is named is open, minute by minute, and which minutes the clock shows once."""
 
     clinic: Clinic
     _rows: dict[str, list[Availability]] = field(default_factory=dict)
@@ -130,12 +131,13 @@ class _Calendar:
 
 
 @dataclass
-class Checker(_Calendar, _OfSessions):
+class Checker(_Hours, _OfSessions):
     """The rules of one clinic. What is worked out of its rows, minute by minute, is kept.
 
     A method a rule, under the name that the rule has in every reading: it yields how a booking
     breaks the rule. `at_provider` and `in_room` are the other live bookings of its provider and of
-    its room, `of_type` those of its type and date; they may leave out what is two dates away.
+    its room, `of_type` those of its type and date, `of_pools` those that take from a pool that it
+    takes from; they may leave out what is two dates away.
     """
 
     _around: dict[tuple[object, ...], Span] = field(default_factory=dict)
@@ -221,6 +223,22 @@ class Checker(_Calendar, _OfSessions):
         for other, span in in_room:
             if _overlap(mine, span):
                 yield Violation(b, 3, "ROOM_BUSY", f"{room.name} is taken by booking {other.id}")
+
+    def equipment_is_free(self, b: Booking, of_pools: Iterable[Booking]) -> Iterator[Violation]:
+        """Rule 10: of no pool are more pieces out at once, while it has some, than there are."""
+        for pool_id, quantity in self.kind_of(b).required_pools:
+            pool = self.clinic.pool_by_id[pool_id]
+            out = [
+                (_has_pieces(o, self.kind_of(o), pool, b.date), taken)
+                for o in of_pools
+                for named, taken in self.kind_of(o).required_pools
+                if named == pool_id
+            ]
+            peak = quantity + _most_at_once(_has_pieces(b, self.kind_of(b), pool, b.date), out)
+            there_are = pool.quantity if pool.active else 0
+            if peak > there_are:
+                detail = f"{peak} of {pool.name} are out at once, there are {there_are}"
+                yield Violation(b, 10, "EQUIPMENT_BUSY", detail)
 
     def type_under_its_cap(self, b: Booking, of_type: list[Booking]) -> Iterator[Violation]:
         """Rule 5: bookings of the type on its date, this one included, <= the type's daily cap."""
@@ -388,6 +406,37 @@ def _busy(owner: Provider | Room, kind: AppointmentType) -> Span:
         before = kind.buffer_before
         after = max(kind.buffer_after, owner.turnover_minutes)
     return -before, kind.duration_minutes + after
+
+
+def sharing_pools(clinic: Clinic, type_id: str, bookings: Iterable[Booking]) -> list[Booking]:
+    """Return those that take from an equipment pool from which a type takes, too."""
+    pools = {need.pool_id for need in clinic.type_by_id[type_id].required_pools}
+    if not pools:
+        return []
+    types = {
+        kind.id
+        for kind in clinic.appointment_types
+        if any(need.pool_id in pools for need in kind.required_pools)
+    }
+    return [b for b in bookings if b.appointment_type_id in types]
+
+
+def _has_pieces(b: Booking, kind: AppointmentType, pool: EquipmentPool, day: dt.date) -> Span:
+    """Return for how long a booking has what it takes of a pool, in minutes of `day`."""
+    start = b.start + (b.date - day).days * DAY_MINUTES
+    return start, start + kind.duration_minutes + pool.return_minutes
+
+
+def _most_at_once(span: Span, out: Iterable[tuple[Span, int]]) -> int:
+    """Return how many pieces are out at once within a span, of spans for which so many are.
+
+    There are never more than at its begin, or else when another of them begins.
+    """
+    out = list(out)
+    moments = [span[0], *(begin for (begin, _), _ in out if span[0] < begin < span[1])]
+    return max(
+        sum(taken for (begin, end), taken in out if begin <= moment < end) for moment in moments
+    )
 
 
 def is_by_allowance(b: Booking) -> bool:

@@ -162,7 +162,7 @@ class Ledger:
         high, low = np.frombuffer(rows.id.tobytes(), ">u8").reshape(-1, 2).T
         return chosen[np.lexsort((low, high, rows.start, rows.day))]
 
-    def beside(self, chosen: Ints, broken: NDArray[np.uint16]) -> Bools:
+    def beside(self, clinic: Clinic, chosen: Ints, broken: NDArray[np.uint16]) -> Bools:
         """Return a mask of the `chosen` and of all bookings that their broken rules involve.
 
         `broken` has, for each of the `chosen`, the rules to be read: ``1 << rule``.
@@ -179,6 +179,10 @@ class Ledger:
             asked = place[chosen[(broken & bits_of(rules)) > 0]]
             near |= np.isin(place, np.concatenate([asked + shift for shift in days]))
         near |= np.isin(self.day, self.day[chosen[(broken & bits_of({8})) > 0]])
+        if (asked := self.day[chosen[(broken & bits_of({10})) > 0]]).size:
+            takes = np.array([bool(row.required_pools) for row in clinic.appointment_types])
+            dates = np.concatenate([asked + shift for shift in (-1, 0, 1)])
+            near |= takes[self.kind] & np.isin(self.day, dates)
         return near
 
 

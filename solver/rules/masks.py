@@ -21,28 +21,7 @@ from solver.clinic.clock import clock_changes, first_bookable_minute
 from solver.clinic.day import NO_CAP, Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType
 from solver.clinic.request import SlotRequest
-from solver.rules.codes import (
-    CLOCK_CHANGE,
-    IN_ORDER,
-    NOT_YET_OPEN,
-    OFF_GRID,
-    OUTSIDE_DATE,
-    OUTSIDE_PROVIDER_HOURS,
-    OUTSIDE_ROOM_HOURS,
-    PROVIDER_BUSY,
-    PROVIDER_DAILY_CAP,
-    PROVIDER_INACTIVE,
-    PROVIDER_LACKS_SKILLS,
-    PROVIDER_TRAVEL,
-    RESERVED,
-    ROOM_BUSY,
-    ROOM_INACTIVE,
-    ROOM_LACKS_EQUIPMENT,
-    SESSION_FULL,
-    TOO_SOON,
-    TYPE_DAILY_CAP,
-    TYPE_INACTIVE,
-)
+from solver.rules import codes
 from solver.rules.start_axis import Around, StartAxis, alike, candidate_starts, in_rhythm
 
 _EVERY = np.ones((1, 1), np.bool_)
@@ -169,7 +148,7 @@ class Masks:
             if rule.room is not None:
                 excluded = ~rule.room[:, start if rule.room.shape[1] > 1 else 0]
                 excluding += excluded
-                if rule.code in (ROOM_INACTIVE, ROOM_LACKS_EQUIPMENT):
+                if rule.code in (codes.ROOM_INACTIVE, codes.ROOM_LACKS_EQUIPMENT):
                     unfit |= excluded
         return int(np.lexsort((excluding, unfit))[0]) if len(excluding) else None
 
@@ -178,15 +157,15 @@ class Masks:
 
         With `room` None, a rule about rooms is named when it excludes every room.
         """
-        codes = []
+        found = []
         for rule in self.rules:
             passes = rule.provider is None or _cell(rule.provider, provider, start)
             if rule.room is not None:
                 column = rule.room[:, start if rule.room.shape[1] > 1 else 0]
                 passes &= bool(column.any() if room is None else _cell(rule.room, room, start))
             if not passes:
-                codes.append(rule.code)
-        return codes
+                found.append(rule.code)
+        return found
 
 
 def _cell(mask: Bools, row: int, column: int) -> bool:
@@ -232,12 +211,13 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
             *within_open_windows(asked),
             *within_sessions(asked, request),
             *room_is_free(asked),
+            *equipment_is_free(asked),
             *type_under_its_cap(asked),
             *time_to_travel(asked),
             *regular_within_capacity(asked, allowed),
         )
     }
-    rules = tuple(masks[code] for code in IN_ORDER if code in masks)
+    rules = tuple(masks[code] for code in codes.IN_ORDER if code in masks)
     open_to_provider = np.ones(allowed.shape, np.bool_)
     room_free = np.ones((len(day.rooms), len(asked.starts)), np.bool_)
     for rule in rules:
@@ -340,10 +320,10 @@ def time_is_bookable(asked: _Asked) -> Iterator[RuleMask]:
     for from_, to in clock_changes(settings.zone, asked.date):
         steady &= (ends <= from_) | (starts >= to)
     on_grid = _EVERY if asked.any_start else in_rhythm(asked.day, asked.kind, starts)
-    yield RuleMask(OFF_GRID, provider=on_grid)
-    yield RuleMask(OUTSIDE_DATE, provider=(ends <= DAY_MINUTES)[None, :])
-    yield RuleMask(TOO_SOON, provider=(starts >= asked.earliest)[None, :])
-    yield RuleMask(CLOCK_CHANGE, provider=steady[None, :])
+    yield RuleMask(codes.OFF_GRID, provider=on_grid)
+    yield RuleMask(codes.OUTSIDE_DATE, provider=(ends <= DAY_MINUTES)[None, :])
+    yield RuleMask(codes.TOO_SOON, provider=(starts >= asked.earliest)[None, :])
+    yield RuleMask(codes.CLOCK_CHANGE, provider=steady[None, :])
 
 
 def active_with_skills_and_equipment(asked: _Asked) -> Iterator[RuleMask]:
@@ -351,17 +331,17 @@ def active_with_skills_and_equipment(asked: _Asked) -> Iterator[RuleMask]:
     day, kind = asked.day, asked.kind
     skilled = _flags(day.clinic.offers(p, kind) for p in day.providers)
     equipped = _flags(kind.required_equipment <= r.equipment for r in day.rooms)
-    yield RuleMask(TYPE_INACTIVE, provider=_EVERY & kind.active)
-    yield RuleMask(PROVIDER_INACTIVE, provider=day.active[0][:, None])
-    yield RuleMask(PROVIDER_LACKS_SKILLS, provider=skilled[:, None])
-    yield RuleMask(ROOM_INACTIVE, room=day.active[1][:, None])
-    yield RuleMask(ROOM_LACKS_EQUIPMENT, room=equipped[:, None])
+    yield RuleMask(codes.TYPE_INACTIVE, provider=_EVERY & kind.active)
+    yield RuleMask(codes.PROVIDER_INACTIVE, provider=day.active[0][:, None])
+    yield RuleMask(codes.PROVIDER_LACKS_SKILLS, provider=skilled[:, None])
+    yield RuleMask(codes.ROOM_INACTIVE, room=day.active[1][:, None])
+    yield RuleMask(codes.ROOM_LACKS_EQUIPMENT, room=equipped[:, None])
 
 
 def within_open_windows(asked: _Asked) -> Iterator[RuleMask]:
     """Rule 2: the appointment lies in one open window of the provider, and in one of the room."""
-    yield RuleMask(OUTSIDE_PROVIDER_HOURS, provider=asked.windows > 0)
-    yield RuleMask(OUTSIDE_ROOM_HOURS, room=asked.room_windows > 0)
+    yield RuleMask(codes.OUTSIDE_PROVIDER_HOURS, provider=asked.windows > 0)
+    yield RuleMask(codes.OUTSIDE_ROOM_HOURS, room=asked.room_windows > 0)
 
 
 def within_sessions(asked: _Asked, request: SlotRequest) -> Iterator[RuleMask]:
@@ -370,15 +350,27 @@ def within_sessions(asked: _Asked, request: SlotRequest) -> Iterator[RuleMask]:
     if sessions is not None and request.sessions != "ignored":
         passes = sessions.passes(asked.kind, asked.starts, request.moment)
         if request.sessions == "now" and not request.is_given:
-            yield RuleMask(NOT_YET_OPEN, *passes.open)
+            yield RuleMask(codes.NOT_YET_OPEN, *passes.open)
         if request.sessions == "now":
-            yield RuleMask(RESERVED, *passes.admitted)
-        yield RuleMask(SESSION_FULL, *passes.with_places)
+            yield RuleMask(codes.RESERVED, *passes.admitted)
+        yield RuleMask(codes.SESSION_FULL, *passes.with_places)
 
 
 def room_is_free(asked: _Asked) -> Iterator[RuleMask]:
     """Rule 3: a room's busy spans never overlap."""
-    yield RuleMask(ROOM_BUSY, room=asked.room_busy == 0)
+    yield RuleMask(codes.ROOM_BUSY, room=asked.room_busy == 0)
+
+
+def equipment_is_free(asked: _Asked) -> Iterator[RuleMask]:
+    """Rule 10: beside what is out at once, as many pieces of each pool are left as it takes."""
+    day, free = asked.day, _EVERY
+    if not asked.kind.required_pools:
+        return
+    for pool_id, quantity in asked.kind.required_pools:
+        pool = day.clinic.pool_by_id[pool_id]
+        out = day.most_out(pool, asked.starts, asked.kind.duration_minutes)
+        free = free & (out + quantity <= pool.capacity)[None, :]
+    yield RuleMask(codes.EQUIPMENT_BUSY, provider=free)
 
 
 def type_under_its_cap(asked: _Asked) -> Iterator[RuleMask]:
@@ -386,13 +378,13 @@ def type_under_its_cap(asked: _Asked) -> Iterator[RuleMask]:
     book, cap = asked.day.book, asked.kind.daily_cap
     of_type = asked.day.clinic.type_at[asked.kind.id]
     booked = int((book.on_date & (book.appointment_type == of_type)).sum())
-    yield RuleMask(TYPE_DAILY_CAP, provider=_EVERY & (cap is None or booked < cap))
+    yield RuleMask(codes.TYPE_DAILY_CAP, provider=_EVERY & (cap is None or booked < cap))
 
 
 def time_to_travel(asked: _Asked) -> Iterator[RuleMask]:
     """Rule 11: what is booked at other places lies at least the way there, or back, away."""
     if (missed := asked.missed) is not None:
-        yield RuleMask(PROVIDER_TRAVEL, provider=missed == 0)
+        yield RuleMask(codes.PROVIDER_TRAVEL, provider=missed == 0)
 
 
 def regular_within_capacity(asked: _Asked, allowed: Bools) -> Iterator[RuleMask]:
@@ -402,8 +394,8 @@ def regular_within_capacity(asked: _Asked, allowed: Bools) -> Iterator[RuleMask]
     provider has for the type, which holds for any placement.
     """
     under_cap = (allowed | asked.under_cap[:, None]) & provider_type_under_its_cap(asked)[:, None]
-    yield RuleMask(PROVIDER_BUSY, provider=allowed | (asked.overlaps == 0))
-    yield RuleMask(PROVIDER_DAILY_CAP, provider=under_cap)
+    yield RuleMask(codes.PROVIDER_BUSY, provider=allowed | (asked.overlaps == 0))
+    yield RuleMask(codes.PROVIDER_DAILY_CAP, provider=under_cap)
 
 
 def provider_type_under_its_cap(asked: _Asked) -> Bools:

@@ -17,6 +17,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 from ortools.sat.python import cp_model
@@ -25,6 +26,7 @@ from solver.arrays import Ints
 from solver.clinic.clock import clock_changes
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, OverbookingRule, Provider, Span
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.sessions.at_starts import bookings_in
 from solver.clinic.sessions.of_day import EVERYBODY, Owner, SessionsOfDay
 from solver.clinic.sessions.session import Session
@@ -87,6 +89,7 @@ class PlacementModel(Presences):
         self._within_open_windows()
         self._within_sessions()
         self._room_is_free()
+        self._equipment_is_free()
         self._type_under_its_cap()
         self._time_to_travel()
         self._provider_type_under_its_cap()
@@ -175,6 +178,30 @@ class PlacementModel(Presences):
             span = room_busy_span(self._day.rooms[place.room], self._kind, place.start)
             intervals[place.room, place.world].append(self._interval(span, place.literal))
         self._no_overlap(intervals, lambda room: _room_busy(self._day, room))
+
+    def _equipment_is_free(self) -> None:
+        """Rule 10: at each moment the pieces of a pool that are out are at most those it has."""
+        for pool_id, quantity in self._kind.required_pools:
+            pool = self._day.clinic.pool_by_id[pool_id]
+            levels = _levels(self._day, pool)
+            worlds = defaultdict(list)
+            for at in self._at_provider.values():
+                span = pool.out(at.start, at.start + self._kind.duration_minutes)
+                worlds[at.world].append((span, at.literal))
+            for present in worlds.values():
+                first = min(span[0] for span, _ in present)
+                last = max(span[1] for span, _ in present)
+                new = [self._interval(*each) for each in present]
+                out = [
+                    (self.model.new_fixed_size_interval_var(start, end - start, ""), level)
+                    for (start, end), level in levels
+                    if start < last and first < end
+                ]
+                self.model.add_cumulative(
+                    [*new, *(interval for interval, _ in out)],
+                    [quantity] * len(new) + [min(level, pool.capacity) for _, level in out],
+                    pool.capacity,
+                )
 
     def _type_under_its_cap(self) -> None:
         """Rule 5: the type's live bookings on the date stay within its cap."""
@@ -309,6 +336,26 @@ def _elsewhere(day: Day) -> dict[int, list[tuple[int, Span]]]:
     for provider, place, span in zip(owners, places, spans, strict=True):
         elsewhere[provider].append((place, span))
     return elsewhere
+
+
+def _levels(day: Day, pool: EquipmentPool) -> list[tuple[Span, int]]:
+    """Return spans that follow one another, and how many pieces of a pool are out in each.
+
+    A book may have more of them out than there are: then none is left for anybody.
+    """
+    clinic, book = day.clinic, day.book
+    quantities = clinic.quantities[pool.id]
+    steps: defaultdict[int, int] = defaultdict(int)
+    for number, start, minutes in zip(
+        book.appointment_type.tolist(), book.start.tolist(), book.minutes.tolist(), strict=True
+    ):
+        quantity = quantities.get(clinic.appointment_types[number].id, 0)
+        begin, end = pool.out(start, start + minutes)
+        steps[begin] += quantity
+        steps[end] -= quantity
+    moments = sorted(steps)
+    levels = accumulate(steps[moment] for moment in moments)
+    return [(span, level) for span, level in zip(pairwise(moments), levels, strict=False) if level]
 
 
 def _left_of_pair(day: Day, kind: AppointmentType, provider: int) -> int | None:

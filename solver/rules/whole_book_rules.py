@@ -37,11 +37,11 @@ from solver.rules.codes import (
 from solver.rules.ledger import FAR, Ledger, bits_of
 from solver.rules.sessions.whole_book import within_sessions
 
-RULES = frozenset({0, 1, 2, 3, 5, 6, 7, 8, 11})
+RULES = frozenset({0, 1, 2, 3, 5, 6, 7, 8, 10, 11})
 """The rules that a booking can break; rule 4 only defines the busy spans of rules 6 and 7."""
 
 
-_READ_BESIDE_NEIGHBOURS = frozenset({3, 6, 7})
+_READ_BESIDE_NEIGHBOURS = frozenset({3, 6, 7, 10})
 """The rules that are read beside the bookings of the dates next to a booking's own."""
 
 
@@ -82,7 +82,7 @@ def read_plainly(
     """
     if not len(chosen):
         return []
-    near = ledger.in_order(np.flatnonzero(ledger.beside(chosen, broken)))
+    near = ledger.in_order(np.flatnonzero(ledger.beside(clinic, chosen, broken)))
     around = ledger.take(near).bookings(clinic)  # in one order: the words are always the same
     checker = BookChecker(clinic.with_bookings(around), now)
     asked = dict(zip(ledger.take(chosen).ids(), broken.tolist(), strict=True))
@@ -139,20 +139,25 @@ class _Reading:
             7: self._overbooked_by_allowance,
             11: self._time_to_travel,
             8: self._within_sessions,
+            10: self._equipment_is_free,
         }
         broken: Bools = ~obeying[rule]()
         return broken
 
     @cached_property
     def doubtful(self) -> Bools:
-        """Those whose provider or room has a booking that runs past its date.
+        """Those whose provider, room or equipment pool has a booking that runs past its date.
 
         Such a one may reach the date after the next, which the rules do not read.
         """
         ledger, is_long = self._ledger, self._ends > DAY_MINUTES
-        return np.isin(ledger.provider, ledger.provider[is_long]) | np.isin(
-            ledger.room, ledger.room[is_long]
-        )
+        doubtful = np.isin(ledger.provider, ledger.provider[is_long])
+        doubtful |= np.isin(ledger.room, ledger.room[is_long])
+        for quantity in self._quantities.values():
+            takes = quantity[ledger.kind] > 0
+            if is_long[takes].any():
+                doubtful |= takes
+        return doubtful
 
     # The rules: masks of the bookings that obey one, each under the name that it has everywhere
 
@@ -227,6 +232,26 @@ class _Reading:
         owner = self._ledger.room
         after = np.maximum(self._ledger.after, turnover[owner])
         return ~_overlaps(*self._spans(owner, self._ledger.before, after))
+
+    def _equipment_is_free(self) -> Bools:
+        ledger, obeys = self._ledger, np.ones(len(self._ledger), np.bool_)
+        for pool_id, quantity in self._quantities.items():
+            pool = self._clinic.pool_by_id[pool_id]
+            taking = np.flatnonzero(quantity[ledger.kind])
+            begin = (ledger.day * DAY_MINUTES + ledger.start)[taking]
+            end = begin + ledger.duration[taking] + pool.return_minutes
+            peak = _most_at_once(begin, end, quantity[ledger.kind[taking]])
+            obeys[taking] &= peak <= pool.capacity
+        return obeys
+
+    @cached_property
+    def _quantities(self) -> dict[str, Ints]:
+        """By equipment pool that some type takes from: [K] how many pieces each type takes."""
+        types = self._clinic.appointment_types
+        return {
+            pool_id: np.array([by_type.get(row.id, 0) for row in types], np.int64)
+            for pool_id, by_type in self._clinic.quantities.items()
+        }
 
     def _type_under_its_cap(self) -> Bools:
         ledger = self._ledger
@@ -390,6 +415,17 @@ def _meets(spans: tuple[Ints, Ints], others: tuple[Ints, Ints]) -> Bools:
     begun = np.searchsorted(np.sort(others[0]), spans[1])
     meets: Bools = begun > np.searchsorted(np.sort(others[1]), spans[0], "right")
     return meets
+
+
+def _most_at_once(begin: Ints, end: Ints, quantity: Ints) -> Ints:
+    """Return for each span the greatest sum of the quantities of all that share a minute of it."""
+    if not len(begin):
+        return np.zeros(0, np.int64)
+    moments = np.unique(np.concatenate([begin, end]))
+    first, last = np.searchsorted(moments, begin), np.searchsorted(moments, end)
+    steps = np.bincount(first, quantity, len(moments)) - np.bincount(last, quantity, len(moments))
+    levels = np.cumsum(steps).astype(np.int64)
+    return np.maximum.reduceat(levels, np.stack([first, last], axis=1).ravel())[::2]
 
 
 def _alike_count(keys: Ints) -> Ints:

@@ -17,12 +17,12 @@ from solver.clinic.clock import HORIZON_DAYS, DateOutOfRangeError, check_date, i
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
-    ClinicSettings,
     InvalidClinicError,
     Provider,
     ProviderType,
     Room,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Travel
 from solver.clinic.sessions.session import Session, SessionsRead
 from solver.planning.problem import MAX_REQUESTS, Problem
@@ -31,6 +31,7 @@ from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.whatif.changes import (
     AddLocation,
     AddOverbookingRule,
+    AddPool,
     AddProvider,
     AddProviderType,
     AddRoom,
@@ -185,7 +186,7 @@ class _Changed:
             settings=clinic.settings,
             rows={
                 name: {row.id: row for row in getattr(clinic, name)}
-                for name in (*_REFERENCES.values(), *_REFERRING)
+                for name in (*_REFERENCES.values(), "equipment_pools", *_REFERRING)
             }
             | {"bookings": {row.id: row for row in clinic.bookings}},
             availability=list(clinic.availability),
@@ -230,8 +231,6 @@ class _Changed:
             case AddRoom():
                 self._check_references(change.room)
                 self._add("rooms", change.room)
-            case AddLocation():
-                self._add("locations", change.location)
             case AddOverbookingRule():
                 self._check_references(change.rule)
                 self._add("overbooking_rules", change.rule)
@@ -243,6 +242,8 @@ class _Changed:
                 self._check_references(change.session)
                 require_opening(change.session, self.settings.zone, self.dates[0])
                 self._add("sessions", change.session)
+            case AddPool(pool=row) | AddLocation(location=row):
+                self._add("equipment_pools" if isinstance(row, EquipmentPool) else "locations", row)
             case SetField():
                 self._set(change)
             case Remove():
@@ -343,11 +344,13 @@ class _Changed:
         else:
             self.rows[change.entity][row.id] = changed
 
-    def _check_references(self, row: Row | ClinicSettings) -> None:
+    def _check_references(self, row: Any) -> None:
         for name, entity in _REFERENCES.items():
             key = getattr(row, name, None)
             if key is not None:
                 self._find(entity, key, name)
+        for need in getattr(row, "required_pools", ()):
+            self._find("equipment_pools", need.pool_id, "required_pools")
         if isinstance(row, Session):
             for key in sorted(row.appointment_type_ids or ()):
                 self._find("appointment_types", key, "appointment_type_ids")
@@ -391,6 +394,9 @@ class _Changed:
                 return row.id in self.run_types or any(
                     b.appointment_type_id == row.id for b in bookings
                 )
+            case EquipmentPool():
+                types = self.rows["appointment_types"].values()
+                return any(row.id == need.pool_id for t in types for need in t.required_pools)
             case _:
                 return False
 

@@ -19,6 +19,7 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Travel
 from solver.clinic.sessions.instants import released_before_it_opens
 from solver.clinic.sessions.session import Session
@@ -36,6 +37,7 @@ type Entity = Literal[
     "sessions",
     "locations",
     "travel",
+    "equipment_pools",
     "bookings",
 ]
 
@@ -49,6 +51,7 @@ type Row = (
     | Session
     | Location
     | Travel
+    | EquipmentPool
     | Booking
 )
 
@@ -136,6 +139,13 @@ class AddLocation:
 
 
 @dataclass(frozen=True, slots=True)
+class AddPool:
+    """One more pool of equipment; which types take from it are further changes."""
+
+    pool: EquipmentPool
+
+
+@dataclass(frozen=True, slots=True)
 class SetField:
     """One field of one row has another value; `id` is None for the clinic's own settings."""
 
@@ -149,7 +159,7 @@ class SetField:
 class Remove:
     """A row is gone, and with it its availability and the rows of others that name it.
 
-    One that bookings or requests refer to stays, inactive, and so does a place that is named.
+    One that bookings or requests refer to stays, inactive, and so does what other rows name.
     """
 
     entity: Entity
@@ -183,6 +193,7 @@ type Change = (
     | AddProviderType
     | AddSession
     | AddLocation
+    | AddPool
     | SetField
     | Remove
     | ScaleDemand

@@ -33,6 +33,7 @@ CLOCK_CHANGE = rules_codes.CLOCK_CHANGE
 NOT_YET_OPEN = rules_codes.NOT_YET_OPEN
 RESERVED = rules_codes.RESERVED
 SESSION_FULL = rules_codes.SESSION_FULL
+EQUIPMENT_BUSY = rules_codes.EQUIPMENT_BUSY
 DAILY_CAP = "DAILY_CAP"
 PATIENT_BUSY = "PATIENT_BUSY"
 PROVIDER_TRAVEL = rules_codes.PROVIDER_TRAVEL
@@ -264,22 +265,23 @@ class Explainer:
                 PATIENT_BUSY,
                 f"Wherever {kind.name} would fit, {request.patient_ref} has another booking.",
             )
-        if any(_survive(m, _EVERY - {SESSION_FULL}) for m in masks):
-            return Reason(
-                SESSION_FULL,
-                f"The sessions of {_dates(dates)} that admit {kind.name} have all the bookings "
-                "they take.",
-            )
-        if any(_survive(m, _EVERY.difference(_OF_CAPS)) for m in masks):
-            return Reason(
-                DAILY_CAP,
-                f"The bookings of {_dates(dates)} have used up the daily caps for {kind.name}.",
-            )
-        if any(_survive(m, _EVERY - {PROVIDER_TRAVEL}) for m in masks):
-            return Reason(PROVIDER_TRAVEL, _no_time_to_travel(kind, dates))
+        when = _dates(dates)
+        pools = _names(pool.name for pool in self._problem.clinic.pools_of(kind))
+        full = f"The sessions of {when} that admit {kind.name} have all the bookings they take."
+        lacking = f"Whenever {kind.name} would fit on {when}, too little of {pools} is left."
+        capped = f"The bookings of {when} have used up the daily caps for {kind.name}."
+        too_far = f"Wherever {kind.name} would fit on {when}, there is no time to travel."
+        for code, codes, detail in (
+            (SESSION_FULL, (SESSION_FULL,), full),
+            (EQUIPMENT_BUSY, (EQUIPMENT_BUSY,), lacking),
+            (DAILY_CAP, _OF_CAPS, capped),
+            (PROVIDER_TRAVEL, (PROVIDER_TRAVEL,), too_far),
+        ):
+            if any(_survive(m, _EVERY.difference(codes)) for m in masks):
+                return Reason(code, detail)
         return Reason(
             BLOCKED_BY_BOOKINGS,
-            f"Existing bookings take every provider or room for {kind.name} on {_dates(dates)}.",
+            f"Existing bookings take every provider or room for {kind.name} on {when}.",
         )
 
     # Contention
@@ -331,10 +333,6 @@ class Explainer:
             f"No room {what}({where}) on {when} is free when a provider still is: "
             f"{_requests(rivals)} of this run took them."
         )
-
-
-def _no_time_to_travel(kind: AppointmentType, dates: Sequence[dt.date]) -> str:
-    return f"Wherever {kind.name} would fit on {_dates(dates)}, there is no time to travel."
 
 
 class _Book:

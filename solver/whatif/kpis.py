@@ -7,6 +7,9 @@ open windows of their provider; only bookings that were there before can have an
 is a stretch of a provider's open window between two busy spans, or beside one, that is shorter
 than any appointment the provider could take. How full sessions are is what begins in those that
 take so many bookings, as a share of the sum of what they take.
+
+Of an equipment pool, all minutes of the horizon count for which pieces are out, until they are
+back. The clinic is open when some active provider is.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from solver.clinic.spans import cut, merge, provider_busy_span, room_busy_span
 from solver.clinic.windows import Windows
 from solver.planning.problem import Plan, Problem
 from solver.scoring.parts import POINTS, ScoreParts, round_half_up, shortest_durations
-from solver.whatif.run_result import KpiComparison, Kpis, MeanScores, TimeFigures
+from solver.whatif.run_result import EquipmentFigures, KpiComparison, Kpis, MeanScores, TimeFigures
 from solver.whatif.verify import PlanReading
 
 PARTS = tuple(ScoreParts.__dataclass_fields__)
@@ -49,6 +52,7 @@ def figures(problem: Problem, plan: Plan, reading: PlanReading) -> Kpis:
         **mean_scores(problem, reading),
         **_time(problem, reading.finished),
         "session_fill": _session_fill(problem, reading.finished),
+        **_equipment(problem, reading.finished),
         "moved": len(plan.moves),
         "lost": len(plan.lost),
         "travel_minutes": travel_minutes(problem, reading.finished),
@@ -164,6 +168,38 @@ def _session_fill(problem: Problem, finished: Iterable[Booking]) -> float | None
                     for b in on[day]
                 )
     return _ratio(begun, places)
+
+
+def _equipment(problem: Problem, finished: Iterable[Booking]) -> EquipmentFigures:
+    """Return how much of each equipment pool is out over the horizon."""
+    clinic, first = problem.clinic, problem.dates[0]
+    peak: dict[str, float | None] = {}
+    used: dict[str, float | None] = {}
+    if not clinic.equipment_pools:
+        return {"pool_peak": peak, "pool_utilisation": used}
+    open_minutes = sum(_minutes(_clinic_is_open(clinic, day)) for day in problem.dates)
+    appointments = [
+        (kind, (b.date - first).days * DAY_MINUTES + b.start)
+        for b in finished
+        for kind in [clinic.kind_of(b)]
+    ]
+    for pool in clinic.equipment_pools:
+        out = [0] * (len(problem.dates) * DAY_MINUTES)
+        for kind, start in appointments:
+            for need in kind.required_pools:
+                if need.pool_id == pool.id:
+                    begin, end = pool.out(start, start + kind.duration_minutes)
+                    for minute in range(max(0, begin), min(end, len(out))):
+                        out[minute] += need.quantity
+        peak[pool.id] = _ratio(max(out), pool.quantity)
+        used[pool.id] = _ratio(sum(out), pool.quantity * open_minutes)
+    return {"pool_peak": peak, "pool_utilisation": used}
+
+
+def _clinic_is_open(clinic: Clinic, day: dt.date) -> list[Span]:
+    """Return when some active provider is open on a date."""
+    windows = Windows.on(clinic, day).provider
+    return merge(span for p in clinic.providers if p.active for span in windows[p.id])
 
 
 type _ByDay = dict[tuple[str, dt.date], list[Span]]

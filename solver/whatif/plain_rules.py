@@ -91,8 +91,8 @@ class PlainRules:
     """The rules of one problem's clinic.
 
     A method that yields describes each way in which an appointment breaks the rule, but for rules
-    that it overrides. The lists that it is read beside (`at_provider`, `in_room`, `of_type`) do not
-    contain the appointment itself.
+    that it overrides. The lists that it is read beside (`at_provider`, `in_room`, `of_type`,
+    `of_pools`) do not contain the appointment itself.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -196,6 +196,23 @@ class PlainRules:
         for other in in_room:
             if overlap(a.room_busy, other.room_busy):
                 yield f"{room.name} is taken by booking {other.booking.id}"
+
+    def equipment_is_free(self, a: Appointment, of_pools: Sequence[Appointment]) -> Iterator[str]:
+        """Rule 10: no minute at which more of a pool is out than it has, from start to return."""
+        for pool_id, quantity in a.kind.required_pools:
+            pool = self._clinic.pool_by_id[pool_id]
+            first, last = a.span[0], a.span[1] + pool.return_minutes
+            out = [quantity] * (last - first)
+            for other in of_pools:
+                for taken in (
+                    n.quantity for n in other.kind.required_pools if n.pool_id == pool_id
+                ):
+                    until = other.span[1] + pool.return_minutes
+                    for minute in range(max(first, other.span[0]), min(last, until)):
+                        out[minute - first] += taken
+            there_are = pool.quantity if pool.active else 0
+            if max(out) > there_are:
+                yield f"{max(out)} of {pool.name} are out at once, there are {there_are}"
 
     def type_under_its_cap(self, a: Appointment, of_type: Sequence[Appointment]) -> Iterator[str]:
         """Rule 5: appointments of the type on its date, this one included, <= its daily cap."""

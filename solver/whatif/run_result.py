@@ -107,7 +107,18 @@ class TimeFigures(TypedDict):
     overtime_minutes: int
 
 
-class Kpis(MeanScores, TimeFigures):
+class EquipmentFigures(TypedDict):
+    """How much of each equipment pool is out, by its id; null of a pool that has no piece.
+
+    The most pieces that are out at once, by how many there are; and the minutes for which pieces
+    are out, piece by piece, by those of all pieces while the clinic is open.
+    """
+
+    pool_peak: dict[str, float | None]
+    pool_utilisation: dict[str, float | None]
+
+
+class Kpis(MeanScores, TimeFigures, EquipmentFigures):
     """The key figures of a scenario; counts are of requests, `moved` and `lost` of bookings."""
 
     placed: int

@@ -33,6 +33,7 @@ RULES = {
     7: "no overbooking rule allows it",
     11: "there is no time to travel to or from another place",
     8: "a session keeps it out, or is full",
+    10: "too little of the equipment is there",
 }
 """What is wrong with a step that breaks a rule, by its number in ``docs/rules.md``."""
 
@@ -95,6 +96,7 @@ class _Book:
         self._reach = reach
         self._by_owner: dict[tuple[str, dt.date], list[Appointment]] = defaultdict(list)
         self._by_patient: dict[str, list[Appointment]] = defaultdict(list)
+        self._by_pool: dict[tuple[str, dt.date], list[Appointment]] = defaultdict(list)
         self.all: list[Appointment] = []
 
     def add(self, a: Appointment) -> None:
@@ -102,6 +104,8 @@ class _Book:
         b = a.booking
         for owner in (b.provider_id, b.room_id, b.appointment_type_id, EVERYBODY):
             self._by_owner[owner, b.date].append(a)
+        for need in a.kind.required_pools:
+            self._by_pool[need.pool_id, b.date].append(a)
         if (patient := b.patient_key) is not None:
             self._by_patient[patient].append(a)
 
@@ -118,6 +122,16 @@ class _Book:
             o.booking.start >= self._reach for o in after
         )
         return same_date if is_apart else [*before, *same_date, *after]
+
+    def of_pools(self, a: Appointment) -> list[Appointment]:
+        """Return the others that take from a pool of `a`, of its date and those beside it."""
+        found: dict[int, Appointment] = {}
+        for need in a.kind.required_pools:
+            for days in (-1, 0, 1):
+                date = a.booking.date + dt.timedelta(days=days)
+                found |= {id(o): o for o in self._by_pool.get((need.pool_id, date), ())}
+        found.pop(id(a), None)
+        return list(found.values())
 
     def of_patient(self, patient: str | None) -> list[Appointment]:
         return [] if patient is None else self._by_patient[patient]
@@ -239,6 +253,7 @@ class _Reader:
             11: not any(rules.time_to_travel(a, at_provider)),
             8: not any(rules.within_sessions(a, is_new=True))
             and not any(rules.has_place_in_sessions(a, on_date, is_new=True)),
+            10: not any(rules.equipment_is_free(a, self.book.of_pools(a))),
         }
         return [rule for rule, is_obeyed in obeyed.items() if not is_obeyed], is_overbooked
 
@@ -308,6 +323,7 @@ class _Reader:
             if b.is_overbooked
             else (6, rules.regular_within_capacity(a, regular)),
             (11, rules.time_to_travel(a, at_provider)),
+            (10, rules.equipment_is_free(a, book.of_pools(a))),
         ):
             yield from ((rule, detail) for detail in details)
 

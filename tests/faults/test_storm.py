@@ -56,6 +56,13 @@ def clinic() -> dict[str, Any]:
         for day in (1, 2)
     ]
     rules = [{"id": uid(4, 0), "max_overlap": 1, "max_per_day": 2}]
+    morning = {"weekday": 1, "start_time": "08:00", "end_time": "10:00"}
+    sessions = [
+        {"id": uid(7, 0), "name": "All", "max_bookings": 4} | morning,
+        {"id": uid(7, 1), "name": "Visits", "provider_id": uid(1, 2)}
+        | {"appointment_type_ids": [uid(3, 0)], "max_bookings": 2}
+        | morning,
+    ]
     return {
         "clinic": {"name": "Storm", "timezone": "Europe/Berlin"},
         "providers": providers,
@@ -63,6 +70,7 @@ def clinic() -> dict[str, Any]:
         "appointment_types": types,
         "availability": rows,
         "overbooking_rules": rules,
+        "sessions": sessions,
     }
 
 

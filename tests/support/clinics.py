@@ -116,7 +116,23 @@ def without_collisions(clinic: Clinic) -> Clinic:
             return True
         return overlap and not a.is_overbooked and not b.is_overbooked
 
+    def has_equipment(b: Booking) -> bool:
+        """Whether a booking finds what it takes of the pools beside those that are kept."""
+        begin, end = span(b)
+        for pool_id, quantity in clinic.kind_of(b).required_pools:
+            pool = clinic.pool_by_id[pool_id]
+            out = [quantity] * (end + pool.return_minutes - begin)
+            for a in kept:
+                taken = dict(clinic.kind_of(a).required_pools).get(pool_id, 0) * a.is_live
+                starts, ends = span(a)
+                for minute in range(starts, ends + pool.return_minutes):
+                    if taken and begin <= minute < begin + len(out):
+                        out[minute - begin] += taken
+            if max(out) > pool.capacity:
+                return False
+        return True
+
     for b in clinic.bookings:
-        if not any(collide(a, b) for a in kept):
+        if not any(collide(a, b) for a in kept) and (not b.is_live or has_equipment(b)):
             kept.append(b)
     return clinic.with_bookings(kept)

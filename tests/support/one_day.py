@@ -13,6 +13,7 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.equipment.pools import EquipmentPool
 from tests.support.strategies import MONDAY, uid
 
 NINE, TEN, NOON = 540, 600, 720
@@ -44,6 +45,7 @@ def clinic(
     rows: tuple[Availability, ...] = (OPEN,),
     rules: tuple[OverbookingRule, ...] = (),
     own: tuple[ProviderType, ...] = (),
+    pools: tuple[EquipmentPool, ...] = (),
     **settings: Any,
 ) -> Clinic:
     return Clinic(
@@ -55,6 +57,7 @@ def clinic(
         rules,
         bookings,
         own,
+        equipment_pools=pools,
     )
 
 

@@ -101,6 +101,7 @@ class BruteForce:
         )
         if (
             rules.is_room_taken(new, book)
+            or rules.is_equipment_out(new, book)
             or rules.is_type_full(new, book)
             or rules.is_pair_full(new, book)
             or rules.has_no_time_to_travel(new, book)

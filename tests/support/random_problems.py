@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import replace
 from random import Random
 
-from solver.clinic.clinic import Clinic
+from solver.clinic.clinic import OVER_CAPACITY, Clinic
 from solver.clinic.entities import (
     AppointmentType,
     Availability,
@@ -15,7 +15,8 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
-from solver.clinic.overrides import OVER_CAPACITY
+from solver.clinic.equipment.needs import PoolNeed
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Travel
 from solver.clinic.sessions.session import Lead, Session, SessionsRead
 from solver.planning.problem import Problem, Request
@@ -75,6 +76,7 @@ def tiny_problem(seed: int) -> Problem:
         tuple(_provider_types(chance, providers, kinds)),
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
+    clinic = _with_pools(_in_rhythm(_overridden(clinic, seed), seed), seed)
     clinic, read = with_sessions(clinic, seed)
     movable: set[str] = set()
     left: set[str] = set()
@@ -152,6 +154,7 @@ def colliding_problem(seed: int) -> Problem:
         tuple(bookings),
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
+    clinic = _with_pools(_in_rhythm(_overridden(clinic, seed), seed), seed)
     clinic, read = with_sessions(clinic, seed)
     changes: list[tuple[Entity, str, str, int]] = [
         ("appointment_types", kinds[0].id, "duration_minutes", 60),
@@ -173,6 +176,8 @@ def colliding_problem(seed: int) -> Problem:
             for change in chosen
             for entity, key, *_ in [change]
         ]
+    if clinic.equipment_pools and of_minutes.random() < 0.5:
+        chosen[-1] = ("equipment_pools", clinic.equipment_pools[0].id, "quantity", 1)
     run = Run(
         "Colliding",
         MONDAY,
@@ -277,6 +282,33 @@ def with_sessions(clinic: Clinic, seed: int) -> tuple[Clinic, SessionsRead]:
     return replace(clinic, sessions=tuple(sessions)), chance.choice(
         ("now", "now", "released", "ignored")
     )
+
+
+def _with_pools(clinic: Clinic, seed: int) -> Clinic:
+    """The clinic, perhaps with a pool or two that some of its types take from."""
+    chance = Random(f"pools {seed}")
+    pools = tuple(
+        EquipmentPool(
+            uid(7, number),
+            f"E{number}",
+            quantity=chance.choice((1, 1, 2, 3)),
+            return_minutes=chance.choice((0, 0, 10, 30)),
+            active=chance.random() < 0.95,
+        )
+        for number in range(chance.choice((0, 0, 1, 1, 2)))
+    )
+    types = tuple(
+        replace(
+            kind,
+            required_pools=tuple(
+                PoolNeed(pool.id, chance.choice((1, 1, 2)))
+                for pool in pools
+                if chance.random() < 0.6
+            ),
+        )
+        for kind in clinic.appointment_types
+    )
+    return replace(clinic, appointment_types=types, equipment_pools=pools)
 
 
 def _kind(chance: Random, number: int) -> AppointmentType:
@@ -443,4 +475,4 @@ def busy_problem(seed: int, requests: int = 40) -> Problem:
         ),
     )
     asked = [_request(chance, number, kinds, providers, 2) for number in range(requests)]
-    return Problem(clinic, MONDAY, 2, tuple(asked), BEFORE)
+    return Problem(_with_pools(clinic, seed), MONDAY, 2, tuple(asked), BEFORE)

@@ -285,6 +285,27 @@ class RulesByHand:
             for o in _near(b, book)
         )
 
+    def is_equipment_out(self, b: Booking, book: Book) -> bool:
+        """Whether at some minute more of a pool is out than there is, with what it takes itself."""
+        for need in self.kind(b).required_pools:
+            pool = self.clinic.pool_by_id[need.pool_id]
+            start, end = self.appointment(b)
+            around = [
+                (self.appointment(o), taken.quantity)
+                for o in _near(b, book)
+                for taken in self.kind(o).required_pools
+                if o is not b and taken.pool_id == pool.id
+            ]
+            for minute in range(start, end + pool.return_minutes):
+                out = need.quantity + sum(
+                    quantity
+                    for (begins, ends), quantity in around
+                    if begins <= minute < ends + pool.return_minutes
+                )
+                if out > (pool.quantity if pool.active else 0):
+                    return True
+        return False
+
     def is_type_full(self, b: Booking, book: Book) -> bool:
         _, _, kind = self.rows(b)
         others = sum(
@@ -373,8 +394,9 @@ class RulesByHand:
         broken = {
             "": self.breaks_by_itself(b)
             or self.is_room_taken(b, book)
-            or self.starts_with_another(b, book)
-            or self.has_no_time_to_travel(b, book),
+            or self.has_no_time_to_travel(b, book)
+            or self.is_equipment_out(b, book)
+            or self.starts_with_another(b, book),
             "TYPE_DAILY_CAP": self.is_type_full(b, within),
             "SESSION_FULL": self.is_session_full(b, unforced, is_new=False),
             "PROVIDER_BUSY": (not b.is_overbooked and bool(self.overlapping(b, regular)))

@@ -21,6 +21,8 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.equipment.needs import PoolNeed
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Travel
 from solver.clinic.request import SlotRequest
 from solver.clinic.sessions.session import Lead, Session
@@ -277,6 +279,27 @@ def places(draw: st.DrawFn) -> tuple[list[Location], list[Travel]]:
     return known, travel
 
 
+def equipment_pools(draw: st.DrawFn) -> list[EquipmentPool]:
+    """Up to two pools of few pieces, or none at all."""
+    return [
+        EquipmentPool(
+            uid(7, number),
+            f"E{number}",
+            quantity=draw(st.sampled_from([1, 1, 2, 0, 3])),
+            return_minutes=draw(st.sampled_from([0, 15, 7, 45, 1440])),
+            active=draw(MOSTLY),
+        )
+        for number in range(draw(st.sampled_from([0, 1, 0, 2])))
+    ]
+
+
+@st.composite
+def needs(draw: st.DrawFn, pools: list[EquipmentPool]) -> tuple[PoolNeed, ...]:
+    """What a type takes of some of the pools."""
+    chosen = [pool for pool in pools if draw(MOSTLY)]
+    return tuple(PoolNeed(pool.id, draw(st.sampled_from([1, 1, 1, 2]))) for pool in chosen)
+
+
 @st.composite
 def clinics(draw: st.DrawFn) -> Clinic:
     """A clinic of up to 3 providers, 3 rooms and 3 types around Monday, 1 March 2027."""
@@ -308,6 +331,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
         )
         for number in range(draw(st.integers(1, 3)))
     ]
+    pools = draw(equipment_pools())
     types = [
         AppointmentType(
             uid(3, number),
@@ -320,6 +344,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
             daily_cap=draw(CAPS),
             active=retired != (3, number),
             **draw(STARTS),
+            required_pools=draw(needs(pools)),
         )
         for number in range(draw(st.integers(1, 3)))
     ]
@@ -375,6 +400,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
         tuple(draw(sessions(providers, rooms, types))),
         locations=tuple(locations),
         travel=tuple(travel),
+        equipment_pools=tuple(pools),
     )
 
 

@@ -16,6 +16,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any, Literal
 
+from api.console.drawing.sessions import Ground, grounds_of, state_of
 from api.console.messages import overridden_in_words
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time, parse_time
@@ -26,6 +27,7 @@ from solver.clinic.entities import (
     Room,
     Span,
 )
+from solver.clinic.sessions.of_day import SessionsOfDay
 from solver.clinic.spans import provider_busy_span, room_busy_span
 from solver.clinic.windows import Windows
 
@@ -101,6 +103,8 @@ class DrawnDay:
     """The hours as a style sheet writes them, one below the other: paper has them in each strip."""
     legend: str
     broken: Broken
+    session_state: int
+    """Another one as soon as a session opens or is released."""
     shared: tuple[object, ...] = field(repr=False)
     """All that every strip is drawn from."""
 
@@ -159,6 +163,7 @@ class Drawing:
     day: dt.date
     by: By
     write_time: Callable[[str], str]
+    now: dt.datetime
     broken: Broken = field(default_factory=dict)
 
     def drawn(self, former: DrawnDay | None = None) -> DrawnDay:
@@ -173,17 +178,20 @@ class Drawing:
             '"{}"'.format("\\a ".join(self._hour_names)),
             self._legend(),
             self.broken,
+            state_of(self.clinic, self.day, self.now),
             self._shared,
         )
 
     def _legend(self) -> str:
-        rest = (
+        rest = [
             '<span class="sw-swatch sw-hatched"></span>buffer',
             '<span class="sw-swatch sw-is-held"></span>held',
             '<span class="sw-swatch sw-is-over"></span>overbooked',
             '<span class="sw-swatch sw-is-stranded"></span>needs a new place',
             f"<b>{AGAINST}</b> against a rule, on purpose",
-        )
+        ]
+        if SessionsOfDay.on(self.clinic, self.day).all:
+            rest.append('<span class="sw-swatch sw-session"></span>kept in a session')
         return type_colours(self.clinic) + "".join(f"<span>{item}</span>" for item in rest)
 
     # Where things are
@@ -264,13 +272,19 @@ class Drawing:
         ]
         bookings = self._bookings.get(row.id, [])
         wrong = [self.broken.get(booking.id) for booking in bookings]
-        shows = (windows, bookings, wrong)
+        grounds = self._grounds(row)
+        shows = (windows, bookings, wrong, grounds)
         if former is not None and former.shows == shows:
             return former
         parts = [
             f'<div class="sw-open" style="{self._place(start, end)};'
             f'--past:{start % 60 * PIXELS_A_MINUTE:.1f}px"></div>'
             for start, end in windows
+        ]
+        parts += [
+            ground.drawn(self._place(max(ground.start, first), min(ground.end, last)))
+            for ground in grounds
+            if ground.start < last and ground.end > first
         ]
         if self.by == "provider":
             parts += [
@@ -286,6 +300,9 @@ class Drawing:
             f'{"appointment" if len(bookings) == 1 else "appointments"}">{"".join(parts)}'
         )
         return Strip(row.id, html, shows)
+
+    def _grounds(self, row: Provider | Room) -> list[Ground]:
+        return grounds_of(self.clinic, self.day, row, self.now, self._hues, self.write_time)
 
     def _end(self, booking: Booking) -> int:
         return booking.start + self._kind(booking).duration_minutes

@@ -14,6 +14,7 @@ from anyio import CapacityLimiter
 from cachetools import LRUCache
 
 from api.console.drawing.day import Broken, By, Drawing, DrawnDay
+from api.console.drawing.sessions import state_of
 from api.console.messages import reasons_in_words
 from solver.clinic.clinic import Clinic
 from solver.rules.whole_book_rules import violations
@@ -95,9 +96,10 @@ def _draw(
     write_time: Callable[[str], str],
     former: DrawnDay | None,
 ) -> DrawnDay:
-    if former is not None and former.clinic is clinic:
+    state = state_of(clinic, day, now)
+    if former is not None and former.clinic is clinic and former.session_state == state:
         return former
-    return Drawing(clinic, day, by, write_time, _broken(clinic, day, now)).drawn(former)
+    return Drawing(clinic, day, by, write_time, now, _broken(clinic, day, now)).drawn(former)
 
 
 def _broken(clinic: Clinic, day: dt.date, now: dt.datetime) -> Broken:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from html import escape
 from itertools import groupby
@@ -74,6 +74,8 @@ class _Finder:
         providers = await self._visit.get("/providers")
         names = {k["id"]: k["name"] for k in kinds if k["active"]}
         self._names = {p["id"]: p["name"] for p in providers if p["active"]}
+        sessions = await self._visit.get("/sessions")
+        self._sessions = {row["id"]: row["name"] for row in sessions}
         rooms = await self._visit.get("/rooms")
         self._rooms = {room["id"]: room["name"] for room in rooms if room["active"]}
         today = dt.datetime.now(ZoneInfo(settings["timezone"])).date()
@@ -141,6 +143,8 @@ class _Finder:
                     ui.label(self._in_short(day, found["total"]))
                 else:
                     self._explain(day, found)
+                if words := _openings_in_words(self._visit, found["opens_later"]):
+                    ui.label(words).classes("sw-quiet")
         self._draw()
 
     def _in_short(self, day: dt.date, total: int) -> str:
@@ -183,7 +187,8 @@ class _Finder:
         self._list.set_content("".join(parts))
 
     def _drawn(self, number: int, slot: Mapping[str, Any]) -> str:
-        return _as_button(number, slot, self._visit, self._weights)
+        names = [self._sessions[key] for key in slot["session_ids"] if key in self._sessions]
+        return _as_button(number, slot, self._visit, self._weights, names)
 
     # Holding and booking
 
@@ -299,7 +304,13 @@ class _Finder:
             ticking = ui.timer(1.0, count_down)
 
 
-def _as_button(number: int, slot: Mapping[str, Any], visit: Visit, weights: Weights) -> str:
+def _as_button(
+    number: int,
+    slot: Mapping[str, Any],
+    visit: Visit,
+    weights: Weights,
+    sessions: Sequence[str],
+) -> str:
     bars = "".join(
         f'<i style="flex:{float(getattr(weights, name))};--colour:{colour};'
         f'--part:{slot["score_parts"][name]}"></i>'
@@ -309,12 +320,26 @@ def _as_button(number: int, slot: Mapping[str, Any], visit: Visit, weights: Weig
     time = f"{visit.time(slot['start_time'])} – {visit.time(slot['end_time'])}"
     off = "" if visit.caller.may("scheduler") else " disabled"
     over = ' · <span class="sw-alert">overbooked</span>' * slot["is_overbooked"]
+    within = f"<small>{escape(', '.join(sessions))}</small>" if sessions else ""
     return (
         f'<button type="button" class="sw-slot" data-number="{number}" title="{told}"{off}>'
         f"<b>{escape(time)}</b><span>{slot['score']:.4f}</span>"
         f"<small>{escape(slot['provider_name'])} · {escape(slot['room_name'])}{over}</small>"
+        f"{within}"
         f'<span class="sw-parts" role="img" aria-label="{told}">{bars}</span></button>'
     )
+
+
+def _openings_in_words(visit: Visit, openings: Sequence[Mapping[str, Any]]) -> str:
+    """Return from when on sessions let how much more be booked, of the next three moments."""
+    told = [
+        f"{each['count']} from {visit.day(each['at'][:10])}, {visit.time(each['at'][11:16])} on"
+        for each in openings
+        if each["count"] > 0
+    ]
+    if not told:
+        return ""
+    return f"Kept by sessions until later, counting every room: {'; '.join(told[:3])}."
 
 
 def _score_key(weights: Weights) -> str:

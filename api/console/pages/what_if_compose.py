@@ -94,6 +94,7 @@ class _Composer:
                 "appointment-types",
                 "availability",
                 "overbooking-rules",
+                "sessions",
             )
         }
         self._names = {

@@ -112,6 +112,19 @@ def _no_overbooking(_: Values, setting: Setting) -> list[Change]:
     return [{"op": "remove", "entity": "overbooking_rules", "id": rule["id"]} for rule in rules]
 
 
+def _kept(values: Values, setting: Setting) -> list[Change]:
+    """Return a session of weekly hours that are kept for one type."""
+    kind = values["appointment_type_id"]
+    name = f"For {_row(setting, 'appointment_types', kind)['name']}"
+    hours = {k: v for k, v in values.items() if k != "appointment_type_id" and v not in (None, "")}
+    return [{"op": "add_session", "name": name, "appointment_type_ids": [kind], **hours}]
+
+
+def _nothing_kept(_: Values, setting: Setting) -> list[Change]:
+    rows = setting.rows["sessions"]
+    return [{"op": "remove", "entity": "sessions", "id": row["id"]} for row in rows]
+
+
 def _away(values: Values, setting: Setting) -> list[Change]:
     """Return the provider out on each day of the run between two, or on the first of them."""
     first, last = (dt.date.fromisoformat(values[name]) for name in ("date", "last_date"))
@@ -285,6 +298,14 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "grid": Sentence(
         "Appointments start at other times", "Appointments start every {number} minutes", _grid, 10
+    ),
+    "kept": Sentence(
+        "Hours are kept for a type",
+        f"{{provider_id?}} keeps each {{weekday}} {HOURS} for {{appointment_type_id}}",
+        _kept,
+    ),
+    "nothing-kept": Sentence(
+        "Sessions end", "No hours are kept in sessions any more", _nothing_kept
     ),
     "overbooking": Sentence(
         "Overbooking is allowed",

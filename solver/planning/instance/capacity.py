@@ -9,9 +9,8 @@ from copy import copy
 import numpy as np
 
 from solver.arrays import Bools, Ints
-from solver.clinic.clinic import Clinic
+from solver.clinic.clinic import Clinic, uses_allowance
 from solver.clinic.entities import AppointmentType, Provider
-from solver.clinic.overrides import uses_allowance
 from solver.planning.instance.session_places import NO_SESSIONS, SessionPlaces
 from solver.planning.instance.tasks import FixedBooking
 from solver.rules.codes import PROVIDER_DAILY_CAP, TYPE_DAILY_CAP

@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from solver.clinic.overrides import uses_allowance
+from solver.clinic.clinic import uses_allowance
 from solver.clinic.places import Places
 from solver.clinic.spans import overlap
 from solver.planning.instance.capacity import Capacity
 from solver.planning.instance.tasks import FixedBooking
+from solver.planning.pools import PoolsLeft
 from solver.rules.codes import PROVIDER_DAILY_CAP, TYPE_DAILY_CAP
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Beside:
         self._capacity = Capacity(
             instance.clinic, instance.providers, instance.dates, instance.session_places.after(())
         )
+        self._pools = PoolsLeft(instance.clinic, len(instance.dates))
         self._in_room: dict[int, list[FixedBooking]] = defaultdict(list)
         self._at_provider: dict[int, list[FixedBooking]] = defaultdict(list)
         for booking in bookings:
@@ -60,6 +62,7 @@ class Beside:
         self._in_room[own.room].append(own)
         self._at_provider[own.provider].append(own)
         self._capacity.book(own)
+        self._pools.take(own.kind, own.appointment)
 
     def collisions(self, own: FixedBooking) -> int:
         """Return how many others a booking collides with."""
@@ -86,8 +89,10 @@ class Beside:
         return found
 
     def has_place_for(self, own: FixedBooking) -> bool:
-        """Whether a booking that is made here last breaks none of the rules 3 to 8."""
+        """Whether a booking that is made here last breaks none of the rules 3 to 8, nor rule 10."""
         if self.collisions(own) or not all(left for _, left in self.places_under_caps(own)):
+            return False
+        if not self._pools.fits(own.kind, own.appointment):
             return False
         minutes_left = self._capacity.minutes_left[own.provider, own.day]
         if not own.booking.is_overbooked and PROVIDER_DAILY_CAP not in own.booking.overrides:

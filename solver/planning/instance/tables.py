@@ -31,6 +31,7 @@ from solver.planning.instance.layout import (
 from solver.planning.instance.session_places import SessionPlaces
 from solver.planning.instance.tasks import Assignment, FixedBooking, Task, no_room
 from solver.planning.instance.type_table import TypeTable
+from solver.planning.pools import PoolsLeft
 from solver.planning.problem import Problem
 from solver.scoring.parts import shortest_durations
 
@@ -51,8 +52,9 @@ class Instance:
         A table per appointment type, in the clinic's order.
     fixed
         Bookings that stay in any plan, of the horizon and the dates beside it.
-    session_places, capacity
-        The places of sessions, all of them left; what these and caps leave beside `fixed`.
+    session_places, capacity, pools
+        The places of sessions, all of them left; what these and caps leave beside `fixed`, and what
+        the equipment pools do.
     tasks
         What is to be placed; those of bookings first.
     unit
@@ -71,13 +73,14 @@ class Instance:
         self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
         self._post_of_room = posts_of(self.clinic, self.rooms)
-        self.kind_at = {k.id: i for i, k in enumerate(self.clinic.appointment_types)}
+        self.kind_at = self.clinic.type_at
         self.shortest = shortest_durations(self.clinic, self.providers)
         self.kinds = type_tables(self)
         self.fixed = [fixed_booking(self, b) for b in self.clinic.bookings if b.is_live]
         self._patient_spans = patient_spans(self.fixed)
         places = self.session_places = SessionPlaces.of(self)
         self.capacity = Capacity(self.clinic, self.providers, self.dates, places).after(self.fixed)
+        self.pools = PoolsLeft(self.clinic, len(self.dates)).after(self, self.fixed)
         self.tasks = [*booking_tasks(self, movable), *request_tasks(self)]
         self.unit = score_unit(problem, self.kinds)
         self._columns: dict[object, Small] = {}

@@ -33,7 +33,8 @@ def merge(
 
     The incumbent may have changed outside the neighbourhood while that was being repaired. They
     clash where a task has more assignments than members, a type's cap or a session's limit is
-    exceeded, or appointments of a patient overlap. Where rooms do, other rooms are looked for.
+    exceeded, more of an equipment pool is out than there is, or appointments of a patient overlap.
+    Where rooms do, other rooms are looked for.
 
     Parameters
     ----------
@@ -58,6 +59,7 @@ def merge(
             by_room[assignment.room].append(assignment)
             if task.patient is not None:
                 by_patient[task.patient].append(assignment)
+    pools = instance.pools.after(instance, (), frozen)
     for assignment in new:
         task = instance.tasks[assignment.task]
         placed[assignment.task] += 1
@@ -67,6 +69,10 @@ def merge(
         sessions.take_unless_late(task, assignment)
         if sessions.is_over_for(task, assignment):
             return None
+        appointment = instance.appointment(assignment)
+        if not pools.fits(task.kind, appointment):
+            return None
+        pools.take(task.kind, appointment)
         others = () if task.patient is None else by_patient[task.patient]
         if any(patient_is_elsewhere(instance, assignment, other) for other in others):
             return None

@@ -28,6 +28,7 @@ from solver.planning.instance.session_places import SessionPlaces
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, FixedBooking
 from solver.planning.instance.type_table import TypeTable
+from solver.planning.pools import PoolsLeft
 from solver.scoring.parts import side_quarters
 
 _NEVER = -(10**15)
@@ -49,6 +50,7 @@ def retimed(
     date has a booking that was moved or stays by an assignment.
     """
     staying = instance.staying(assignments)
+    pools = instance.pools.after(instance, staying[len(instance.fixed) :])
     for provider in range(len(instance.providers)):
         if should_stop():
             break
@@ -60,7 +62,7 @@ def retimed(
         sessions = instance.session_places.after(staying)
         for p in instance.made(assignments):
             sessions.take(instance.tasks[p.task].kind, p)
-        better = _ProviderDay(instance, here, booked, others, sessions).best()
+        better = _ProviderDay(instance, here, booked, others, (sessions, pools)).best()
         if better is not None:
             assignments = [*others, *better]
     return list(assignments)
@@ -118,9 +120,10 @@ class _ProviderDay:
         here: Sequence[Assignment],
         booked: Sequence[FixedBooking],
         others: Sequence[Assignment],
-        sessions: SessionPlaces,
+        left: tuple[SessionPlaces, PoolsLeft],
     ) -> None:
-        self._instance, self._sessions, self._others = instance, sessions, others
+        self._instance, self._others = instance, others
+        self._sessions, self._pools_before = left
         self._provider, self._day = here[0].provider, here[0].day
         self._shortest = int(instance.shortest[self._provider])
         self._stops = self._lay_out(here, booked)
@@ -222,11 +225,13 @@ class _ProviderDay:
         free = self._free_rooms[task.kind, variant]
         rooms = self._sessions.rooms_open_to(task.kind, assignment, kind.starts, free)
         could = open_[at] & kind.regular[at] & rooms.any(axis=0)
+        if self._pools.takes_from(task.kind):
+            could &= self._pools.free_at(task.kind, kind)[variant, self._day]
         for appointment, place in self._patient_elsewhere(task.patient):
             could &= ~kind.overlapping(appointment, place, instance.places)[variant]
         chosen = np.flatnonzero(could)
         if len(chosen) > MOST_STARTS:
-            chosen = self._tried(chosen, assignment, kind)
+            chosen = _tried(chosen, at, assignment.start, kind, self._moments)
         parts = np.array(instance.room_parts[task.kind], np.int64)
         best_room = np.where(rooms[:, chosen], parts[:, None], 0).max(axis=0, initial=0)
         return _Stop(
@@ -242,16 +247,6 @@ class _ProviderDay:
             counts=True,
         )
 
-    def _tried(self, could: Ints, assignment: Assignment, kind: TypeTable) -> Ints:
-        """Return, of too many starts, those to be tried; that of the assignment is one of them."""
-        at = self._instance.post(assignment), self._day
-        begins, ends = kind.busy_start[at][could], kind.busy_end[at][could]
-        opens, closes = kind.opens[at][could], kind.closes[at][could]
-        is_tried = np.isin(begins, self._moments) | np.isin(ends, self._moments)
-        is_tried |= (begins <= opens) | (ends >= closes) | (kind.starts[could] == assignment.start)
-        is_tried[:: -(-2 * len(could) // MOST_STARTS)] = True
-        return could[is_tried]
-
     @cached_property
     def _free_rooms(self) -> dict[tuple[int, int], Bools]:
         """By type and variant: [R, S] where a room is free of all but what is retimed."""
@@ -259,6 +254,12 @@ class _ProviderDay:
         taken = [(p.room, instance.room_busy(p)) for p in (*self._others, *self._frozen)]
         left = rooms_left(instance, [self._day], taken)
         return {(kind, variant): free for (kind, variant, _), free in left.items()}
+
+    @cached_property
+    def _pools(self) -> PoolsLeft:
+        """What the equipment pools leave beside all but what is retimed."""
+        frozen = (*self._others, *self._frozen)
+        return self._pools_before.after(self._instance, (), frozen)
 
     def _patient_elsewhere(self, patient: str | None) -> list[tuple[Span, int]]:
         """Return the frozen appointments of a patient, in minutes of the day, with their places.
@@ -319,35 +320,53 @@ class _ProviderDay:
     # From an order to assignments
 
     def _in_rooms(self, order: Sequence[int]) -> list[Assignment] | None:
-        """Return the assignments of an order's best starts; None where one finds no room."""
-        best = self._forward(order)
+        """Return the assignments of an order's best starts; None if one finds no room, or pieces.
+
+        What one has of an equipment pool it may still have when the next one begins.
+        """
+        instance, best = self._instance, self._forward(order)
         chosen = [int(best[-1].argmax())]
         for k in range(len(order) - 2, -1, -1):
             towards = self._from_to(order[k], order[k + 1])[:, chosen[0]]
             chosen.insert(0, int((best[k] + towards).argmax()))
         assignments = list(self._frozen)
+        pools = self._pools.after(instance, ())
         for number, s in zip(order, chosen, strict=True):
             stop = self._stops[number]
             if stop.assignment is not None:
                 moved = stop.assignment._replace(start=int(stop.start[s]))
-                placed = self._in_best_room(moved, stop.rooms[:, s], assignments)
+                placed = _in_best_room(instance, moved, stop.rooms[:, s], assignments)
                 if placed is None:
                     return None
+                kind, appointment = instance.tasks[placed.task].kind, instance.appointment(placed)
+                if not pools.fits(kind, appointment):
+                    return None
+                pools.take(kind, appointment)
                 assignments.append(placed)
         return assignments if _leave_time(self._instance, self._at_places, assignments) else None
 
-    def _in_best_room(
-        self, assignment: Assignment, rooms: Bools, before: Sequence[Assignment]
-    ) -> Assignment | None:
-        """Return an assignment in the best of some rooms that is free beside those before it."""
-        instance = self._instance
-        parts = instance.room_parts[instance.tasks[assignment.task].kind]
-        for room in sorted(np.flatnonzero(rooms).tolist(), key=lambda r: -parts[r]):
-            moved = assignment._replace(room=room)
-            busy = instance.room_busy(moved)
-            if not any(o.room == room and overlap(busy, instance.room_busy(o)) for o in before):
-                return moved
-        return None
+
+def _tried(could: Ints, at: tuple[int, int], start: int, kind: TypeTable, moments: Ints) -> Ints:
+    """Return, of too many starts of a post and day, those to be tried; `start` is one of them."""
+    begins, ends = kind.busy_start[at][could], kind.busy_end[at][could]
+    opens, closes = kind.opens[at][could], kind.closes[at][could]
+    is_tried = np.isin(begins, moments) | np.isin(ends, moments)
+    is_tried |= (begins <= opens) | (ends >= closes) | (kind.starts[could] == start)
+    is_tried[:: -(-2 * len(could) // MOST_STARTS)] = True
+    return could[is_tried]
+
+
+def _in_best_room(
+    instance: Instance, assignment: Assignment, rooms: Bools, before: Sequence[Assignment]
+) -> Assignment | None:
+    """Return an assignment in the best of some rooms that is free beside those before it."""
+    parts = instance.room_parts[instance.tasks[assignment.task].kind]
+    for room in sorted(np.flatnonzero(rooms).tolist(), key=lambda r: -parts[r]):
+        moved = assignment._replace(room=room)
+        busy = instance.room_busy(moved)
+        if not any(o.room == room and overlap(busy, instance.room_busy(o)) for o in before):
+            return moved
+    return None
 
 
 def _exchanges(order: Sequence[int]) -> Iterator[list[int]]:

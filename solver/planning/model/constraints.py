@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from ortools.sat.python import cp_model
 
-from solver.arrays import Ints
+from solver.arrays import Bools, Ints
 from solver.clinic.entities import Span
 from solver.clinic.places import NOWHERE
 from solver.planning.instance.capacity import NO_CAP
@@ -23,6 +23,7 @@ from solver.planning.instance.session_places import Limit
 from solver.planning.model.cliques import cliques, disjoint
 from solver.planning.model.gap_terms import Literal
 from solver.planning.model.variables import Variables
+from solver.planning.pools import FIRST
 
 
 def each_placed_once(v: Variables) -> None:
@@ -60,6 +61,61 @@ def room_is_free(v: Variables) -> None:
         own = v.own(i)
         stays[own.room].append((own.room_busy, literal))
     _keep_apart(v, room, start, end, v.room_choice, stays)
+
+
+def equipment_is_free(v: Variables) -> None:
+    """Rule 10: columns and bookings that stay take at most the pieces of a pool that are left.
+
+    Per pool: at each moment at which most of them share the fewest pieces, sum of what they take
+    <= those; where nothing that is frozen has some, only once a column or a displaced booking does.
+    """
+    for pool, quantity in enumerate(v.pools.quantity):
+        returns = int(v.pools.return_minutes[pool])
+        columns = np.flatnonzero(quantity[v.at.kind])
+        tasks = [i for i in v.keep_booking if quantity[v.own(i).kind]]
+        tasks.sort(key=lambda i: not v.instance.tasks[i].is_displaced)
+        if not len(columns) and not tasks:
+            continue
+        appointments = np.array([v.own(i).appointment for i in tasks], np.int64).reshape(-1, 2)
+        begin = np.concatenate([v.at.at[columns], appointments[:, 0]])
+        end = np.concatenate([v.at.end[columns], appointments[:, 1]]) + returns
+        kinds = [*v.at.kind[columns].tolist(), *(v.own(i).kind for i in tasks)]
+        taken = quantity[kinds]
+        literals = [*(v.assign[c] for c in columns), *(v.keep_booking[i] for i in tasks)]
+        count = len(columns) + sum(v.instance.tasks[i].is_displaced for i in tasks)
+        left, before = v.pools.left[pool], v.pools_before.left[pool]
+        is_frozen = left < before
+        for minute in _tightest(begin, end, left, is_frozen):
+            here = np.flatnonzero((begin <= minute) & (minute < end))
+            places = int(left[minute - FIRST])
+            if taken[here].sum() <= places:
+                continue
+            new = [literals[n] for n in here if n < count]
+            stays = [literals[n] for n in here if n >= count]
+            weights = taken[here].tolist()
+            if is_frozen[minute - FIRST]:
+                new, stays = new + stays, []
+            at_most(v, new, stays, places, weights)
+
+
+def _tightest(begin: Ints, end: Ints, left: Ints, is_frozen: Bools) -> list[int]:
+    """Return moments such that what holds for the spans there holds for them at any other.
+
+    A moment is left out where all its spans last until the next one, no more pieces are left
+    there, and something frozen has some there if it has at this one. `left` is as of
+    :class:`PoolsLeft`, `is_frozen` where something frozen has some.
+    """
+    changes = np.flatnonzero((np.diff(left) != 0) | np.diff(is_frozen)) + 1 + FIRST
+    within = (changes > begin.min()) & (changes < end.max())
+    moments = np.unique(np.concatenate([begin, changes[within]]))
+    ended = np.searchsorted(np.sort(end), moments, "right")
+    pieces = left[moments - FIRST]
+    is_tight = np.ones(len(moments), np.bool_)
+    is_tight[:-1] = (ended[1:] > ended[:-1]) | (pieces[1:] > pieces[:-1])
+    frozen = is_frozen[moments - FIRST]
+    is_tight[:-1] |= frozen[:-1] & ~frozen[1:]
+    found: list[int] = moments[is_tight].tolist()
+    return found
 
 
 def type_under_its_cap(v: Variables) -> None:

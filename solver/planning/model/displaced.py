@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ortools.sat.python import cp_model
 
-from solver.clinic.overrides import uses_allowance
+from solver.clinic.clinic import uses_allowance
 from solver.clinic.spans import overlap
 from solver.planning.instance.stay_feasibility import collide, is_met
 from solver.planning.instance.tasks import FixedBooking

@@ -16,8 +16,8 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from solver.arrays import Ints
+from solver.clinic.clinic import uses_allowance
 from solver.clinic.entities import Span
-from solver.clinic.overrides import uses_allowance
 from solver.clinic.spans import overlap
 from solver.planning.instance.columns import FAR, grouped
 from solver.planning.model.gap_terms import Literal

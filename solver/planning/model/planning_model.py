@@ -17,6 +17,7 @@ from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, no_room
 from solver.planning.model.constraints import (
     each_placed_once,
+    equipment_is_free,
     has_place_in_sessions,
     patient_in_one_place,
     provider_type_under_its_cap,
@@ -83,6 +84,7 @@ class PlanningModel:
         )
         each_placed_once(v)
         room_is_free(v)
+        equipment_is_free(v)
         type_under_its_cap(v)
         time_to_travel(v)
         provider_type_under_its_cap(v)

@@ -54,6 +54,8 @@ class Variables:
         The fixed bookings, and then the unmoved ones.
     capacity
         What the daily caps leave beside `booked` and `frozen`.
+    pools_before, pools
+        What the equipment pools leave beside `booked`, and beside `booked` and `frozen`.
     derived
         Literals that follow from others, in the order in which a hint works them out.
     """
@@ -93,13 +95,15 @@ class Variables:
             task = instance.tasks[assignment.task]
             self.capacity.type_left[task.kind, assignment.day] -= 1
             self.capacity.sessions.take_unless_late(task, assignment)
+        self.pools_before = instance.pools.after(instance, self.unmoved)
+        self.pools = self.pools_before.after(instance, (), frozen)
         self._drop_blocked(columns)
         self._choose()
 
     # Columns
 
     def _drop_blocked(self, columns: Columns) -> None:
-        """Drop columns that overlap frozen assignments or unmoved bookings, or find no room."""
+        """Drop those that overlap what is frozen or unmoved, or find no room or no equipment."""
         instance = self.instance
         at = ColumnTimes.of(instance, columns)
         keep = np.ones(len(columns), np.bool_)
@@ -129,6 +133,11 @@ class Variables:
         for key, members in grouped(self.room_key):
             if not self._rooms_for(columns, at, int(members[0]), key):
                 keep[members] = False
+        for number in np.unique(at.kind).tolist():
+            if self.pools.takes_from(number):
+                of_kind = np.flatnonzero(at.kind == number)
+                where = at.variant[of_kind], at.day[of_kind], at.start_index[of_kind]
+                keep[of_kind] &= self.pools.free_at(number, instance.kinds[number])[where]
         self.columns = columns[keep]
         self.at = ColumnTimes.of(instance, self.columns)
         self.room_key = self.room_key[keep]

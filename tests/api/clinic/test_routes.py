@@ -59,6 +59,15 @@ def full_clinic() -> dict[str, Any]:
                 "active": False,
             }
         ],
+        "equipment_pools": [
+            {
+                "id": uid(8, 0),
+                "name": "Mobile ultrasound",
+                "quantity": 2,
+                "return_minutes": 15,
+                "active": True,
+            }
+        ],
         "appointment_types": [
             {
                 "id": TYPE,
@@ -74,6 +83,7 @@ def full_clinic() -> dict[str, Any]:
                 "start_offset": 10,
                 "start_anchor": "midnight",
                 "packed": True,
+                "required_pools": [{"pool_id": uid(8, 0), "quantity": 1}],
             }
         ],
         "provider_types": [
@@ -217,6 +227,7 @@ async def test_replace_removes_what_the_file_lacks(client: httpx.AsyncClient) ->
         "overbooking_rules": 1,
         "provider_types": 1,
         "sessions": 2,
+        "equipment_pools": 1,
     }
     body = await export(client)
     assert [b["id"] for b in body["bookings"]] == [uid(5, 1)]

@@ -13,6 +13,7 @@ from api.console.drawing.run import unplaced_in_words
 from api.console.drawing.week_utilisation import week_fill
 from api.console.pages.statistics import use_of_open_hours
 from data.files.clinic_file import ClinicFile
+from data.files.session_row import SessionRow
 from solver.clinic.clinic import Clinic
 from tests.console.conftest import LINN, SCAN, VEGA, clinic_of_two
 from tests.support.clinics import booking
@@ -33,7 +34,9 @@ def clinic_with(*bookings: dict[str, Any]) -> Clinic:
 
 
 def drawn(clinic: Clinic, by: By = "provider") -> str:
-    return "".join(strip.content() for strip in Drawing(clinic, MONDAY, by, str).drawn().strips)
+    return "".join(
+        strip.content() for strip in Drawing(clinic, MONDAY, by, str, NOON).drawn().strips
+    )
 
 
 def test_hours_breaks_buffers_and_marks_are_drawn() -> None:
@@ -90,7 +93,7 @@ def test_places_on_offer_never_cover_one_another(
         }
         for start in best_first
     ]
-    day = Drawing(clinic, MONDAY, "provider", str).drawn()
+    day = Drawing(clinic, MONDAY, "provider", str, NOON).drawn()
     html = day.offers("provider", slots, str)[VEGA]
     assert sorted(re.findall('data-start-time="(.*?)"', html)) == shown
     (height,) = set(re.findall("height:(.*?)px", html))
@@ -110,7 +113,7 @@ def test_a_booking_is_drawn_as_long_as_it_is() -> None:
 
 
 def test_the_line_of_now_is_there_on_the_day_itself_alone() -> None:
-    day = Drawing(clinic_with(), MONDAY, "provider", str).drawn()
+    day = Drawing(clinic_with(), MONDAY, "provider", str, NOON).drawn()
     assert f"--top:{3 * PIXELS_AN_HOUR}px" in day.now_line(MONDAY, NOON)
     assert day.now_line(MONDAY, NOON + dt.timedelta(days=1)) == ""
     assert day.now_line(MONDAY, NOON + dt.timedelta(hours=9)) == ""
@@ -119,14 +122,53 @@ def test_the_line_of_now_is_there_on_the_day_itself_alone() -> None:
 def test_a_change_is_drawn_in_its_strip_alone() -> None:
     one = clinic_with(booking(1, MONDAY, "09:00"))
     two = clinic_with(booking(1, MONDAY, "09:00"), booking(2, MONDAY, "10:00", provider_id=LINN))
-    before = Drawing(one, MONDAY, "provider", str).drawn()
-    after = Drawing(two, MONDAY, "provider", str).drawn(before)
+    before = Drawing(one, MONDAY, "provider", str, NOON).drawn()
+    after = Drawing(two, MONDAY, "provider", str, NOON).drawn(before)
     assert [a is b for a, b in zip(before.strips, after.strips, strict=True)] == [False, True]
     assert "patient 2" in after.strips[0].content()
-    other = Drawing(two, MONDAY + dt.timedelta(days=1), "provider", str).drawn(after)
+    other = Drawing(two, MONDAY + dt.timedelta(days=1), "provider", str, NOON).drawn(after)
     assert "patient" not in "".join(strip.content() for strip in other.strips)
-    wrong = Drawing(two, MONDAY, "provider", str, {uid(5, 1): "the room is closed"})
+    wrong = Drawing(two, MONDAY, "provider", str, NOON, {uid(5, 1): "the room is closed"})
     assert "needs a new place: the room is closed" in wrong.drawn(after).strips[1].content()
+
+
+def test_sessions_are_the_ground_with_what_they_are_kept_for_and_until_when() -> None:
+    row = {"weekday": 1, "start_time": "09:00", "end_time": "10:00"}
+    of_day = [
+        row | {"id": uid(7, 0), "name": "Scans", "provider_id": VEGA, "max_bookings": 3}
+        | {"appointment_type_ids": [SCAN], "releases": {"days_before": 0, "at": "12:00"}},
+        row | {"id": uid(7, 1), "name": "Urgent", "start_time": "13:00", "end_time": "15:00"}
+        | {"appointment_type_ids": [], "opens": {"minutes_before": 90},
+           "releases": {"days_before": 0, "at": "12:30"}},
+        row | {"id": uid(7, 2), "name": "Off", "active": False},
+        row | {"id": uid(7, 3), "name": "Room", "room_id": uid(2, 0)},
+    ]  # fmt: skip
+    clinic = clinic_with(
+        booking(1, MONDAY, "09:00", appointment_type_id=SCAN),
+        booking(2, MONDAY, "09:00", appointment_type_id=SCAN, provider_id=LINN),
+    )
+    clinic = replace(clinic, sessions=tuple(SessionRow(**row).to_solver() for row in of_day))
+
+    def grounds(now: dt.datetime, by: By = "provider") -> list[list[str]]:
+        strips = Drawing(clinic, MONDAY, by, str, now).drawn().strips
+        ground = re.compile('class="sw-session.*?aria-label="(.*?)"')
+        return [ground.findall(strip.content()) for strip in strips]
+
+    early = NOON - dt.timedelta(hours=3)
+    urgent = "Urgent, kept for nobody, can be booked from 11:30, kept until 12:30"
+    scans = "Scans, kept for Scan, 1 of 3 booked"
+    assert grounds(early) == [[urgent], [urgent, f"{scans}, kept until 12:00"]]
+    assert grounds(NOON)[1] == [
+        "Urgent, kept for nobody, kept until 12:30",
+        f"{scans}, released: open to everything",
+    ]
+    assert grounds(early, "room") == [[urgent, "Room, for everything"], [urgent]]
+    first = Drawing(clinic, MONDAY, "provider", str, early).drawn()
+    later = Drawing(clinic, MONDAY, "provider", str, NOON).drawn(first)
+    assert "(not open yet)" in first.strips[0].content()
+    assert "(released)" in later.strips[1].content()
+    assert "in a session" in first.legend
+    assert "in a session" not in Drawing(clinic_with(), MONDAY, "room", str, NOON).drawn().legend
 
 
 def test_names_cannot_become_markup() -> None:

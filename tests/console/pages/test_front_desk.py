@@ -320,3 +320,21 @@ def test_a_place_that_is_gone_can_be_had_all_the_same(
     expect(page.get_by_role("timer")).to_contain_text("Held for you")
     (held,) = clinic.get("/bookings", params={"status": "held"}).json()
     assert (held["overrides"], held["is_overbooked"]) == (["PROVIDER_BUSY"], True)
+
+
+def test_sessions_are_the_ground_of_the_day_and_the_finder_tells_when_they_let_more_in(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    row = {"name": "Scans", "provider_id": VEGA, "weekday": 1, "appointment_type_ids": [SCAN]}
+    row |= {"start_time": "09:00", "end_time": "10:00"}
+    kept = row | {"releases": {"days_before": 0, "at": "08:00"}}
+    assert clinic.post("/sessions", json=kept).status_code == 201
+    page = open_page(f"/?date={MONDAY}")
+    ground = page.get_by_role("note", name="Scans, kept for Scan, kept until")
+    expect(ground).to_have_count(1)
+    page.goto(page.url.partition("/console")[0] + f"/console/find?date={MONDAY}&type={VISIT}")
+    expect(page.get_by_text("Kept by sessions until later")).to_contain_text("8 from")
+    page.goto(page.url.partition("/console")[0] + f"/console/find?date={MONDAY}&type={SCAN}")
+    early = page.locator(".sw-slot", has_text="Scans").first
+    expect(early).to_be_visible()
+    expect(page.get_by_text("Kept by sessions until later")).to_have_count(0)

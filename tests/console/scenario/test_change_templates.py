@@ -49,6 +49,7 @@ OPS = {
     "add_provider",
     "add_room",
     "add_overbooking_rule",
+    "add_session",
     "set",
     "remove",
     "scale_demand",
@@ -60,7 +61,9 @@ NOW = dt.datetime.combine(MONDAY, dt.time(), dt.UTC) - dt.timedelta(days=7)
 
 def rows() -> dict[str, Any]:
     rule = {"id": uid(4, 0), "provider_id": uid(1, 0), "max_overlap": 1, "max_per_day": 1}
-    file = ClinicFile.model_validate(clinic_of_two() | {"overbooking_rules": [rule]})
+    kept = {"id": uid(7, 0), "name": "Kept", "weekday": 1, "start_time": "09:00"}
+    more = {"overbooking_rules": [rule], "sessions": [kept | {"end_time": "10:00"}]}
+    file = ClinicFile.model_validate(clinic_of_two() | more)
     document: dict[str, Any] = file.model_dump(mode="json")
     return document
 

@@ -169,6 +169,16 @@ class Rivals:
     before: list[Wish] = field(default_factory=list)
 
 
+MORNING = {
+    "id": uid(7, 0),
+    "name": "Morning",
+    "weekday": 1,
+    "start_time": "08:00",
+    "end_time": "12:00",
+    "max_bookings": 1,
+}
+
+
 RIVALS = {
     "a provider's cap": Rivals(
         Wish("09:00"), Wish("11:00", room=1), clinic(providers={"daily_cap": 1})
@@ -178,6 +188,17 @@ RIVALS = {
     ),
     "a type's cap": Rivals(
         Wish("09:00"), Wish("11:00", 1, 1), clinic(appointment_types={"daily_cap": 1})
+    ),
+    "a session of everybody": Rivals(
+        Wish("09:00"), Wish("11:00", 1, 1, kind=uid(3, 1)), clinic(sessions=[MORNING])
+    ),
+    "a provider's session": Rivals(
+        Wish("09:00"),
+        Wish("11:00", room=1),
+        clinic(sessions=[MORNING | {"provider_id": uid(1, 0)}]),
+    ),
+    "a room's session": Rivals(
+        Wish("09:00"), Wish("11:00", 1), clinic(sessions=[MORNING | {"room_id": uid(2, 0)}])
     ),
     "a provider's buffer": Rivals(
         Wish("09:00"), Wish("09:30", room=1), clinic(providers={"buffer_after": 15})
@@ -274,7 +295,13 @@ async def test_a_patient_is_not_confirmed_into_a_second_place(engine: AsyncEngin
 
 
 @pytest.mark.parametrize(
-    "name", ["a provider's buffer", "a provider's buffer over midnight", "a type's cap"]
+    "name",
+    [
+        "a provider's buffer",
+        "a provider's buffer over midnight",
+        "a type's cap",
+        "a session of everybody",
+    ],
 )
 async def test_a_hold_that_runs_out_under_its_confirmation_keeps_its_place(
     engine: AsyncEngine, name: str

@@ -34,6 +34,7 @@ from solver.clinic.entities import (
     Provider,
     Room,
 )
+from solver.clinic.sessions.session import Session
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from tests.support.strategies import KEPT, MONDAY, examples, uid
 
@@ -84,7 +85,16 @@ def open_clinics(draw: st.DrawFn) -> Clinic:
         tuple(Availability(0, 1440, provider.id, weekday=1) for provider in providers),
         (OverbookingRule(uid(4, 0), max_per_day=1),) if draw(st.booleans()) else (),
         bookings,
+        sessions=tuple(draw(st.lists(st.sampled_from(SESSIONS), max_size=2, unique=True))),
     )
+
+
+SESSIONS = (
+    Session(uid(7, 0), "All", 540, 720, weekday=1, max_bookings=2),
+    Session(uid(7, 1), "Some", 540, 660, weekday=1, appointment_type_ids=frozenset({uid(3, 0)})),
+    Session(uid(7, 2), "P", 540, 720, uid(1, 0), weekday=1, max_bookings=1),
+    Session(uid(7, 3), "R", 540, 720, room_id=uid(2, 0), weekday=1, max_bookings=1),
+)
 
 
 @st.composite
@@ -372,6 +382,9 @@ def test_the_days_to_lock_are_those_that_are_touched(
     uncapped = replace(clinic.appointment_types[0], daily_cap=None)
     clinic = replace(clinic, appointment_types=(uncapped,))
     assert decide(request(start), clinic).lock_keys() == plain | {patient}
+    clinic = replace(clinic, sessions=(*SESSIONS, replace(SESSIONS[0], id=uid(7, 9), end=600)))
+    session = {("session", SESSIONS[0].id, MONDAY)} if start == 600 else set()
+    assert decide(request(start), clinic).lock_keys() == plain | {patient} | session
 
 
 def test_a_place_is_won_beside_those_won_before_it_alone() -> None:
@@ -388,6 +401,10 @@ def capped(clinic: Clinic) -> Clinic:
     return replace(clinic, appointment_types=(replace(kind, daily_cap=1), *others))
 
 
+def in_session(clinic: Clinic) -> Clinic:
+    return replace(clinic, sessions=SESSIONS[:1])
+
+
 def one_room(clinic: Clinic) -> Clinic:
     return replace(clinic, rooms=clinic.rooms[:1], bookings=())
 
@@ -400,6 +417,7 @@ def one_room(clinic: Clinic) -> Clinic:
         (request(555, 0, provider_id=uid(1, 1)), open_clinic(), ["ROOM_BUSY"]),
         (request(555, provider_id=uid(1, 1)), one_room(open_clinic()), ["ROOM_BUSY"]),
         (request(720, 1, provider_id=uid(1, 1)), capped(open_clinic()), ["TYPE_DAILY_CAP"]),
+        (request(690, 1, provider_id=uid(1, 1)), in_session(open_clinic()), ["SESSION_FULL"]),
         (request(555, 1, "Cy", provider_id=uid(1, 1)), open_clinic(), ["PATIENT_CONFLICT"]),
     ],
 )

@@ -1,13 +1,16 @@
 """The examples of the documentation are what they say."""
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import pytest
 
-from data.files.clinic_file import read_clinic_file
+from data.files.clinic_file import parse_clinic_file, read_clinic_file
 from data.files.run_file import read_run_file
+from solver.clinic.request import SlotRequest
 from solver.rules.checked_book import BookChecker
+from solver.slots.search import find_slots
 from solver.whatif.apply import apply
 
 FOLDER = Path(__file__).parents[3] / "docs" / "what-if"
@@ -40,3 +43,21 @@ def test_each_can_be_asked_and_has_its_report(path: Path) -> None:
     assert "://" not in report
     named = (path.parent.parent / "what-if.md").read_text()
     assert f"what-if/{path.name}" in named
+
+
+def test_a_clinic_described_step_by_step_is_one_file_and_does_as_is_said() -> None:
+    text = (FOLDER.parent / "describe-your-clinic.md").read_text()
+    blocks = "".join(re.findall("```yaml\n(.*?)```", text, flags=re.DOTALL))
+    clinic = parse_clinic_file(blocks.encode(), is_yaml=True).to_clinic(NOW)
+    assert len(clinic.sessions) == 5
+    visit = next(kind for kind in clinic.appointment_types if kind.name == "Visit")
+    (vega,) = {p.id for p in clinic.providers if p.name == "Dr. Vega"}
+
+    def from_eleven(now: str) -> int:
+        moment = dt.datetime.fromisoformat(now).replace(tzinfo=clinic.settings.zone)
+        day = dt.date(2027, 3, 1)
+        request = SlotRequest(visit.id, day, moment, provider_ids=frozenset({vega}))
+        return sum(slot.start >= 660 for slot in find_slots(clinic, request).slots)
+
+    assert from_eleven("2027-02-28T12:00") == 0
+    assert from_eleven("2027-03-01T09:00") == 4

@@ -22,6 +22,8 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
+from solver.clinic.equipment.needs import PoolNeed
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_book import BookChecker
 from solver.rules.checked_slots import SlotChecker
@@ -255,6 +257,59 @@ class TestRule5TypeCap:
     def test_a_cap_that_is_overrun_allows_nothing(self) -> None:
         over = (booked(TEN, provider_id=uid(1, 9)), booked(NINE, 1, provider_id=uid(1, 8)))
         assert verdict(clinic(*over, visit=replace(VISIT, daily_cap=1)), NINE) == "no"
+
+
+class TestRule10Equipment:
+    """Scans need a scanner, which is out until ten minutes after the end."""
+
+    def scans(self, *bookings: Booking, each: int = 1, **pool: Any) -> Clinic:
+        fields = {"name": "Scanner", "quantity": 2, "return_minutes": 10} | pool
+        scan = replace(VISIT, required_pools=(PoolNeed(uid(7, 0), each),))
+        return clinic(*bookings, visit=scan, pools=(EquipmentPool(uid(7, 0), **fields),))
+
+    def elsewhere(self, start: int, number: int = 0, **changes: Any) -> Booking:
+        return booked(start, number, provider_id=uid(1, 9), **changes)
+
+    def test_feasible(self) -> None:
+        assert verdict(self.scans(self.elsewhere(TEN)), TEN) == "regular"
+        assert verdict(self.scans(self.elsewhere(NINE), quantity=1), NINE + 45) == "regular"
+
+    def test_infeasible(self) -> None:
+        assert verdict(self.scans(self.elsewhere(TEN), quantity=1), TEN) == "no"
+        assert verdict(self.scans(self.elsewhere(NINE), quantity=1), NINE + 30) == "no"
+        assert verdict(self.scans(self.elsewhere(TEN), quantity=1), TEN - 30) == "no"
+        assert verdict(self.scans(each=3), TEN) == "no"
+        assert verdict(self.scans(active=False), TEN) == "no"
+
+    def test_what_is_out_at_once_counts_and_not_all_that_overlap(self) -> None:
+        around = self.elsewhere(TEN - 30), self.elsewhere(TEN + 45, 1, duration_minutes=60)
+        assert verdict(self.scans(*around), TEN) == "regular"
+        assert verdict(self.scans(*around, self.elsewhere(TEN, 2)), TEN) == "no"
+
+    def test_no_allowance_lifts_it(self) -> None:
+        allowance = OverbookingRule(uid(4, 0), max_overlap=9, max_per_day=9)
+        book = [booked(TEN + 15), self.elsewhere(TEN, 1)]
+        for quantity, expected in ((3, "overbooked"), (2, "no")):
+            some = self.scans(*book, quantity=quantity)
+            assert verdict(replace(some, overbooking_rules=(allowance,)), TEN) == expected
+
+    def test_over_midnight(self) -> None:
+        late = self.elsewhere(1410, date=MONDAY - dt.timedelta(days=1))
+        hours = {"availability": (replace(OPEN, start=0, end=NOON),)}
+        for minutes, expected in ((60, "regular"), (61, "no")):
+            some = self.scans(late, quantity=1, return_minutes=minutes)
+            assert verdict(replace(some, **hours), 60) == expected
+
+    def test_a_book_that_is_over_it_allows_nothing_then_and_something_later(self) -> None:
+        over = self.elsewhere(NINE), self.elsewhere(NINE, 1), self.elsewhere(NINE, 2)
+        assert verdict(self.scans(*over), NINE) == "no"
+        assert verdict(self.scans(*over), NINE + 45) == "regular"
+        told = violations(
+            self.scans(*(replace(b, provider_id=VEGA.id, room_id=ROOM.id) for b in over))
+        )
+        details = {v.detail for v in told if v.rule == 10}
+        assert details == {"3 of Scanner are out at once, there are 2"}
+        assert {v.booking.id for v in told if v.rule == 10} == {b.id for b in over}
 
 
 class TestRule6Regular:

@@ -97,4 +97,4 @@ def test_no_task_gains_where_its_patient_is_elsewhere() -> None:
                     found = [starts for r, starts in of_type.closed[day] if r == row]
                     assert np.array_equal(found[0] if found else expected & False, expected)
                     closed += bool(found)
-    assert closed > 10
+    assert closed > 5

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from solver.clinic.overrides import uses_allowance
+from solver.clinic.clinic import uses_allowance
 from solver.planning.instance.capacity import NO_CAP
 from solver.planning.instance.tables import Instance
 from solver.rules.codes import PROVIDER_DAILY_CAP

@@ -1,0 +1,1 @@
+"""Equipment that moves: pools, and what types take from them."""
