@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -176,7 +176,9 @@ class Clinic:
         """The id of each room's location, those that were left out among them."""
         return {**dict(self.elsewhere), **{room.id: room.location_id for room in self.rooms}}
 
-    def located_but(self, room_ids: Container[str]) -> tuple[tuple[str, str], ...]:
+    def located_but(
+        self, room_ids: Collection[str | None] | Collection[str]
+    ) -> tuple[tuple[str, str], ...]:
         """Return all rooms with a location but some, as (id, location id)."""
         at = self.location_of_room.items()
         return tuple((id_, key) for id_, key in at if key is not None and id_ not in room_ids)
