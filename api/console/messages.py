@@ -160,7 +160,7 @@ EVERY_WEEKS = {1: "every week", 2: "every other week"} | {
 """In which weeks a row with a weekday holds."""
 
 
-START_ANCHORS = {"midnight": "midnight", "window": "when the provider's hours begin"}
+START_ANCHORS = {"midnight": "midnight", "window": "the provider's hours"}
 """From where the starts of a type are counted."""
 
 

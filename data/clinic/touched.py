@@ -2,7 +2,7 @@
 
 An edit reads no booking that it cannot put outside a rule. A name touches nothing, a provider's
 hours that provider's bookings on those dates, a clock change the dates on which clocks change. A
-type's duration and buffers touch nothing: bookings keep those that they were made with.
+type's duration, buffers and starts touch nothing: bookings keep those that they were made with.
 """
 
 from __future__ import annotations

@@ -26,6 +26,11 @@ class SearchParams:
     """Memory of a process beside the tables of the problem: its modules, and models of the sizes
     below."""
 
+    unpacked_share: float = 0.3
+    """Where types are packed, the part for the bounds, of a problem with more starts."""
+    unpacked_positions: int = 2_000_000
+    """Up to so many places of one type, by provider, date and start, that problem is solved."""
+
     # One model
 
     exact_columns: int = 3_000

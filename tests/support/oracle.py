@@ -34,11 +34,15 @@ class Candidate:
 
 
 class BruteForce:
-    """All legal plans of one problem."""
+    """All plans of one problem that are legal, and pack behind nothing that the run may move.
 
-    def __init__(self, problem: Problem, most: int = 30_000) -> None:
+    With `step` those, too, that pack behind anything, what they place themselves included: at its
+    turn each placement may start at any multiple of so many minutes that is then a start.
+    """
+
+    def __init__(self, problem: Problem, most: int = 30_000, step: int | None = None) -> None:
         self.problem = problem
-        self.most = most
+        self.most, self.step = most, step
         clinic = problem.clinic
         self.rules = RulesByHand(problem)
         self._known_starts: dict[tuple[str, str, str, dt.date], list[int]] = {}
@@ -81,6 +85,8 @@ class BruteForce:
                             yield Candidate(id_, *place)
 
     def _starts(self, provider: str, room: str, kind: str, date: dt.date) -> list[int]:
+        if self.step is not None:
+            return list(range(0, 1440, self.step))
         key = (provider, room, kind, date)
         if key not in self._known_starts:
             asked = (Booking("", provider, room, kind, date, m) for m in range(1440))
@@ -107,6 +113,8 @@ class BruteForce:
             or rules.has_no_time_to_travel(new, book)
             or rules.is_session_full(new, book, is_new=True)
         ):
+            return None
+        if self.step is not None and not rules.is_in_rhythm(new, book):
             return None
         for b in book:
             is_same = new.patient_key is not None and b.patient_key == new.patient_key

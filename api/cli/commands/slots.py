@@ -135,6 +135,8 @@ def _print_slots(body: dict[str, Any], page: SlotPage) -> None:
         console.print(
             f"  {count:>8} {'place' if count == 1 else 'places'}: {rule.replace('_', ' ').lower()}"
         )
+    if not page.candidates:
+        console.print("  There is no time at which it could start.")
     _print_openings(console, body)
     following = body["next_available_date"]
     if following is not None:

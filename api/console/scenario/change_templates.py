@@ -103,6 +103,17 @@ def _grid(values: Values, _: Setting) -> list[Change]:
     return [{"op": "set", **field}]
 
 
+def _from_window(values: Values, _: Setting) -> list[Change]:
+    """Return a type's rhythm that begins with the provider's hours."""
+    fields = {"start_offset": 0, "start_every": values["number"], "start_anchor": "window"}
+    key = values["appointment_type_id"]
+    return [_setting("appointment_types", key, name, value) for name, value in fields.items()]
+
+
+def _packed(values: Values, _: Setting) -> list[Change]:
+    return [_setting("appointment_types", values["appointment_type_id"], "packed", True)]
+
+
 def _remove(entity: str, owner: str) -> Callable[[Values, Setting], list[Change]]:
     return lambda values, _: [{"op": "remove", "entity": entity, "id": values[owner]}]
 
@@ -306,6 +317,18 @@ SENTENCES: dict[str, Sentence] = {
     ),
     "nothing-kept": Sentence(
         "Sessions end", "No hours are kept in sessions any more", _nothing_kept
+    ),
+    "in-a-row": Sentence(
+        "A type is done one after another",
+        "{appointment_type_id} starts when the provider's hours begin, and every {number} minutes "
+        "from then on",
+        _from_window,
+        50,
+    ),
+    "packed": Sentence(
+        "A type leaves no gap",
+        "{appointment_type_id} may also start right behind another appointment",
+        _packed,
     ),
     "overbooking": Sentence(
         "Overbooking is allowed",

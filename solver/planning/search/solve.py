@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from solver.planning.params import DEFAULT_PARAMS, MEMORY_LIMIT_BYTES, SearchParams
 from solver.planning.problem import Plan, Problem, Progress
@@ -10,6 +11,7 @@ from solver.planning.search.incumbent import Incumbent
 from solver.planning.search.limits import Limits
 from solver.planning.search.portfolio import place_requests
 from solver.planning.search.replanning import replan
+from solver.planning.search.unpacked import bounded_by, loosely, packs, unpacked
 
 
 def solve(
@@ -27,7 +29,7 @@ def solve(
     """Return the best plan found within `time_limit` seconds, never worse than the greedy one.
 
     Setting up and the greedy plan count; where there is not even time for that, what has been
-    placed by then is the plan.
+    placed by then is the plan. Where types are packed, the end of the time goes to the bounds.
 
     Parameters
     ----------
@@ -52,7 +54,31 @@ def solve(
         How the search goes about it.
     """
     limits = Limits(time_limit, seed, workers, should_stop, params)
+    given = workers, memory_limit_bytes, keep_back
+    if not packs(problem):
+        return _solved(problem, limits, on_progress, *given)
+    told = None if on_progress is None else loosely(problem, on_progress)
+    first = limits.part((1 - params.unpacked_share) * time_limit)
+    plan, other = _solved(problem, first, told, *given), None
+    left = limits.seconds_left - (0.0 if keep_back is None else keep_back(plan))
+    if left > 0 and not limits.is_stopped():
+        loose, part = unpacked(problem, params.unpacked_positions), limits.part(left)
+        if loose is not None:
+            other = _solved(loose, part, None, workers, memory_limit_bytes, None)
+    return replace(bounded_by(problem, plan, other), seconds=limits.seconds)
+
+
+def _solved(
+    problem: Problem,
+    limits: Limits,
+    on_progress: Callable[[Progress], None] | None,
+    workers: int,
+    memory_limit_bytes: int,
+    keep_back: Callable[[Plan], float] | None,
+) -> Plan:
+    """Return the best plan of a problem, with what is proved of those that are searched."""
     incumbent = Incumbent(problem, limits, on_progress)
+    params = limits.params
     processes = memory_limit_bytes // (params.process_bytes + incumbent.instance.table_bytes)
     limits.workers = max(1, min(workers, processes - 1))
     limits.size_share = min(1.0, memory_limit_bytes / MEMORY_LIMIT_BYTES)
