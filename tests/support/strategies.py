@@ -279,6 +279,7 @@ def places(draw: st.DrawFn) -> tuple[list[Location], list[Travel]]:
     return known, travel
 
 
+@st.composite
 def equipment_pools(draw: st.DrawFn) -> list[EquipmentPool]:
     """Up to two pools of few pieces, or none at all."""
     return [
