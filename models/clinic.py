@@ -83,6 +83,35 @@ class Room(Base):
     equipment: Mapped[list[str]] = mapped_column(ARRAY(Text))
     turnover_minutes: Mapped[int] = mapped_column(SmallInteger)
     active: Mapped[bool] = mapped_column(Boolean)
+    location_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("locations.id"), index=True)
+
+
+class Location(Base):
+    """A place at which the clinic has rooms."""
+
+    __tablename__ = "locations"
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    active: Mapped[bool] = mapped_column(Boolean)
+
+
+class Travel(Base):
+    """The minutes of the way from one place to another, and back unless that has its own row."""
+
+    __tablename__ = "travel"
+    __table_args__ = (
+        UniqueConstraint("from_id", "to_id"),
+        CheckConstraint("from_id <> to_id", name="way"),
+        CheckConstraint("minutes BETWEEN 0 AND 720", name="minutes"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    from_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("locations.id", ondelete="CASCADE"))
+    to_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("locations.id", ondelete="CASCADE"), index=True
+    )
+    minutes: Mapped[int] = mapped_column(SmallInteger)
 
 
 class AppointmentType(Base):
@@ -188,6 +217,7 @@ class Availability(Base):
         CheckConstraint(
             "kind = 'closed' OR num_nonnulls(provider_id, room_id) = 1", name="clinic_closes"
         ),
+        CheckConstraint("num_nonnulls(room_id, location_id) <= 1", name="rooms_say_where"),
         Index("ix_availability_date", "date", postgresql_where=text("date IS NOT NULL")),
     )
 
@@ -206,6 +236,7 @@ class Availability(Base):
     valid_from: Mapped[dt.date | None] = mapped_column(Date)
     valid_to: Mapped[dt.date | None] = mapped_column(Date)
     every_weeks: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
+    location_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("locations.id"), index=True)
 
 
 _HAS_AN_AT = "num_nonnulls({0}_days_before, {0}_at) IN (0, 2)"

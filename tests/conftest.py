@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 TABLES = (
     "bookings, availability, overbooking_rules, provider_types, sessions, providers, rooms,"
-    " appointment_types, equipment_pools"
+    " appointment_types, equipment_pools, travel, locations"
 )
 
 

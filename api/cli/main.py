@@ -158,6 +158,9 @@ def slots(
     provider: Annotated[
         list[str] | None, typer.Option(help="A provider's name or id; repeatable.")
     ] = None,
+    location: Annotated[
+        list[str] | None, typer.Option(help="A place's name or id; repeatable.")
+    ] = None,
     preferred_start: Annotated[str | None, typer.Option(help="HH:MM")] = None,
     preferred_end: Annotated[str | None, typer.Option(help="HH:MM")] = None,
     rooms: Annotated[
@@ -179,6 +182,7 @@ def slots(
     fields = {
         "date": date,
         "provider": provider or [],
+        "location": location or [],
         "preferred_start": preferred_start,
         "preferred_end": preferred_end,
         "rooms": rooms,

@@ -28,6 +28,12 @@ POOL = "5c1f2d3e-8a4b-4c6d-9e7f-1a2b3c4d5e6f"
 ENTRY = "9b2d3f6e-5a41-4c59-8a7e-2f4d1c0b9a88"
 
 
+LOCATION = "6fa459ea-ee8a-4ca4-894e-db77e160355e"
+
+
+OTHER_LOCATION = "886313e1-3b8a-4372-9b90-0c9aee199e5d"
+
+
 RUN = "3d813cbb-47fb-432a-91df-831e1593ac29"
 
 
@@ -52,7 +58,14 @@ _ROOM_ROW = {
     "equipment": ["ecg"],
     "turnover_minutes": 5,
     "active": True,
+    "location_id": None,
 }
+
+
+_LOCATION_ROW = {"id": LOCATION, "name": "Harbour practice", "active": True}
+
+
+_TRAVEL_ROW = {"id": ENTRY, "from_id": LOCATION, "to_id": OTHER_LOCATION, "minutes": 25}
 
 
 _TYPE_ROW = {
@@ -125,6 +138,7 @@ _OPEN_ROW = {
     "valid_from": None,
     "valid_to": None,
     "every_weeks": 1,
+    "location_id": None,
 }
 
 
@@ -244,13 +258,21 @@ SCHEMAS: dict[str, Any] = {
         "overbooking_rules": [_RULE_ROW],
         "provider_types": [_OWN_ROW],
         "sessions": [_SESSION_ROW],
+        "locations": [_LOCATION_ROW, {**_LOCATION_ROW, "id": OTHER_LOCATION, "name": "Hill"}],
+        "travel": [_TRAVEL_ROW],
         "bookings": [],
     },
     "ClinicPatch": {"grid_minutes": 10},
     "ClinicRow": _CLINIC_ROW,
     "ConfirmIn": {"patient_ref": "P-4711"},
     "HoldIn": {**_PLACE, "minutes": 5},
+    "LocationCreate": _without(_LOCATION_ROW, "id"),
+    "LocationPatch": {"active": False},
+    "LocationRow": _LOCATION_ROW,
     "MoveIn": {"version": 1},
+    "TravelCreate": _without(_TRAVEL_ROW, "id"),
+    "TravelPatch": {"minutes": 30},
+    "TravelRow": _TRAVEL_ROW,
     "VisitIn": {"version": 1, "confirm": False},
     "UndoIn": {"version": 2},
     "BookingPatch": {"patient_ref": "P-4711", "notes": "Needs a wheelchair.", "version": 1},

@@ -42,6 +42,8 @@ TAGS = {
     "appointment-types": "What is booked: durations, buffers, required skills and equipment.",
     "equipment-pools": "Equipment that is brought to where it is needed: how much there is of it.",
     "provider-types": "What one provider does otherwise than a type says, or does not offer.",
+    "locations": "The places at which the clinic has rooms.",
+    "travel": "Minutes of the ways between places, which providers and patients need.",
     "sessions": "Hours kept for some types or for a number of bookings, and their release.",
     "availability": "Open and closed spans of providers, rooms and the clinic.",
     "overbooking-rules": "Allowances to book over a provider's regular capacity.",

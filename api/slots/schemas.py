@@ -35,6 +35,7 @@ class SlotQuery(Strict):
     date: Date
     appointment_type_id: Id
     provider_id: list[Id] = Field(default=[], description="Repeatable; none means any provider.")
+    location_id: list[Id] = Field(default=[], description="Repeatable; none means any place.")
     preferred_start: StartTime | None = None
     preferred_end: EndTime | None = None
     rooms: Literal["best", "all"] = "best"
@@ -84,6 +85,7 @@ class SlotQuery(Strict):
             now,
             provider_ids=frozenset(self.provider_id) or None,
             preferred=self.preferred,
+            location_ids=frozenset(self.location_id) or None,
             as_of=self.as_of,
         )
 

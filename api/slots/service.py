@@ -105,6 +105,9 @@ async def _check_known(context: Context, clinic: Clinic, query: SlotQuery) -> No
     for provider_id in query.provider_id:
         if provider_id not in clinic.provider_by_id:
             raise NotFoundError(f"There is no provider {provider_id}.")
+    for location_id in query.location_id:
+        if location_id not in clinic.location_by_id:
+            raise NotFoundError(f"There is no location {location_id}.")
     key = query.without
     if key is not None and all(b.id != key for b in clinic.bookings):
         await reading.get(context.engine, key)  # of another date, or cancelled

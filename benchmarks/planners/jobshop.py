@@ -181,7 +181,7 @@ class _Shop:
             for r in np.flatnonzero(variant.room_free[:, d].any(axis=1)).tolist():
                 minutes = kind.row.buffer_before + int(variant.room_after[r])
                 there[d].append(self._mode(second, [self._rooms[r, d]], minutes, [0], (r, d)))
-            able = kind.regular[:, d].any(axis=1)
+            able = kind.regular_anywhere[:, d].any(axis=1)
             for p in np.flatnonzero(able).tolist():
                 if task.provider not in {-1, p} or not there[d]:
                     continue

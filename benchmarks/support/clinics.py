@@ -127,13 +127,8 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
 
     times = {"start": "start_time", "end": "end_time"}
     rows: dict[str, Any] = {"clinic": plain(clinic.settings)}
-    for name in (
-        "providers",
-        "rooms",
-        "equipment_pools",
-        "appointment_types",
-        "provider_types",
-    ):
+    rows_as_they_are = "providers rooms equipment_pools appointment_types provider_types"
+    for name in (*rows_as_they_are.split(), "locations", "travel"):
         rows[name] = [plain(row) for row in getattr(clinic, name)]
     for row in rows["appointment_types"]:
         row["required_pools"] = [need._asdict() for need in row["required_pools"]]

@@ -51,5 +51,6 @@ async def amend(
         part = ClinicSelection(provider_ids=(), room_ids=(), patient_keys=(newcomer,))
         clinic = await load_clinic(connection, before.date, before.date, part)
         span = (before.start_minute, before.start_minute + before.duration_minutes)
-        refuse_patient_overlap(clinic, newcomer, before.date, span, ignored=booking_id)
+        room_id = str(before.room_id)
+        refuse_patient_overlap(clinic, newcomer, before.date, span, room_id, ignored=booking_id)
     return await write(connection, before, policy, AMENDED, **changes)

@@ -169,8 +169,13 @@ class BookingRequest:
         )
 
     def most_rooms(self, clinic: Clinic) -> int:
-        """Return how many of the free rooms must be known to choose one."""
-        return 1 if self.room_before is None else max(1, len(clinic.rooms))
+        """Return how many of the free rooms must be known to choose one.
+
+        All of them where one was taken before, or where the patient may have to be at a place.
+        """
+        may_differ = self.patient_ref is not None and clinic.places.are_several
+        is_any = self.room_before is None and not may_differ
+        return 1 if is_any else max(1, len(clinic.rooms))
 
     def rows(self, clinic: Clinic) -> tuple[AppointmentType, Provider, Room | None]:
         """Return the rows that the request names.
@@ -208,17 +213,21 @@ class BookingRequest:
         place, (kind, *_) = self.place, self.rows(clinic)
         won = verdict.slots or verdict.overriding
         free = [slot for slot in won if slot.room.id not in refused]
-        fewest = [slot for slot in free if len(slot.overrides) == len(free[0].overrides)]
-        elsewhere = None
-        if not self.allow_patient_overlap:
-            span = place.start, place.start + kind.duration_minutes
-            elsewhere = booking_of_patient(clinic, self.patient_key, place.date, span)
-        if not fewest:
+        span = place.start, place.start + kind.duration_minutes
+
+        def elsewhere(room_id: str | None) -> Booking | None:
+            if self.allow_patient_overlap:
+                return None
+            return booking_of_patient(clinic, self.patient_key, place.date, span, room_id)
+
+        if not free:
             taken = [ROOM_BUSY] if won else []
-            raise _refusal([*verdict.reasons, *taken], elsewhere)
+            raise _refusal([*verdict.reasons, *taken], elsewhere(place.room_id))
+        clear = [slot for slot in free if elsewhere(slot.room.id) is None]
+        if not clear:
+            raise _refusal(free[0].overrides, elsewhere(free[0].room.id))
+        fewest = [slot for slot in clear if len(slot.overrides) == len(clear[0].overrides)]
         slot = next((slot for slot in fewest if slot.room.id == self.room_before), fewest[0])
-        if elsewhere is not None:
-            raise _refusal(slot.overrides, elsewhere)
         is_accepted = place.accept_overbooked or not self.override.isdisjoint(OVER_CAPACITY)
         if slot.is_overbooked and not is_accepted:
             raise SlotUnavailableError(
@@ -300,6 +309,7 @@ def refuse_patient_overlap(
     patient: str | None,
     day: dt.date,
     span: Span,
+    room_id: str,
     ignored: str | None = None,
 ) -> None:
     """Refuse a time at which the patient has another live booking, as far as `clinic` tells.
@@ -311,7 +321,7 @@ def refuse_patient_overlap(
     PatientConflictError
         Naming the other booking.
     """
-    elsewhere = booking_of_patient(clinic, patient, day, span, ignored)
+    elsewhere = booking_of_patient(clinic, patient, day, span, room_id, ignored)
     if elsewhere is not None:
         raise _refusal((), elsewhere)
 

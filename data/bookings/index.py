@@ -100,6 +100,9 @@ class BookIndex:
                 and (session.room_id is None or session.room_id in rooms)
             ),
             clinic.equipment_pools,
+            clinic.locations,
+            clinic.travel,
+            clinic.located_but(rooms),
         )
 
 

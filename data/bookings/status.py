@@ -167,7 +167,8 @@ def _decide_where_it_stands(
             raise
     if not request.allow_patient_overlap:
         span = (row.start_minute, row.start_minute + row.duration_minutes)
-        refuse_patient_overlap(clinic, request.patient_key, row.date, span, ignored=str(row.id))
+        where = row.date, span, str(row.room_id)
+        refuse_patient_overlap(clinic, request.patient_key, *where, ignored=str(row.id))
     return as_it_stands(row)
 
 

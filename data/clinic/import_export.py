@@ -47,17 +47,20 @@ from data.files.clinic_file import (
 )
 from data.files.clinic_references import NO_EXISTING_ROWS, ExistingRows
 from data.files.fields import Strict
+from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
 from models.tables import (
     AVAILABILITY,
     CLINIC,
     EQUIPMENT_POOLS,
+    LOCATIONS,
     OVERBOOKING_RULES,
     PROVIDER_TYPES,
     PROVIDERS,
     ROOMS,
     SESSIONS,
+    TRAVEL,
     TYPES,
 )
 from solver.rules.checker import Violation
@@ -71,7 +74,7 @@ BATCH = 1000
 
 _AVAILABILITY_ORDER = (
     "provider_id room_id date weekday start_minute end_minute kind valid_from valid_to"
-    " every_weeks id"
+    " every_weeks location_id id"
 )
 
 
@@ -113,6 +116,7 @@ Rows that this process made objects of would keep it from answering others.
 
 
 TABLES: dict[str, Table] = {
+    "locations": LOCATIONS,
     "providers": PROVIDERS,
     "rooms": ROOMS,
     "equipment_pools": EQUIPMENT_POOLS,
@@ -120,6 +124,7 @@ TABLES: dict[str, Table] = {
     "overbooking_rules": OVERBOOKING_RULES,
     "provider_types": PROVIDER_TYPES,
     "sessions": SESSIONS,
+    "travel": TRAVEL,
 }
 """The lists of the file whose rows are known by id and stand in a table as they are."""
 
@@ -191,6 +196,8 @@ _LISTS: tuple[tuple[str, type[Strict], Table, str], ...] = (
     ("overbooking_rules", OverbookingRuleRow, OVERBOOKING_RULES, "id"),
     ("provider_types", ProviderTypeRow, PROVIDER_TYPES, "provider_id appointment_type_id"),
     ("sessions", SessionRow, SESSIONS, "id"),
+    ("locations", LocationRow, LOCATIONS, "id"),
+    ("travel", TravelRow, TRAVEL, "from_id to_id"),
 )
 """The file's lists, in its order: the rows of each, where they are kept, and in which order."""
 
@@ -302,15 +309,18 @@ async def _bring_in(
         if count := await import_bookings.remove_absent(connection, actor):
             removed["bookings"] = count
         await _remove_absent_availability(connection, file.availability, removed)
-    own = await _under_their_ids(connection, file.provider_types)
+    of_pairs = {
+        name: await _under_their_ids(connection, TABLES[name], pair, getattr(file, name))
+        for name, pair in _PAIRS.items()
+    }
     for name, table in TABLES.items():
-        rows = own if name == "provider_types" else getattr(file, name)
+        rows = of_pairs.get(name, getattr(file, name))
         await _upsert(connection, table, [columns_of(row) for row in rows])
     await _add_availability(connection, file.availability)
     warnings = await import_bookings.write(connection, actor)
     if replace:  # only now does no booking name them any more
         for name, table in reversed(TABLES.items()):
-            rows = own if name == "provider_types" else getattr(file, name)
+            rows = of_pairs.get(name, getattr(file, name))
             await _remove_absent(connection, name, table, rows, removed)
     brought = await asyncio.to_thread(file.to_json)
     del brought["bookings"]  # each has an entry of its own
@@ -319,27 +329,30 @@ async def _bring_in(
     return removed, warnings
 
 
+_PAIRS = {
+    "provider_types": ("provider_id", "appointment_type_id"),
+    "travel": ("from_id", "to_id"),
+}
+"""The lists of which no two rows are of one pair, which may stand in for an id."""
+
+
 async def _under_their_ids(
-    connection: AsyncConnection, rows: Sequence[ProviderTypeRow]
-) -> list[ProviderTypeRow]:
+    connection: AsyncConnection, table: Table, pair: tuple[str, str], rows: Sequence[Any]
+) -> list[Any]:
     """Return rows, those without an id under that of the row that is there of the same pair.
 
     A row that is there of the same pair under another id goes.
     """
-    columns = PROVIDER_TYPES.c
-    found = await connection.execute(
-        select(columns.id, columns.provider_id, columns.appointment_type_id)
-    )
-    known = {(str(row.provider_id), str(row.appointment_type_id)): str(row.id) for row in found}
+    found = await connection.execute(select(table.c.id, *(table.c[name] for name in pair)))
+    known = {(str(one), str(other)): str(key) for key, one, other in found}
     kept, replaced = [], []
     for row in rows:
-        present = known.get((row.provider_id, row.appointment_type_id), row.id)
-        is_unnamed = row.id == ProviderTypeRow.id_of(row.provider_id, dict(row))
-        kept.append(row.model_copy(update={"id": present}) if is_unnamed else row)
+        present = known.get((getattr(row, pair[0]), getattr(row, pair[1])), row.id)
+        kept.append(row.model_copy(update={"id": present}) if row.is_unnamed else row)
         if present != kept[-1].id:
             replaced.append(present)
     if replaced:
-        await connection.execute(delete(PROVIDER_TYPES).where(columns.id == any_(_uuids(replaced))))
+        await connection.execute(delete(table).where(table.c.id == any_(_uuids(replaced))))
     return kept
 
 
@@ -398,6 +411,7 @@ _AVAILABILITY_KEY = (
     "valid_from",
     "valid_to",
     "every_weeks",
+    "location_id",
 )
 
 

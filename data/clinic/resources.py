@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Table, select, true
+from sqlalchemy import ColumnElement, Select, Table, exists, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.clinic.columns import from_row
@@ -28,17 +28,20 @@ from data.files.clinic_file import (
     RoomRow,
 )
 from data.files.fields import Id, Strict
+from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
 from models.tables import (
     AVAILABILITY,
     CLINIC,
     EQUIPMENT_POOLS,
+    LOCATIONS,
     OVERBOOKING_RULES,
     PROVIDER_TYPES,
     PROVIDERS,
     ROOMS,
     SESSIONS,
+    TRAVEL,
     TYPES,
 )
 
@@ -79,6 +82,14 @@ class Resource:
         return true() if key is None else self.table.c.id == key
 
 
+def _named_locations(ids: Collection[str]) -> Select[tuple[UUID]]:
+    """Return those of some locations that rooms or hours name."""
+    key = LOCATIONS.c.id
+    rooms = exists().where(ROOMS.c.location_id == key)
+    hours = exists().where(AVAILABILITY.c.location_id == key)
+    return select(key).where(key.in_(ids), or_(rooms, hours))
+
+
 SETTINGS = Resource("clinic", CLINIC, ClinicRow)
 
 
@@ -98,6 +109,13 @@ RESOURCES = {
             pair=("provider_id", "appointment_type_id"),
         ),
         Resource("sessions", SESSIONS, SessionRow),
+        Resource(
+            "locations",
+            LOCATIONS,
+            LocationRow,
+            named_by=_named_locations,
+        ),
+        Resource("travel", TRAVEL, TravelRow, pair=("from_id", "to_id")),
     )
 }
 
@@ -106,6 +124,9 @@ REFERENCES = {
     "provider_id": RESOURCES["providers"],
     "room_id": RESOURCES["rooms"],
     "appointment_type_id": RESOURCES["appointment_types"],
+    "location_id": RESOURCES["locations"],
+    "from_id": RESOURCES["locations"],
+    "to_id": RESOURCES["locations"],
 }
 """Which rows a field of other rows refers to."""
 

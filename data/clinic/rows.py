@@ -59,7 +59,7 @@ class Edit[Model: Strict]:
 
 @dataclass(frozen=True)
 class Removal:
-    """How a row went: deleted, or deactivated because bookings refer to it."""
+    """How a row went: deleted, or deactivated because others refer to it."""
 
     deleted: bool
     outside: OutsideRules | None

@@ -49,11 +49,13 @@ from models.tables import (
     BOOKINGS,
     CLINIC,
     EQUIPMENT_POOLS,
+    LOCATIONS,
     OVERBOOKING_RULES,
     PROVIDER_TYPES,
     PROVIDERS,
     ROOMS,
     SESSIONS,
+    TRAVEL,
     TYPES,
     table_of,
 )
@@ -70,6 +72,7 @@ from solver.clinic.entities import (
 )
 from solver.clinic.equipment.needs import PoolNeed
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.places import Location, Travel
 
 RESOURCE_DAYS = table_of(book_tables.ResourceDay)
 
@@ -247,6 +250,9 @@ def _clinic(row: Row[Any]) -> Clinic:
         tuple(ProviderType(*fields) for fields in rows["provider_types"]),
         tuple(session_of(fields) for fields in _typed(rows["sessions"], dates=(7, 8, 9))),
         tuple(EquipmentPool(*fields) for fields in rows["equipment_pools"]),
+        tuple(Location(*fields) for fields in rows["locations"]),
+        tuple(Travel(*fields) for fields in rows["travel"]),
+        tuple((room_id, location_id) for room_id, location_id in rows["elsewhere"]),
     )
 
 
@@ -332,11 +338,23 @@ def _statement(
             is_of("provider_ids", SESSIONS.c.provider_id, or_unset=True),
             is_of("room_ids", SESSIONS.c.room_id, or_unset=True),
         ).label("sessions"),
+        *_places(is_of("room_ids", ROOMS.c.id)),
         _arrays(EQUIPMENT_POOLS, _EQUIPMENT_POOL).label("equipment_pools"),
         _arrays(BOOKINGS, _BOOKING, BOOKINGS.c.status != "cancelled", near, wanted).label(
             "bookings"
         ),
     )
+
+
+def _places(rooms: ColumnElement[bool]) -> list[ColumnElement[str]]:
+    """Return the places, the ways between them, and where the rooms are that are left out."""
+    return [
+        _arrays(LOCATIONS, "id name active").label("locations"),
+        _arrays(TRAVEL, "id from_id to_id minutes").label("travel"),
+        _arrays(ROOMS, "id location_id", ~rooms, ROOMS.c.location_id.is_not(None)).label(
+            "elsewhere"
+        ),
+    ]
 
 
 def _is_of(
@@ -397,37 +415,22 @@ def _arrays(table: Table, names: str, *conditions: ColumnElement[bool]) -> Colum
 
 # The columns in the order of the fields of the solver's types
 _SETTINGS = "name timezone grid_minutes preference_decay_minutes min_notice_minutes"
-
-
 _PROVIDER = "id name skills daily_cap buffer_before buffer_after active daily_minutes"
-
-
-_ROOM = "id name equipment turnover_minutes active"
-
-
+_ROOM = "id name equipment turnover_minutes active location_id"
 _TYPE = (
     "id name duration_minutes buffer_before buffer_after required_skills required_equipment"
     " daily_cap active start_every start_offset start_anchor packed required_pools"
 )
-
-
 _EQUIPMENT_POOL = "id name quantity return_minutes active"
-
-
 _AVAILABILITY = (
     "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to every_weeks"
+    " location_id"
 )
-
-
 _RULE = "id provider_id appointment_type_id weekday start_minute end_minute max_overlap max_per_day"
-
-
 _PROVIDER_TYPE = (
     "id provider_id appointment_type_id duration_minutes buffer_before buffer_after daily_cap"
     " offered"
 )
-
-
 _BOOKING = (
     "id provider_id room_id appointment_type_id date start_minute patient_ref status is_overbooked"
     " duration_minutes buffer_before buffer_after overrides"

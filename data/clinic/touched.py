@@ -37,9 +37,10 @@ from data.files.clinic_file import (
     RoomRow,
 )
 from data.files.fields import Strict
+from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
-from models.tables import BOOKINGS
+from models.tables import BOOKINGS, ROOMS
 from solver.clinic.clock import clock_changes
 
 _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
@@ -55,7 +56,9 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "equipment": frozenset({1}),
         "active": frozenset({1}),
         "turnover_minutes": frozenset({3}),
+        "location_id": frozenset({1, 2, 11}),
     },
+    LocationRow: {"active": frozenset({1})},
     AppointmentTypeRow: {
         "required_skills": frozenset({1}),
         "required_equipment": frozenset({1}),
@@ -109,8 +112,13 @@ def _concerned(row: Strict, rules: frozenset[int]) -> EditScope:
     match row:
         case ProviderRow():
             return _always(rules, columns.provider_id == row.id)
+        case RoomRow() if 11 in rules:
+            return _always(rules, _on_days_in([row.id]))
         case RoomRow():
             return _always(rules, columns.room_id == row.id)
+        case LocationRow():
+            there = select(ROOMS.c.id).where(ROOMS.c.location_id == row.id)
+            return _always(rules, columns.room_id.in_(there))
         case AppointmentTypeRow():
             return _always(rules, columns.appointment_type_id == row.id)
         case ClinicRow():
@@ -137,6 +145,13 @@ def _on_dates_of(row: Any) -> ColumnElement[bool]:
     return spoken
 
 
+def _on_days_in(room_ids: list[str]) -> ColumnElement[bool]:
+    """Return the condition of the bookings of all providers' dates with one in some rooms."""
+    there = BOOKINGS.alias()
+    days = select(there.c.provider_id, there.c.date).where(there.c.room_id.in_(room_ids))
+    return tuple_(BOOKINGS.c.provider_id, BOOKINGS.c.date).in_(days)
+
+
 def _bookings_under(row: Any) -> ColumnElement[bool]:
     """Return the condition of the bookings whose opening hours an availability row may change."""
     if row.room_id is not None and row.kind == "open":
@@ -159,6 +174,13 @@ def _of_owner_on_dates(row: Any) -> ColumnElement[bool]:
 def _touched_by_hours(before: Any, after: Any) -> EditScope:
     spoken = (_bookings_under(row) for row in (before, after) if row is not None)
     return _always(frozenset({2}), or_(*spoken))
+
+
+def _touched_by_travel(before: Any, after: Any) -> EditScope:
+    """A way counts for the bookings at its two ends, read beside one another."""
+    ends = {key for row in (before, after) if row for key in (row.from_id, row.to_id)}
+    there = select(ROOMS.c.id).where(ROOMS.c.location_id.in_(ends))
+    return _always(frozenset({11}), BOOKINGS.c.room_id.in_(there))
 
 
 def _touched_by_rule(before: Any, after: Any) -> EditScope:
@@ -208,6 +230,7 @@ _TOUCHED_BY: dict[type[Strict], Callable[[Any, Any], EditScope | None]] = {
     OverbookingRuleRow: _touched_by_rule,
     ProviderTypeRow: _touched_by_provider_type,
     SessionRow: _touched_by_session,
+    TravelRow: _touched_by_travel,
 }
 """How rows touch what others are booked, where it is not said by field."""
 

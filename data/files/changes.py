@@ -30,6 +30,7 @@ from data.files.clinic_file import (
     RoomRow,
 )
 from data.files.fields import Date, EndTime, Id, StartTime, Strict, Weekday
+from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import LeadRow, SessionRow
 from data.files.wording import worded
@@ -42,9 +43,11 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.places import Location
 from solver.clinic.sessions.session import Session
 from solver.whatif.changes import (
     MAX_FACTOR,
+    AddLocation,
     AddOverbookingRule,
     AddPool,
     AddProvider,
@@ -240,6 +243,21 @@ class AddSessionChange(SessionRow):
         return AddSession(self.to_solver())
 
 
+class AddLocationChange(LocationRow):
+    """One more place: a row of the clinic file."""
+
+    model_config = _ADDED
+    op: Literal["add_location"]
+
+    def to_solver(self) -> Location:
+        """Return the row as the solver has it."""
+        return LocationRow.model_validate(self.model_dump(exclude={"op"})).to_solver()
+
+    def to_change(self) -> Change:
+        """Return the change as the solver has it."""
+        return AddLocation(self.to_solver())
+
+
 class AddPoolChange(EquipmentPoolRow):
     """One more pool of equipment: a row of the clinic file."""
 
@@ -263,6 +281,8 @@ _ROWS: dict[Entity, type[Strict]] = {
     "overbooking_rules": OverbookingRuleRow,
     "provider_types": ProviderTypeRow,
     "sessions": SessionRow,
+    "locations": LocationRow,
+    "travel": TravelRow,
     "equipment_pools": EquipmentPoolRow,
     "bookings": BookingRow,
 }
@@ -286,7 +306,7 @@ def _entity(value: object) -> object:
 EntityName = Annotated[
     Entity,
     BeforeValidator(_entity),
-    WithJsonSchema({"enum": [*_ROWS, *(name.removesuffix("s") for name in [*_ROWS][1:])]}),
+    WithJsonSchema({"enum": [*dict.fromkeys([*_ROWS, *(n.removesuffix("s") for n in _ROWS)])]}),
 ]
 
 
@@ -359,6 +379,7 @@ type AnyChange = Annotated[
     | AddOverbookingRuleChange
     | AddProviderTypeChange
     | AddSessionChange
+    | AddLocationChange
     | AddPoolChange
     | SetChange
     | RemoveChange
@@ -373,6 +394,7 @@ _ADDITIONS = {
     "add_overbooking_rule": "overbooking_rule",
     "add_provider_type": "provider_type",
     "add_session": "session",
+    "add_location": "location",
     "add_pool": "equipment_pool",
 }
 

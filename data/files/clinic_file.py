@@ -40,6 +40,7 @@ from data.files.fields import (
     Text,
     Weekday,
 )
+from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow, PoolNeedRow
 from data.files.session_row import SessionRow
 from solver.clinic.clinic import Clinic
@@ -115,6 +116,7 @@ class RoomRow(SolverRow):
     equipment: Tags = []
     turnover_minutes: Buffer = 0
     active: StrictBool = True
+    location_id: Annotated[Id | None, Field(description="Where it is; null: nowhere told.")] = None
 
     def to_solver(self) -> Room:
         """Return the row as the solver has it."""
@@ -198,6 +200,11 @@ class ProviderTypeRow(SolverRow):
         pair = f"{provider_id}:{row.get('appointment_type_id')}".lower()
         return str(uuid5(NAMESPACE_URL, f"provider-type:{pair}"))
 
+    @property
+    def is_unnamed(self) -> bool:
+        """Whether its id is that which a row without one gets."""
+        return self.id == self.id_of(self.provider_id, dict(self))
+
     def to_solver(self) -> ProviderType:
         """Return the row as the solver has it."""
         return ProviderType(**dict(self))
@@ -216,6 +223,9 @@ class AvailabilityRow(SolverRow):
     valid_from: Date | None = None
     valid_to: Date | None = None
     every_weeks: EveryWeeks = 1
+    location_id: Annotated[
+        Id | None, Field(description="Where that is; null: anywhere. A room's row has none.")
+    ] = None
 
     def to_solver(self) -> Availability:
         """Return the row as the solver has it."""
@@ -311,6 +321,8 @@ class ClinicFile(Strict):
     overbooking_rules: list[OverbookingRuleRow] = []
     provider_types: list[ProviderTypeRow] = []
     sessions: list[SessionRow] = []
+    locations: list[LocationRow] = []
+    travel: list[TravelRow] = []
     bookings: list[BookingRow] = []
 
     def to_clinic(self, now: dt.datetime) -> Clinic:
@@ -333,6 +345,8 @@ class ClinicFile(Strict):
             ),
             provider_types=tuple(row.to_solver() for row in self.provider_types),
             sessions=tuple(row.to_solver() for row in self.sessions),
+            locations=tuple(row.to_solver() for row in self.locations),
+            travel=tuple(row.to_solver() for row in self.travel),
             equipment_pools=tuple(row.to_solver() for row in self.equipment_pools),
         )
         return clinic.with_bookings(map(clinic.keeping, clinic.bookings))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from data.files.faults import Fault
 from data.files.session_row import SessionRow
-from solver.clinic.time_zones import time_zones
+from solver.time_zones import time_zones
 
 type ExistingRows = Mapping[str, frozenset[str]]
 """The rows that those of a file may also refer to: their ids, by list."""
@@ -24,17 +24,20 @@ _REFERENCES = {
     "provider_id": "providers",
     "room_id": "rooms",
     "appointment_type_id": "appointment_types",
+    "location_id": "locations",
+    "from_id": "locations",
+    "to_id": "locations",
 }
 
 
 _LISTS_OF_REFERENCES = {"appointment_type_ids": "appointment_types"}
 
 
-_REFERRING = ("overbooking_rules", "provider_types", "sessions")
+_REFERRING = ("overbooking_rules", "provider_types", "sessions", "travel")
 """The lists whose rows have an id, and refer to others."""
 
 
-TARGETS = (*_REFERENCES.values(), "equipment_pools")
+TARGETS = (*dict.fromkeys(_REFERENCES.values()), "equipment_pools")
 """The lists that others refer to."""
 
 
@@ -57,7 +60,7 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
     yield from _pair_faults(document)
     yield from _session_faults(document)
     yield from _need_faults(document, present["equipment_pools"])
-    for name in ("availability", *_REFERRING, "bookings"):
+    for name in ("rooms", "availability", *_REFERRING, "bookings"):
         for position, row in _rows(document, name):
             for field, key, target in _references_of(row):
                 if key.lower() not in present[target]:
@@ -89,18 +92,20 @@ def _session_faults(document: object) -> Iterator[Fault]:
 
 
 def _pair_faults(document: object) -> Iterator[Fault]:
-    """Tell rows of ``provider_types`` that are of one provider and type."""
-    pairs: set[tuple[str, str]] = set()
-    for position, row in _rows(document, "provider_types"):
-        provider_id, type_id = row.get("provider_id"), row.get("appointment_type_id")
-        if isinstance(provider_id, str) and isinstance(type_id, str):
-            pair = provider_id.lower(), type_id.lower()
-            if pair in pairs:
-                yield Fault(
-                    f"provider_types[{position}].appointment_type_id",
-                    "has a row of this provider before; one row is enough",
-                )
-            pairs.add(pair)
+    """Tell rows of one provider and type, or of one way, that stand twice."""
+    for name, first, second, before in (
+        ("provider_types", "provider_id", "appointment_type_id", "a row of this provider"),
+        ("travel", "from_id", "to_id", "a row of this way"),
+    ):
+        pairs: set[tuple[str, str]] = set()
+        for position, row in _rows(document, name):
+            one, other = row.get(first), row.get(second)
+            if isinstance(one, str) and isinstance(other, str):
+                pair = one.lower(), other.lower()
+                if pair in pairs:
+                    fault = f"has {before} before; one row is enough"
+                    yield Fault(f"{name}[{position}].{second}", fault)
+                pairs.add(pair)
 
 
 def _need_faults(document: object, pools: Collection[str]) -> Iterator[Fault]:

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from data.files.changes import (
+    AddLocationChange,
     AddOverbookingRuleChange,
     AddPoolChange,
     AddProviderChange,
@@ -47,7 +48,9 @@ FIELDS = {
     "daily_minutes": "most minutes a day",
     "duration_minutes": "minutes",
     "equipment": "equipment",
+    "from_id": "from",
     "grid_minutes": "minutes between starts",
+    "location_id": "place",
     "max_bookings": "most bookings",
     "max_overlap": "most at once",
     "max_per_day": "most a day",
@@ -66,6 +69,7 @@ FIELDS = {
     "start_every": "minutes between starts",
     "start_offset": "minutes from midnight to the first start",
     "timezone": "time zone",
+    "to_id": "to",
     "turnover_minutes": "minutes to be made ready",
 }
 """Fields in words; others are written with spaces for underscores."""
@@ -78,6 +82,8 @@ UNKNOWN = {
     "overbooking_rules": "an overbooking rule that is no longer there",
     "provider_types": "what a provider does otherwise, which is no longer there",
     "sessions": "a session that is no longer there",
+    "locations": "a place that is no longer there",
+    "travel": "a way that is no longer there",
     "equipment_pools": "equipment that is no longer in the clinic",
 }
 
@@ -102,7 +108,9 @@ class ChangesInWords:
         self._added = {
             change.id: change.name
             for change in changes
-            if isinstance(change, AddProviderChange | AddRoomChange | AddPoolChange)
+            if isinstance(
+                change, AddProviderChange | AddRoomChange | AddLocationChange | AddPoolChange
+            )
         }
 
     # Whether it can be made
@@ -150,6 +158,11 @@ class ChangesInWords:
                 kinds = change.appointment_type_ids or ()
                 missing = (self._missing("appointment_types", kind) for kind in kinds)
                 why = why or next(filter(None, missing), None)
+            case AddLocationChange() if change.id not in self._rows["locations"]:
+                why = (
+                    f"It counts on the place {change.name}, which the clinic does not have yet:"
+                    f" add it under Clinic first, {ASK_AGAIN}."
+                )
         return why
 
     def out_of_use(self, used: Iterable[tuple[str, str]]) -> str | None:
@@ -207,6 +220,8 @@ class ChangesInWords:
             case AddRoomChange() | AddPoolChange():
                 what = "The room " if isinstance(change, AddRoomChange) else ""
                 words = f"{what}{change.name} is added"
+            case AddLocationChange():
+                words = f"The place {change.name} is added"
             case AddOverbookingRuleChange():
                 who = self._name(change.provider_id) if change.provider_id else "Every provider"
                 words = (
@@ -252,6 +267,8 @@ class ChangesInWords:
         match change.field:
             case "appointment_type_ids":
                 return self._kinds(change.value)
+            case "location_id" | "from_id" | "to_id" if change.value is not None:
+                return self._name(change.value)
             case "required_pools":
                 needs = ((need["quantity"], self._name(need["pool_id"])) for need in change.value)
                 return ", ".join(f"{quantity} × {name}" for quantity, name in needs) or "nothing"
@@ -272,6 +289,10 @@ class ChangesInWords:
         if entity == "provider_types":
             row = self._rows[entity].get(key)
             return "What a provider does otherwise" if row is None else self._of_pair(row)
+        if entity == "travel":
+            way = self._rows[entity].get(key)
+            of = f" from {self._name(way.from_id)} to {self._name(way.to_id)}" if way else ""
+            return f"The way{of}"
         return "A booking" if entity == "bookings" else self._name(key)
 
 

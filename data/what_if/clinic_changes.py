@@ -165,7 +165,10 @@ async def _open(connection: AsyncConnection, change: OpenHoursChange, actor: str
             weekly = from_row(row, AvailabilityRow).to_solver()
             if weekly.applies_on(day, day.isoweekday()):
                 hours = (row.start_minute, row.end_minute)
-                await _add_hours(connection, owner, *hours, actor, kind="open", date=day)
+                place = None if row.location_id is None else str(row.location_id)
+                await _add_hours(
+                    connection, owner, *hours, actor, kind="open", date=day, location_id=place
+                )
     await _add_hours(
         connection,
         owner,
@@ -188,6 +191,7 @@ async def _add_hours(
     kind: str,
     date: dt.date | None = None,
     weekday: int | None = None,
+    location_id: str | None = None,
 ) -> None:
     c = AVAILABILITY.c
     (name, key), *_ = owner.items()
@@ -202,6 +206,7 @@ async def _add_hours(
             c.valid_from.is_(None),
             c.valid_to.is_(None),
             c.every_weeks == 1,
+            c.location_id.is_not_distinct_from(location_id),
         )
     )
     if await connection.scalar(same):
@@ -213,5 +218,6 @@ async def _add_hours(
         "end_time": format_time(end),
         "date": None if date is None else date.isoformat(),
         "weekday": weekday,
+        "location_id": location_id,
     }
     await create_row(connection, RESOURCES["availability"], fields, actor)

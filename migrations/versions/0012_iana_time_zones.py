@@ -13,7 +13,7 @@ from zoneinfo import TZPATH
 import sqlalchemy as sa
 from alembic import op
 
-from solver.clinic.time_zones import time_zones
+from solver.time_zones import time_zones
 
 revision = "0012"
 down_revision = "0011"

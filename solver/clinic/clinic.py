@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,6 +22,7 @@ from solver.clinic.entities import (
     _require,
 )
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.places import Location, Places, Travel, check_places
 from solver.clinic.sessions.session import Session
 
 OVER_CAPACITY = frozenset({"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"})
@@ -71,6 +72,10 @@ class Clinic:
     provider_types: tuple[ProviderType, ...] = ()
     sessions: tuple[Session, ...] = ()
     equipment_pools: tuple[EquipmentPool, ...] = ()
+    locations: tuple[Location, ...] = ()
+    travel: tuple[Travel, ...] = ()
+    elsewhere: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Rooms that were left out, as (id, location id), whose bookings were not."""
 
     def __post_init__(self) -> None:
         providers, rooms, types = self.provider_by_id, self.room_by_id, self.type_by_id
@@ -84,6 +89,10 @@ class Clinic:
         for row in self.availability:
             _require_known("availability", "provider", row.provider_id, providers)
             _require_known("availability", "room", row.room_id, rooms)
+            _require_known("availability", "location", row.location_id, self.location_by_id)
+        for room in self.rooms:
+            _require_known("rooms", "location", room.location_id, self.location_by_id)
+        check_places(self.locations, self.travel, self.location_by_id)
         for own in self.provider_types:
             _require_known("provider_types", "provider", own.provider_id, providers)
             _require_known("provider_types", "appointment type", own.appointment_type_id, types)
@@ -151,6 +160,38 @@ class Clinic:
     def pools_of(self, kind: AppointmentType) -> list[EquipmentPool]:
         """Return the equipment pools that a type takes from."""
         return [self.pool_by_id[need.pool_id] for need in kind.required_pools]
+
+    @cached_property
+    def location_by_id(self) -> Mapping[str, Location]:
+        """Locations by id."""
+        return {row.id: row for row in self.locations}
+
+    @cached_property
+    def places(self) -> Places:
+        """Where the rooms are, and the ways between these places."""
+        return Places(self.locations, self.travel, self.location_of_room)
+
+    @cached_property
+    def location_of_room(self) -> Mapping[str, str | None]:
+        """The id of each room's location, those that were left out among them."""
+        return {**dict(self.elsewhere), **{room.id: room.location_id for room in self.rooms}}
+
+    def located_but(
+        self, room_ids: Collection[str | None] | Collection[str]
+    ) -> tuple[tuple[str, str], ...]:
+        """Return all rooms with a location but some, as (id, location id)."""
+        at = self.location_of_room.items()
+        return tuple((id_, key) for id_, key in at if key is not None and id_ not in room_ids)
+
+    def is_in_use(self, room: Room) -> bool:
+        """Whether a room is active, and the location that it is in."""
+        location = None if room.location_id is None else self.location_by_id[room.location_id]
+        return room.active and (location is None or location.active)
+
+    @cached_property
+    def rooms_in_use(self) -> tuple[Room, ...]:
+        """The rooms that are."""
+        return tuple(room for room in self.rooms if self.is_in_use(room))
 
     @cached_property
     def type_at(self) -> Mapping[str, int]:

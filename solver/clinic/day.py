@@ -19,6 +19,7 @@ from solver.clinic.entities import (
     Span,
 )
 from solver.clinic.equipment.pools import EquipmentPool, concurrent, greatest_within
+from solver.clinic.places import NOWHERE
 from solver.clinic.sessions.at_starts import SessionsAtStarts
 from solver.clinic.windows import Windows
 
@@ -49,6 +50,8 @@ class Book:
     """From start to end, without buffers."""
     uses_allowance: Bools
     """Overbooked by an overbooking rule, and not by an override."""
+    place: Ints
+    """Where the room is: index into the clinic's locations, or :data:`NOWHERE`."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,11 @@ class Edges:
 
 @dataclass(frozen=True)
 class Day:
-    """One date of a clinic, with the providers and rooms in question, each sorted by id."""
+    """One date of a clinic, with the providers and rooms in question, each sorted by id.
+
+    The providers' windows are those for rooms of one `place`, an index into the clinic's locations,
+    or for rooms that have none.
+    """
 
     clinic: Clinic
     date: dt.date
@@ -78,6 +85,7 @@ class Day:
     provider_windows: tuple[list[Span], ...]
     room_windows: tuple[list[Span], ...]
     book: Book
+    place: int = NOWHERE
 
     @classmethod
     def of(
@@ -111,6 +119,43 @@ class Day:
             provider_windows=tuple(self.provider_windows[i] for i in kept),
             book=replace(self.book, provider=position[self.book.provider]),
         )
+
+    def at_each_place(self) -> list[Day]:
+        """Return the day once for each place at which rooms are in question, with these alone."""
+        of_room = self.clinic.places.of_room
+        places = sorted({of_room[room.id] for room in self.rooms})
+        if places in ([], [NOWHERE]):
+            return [self]
+        return [
+            self._at(place, [of_room[room.id] == place for room in self.rooms]) for place in places
+        ]
+
+    def _at(self, place: int, is_there: Sequence[bool]) -> Day:
+        """Return the day with the rooms of one place, and the providers' windows for these."""
+        kept = [i for i, here in enumerate(is_there) if here]
+        position = np.full(len(self.rooms) + 1, -1, np.int64)  # the last for rooms left out
+        position[kept] = np.arange(len(kept))
+        location = None if place == NOWHERE else self.clinic.locations[place].id
+        windows = Windows.on(self.clinic, self.date).provider_at(location)
+        return replace(
+            self,
+            rooms=tuple(self.rooms[i] for i in kept),
+            room_windows=tuple(self.room_windows[i] for i in kept),
+            provider_windows=tuple(windows[p.id] for p in self.providers),
+            book=replace(self.book, room=position[self.book.room]),
+            place=place,
+        )
+
+    @cached_property
+    def ways(self) -> tuple[Ints, Ints, Ints]:
+        """[m], [m], [m] bookings of the date at other places; minutes from here there, and back."""
+        book, places = self.book, self.clinic.places
+        if self.place == NOWHERE or not places.are_several:
+            none = np.empty(0, np.int64)
+            return none, none, none
+        elsewhere = (book.place != self.place) & (book.place != NOWHERE) & book.on_date
+        there = np.flatnonzero(elsewhere)
+        return there, *places.between(self.place, book.place[there])
 
     @classmethod
     def _lay_out(
@@ -200,10 +245,10 @@ class Day:
 
     @cached_property
     def active(self) -> tuple[Bools, Bools]:
-        """[P], [R] which providers and rooms are active."""
+        """[P], [R] which providers and rooms are active, the rooms' locations too."""
         return (
             np.array([p.active for p in self.providers], np.bool_),
-            np.array([r.active for r in self.rooms], np.bool_),
+            np.array([self.clinic.is_in_use(r) for r in self.rooms], np.bool_),
         )
 
 
@@ -252,6 +297,7 @@ def _book(
         is_overbooked=flags(b.is_overbooked for b in bookings),
         minutes=end - start,
         uses_allowance=flags(b.is_overbooked and uses_allowance(b) for b in bookings),
+        place=column(clinic.places.of_room.get(b.room_id, NOWHERE) for b in bookings),
     )
 
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from solver.clinic.equipment.needs import PoolNeed, fault_of_needs
 from solver.clinic.patients import patient_key
 from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor, fault_of_rhythm
-from solver.clinic.time_zones import ABBREVIATIONS, time_zones
+from solver.time_zones import ABBREVIATIONS, time_zones
 
 DAY_MINUTES = 1440
 
@@ -216,6 +216,7 @@ class Room:
     equipment: frozenset[str] = frozenset()
     turnover_minutes: int = 0
     active: bool = True
+    location_id: str | None = None
 
     def __post_init__(self) -> None:
         _require_tags(self.equipment, "equipment")
@@ -303,7 +304,7 @@ class Availability:
 
     It recurs weekly (``weekday``, ISO 1 = Monday, within ``valid_from`` and ``valid_to``, both
     inclusive) or stands on one ``date``. With ``every_weeks`` = n it holds in the week of
-    ``valid_from`` and in each n-th week after it; weeks begin on Monday.
+    ``valid_from`` and each n-th week after it, from Monday; with ``location_id`` there alone.
     """
 
     start: int
@@ -316,6 +317,7 @@ class Availability:
     valid_from: dt.date | None = None
     valid_to: dt.date | None = None
     every_weeks: int = 1
+    location_id: str | None = None
 
     def __post_init__(self) -> None:
         _require_span(self.start, self.end)
@@ -325,6 +327,11 @@ class Availability:
             "a row belongs to a provider or to a room, not to both",
         )
         _require_recurrence(self)
+        _require(
+            self.room_id is None or self.location_id is None,
+            "location_id",
+            "leave it out of a room's row: the room says where it is",
+        )
         _require(
             self.kind == "closed" or self.provider_id is not None or self.room_id is not None,
             "kind",

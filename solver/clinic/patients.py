@@ -53,20 +53,26 @@ def booking_of_patient(
     patient: str | None,
     day: dt.date,
     span: Span,
+    room_id: str | None = None,
     ignored: str | None = None,
 ) -> Booking | None:
     """Return the first other live booking of a patient at that time, as far as `clinic` tells.
 
-    `patient` is what patients are compared by.
+    Or one between which and the room there is no time for the way. `patient` is what patients are
+    compared by.
     """
     if patient is None:
         return None
+
+    def is_then(other: Booking) -> bool:
+        theirs = other.start, other.start + clinic.kind_of(other).duration_minutes
+        in_time = clinic.places.are_rooms_apart((room_id, span), (other.room_id, theirs))
+        return (theirs[0] < span[1] and span[0] < theirs[1]) or not in_time
+
     found = [
         other
         for other in clinic.bookings
         if other.date == day and other.is_live and other.patient_key == patient
-        if other.id != ignored
-        and other.start < span[1]
-        and span[0] < other.start + clinic.kind_of(other).duration_minutes
+        if other.id != ignored and is_then(other)
     ]
     return min(found, key=lambda other: (other.start, other.id), default=None)

@@ -20,9 +20,10 @@ from solver.clinic.sessions.session import SessionsRead
 class SlotRequest:
     """A wish for one appointment on one date.
 
-    `provider_ids`, `room_id` and `start` narrow what is asked for (unset: any). The preferred
-    window counts in the score and hides nothing. `now` decides what is still bookable, unless the
-    place `is_given` already: then its start may lie off the grid, and be near or past. An
+    `provider_ids`, `room_id`, `location_ids` and `start` narrow what is asked for (unset: any).
+    The preferred window counts in the score and hides nothing. `now` decides what is still
+    bookable, unless the place `is_given` already: then its start may lie off the grid, and be near
+    or past. An
     appointment that was made before keeps its `minutes`; unset, it is as its type has it now. The
     rules whose codes are in `override` do not keep one start that is judged from being taken. With
     `as_of` given, notice and sessions are asked about as they will be then; `sessions` says whether
@@ -39,6 +40,7 @@ class SlotRequest:
     is_given: bool = False
     minutes: Minutes | None = None
     override: frozenset[str] = frozenset()
+    location_ids: frozenset[str] | None = None
     as_of: dt.datetime | None = None
     sessions: SessionsRead = "now"
 
@@ -63,3 +65,13 @@ class SlotRequest:
         """Return the type that is asked for, with the minutes that it takes at one provider."""
         kind = clinic.kind_at(self.appointment_type_id, provider_id)
         return kind if self.minutes is None else clinic.with_minutes(kind, self.minutes)
+
+    def room_ids(self, clinic: Clinic) -> frozenset[str] | None:
+        """Return the rooms that it allows; None: any."""
+        if self.location_ids is None:
+            return None if self.room_id is None else frozenset({self.room_id})
+        return frozenset(
+            room.id
+            for room in clinic.rooms
+            if room.location_id in self.location_ids and self.room_id in (None, room.id)
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from solver.clinic.clinic import Clinic
@@ -13,12 +14,28 @@ from solver.clinic.spans import cut, merge
 ALL_DAY: Span = (0, DAY_MINUTES)
 
 
+type ByOwner = dict[str, list[Span]]
+"""By the id of a provider or a room."""
+
+
+type _Located = list[tuple[Span, str | None]]
+"""Spans, each with the location that it is at, None for anywhere."""
+
+
 @dataclass(frozen=True)
 class Windows:
-    """The open windows of one date: per resource id, sorted, disjoint and not touching."""
+    """The open windows of one date: per resource id, sorted, disjoint and not touching.
 
-    provider: dict[str, list[Span]]
-    room: dict[str, list[Span]]
+    A provider has some for rooms without a location, and others for the rooms of each one.
+    """
+
+    provider: ByOwner
+    room: ByOwner
+    at_location: Mapping[str, ByOwner]
+
+    def provider_at(self, location_id: str | None) -> ByOwner:
+        """Return the providers' windows for rooms of a location, or of none."""
+        return self.provider if location_id is None else self.at_location[location_id]
 
     @classmethod
     def on(cls, clinic: Clinic, day: dt.date) -> Windows:
@@ -32,10 +49,10 @@ class Windows:
     @classmethod
     def _work_out(cls, clinic: Clinic, day: dt.date) -> Windows:
         weekday = day.isoweekday()
-        dated: dict[str, list[Span]] = defaultdict(list)
-        weekly: dict[str, list[Span]] = defaultdict(list)
-        cuts: dict[str, list[Span]] = defaultdict(list)
-        closures: list[Span] = []
+        dated: dict[str, _Located] = defaultdict(list)
+        weekly: dict[str, _Located] = defaultdict(list)
+        cuts: dict[str, _Located] = defaultdict(list)
+        closures: _Located = []
         scheduled_rooms: set[str] = set()
         for row in clinic.availability:
             owner = row.provider_id or row.room_id
@@ -43,7 +60,7 @@ class Windows:
                 scheduled_rooms.add(row.room_id)
             if not row.applies_on(day, weekday):
                 continue
-            span = (row.start, row.end)
+            span = (row.start, row.end), row.location_id
             if owner is None:
                 closures.append(span)
             elif row.kind == "closed":
@@ -53,18 +70,30 @@ class Windows:
             else:
                 dated[owner].append(span)
 
-        def windows(owner: str, default: list[Span]) -> list[Span]:
-            opened = dated.get(owner) or weekly.get(owner) or default
-            own_cuts = cuts.get(owner)
-            if opened and (own_cuts or closures):
-                return cut(merge(opened), (own_cuts or []) + closures)
+        def windows(owner: str, location: str | None, default: list[Span]) -> list[Span]:
+            """Return windows for rooms of a location; for those of none, its open rows are all."""
+            opened = default
+            if rows := dated.get(owner) or weekly.get(owner):
+                opened = [s for s, at in rows if location is None or at in (None, location)]
+            closed = [*cuts.get(owner, ()), *closures] if opened else []
+            own_cuts = [span for span, at in closed if at in (None, location)]
+            if own_cuts:
+                return cut(merge(opened), own_cuts)
             return merge(opened) if len(opened) > 1 else opened
 
         all_day, never = [ALL_DAY], list[Span]()
+        at: list[str | None] = [None, *(location.id for location in clinic.locations)]
+        of_providers = {
+            location: {p.id: windows(p.id, location, never) for p in clinic.providers}
+            for location in at
+        }
         return cls(
-            {provider.id: windows(provider.id, never) for provider in clinic.providers},
+            of_providers.pop(None),
             {
-                room.id: windows(room.id, never if room.id in scheduled_rooms else all_day)
+                room.id: windows(
+                    room.id, room.location_id, never if room.id in scheduled_rooms else all_day
+                )
                 for room in clinic.rooms
             },
+            {key: spans for key, spans in of_providers.items() if key is not None},
         )

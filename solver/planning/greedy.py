@@ -15,18 +15,16 @@ from numpy.typing import NDArray
 
 from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES, Span
+from solver.clinic.places import NOWHERE
 from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.result import to_plan
-from solver.planning.instance.session_places import Limit
 from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Plan, Problem
+from solver.planning.sheet import Sheet
 from solver.scoring.parts import side_quarters
-
-type Counts = NDArray[np.int16]
-
 
 type _Places = tuple[int, tuple[int, ...], int]
 """A type, dates, and a provider or -1: what requests that may go to the same places share."""
@@ -44,63 +42,6 @@ class GreedyParams:
 
 
 DEFAULT_PARAMS = GreedyParams()
-
-
-@dataclass(frozen=True)
-class _Sheet:
-    """What is booked and placed so far, seen from one type's table.
-
-    Attributes
-    ----------
-    overlaps
-        [P, D, S] how many busy spans of the provider overlap that of a placement there.
-    taken
-        By variant: [R, D, S] how many busy spans in the room overlap that of a placement there.
-    rooms
-        [V, D, S] how many rooms are free.
-    behind, ahead
-        [P, D, S] the end of the busy span before, or the window's edge, and the begin of the next.
-    buffers
-        [P] minutes that a provider is busy before and after a start.
-    full
-        [P, D, S] where a session that takes so many bookings takes no more, if there are any.
-    """
-
-    kind: TypeTable
-    overlaps: Counts
-    taken: tuple[Counts, ...]
-    rooms: Counts
-    behind: Small
-    ahead: Small
-    buffers: list[tuple[int, int]]
-    full: Bools | None
-
-    @classmethod
-    def blank(cls, kind: TypeTable, *, has_limits: bool) -> _Sheet:
-        return cls(
-            kind,
-            np.zeros(kind.shape, np.int16),
-            tuple(np.zeros(v.room_free.shape, np.int16) for v in kind.variants),
-            np.stack([v.room_free.sum(axis=0, dtype=np.int16) for v in kind.variants]),
-            kind.opens.copy(),
-            kind.closes.copy(),
-            list(zip(kind.before.tolist(), kind.after.tolist(), strict=True)),
-            np.zeros(kind.shape, np.bool_) if has_limits else None,
-        )
-
-    def fill(self, limit: Limit, minutes: Bools) -> None:
-        """Close the starts at some minutes of a session that takes no more, [minutes]."""
-        starts = np.flatnonzero(minutes[self.kind.starts])
-        if limit.room < 0:
-            assert self.full is not None
-            provider = slice(None) if limit.provider < 0 else limit.provider
-            self.full[provider, limit.day] |= minutes[self.kind.starts]
-            return
-        for v, variant in enumerate(self.kind.variants):
-            taken = self.taken[v][limit.room, limit.day]
-            free = variant.room_free[limit.room, limit.day, starts]
-            self.rooms[v, limit.day, starts] -= (taken[starts] == 0) & free
-            taken[starts] += 1
 
 
 class Board:
@@ -121,7 +62,7 @@ class Board:
         self._params = params
         self._instance = instance
         limits = instance.session_places.limits
-        self._sheets = [_Sheet.blank(k, has_limits=bool(limits)) for k in instance.kinds]
+        self._sheets = [Sheet.blank(k, has_limits=bool(limits)) for k in instance.kinds]
         self._variants = [(s, v) for s in self._sheets for v in range(len(s.kind.variants))]
         staying = instance.staying(stays)
         self._capacity = instance.capacity.after(staying[len(instance.fixed) :])
@@ -130,15 +71,16 @@ class Board:
         self._full: set[tuple[_Places, int, bool]] = set()
         """By places, part of these and whether for overbooked placements: what has no room left."""
         self._parts: dict[_Places, list[Small]] = {}
-        self._patients: dict[tuple[str, int], list[Span]] = defaultdict(list)
+        self._patients: dict[tuple[str, int], list[tuple[Span, int]]] = defaultdict(list)
         for s in staying:
             if s.provider >= 0:
                 self._occupy(s.provider, s.busy)
+                self._leave_time(s.provider, s.day, s.location, s.busy)
                 self._starts.add((s.provider, s.at))
             if s.room >= 0:
                 self._occupy_room(s.room, s.room_busy)
             if s.booking.patient_key is not None:
-                self._remember(s.booking.patient_key, s.day, s.appointment)
+                self._remember(s.booking.patient_key, s.day, s.location, s.appointment)
         self._full_sessions: set[int] = set()
         self._fill_sessions()
 
@@ -146,12 +88,14 @@ class Board:
         """Add an assignment."""
         task = self._instance.tasks[assignment.task]
         self._full = {key for key in self._full if not key[-1]}  # there is more to overlap now
-        self._occupy(assignment.provider, self._instance.busy(assignment))
+        busy, place = self._instance.busy(assignment), self._instance.place(assignment)
+        self._occupy(assignment.provider, busy)
+        self._leave_time(assignment.provider, assignment.day, place, busy)
         self._occupy_room(assignment.room, self._instance.room_busy(assignment))
         self._starts.add((assignment.provider, assignment.at))
         if task.patient is not None:
             appointment = self._instance.appointment(assignment)
-            self._remember(task.patient, assignment.day, appointment)
+            self._remember(task.patient, assignment.day, place, appointment)
         self._capacity.take(
             task.kind,
             assignment.provider,
@@ -174,49 +118,46 @@ class Board:
                     if admits and minutes[sheet.kind.starts].any():
                         sheet.fill(limit, minutes)
 
-    def _remember(self, patient: str, day: int, appointment: Span) -> None:
+    def _remember(self, patient: str, day: int, place: int, appointment: Span) -> None:
         """Add a patient's appointment, given in absolute minutes."""
         start, end = appointment
         midnight = day * DAY_MINUTES
-        self._patients[patient, day].append((start - midnight, end - midnight))
+        self._patients[patient, day].append(((start - midnight, end - midnight), place))
 
     def _occupy(self, provider: int, busy: Span) -> None:
         for sheet in self._sheets:
             before, after = sheet.buffers[provider]
+            posts = sheet.kind.posts_of(provider)
             for day in self._days(busy):
-                first, last = self._overlapping(sheet, busy, day, before, after)
+                first, last = sheet.overlapping(busy, day, before, after)
                 if first < last:
-                    sheet.overlaps[provider, day, first:last] += 1
-                ahead = sheet.ahead[provider, day, :first]
+                    sheet.overlaps[posts, day, first:last] += 1
+                ahead = sheet.ahead[posts, day, :first]
                 np.minimum(ahead, busy[0], out=ahead)
-                behind = sheet.behind[provider, day, last:]
+                behind = sheet.behind[posts, day, last:]
                 np.maximum(behind, busy[1], out=behind)
+
+    def _leave_time(self, provider: int, day: int, place: int, busy: Span) -> None:
+        """Rule 11: leave time for the way to and from a place where the provider is on a date."""
+        if place == NOWHERE or not 0 <= day < len(self._instance.dates):
+            return
+        for sheet in self._sheets:
+            if sheet.missed is not None:
+                for post, *way in sheet.ways(provider, place, self._instance.places):
+                    first, last = sheet.overlapping(busy, day, *way)
+                    sheet.missed[post, day, first:last] = True
 
     def _occupy_room(self, room: int, busy: Span) -> None:
         for sheet, v in self._variants:
             variant = sheet.kind.variants[v]
             before, after = variant.row.buffer_before, int(variant.room_after[room])
             for day in self._days(busy):
-                first, last = self._overlapping(sheet, busy, day, before, after)
+                first, last = sheet.overlapping(busy, day, before, after)
                 if first < last:
                     taken = sheet.taken[v][room, day, first:last]
                     free = variant.room_free[room, day, first:last]
                     sheet.rooms[v, day, first:last] -= (taken == 0) & free
                     taken += 1
-
-    def _overlapping(
-        self, sheet: _Sheet, busy: Span, day: int, before: int, after: int
-    ) -> tuple[int, int]:
-        """Return the range of starts, as indices, whose span would overlap `busy`.
-
-        The span reaches from `before` minutes before the start to `after` minutes after it.
-        """
-        first_at, midnight = sheet.kind.first_at, day * DAY_MINUTES
-        first, last = busy[0] - midnight - after + 1, busy[1] - midnight + before
-        return (
-            first_at[min(DAY_MINUTES, max(0, first))],
-            first_at[min(DAY_MINUTES, max(0, last))],
-        )
 
     def _days(self, busy: Span) -> range:
         """The days on which a placement could overlap a busy span."""
@@ -264,40 +205,40 @@ class Board:
         instance, task = self._instance, self._instance.tasks[number]
         sheet, kind = self._sheets[task.kind], self._instance.kinds[task.kind]
         if task.own is not None:
-            provider, day, s = np.unravel_index(positions, kind.shape)
-            is_elsewhere = provider != task.own.provider
+            post, day, s = np.unravel_index(positions, kind.shape)
+            is_elsewhere = post % kind.providers != task.own.provider
             positions = positions[
                 is_elsewhere | (day * DAY_MINUTES + kind.starts[s] != task.own.at)
             ]
         if not len(positions):
             return None
-        provider, day, s = np.unravel_index(positions, kind.shape)
+        post, day, s = np.unravel_index(positions, kind.shape)
         if task.patient is not None:
-            clear = self._clear_of_patient(task.patient, kind, provider, day, s)
-            positions, provider, day, s = positions[clear], provider[clear], day[clear], s[clear]
+            clear = self._clear_of_patient(task.patient, kind, post, day, s)
+            positions, post, day, s = positions[clear], post[clear], day[clear], s[clear]
             if not len(positions):
                 return None
         if task.own is not None:
             value = -abs(day * DAY_MINUTES + kind.starts[s] - task.own.at)
         else:
-            value = instance.preference(number)[kind.variant_of[provider], s]
+            value = instance.preference(number)[kind.variant_of[post], s]
             if not is_overbooked:
-                value += instance.gap_quarter * self._gap(sheet, positions, provider)
+                value += instance.gap_quarter * self._gap(sheet, positions, post % kind.providers)
         chosen = int(value.argmax())
         at = int(day[chosen]), int(s[chosen])
-        v = int(kind.variant_of[provider[chosen]])
+        v = int(kind.variant_of[post[chosen]])
+        provider = int(post[chosen]) % kind.providers
         is_free = kind.variants[v].room_free[:, *at] & (sheet.taken[v][:, *at] == 0)
         free = np.flatnonzero(is_free)
         room = int(free[kind.surplus[free].argmin()])
-        return Assignment(
-            number, int(provider[chosen]), room, at[0], int(kind.starts[at[1]]), is_overbooked
-        )
+        return Assignment(number, provider, room, at[0], int(kind.starts[at[1]]), is_overbooked)
 
     def _fits(self, number: int, positions: Small, *, is_overbooked: bool) -> Bools:
         sheet, kind = self._sheets[number], self._instance.kinds[number]
         _, days, starts = kind.shape
-        provider_day = positions // starts
-        variant = kind.variant_of[provider_day // days]
+        post_day = positions // starts
+        variant = kind.variant_of[post_day // days]
+        provider_day = post_day % (kind.providers * days)
         rooms = sheet.rooms.reshape(len(kind.variants), -1)
         fits: Bools = rooms[variant, positions % (days * starts)] > 0
         fits &= (self._capacity.type_left[number] > 0)[provider_day % days]
@@ -305,6 +246,8 @@ class Board:
             fits &= ~sheet.full.ravel()[positions]
         if number in self._capacity.pair_left:
             fits &= (self._capacity.pair_left[number] > 0).ravel()[provider_day]
+        if sheet.missed is not None:
+            fits &= ~sheet.missed.ravel()[positions]
         if self._pools.takes_from(number):
             free = self._pools.free_at(number, kind).reshape(len(kind.variants), -1)
             fits &= free[variant, positions % (days * starts)]
@@ -315,7 +258,8 @@ class Board:
             return fits
         fits &= ~is_free & kind.allowed.ravel()[positions]
         for n in np.flatnonzero(fits).tolist():
-            p, d, s = map(int, np.unravel_index(int(positions[n]), kind.shape))
+            post, d, s = map(int, np.unravel_index(int(positions[n]), kind.shape))
+            p = post % kind.providers
             start = int(kind.starts[s])
             pairs = self._capacity.allowances(number, p, d, start)
             overbooked = self._capacity.overbooked[p, d]
@@ -327,19 +271,20 @@ class Board:
         self,
         patient: str,
         kind: TypeTable,
-        provider: NDArray[np.intp],
+        post: NDArray[np.intp],
         day: NDArray[np.intp],
         s: NDArray[np.intp],
     ) -> Bools:
-        """[n] whether a placement overlaps no appointment of the patient."""
+        """[n] whether a placement overlaps no appointment of the patient, nor the way to one."""
         clear = np.ones(len(day), np.bool_)
         for on in set(day.tolist()):
-            for appointment in self._patients.get((patient, on), ()):
-                overlaps = kind.overlapping(appointment)[kind.variant_of[provider], s]
+            for appointment, place in self._patients.get((patient, on), ()):
+                overlaps = kind.overlapping(appointment, place, self._instance.places)
+                overlaps = overlaps[kind.variant_of[post], s]
                 clear &= ~((day == on) & overlaps)
         return clear
 
-    def _gap(self, sheet: _Sheet, positions: Small, provider: NDArray[np.intp]) -> Ints:
+    def _gap(self, sheet: Sheet, positions: Small, provider: NDArray[np.intp]) -> Ints:
         """[n] the gap part, in quarters, beside what is booked and placed so far."""
         kind, shortest = sheet.kind, self._instance.shortest[provider]
         quarters = np.zeros(len(positions), np.int64)

@@ -25,7 +25,7 @@ from solver.rules.checker import (
     sharing_pools,
 )
 
-BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7
+BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7 | 1 << 11
 """The rules that read the other bookings of a room, of a type, and of a provider."""
 
 
@@ -188,8 +188,8 @@ class BookChecker(Checker):
         if not b.is_overbooked and rules & 1 << 6:
             regular = [pair for pair in at_provider if not pair[0].is_overbooked]
             yield from self.regular_within_capacity(b, regular)
-        if rules & BY_POOLS:
-            yield from self.equipment_is_free(b, of_pools)
+        yield from self.equipment_is_free(b, of_pools) if rules & BY_POOLS else ()
+        yield from self.time_to_travel(b, at_provider) if rules & 1 << 11 else ()
 
     def _overbooked_in_some_order(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
         """Rule 7: some order of booking the provider's overbooked ones allows this one.

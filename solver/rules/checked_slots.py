@@ -102,6 +102,7 @@ class SlotChecker(Checker):
             self.within_open_windows(b),
             self.room_is_free(b, self.beside(day, room, in_room)),
             self.type_under_its_cap(b, [o for o in of_type if o.date == day]),
+            self.time_to_travel(b, of_provider),
             self.provider_type_under_its_cap(b, of_provider),
         ]
         if is_overbooked:
@@ -148,6 +149,7 @@ class SlotChecker(Checker):
             self.room_is_free(b, in_room),
             self.equipment_is_free(b, of_pools),
             self.type_under_its_cap(b, of_type),
+            self.time_to_travel(b, at_provider),
             self.provider_type_under_its_cap(b, at_provider),
             () if is_allowed else over,
         )
@@ -161,18 +163,25 @@ class SlotChecker(Checker):
             if request.provider_ids is None or provider.id in request.provider_ids
             for start in self._starts_of(request, provider)
             for room in self.clinic.rooms
+            if request.location_ids is None or room.location_id in request.location_ids
             for reading in [self.read(request, provider, room, start)]
             if reading.score is not None and reading.parts is not None
         ]
         return sorted(found, key=lambda f: (-f.score, f.start, f.provider_id, f.room_id))
 
     def _starts_of(self, request: SlotRequest, provider: Provider) -> list[int]:
-        """Return the minutes of the date at which the provider may start the type."""
-        day, rooms = request.date, self.clinic.rooms[:1]
+        """Return the minutes of the date at which the provider may start the type somewhere."""
+        day, places = request.date, {room.location_id: room for room in self.clinic.rooms}
         of_provider = [b for b in self.live(self.clinic.bookings) if b.provider_id == provider.id]
         beside = self.beside(day, provider, of_provider)
-        asked = [_asked(request, provider, room, m) for m in range(DAY_MINUTES) for room in rooms]
-        return [b.start for b in asked if self.is_in_rhythm(b, beside)]
+        return [
+            minute
+            for minute in range(DAY_MINUTES)
+            if any(
+                self.is_in_rhythm(_asked(request, provider, room, minute), beside)
+                for room in places.values()
+            )
+        ]
 
     # The score
 
@@ -207,7 +216,8 @@ class SlotChecker(Checker):
 
     def _window_around(self, b: Booking, provider: Provider) -> Span:
         """Return the first and the last open minute, exclusive, around a booking."""
-        is_open = self.open_minutes(provider, b.date)
+        _, room = self.owners_of(b)
+        is_open = self.open_minutes(provider, b.date, room.location_id)
         opens, closes = b.start, b.start + self.kind_of(b).duration_minutes
         while opens > 0 and is_open[opens - 1]:
             opens -= 1

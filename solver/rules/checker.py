@@ -79,12 +79,15 @@ class _Hours:
 
     clinic: Clinic
     _rows: dict[str, list[Availability]] = field(default_factory=dict)
-    _open: dict[tuple[str, dt.date], bytes] = field(default_factory=dict)
+    _open: dict[tuple[str, dt.date, str | None], bytes] = field(default_factory=dict)
     _steady: dict[tuple[dt.date, int], bool] = field(default_factory=dict)
 
-    def open_minutes(self, owner: Provider | Room, day: dt.date) -> bytes:
-        """Return 1440 bytes, 1 where `owner` is open."""
-        if (owner.id, day) not in self._open:
+    def open_minutes(
+        self, owner: Provider | Room, day: dt.date, location_id: str | None = None
+    ) -> bytes:
+        """Return 1440 bytes, 1 where `owner` is open for the rooms of a location, or of none."""
+        key = owner.id, day, location_id
+        if key not in self._open:
             rows = self._rows_about(owner)
             opening = [r for r in rows if r.kind == "open"]
             chosen = [r for r in opening if r.date == day] or [
@@ -94,14 +97,17 @@ class _Hours:
             if isinstance(owner, Room) and not opening:
                 is_open = bytearray(b"\x01" * DAY_MINUTES)
             for row in chosen:
+                if location_id is not None and row.location_id not in (None, location_id):
+                    continue
                 for minute in range(row.start, row.end):
                     is_open[minute] = 1
             for row in rows:
-                if row.kind == "closed" and _applies(row, day):
+                is_here = row.location_id in (None, location_id)
+                if row.kind == "closed" and is_here and _applies(row, day):
                     for minute in range(row.start, row.end):
                         is_open[minute] = 0
-            self._open[owner.id, day] = bytes(is_open)
-        return self._open[owner.id, day]
+            self._open[key] = bytes(is_open)
+        return self._open[key]
 
     def _rows_about(self, owner: Provider | Room) -> list[Availability]:
         """Return the rows that name `owner`, and the closures of everyone."""
@@ -158,12 +164,12 @@ class Checker(_Hours, _OfSessions):
 
     def is_in_rhythm(self, b: Booking, at_provider: Beside) -> bool:
         """Whether its type may start then, beside the others of its provider."""
-        kind, (provider, _) = self.clinic.type_by_id[b.appointment_type_id], self.owners_of(b)
+        kind, (provider, room) = self.clinic.type_by_id[b.appointment_type_id], self.owners_of(b)
         every, first = kind.start_every or self.clinic.settings.grid_minutes, kind.start_offset
         is_from_window = kind.start_anchor == "window"
         if not (is_from_window or kind.packed):
             return b.start % every == first
-        is_open = self.open_minutes(provider, b.date)
+        is_open = self.open_minutes(provider, b.date, room.location_id)
         if is_from_window:
             first = _opening(is_open, b.start)
         if (b.start - first) % every == 0 and (is_open[b.start] or not is_from_window):
@@ -184,6 +190,10 @@ class Checker(_Hours, _OfSessions):
         for row, what in ((provider, "PROVIDER"), (room, "ROOM"), (kind, "TYPE")):
             if not row.active:
                 yield Violation(b, 1, f"{what}_INACTIVE", f"{row.name} is not active")
+        for location in self.clinic.locations:
+            if location.id == room.location_id and room.active and not location.active:
+                closed = f"{room.name} is at {location.name}, which is not active"
+                yield Violation(b, 1, "ROOM_INACTIVE", closed)
         if missing := kind.required_skills - provider.skills:
             lacks = f"{provider.name} lacks {', '.join(sorted(missing))}"
             yield Violation(b, 1, "PROVIDER_LACKS_SKILLS", lacks)
@@ -201,7 +211,8 @@ class Checker(_Hours, _OfSessions):
         end = b.start + self.kind_of(b).duration_minutes
         provider, room = self.owners_of(b)
         for owner, what in ((provider, "PROVIDER"), (room, "ROOM")):
-            if end > DAY_MINUTES or not all(self.open_minutes(owner, b.date)[b.start : end]):
+            is_open = self.open_minutes(owner, b.date, room.location_id)
+            if end > DAY_MINUTES or not all(is_open[b.start : end]):
                 outside = f"outside the open windows of {owner.name}"
                 yield Violation(b, 2, f"OUTSIDE_{what}_HOURS", outside)
 
@@ -235,6 +246,24 @@ class Checker(_Hours, _OfSessions):
         if kind.daily_cap is not None and count > kind.daily_cap:
             detail = f"{count} of {kind.name} on one date, its daily cap is {kind.daily_cap}"
             yield Violation(b, 5, "TYPE_DAILY_CAP", detail)
+
+    def time_to_travel(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
+        """Rule 11: those of its date at other places are as far away as the way takes."""
+        provider, room = self.owners_of(b)
+        starts, ends = self.busy(b, b.date, provider)
+        for other, (other_starts, other_ends) in at_provider:
+            here, there = room.location_id, self.clinic.location_of_room.get(other.room_id)
+            if other.date != b.date or here is None or there is None or here == there:
+                continue
+            to, back = self._travel(here, there), self._travel(there, here)
+            if ends + to > other_starts and other_ends + back > starts:
+                late = f"{provider.name} has no time for the way between it and booking {other.id}"
+                yield Violation(b, 11, "PROVIDER_TRAVEL", late)
+
+    def _travel(self, from_id: str, to_id: str) -> int:
+        """Return the minutes of a way: told, or as those of the way back are."""
+        told = {(row.from_id, row.to_id): row.minutes for row in self.clinic.travel}
+        return told.get((from_id, to_id), told.get((to_id, from_id), 0))
 
     def provider_type_under_its_cap(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
         """Rule 6, for any booking: those of its type with its provider <= the provider's cap."""

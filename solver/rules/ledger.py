@@ -171,6 +171,7 @@ class Ledger:
         near[chosen] = True
         for owner, rules, days in (
             (self.provider, {6, 7}, (-1, 0, 1)),
+            (self.provider, {11}, (0,)),
             (self.room, {3}, (-1, 0, 1)),
             (self.kind, {5}, (0,)),
         ):

@@ -22,7 +22,7 @@ from solver.clinic.day import NO_CAP, Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType
 from solver.clinic.request import SlotRequest
 from solver.rules import codes
-from solver.rules.start_axis import Around, StartAxis, candidate_starts, in_rhythm
+from solver.rules.start_axis import Around, StartAxis, alike, candidate_starts, in_rhythm
 
 _EVERY = np.ones((1, 1), np.bool_)
 
@@ -180,35 +180,21 @@ def earliest_start(clinic: Clinic, request: SlotRequest) -> int:
 def build(day: Day, request: SlotRequest, starts: Ints | None = None) -> tuple[Masks, ...]:
     """Compute the masks of one request; `day` has only the providers and rooms that it allows.
 
-    Providers whom the type takes as long, with the same buffers, share theirs; all have the same
-    starts: those given, that of the request, or else all there are. Without any provider there is
-    one that has none.
+    Providers whom the type takes as long, with the same buffers, share theirs at each place; all
+    have the same starts: those given, that of the request, or else all there are. Without any
+    provider there is one that has none.
     """
-    alike = _with_the_same_minutes(day, request)
+    parts = alike(day, request)
     if request.start is not None:
         starts = np.array([request.start], np.int64)
     elif starts is None:
-        starts = candidate_starts(alike)
-    return tuple(_build(part, request, kind, starts) for kind, part in alike)
+        starts = candidate_starts(parts)
+    return tuple(_build(part, request, kind, starts) for kind, part in parts)
 
 
 def starts_of(day: Day, request: SlotRequest) -> Ints:
     """[S] the starts of a request on one date, of all providers of the day."""
-    return candidate_starts(_with_the_same_minutes(day, request))
-
-
-def _with_the_same_minutes(day: Day, request: SlotRequest) -> list[tuple[AppointmentType, Day]]:
-    """Return the type as the providers do it, each time with the day of those who do it so."""
-    clinic = day.clinic
-    if not clinic.provider_types or not day.providers:
-        provider_id = day.providers[0].id if day.providers else ""
-        return [(request.kind_at(clinic, provider_id), day)]
-    ids: dict[AppointmentType, list[str]] = {}
-    for provider in day.providers:
-        ids.setdefault(request.kind_at(clinic, provider.id), []).append(provider.id)
-    if len(ids) == 1:
-        return [(kind, day) for kind in ids]
-    return [(kind, day.narrowed(frozenset(those))) for kind, those in ids.items()]
+    return candidate_starts(alike(day, request))
 
 
 def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) -> Masks:
@@ -224,6 +210,7 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
             *room_is_free(asked),
             *equipment_is_free(asked),
             *type_under_its_cap(asked),
+            *time_to_travel(asked),
             *regular_within_capacity(asked, allowed),
         )
     }
@@ -305,6 +292,15 @@ class _Asked:
         self.under_cap = np.bincount(of_regular, minlength=providers) < day.daily_caps
         minutes = np.bincount(of_regular, booked, minlength=providers)
         self.under_cap &= minutes + duration <= day.daily_minutes
+        self.missed: Ints | None = None
+        """[P, S] bookings at other places to or from which there is no time to travel."""
+        there, to, back = day.ways
+        of = book.provider[there]
+        there, to, back, of = there[of >= 0], to[of >= 0], back[of >= 0], of[of >= 0]
+        if len(there):
+            begins, ends = book.provider_busy[0][there], book.provider_busy[1][there]
+            near = axis.between(begins - duration - after[of] - to, ends + back + before[of])
+            (self.missed,) = axis.counts((providers, of, *near))
         self.around = Around(axis, provider_open, owner, busy, duration, (before, after))
 
 
@@ -378,6 +374,12 @@ def type_under_its_cap(asked: _Asked) -> Iterator[RuleMask]:
     of_type = asked.day.clinic.type_at[asked.kind.id]
     booked = int((book.on_date & (book.appointment_type == of_type)).sum())
     yield RuleMask(codes.TYPE_DAILY_CAP, provider=_EVERY & (cap is None or booked < cap))
+
+
+def time_to_travel(asked: _Asked) -> Iterator[RuleMask]:
+    """Rule 11: what is booked at other places lies at least the way there, or back, away."""
+    if (missed := asked.missed) is not None:
+        yield RuleMask(codes.PROVIDER_TRAVEL, provider=missed == 0)
 
 
 def regular_within_capacity(asked: _Asked, allowed: Bools) -> Iterator[RuleMask]:

@@ -88,6 +88,7 @@ class PlacementModel(Presences):
         self._room_is_free()
         self._equipment_is_free()
         self._type_under_its_cap()
+        self._time_to_travel()
         self._provider_type_under_its_cap()
         self._regular_within_capacity()
         self._overbooked_by_allowance()
@@ -121,7 +122,8 @@ class PlacementModel(Presences):
                 self._exclude(at.literal)
         for place in self._at_room.values():
             room = self._day.rooms[place.room]
-            if not (room.active and room.equipment >= self._kind.required_equipment):
+            in_use = self._day.active[1][place.room]
+            if not (in_use and room.equipment >= self._kind.required_equipment):
                 self._exclude(place.literal)
 
     def _within_open_windows(self) -> None:
@@ -211,6 +213,14 @@ class PlacementModel(Presences):
             worlds[at.world].append(at.literal)
         for literals in worlds.values():
             self._at_most(literals, cap - booked)
+
+    def _time_to_travel(self) -> None:
+        """Rule 11: a provider has time for the way to and from what is booked at other places."""
+        places, elsewhere = self._day.clinic.places, _elsewhere(self._day)
+        for at in self._at_provider.values():
+            mine = self._day.place, self._busy_span(at)
+            if not all(places.are_apart(mine, other) for other in elsewhere[at.provider]):
+                self._exclude(at.literal)
 
     def _provider_type_under_its_cap(self) -> None:
         """Rule 6: a provider's live bookings of the type stay within the provider's cap for it."""
@@ -312,6 +322,17 @@ class PlacementModel(Presences):
         if provider not in self._facts:
             self._facts[provider] = _ProviderFacts.of(self._day, provider)
         return self._facts[provider]
+
+
+def _elsewhere(day: Day) -> dict[int, list[tuple[int, Span]]]:
+    """By provider: the places and busy spans of what is booked at other places on the date."""
+    book, (there, *_) = day.book, day.ways
+    elsewhere = defaultdict(list)
+    spans = _spans(book.provider_busy, there)
+    owners, places = book.provider[there].tolist(), book.place[there].tolist()
+    for provider, place, span in zip(owners, places, spans, strict=True):
+        elsewhere[provider].append((place, span))
+    return elsewhere
 
 
 def _levels(day: Day, pool: EquipmentPool) -> list[tuple[Span, int]]:

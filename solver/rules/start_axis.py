@@ -11,20 +11,42 @@ from solver.arrays import Bools, Ints
 from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day, Edges
 from solver.clinic.entities import DAY_MINUTES, AppointmentType
+from solver.clinic.request import SlotRequest
 
 
-def candidate_starts(alike: Sequence[tuple[AppointmentType, Day]]) -> Ints:
+def alike(day: Day, request: SlotRequest) -> list[tuple[AppointmentType, Day]]:
+    """Return the type as providers do it at a place, each time with the day of those, and there.
+
+    All for whom it has the same duration and buffers are together, and all rooms of a place.
+    """
+    clinic = day.clinic
+    ids: dict[AppointmentType, list[str]] = {}
+    if not clinic.provider_types or not day.providers:
+        provider_id = day.providers[0].id if day.providers else ""
+        ids[request.kind_at(clinic, provider_id)] = []
+    else:
+        for provider in day.providers:
+            ids.setdefault(request.kind_at(clinic, provider.id), []).append(provider.id)
+    whole = len(ids) == 1
+    return [
+        (kind, here)
+        for kind, those in ids.items()
+        for here in (day if whole else day.narrowed(frozenset(those))).at_each_place()
+    ]
+
+
+def candidate_starts(parts: Sequence[tuple[AppointmentType, Day]]) -> Ints:
     """[S] the starts of all providers from which the shortest appointment ends within the date.
 
     A type is given as the providers do it, each time with the day of those who do it so.
     """
-    shortest = min(kind.duration_minutes for kind, _ in alike)
-    kind, day = alike[0]
+    shortest = min(kind.duration_minutes for kind, _ in parts)
+    kind, day = parts[0]
     regular = starts_from_midnight(day.clinic, kind, shortest)
     starts = np.arange(regular.start, regular.stop, regular.step, dtype=np.int64)
     if not kind.has_own_starts:
         return starts
-    own = np.concatenate([starts, *(own_starts(day, kind)[1] for kind, day in alike)])
+    own = np.concatenate([starts, *(own_starts(day, kind)[1] for kind, day in parts)])
     return np.unique(own[own <= DAY_MINUTES - shortest])
 
 

@@ -13,6 +13,7 @@ import datetime as dt
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
+from itertools import combinations
 from math import lcm
 from typing import Any
 
@@ -37,7 +38,7 @@ from solver.rules.codes import (
 from solver.rules.ledger import FAR, Ledger, bits_of
 from solver.rules.sessions.whole_book import within_sessions
 
-RULES = frozenset({0, 1, 2, 3, 5, 6, 7, 8, 10})
+RULES = frozenset({0, 1, 2, 3, 5, 6, 7, 8, 10, 11})
 """The rules that a booking can break; rule 4 only defines the busy spans of rules 6 and 7."""
 
 
@@ -123,6 +124,7 @@ class _Reading:
     def __init__(self, clinic: Clinic, ledger: Ledger, now: dt.datetime) -> None:
         self._clinic, self._ledger, self._now = clinic, ledger, now
         self._ends = ledger.start + ledger.duration
+        self._place = _places(clinic)[ledger.room]
         self.unsettled = np.zeros(len(ledger), np.bool_)
         """Overbooked ones that only some order of booking allows: the checker tries the orders."""
 
@@ -136,6 +138,7 @@ class _Reading:
             5: self._type_under_its_cap,
             6: self._regular_within_capacity,
             7: self._overbooked_by_allowance,
+            11: self._time_to_travel,
             8: self._within_sessions,
             10: self._equipment_is_free,
         }
@@ -176,7 +179,7 @@ class _Reading:
         )
         is_equipped = np.array(
             [
-                [r.active and k.required_equipment <= r.equipment for r in clinic.rooms]
+                [clinic.is_in_use(r) and k.required_equipment <= r.equipment for r in clinic.rooms]
                 for k in clinic.appointment_types
             ]
         )
@@ -191,8 +194,12 @@ class _Reading:
         shown = {day: position for position, day in enumerate(dict.fromkeys(alike))}
         at = np.array([shown[day] for day in alike], np.int64)[at]
         windows = [Windows.on(clinic, day) for day in shown]
+        at_places = [None, *(location.id for location in clinic.locations)]
         is_open = self._is_open(
-            at, ledger.provider, clinic.providers, [w.provider for w in windows]
+            at * len(at_places) + self._place + 1,
+            ledger.provider,
+            clinic.providers,
+            [w.provider_at(location) for w in windows for location in at_places],
         )
         is_open |= ledger.overriding(OUTSIDE_PROVIDER_HOURS)
         in_room = self._is_open(at, ledger.room, clinic.rooms, [w.room for w in windows])
@@ -258,6 +265,22 @@ class _Reading:
         within = np.flatnonzero(~obeys)
         kind = ledger.kind[within]
         obeys[within] = _alike_count(kind * FAR + ledger.day[within]) <= caps[kind]
+        return obeys
+
+    def _time_to_travel(self) -> Bools:
+        ledger, places = self._ledger, self._clinic.places
+        obeys = np.ones(len(ledger), np.bool_)
+        if not places.are_several:
+            return obeys
+        of_day = np.unique(ledger.provider * FAR + ledger.day, return_inverse=True)[1] * FAR
+        begins, ends = (side % FAR + of_day for side in self._provider_spans)
+        there = [np.flatnonzero(self._place == place) for place in range(len(places.locations))]
+        for one, other in combinations([p for p, some in enumerate(there) if len(some)], 2):
+            here, away = there[one], there[other]
+            mine = begins[here], ends[here] + places.minutes[one, other]
+            theirs = begins[away], ends[away] + places.minutes[other, one]
+            obeys[here] &= ~_meets(mine, theirs)
+            obeys[away] &= ~_meets(theirs, mine)
         return obeys
 
     def _provider_type_under_its_cap(self) -> Bools:
@@ -379,6 +402,18 @@ def _overlaps(begins: Ints, ends: Ints) -> Bools:
     result = np.empty_like(is_hit)
     result[order] = is_hit
     return result
+
+
+def _places(clinic: Clinic) -> Ints:
+    """[R] where the rooms are."""
+    return np.array([clinic.places.of_room[room.id] for room in clinic.rooms], np.int64)
+
+
+def _meets(spans: tuple[Ints, Ints], others: tuple[Ints, Ints]) -> Bools:
+    """Return whether each span overlaps one of the others."""
+    begun = np.searchsorted(np.sort(others[0]), spans[1])
+    meets: Bools = begun > np.searchsorted(np.sort(others[1]), spans[0], "right")
+    return meets
 
 
 def _most_at_once(begin: Ints, end: Ints, quantity: Ints) -> Ints:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
+from solver.arrays import Ints
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import first_bookable_minute
 from solver.clinic.request import SlotRequest
 from solver.clinic.sessions.of_day import SessionsOfDay
 from solver.rules import codes, solving
 from solver.rules import masks as masks_module
-from solver.rules.masks import Masks
 from solver.rules.start_axis import starts_from_midnight
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.slots.query import Cell, Query, Slot, provider_of
@@ -101,35 +102,73 @@ def _judge_together(
     limit: int,
     certify: bool,
 ) -> list[Verdict]:
-    """Judge requests that share their masks."""
+    """Judge requests that share their masks, at each place that has rooms for them."""
     starts = {request.start for request in requests}
     rooms = {request.room_id for request in requests}
-    (query,) = Query.of(
+    queries = Query.of(
         clinic,
         replace(requests[0], start=requests[0].start if len(starts) == 1 else None),
         weights,
         provider_ids=frozenset(provider_of(request) for request in requests),
         room_ids=None if None in rooms else frozenset(room for room in rooms if room is not None),
     )
-    cells = [query.cell(request) for request in requests]
-    ranked = [query.ranked(*cell) for cell in cells]
-    chosen = query.certified_each(ranked, limit) if certify else [rows[:limit] for rows in ranked]
-    verdicts = []
-    for request, cell, passed, rows in zip(requests, cells, ranked, chosen, strict=True):
-        if len(rows):
-            verdicts.append(Verdict(tuple(query.slot(row) for row in rows), ()))
-        elif len(passed):
-            verdicts.append(Verdict((), (codes.PROVIDER_BUSY,)))
-        else:
-            over = _overriding(query, request, cell, limit, certify=certify)
-            verdicts.append(Verdict((), _reasons(query.masks, cell), over))
-    return verdicts
+    found: list[list[_Cell]] = [[] for _ in requests]
+    for query in queries:
+        here = [n for n, request in enumerate(requests) if query.has_rooms_for(request)]
+        cells = [query.cell(requests[n]) for n in here]
+        ranked = [query.ranked(*cell) for cell in cells]
+        able = query.certified_each(ranked, limit) if certify and here else ranked
+        for n, at, passed, rows in zip(here, cells, ranked, able, strict=True):
+            found[n].append(_Cell(query, at, passed, rows[:limit]))
+    return [
+        _verdict(request, at_places, limit, certify=certify)
+        for request, at_places in zip(requests, found, strict=True)
+    ]
 
 
-def _reasons(masks: Masks, cell: Cell) -> tuple[str, ...]:
-    """Return the codes that stand against a cell; without a room, in the easiest one."""
-    provider, room, start = cell
-    return tuple(masks.broken(provider, masks.easiest_room(start) if room is None else room, start))
+class _Cell(NamedTuple):
+    """Where a request lies in the query of one place, what the masks pass and what is certified."""
+
+    query: Query
+    at: Cell
+    passed: Ints
+    certified: Ints
+
+
+def _verdict(
+    request: SlotRequest, at_places: Sequence[_Cell], limit: int, *, certify: bool
+) -> Verdict:
+    slots = [cell.query.slot(row) for cell in at_places for row in cell.certified]
+    if slots:
+        return Verdict(tuple(sorted(slots, key=_best_first)[:limit]), ())
+    if any(len(cell.passed) for cell in at_places):
+        return Verdict((), (codes.PROVIDER_BUSY,))
+    over = [
+        slot
+        for cell in at_places
+        for slot in _overriding(cell.query, request, cell.at, limit, certify=certify)
+    ]
+    over.sort(key=lambda slot: (len(slot.overrides), _best_first(slot)))
+    return Verdict((), _reasons(at_places), tuple(over[:limit]))
+
+
+def _best_first(slot: Slot) -> tuple[int, str]:
+    return -slot.points, slot.room.id
+
+
+def _reasons(at_places: Sequence[_Cell]) -> tuple[str, ...]:
+    """Return the codes that stand against a start; without a room, in the easiest one.
+
+    Of several places that is the one whose easiest room the fewest rules exclude.
+    """
+    easiest: list[tuple[bool, int, str, list[str]]] = []
+    for query, (provider, room, start), *_ in at_places:
+        masks, rooms = query.masks, query.masks.day.rooms
+        at = masks.easiest_room(start) if room is None else room
+        broken = masks.broken(provider, at, start)
+        unfit = not {codes.ROOM_INACTIVE, codes.ROOM_LACKS_EQUIPMENT}.isdisjoint(broken)
+        easiest.append((unfit, len(broken), "" if at is None else rooms[at].id, broken))
+    return tuple(min(easiest)[-1])
 
 
 def _overriding(

@@ -66,7 +66,7 @@ type Cell = tuple[int, int | None, int]
 
 @dataclass(frozen=True)
 class Query:
-    """One request with its masks and scores, at providers whom it takes as long."""
+    """One request with its masks and scores, at providers whom it takes as long, at one place."""
 
     masks: Masks
     scores: Scores
@@ -83,7 +83,8 @@ class Query:
     ) -> list[Query]:
         """Return the query over some providers and rooms; None: over all of them.
 
-        One part for all providers whom the appointment takes as long; all parts together are it.
+        One part for all providers whom the appointment takes as long and all rooms of one place;
+        all parts together are it.
         """
         day = Day.of(clinic, request.date, provider_ids=provider_ids, room_ids=room_ids)
         parts = masks_module.build(day, request)
@@ -97,8 +98,13 @@ class Query:
             request,
             weights,
             provider_ids=request.provider_ids,
-            room_ids=None if request.room_id is None else frozenset({request.room_id}),
+            room_ids=request.room_ids(clinic),
         )
+
+    def has_rooms_for(self, request: SlotRequest) -> bool:
+        """Whether the room that `request` names is at this place; or it names none."""
+        rooms = self.masks.day.rooms
+        return request.room_id is None or any(room.id == request.room_id for room in rooms)
 
     def cell(self, request: SlotRequest) -> Cell:
         """Return the positions of the provider, the room and the start that `request` names."""
@@ -226,22 +232,32 @@ def _merged(parts: Sequence[Query], limit: int, rooms: Rooms) -> Iterator[tuple[
         for head in rankings[0]:
             yield head, np.zeros(len(head), np.int64)
         return
-    ids = sorted(provider.id for part in parts for provider in part.masks.day.providers)
-    rank = {key: position for position, key in enumerate(ids)}
-    ranks = [np.array([rank[p.id] for p in part.masks.day.providers], np.int64) for part in parts]
+    providers = _ranks([part.masks.day.providers for part in parts])
+    in_rooms = _ranks([part.masks.day.rooms for part in parts])
     heads = [next(ranking) for ranking in rankings]
     want = limit
     while True:
         rows = np.concatenate(heads)
         part = np.repeat(np.arange(len(parts)), [len(head) for head in heads])
-        provider = np.concatenate([of[head[:, 2]] for of, head in zip(ranks, heads, strict=True)])
-        order = np.lexsort((rows[:, 3], provider, rows[:, 1], -rows[:, 0]))[:want]
-        yield rows[order], part[order]
+        provider = np.concatenate([of[h[:, 2]] for of, h in zip(providers, heads, strict=True)])
+        room = np.concatenate([of[h[:, 3]] for of, h in zip(in_rooms, heads, strict=True)])
+        order = np.lexsort((room, provider, rows[:, 1], -rows[:, 0]))
+        if rooms == "best":  # a provider has rooms at more than one place
+            pair = np.stack([provider, rows[:, 1]], axis=1)[order]
+            order = order[np.sort(np.unique(pair, axis=0, return_index=True)[1])]
+        yield rows[order[:want]], part[order[:want]]
         longer = [next(ranking, None) for ranking in rankings]
-        if all(head is None for head in longer) and len(rows) <= want:
+        if all(head is None for head in longer) and len(order) <= want:
             return
         heads = [old if new is None else new for old, new in zip(heads, longer, strict=True)]
         want *= 2
+
+
+def _ranks(parts: Sequence[Sequence[Provider | Room]]) -> list[Ints]:
+    """Return for each part the ranks of its rows among those of all parts, by their ids."""
+    ids = sorted({row.id for rows in parts for row in rows})
+    rank = {key: position for position, key in enumerate(ids)}
+    return [np.array([rank[row.id] for row in rows], np.int64) for rows in parts]
 
 
 def provider_of(request: SlotRequest) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import HORIZON_DAYS, DateOutOfRangeError, check_date, instant
@@ -24,12 +23,13 @@ from solver.clinic.entities import (
     Room,
 )
 from solver.clinic.equipment.pools import EquipmentPool
-from solver.clinic.sessions.instants import released_before_it_opens
+from solver.clinic.places import Location, Travel
 from solver.clinic.sessions.session import BEFORE_ALL, Session, SessionsRead
 from solver.planning.problem import MAX_REQUESTS, Problem
 from solver.rules.checked_book import BookChecker
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 from solver.whatif.changes import (
+    AddLocation,
     AddOverbookingRule,
     AddPool,
     AddProvider,
@@ -44,6 +44,11 @@ from solver.whatif.changes import (
     Row,
     ScaleDemand,
     SetField,
+    displace,
+    forget_type,
+    require_opening,
+    require_own_pair,
+    require_own_way,
 )
 from solver.whatif.run import Demand, Run, Scenario
 
@@ -224,20 +229,21 @@ class _Changed:
             case AddProvider():
                 self._add("providers", change.provider)
             case AddRoom():
+                self._check_references(change.room)
                 self._add("rooms", change.room)
             case AddOverbookingRule():
                 self._check_references(change.rule)
                 self._add("overbooking_rules", change.rule)
             case AddProviderType():
                 self._check_references(change.row)
-                _require_own_pair(self.rows["provider_types"], change.row)
+                require_own_pair(self.rows["provider_types"].values(), change.row)
                 self._add("provider_types", change.row)
             case AddSession():
                 self._check_references(change.session)
-                _require_opening(change.session, self.settings.zone, self.dates[0])
+                require_opening(change.session, self.settings.zone, self.dates[0])
                 self._add("sessions", change.session)
-            case AddPool():
-                self._add("equipment_pools", change.pool)
+            case AddPool(pool=row) | AddLocation(location=row):
+                self._add("equipment_pools" if isinstance(row, EquipmentPool) else "locations", row)
             case SetField():
                 self._set(change)
             case Remove():
@@ -258,7 +264,7 @@ class _Changed:
 
     def _close(self, change: ProviderOut | CloseRoom) -> None:
         self._require_date(change.date)
-        _displace(self.rows, change)
+        displace(self.rows["bookings"], self.rows["appointment_types"], change)
         self.availability.append(
             Availability(
                 change.start,
@@ -303,6 +309,7 @@ class _Changed:
                         provider_id=row.provider_id,
                         room_id=row.room_id,
                         date=change.date,
+                        location_id=row.location_id,
                     )
                     for row in opening
                     if row.applies_on(change.date, change.date.isoweekday())
@@ -324,10 +331,12 @@ class _Changed:
         try:
             changed = replace(row, **{change.field: change.value})
             self._check_references(changed)
+            if isinstance(changed, Travel):
+                require_own_way(self.rows["travel"].values(), changed)
             if isinstance(changed, ProviderType):
-                _require_own_pair(self.rows["provider_types"], changed)
+                require_own_pair(self.rows["provider_types"].values(), changed)
             if isinstance(changed, Session):
-                _require_opening(changed, self.settings.zone, self.dates[0])
+                require_opening(changed, self.settings.zone, self.dates[0])
         except InvalidClinicError as error:
             raise InvalidClinicError("value", error.message) from None
         if change.entity == "clinic":
@@ -357,14 +366,17 @@ class _Changed:
         self.availability = [
             row for row in self.availability if change.id not in (row.provider_id, row.room_id)
         ]
+        is_gone = change.id not in self.rows[change.entity]
         for name in _REFERRING:
+            if name == "travel" and not is_gone:
+                continue  # who is there all the same has to get there
             self.rows[name] = {
                 key: other
                 for key, other in self.rows[name].items()
                 if change.id not in (getattr(other, field, None) for field in _REFERENCES)
             }
-        if change.id not in self.rows[change.entity]:
-            _forget_type(self.rows["sessions"], change.id)
+        if is_gone:
+            forget_type(self.rows["sessions"], change.id)
 
     def _is_referred_to(self, row: Row) -> bool:
         bookings = self.rows["bookings"].values()
@@ -375,6 +387,9 @@ class _Changed:
                 )
             case Room():
                 return any(b.room_id == row.id for b in bookings)
+            case Location():
+                rooms = self.rows["rooms"].values()
+                return any(one.location_id == row.id for one in (*rooms, *self.availability))
             case AppointmentType():
                 return row.id in self.run_types or any(
                     b.appointment_type_id == row.id for b in bookings
@@ -402,50 +417,7 @@ class _Changed:
             )
 
 
-def _displace(rows: dict[str, dict[str, Any]], change: ProviderOut | CloseRoom) -> None:
-    """Let bookings in the way of a closure override its hours no more: it displaces all."""
-    is_provider = isinstance(change, ProviderOut)
-    code = "OUTSIDE_PROVIDER_HOURS" if is_provider else "OUTSIDE_ROOM_HOURS"
-    owner = change.provider_id if isinstance(change, ProviderOut) else change.room_id
-    bookings, types = rows["bookings"], rows["appointment_types"]
-    for b in list(bookings.values()):
-        kind = types.get(b.appointment_type_id)
-        if (
-            code in b.overrides
-            and (b.provider_id if is_provider else b.room_id, b.date) == (owner, change.date)
-            and kind is not None
-            and b.start < change.end
-            and change.start < b.start + kind.duration_minutes
-        ):
-            bookings[b.id] = replace(b, overrides=b.overrides - {code})
-
-
-def _require_own_pair(rows: dict[str, ProviderType], row: ProviderType) -> None:
-    """Refuse a second row of one provider for one type."""
-    pair = row.provider_id, row.appointment_type_id
-    for other in rows.values():
-        if (other.provider_id, other.appointment_type_id) == pair and other.id != row.id:
-            raise InvalidClinicError(
-                "appointment_type_id", f"has the row {other.id} of this provider already"
-            )
-
-
-def _require_opening(session: Session, zone: ZoneInfo, first: dt.date) -> None:
-    """Refuse a session that would not open before it is released, on `first` or a later date."""
-    day = released_before_it_opens(zone, session, first)
-    if day is not None:
-        raise InvalidClinicError("releases", f"must be later than opens; on {day} it is not")
-
-
-def _forget_type(sessions: dict[str, Session], key: str) -> None:
-    """Let the sessions that name a type that is gone name it no more."""
-    for session in list(sessions.values()):
-        kinds = session.appointment_type_ids
-        if kinds is not None and key in kinds:
-            sessions[session.id] = replace(session, appointment_type_ids=kinds - {key})
-
-
-_REFERRING = ("overbooking_rules", "provider_types", "sessions")
+_REFERRING = ("overbooking_rules", "provider_types", "sessions", "travel")
 """The rows that go with those that they name."""
 
 
@@ -453,4 +425,7 @@ _REFERENCES = {
     "provider_id": "providers",
     "room_id": "rooms",
     "appointment_type_id": "appointment_types",
+    "location_id": "locations",
+    "from_id": "locations",
+    "to_id": "locations",
 }

@@ -36,6 +36,7 @@ SESSION_FULL = rules_codes.SESSION_FULL
 EQUIPMENT_BUSY = rules_codes.EQUIPMENT_BUSY
 DAILY_CAP = "DAILY_CAP"
 PATIENT_BUSY = "PATIENT_BUSY"
+PROVIDER_TRAVEL = rules_codes.PROVIDER_TRAVEL
 BLOCKED_BY_BOOKINGS = "BLOCKED_BY_BOOKINGS"
 LOST_TO_CONTENTION = "LOST_TO_CONTENTION"
 NOT_REACHED_IN_TIME = "NOT_REACHED_IN_TIME"
@@ -164,11 +165,10 @@ class Explainer:
             return Reason(TYPE_INACTIVE, f"{kind.name} is not offered.")
         if (lack := self._lack_of_providers(request, kind)) is not None:
             return lack
-        if not any(r.active and r.equipment >= kind.required_equipment for r in clinic.rooms):
+        if not any(r.equipment >= kind.required_equipment for r in clinic.rooms_in_use):
             needs = _list(kind.required_equipment) or "nothing special"
-            return Reason(
-                NO_ROOM_WITH_EQUIPMENT, f"No active room has what {kind.name} needs: {needs}."
-            )
+            detail = f"No active room has what {kind.name} needs: {needs}."
+            return Reason(NO_ROOM_WITH_EQUIPMENT, detail)
         return None
 
     def _lack_of_providers(self, request: Request, kind: AppointmentType) -> Reason | None:
@@ -188,9 +188,8 @@ class Explainer:
             )
         asked = clinic.provider_by_id[request.provider_id]
         if not asked.active:
-            return Reason(
-                PROVIDER_NOT_AVAILABLE, f"{asked.name}, who is asked for, is not available."
-            )
+            detail = f"{asked.name}, who is asked for, is not available."
+            return Reason(PROVIDER_NOT_AVAILABLE, detail)
         if clinic.offers(asked, kind):
             return None
         missing = kind.required_skills - asked.skills
@@ -271,10 +270,12 @@ class Explainer:
         full = f"The sessions of {when} that admit {kind.name} have all the bookings they take."
         lacking = f"Whenever {kind.name} would fit on {when}, too little of {pools} is left."
         capped = f"The bookings of {when} have used up the daily caps for {kind.name}."
+        too_far = f"Wherever {kind.name} would fit on {when}, there is no time to travel."
         for code, codes, detail in (
             (SESSION_FULL, (SESSION_FULL,), full),
             (EQUIPMENT_BUSY, (EQUIPMENT_BUSY,), lacking),
             (DAILY_CAP, _OF_CAPS, capped),
+            (PROVIDER_TRAVEL, (PROVIDER_TRAVEL,), too_far),
         ):
             if any(_survive(m, _EVERY.difference(codes)) for m in masks):
                 return Reason(code, detail)
@@ -396,17 +397,18 @@ class _Book:
         """[P, S] where the provider may take the request and some room is free."""
         free = masks.provider_free & masks.room_free.any(axis=0)[None, :]
         if not alone:
-            for start, end in self._appointments(request.patient_key, masks.day.date):
-                overlaps = (masks.starts < end) & (
-                    masks.starts + masks.kind.duration_minutes > start
-                )
-                free = free & ~overlaps[None, :]
+            ends = masks.starts + masks.kind.duration_minutes
+            for (start, end), to, back in self._appointments(request.patient_key, masks.day):
+                free = free & ~((masks.starts < end + to) & (ends + back > start))[None, :]
         return free
 
-    def _appointments(self, patient: str | None, date: dt.date) -> Iterator[Span]:
+    def _appointments(self, patient: str | None, day: Day) -> Iterator[tuple[Span, int, int]]:
+        """Yield a patient's appointments, and the minutes of the ways from each and to it."""
+        places = self._clinic.places
         for b in self._of_patient.get(patient, ()) if patient is not None else ():
-            start = (b.date - date).days * DAY_MINUTES + b.start
-            yield start, start + self._clinic.kind_of(b).duration_minutes
+            start = (b.date - day.date).days * DAY_MINUTES + b.start
+            to, back = places.ways(b.room_id, day.place) if b.date == day.date else (0, 0)
+            yield (start, start + self._clinic.kind_of(b).duration_minutes), to, back
 
 
 def _survive(masks: Masks, codes: Iterable[str]) -> bool:

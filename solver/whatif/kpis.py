@@ -22,6 +22,7 @@ from typing import Any
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Booking, Span
+from solver.clinic.places import NOWHERE
 from solver.clinic.sessions.of_day import SessionsOfDay
 from solver.clinic.spans import cut, merge, provider_busy_span, room_busy_span
 from solver.clinic.windows import Windows
@@ -54,6 +55,7 @@ def figures(problem: Problem, plan: Plan, reading: PlanReading) -> Kpis:
         **_equipment(problem, reading.finished),
         "moved": len(plan.moves),
         "lost": len(plan.lost),
+        "travel_minutes": travel_minutes(problem, reading.finished),
     }
 
 
@@ -91,7 +93,8 @@ def _time(problem: Problem, finished: Iterable[Booking]) -> TimeFigures:
     totals = {"provider": [0, 0], "room": [0, 0]}
     fragments: list[int] = []
     overtime = 0
-    active = {p.id for p in clinic.providers if p.active} | {r.id for r in clinic.rooms if r.active}
+    active = {p.id for p in clinic.providers if p.active}
+    active |= {r.id for r in clinic.rooms if clinic.is_in_use(r)}
 
     for day in problem.dates:
         windows = Windows.on(clinic, day)
@@ -125,6 +128,24 @@ def _time(problem: Problem, finished: Iterable[Booking]) -> TimeFigures:
         "idle_fragment_minutes": sum(fragments),
         "overtime_minutes": overtime,
     }
+
+
+def travel_minutes(problem: Problem, finished: Iterable[Booking]) -> int:
+    """Return the minutes of the ways from each booking of a provider's date to the next.
+
+    What has no place lies on no way: the next one that has a place follows the last one that had.
+    """
+    clinic, dates = problem.clinic, frozenset(problem.dates)
+    places, total = clinic.places, 0
+    at: dict[tuple[str, dt.date], int] = {}
+    for b in sorted(finished, key=lambda b: (b.date, b.start, b.id)):
+        place = places.of_room.get(b.room_id, NOWHERE)
+        if place == NOWHERE or b.date not in dates:
+            continue
+        before = at.get((b.provider_id, b.date), place)
+        at[b.provider_id, b.date] = place
+        total += int(places.minutes[before, place])
+    return total
 
 
 def _session_fill(problem: Problem, finished: Iterable[Booking]) -> float | None:

@@ -8,7 +8,7 @@ found by the other.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from solver.clinic.clinic import Clinic
@@ -47,17 +47,18 @@ class _Minutes:
 
     def __init__(self, clinic: Clinic) -> None:
         self._clinic = clinic
-        self._open: dict[tuple[str, dt.date], bytes] = {}
+        self._open: dict[tuple[str, dt.date, str | None], bytes] = {}
         self._is_steady: dict[tuple[dt.date, int], bool] = {}
 
-    def open(self, owner: Provider | Room, date: dt.date) -> bytes:
+    def open(self, owner: Provider | Room, date: dt.date, location: str | None = None) -> bytes:
         """Return a byte for each minute of a date: 1 where `owner` is open, otherwise 0.
 
         Open rows of the date itself replace the weekly ones; then closures are cut out. A room
-        without any open row is open all day.
+        without any open row is open all day. For rooms of a location neither open rows nor closures
+        of other places count; for those of none, no closure of any place does.
         """
-        if (owner.id, date) in self._open:
-            return self._open[owner.id, date]
+        if (owner.id, date, location) in self._open:
+            return self._open[owner.id, date, location]
         own = [r for r in self._clinic.availability if owner.id in (r.provider_id, r.room_id)]
         opening = [row for row in own if row.kind == "open"]
         dated = [row for row in opening if row.date == date]
@@ -68,10 +69,13 @@ class _Minutes:
         minutes = bytearray([is_always_open]) * DAY_MINUTES
         for rows, value in ((dated or opening, b"\1"), (closing, b"\0")):
             for row in rows:
+                is_of_all = row.location_id is None or (location is None and row.kind == "open")
+                if not is_of_all and row.location_id != location:
+                    continue
                 if row.date == date or _is_in_turn(row, date):
                     minutes[row.start : row.end] = value * (row.end - row.start)
-        self._open[owner.id, date] = bytes(minutes)
-        return self._open[owner.id, date]
+        self._open[owner.id, date, location] = bytes(minutes)
+        return self._open[owner.id, date, location]
 
     def shown_once(self, date: dt.date, minute: int) -> bool:
         """Whether a minute of a date is neither skipped nor repeated by a change of the clock."""
@@ -100,7 +104,7 @@ class PlainRules:
 
     def appointment(self, booking: Booking) -> Appointment:
         """Return a booking with its spans; rule 4 is what its provider's busy span is."""
-        kind = self._kind_of(booking)
+        kind = _kind_of(self._clinic, self._own, booking)
         before, after, room_after = kind.buffer_before, kind.buffer_after, kind.buffer_after
         if (provider := self._clinic.provider_by_id.get(booking.provider_id)) is not None:
             before, after = max(before, provider.buffer_before), max(after, provider.buffer_after)
@@ -115,21 +119,6 @@ class PlainRules:
             (start - before, end + after),
             (start - kind.buffer_before, end + room_after),
         )
-
-    def _kind_of(self, booking: Booking) -> AppointmentType:
-        """Return a booking's type with the minutes it was made with, or else its provider's own."""
-        kind = self._clinic.type_by_id[booking.appointment_type_id]
-        own = self._own.get((booking.provider_id, kind.id))
-        for row in (own, booking):
-            if row is None:
-                continue
-            if row.duration_minutes is not None:
-                kind = replace(kind, duration_minutes=row.duration_minutes)
-            if row.buffer_before is not None:
-                kind = replace(kind, buffer_before=row.buffer_before)
-            if row.buffer_after is not None:
-                kind = replace(kind, buffer_after=row.buffer_after)
-        return kind
 
     def is_known(self, booking: Booking) -> bool:
         """Whether the clinic has the rows of the booking's provider and room."""
@@ -163,6 +152,10 @@ class PlainRules:
         for row in (provider, room, a.kind):
             if not row.active:
                 yield f"{row.name} is not active"
+        if room.location_id is not None:
+            location = self._clinic.location_by_id[room.location_id]
+            if not location.active:
+                yield f"{location.name}, where {room.name} is, is not active"
         for owner, has, needs in (
             (provider, provider.skills, a.kind.required_skills),
             (room, room.equipment, a.kind.required_equipment),
@@ -245,6 +238,13 @@ class PlainRules:
                 f"whose daily cap for it is {own.daily_cap}"
             )
 
+    def time_to_travel(self, a: Appointment, at_provider: Sequence[Appointment]) -> Iterator[str]:
+        """Rule 11: between two places of a date the provider has time for the way."""
+        for other in at_provider:
+            if _is_too_far(self._clinic, a, a.provider_busy, other, other.provider_busy):
+                provider, _ = self._owners(a)
+                yield f"{provider.name} has no time to travel to or from booking {other.booking.id}"
+
     def regular_within_capacity(
         self, a: Appointment, at_provider: Sequence[Appointment]
     ) -> Iterator[str]:
@@ -320,22 +320,26 @@ class PlainRules:
 
     def _is_in_rhythm(self, a: Appointment) -> bool:
         """Whether it starts so many steps after midnight and the offset, or after it opens."""
-        start, kind, (provider, _) = a.booking.start, a.kind, self._owners(a)
+        start, kind = a.booking.start, a.kind
         every = kind.start_every or self._clinic.settings.grid_minutes
         if kind.start_anchor == "midnight":
             return start in range(kind.start_offset, DAY_MINUTES, every)
-        minutes = self._minutes.open(provider, a.booking.date)
+        minutes = self._open_minutes(a)
         opens = minutes.rfind(b"\0", 0, start + 1) + 1  # after the last closed minute up to here
         return opens <= start and start in range(opens, DAY_MINUTES, every)
 
     def _is_packed(self, a: Appointment, at_provider: Sequence[Appointment]) -> bool:
         """Whether its type is packed, and it follows another of its provider in open hours."""
-        provider, _ = self._owners(a)
         return (
             a.kind.packed
-            and self._minutes.open(provider, a.booking.date)[a.booking.start] == 1
+            and self._open_minutes(a)[a.booking.start] == 1
             and a.provider_busy[0] in {other.provider_busy[1] for other in at_provider}
         )
+
+    def _open_minutes(self, a: Appointment) -> bytes:
+        """Return when its provider is open for its room."""
+        provider, room = self._owners(a)
+        return self._minutes.open(provider, a.booking.date, room.location_id)
 
     def _owners(self, a: Appointment) -> tuple[Provider, Room]:
         clinic, b = self._clinic, a.booking
@@ -344,7 +348,8 @@ class PlainRules:
     def _is_open(self, owner: Provider | Room, a: Appointment) -> bool:
         """Whether an owner is open for all of an appointment, which ends on its date."""
         start, end = a.booking.start, a.booking.start + a.kind.duration_minutes
-        minutes = self._minutes.open(owner, a.booking.date)
+        _, room = self._owners(a)
+        minutes = self._minutes.open(owner, a.booking.date, room.location_id)
         return end <= DAY_MINUTES and 0 not in minutes[start:end]
 
 
@@ -366,3 +371,51 @@ def is_by_allowance(a: Appointment) -> bool:
 def overlap(one: Span, other: Span) -> bool:
     """Whether two spans have a minute in common."""
     return one[0] < other[1] and other[0] < one[1]
+
+
+def patient_is_elsewhere(clinic: Clinic, a: Appointment, other: Appointment) -> bool:
+    """Whether one patient's appointments overlap, or leave no time for the way between them."""
+    return overlap(a.span, other.span) or _is_too_far(clinic, a, a.span, other, other.span)
+
+
+def _is_too_far(clinic: Clinic, a: Appointment, one: Span, other: Appointment, two: Span) -> bool:
+    """Whether the way from one place to the other takes longer than there is between spans."""
+    rooms = clinic.room_by_id
+    if a.booking.room_id not in rooms or other.booking.room_id not in rooms:
+        return False
+    here = rooms[a.booking.room_id].location_id
+    there = rooms[other.booking.room_id].location_id
+    if here is None or there is None or here == there or a.booking.date != other.booking.date:
+        return False
+    return two[0] - one[1] < _way(clinic, here, there) and one[0] - two[1] < _way(
+        clinic, there, here
+    )
+
+
+def _way(clinic: Clinic, from_id: str, to_id: str) -> int:
+    """Return the minutes of a way; where only the way back is told, as many as that takes."""
+    minutes = 0
+    for row in clinic.travel:
+        if (row.from_id, row.to_id) == (from_id, to_id):
+            return row.minutes
+        if (row.to_id, row.from_id) == (from_id, to_id):
+            minutes = row.minutes
+    return minutes
+
+
+def _kind_of(
+    clinic: Clinic, rows: Mapping[tuple[str, str], ProviderType], booking: Booking
+) -> AppointmentType:
+    """Return a booking's type with the minutes it was made with, or else its provider's own."""
+    kind = clinic.type_by_id[booking.appointment_type_id]
+    own = rows.get((booking.provider_id, kind.id))
+    for row in (own, booking):
+        if row is None:
+            continue
+        if row.duration_minutes is not None:
+            kind = replace(kind, duration_minutes=row.duration_minutes)
+        if row.buffer_before is not None:
+            kind = replace(kind, buffer_before=row.buffer_before)
+        if row.buffer_after is not None:
+            kind = replace(kind, buffer_after=row.buffer_after)
+    return kind

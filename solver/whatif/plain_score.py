@@ -62,7 +62,8 @@ class PlainScores(PlainRules):
         self, provider: Provider, a: Appointment, at_provider: Sequence[Appointment]
     ) -> Fraction:
         """Return half for each side that is touched, a quarter for one with a usable rest."""
-        is_open = self._minutes.open(provider, a.booking.date)
+        room = self._clinic.room_by_id[a.booking.room_id]
+        is_open = self._minutes.open(provider, a.booking.date, room.location_id)
         midnight = a.span[0] - a.booking.start
         opens = midnight + is_open.rfind(0, 0, a.booking.start) + 1
         shut = is_open.find(0, a.booking.start + a.kind.duration_minutes)

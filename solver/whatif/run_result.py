@@ -129,6 +129,7 @@ class Kpis(MeanScores, TimeFigures, EquipmentFigures):
     session_fill: NotRequired[float | None]
     moved: int
     lost: int
+    travel_minutes: NotRequired[int]
 
 
 class ScenarioResult(TypedDict):

@@ -16,7 +16,7 @@ from fractions import Fraction
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Booking, ProviderType
 from solver.planning.problem import Placement, Plan, Problem, Request
-from solver.whatif.plain_rules import Appointment
+from solver.whatif.plain_rules import Appointment, patient_is_elsewhere
 from solver.whatif.plain_score import Parts, PlainScores
 
 MAXIMISED = ("saved", "priority", "score")
@@ -31,6 +31,7 @@ RULES = {
     5: "the type has reached its daily cap",
     6: "the provider has reached the daily cap for the type",
     7: "no overbooking rule allows it",
+    11: "there is no time to travel to or from another place",
     8: "a session keeps it out, or is full",
     10: "too little of the equipment is there",
 }
@@ -228,8 +229,8 @@ class _Reader:
         if step.is_overbooked and not self.problem.allow_overbooking:
             self._blame(step.id, "is overbooked, which the run does not allow")
         for other in self.book.of_patient(a.booking.patient_key):
-            if a.span[0] < other.span[1] and other.span[0] < a.span[1]:
-                self._blame(step.id, f"overlaps {other.booking.id} of the same patient")
+            if patient_is_elsewhere(self.problem.clinic, a, other):
+                self._blame(step.id, f"overlaps {other.booking.id} of the same patient, or its way")
         self.book.add(a)
         return True
 
@@ -249,6 +250,7 @@ class _Reader:
             5: not any(rules.type_under_its_cap(a, of_type)),
             6: not any(rules.provider_type_under_its_cap(a, at_provider)),
             7: not is_overbooked or self._may_overbook(a, at_provider),
+            11: not any(rules.time_to_travel(a, at_provider)),
             8: not any(rules.within_sessions(a, is_new=True))
             and not any(rules.has_place_in_sessions(a, on_date, is_new=True)),
             10: not any(rules.equipment_is_free(a, self.book.of_pools(a))),
@@ -320,6 +322,7 @@ class _Reader:
             (7, rules.overbooked_by_allowance(a, at_provider))
             if b.is_overbooked
             else (6, rules.regular_within_capacity(a, regular)),
+            (11, rules.time_to_travel(a, at_provider)),
             (10, rules.equipment_is_free(a, book.of_pools(a))),
         ):
             yield from ((rule, detail) for detail in details)

@@ -12,7 +12,7 @@ from itertools import chain, combinations
 
 from solver.clinic.entities import Booking
 from solver.planning.problem import Plan, Problem
-from tests.support.rules_by_hand import RulesByHand, overlap
+from tests.support.rules_by_hand import RulesByHand
 
 type Value = tuple[int, int, int, int, Fraction]
 """Saved, priority, moved and minutes (negative), score: compared from left to right."""
@@ -45,7 +45,7 @@ class BruteForce:
         self.most, self.step = most, step
         clinic = problem.clinic
         self.rules = RulesByHand(problem)
-        self._known_starts: dict[tuple[str, str, dt.date], list[int]] = {}
+        self._known_starts: dict[tuple[str, str, str, dt.date], list[int]] = {}
         self.movable = [
             b
             for b in clinic.bookings
@@ -87,7 +87,7 @@ class BruteForce:
     def _starts(self, provider: str, room: str, kind: str, date: dt.date) -> list[int]:
         if self.step is not None:
             return list(range(0, 1440, self.step))
-        key = (provider, kind, date)
+        key = (provider, room, kind, date)
         if key not in self._known_starts:
             asked = (Booking("", provider, room, kind, date, m) for m in range(1440))
             self._known_starts[key] = [
@@ -110,15 +110,15 @@ class BruteForce:
             or rules.is_equipment_out(new, book)
             or rules.is_type_full(new, book)
             or rules.is_pair_full(new, book)
+            or rules.has_no_time_to_travel(new, book)
             or rules.is_session_full(new, book, is_new=True)
         ):
             return None
         if self.step is not None and not rules.is_in_rhythm(new, book):
             return None
-        mine = rules.appointment(new)
         for b in book:
             is_same = new.patient_key is not None and b.patient_key == new.patient_key
-            if is_same and overlap(mine, rules.appointment(b)):
+            if is_same and rules.patient_is_elsewhere(new, b):
                 return None
         if not rules.overlapping(new, book) and not rules.is_provider_full(new, book):
             return new

@@ -17,6 +17,7 @@ from solver.clinic.entities import (
 )
 from solver.clinic.equipment.needs import PoolNeed
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.places import Location, Travel
 from solver.clinic.sessions.session import Lead, Session, SessionsRead
 from solver.planning.problem import Problem, Request
 from solver.rules.codes import POLICY
@@ -74,6 +75,7 @@ def tiny_problem(seed: int) -> Problem:
         tuple(_bookings(chance, providers, rooms, kinds, rows)),
         tuple(_provider_types(chance, providers, kinds)),
     )
+    clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
     clinic = _with_pools(_in_rhythm(_overridden(clinic, seed), seed), seed)
     clinic, read = with_sessions(clinic, seed)
     movable: set[str] = set()
@@ -151,6 +153,7 @@ def colliding_problem(seed: int) -> Problem:
         tuple(rules[: chance.choice((0, 1, 1))]),
         tuple(bookings),
     )
+    clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
     clinic = _with_pools(_in_rhythm(_overridden(clinic, seed), seed), seed)
     clinic, read = with_sessions(clinic, seed)
     changes: list[tuple[Entity, str, str, int]] = [
@@ -192,6 +195,31 @@ def colliding_problem(seed: int) -> Problem:
         sessions=read,
     )
     return apply(clinic, run, run.scenarios[-1], BEFORE)
+
+
+def _at_places(clinic: Clinic, seed: int) -> Clinic:
+    """The clinic with its rooms at two places and the hours of some providers at one; or not."""
+    chance = Random(f"places {seed}")
+    if chance.random() < 0.5:
+        return clinic
+    places = [Location(uid(7, number), f"L{number}") for number in range(2)]
+    ids = [places[0].id, places[1].id, None]
+    ways = [
+        Travel(uid(8, 0), ids[0], ids[1], chance.choice((0, 15, 30, 60))),
+        Travel(uid(8, 1), ids[1], ids[0], chance.choice((0, 15, 30, 60))),
+    ]
+    rows = []
+    for row in clinic.availability:
+        rows.append(replace(row, location_id=chance.choice((None, None, *ids))))
+        if chance.random() < 0.3 and row.date is not None:
+            rows.append(replace(row, location_id=chance.choice(ids), end=min(1440, row.end + 60)))
+    return replace(
+        clinic,
+        rooms=tuple(replace(r, location_id=chance.choice((*ids[:2], *ids))) for r in clinic.rooms),
+        availability=tuple(rows),
+        locations=tuple(places),
+        travel=tuple(ways[: chance.choice((0, 1, 2))]),
+    )
 
 
 def _overridden(clinic: Clinic, seed: int) -> Clinic:

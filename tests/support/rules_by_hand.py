@@ -79,7 +79,10 @@ class RulesByHand:
         wall = dt.datetime.combine(date, dt.time(*divmod(minute, 60)), self.clinic.settings.zone)
         return wall.utcoffset() != wall.replace(fold=1).utcoffset()
 
-    def _is_open(self, owner: Provider | Room, date: dt.date, minute: int) -> bool:
+    def _is_open(
+        self, owner: Provider | Room, date: dt.date, minute: int, place: str | None = None
+    ) -> bool:
+        """Whether it is open for a room at a place, or for one that is nowhere."""
         rows = [
             row
             for row in self.clinic.availability
@@ -90,14 +93,56 @@ class RulesByHand:
         chosen = [row for row in opening if row.date == date] or [
             row for row in opening if _speaks_of(row, date)
         ]
+        if place is not None:
+            chosen = [row for row in chosen if row.location_id in (None, place)]
         closing = [row for row in rows if row.kind == "closed" and _speaks_of(row, date)]
+        closing = [row for row in closing if row.location_id in (None, place)]
         is_always_open = isinstance(owner, Room) and not opening
         return (is_always_open or _holds(chosen, minute)) and not _holds(closing, minute)
 
     def is_open_throughout(self, owner: Provider | Room, b: Booking) -> bool:
         _, _, kind = self.rows(b)
         end = b.start + kind.duration_minutes
-        return end <= 1440 and all(self.is_open(owner, b.date, m) for m in range(b.start, end))
+        at = self.place(b)
+        return end <= 1440 and all(self.is_open(owner, b.date, m, at) for m in range(b.start, end))
+
+    # Places
+
+    def place(self, b: Booking) -> str | None:
+        room = self.clinic.room_by_id.get(b.room_id)
+        return None if room is None else room.location_id
+
+    def is_place_closed(self, b: Booking) -> bool:
+        return any(row.id == self.place(b) and not row.active for row in self.clinic.locations)
+
+    def way(self, from_id: str | None, to_id: str | None) -> int:
+        """The minutes of a way, or of the way back where only that is told; else none."""
+        for pair in ((from_id, to_id), (to_id, from_id)):
+            for row in self.clinic.travel:
+                if (row.from_id, row.to_id) == pair:
+                    return row.minutes
+        return 0
+
+    def is_too_far(self, b: Booking, mine: Span, other: Booking, theirs: Span) -> bool:
+        """Whether two spans of one date, at two places, lie nearer than the way between them."""
+        one, two = self.place(b), self.place(other)
+        if b.date != other.date or one == two or one is None or two is None:
+            return False
+        is_before = mine[1] + self.way(one, two) <= theirs[0]
+        is_after = theirs[1] + self.way(two, one) <= mine[0]
+        return not (is_before or is_after)
+
+    def has_no_time_to_travel(self, b: Booking, book: Book) -> bool:
+        return any(
+            o is not b
+            and o.provider_id == b.provider_id
+            and self.is_too_far(b, self.busy(b)[0], o, self.busy(o)[0])
+            for o in book
+        )
+
+    def patient_is_elsewhere(self, b: Booking, other: Booking) -> bool:
+        mine, theirs = self.appointment(b), self.appointment(other)
+        return overlap(mine, theirs) or self.is_too_far(b, mine, other, theirs)
 
     def meets_clock_change(self, b: Booking) -> bool:
         _, _, kind = self.rows(b)
@@ -116,11 +161,12 @@ class RulesByHand:
         """Whether its type may start then; or right behind one of `book`, where it is packed."""
         provider, _, kind = self.rows(b)
         start, every = b.start, kind.start_every or self.clinic.settings.grid_minutes
-        is_open = self.is_open(provider, b.date, start)
+        at = self.place(b)
+        is_open = self.is_open(provider, b.date, start, at)
         if kind.start_anchor == "midnight" and (start - kind.start_offset) % every == 0:
             return True
         if kind.start_anchor == "window" and is_open:
-            while start > 0 and self.is_open(provider, b.date, start - 1):
+            while start > 0 and self.is_open(provider, b.date, start - 1, at):
                 start -= 1
             if (b.start - start) % every == 0:
                 return True
@@ -132,7 +178,7 @@ class RulesByHand:
     def breaks_by_itself(self, b: Booking) -> bool:
         provider, room, kind = self.rows(b)
         return not (
-            (provider.active and room.active and kind.active)
+            (provider.active and room.active and kind.active and not self.is_place_closed(b))
             and self.offers(provider, kind)
             and kind.required_equipment <= room.equipment
             and ("OUTSIDE_PROVIDER_HOURS" in b.overrides or self.is_open_throughout(provider, b))
@@ -348,6 +394,7 @@ class RulesByHand:
         broken = {
             "": self.breaks_by_itself(b)
             or self.is_room_taken(b, book)
+            or self.has_no_time_to_travel(b, book)
             or self.is_equipment_out(b, book)
             or self.starts_with_another(b, book),
             "TYPE_DAILY_CAP": self.is_type_full(b, within),
@@ -383,9 +430,10 @@ class RulesByHand:
     def gap(self, b: Booking, book: Book) -> Fraction:
         provider, _, kind = self.rows(b)
         opens, closes = b.start, b.start + kind.duration_minutes
-        while opens > 0 and self.is_open(provider, b.date, opens - 1):
+        at = self.place(b)
+        while opens > 0 and self.is_open(provider, b.date, opens - 1, at):
             opens -= 1
-        while closes < 1440 and self.is_open(provider, b.date, closes):
+        while closes < 1440 and self.is_open(provider, b.date, closes, at):
             closes += 1
         midnight = self.appointment(b)[0] - b.start
         start, end = self.busy(b)[0]

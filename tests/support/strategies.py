@@ -1,6 +1,7 @@
 """Hypothesis strategies: small clinics with every rule in play, and requests against them."""
 
 import datetime as dt
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,7 @@ from solver.clinic.entities import (
 )
 from solver.clinic.equipment.needs import PoolNeed
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.places import Location, Travel
 from solver.clinic.request import SlotRequest
 from solver.clinic.sessions.session import Lead, Session
 from solver.rules.codes import POLICY
@@ -131,13 +133,15 @@ def spans(draw: st.DrawFn, earliest: int = 420, latest: int = 1140) -> tuple[int
 
 
 @st.composite
-def availability(draw: st.DrawFn, providers: int, rooms: int) -> list[Availability]:
+def availability(
+    draw: st.DrawFn, providers: int, rooms: int, somewhere: st.SearchStrategy
+) -> list[Availability]:
     rows = []
     for number in range(providers):
         owner = uid(1, number)
         for _ in range(draw(st.integers(0, 3))):
             start, end = draw(spans())
-            rows.append(_row(draw, start, end, provider_id=owner))
+            rows.append(_row(draw, start, end, provider_id=owner, location_id=draw(somewhere)))
     for number in range(rooms):
         owner = uid(2, number)
         for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
@@ -145,7 +149,7 @@ def availability(draw: st.DrawFn, providers: int, rooms: int) -> list[Availabili
             rows.append(_row(draw, start, end, room_id=owner))
     for _ in range(draw(st.sampled_from([0, 0, 1]))):
         start, end = draw(spans())
-        rows.append(_row(draw, start, end, kind="closed"))
+        rows.append(_row(draw, start, end, kind="closed", location_id=draw(somewhere)))
     # A long day for most providers, so that most clinics have something to offer.
     for number in range(providers):
         if draw(MOSTLY):
@@ -153,7 +157,7 @@ def availability(draw: st.DrawFn, providers: int, rooms: int) -> list[Availabili
     return rows
 
 
-def _row(draw: st.DrawFn, start: int, end: int, **owner: str) -> Availability:
+def _row(draw: st.DrawFn, start: int, end: int, **owner: Any) -> Availability:
     kind = owner.pop("kind", None) or draw(st.sampled_from(["open", "open", "closed"]))
     if draw(st.integers(0, 3)) == 0:
         return Availability(start, end, date=draw(st.sampled_from(DAYS)), kind=kind, **owner)
@@ -258,6 +262,24 @@ def sessions(
 
 
 @st.composite
+def places(draw: st.DrawFn) -> tuple[list[Location], list[Travel]]:
+    """Two places or three with ways between them; or mostly none at all."""
+    if draw(st.integers(0, 2)):
+        return [], []
+    known = [
+        Location(uid(7, number), f"L{number}", active=draw(MOSTLY) or draw(MOSTLY))
+        for number in range(draw(st.sampled_from([2, 2, 3])))
+    ]
+    ways = [(one, other) for one in known for other in known if one is not other]
+    travel = [
+        Travel(uid(8, number), one.id, other.id, draw(st.sampled_from([30, 0, 15, 45, 90, 300])))
+        for number, (one, other) in enumerate(ways)
+        if draw(MOSTLY)
+    ]
+    return known, travel
+
+
+@st.composite
 def equipment_pools(draw: st.DrawFn) -> list[EquipmentPool]:
     """Up to two pools of few pieces, or none at all."""
     return [
@@ -284,6 +306,8 @@ def clinics(draw: st.DrawFn) -> Clinic:
     """A clinic of up to 3 providers, 3 rooms and 3 types around Monday, 1 March 2027."""
     grid = draw(st.sampled_from(GRIDS))
     retired = draw(RETIRED)
+    locations, travel = draw(places())
+    somewhere = st.sampled_from([None, *(row.id for row in locations)])
     providers = [
         Provider(
             uid(1, number),
@@ -304,6 +328,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
             equipment=draw(some(EQUIPMENT)) | ({"ecg", "couch"} if draw(MOSTLY) else frozenset()),
             turnover_minutes=draw(BUFFERS),
             active=retired != (2, number),
+            location_id=draw(somewhere),
         )
         for number in range(draw(st.integers(1, 3)))
     ]
@@ -369,11 +394,13 @@ def clinics(draw: st.DrawFn) -> Clinic:
         tuple(draw(st.permutations(providers))),
         tuple(draw(st.permutations(rooms))),
         tuple(types),
-        tuple(draw(availability(len(providers), len(rooms)))),
+        tuple(draw(availability(len(providers), len(rooms), somewhere))),
         tuple(rules),
         tuple(bookings),
         tuple(draw(provider_types(providers, types))),
         tuple(draw(sessions(providers, rooms, types))),
+        locations=tuple(locations),
+        travel=tuple(travel),
         equipment_pools=tuple(pools),
     )
 
@@ -392,6 +419,7 @@ def requests(draw: st.DrawFn, clinic: Clinic) -> SlotRequest:
         provider_ids=draw(rare(st.just(frozenset({clinic.providers[0].id})))),
         preferred=draw(rare(spans(0, 1440))),
         minutes=draw(rare(st.builds(Minutes, DURATIONS, BUFFERS, BUFFERS))),
+        location_ids=draw(rare(st.just(frozenset(row.id for row in clinic.locations[:1]) or None))),
     )
 
 

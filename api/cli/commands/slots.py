@@ -47,6 +47,7 @@ def slots(file: Path, kind: str, fields: dict[str, Any], now: str | None, *, as_
     ids = {
         "appointment_type_id": _id_of(read.appointment_types, kind, "--type"),
         "provider_id": [_id_of(read.providers, p, "--provider") for p in fields["provider"]],
+        "location_id": [_id_of(read.locations, key, "--location") for key in fields["location"]],
     }
 
     from api.slots.schemas import slots_body
@@ -97,7 +98,8 @@ def _query(fields: dict[str, Any], ids: dict[str, Any]) -> SlotQuery:
     from api.slots.schemas import SlotQuery
     from data.files.faults import faults_of
 
-    given = {n: value for n, value in fields.items() if value is not None and n != "provider"}
+    by_name = ("provider", "location")
+    given = {n: value for n, value in fields.items() if value is not None and n not in by_name}
     try:
         return SlotQuery.model_validate(given | ids)
     except ValidationError as error:

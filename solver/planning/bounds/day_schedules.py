@@ -78,8 +78,9 @@ class DaySchedules:
     quarter
         The score of a quarter of the gap part.
     is_loose
-        [N] provider-days where buffers can reach from one window into the next. There every side of
-        an appointment at a window's edge counts as touching it: an upper bound.
+        [N] provider-days where buffers can reach from one window into the next, or where a provider
+        has other windows at another place. There every side of an appointment counts as touching a
+        window's edge: an upper bound.
 
     Attributes
     ----------
@@ -131,7 +132,7 @@ class DaySchedules:
             length = kind.before + kind.after
             begins.append(np.repeat(kind.starts[:, None] - kind.before[None, :], days, axis=1))
             lengths.append(np.repeat(length, days))
-            may.append(kind.regular.transpose(2, 0, 1).reshape(len(kind.starts), -1))
+            may.append(kind.regular_anywhere.transpose(2, 0, 1).reshape(len(kind.starts), -1))
             before = np.maximum(before, kind.before)
             after = np.maximum(after, kind.after - kind.duration)
         fixed: dict[tuple[int, int], list[FixedBooking]] = defaultdict(list)
@@ -139,9 +140,10 @@ class DaySchedules:
             fixed[s.provider, s.day].append(s)
         provider_days = [(p, d) for p in range(providers) for d in range(days)]
         windows = [instance.days[d].provider_windows[p] for p, d in provider_days]
+        differs = _hours_differ(instance)
         loose = [
-            _are_close(spans, int(before[p]), int(after[p]))
-            for spans, (p, _) in zip(windows, provider_days, strict=True)
+            _are_close(spans, int(before[p]), int(after[p])) or differs[p, d]
+            for spans, (p, d) in zip(windows, provider_days, strict=True)
         ]
         return cls(
             begins,
@@ -401,6 +403,16 @@ def _layers(lengths: Sequence[Ints]) -> list[Ints]:
             layers.append(layer := [])
         layer.append(k)
     return [np.array(layer, np.int64) for layer in layers]
+
+
+def _hours_differ(instance: Instance) -> Bools:
+    """[P, D] whether a provider's windows for rooms at some place are not those for all."""
+    differ = np.zeros((len(instance.providers), len(instance.dates)), np.bool_)
+    for d, day in enumerate(instance.days):
+        for there in day.at_each_place():
+            pairs = zip(there.provider_windows, day.provider_windows, strict=True)
+            differ[:, d] |= [windows != anywhere for windows, anywhere in pairs]
+    return differ
 
 
 def _are_close(windows: Sequence[Span], before: int, after: int) -> bool:

@@ -268,7 +268,9 @@ class _ScoreDual:
         """
         instance = self._instance
         lengths = np.array([k.before + k.after for k in instance.kinds])
-        could = np.array([(k.regular | k.allowed).any(axis=(1, 2)) for k in instance.kinds])
+        could = np.array(
+            [(k.regular_anywhere | k.allowed_anywhere).any(axis=(1, 2)) for k in instance.kinds]
+        )
         shortest = np.where(could, lengths, np.iinfo(np.int64).max).min(axis=0)
         for s in instance.fixed:
             if s.provider >= 0:
@@ -310,7 +312,7 @@ class _ScoreDual:
         best = np.full(count, IMPOSSIBLE)
         kinds, starts = np.zeros(count, np.int64), np.zeros(count, np.int64)
         for k, gain in enumerate(gains):
-            allowed = self._instance.kinds[k].allowed
+            allowed = self._instance.kinds[k].allowed_anywhere
             if not allowed.any():
                 continue
             could = np.where(allowed.transpose(2, 0, 1).reshape(gain.shape), gain, IMPOSSIBLE)

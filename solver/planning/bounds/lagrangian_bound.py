@@ -82,8 +82,8 @@ class LagrangianBound:
                     count=np.array([len(t.members) for t in of_kind], np.float64),
                     open_=np.hstack(
                         [
-                            may & kinds[k].regular.any(axis=2).ravel(),
-                            may & kinds[k].allowed.any(axis=2).ravel(),
+                            may & kinds[k].regular_anywhere.any(axis=2).ravel(),
+                            may & kinds[k].allowed_anywhere.any(axis=2).ravel(),
                         ]
                     ),
                 )
@@ -109,10 +109,11 @@ class LagrangianBound:
         used = []
         for k in self._kinds:
             kind = instance.kinds[k]
-            provider_day, start = np.nonzero(kind.regular.reshape(self._provider_days, -1))
+            provider_day, start = np.nonzero(kind.regular_anywhere.reshape(self._provider_days, -1))
             midnight = self._day[provider_day] * DAY_MINUTES
-            begin = kind.busy_start.reshape(self._provider_days, -1)[provider_day, start] - midnight
-            end = kind.busy_end.reshape(self._provider_days, -1)[provider_day, start] - midnight
+            begins, ends = kind.busy_start[: kind.providers], kind.busy_end[: kind.providers]
+            begin = begins.reshape(self._provider_days, -1)[provider_day, start] - midnight
+            end = ends.reshape(self._provider_days, -1)[provider_day, start] - midnight
             used.append((provider_day, begin, end))
         moments = np.unique(np.concatenate([np.concatenate(u[1:]) for u in used]))
         shape = (len(moments), len(self._kinds), self._provider_days)

@@ -31,7 +31,7 @@ class RoomRows:
         sets = RoomSets(instance, kinds, taken)
         grid = instance.clinic.settings.grid_minutes
         free = sets.free[:, :-1].reshape(len(sets), days, DAY_MINUTES)[:, :, ::grid]
-        providers = np.array([k.regular.any(axis=(1, 2)) for k in instance.kinds])
+        providers = np.array([k.regular_anywhere.any(axis=(1, 2)) for k in instance.kinds])
         asking = [int(providers[served].any(axis=0).sum()) for served in sets.serves]
         is_scarce = free.min(axis=(1, 2), initial=0) < np.array(asking, np.int64)
         self._serves = sets.serves[is_scarce]

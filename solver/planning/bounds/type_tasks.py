@@ -36,8 +36,8 @@ class TypeTasks:
             ],
             np.int64,
         )
-        providers, days, starts = table.shape
-        self._shape = starts, providers, days
+        _, days, starts = table.shape
+        self._shape = starts, table.providers, days
         scores = [start_scores(instance, i) for i in self.tasks.tolist()]
         self._scores = np.array(scores).reshape(-1, starts)
         self.closed: dict[int, list[tuple[int, Bools]]] = defaultdict(list)
@@ -131,6 +131,6 @@ def _closed(instance: Instance, task: int) -> list[tuple[int, Bools]]:
     table = instance.kinds[t.kind]
     closed, left = table.regular | table.allowed, np.zeros(table.shape, np.bool_)
     left.ravel()[instance.columns(task)] = True
-    here = slice(None) if t.provider < 0 else slice(t.provider, t.provider + 1)
+    here = slice(None) if t.provider < 0 else table.posts_of(t.provider)
     each = ((d, closed[here, d].any(axis=0) & ~left[here, d].any(axis=0)) for d in t.days)
     return [(d, starts) for d, starts in each if starts.any()]

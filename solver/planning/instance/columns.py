@@ -9,6 +9,7 @@ import numpy as np
 
 from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES, Span
+from solver.clinic.places import NOWHERE, Places
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 
@@ -69,7 +70,7 @@ class Columns:
         for number in {instance.tasks[i].kind for i in tasks}:
             mask = np.zeros(instance.kinds[number].shape, np.bool_)
             for provider, day in provider_days:
-                mask[provider, day] = True
+                mask[instance.kinds[number].posts_of(provider), day] = True
             chosen[number] = mask.ravel()
         return cls.of(
             instance,
@@ -84,7 +85,7 @@ class Columns:
         for assignment in made:
             kind = instance.table(assignment)
             s = int(np.searchsorted(kind.starts, assignment.start))
-            where = assignment.provider, assignment.day, s
+            where = instance.post(assignment), assignment.day, s
             position.append(int(np.ravel_multi_index(where, kind.shape)))
         return cls(
             np.array([assignment.task for assignment in made], np.int64),
@@ -143,8 +144,8 @@ class ColumnTimes:
 
     Attributes
     ----------
-    variant
-        Which of its type's variants the provider has.
+    variant, place
+        Which of its type's variants the provider has there, and where that is.
     start, start_index
         Minutes of the day, and the index into the starts of the type's table.
     at, end, busy_start, busy_end
@@ -153,6 +154,7 @@ class ColumnTimes:
 
     kind: Ints
     variant: Ints
+    place: Ints
     provider: Ints
     day: Ints
     start_index: Ints
@@ -166,15 +168,18 @@ class ColumnTimes:
     def of(cls, instance: Instance, columns: Columns) -> ColumnTimes:
         """Work out where columns lie."""
         kinds = np.array([task.kind for task in instance.tasks], np.int64)[columns.task]
-        fields = np.zeros((9, len(columns)), np.int64)
+        fields = np.zeros((10, len(columns)), np.int64)
         for number in np.unique(kinds).tolist():
             kind = instance.kinds[number]
             of_kind = np.flatnonzero(kinds == number)
-            provider, day, index = np.unravel_index(columns.position[of_kind], kind.shape)
+            post, day, index = np.unravel_index(columns.position[of_kind], kind.shape)
+            provider, variant = post % kind.providers, kind.variant_of[post]
+            places = np.array([each.place for each in kind.variants], np.int64)
             start = kind.starts[index]
             at = start + day * DAY_MINUTES
             fields[:, of_kind] = (
-                kind.variant_of[provider],
+                variant,
+                places[variant],
                 provider,
                 day,
                 index,
@@ -192,6 +197,23 @@ class ColumnTimes:
             (self.provider == provider) & (self.busy_start < busy[1]) & (self.busy_end > busy[0])
         )
         return overlapping
+
+    def too_near(
+        self, day: int, place: int, span: Span, places: Places, *, for_patient: bool = False
+    ) -> Bools:
+        """[n] whether there is no time for the way between a column and a span of a date and place.
+
+        A provider's busy span counts, `for_patient` the appointment alone.
+        """
+        if place == NOWHERE:
+            return np.zeros(len(self.day), np.bool_)
+        near: Bools = (self.day == day) & (self.place != place) & (self.place != NOWHERE)
+        start, end = self.busy_start, self.busy_end
+        if for_patient:
+            start, end = self.at, self.end
+        to, back = places.between(place, self.place[near])
+        near[near] = (start[near] < span[1] + to) & (end[near] + back > span[0])
+        return near
 
 
 def grouped(key: Ints) -> Iterator[tuple[int, Ints]]:

@@ -76,7 +76,7 @@ def least_to_leave(instance: Instance) -> int:
     own = {i: instance.own(i) for i in contested}
     least = sum(task.is_displaced and not task.could_stay for task in instance.tasks)
     free = set(contested)
-    beside = Beside(instance, instance.fixed)
+    beside, ways = Beside(instance, instance.fixed), instance.places
     under: dict[object, tuple[int, list[int]]] = {}
     for i in contested:
         for cap, places in beside.places_under_caps(own[i]):
@@ -93,7 +93,7 @@ def least_to_leave(instance: Instance) -> int:
             where["provider", own[i].provider].append(i)
     for i in contested:
         others = [*where["room", own[i].room], *where["provider", own[i].provider]]
-        rivals = (j for j in others if j != i and j in free and collide(own[i], own[j]))
+        rivals = (j for j in others if j != i and j in free and collide(own[i], own[j], ways))
         if i in free and (rival := next(rivals, None)) is not None:
             least += 1
             free -= {i, rival}

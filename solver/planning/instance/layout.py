@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import lcm
 from typing import TYPE_CHECKING
 
+from solver.clinic.clinic import Clinic
 from solver.clinic.clock import clock_changes, instant
 from solver.clinic.day import Day
-from solver.clinic.entities import DAY_MINUTES, Booking, Span
+from solver.clinic.entities import DAY_MINUTES, Booking, Room, Span
+from solver.clinic.places import NOWHERE
 from solver.clinic.sessions.of_day import SessionsOfDay, owners_at
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, window_around
+from solver.clinic.windows import Windows
 from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tasks import FixedBooking, Task
 from solver.planning.instance.type_table import TypeTable
@@ -56,16 +59,22 @@ def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:
     appointment: Span = (at, at + kind.duration_minutes)
     busy = appointment
     window: Span | None = None
+    row = instance.clinic.room_by_id.get(booking.room_id)
     if provider >= 0:
         busy = provider_busy_span(instance.providers[provider], kind, at)
         if 0 <= day < len(instance.dates):
             end = booking.start + kind.duration_minutes
-            windows = instance.days[day].provider_windows[provider]
-            window = window_around(windows, booking.start, end)
+            at_place = Windows.on(instance.clinic, booking.date).provider_at(
+                None if row is None else row.location_id
+            )
+            window = window_around(at_place[booking.provider_id], booking.start, end)
             window = window and (window[0] + midnight, window[1] + midnight)
     room_busy = room_busy_span(instance.rooms[room], kind, at) if room >= 0 else (0, 0)
     number = instance.clinic.type_at[kind.id]
-    return FixedBooking(booking, number, provider, room, day, appointment, busy, room_busy, window)
+    location = NOWHERE if row is None else instance.clinic.places.of_room[row.id]
+    return FixedBooking(
+        booking, number, provider, room, day, appointment, busy, room_busy, window, location
+    )
 
 
 def booking_tasks(instance: Instance, movable: Sequence[Booking]) -> list[Task]:
@@ -107,7 +116,7 @@ def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
     return (
         kind.active
         and provider.active
-        and room.active
+        and instance.clinic.is_in_use(room)
         and instance.clinic.offers(provider, kind)
         and room.equipment >= kind.required_equipment
         and (own.window is not None or OUTSIDE_PROVIDER_HOURS in overrides)
@@ -169,3 +178,25 @@ def score_unit(problem: Problem, kinds: Sequence[TypeTable]) -> int:
         weights.overbook.denominator,
         weights.room.denominator * lcm(*surpluses),
     )
+
+
+type PatientSpans = Mapping[tuple[str | None, int], list[tuple[Span, int]]]
+"""By patient and date: appointments, in minutes of the date, each with its place."""
+
+
+def patient_spans(fixed: Iterable[FixedBooking]) -> PatientSpans:
+    """Return where patients are by fixed bookings."""
+    spans: dict[tuple[str | None, int], list[tuple[Span, int]]] = defaultdict(list)
+    for s in fixed:
+        patient = s.booking.patient_key
+        if patient is not None:
+            midnight = s.day * DAY_MINUTES
+            start, end = s.appointment
+            spans[patient, s.day].append(((start - midnight, end - midnight), s.location))
+    return spans
+
+
+def posts_of(clinic: Clinic, rooms: Sequence[Room]) -> list[int]:
+    """Return for each room the number of its place among those of all, as posts are numbered."""
+    of_room = [clinic.places.of_room[room.id] for room in rooms]
+    return [sorted(set(of_room)).index(place) for place in of_room]

@@ -10,9 +10,6 @@ from solver.arrays import Bools
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.planning.instance.tables import Instance
 
-NO_ROOM = -1
-"""The room of a placement that has yet to be given one."""
-
 
 def rooms_left(
     instance: Instance, days: Iterable[int], taken: Sequence[tuple[int, Span]]

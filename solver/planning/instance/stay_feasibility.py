@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from solver.clinic.clinic import uses_allowance
+from solver.clinic.places import Places
 from solver.clinic.spans import overlap
 from solver.planning.instance.capacity import Capacity
 from solver.planning.instance.tasks import FixedBooking
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
     from solver.planning.instance.tables import Instance
 
 
-def collide(a: FixedBooking, b: FixedBooking) -> bool:
+def collide(a: FixedBooking, b: FixedBooking, places: Places) -> bool:
     """Whether two bookings cannot both keep their places, by the room or the provider they share.
 
     They collide in a room where their busy spans overlap. At a provider they do where they begin
-    at once, and where their busy spans overlap and neither is overbooked.
+    at once, where their busy spans overlap and neither is overbooked, and where there is no time on
+    their date for the way from one to the other.
     """
     if a.room == b.room and overlap(a.room_busy, b.room_busy):
         return True
     if a.provider != b.provider:
         return False
+    if a.day == b.day and not places.are_apart((a.location, a.busy), (b.location, b.busy)):
+        return True
     is_regular = not (a.booking.is_overbooked or b.booking.is_overbooked)
     return a.at == b.at or (is_regular and overlap(a.busy, b.busy))
 
@@ -43,6 +47,7 @@ class Beside:
     """Whether displaced bookings may stay beside other bookings, to which more can be added."""
 
     def __init__(self, instance: Instance, bookings: Iterable[FixedBooking]) -> None:
+        self._places = instance.places
         self._capacity = Capacity(
             instance.clinic, instance.providers, instance.dates, instance.session_places.after(())
         )
@@ -62,7 +67,7 @@ class Beside:
     def collisions(self, own: FixedBooking) -> int:
         """Return how many others a booking collides with."""
         beside = {id(s): s for s in (*self._in_room[own.room], *self._at_provider[own.provider])}
-        return sum(s is not own and collide(own, s) for s in beside.values())
+        return sum(s is not own and collide(own, s, self._places) for s in beside.values())
 
     def places_under_caps(self, own: FixedBooking) -> list[tuple[object, int]]:
         """Return, for each cap that a booking is under, what it caps and the places left."""

@@ -8,8 +8,7 @@ which the horizon begins, so that busy spans that reach over midnight need no sp
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import cached_property
 
@@ -23,12 +22,14 @@ from solver.planning.instance.layout import (
     booking_tasks,
     fixed_booking,
     may_move,
+    patient_spans,
+    posts_of,
     request_tasks,
     score_unit,
     type_tables,
 )
 from solver.planning.instance.session_places import SessionPlaces
-from solver.planning.instance.tasks import Assignment, FixedBooking, Task
+from solver.planning.instance.tasks import Assignment, FixedBooking, Task, no_room
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.pools import PoolsLeft
 from solver.planning.problem import Problem
@@ -60,7 +61,7 @@ class Instance:
     """
 
     def __init__(self, problem: Problem, *, kept_bytes: int = KEPT_BYTES) -> None:
-        self.problem, self.dates = problem, problem.dates
+        self.problem, self.dates, self.places = problem, problem.dates, problem.clinic.places
         movable = [b for b in problem.clinic.bookings if may_move(problem, b)]
         moving = {b.id for b in movable}
         self.clinic = problem.clinic.with_bookings(
@@ -70,9 +71,11 @@ class Instance:
         self.providers, self.rooms = self.days[0].providers, self.days[0].rooms
         self.provider_at = {p.id: i for i, p in enumerate(self.providers)}
         self.room_at = {r.id: i for i, r in enumerate(self.rooms)}
+        self._post_of_room = posts_of(self.clinic, self.rooms)
         self.shortest = shortest_durations(self.clinic, self.providers)
         self.kinds = type_tables(self)
         self.fixed = [fixed_booking(self, b) for b in self.clinic.bookings if b.is_live]
+        self._patient_spans = patient_spans(self.fixed)
         places = self.session_places = SessionPlaces.of(self)
         self.capacity = Capacity(self.clinic, self.providers, self.dates, places).after(self.fixed)
         self.pools = PoolsLeft(self.clinic, len(self.dates)).after(self, self.fixed)
@@ -131,29 +134,18 @@ class Instance:
     def _work_out_columns(self, t: Task) -> Small:
         kind = self.kinds[t.kind]
         open_ = np.zeros(kind.shape, np.bool_)
-        rows = slice(None) if t.provider < 0 else slice(t.provider, t.provider + 1)
+        rows = slice(None) if t.provider < 0 else kind.posts_of(t.provider)
         for d in t.days:
             open_[rows, d] = kind.regular[rows, d] | kind.allowed[rows, d]
-            for appointment in self._patient_spans.get((t.patient, d), ()):
-                open_[rows, d] &= ~kind.overlapping(appointment)[kind.variant_of[rows]]
+            for appointment, place in self._patient_spans.get((t.patient, d), ()):
+                overlaps = kind.overlapping(appointment, place, self.places)
+                open_[rows, d] &= ~overlaps[kind.variant_of[rows]]
         return np.flatnonzero(open_).astype(np.int32)
 
     @cached_property
     def booked_patients(self) -> frozenset[str]:
         """The patients of fixed bookings."""
         return frozenset(patient for patient, _ in self._patient_spans if patient is not None)
-
-    @cached_property
-    def _patient_spans(self) -> Mapping[tuple[str | None, int], list[Span]]:
-        """By patient and date: the appointments of fixed bookings, in minutes of the date."""
-        spans: dict[tuple[str | None, int], list[Span]] = defaultdict(list)
-        for s in self.fixed:
-            patient = s.booking.patient_key
-            if patient is not None:
-                midnight = s.day * DAY_MINUTES
-                start, end = s.appointment
-                spans[patient, s.day].append((start - midnight, end - midnight))
-        return spans
 
     # Scores
 
@@ -185,10 +177,7 @@ class Instance:
         return [[self.units(weight / int(1 + s)) for s in k.surplus] for k in self.kinds]
 
     def preference(self, task: int) -> Ints:
-        """[V, S] the weighted preference part of the task, in score units.
-
-        By the type's variants and starts.
-        """
+        """[V, S] the weighted preference part of the task, in score units."""
         t = self.tasks[task]
         known = self._preferences.get((t.kind, t.preferred))
         if known is None:
@@ -208,7 +197,7 @@ class Instance:
         if known is None:
             kind = self.table(assignment)
             s = int(np.searchsorted(kind.starts, assignment.start))
-            variant = int(kind.variant_of[assignment.provider])
+            variant = int(kind.variant_of[self.post(assignment)])
             score = int(self.preference(assignment.task)[variant, s])
             score += self.room_parts[self.tasks[assignment.task].kind][assignment.room]
             score += 0 if assignment.is_overbooked else self.regular_bonus
@@ -221,6 +210,16 @@ class Instance:
         """Return by how many minutes a booking's task moves when put there."""
         own = self.tasks[task].own
         return 0 if own is None else abs(day * DAY_MINUTES + start - own.at)
+
+    def post(self, assignment: Assignment) -> int:
+        """Return the post of an assignment in its type's table: its provider where its room is."""
+        room = assignment.room
+        number = self._post_of_room[room] if room >= 0 else no_room(room)
+        return assignment.provider + number * len(self.providers)
+
+    def place(self, assignment: Assignment) -> int:
+        """Return where an assignment is, an index into the clinic's locations, or `NOWHERE`."""
+        return self.table(assignment).variant(self.post(assignment)).place
 
     def table(self, assignment: Assignment) -> TypeTable:
         """Return the table of an assignment's type."""
@@ -253,7 +252,7 @@ class Instance:
             return around
         kind = self.table(assignment)
         s = int(np.searchsorted(kind.starts, assignment.start))
-        at = (assignment.provider, assignment.day, s)
+        at = (self.post(assignment), assignment.day, s)
         return int(kind.opens[at]), int(kind.closes[at])
 
     # Bookings that may move

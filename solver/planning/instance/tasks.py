@@ -8,6 +8,14 @@ from typing import NamedTuple
 from solver.clinic.entities import DAY_MINUTES, Booking, Span
 
 
+def no_room(number: int) -> int:
+    """Return the room of a placement that has yet to be given one, at a place, -1 at the first.
+
+    And of such a room the place, which is the number of a post among its provider's.
+    """
+    return -1 - number
+
+
 class Assignment(NamedTuple):
     """A member of a task at a place: a placement, a move, or a displaced booking that stays.
 
@@ -30,7 +38,8 @@ class Assignment(NamedTuple):
 class FixedBooking(NamedTuple):
     """A booking where it is before anything moves; positions are -1 for rows that are not there.
 
-    Spans are absolute; `window` is the provider's open window around it, if there is one.
+    Spans are absolute; `window` is the provider's open window around it, if there is one;
+    `location` is where its room is, an index into the clinic's locations, or :data:`NOWHERE`.
     """
 
     booking: Booking
@@ -42,6 +51,7 @@ class FixedBooking(NamedTuple):
     busy: Span
     room_busy: Span
     window: Span | None
+    location: int
 
     @property
     def at(self) -> int:

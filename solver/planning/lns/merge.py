@@ -12,6 +12,15 @@ from solver.planning.lns.neighbourhood import Neighbourhood
 from solver.planning.model.two_step import assign_rooms
 
 
+def patient_is_elsewhere(instance: Instance, one: Assignment, other: Assignment) -> bool:
+    """Whether two appointments of a patient overlap, or there is no time for the way on a date."""
+    span, other_span = instance.appointment(one), instance.appointment(other)
+    if one.day != other.day:
+        return overlap(span, other_span)
+    apart = (instance.place(one), span), (instance.place(other), other_span)
+    return overlap(span, other_span) or not instance.places.are_apart(*apart)
+
+
 def merge(
     instance: Instance,
     assignments: Sequence[Assignment],
@@ -58,9 +67,8 @@ def merge(
         sessions.take_unless_late(task, assignment)
         if sessions.is_over_for(task, assignment):
             return None
-        appointment = instance.appointment(assignment)
         others = () if task.patient is None else by_patient[task.patient]
-        if any(overlap(appointment, instance.appointment(other)) for other in others):
+        if any(patient_is_elsewhere(instance, assignment, other) for other in others):
             return None
     if not _is_equipment_left(instance, frozen, new):
         return None

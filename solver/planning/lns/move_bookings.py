@@ -154,13 +154,14 @@ class Exchange:
         )
         task = numbers[int(chance.choice(len(numbers), p=weight / weight.sum()))]
         shape = instance.kinds[tasks[task].kind].shape
-        provider, day, _ = np.unravel_index(int(chance.choice(instance.columns(task))), shape)
+        post, day, _ = np.unravel_index(int(chance.choice(instance.columns(task))), shape)
+        provider = int(post) % len(instance.providers)
         days = {int(day)}
         if self._radius is None:
             days.add(int(chance.integers(len(instance.dates))))
         count = int(chance.integers(params.providers_from, params.providers_to + 1))
         others = [p for p in chance.permutation(len(instance.providers)).tolist() if p != provider]
-        return frozenset((p, d) for p in [int(provider), *others[: count - 1]] for d in days)
+        return frozenset((p, d) for p in [provider, *others[: count - 1]] for d in days)
 
     def _freed(
         self, assignments: Sequence[Assignment], provider_days: ProviderDays

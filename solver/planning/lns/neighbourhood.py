@@ -69,6 +69,6 @@ def could_be_at(instance: Instance, number: int, provider_days: Iterable[tuple[i
     return any(
         d in task.days
         and task.provider in (-1, p)
-        and bool((kind.regular[p, d] | kind.allowed[p, d]).any())
+        and bool((kind.regular_anywhere[p, d] | kind.allowed_anywhere[p, d]).any())
         for p, d in provider_days
     )

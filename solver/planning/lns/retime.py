@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
+from solver.clinic.places import NOWHERE, Places
 from solver.clinic.spans import overlap
 from solver.planning.instance.rooms import rooms_left
 from solver.planning.instance.session_places import SessionPlaces
@@ -73,6 +75,8 @@ class _Stop:
 
     Attributes
     ----------
+    places
+        Where it is; of a frozen part, where all of it are.
     assignment
         None for what is frozen: bookings, and overbooked placements with those that they overlap.
     score
@@ -87,6 +91,7 @@ class _Stop:
         Whether its gap part counts.
     """
 
+    places: tuple[int, ...]
     assignment: Assignment | None
     score: Ints
     start: Ints
@@ -96,6 +101,15 @@ class _Stop:
     closes: Ints
     rooms: Bools
     counts: bool
+
+
+class _Item(NamedTuple):
+    """What keeps the provider busy on the date: a booking, without assignment, or a placement."""
+
+    busy: Span
+    window: Span | None
+    place: int
+    assignment: Assignment | None
 
 
 class _ProviderDay:
@@ -181,63 +195,48 @@ class _ProviderDay:
     def _lay_out(self, here: Sequence[Assignment], booked: Sequence[FixedBooking]) -> list[_Stop]:
         """Return the stops in the order in which they begin now: a stop a set that overlaps."""
         instance = self._instance
-        items: list[tuple[Span, Span | None, Assignment | None]] = [
-            (s.busy, s.window, None) for s in booked
-        ]
-        items += [(instance.busy(p), instance.window(p), p) for p in here]
-        items.sort(key=lambda item: item[0])
-        self._moments = np.unique([minute for busy, _, _ in items for minute in busy])
-        groups: list[list[tuple[Span, Span | None, Assignment | None]]] = []
+        items = [_Item(s.busy, s.window, s.location, None) for s in booked]
+        items += [_Item(instance.busy(p), instance.window(p), instance.place(p), p) for p in here]
+        items.sort(key=lambda item: item.busy)
+        self._moments = np.unique([minute for item in items for minute in item.busy])
+        self._at_places = [(item.place, item.busy) for item in items if item.assignment is None]
+        groups: list[list[_Item]] = []
         for item in items:
-            if groups and item[0][0] < max(span[1] for span, _, _ in groups[-1]):
+            if groups and item.busy[0] < max(other.busy[1] for other in groups[-1]):
                 groups[-1].append(item)
             else:
                 groups.append([item])
-        self._frozen = [p for group in groups if len(group) > 1 for *_, p in group if p is not None]
+        several = (item for group in groups if len(group) > 1 for item in group)
+        self._frozen = [item.assignment for item in several if item.assignment is not None]
         return [
-            self._free_stop(group[0][2])
-            if len(group) == 1 and group[0][2] is not None
-            else self._frozen_stop([(span, window) for span, window, _ in group])
+            self._free_stop(group[0].assignment)
+            if len(group) == 1 and group[0].assignment is not None
+            else _frozen_stop(group, len(instance.rooms))
             for group in groups
         ]
 
-    def _frozen_stop(self, group: Sequence[tuple[Span, Span | None]]) -> _Stop:
-        """Return spans that overlap as one stop; the gap parts of its two ends count."""
-        start, end = group[0][0][0], max(span[1] for span, _ in group)
-        windows = [window for _, window in group if window is not None]
-        return _Stop(
-            assignment=None,
-            score=np.zeros(1, np.int64),
-            start=np.zeros(1, np.int64),
-            busy_start=np.array([start]),
-            busy_end=np.array([end]),
-            opens=np.array([windows[0][0] if windows else start]),
-            closes=np.array([windows[-1][1] if windows else end]),
-            rooms=np.zeros((len(self._instance.rooms), 1), np.bool_),
-            counts=bool(windows),
-        )
-
     def _free_stop(self, assignment: Assignment) -> _Stop:
-        """Return a regular placement as a stop, with all starts at which it could be."""
-        instance, at = self._instance, (self._provider, self._day)
+        """Return a regular placement as a stop, with all starts at which it could be there."""
+        instance, at = self._instance, (self._instance.post(assignment), self._day)
         task = instance.tasks[assignment.task]
         kind = instance.kinds[task.kind]
         open_ = np.zeros(kind.shape, np.bool_)
         open_.ravel()[instance.columns(assignment.task)] = True
-        variant = int(kind.variant_of[self._provider])
+        variant = int(kind.variant_of[at[0]])
         free = self._free_rooms[task.kind, variant]
         rooms = self._sessions.rooms_open_to(task.kind, assignment, kind.starts, free)
         could = open_[at] & kind.regular[at] & rooms.any(axis=0)
         if self._pools.takes_from(task.kind):
             could &= self._pools.free_at(task.kind, kind)[variant, self._day]
-        for appointment in self._patient_elsewhere(task.patient):
-            could &= ~kind.overlapping(appointment)[variant]
+        for appointment, place in self._patient_elsewhere(task.patient):
+            could &= ~kind.overlapping(appointment, place, instance.places)[variant]
         chosen = np.flatnonzero(could)
         if len(chosen) > MOST_STARTS:
-            chosen = _tried(chosen, assignment, kind, self._moments)
+            chosen = _tried(chosen, at, assignment.start, kind, self._moments)
         parts = np.array(instance.room_parts[task.kind], np.int64)
         best_room = np.where(rooms[:, chosen], parts[:, None], 0).max(axis=0, initial=0)
         return _Stop(
+            places=(instance.place(assignment),),
             assignment=assignment,
             score=instance.preference(assignment.task)[variant, chosen] + best_room,
             start=kind.starts[chosen],
@@ -263,15 +262,18 @@ class _ProviderDay:
         frozen = (*self._others, *self._frozen)
         return self._pools_before.after(self._instance, (), frozen)
 
-    def _patient_elsewhere(self, patient: str | None) -> list[Span]:
-        """Return the frozen appointments of a patient, in minutes of the day."""
+    def _patient_elsewhere(self, patient: str | None) -> list[tuple[Span, int]]:
+        """Return the frozen appointments of a patient, in minutes of the day, with their places.
+
+        What is of another date has no place, as no way there is compared.
+        """
         instance, midnight = self._instance, self._day * DAY_MINUTES
         spans = [
-            instance.appointment(p)
+            (instance.appointment(p), instance.place(p) if p.day == self._day else NOWHERE)
             for p in (*self._others, *self._frozen)
             if patient is not None and instance.tasks[p.task].patient == patient
         ]
-        return [(start - midnight, end - midnight) for start, end in spans]
+        return [((start - midnight, end - midnight), place) for (start, end), place in spans]
 
     # The score of an order
 
@@ -306,7 +308,8 @@ class _ProviderDay:
             after = np.minimum(one.closes[:, None], begins) - ends
             before = begins - np.maximum(two.opens[None, :], ends)
             gained = self._side(one, after) + self._side(two, before)
-            self._between[first, second] = np.where(begins >= ends, gained, _NEVER)
+            way = _way(self._instance.places, one, two)
+            self._between[first, second] = np.where(begins >= ends + way, gained, _NEVER)
         return self._between[first, second]
 
     def _side(self, stop: _Stop, idle: Ints) -> Ints:
@@ -341,16 +344,15 @@ class _ProviderDay:
                     return None
                 pools.take(kind, appointment)
                 assignments.append(placed)
-        return assignments
+        return assignments if _leave_time(self._instance, self._at_places, assignments) else None
 
 
-def _tried(could: Ints, assignment: Assignment, kind: TypeTable, moments: Ints) -> Ints:
-    """Return, of too many starts, those to be tried; that of the assignment is one of them."""
-    at = assignment.provider, assignment.day
+def _tried(could: Ints, at: tuple[int, int], start: int, kind: TypeTable, moments: Ints) -> Ints:
+    """Return, of too many starts of a post and day, those to be tried; `start` is one of them."""
     begins, ends = kind.busy_start[at][could], kind.busy_end[at][could]
     opens, closes = kind.opens[at][could], kind.closes[at][could]
     is_tried = np.isin(begins, moments) | np.isin(ends, moments)
-    is_tried |= (begins <= opens) | (ends >= closes) | (kind.starts[could] == assignment.start)
+    is_tried |= (begins <= opens) | (ends >= closes) | (kind.starts[could] == start)
     is_tried[:: -(-2 * len(could) // MOST_STARTS)] = True
     return could[is_tried]
 
@@ -373,3 +375,43 @@ def _exchanges(order: Sequence[int]) -> Iterator[list[int]]:
         other = list(order)
         other[k], other[m] = other[m], other[k]
         yield other
+
+
+def _frozen_stop(group: Sequence[_Item], rooms: int) -> _Stop:
+    """Return spans that overlap as one stop; the gap parts of its two ends count."""
+    start, end = group[0].busy[0], max(item.busy[1] for item in group)
+    windows = [item.window for item in group if item.window is not None]
+    return _Stop(
+        places=tuple({item.place for item in group}),
+        assignment=None,
+        score=np.zeros(1, np.int64),
+        start=np.zeros(1, np.int64),
+        busy_start=np.array([start]),
+        busy_end=np.array([end]),
+        opens=np.array([windows[0][0] if windows else start]),
+        closes=np.array([windows[-1][1] if windows else end]),
+        rooms=np.zeros((rooms, 1), np.bool_),
+        counts=bool(windows),
+    )
+
+
+def _way(places: Places, one: _Stop, two: _Stop) -> int:
+    """Return the minutes of the longest way from one stop to another."""
+    minutes = places.minutes
+    pairs = [(p, q) for p in one.places for q in two.places if NOWHERE not in (p, q)]
+    return max((int(minutes[p, q]) for p, q in pairs if p != q), default=0)
+
+
+def _leave_time(
+    instance: Instance, booked: Sequence[tuple[int, Span]], assignments: Sequence[Assignment]
+) -> bool:
+    """Whether there is time for all ways, those past a stop between two others as well."""
+    places = instance.places
+    if not places.are_several:
+        return True
+    at = [*booked, *((instance.place(p), instance.busy(p)) for p in assignments)]
+    return all(
+        places.are_apart(one, other)
+        for i, one in enumerate(at)
+        for other in at[max(i + 1, len(booked)) :]
+    )

@@ -235,7 +235,8 @@ class Selector:
             weight = np.array([instance.tasks[i].priority for i in around], np.float64)
             centre = around[int(chance.choice(len(around), p=weight / weight.sum()))]
             kind = instance.kinds[instance.tasks[centre].kind]
-            able = set((instance.columns(centre) // (kind.shape[1] * kind.shape[2])).tolist())
+            posts = instance.columns(centre) // (kind.shape[1] * kind.shape[2])
+            able = set((posts % kind.providers).tolist())
         first = chance.permutation(sorted(able)).tolist()[: max(1, most * 2 // 3)]
         rest = [p for p in chance.permutation(providers).tolist() if p not in first]
         chosen = (first + rest)[:most]

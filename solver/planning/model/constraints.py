@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ortools.sat.python import cp_model
 
 from solver.arrays import Bools, Ints
 from solver.clinic.entities import Span
+from solver.clinic.places import NOWHERE
 from solver.planning.instance.capacity import NO_CAP
 from solver.planning.instance.columns import grouped, grouped_pairs
 from solver.planning.instance.session_places import Limit
@@ -244,6 +246,66 @@ def regular_within_capacity(v: Variables) -> None:
             minutes = (at.end - at.at)[regular[members]].tolist()
             minutes += [v.own(i).minutes for i in stays_here]
             at_most(v, new, stay, int(v.capacity.minutes_left[provider, day]), minutes)
+
+
+def time_to_travel(v: Variables) -> None:
+    """Rule 11: between two places of a date lies time for the way, for provider and patient.
+
+    But for bookings that both stay. See :func:`_leave_time_between`.
+    """
+    if not v.instance.places.are_several:
+        return
+    _leave_time_between(
+        v, v.at.provider, {i: v.own(i).provider for i in v.keep_booking}, for_patient=False
+    )
+    patient = np.array([v.patient_number(i) for i in v.columns.task.tolist()], np.int64)
+    _leave_time_between(
+        v, patient, {i: v.patient_number(i) for i in v.keep_booking}, for_patient=True
+    )
+
+
+def _leave_time_between(
+    v: Variables, owner: Ints, owner_of_stay: Mapping[int, int], *, for_patient: bool
+) -> None:
+    """Of two columns of an owner, no less than 0, at two places the spans lie the way apart.
+
+    Spans at two places lie so far apart where they do not overlap once each reaches on by the way
+    to the other's place. Where some share a moment, a literal tells whether the owner is at the
+    first place then: each of those there implies it, each of those at the second one its contrary.
+    Bookings that stay are kept apart from each column that they are too near.
+    """
+    at, places = v.at, v.instance.places
+    start, end = (at.at, at.end) if for_patient else (at.busy_start, at.busy_end)
+    for _, group in grouped_pairs(owner, at.day):
+        if owner[group[0]] < 0:
+            continue
+        there = [p for p in np.unique(at.place[group]).tolist() if p != NOWHERE]
+        for one, other in combinations(there, 2):
+            to, back = int(places.minutes[one, other]), int(places.minutes[other, one])
+            members = group[np.isin(at.place[group], (one, other))]
+            reach = end[members] + np.where(at.place[members] == one, to, back)
+            for clique in cliques(np.zeros_like(members), start[members], reach):
+                _at_one_place(v, members[clique], one)
+    for i, literal in v.keep_booking.items():
+        own, number = v.own(i), owner_of_stay[i]
+        span = own.appointment if for_patient else own.busy
+        is_near = at.too_near(own.day, own.location, span, places, for_patient=for_patient)
+        for c in np.flatnonzero(is_near & (owner == number) & (owner >= 0)).tolist():
+            v.model.add_at_most_one([v.assign[c], literal])
+
+
+def _at_one_place(v: Variables, columns: Ints, place: int) -> None:
+    """Columns of two places, one of them `place`, exclude one another."""
+    is_there = v.at.place[columns] == place
+    here, away = ([v.assign[c] for c in columns[side].tolist()] for side in (is_there, ~is_there))
+    if not here or not away:
+        return
+    literal = v.model.new_bool_var("")
+    v.derive(literal, lambda values: any(values[x.index] for x in here))
+    for x in here:
+        v.model.add_implication(x, literal)
+    for x in away:
+        v.model.add_implication(x, literal.negated())
 
 
 def patient_in_one_place(v: Variables) -> None:

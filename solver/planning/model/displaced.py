@@ -100,10 +100,12 @@ def _no_two_stay_that_collide(v: Variables, contested: Sequence[int]) -> None:
     for i in contested:
         own = v.own(i)
         for key in (("room", own.room), ("provider", own.provider)):
-            if any(collide(own, s) for s in where[key]):
+            if any(collide(own, s, v.instance.places) for s in where[key]):
                 v.model.add(v.keep_booking[i] == 0)
             pairs |= {
-                (min(i, j), max(i, j)) for j in stays[key] if j != i and collide(own, v.own(j))
+                (min(i, j), max(i, j))
+                for j in stays[key]
+                if j != i and collide(own, v.own(j), v.instance.places)
             }
     for i, j in sorted(pairs):
         v.model.add_at_most_one([v.keep_booking[i], v.keep_booking[j]])

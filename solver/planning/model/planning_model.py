@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import numpy as np
 from ortools.sat.python import cp_model
 
 from solver.planning.instance.columns import Columns
-from solver.planning.instance.rooms import NO_ROOM
 from solver.planning.instance.tables import Instance
-from solver.planning.instance.tasks import Assignment
+from solver.planning.instance.tasks import Assignment, no_room
 from solver.planning.model.constraints import (
     each_placed_once,
     equipment_is_free,
@@ -23,6 +23,7 @@ from solver.planning.model.constraints import (
     provider_type_under_its_cap,
     regular_within_capacity,
     room_is_free,
+    time_to_travel,
     type_under_its_cap,
 )
 from solver.planning.model.displaced import displaced_stay_within_the_rules
@@ -57,7 +58,7 @@ class PlanningModel:
         The assignments to start from.
     roomless
         Types whose rooms are not chosen here, for which the model is a relaxation: their
-        placements come out with :data:`NO_ROOM`. Rooms that are not scarce make the linear
+        placements come out with :func:`no_room`. Rooms that are not scarce make the linear
         relaxation many times larger and rule out next to nothing.
     """
 
@@ -85,6 +86,7 @@ class PlanningModel:
         room_is_free(v)
         equipment_is_free(v)
         type_under_its_cap(v)
+        time_to_travel(v)
         provider_type_under_its_cap(v)
         has_place_in_sessions(v)
         regular_within_capacity(v)
@@ -223,10 +225,17 @@ class PlanningModel:
             Assignment(
                 int(v.columns.task[c]),
                 int(v.at.provider[c]),
-                rooms[key].pop() if (key := int(v.room_key[c])) in rooms else NO_ROOM,
+                rooms[key].pop() if (key := int(v.room_key[c])) in rooms else _no_room(v, c),
                 int(v.at.day[c]),
                 int(v.at.start[c]),
                 bool(v.columns.is_overbooked[c]),
             )
             for c in chosen
         ]
+
+
+def _no_room(v: Variables, column: int) -> int:
+    """Return the room of a column that has none yet, which tells the place all the same."""
+    kind = v.instance.kinds[int(v.at.kind[column])]
+    post, _, _ = np.unravel_index(int(v.columns.position[column]), kind.shape)
+    return no_room(int(post) // kind.providers)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from ortools.sat.python import cp_model
 
 from solver.planning.instance.columns import Columns
-from solver.planning.instance.rooms import NO_ROOM
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment
 from solver.planning.model.planning_model import PlanningModel
@@ -99,7 +98,7 @@ def best_without_gaps(
     if work_limit is not None and priority_of(instance, chosen) > priority_of(instance, incumbent):
         chosen = _tidied(instance, model, objective, chosen, incumbent, control, seed, params)
     in_rooms = chosen
-    if any(assignment.room == NO_ROOM for assignment in chosen):
+    if any(assignment.room < 0 for assignment in chosen):
         time_left = max(1.0, time_limit - (time.perf_counter() - began))
         found = assign_rooms(instance, chosen, free, frozen, time_left, control)
         if found is None:

@@ -117,11 +117,15 @@ class Variables:
                 blocked = ~columns.is_overbooked | (i < len(frozen))
                 keep &= ~(at.overlapping(provider, busy) & blocked)
         for s in self.unmoved:
-            keep &= ~((at.provider == s.provider) & (at.at == s.at))
+            of_provider = at.provider == s.provider
+            keep &= ~(of_provider & (at.at == s.at))
+            keep &= ~(of_provider & at.too_near(s.day, s.location, s.busy, instance.places))
         patients = np.array([self.patient_number(i) for i in range(len(instance.tasks))])
         of_patient = patients[columns.task]
-        for patient, (start, end) in self._patients_elsewhere():
-            keep &= ~((of_patient == patient) & (at.at < end) & (at.end > start))
+        for patient, day, place, (start, end) in self._patients_elsewhere():
+            is_elsewhere = at.too_near(day, place, (start, end), instance.places, for_patient=True)
+            is_elsewhere |= (at.at < end) & (at.end > start)
+            keep &= ~((of_patient == patient) & is_elsewhere)
         taken = [(assignment.room, instance.room_busy(assignment)) for assignment in self.frozen]
         taken += [(s.room, s.room_busy) for s in self.unmoved]
         self.free_rooms = rooms_left(instance, days, taken)
@@ -142,17 +146,18 @@ class Variables:
         patient, numbers = self.instance.tasks[task].patient, self._patient_numbers
         return -1 if patient is None else numbers.setdefault(patient, len(numbers))
 
-    def _patients_elsewhere(self) -> Iterator[tuple[int, Span]]:
-        """Yield patients' numbers with their frozen and unmoved appointments, absolute."""
+    def _patients_elsewhere(self) -> Iterator[tuple[int, int, int, Span]]:
+        """Yield patients' numbers with the dates, places and spans of what is frozen or unmoved."""
         instance = self.instance
         for assignment in self.frozen:
             if instance.tasks[assignment.task].patient is not None:
-                yield self.patient_number(assignment.task), instance.appointment(assignment)
+                place, span = instance.place(assignment), instance.appointment(assignment)
+                yield self.patient_number(assignment.task), assignment.day, place, span
         numbers = self._patient_numbers
         for s in self.unmoved:
             patient = s.booking.patient_key
             if patient is not None and patient in numbers:
-                yield numbers[patient], s.appointment
+                yield numbers[patient], s.day, s.location, s.appointment
 
     def _keys(self, columns: Columns, at: ColumnTimes) -> Ints:
         """[n] a number for each variant of a type and start; a booking's own place has its own."""
@@ -162,7 +167,8 @@ class Variables:
         for i, task in enumerate(self.instance.tasks):
             if task.own is not None and i in self.free:
                 own = (at.provider == task.own.provider) & (at.at == task.own.at)
-                key[(columns.task == i) & own] = -1 - i
+                of_task = (columns.task == i) & own
+                key[of_task] = -1 - (i * variants + at.variant[of_task])
         return key
 
     def _rooms_for(self, columns: Columns, at: ColumnTimes, column: int, key: int) -> list[int]:
@@ -192,7 +198,7 @@ class Variables:
             task = self.instance.tasks[i]
             if task.stays_if_not_moved or task.could_stay:
                 self.keep_booking[i] = new("")
-                if self._is_taken(self.own(i)):
+                if _is_taken(self.instance, self.frozen, self.own(i)):
                     self.model.add(self.keep_booking[i] == 0)
         self.room_choice: list[Literal] = []
         self.room_of_choice: list[int] = []
@@ -209,26 +215,6 @@ class Variables:
             self.choices_of_key[key] = range(first, len(self.room_choice))
             chosen = cp_model.LinearExpr.sum([self.assign[c] for c in members])
             self.model.add(chosen == cp_model.LinearExpr.sum(self.room_choice[first:]))
-
-    def _is_taken(self, own: FixedBooking) -> bool:
-        """Whether a frozen assignment has since been given the place that a booking has left."""
-        instance = self.instance
-        for assignment in self.frozen:
-            patient = instance.tasks[assignment.task].patient
-            if instance.is_stay(assignment):
-                if collide(own, instance.own(assignment.task)):
-                    return True
-                continue
-            in_room = assignment.room == own.room
-            at_provider = assignment.provider == own.provider and not assignment.is_overbooked
-            is_same = patient is not None and patient == own.booking.patient_key
-            if (
-                (in_room and overlap(instance.room_busy(assignment), own.room_busy))
-                or (at_provider and overlap(instance.busy(assignment), own.busy))
-                or (is_same and overlap(instance.appointment(assignment), own.appointment))
-            ):
-                return True
-        return False
 
     def derive(self, literal: Literal, value: Callable[[Values], bool]) -> None:
         """Say how a literal follows from others, for a hint of every literal."""
@@ -274,3 +260,41 @@ class Variables:
             if (self.own(i).provider, self.own(i).day) == (provider, day)
             and not self.own(i).booking.is_overbooked
         }
+
+
+def _is_taken(instance: Instance, frozen: Sequence[Assignment], own: FixedBooking) -> bool:
+    """Whether a frozen assignment has since been given the place that a booking has left."""
+    for assignment in frozen:
+        patient = instance.tasks[assignment.task].patient
+        if instance.is_stay(assignment):
+            if collide(own, instance.own(assignment.task), instance.places):
+                return True
+            continue
+        in_room = assignment.room == own.room
+        at_provider = assignment.provider == own.provider and not assignment.is_overbooked
+        is_same = patient is not None and patient == own.booking.patient_key
+        if _is_too_far(instance, assignment, own, is_same=is_same):
+            return True
+        if (
+            (in_room and overlap(instance.room_busy(assignment), own.room_busy))
+            or (at_provider and overlap(instance.busy(assignment), own.busy))
+            or (is_same and overlap(instance.appointment(assignment), own.appointment))
+        ):
+            return True
+    return False
+
+
+def _is_too_far(
+    instance: Instance, assignment: Assignment, own: FixedBooking, *, is_same: bool
+) -> bool:
+    """Whether provider or patient has no time between an assignment and a booking of its date.
+
+    The patient `is_same` or another one.
+    """
+    if assignment.day != own.day:
+        return False
+    place = instance.place(assignment)
+    pairs = [(instance.busy(assignment), own.busy)] * (assignment.provider == own.provider)
+    pairs += [(instance.appointment(assignment), own.appointment)] * is_same
+    are_apart = instance.places.are_apart
+    return not all(are_apart((place, new), (own.location, old)) for new, old in pairs)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data.files.clinic_file import json_schema
-from solver.clinic.time_zones import ABBREVIATIONS
+from solver.time_zones import ABBREVIATIONS
 from tests.support.clinics import (
     PROVIDER,
     ROOM,
