@@ -16,7 +16,6 @@ LARGER = {
     "api/console/pages/what_if_run.py _RunPage": "one page: what it shows and what is clicked",
     "api/console/pages/day_board.py _Board": "one page: what it shows and what is clicked",
     "solver/rules/placement_model.py PlacementModel": "a method a rule",
-    "solver/whatif/apply.py": "a method a change",
     "solver/rules/whole_book_rules.py": "one reading of every rule",
     "solver/rules/whole_book_rules.py _Reading": "a method a rule",
     "solver/whatif/plain_rules.py PlainRules": "a method a rule",
