@@ -24,6 +24,7 @@ from solver.clinic.entities import (
 from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Places, Travel, check_places
 from solver.clinic.sessions.session import Session
+from solver.clinic.teams.roles import fault_of_minutes
 
 OVER_CAPACITY = frozenset({"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"})
 """Whoever overrides one of these books over the provider's capacity, by no overbooking rule."""
@@ -96,6 +97,10 @@ class Clinic:
         for own in self.provider_types:
             _require_known("provider_types", "provider", own.provider_id, providers)
             _require_known("provider_types", "appointment type", own.appointment_type_id, types)
+            minutes = own.duration_minutes or types[own.appointment_type_id].duration_minutes
+            for role in types[own.appointment_type_id].roles:
+                fault = fault_of_minutes(role, minutes)
+                _require(fault is None, "provider_types", f"role {role.key}: {fault}")
         _require(
             len(self.provider_types) == len(self._provider_type_by_pair),
             "provider_types",

@@ -14,14 +14,13 @@ from zoneinfo import ZoneInfo
 from solver.clinic.equipment.needs import PoolNeed, fault_of_needs
 from solver.clinic.patients import patient_key
 from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor, fault_of_rhythm
+from solver.clinic.teams.roles import Role, Team, fault_of_roles, fault_of_team
 from solver.time_zones import ABBREVIATIONS, time_zones
 
 DAY_MINUTES = 1440
 
-
 MAX_EVERY_WEEKS = 8
 """The most weeks from one in which a weekly row holds to the next."""
-
 
 MAX_BUFFER_MINUTES = 720
 """Buffers and turnover stay under half a day, so only neighbouring dates can touch."""
@@ -246,6 +245,7 @@ class AppointmentType:
     start_anchor: StartAnchor = "midnight"
     packed: bool = False
     required_pools: tuple[PoolNeed, ...] = ()
+    roles: tuple[Role, ...] = ()
 
     def __post_init__(self) -> None:
         _require_minutes(self.duration_minutes, "duration_minutes", 1, DAY_MINUTES)
@@ -256,6 +256,7 @@ class AppointmentType:
         _require_cap(self.daily_cap)
         fault = fault_of_rhythm(self.start_every, self.start_offset, self.start_anchor)
         fault = fault or fault_of_needs(self.required_pools)
+        fault = fault or fault_of_roles(self.roles, self.duration_minutes)
         _require(fault is None, *(fault or ("", "")))
 
     @property
@@ -429,10 +430,13 @@ class Booking:
     buffer_before: int | None = None
     buffer_after: int | None = None
     overrides: frozenset[str] = frozenset()  # codes of the rules it was made against, on purpose
+    team: Team = ()  # who is in the roles of its type; complete, but where it came from elsewhere
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < DAY_MINUTES:  # not by _require: a book has thousands
             raise InvalidClinicError("start_time", "must be 00:00 to 23:59")
+        if self.team and (fault := fault_of_team(self.team, self.provider_id)) is not None:
+            raise InvalidClinicError(*fault)
         _require_minutes_if_set(self)
 
     @property

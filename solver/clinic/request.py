@@ -14,6 +14,7 @@ from solver.clinic.entities import (
     _require,
 )
 from solver.clinic.sessions.session import SessionsRead
+from solver.clinic.teams.roles import Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class SlotRequest:
     rules whose codes are in `override` do not keep one start that is judged from being taken. With
     `as_of` given, notice and sessions are asked about as they will be then; `sessions` says whether
     they are asked about at all.
+
+    Whom `team` names is in that role, or nobody is: ROLE_UNFILLED. The whole of `kept_team` stays
+    where it is able to, as far as `team` says nothing else; else the team is the least that is.
+    For both the clinic has all who may be in a role, with their rows and all that they are in.
     """
 
     appointment_type_id: str
@@ -43,6 +48,8 @@ class SlotRequest:
     location_ids: frozenset[str] | None = None
     as_of: dt.datetime | None = None
     sessions: SessionsRead = "now"
+    team: Team = ()
+    kept_team: Team = ()
 
     def __post_init__(self) -> None:
         _require(self.now.tzinfo is not None, "now", "must carry a UTC offset")

@@ -15,6 +15,7 @@ from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, InvalidClinicError, Span
 from solver.clinic.patients import patient_key
 from solver.clinic.sessions.session import SessionsRead
+from solver.clinic.teams.roles import Team
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 
 MAX_PRIORITY = 9
@@ -121,6 +122,7 @@ class Placement:
     date: dt.date
     start: int
     is_overbooked: bool
+    team: Team = ()
 
 
 def relative_gap[Number: (float, Fraction)](objective: Number, bound: Number) -> Number:

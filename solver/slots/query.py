@@ -15,6 +15,7 @@ from solver.clinic.entities import AppointmentType, Provider, Room
 from solver.clinic.request import SlotRequest
 from solver.clinic.sessions.of_day import SessionsOfDay, owners_at
 from solver.clinic.sessions.session import SessionsRead
+from solver.clinic.teams.roles import Team
 from solver.rules import masks as masks_module
 from solver.rules.codes import NOT_YET_OPEN, RESERVED, SESSION_FULL
 from solver.rules.masks import Masks
@@ -39,7 +40,8 @@ class Slot:
 
     `points` is the score in ten-thousandths; `kind` is the type, as long as this provider takes;
     `overrides` are the codes of the rules that it breaks, which only a booking that overrides them
-    may. `session_ids` are the sessions that govern some of its minutes and admit it, sorted.
+    may. `session_ids` are the sessions that govern some of its minutes and admit it, sorted. `team`
+    is who is in the roles of the type, complete.
     """
 
     kind: AppointmentType
@@ -53,6 +55,7 @@ class Slot:
     is_overbooked: bool
     overrides: tuple[str, ...] = ()
     session_ids: tuple[str, ...] = ()
+    team: Team = ()
 
     @property
     def score(self) -> float:
