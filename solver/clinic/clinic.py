@@ -24,7 +24,7 @@ from solver.clinic.entities import (
 from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Places, Travel, check_places
 from solver.clinic.sessions.session import Session
-from solver.clinic.teams.roles import fault_of_minutes
+from solver.clinic.teams.roles import fault_of_minutes, roles_within
 
 OVER_CAPACITY = frozenset({"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"})
 """Whoever overrides one of these books over the provider's capacity, by no overbooking rule."""
@@ -204,6 +204,11 @@ class Clinic:
         return {row.id: i for i, row in enumerate(self.appointment_types)}
 
     @cached_property
+    def has_roles(self) -> bool:
+        """Whether a type has roles, so that bookings may have teams."""
+        return any(kind.roles for kind in self.appointment_types)
+
+    @cached_property
     def _provider_type_by_pair(self) -> Mapping[tuple[str, str], ProviderType]:
         return {(row.provider_id, row.appointment_type_id): row for row in self.provider_types}
 
@@ -253,7 +258,11 @@ class Clinic:
         known: AppointmentType | None = self.remembered.get((kind.id, minutes))
         if known is None:
             known = self.remembered[kind.id, minutes] = replace(
-                kind, duration_minutes=duration, buffer_before=before, buffer_after=after
+                kind,
+                duration_minutes=duration,
+                buffer_before=before,
+                buffer_after=after,
+                roles=roles_within(kind.roles, duration),
             )
         return known
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from solver.clinic.entities import (
 from solver.clinic.equipment.pools import EquipmentPool, concurrent, greatest_within
 from solver.clinic.places import NOWHERE
 from solver.clinic.sessions.at_starts import SessionsAtStarts
+from solver.clinic.teams.in_roles import busy_in_role, in_roles
 from solver.clinic.windows import Windows
 
 NO_CAP = 2**31
@@ -52,6 +53,64 @@ class Book:
     """Overbooked by an overbooking rule, and not by an override."""
     place: Ints
     """Where the room is: index into the clinic's locations, or :data:`NOWHERE`."""
+    in_roles: BusySpans
+    """Those of whoever is in a role of a booking (rule 9)."""
+
+    @cached_property
+    def busy(self) -> BusySpans:
+        """The spans for which providers are busy, with bookings of their own and in roles."""
+        own = BusySpans(self.provider, *self.provider_busy, self.on_date, self.place)
+        return own.joined(self.in_roles) if len(self.in_roles) else own
+
+    def at(self, provider: Ints) -> Book:
+        """Return the book with other positions of providers: `provider[i]` for position i."""
+        roles = self.in_roles
+        roles = roles if not len(roles) else replace(roles, provider=provider[roles.provider])
+        return replace(self, provider=provider[self.provider], in_roles=roles)
+
+
+@dataclass(frozen=True)
+class BusySpans:
+    """Spans for which providers are busy, buffers included, each of shape [n].
+
+    Attributes
+    ----------
+    provider
+        As in :attr:`Book.provider`.
+    begin, end
+        In minutes of the date of the book.
+    on_date
+        Whether the booking is of that date.
+    place
+        Where its room is, as in :attr:`Book.place`.
+    """
+
+    provider: Ints
+    begin: Ints
+    end: Ints
+    on_date: Bools
+    place: Ints
+
+    def __len__(self) -> int:
+        return len(self.provider)
+
+    def __getitem__(self, chosen: Ints | Bools) -> BusySpans:
+        columns = self.provider, self.begin, self.end, self.on_date, self.place
+        return BusySpans(*(column[chosen] for column in columns))
+
+    def joined(self, other: BusySpans) -> BusySpans:
+        """Return these and then the others."""
+        return BusySpans(
+            np.concatenate([self.provider, other.provider]),
+            np.concatenate([self.begin, other.begin]),
+            np.concatenate([self.end, other.end]),
+            np.concatenate([self.on_date, other.on_date]),
+            np.concatenate([self.place, other.place]),
+        )
+
+
+NO_SPANS = BusySpans(*(np.empty(0, np.int64),) * 3, np.empty(0, np.bool_), np.empty(0, np.int64))
+"""Nobody is busy."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +176,7 @@ class Day:
             self,
             providers=tuple(self.providers[i] for i in kept),
             provider_windows=tuple(self.provider_windows[i] for i in kept),
-            book=replace(self.book, provider=position[self.book.provider]),
+            book=self.book.at(position),
         )
 
     def at_each_place(self) -> list[Day]:
@@ -146,16 +205,30 @@ class Day:
             place=place,
         )
 
+    @property
+    def everybody(self) -> Day:
+        """The day with all providers and no rooms, and the windows for rooms of its place."""
+        key = (Day, "everybody", self.date, self.place)
+        known = self.clinic.remembered_of_book.get(key)
+        if known is None:
+            known = Day.of(self.clinic, self.date)._at(self.place, ())  # noqa: SLF001 - one of us
+            self.clinic.remembered_of_book[key] = known
+        day: Day = known
+        return day
+
     @cached_property
     def ways(self) -> tuple[Ints, Ints, Ints]:
-        """[m], [m], [m] bookings of the date at other places; minutes from here there, and back."""
-        book, places = self.book, self.clinic.places
+        """[m], [m], [m] busy spans of the date at other places; minutes from here there, and back.
+
+        They are positions in :attr:`Book.busy`.
+        """
+        busy, places = self.book.busy, self.clinic.places
         if self.place == NOWHERE or not places.are_several:
             none = np.empty(0, np.int64)
             return none, none, none
-        elsewhere = (book.place != self.place) & (book.place != NOWHERE) & book.on_date
+        elsewhere = (busy.place != self.place) & (busy.place != NOWHERE) & busy.on_date
         there = np.flatnonzero(elsewhere)
-        return there, *places.between(self.place, book.place[there])
+        return there, *places.between(self.place, busy.place[there])
 
     @classmethod
     def _lay_out(
@@ -298,7 +371,26 @@ def _book(
         minutes=end - start,
         uses_allowance=flags(b.is_overbooked and uses_allowance(b) for b in bookings),
         place=column(clinic.places.of_room.get(b.room_id, NOWHERE) for b in bookings),
+        in_roles=_in_roles(clinic, bookings, offset, _positions(all_providers, providers)),
     )
+
+
+def _in_roles(
+    clinic: Clinic, bookings: Sequence[Booking], offset: Mapping[dt.date, int], positions: Ints
+) -> BusySpans:
+    """Return the busy spans of whoever is in a role of one of some bookings."""
+    if not clinic.has_roles:
+        return NO_SPANS
+    at = {row.id: i for i, row in enumerate(clinic.providers)}
+    rows = []
+    for b in bookings:
+        for each in in_roles(clinic.kind_of(b), b) if b.team else ():
+            begin, end = busy_in_role(clinic.provider_by_id.get(each.provider_id), each.span)
+            place, midnight = clinic.places.of_room.get(b.room_id, NOWHERE), offset[b.date]
+            member = at.get(each.provider_id, -1)
+            rows.append((member, midnight + begin, midnight + end, midnight == 0, place))
+    provider, begins, ends, todays, where = np.array(rows, np.int64).reshape(-1, 5).T
+    return BusySpans(positions[provider], begins, ends, todays == 1, where)
 
 
 def _minutes(clinic: Clinic, bookings: Sequence[Booking]) -> list[Ints]:

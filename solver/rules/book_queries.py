@@ -1,7 +1,8 @@
 """Which bookings of a book break a rule: how many there are, and what the first of them break.
 
 Sessions are read as they are at the moment `now`. The book is packed as
-:data:`solver.rules.ledger.PACKED` says, so that all of this can run in another process.
+:data:`solver.rules.ledger.PACKED` says, and who is in roles of it as
+:data:`solver.rules.ledger.IN_ROLES`, so that all of this can run in another process.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ def newly_outside(
     since: dt.date,
     last: dt.date,
     limit: int,
+    in_roles: bytes = b"",
 ) -> Found:
     """Find the bookings of some dates that break one of the `rules` after an edit, but not before.
 
     The clinics have the same providers, rooms and types, `after` perhaps one more of each.
     """
-    ledger = Ledger.unpack(after, packed)
+    ledger = Ledger.unpack(after, packed, in_roles)
     fresh = broken_rules(after, ledger, rules, now)
     fresh[(ledger.day < since.toordinal()) | (ledger.day > last.toordinal())] = 0
     doubted = [rule for rule in rules if (fresh & bits_of({rule})).any()]
@@ -57,12 +59,13 @@ def outside(
     room_id: str | None = None,
     after: tuple[dt.date, int, str] | None = None,
     limit: int,
+    in_roles: bytes = b"",
 ) -> Found:
     """Find the bookings of some dates, a provider or a room that break a rule.
 
     The violations are those of the first `limit` that come after the date, start and id of `after`.
     """
-    ledger = Ledger.unpack(clinic, packed)
+    ledger = Ledger.unpack(clinic, packed, in_roles)
     broken = broken_rules(clinic, ledger, now=now)
     found = (broken > 0) & (ledger.day >= since.toordinal())
     if last is not None:
@@ -85,10 +88,10 @@ def outside(
 
 
 def broken_by_id(
-    clinic: Clinic, packed: bytes, *, now: dt.datetime, since: dt.date
+    clinic: Clinic, packed: bytes, *, now: dt.datetime, since: dt.date, in_roles: bytes = b""
 ) -> dict[str, int]:
     """Return the rules that bookings from a date on break: ``1 << rule``, by the id of each."""
-    ledger = Ledger.unpack(clinic, packed)
+    ledger = Ledger.unpack(clinic, packed, in_roles)
     broken = broken_rules(clinic, ledger, now=now)
     flagged = np.flatnonzero((broken > 0) & (ledger.day >= since.toordinal()))
     return dict(zip(ledger.take(flagged).ids(), broken[flagged].tolist(), strict=True))
@@ -103,12 +106,13 @@ def outside_beyond(
     or_of: bytes,
     known: Mapping[str, int],
     limit: int,
+    in_roles: bytes = b"",
 ) -> Found:
     """Find the bookings that break a rule beyond those that are `known` of them.
 
     They are those from a date on and those whose ids are in `or_of`, 16 bytes each.
     """
-    ledger = Ledger.unpack(clinic, packed)
+    ledger = Ledger.unpack(clinic, packed, in_roles)
     broken = broken_rules(clinic, ledger, now=now)
     flagged = ledger.in_order(np.flatnonzero(broken))
     rows = ledger.take(flagged)

@@ -12,18 +12,18 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Booking, Provider, Room
 from solver.clinic.sessions.session import BEFORE_ALL, SessionsRead
 from solver.rules.checker import (
-    Beside,
     Checker,
     Violation,
     is_by_allowance,
     sharing_pools,
 )
+from solver.rules.teams.checked import Beside, OfMember, takes_part
 
 BY_ROOM, BY_TYPE, BY_PROVIDER = 1 << 3, 1 << 5, 1 << 6 | 1 << 7 | 1 << 11
 """The rules that read the other bookings of a room, of a type, and of a provider."""
@@ -33,6 +33,10 @@ BY_DATE = 1 << 8
 """The rule that reads the other bookings of a date."""
 BY_POOLS = 1 << 10
 """The rule that reads the other bookings that take from the same equipment pools."""
+
+
+BY_MEMBERS = 1 << 9
+"""The rule that reads the other bookings of whoever is in a role."""
 
 
 ALL = 0xFFFF
@@ -62,7 +66,8 @@ class BookChecker(Checker):
         by_owner: dict[tuple[str, dt.date], list[Booking]] = defaultdict(list)
         live = self.live(self.clinic.bookings)
         for b in live:
-            for key in (b.provider_id, b.room_id, b.appointment_type_id, _EVERYBODY):
+            members = [member for _, member in b.team]
+            for key in (b.provider_id, b.room_id, b.appointment_type_id, _EVERYBODY, *members):
                 by_owner[key, b.date].append(b)
 
         pooled = self._by_pool(live)
@@ -70,8 +75,8 @@ class BookChecker(Checker):
         @cache
         def stays(owner: Provider | Room, day: dt.date) -> bool:
             """Whether nothing of a date reaches into another."""
-            spans = (self.busy(o, day, owner) for o in by_owner.get((owner.id, day), ()))
-            return all(start >= 0 and end <= DAY_MINUTES for start, end in spans)
+            beside = self.beside(day, owner, by_owner.get((owner.id, day), ()))
+            return all(start >= 0 and end <= DAY_MINUTES for _, (start, end) in beside)
 
         @cache
         def near(owner: Provider | Room, day: dt.date) -> Beside:
@@ -80,6 +85,9 @@ class BookChecker(Checker):
                 dates = [day]
             found = (o for date in dates for o in by_owner.get((owner.id, date), ()))
             return self.beside(day, owner, found)
+
+        def of_member(b: Booking, member: Provider) -> list[Booking]:
+            return [o for o, _ in _others(b, near(member, b.date))]
 
         for b in sorted(live, key=lambda b: (b.date, b.start, b.id)):
             rules = ALL if only is None else only.get(b.id, 0)
@@ -93,6 +101,7 @@ class BookChecker(Checker):
                     [o for o in of_type if o is not b],
                     by_owner[_EVERYBODY, b.date],
                     self._of_pools(b, pooled) if rules & BY_POOLS else [],
+                    partial(of_member, b),
                     rules,
                 )
 
@@ -107,11 +116,12 @@ class BookChecker(Checker):
         kind_and_date = b.appointment_type_id, b.date
         yield from self._violations_of(
             b,
-            self.beside(b.date, provider, (o for o in others if o.provider_id == provider.id)),
+            self.beside(b.date, provider, (o for o in others if takes_part(o, provider.id))),
             self.beside(b.date, room, (o for o in others if o.room_id == room.id)),
             [o for o in others if (o.appointment_type_id, o.date) == kind_and_date],
             others,
             sharing_pools(self.clinic, b.appointment_type_id, others),
+            lambda member: (o for o in others if takes_part(o, member.id)),
         )
 
     def _by_pool(self, live: list[Booking]) -> dict[tuple[str, dt.date], list[Booking]]:
@@ -145,9 +155,12 @@ class BookChecker(Checker):
         of_type: list[Booking],
         on_date: list[Booking],
         of_pools: list[Booking],
+        of_member: OfMember,
         rules: int = ALL,
     ) -> Iterator[Violation]:
-        for violation in self._broken(b, at_provider, in_room, of_type, on_date, of_pools, rules):
+        for violation in self._broken(
+            b, at_provider, in_room, of_type, on_date, of_pools, of_member, rules
+        ):
             if violation.rule == 7 or violation.code not in b.overrides:
                 yield violation
 
@@ -159,6 +172,7 @@ class BookChecker(Checker):
         of_type: list[Booking],
         on_date: list[Booking],
         of_pools: list[Booking],
+        of_member: OfMember,
         rules: int,
     ) -> Iterator[Violation]:
         """Yield what a booking breaks, whatever it overrides."""
@@ -186,10 +200,15 @@ class BookChecker(Checker):
         if is_by_allowance(b) and rules & 1 << 7:
             yield from self._overbooked_in_some_order(b, at_provider)
         if not b.is_overbooked and rules & 1 << 6:
-            regular = [pair for pair in at_provider if not pair[0].is_overbooked]
+            regular = [pair for pair in at_provider if self._comes_first(b, pair[0])]
             yield from self.regular_within_capacity(b, regular)
         yield from self.equipment_is_free(b, of_pools) if rules & BY_POOLS else ()
         yield from self.time_to_travel(b, at_provider) if rules & 1 << 11 else ()
+        yield from self.roles_are_filled(b, of_member) if rules & BY_MEMBERS else ()
+
+    def _comes_first(self, b: Booking, o: Booking) -> bool:
+        """Whether another one with a booking's provider came before what is overbooked there."""
+        return o.provider_id != b.provider_id or not o.is_overbooked
 
     def _overbooked_in_some_order(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
         """Rule 7: some order of booking the provider's overbooked ones allows this one.
@@ -198,8 +217,9 @@ class BookChecker(Checker):
         only makes room for the rest, so taking them away as long as possible finds such an order.
         """
         provider, _ = self.owners_of(b)
-        regular = [o for o, _ in at_provider if not o.is_overbooked]
-        pending = [b, *(o for o, _ in at_provider if is_by_allowance(o))]
+        regular = [o for o, _ in at_provider if self._comes_first(b, o)]
+        own = (o for o, _ in at_provider if o.provider_id == b.provider_id)
+        pending = [b, *filter(is_by_allowance, own)]
 
         def can_be_last(o: Booking) -> bool:
             others = [*regular, *(each for each in pending if each != o)]

@@ -16,7 +16,8 @@ from solver.clinic.entities import (
     Span,
 )
 from solver.clinic.request import SlotRequest
-from solver.rules.checker import Beside, Checker, sharing_pools
+from solver.rules.checker import Checker, Violation, sharing_pools
+from solver.rules.teams.checked import Beside, takes_part
 
 type Parts = tuple[Fraction, Fraction, Fraction, Fraction]
 """The parts of a score, each in [0, 1]: preference, gap, room, overbooking; or their weights."""
@@ -29,13 +30,14 @@ WEIGHTS: Parts = (Fraction(2, 5), Fraction(7, 20), Fraction(3, 20), Fraction(1, 
 class Reading:
     """What the rules say of one placement: the numbers of those it breaks, or its kind and score.
 
-    `score` has four decimals and is None when a rule is broken.
+    `score` has four decimals and is None when a rule is broken; `team` is then empty.
     """
 
     broken: tuple[int, ...]
     is_overbooked: bool = False
     parts: Parts | None = None
     score: Fraction | None = None
+    team: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Found:
     is_overbooked: bool
     parts: Parts
     score: Fraction
+    team: tuple[tuple[str, str], ...] = ()
 
 
 class SlotChecker(Checker):
@@ -65,11 +68,12 @@ class SlotChecker(Checker):
             provider,
             room,
             start,
-            at_provider=[b for b in book if b.provider_id == provider.id],
+            at_provider=[b for b in book if takes_part(b, provider.id)],
             in_room=[b for b in book if b.room_id == room.id],
             of_type=[b for b in book if b.appointment_type_id == request.appointment_type_id],
             elsewhere=book if self.clinic.sessions else (),
             of_pools=sharing_pools(self.clinic, request.appointment_type_id, book),
+            of_members=book,
         )
 
     def read_among(
@@ -84,11 +88,14 @@ class SlotChecker(Checker):
         of_type: Sequence[Booking],
         of_pools: Sequence[Booking] = (),
         elsewhere: Sequence[Booking] = (),
+        of_members: Sequence[Booking] = (),
     ) -> Reading:
         """Read one placement beside the live bookings of its provider, room, type and pools.
 
         Those of dates that are not next to the request's may be left out. `elsewhere` are bookings
-        that sessions of everybody count, those of its provider and room among them or not.
+        that sessions of everybody count, those of its provider and room among them or not;
+        `of_members` those of everybody who may be in a role of the type, in roles as well, as
+        `at_provider` has them.
         """
         day, b = request.date, _asked(request, provider, room, start)
         of_provider = self.beside(day, provider, at_provider)
@@ -111,6 +118,9 @@ class SlotChecker(Checker):
         readings.append(self.within_sessions(b, request.moment, is_standing=request.is_given))
         readings.append(self.has_place_in_sessions(b, beside.values()))
         readings.append(self.equipment_is_free(b, of_pools))
+        team = self.who_completes(b, of_members, request.team)
+        if team is None:
+            readings.append(iter([Violation(b, 9, "ROLE_UNFILLED", "a role cannot be filled")]))
         first = [next(violations, None) for violations in readings]
         broken = dict.fromkeys(violation.rule for violation in first if violation is not None)
         if broken:
@@ -122,7 +132,7 @@ class SlotChecker(Checker):
             Fraction(0 if is_overbooked else 1),
         )
         score = sum((w * p for w, p in zip(self._weights, parts, strict=True)), Fraction(0))
-        return Reading((), is_overbooked, parts, _four_decimals(score))
+        return Reading((), is_overbooked, parts, _four_decimals(score), team or ())
 
     def reasons(
         self, request: SlotRequest, provider: Provider, room: Room, start: int
@@ -130,7 +140,7 @@ class SlotChecker(Checker):
         """Return the codes of all rules that refuse a placement, all live bookings in place."""
         day, book = request.date, self.live(self.clinic.bookings)
         b = _asked(request, provider, room, start)
-        at_provider = self.beside(day, provider, (o for o in book if o.provider_id == provider.id))
+        at_provider = self.beside(day, provider, (o for o in book if takes_part(o, provider.id)))
         in_room = self.beside(day, room, (o for o in book if o.room_id == room.id))
         of_type = [
             o for o in book if (o.appointment_type_id, o.date) == (b.appointment_type_id, day)
@@ -153,12 +163,22 @@ class SlotChecker(Checker):
             self.provider_type_under_its_cap(b, at_provider),
             () if is_allowed else over,
         )
-        return frozenset(violation.code for violations in readings for violation in violations)
+        unfilled = {"ROLE_UNFILLED"} if self.who_completes(b, book, request.team) is None else set()
+        codes = (violation.code for violations in readings for violation in violations)
+        return frozenset(unfilled.union(codes))
 
     def read_slots(self, request: SlotRequest) -> list[Found]:
         """Return every feasible placement over all rooms, in the order of the slot query."""
         found = [
-            Found(provider.id, room.id, start, reading.is_overbooked, reading.parts, reading.score)
+            Found(
+                provider.id,
+                room.id,
+                start,
+                reading.is_overbooked,
+                reading.parts,
+                reading.score,
+                reading.team,
+            )
             for provider in self.clinic.providers
             if request.provider_ids is None or provider.id in request.provider_ids
             for start in self._starts_of(request, provider)
@@ -172,7 +192,7 @@ class SlotChecker(Checker):
     def _starts_of(self, request: SlotRequest, provider: Provider) -> list[int]:
         """Return the minutes of the date at which the provider may start the type somewhere."""
         day, places = request.date, {room.location_id: room for room in self.clinic.rooms}
-        of_provider = [b for b in self.live(self.clinic.bookings) if b.provider_id == provider.id]
+        of_provider = [b for b in self.live(self.clinic.bookings) if takes_part(b, provider.id)]
         beside = self.beside(day, provider, of_provider)
         return [
             minute

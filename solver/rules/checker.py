@@ -28,6 +28,7 @@ from solver.clinic.entities import (
 from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.request import SlotRequest
 from solver.rules.sessions.checked import PlainSessions
+from solver.rules.teams.checked import Beside, OfMember, PlainTeams, cut_to
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,6 @@ class Violation:
     rule: int
     code: str
     detail: str
-
-
-type Beside = list[tuple[Booking, Span]]
-"""Bookings, each with its busy span in minutes after midnight of the date that is read."""
 
 
 class _OfSessions(ABC):
@@ -131,13 +128,13 @@ class _Hours:
 
 
 @dataclass
-class Checker(_Hours, _OfSessions):
+class Checker(_Hours, _OfSessions, PlainTeams):
     """The rules of one clinic. What is worked out of its rows, minute by minute, is kept.
 
     A method a rule, under the name that the rule has in every reading: it yields how a booking
-    breaks the rule. `at_provider` and `in_room` are the other live bookings of its provider and of
-    its room, `of_type` those of its type and date, `of_pools` those that take from a pool that it
-    takes from; they may leave out what is two dates away.
+    breaks the rule. `at_provider` and `in_room` are the other live bookings of its provider, in
+    roles as well, and of its room, `of_type` those of its type and date, `of_pools` those that take
+    from a pool that it takes from; they may leave out what is two dates away.
     """
 
     _around: dict[tuple[object, ...], Span] = field(default_factory=dict)
@@ -249,16 +246,19 @@ class Checker(_Hours, _OfSessions):
 
     def time_to_travel(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
         """Rule 11: those of its date at other places are as far away as the way takes."""
-        provider, room = self.owners_of(b)
-        starts, ends = self.busy(b, b.date, provider)
-        for other, (other_starts, other_ends) in at_provider:
-            here, there = room.location_id, self.clinic.location_of_room.get(other.room_id)
-            if other.date != b.date or here is None or there is None or here == there:
-                continue
-            to, back = self._travel(here, there), self._travel(there, here)
-            if ends + to > other_starts and other_ends + back > starts:
+        provider, _ = self.owners_of(b)
+        for other, span in at_provider:
+            if self.is_too_far(b, self.busy(b, b.date, provider), other, span):
                 late = f"{provider.name} has no time for the way between it and booking {other.id}"
                 yield Violation(b, 11, "PROVIDER_TRAVEL", late)
+
+    def is_too_far(self, b: Booking, mine: Span, other: Booking, theirs: Span) -> bool:
+        """Whether two spans of a date, at the places of bookings, leave no time for the way."""
+        here, there = (self.clinic.location_of_room.get(each.room_id) for each in (b, other))
+        if other.date != b.date or here is None or there is None or here == there:
+            return False
+        to, back = self._travel(here, there), self._travel(there, here)
+        return mine[1] + to > theirs[0] and theirs[1] + back > mine[0]
 
     def _travel(self, from_id: str, to_id: str) -> int:
         """Return the minutes of a way: told, or as those of the way back are."""
@@ -268,11 +268,9 @@ class Checker(_Hours, _OfSessions):
     def provider_type_under_its_cap(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
         """Rule 6, for any booking: those of its type with its provider <= the provider's cap."""
         own = self._row_for(b)
-        alike = [
-            o
-            for o, _ in at_provider
-            if o.date == b.date and o.appointment_type_id == b.appointment_type_id
-        ]
+        mine = b.date, b.appointment_type_id, b.provider_id
+        others = ((o, (o.date, o.appointment_type_id, o.provider_id)) for o, _ in at_provider)
+        alike = [o for o, theirs in others if theirs == mine]
         if own is not None and own.daily_cap is not None and len(alike) >= own.daily_cap:
             (provider, _), kind = self.owners_of(b), self.kind_of(b)
             detail = (
@@ -289,7 +287,8 @@ class Checker(_Hours, _OfSessions):
             if _overlap(mine, span):
                 busy = f"{provider.name} is busy with booking {other.id}"
                 yield Violation(b, 6, "PROVIDER_BUSY", busy)
-        regular = [b, *(o for o, _ in at_provider if not o.is_overbooked and o.date == b.date)]
+        own = (o for o, _ in at_provider if (o.provider_id, o.date) == (provider.id, b.date))
+        regular = [b, *(o for o in own if not o.is_overbooked)]
         count, cap = len(regular), provider.daily_cap
         if cap is not None and count > cap:
             detail = f"{count} regular bookings of {provider.name}, the daily cap is {cap}"
@@ -300,11 +299,16 @@ class Checker(_Hours, _OfSessions):
             detail = f"{minutes} minutes of regular bookings of {provider.name}, of {most} a day"
             yield Violation(b, 6, "PROVIDER_DAILY_CAP", detail)
 
+    def roles_are_filled(self, b: Booking, of_member: OfMember) -> Iterator[Violation]:
+        """Rule 9, for what is booked: one who is able is in each role, nobody in two."""
+        yield from (Violation(b, 9, "ROLE_UNFILLED", why) for why in self.unfilled(b, of_member))
+
     def starts_by_itself(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
         """Rule 7, first half: its provider starts no other booking at the same time."""
         provider, _ = self.owners_of(b)
         for other, _ in at_provider:
-            if other.date == b.date and other.start == b.start:
+            mine, theirs = ((o.provider_id, o.date, o.start) for o in (b, other))
+            if mine == theirs:
                 starts = f"{provider.name} starts booking {other.id} then, too"
                 yield Violation(b, 7, "PROVIDER_BUSY", starts)
 
@@ -313,7 +317,8 @@ class Checker(_Hours, _OfSessions):
         (provider, _), kind = self.owners_of(b), self.kind_of(b)
         mine = self.busy(b, b.date, provider)
         overlaps = sum(_overlap(mine, span) for _, span in at_provider)
-        overbooked = sum(is_by_allowance(o) and o.date == b.date for o, _ in at_provider)
+        own = (o for o, _ in at_provider if (o.provider_id, o.date) == (provider.id, b.date))
+        overbooked = sum(map(is_by_allowance, own))
         if not any(
             rule.provider_id in (None, provider.id)
             and rule.appointment_type_id in (None, kind.id)
@@ -345,7 +350,8 @@ class Checker(_Hours, _OfSessions):
             for name in ("duration_minutes", "buffer_before", "buffer_after"):
                 told = [getattr(row, name) for row in (b, own) if row is not None]
                 minutes[name] = next((one for one in told if one is not None), getattr(kind, name))
-            self._kinds[key] = replace(kind, **minutes)
+            roles = cut_to(kind, minutes["duration_minutes"])
+            self._kinds[key] = replace(kind, **minutes, roles=roles)
         return self._kinds[key]
 
     def _row_for(self, b: Booking) -> ProviderType | None:
@@ -365,10 +371,6 @@ class Checker(_Hours, _OfSessions):
         before, after = self._around[key]
         start = booking.start + (booking.date - day).days * DAY_MINUTES
         return start + before, start + after
-
-    def beside(self, day: dt.date, owner: Provider | Room, bookings: Iterable[Booking]) -> Beside:
-        """Return an owner's bookings with their busy spans."""
-        return [(o, self.busy(o, day, owner)) for o in bookings]
 
     def live(self, bookings: Iterable[Booking]) -> list[Booking]:
         """Return those that are not cancelled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from hashlib import md5
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from solver.arrays import Bools, Ints
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import Booking
+from solver.clinic.teams.roles import Member
 from solver.rules.codes import OVERRIDABLE
 
 PACKED = np.dtype(
@@ -34,6 +36,13 @@ PACKED = np.dtype(
 """One booking as PostgreSQL sends it: UUIDs, days since 2000-01-01, the minute of the day.
 
 What it overrides is a bit for each code of :data:`solver.rules.codes.OVERRIDABLE`, in its order.
+"""
+
+
+IN_ROLES = np.dtype([("booking", "V16"), ("key", "S16"), ("provider", "S16")])
+"""One who is in a role of a booking, likewise: two UUIDs, and of the role's key the MD5 digest.
+
+All who are in roles of the bookings that are packed are packed apart, in any order.
 """
 
 
@@ -64,6 +73,11 @@ class Ledger:
     after: Ints
     is_overbooked: Bools
     overrides: Ints
+    team: Ints
+    """[n, G] who is in the roles of its type, in their order, -1 for nobody; G as many as any has.
+
+    Of whom the clinic has no row there is nobody in the role.
+    """
 
     @classmethod
     def of(cls, clinic: Clinic) -> Ledger:
@@ -86,17 +100,28 @@ class Ledger:
             for b in live
             for kind in [clinic.kind_of(b)]
         ]
-        return cls.unpack(clinic, np.array(rows, PACKED).tobytes())
+        members = [
+            (_key(b.id), _digest(key), _key(provider_id))
+            for b in live
+            for key, provider_id in b.team
+        ]
+        packed = np.array(rows, PACKED).tobytes(), np.array(members, IN_ROLES).tobytes()
+        return cls.unpack(clinic, *packed)
 
     @classmethod
-    def unpack(cls, clinic: Clinic, packed: bytes) -> Ledger:
-        """Return bookings that came packed, as :data:`PACKED` says, one after the other."""
+    def unpack(cls, clinic: Clinic, packed: bytes, in_roles: bytes = b"") -> Ledger:
+        """Return bookings that came packed, as :data:`PACKED` says, one after the other.
+
+        And who is in their roles, as :data:`IN_ROLES` says.
+        """
         rows = np.frombuffer(packed, PACKED)
+        kind = _positions(rows["kind"], clinic.appointment_types)
+        members = np.frombuffer(in_roles, IN_ROLES)
         return cls(
             rows["id"],
             _positions(rows["provider"], clinic.providers),
             _positions(rows["room"], clinic.rooms),
-            _positions(rows["kind"], clinic.appointment_types),
+            kind,
             rows["day"].astype(np.int64) + EPOCH,
             rows["start"].astype(np.int64),
             rows["duration"].astype(np.int64),
@@ -104,6 +129,7 @@ class Ledger:
             rows["after"].astype(np.int64),
             rows["is_overbooked"],
             rows["overrides"].astype(np.int64),
+            _teams(clinic, rows["id"], kind, members),
         )
 
     def __len__(self) -> int:
@@ -135,6 +161,14 @@ class Ledger:
             self.after,
         )
         overrides = [frozenset(_codes_of(bits)) for bits in self.overrides.tolist()]
+        teams = [
+            tuple(
+                Member(role.key, providers[member])
+                for role, member in zip(clinic.appointment_types[kind].roles, team, strict=False)
+                if member >= 0
+            )
+            for kind, team in zip(self.kind.tolist(), self.team.tolist(), strict=True)
+        ]
         return tuple(
             Booking(
                 key,
@@ -148,7 +182,7 @@ class Ledger:
                 *kept,
             )
             for key, provider, room, kind, day, start, *kept in zip(
-                self.ids(), *(column.tolist() for column in columns), overrides, strict=True
+                self.ids(), *(column.tolist() for column in columns), overrides, teams, strict=True
             )
         )
 
@@ -170,14 +204,20 @@ class Ledger:
         near = np.zeros(len(self), np.bool_)
         near[chosen] = True
         for owner, rules, days in (
-            (self.provider, {6, 7}, (-1, 0, 1)),
-            (self.provider, {11}, (0,)),
             (self.room, {3}, (-1, 0, 1)),
             (self.kind, {5}, (0,)),
         ):
             place = owner * FAR + self.day
             asked = place[chosen[(broken & bits_of(rules)) > 0]]
             near |= np.isin(place, np.concatenate([asked + shift for shift in days]))
+        owners = np.column_stack([self.provider, self.team])
+        for rules, days in (({6, 7, 9}, (-1, 0, 1)), ({11}, (0,))):
+            asked = chosen[(broken & bits_of(rules)) > 0]
+            whose = owners[asked] if rules & {9} else owners[asked][:, :1]
+            place = owners * FAR + self.day[:, None]
+            around = (whose * FAR + self.day[asked, None])[whose >= 0]
+            around = np.concatenate([around + shift for shift in days])
+            near |= (np.isin(place, around) & (owners >= 0)).any(axis=1)
         near |= np.isin(self.day, self.day[chosen[(broken & bits_of({8})) > 0]])
         if (asked := self.day[chosen[(broken & bits_of({10})) > 0]]).size:
             takes = np.array([bool(row.required_pools) for row in clinic.appointment_types])
@@ -201,6 +241,34 @@ def _codes_of(bits: int) -> Iterator[str]:
     for i, code in enumerate(OVERRIDABLE):
         if bits >> i & 1:
             yield code
+
+
+def _teams(clinic: Clinic, ids: NDArray[np.void], kind: Ints, members: NDArray[np.void]) -> Ints:
+    """[n, G] who is in the roles of bookings of some types, as :attr:`Ledger.team` has it."""
+    most = max((len(row.roles) for row in clinic.appointment_types), default=0)
+    team = np.full((len(ids), most), -1, np.int64)
+    if not most or not len(members):
+        return team
+    keys = [[_digest(role.key) for role in row.roles] for row in clinic.appointment_types]
+    key = np.array([[*of_type, *[b""] * (most - len(of_type))] for of_type in keys], "S16")
+    known = np.array([_key(row.id) for row in clinic.providers], "S16")
+    there = np.isin(members["provider"], known)
+    members = members[there]
+    plain = np.frombuffer(np.ascontiguousarray(ids).tobytes(), "S16")
+    order = np.argsort(plain)
+    of = np.frombuffer(np.ascontiguousarray(members["booking"]).tobytes(), "S16")
+    found = np.minimum(np.searchsorted(plain[order], of), len(plain) - 1)
+    booking = order[found]
+    is_known = plain[booking] == of
+    number, role = np.nonzero((key[kind[booking]] == members["key"][:, None]) & is_known[:, None])
+    provider = _positions(members["provider"], clinic.providers)
+    team[booking[number], role] = provider[number]
+    return team
+
+
+def _digest(key: str) -> bytes:
+    """Return what a role's key is told by: its MD5 digest."""
+    return md5(key.encode(), usedforsecurity=False).digest()
 
 
 def _key(text: str) -> bytes:

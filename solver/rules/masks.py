@@ -23,6 +23,7 @@ from solver.clinic.entities import DAY_MINUTES, AppointmentType
 from solver.clinic.request import SlotRequest
 from solver.rules import codes
 from solver.rules.start_axis import Around, StartAxis, alike, candidate_starts, in_rhythm
+from solver.rules.teams.able import Able
 
 _EVERY = np.ones((1, 1), np.bool_)
 
@@ -72,6 +73,8 @@ class Masks:
         The windows and busy spans from which :attr:`idle` is computed.
     request
         What is asked for.
+    able
+        Who is able to be in the roles of the type, if it has some.
     """
 
     day: Day
@@ -88,6 +91,7 @@ class Masks:
     rules: tuple[RuleMask, ...]
     around: Around
     request: SlotRequest
+    able: Able | None = None
 
     @cached_property
     def idle(self) -> tuple[Ints, Ints]:
@@ -212,6 +216,7 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
             *type_under_its_cap(asked),
             *time_to_travel(asked),
             *regular_within_capacity(asked, allowed),
+            *roles_are_filled(asked),
         )
     }
     rules = tuple(masks[code] for code in codes.IN_ORDER if code in masks)
@@ -239,6 +244,7 @@ def _build(day: Day, request: SlotRequest, kind: AppointmentType, starts: Ints) 
         rules=rules,
         around=asked.around,
         request=request,
+        able=asked.able,
     )
 
 
@@ -268,15 +274,15 @@ class _Asked:
             book.room_busy[1][in_room] + kind.buffer_before,
         )
         of_provider = np.flatnonzero(book.provider >= 0)
-        owner = book.provider[of_provider]
-        busy = book.provider_busy[0][of_provider], book.provider_busy[1][of_provider]
-        overlapping = axis.between(busy[0] - duration - after[owner], busy[1] + before[owner])
-        begun = book.start[of_provider]
+        owner, begun = book.provider[of_provider], book.start[of_provider]
+        spans = book.busy[np.flatnonzero(book.busy.provider >= 0)]
+        busy, of_span = (spans.begin, spans.end), spans.provider
+        overlapping = axis.between(busy[0] - duration - after[of_span], busy[1] + before[of_span])
         providers, rooms = len(day.providers), len(day.rooms)
         self.windows, self.overlaps, self.begin_there, self.room_windows, self.room_busy = (
             axis.counts(
                 (providers, provider_open.owner, provider_open.first, provider_open.last),
-                (providers, owner, *overlapping),
+                (providers, of_span, *overlapping),
                 (providers, owner, axis.at_or_after(begun), axis.at_or_before(begun)),
                 (rooms, room_open.owner, room_open.first, room_open.last),
                 (rooms, room_owner, *in_the_rooms),
@@ -292,16 +298,17 @@ class _Asked:
         self.under_cap = np.bincount(of_regular, minlength=providers) < day.daily_caps
         minutes = np.bincount(of_regular, booked, minlength=providers)
         self.under_cap &= minutes + duration <= day.daily_minutes
+        self.able = Able.at(day, kind, axis, request.team) if kind.roles else None
         self.missed: Ints | None = None
         """[P, S] bookings at other places to or from which there is no time to travel."""
         there, to, back = day.ways
-        of = book.provider[there]
+        of = book.busy.provider[there]
         there, to, back, of = there[of >= 0], to[of >= 0], back[of >= 0], of[of >= 0]
         if len(there):
-            begins, ends = book.provider_busy[0][there], book.provider_busy[1][there]
+            begins, ends = book.busy.begin[there], book.busy.end[there]
             near = axis.between(begins - duration - after[of] - to, ends + back + before[of])
             (self.missed,) = axis.counts((providers, of, *near))
-        self.around = Around(axis, provider_open, owner, busy, duration, (before, after))
+        self.around = Around(axis, provider_open, of_span, busy, duration, (before, after))
 
 
 # The rules, each under the name that it has in the placement model
@@ -391,6 +398,12 @@ def regular_within_capacity(asked: _Asked, allowed: Bools) -> Iterator[RuleMask]
     under_cap = (allowed | asked.under_cap[:, None]) & provider_type_under_its_cap(asked)[:, None]
     yield RuleMask(codes.PROVIDER_BUSY, provider=allowed | (asked.overlaps == 0))
     yield RuleMask(codes.PROVIDER_DAILY_CAP, provider=under_cap)
+
+
+def roles_are_filled(asked: _Asked) -> Iterator[RuleMask]:
+    """Rule 9: a team is complete of others than the provider, each able to be in one role."""
+    if asked.able is not None:
+        yield RuleMask(codes.ROLE_UNFILLED, provider=asked.able.completes(asked.day.providers))
 
 
 def provider_type_under_its_cap(asked: _Asked) -> Bools:

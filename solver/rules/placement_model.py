@@ -31,6 +31,7 @@ from solver.clinic.sessions.at_starts import bookings_in
 from solver.clinic.sessions.of_day import EVERYBODY, Owner, SessionsOfDay
 from solver.clinic.sessions.session import BEFORE_ALL, Session
 from solver.clinic.spans import merge, provider_busy_span, room_busy_span, window_around
+from solver.clinic.teams.roles import Team
 from solver.rules.codes import (
     NOT_YET_OPEN,
     OUTSIDE_PROVIDER_HOURS,
@@ -42,6 +43,7 @@ from solver.rules.codes import (
     TYPE_DAILY_CAP,
 )
 from solver.rules.presences import AtProvider, AtRoom, Candidates, Presences
+from solver.rules.teams.free import FreeForRoles
 
 
 class PlacementModel(Presences):
@@ -51,12 +53,13 @@ class PlacementModel(Presences):
 
     Sessions are judged at `moment`; without one, as though none had opened or been released. The
     rules whose codes are `lifted` are left out; where those about a provider's capacity are, an
-    overbooked candidate needs no allowance.
+    overbooked candidate needs no allowance. Whom `named` has is in that role, or nobody is.
 
     Attributes
     ----------
     most_solutions_of_one
-        How many solutions choose the same candidate: one, or one for each overbooking rule.
+        How many solutions choose the same candidate: one, or one for each overbooking rule; None
+        where there is one for each team, too.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class PlacementModel(Presences):
         moment: dt.datetime = BEFORE_ALL,
         independent: bool = False,
         lifted: frozenset[str] = frozenset(),
+        named: Team = (),
     ) -> None:
         super().__init__(candidates, independent=independent)
         self._day = day
@@ -78,7 +82,8 @@ class PlacementModel(Presences):
         self._any_start = any_start
         self._moment = moment
         self._lifted = lifted
-        self.most_solutions_of_one = 1 + len(day.clinic.overbooking_rules)
+        self._named = named
+        self.most_solutions_of_one = None if kind.roles else 1 + len(day.clinic.overbooking_rules)
         self._facts: dict[int, _ProviderFacts] = {}
 
         self._time_is_bookable()
@@ -92,6 +97,7 @@ class PlacementModel(Presences):
         self._provider_type_under_its_cap()
         self._regular_within_capacity()
         self._overbooked_by_allowance()
+        self._roles_are_filled()
 
     # The rules
 
@@ -288,6 +294,24 @@ class PlacementModel(Presences):
                     self.model.add(of_the_day <= rule.max_per_day).only_enforce_if(allowance)
                 self.model.add_exactly_one([*allowances, at.literal.negated()])
 
+    def _roles_are_filled(self) -> None:
+        """Rule 9: one who is able is in each role, nobody in two, and the provider in none."""
+        roles, minutes = self._kind.roles, self._kind.duration_minutes
+        if not roles:
+            return
+        free = FreeForRoles(self._day, self._named)
+        for at in self._at_provider.values():
+            in_roles = defaultdict(list)
+            for role in roles:
+                able = free.of(role, at.start, minutes)
+                able = [one for one in able if one != self._day.providers[at.provider].id]
+                literals = [self.model.new_bool_var("") for _ in able]
+                self.model.add(cp_model.LinearExpr.sum(literals) == at.literal)
+                for one, literal in zip(able, literals, strict=True):
+                    in_roles[one].append(literal)
+            for of_one in in_roles.values():
+                self.model.add_at_most_one(of_one)
+
     # What they are built from
 
     def _is_in_rhythm(self, at: AtProvider) -> bool:
@@ -326,10 +350,10 @@ class PlacementModel(Presences):
 
 def _elsewhere(day: Day) -> dict[int, list[tuple[int, Span]]]:
     """By provider: the places and busy spans of what is booked at other places on the date."""
-    book, (there, *_) = day.book, day.ways
+    busy, (there, *_) = day.book.busy, day.ways
     elsewhere = defaultdict(list)
-    spans = _spans(book.provider_busy, there)
-    owners, places = book.provider[there].tolist(), book.place[there].tolist()
+    spans = _spans((busy.begin, busy.end), there)
+    owners, places = busy.provider[there].tolist(), busy.place[there].tolist()
     for provider, place, span in zip(owners, places, spans, strict=True):
         elsewhere[provider].append((place, span))
     return elsewhere
@@ -385,7 +409,8 @@ def _spans(busy: tuple[Ints, Ints], chosen: Ints) -> list[Span]:
 class _ProviderFacts:
     """The bookings of one provider: busy spans, merged and not, starts; and those of the date.
 
-    Overbooked ones count where an overbooking rule allowed them, and not where an override did.
+    Spans are those in roles of others' bookings, too. Overbooked ones count where an overbooking
+    rule allowed them, and not where an override did.
     """
 
     spans: list[Span]
@@ -400,7 +425,8 @@ class _ProviderFacts:
         book = day.book
         here = np.flatnonzero(book.provider == provider)
         todays = here[book.on_date[here]]
-        spans = _spans(book.provider_busy, here)
+        busy = book.busy
+        spans = _spans((busy.begin, busy.end), np.flatnonzero(busy.provider == provider))
         return cls(
             spans=spans,
             busy=merge(spans),

@@ -38,6 +38,8 @@ def certify(model: PlacementModel) -> Bools:
 def enumerate_feasible(model: PlacementModel) -> Ints:
     """Return the positions of every feasible candidate among rivals, ascending."""
     assert not model.is_independent
+    if model.most_solutions_of_one is None:
+        return _found_one_by_one(model)
     solver = _solver()
     solver.parameters.enumerate_all_solutions = True
     solver.parameters.fill_additional_solutions_in_response = True
@@ -52,6 +54,17 @@ def enumerate_feasible(model: PlacementModel) -> Ints:
         next(i for i, index in enumerate(indices) if solution.values[index])
         for solution in solver.response_proto.additional_solutions
     }
+    return np.array(sorted(found), np.int64)
+
+
+def _found_one_by_one(model: PlacementModel) -> Ints:
+    """Return the positions of every feasible rival: each one that is found is then left out."""
+    found: list[int] = []
+    while (status := (solver := _solver()).solve(model.model)) == cp_model.OPTIMAL:
+        found.append(_values(model, solver).index(True))
+        model.model.add_bool_and([model.chosen[found[-1]].negated()])
+    if status != cp_model.INFEASIBLE:
+        raise SolveError(f"enumerating ended {solver.status_name(status)}")
     return np.array(sorted(found), np.int64)
 
 

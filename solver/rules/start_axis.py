@@ -68,10 +68,9 @@ def own_starts(day: Day, kind: AppointmentType) -> tuple[Ints, Ints]:
         step = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
         start = np.repeat(edges.opens, count) + every * step
     if kind.packed and len(edges.owner):
-        busy = np.flatnonzero(book.provider >= 0)
-        who = book.provider[busy]
-        behind = book.provider_busy[1][busy]
-        behind += np.maximum(kind.buffer_before, day.buffers[0])[who]
+        busy = book.busy[np.flatnonzero(book.busy.provider >= 0)]
+        who = busy.provider
+        behind = busy.end + np.maximum(kind.buffer_before, day.buffers[0])[who]
         in_turn = edges.owner * DAY_MINUTES + edges.opens
         window = np.searchsorted(in_turn, who * DAY_MINUTES + behind, "right") - 1
         is_open = (behind < DAY_MINUTES) & (edges.owner[window] == who)

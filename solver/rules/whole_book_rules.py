@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
 from math import lcm
@@ -37,12 +37,13 @@ from solver.rules.codes import (
 )
 from solver.rules.ledger import FAR, Ledger, bits_of
 from solver.rules.sessions.whole_book import within_sessions
+from solver.rules.teams.whole_book import InRoles
 
-RULES = frozenset({0, 1, 2, 3, 5, 6, 7, 8, 10, 11})
+RULES = frozenset({0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11})
 """The rules that a booking can break; rule 4 only defines the busy spans of rules 6 and 7."""
 
 
-_READ_BESIDE_NEIGHBOURS = frozenset({3, 6, 7, 10})
+_READ_BESIDE_NEIGHBOURS = frozenset({3, 6, 7, 9, 10})
 """The rules that are read beside the bookings of the dates next to a booking's own."""
 
 
@@ -125,6 +126,7 @@ class _Reading:
         self._clinic, self._ledger, self._now = clinic, ledger, now
         self._ends = ledger.start + ledger.duration
         self._place = _places(clinic)[ledger.room]
+        self._in_roles = InRoles.of(clinic, ledger)
         self.unsettled = np.zeros(len(ledger), np.bool_)
         """Overbooked ones that only some order of booking allows: the checker tries the orders."""
 
@@ -140,6 +142,7 @@ class _Reading:
             7: self._overbooked_by_allowance,
             11: self._time_to_travel,
             8: self._within_sessions,
+            9: self._roles_are_filled,
             10: self._equipment_is_free,
         }
         broken: Bools = ~obeying[rule]()
@@ -152,7 +155,8 @@ class _Reading:
         Such a one may reach the date after the next, which the rules do not read.
         """
         ledger, is_long = self._ledger, self._ends > DAY_MINUTES
-        doubtful = np.isin(ledger.provider, ledger.provider[is_long])
+        people = np.column_stack([ledger.provider, ledger.team])
+        doubtful = (np.isin(people, people[is_long]) & (people >= 0)).any(axis=1)
         doubtful |= np.isin(ledger.room, ledger.room[is_long])
         for quantity in self._quantities.values():
             takes = quantity[ledger.kind] > 0
@@ -188,41 +192,32 @@ class _Reading:
         return fits
 
     def _within_open_windows(self) -> Bools:
-        clinic, ledger = self._clinic, self._ledger
-        days, at = np.unique(ledger.day, return_inverse=True)
-        alike = _alike(clinic, [dt.date.fromordinal(day) for day in days.tolist()])
-        shown = {day: position for position, day in enumerate(dict.fromkeys(alike))}
-        at = np.array([shown[day] for day in alike], np.int64)[at]
-        windows = [Windows.on(clinic, day) for day in shown]
-        at_places = [None, *(location.id for location in clinic.locations)]
-        is_open = self._is_open(
-            at * len(at_places) + self._place + 1,
-            ledger.provider,
-            clinic.providers,
-            [w.provider_at(location) for w in windows for location in at_places],
-        )
+        clinic, ledger, (at, windows) = self._clinic, self._ledger, self._windows
+        is_open = self._are_open(np.arange(len(ledger)), ledger.provider, ledger.start, self._ends)
         is_open |= ledger.overriding(OUTSIDE_PROVIDER_HOURS)
-        in_room = self._is_open(at, ledger.room, clinic.rooms, [w.room for w in windows])
+        in_room = _is_open(
+            (at, ledger.room, ledger.start, self._ends), clinic.rooms, [w.room for w in windows]
+        )
         return is_open & (in_room | ledger.overriding(OUTSIDE_ROOM_HOURS))
 
-    def _is_open(
-        self, at: Ints, owner: Ints, rows: Sequence[Any], windows: list[dict[str, Any]]
-    ) -> Bools:
-        step = 2 * DAY_MINUTES
-        spans = [
-            ((number * len(rows) + position) * step + opens, closes)
-            for number, of_owner in enumerate(windows)
-            for position, row in enumerate(rows)
-            for opens, closes in of_owner[row.id]
-        ]
-        if not spans:
-            return np.zeros(len(owner), np.bool_)
-        opens, closes = np.array(spans, np.int64).T
-        begins = (at * len(rows) + owner) * step + self._ledger.start
-        found = np.maximum(np.searchsorted(opens, begins, "right") - 1, 0)
-        is_open: Bools = (opens[found] // step == begins // step) & (opens[found] <= begins)
-        is_open &= self._ends <= closes[found]
-        return is_open
+    @cached_property
+    def _windows(self) -> tuple[Ints, list[Windows]]:
+        """[n] of each booking the position of its date's windows; those of dates that differ."""
+        days, at = np.unique(self._ledger.day, return_inverse=True)
+        alike = _alike(self._clinic, [dt.date.fromordinal(day) for day in days.tolist()])
+        shown = {day: position for position, day in enumerate(dict.fromkeys(alike))}
+        windows = [Windows.on(self._clinic, day) for day in shown]
+        return np.array([shown[day] for day in alike], np.int64)[at], windows
+
+    def _are_open(self, chosen: Ints, provider: Ints, start: Ints, end: Ints) -> Bools:
+        """Whether providers are open from a minute to another for the rooms of chosen bookings."""
+        at, windows = self._windows
+        at_places = [None, *(location.id for location in self._clinic.locations)]
+        return _is_open(
+            (at[chosen] * len(at_places) + self._place[chosen] + 1, provider, start, end),
+            self._clinic.providers,
+            [w.provider_at(location) for w in windows for location in at_places],
+        )
 
     def _within_sessions(self) -> Bools:
         return within_sessions(self._clinic, self._ledger, self._ends, self._now)
@@ -268,19 +263,41 @@ class _Reading:
         return obeys
 
     def _time_to_travel(self) -> Bools:
-        ledger, places = self._ledger, self._clinic.places
-        obeys = np.ones(len(ledger), np.bool_)
+        return self._in_time[0]
+
+    @cached_property
+    def _in_time(self) -> tuple[Bools, Bools]:
+        """[n], [m] of bookings' providers, and of those in roles, who has time for the ways."""
+        ledger, places, roles = self._ledger, self._clinic.places, self._in_roles
+        obeys = np.ones(len(ledger) + len(roles), np.bool_)
         if not places.are_several:
-            return obeys
-        of_day = np.unique(ledger.provider * FAR + ledger.day, return_inverse=True)[1] * FAR
-        begins, ends = (side % FAR + of_day for side in self._provider_spans)
-        there = [np.flatnonzero(self._place == place) for place in range(len(places.locations))]
+            return obeys[: len(ledger)], obeys[len(ledger) :]
+        day = np.concatenate([ledger.day, ledger.day[roles.booking]])
+        who = np.concatenate([ledger.provider, roles.provider])
+        at = np.concatenate([self._place, self._place[roles.booking]])
+        of_day = np.unique(who * FAR + day, return_inverse=True)[1] * FAR
+        of_mains, of_roles = self._provider_spans, (roles.begins, roles.ends)
+        begins, ends = (
+            np.concatenate(sides) % FAR + of_day for sides in zip(of_mains, of_roles, strict=True)
+        )
+        there = [np.flatnonzero(at == place) for place in range(len(places.locations))]
         for one, other in combinations([p for p, some in enumerate(there) if len(some)], 2):
             here, away = there[one], there[other]
             mine = begins[here], ends[here] + places.minutes[one, other]
             theirs = begins[away], ends[away] + places.minutes[other, one]
             obeys[here] &= ~_meets(mine, theirs)
             obeys[away] &= ~_meets(theirs, mine)
+        return obeys[: len(ledger)], obeys[len(ledger) :]
+
+    def _roles_are_filled(self) -> Bools:
+        roles, regular = self._in_roles, ~self._ledger.is_overbooked
+        obeys = roles.complete.copy()
+        begins, ends = self._provider_spans
+        is_filled = roles.fits & self._in_time[1]
+        is_filled &= self._are_open(roles.booking, roles.provider, roles.start, roles.end)
+        is_filled &= ~_overlaps(roles.begins, roles.ends)
+        is_filled &= ~_meets((roles.begins, roles.ends), (begins[regular], ends[regular]))
+        obeys[roles.booking[~is_filled]] = False
         return obeys
 
     def _provider_type_under_its_cap(self) -> Bools:
@@ -319,6 +336,9 @@ class _Reading:
         )
         date = owner * FAR + ledger.day[regular]
         is_apart = ~_overlaps(begins[regular], ends[regular])
+        if len(self._in_roles):
+            in_roles = self._in_roles.begins, self._in_roles.ends
+            is_apart &= ~_meets((begins[regular], ends[regular]), in_roles)
         is_under = _alike_count(date) <= caps[owner]
         is_under &= _alike_sum(date, ledger.duration[regular]) <= most[owner]
         obeys[regular] &= is_apart | ledger.overriding(PROVIDER_BUSY)[regular]
@@ -340,9 +360,11 @@ class _Reading:
         """Return which are allowed beside all the others, and which beside the regular ones."""
         ledger, (begins, ends) = self._ledger, self._provider_spans
         regular, counted = ~ledger.is_overbooked, ~ledger.is_overbooked | self._by_allowance
+        roles = self._in_roles
 
         def overlaps(others: Any) -> Ints:
-            earlier, later = np.sort(begins[others]), np.sort(ends[others])
+            earlier = np.sort(np.concatenate([begins[others], roles.begins]))
+            later = np.sort(np.concatenate([ends[others], roles.ends]))
             return np.searchsorted(earlier, ends[over]) - np.searchsorted(
                 later, begins[over], "right"
             )
@@ -390,6 +412,28 @@ class _Reading:
         """Return busy spans on one line of minutes, each owner's far from all others'."""
         midnight = owner * FAR + self._ledger.day * DAY_MINUTES
         return midnight + self._ledger.start - before, midnight + self._ends + after
+
+
+def _is_open(
+    asked: tuple[Ints, Ints, Ints, Ints], rows: Sequence[Any], windows: Sequence[Mapping[str, Any]]
+) -> Bools:
+    """Return whether owners are open: of each the windows' position, the row, start and end."""
+    at, owner, start, end = asked
+    step = 2 * DAY_MINUTES
+    spans = [
+        ((number * len(rows) + position) * step + opens, closes)
+        for number, of_owner in enumerate(windows)
+        for position, row in enumerate(rows)
+        for opens, closes in of_owner[row.id]
+    ]
+    if not spans:
+        return np.zeros(len(owner), np.bool_)
+    opens, closes = np.array(spans, np.int64).T
+    begins = (at * len(rows) + owner) * step + start
+    found = np.maximum(np.searchsorted(opens, begins, "right") - 1, 0)
+    is_open: Bools = (opens[found] // step == begins // step) & (opens[found] <= begins)
+    is_open &= end <= closes[found]
+    return is_open
 
 
 def _overlaps(begins: Ints, ends: Ints) -> Bools:

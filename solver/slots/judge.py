@@ -88,6 +88,8 @@ def _what_masks_share(clinic: Clinic, request: SlotRequest) -> Hashable:
         None if is_on_axis and not kind.has_own_starts else start,
         masks_module.earliest_start(clinic, request),
         request.is_given,
+        request.team,
+        request.kept_team,
         SessionsOfDay.on(clinic, request.date).state_at(request.moment)
         if clinic.sessions
         else None,

@@ -75,6 +75,7 @@ def _enumerated(query: Query) -> Iterator[tuple[str, str, int, bool]]:
             any_start=query.masks.request.is_given,
             moment=query.masks.request.moment,
             lifted=query.waived,
+            named=query.masks.request.team,
         )
         feasible = candidates[enumerate_feasible(model)]
         for room, start, is_overbooked in zip(

@@ -170,6 +170,7 @@ class Query:
             moment=self.masks.request.moment,
             independent=independent,
             lifted=lifted | self.waived,
+            named=self.masks.request.team,
         )
 
     @property
@@ -197,7 +198,14 @@ class Query:
             parts=self.scores.parts(provider, room, start, is_overbooked=is_overbooked),
             is_overbooked=is_overbooked,
             session_ids=self._session_ids(provider, room, minute),
+            team=self._team(provider, start),
         )
+
+    def _team(self, provider: int, start: int) -> Team:
+        able, request = self.masks.able, self.masks.request
+        if able is None:
+            return ()
+        return able.team(self.masks.day.providers[provider].id, start, request.kept_team) or ()
 
     def _session_ids(self, provider: int, room: int, start: int) -> tuple[str, ...]:
         day, kind = self.masks.day, self.masks.kind

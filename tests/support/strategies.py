@@ -1,6 +1,7 @@
 """Hypothesis strategies: small clinics with every rule in play, and requests against them."""
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -26,6 +27,7 @@ from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Travel
 from solver.clinic.request import SlotRequest
 from solver.clinic.sessions.session import Lead, Session
+from solver.clinic.teams.roles import Member, Role
 from solver.rules.codes import POLICY
 
 MONDAY = dt.date(2027, 3, 1)
@@ -174,6 +176,9 @@ def _row(draw: st.DrawFn, start: int, end: int, **owner: Any) -> Availability:
     )
 
 
+OTHER_DURATIONS = st.sampled_from([None, None, 10, 25, 40, 75])
+
+
 @st.composite
 def provider_types(
     draw: st.DrawFn, providers: list[Provider], types: list[AppointmentType]
@@ -186,7 +191,7 @@ def provider_types(
             uid(6, number),
             provider.id,
             kind.id,
-            duration_minutes=draw(st.sampled_from([None, None, 10, 25, 40, 75])),
+            duration_minutes=None if kind.roles else draw(OTHER_DURATIONS),
             buffer_before=draw(st.sampled_from([None, None, 0, 10])),
             buffer_after=draw(st.sampled_from([None, None, 0, 15])),
             daily_cap=draw(st.sampled_from([None, None, None, 0, 1, 2])),
@@ -302,6 +307,34 @@ def needs(draw: st.DrawFn, pools: list[EquipmentPool]) -> tuple[PoolNeed, ...]:
 
 
 @st.composite
+def roles(draw: st.DrawFn, duration: int) -> tuple[Role, ...]:
+    """Up to two roles in an appointment of some minutes, or mostly none at all."""
+    return tuple(
+        Role(
+            f"role {number}",
+            draw(st.sampled_from([frozenset(), frozenset({"gp"}), frozenset({"physio"})])),
+            from_minute=draw(st.sampled_from([0, 0, duration // 2])),
+            to_minute=draw(st.sampled_from([None, None, duration])),
+        )
+        for number in range(draw(st.sampled_from([0, 0, 1, 0, 2])))
+    )
+
+
+@st.composite
+def with_teams(draw: st.DrawFn, clinic: Clinic) -> Clinic:
+    """The clinic with teams in its bookings, mostly whole, of whoever is not their provider."""
+    if not clinic.has_roles:
+        return clinic
+    book = []
+    for b in clinic.bookings:
+        others = draw(st.permutations([p.id for p in clinic.providers if p.id != b.provider_id]))
+        keys = [role.key for role in clinic.type_by_id[b.appointment_type_id].roles]
+        team = (Member(*each) for each in zip(keys, others, strict=False) if draw(MOSTLY))
+        book.append(replace(b, team=tuple(team)))
+    return clinic.with_bookings(book)
+
+
+@st.composite
 def clinics(draw: st.DrawFn) -> Clinic:
     """A clinic of up to 3 providers, 3 rooms and 3 types around Monday, 1 March 2027."""
     grid = draw(st.sampled_from(GRIDS))
@@ -333,11 +366,12 @@ def clinics(draw: st.DrawFn) -> Clinic:
         for number in range(draw(st.integers(1, 3)))
     ]
     pools = draw(equipment_pools())
+    have_roles = draw(st.integers(0, 2)) == 0
     types = [
         AppointmentType(
             uid(3, number),
             f"T{number}",
-            duration_minutes=draw(DURATIONS),
+            duration_minutes=duration,
             buffer_before=draw(BUFFERS),
             buffer_after=draw(BUFFERS),
             required_skills=draw(st.sampled_from(NEEDED_SKILLS)),
@@ -346,8 +380,10 @@ def clinics(draw: st.DrawFn) -> Clinic:
             active=retired != (3, number),
             **draw(STARTS),
             required_pools=draw(needs(pools)),
+            roles=draw(roles(duration)) if have_roles else (),
         )
         for number in range(draw(st.integers(1, 3)))
+        for duration in [draw(DURATIONS)]
     ]
     rules = [
         OverbookingRule(
@@ -383,7 +419,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
         )
         for number in range(draw(st.sampled_from([4, 0, 2, 6, 8, 10])))
     ]
-    return Clinic(
+    clinic = Clinic(
         ClinicSettings(
             "Random",
             "Europe/Berlin",
@@ -403,16 +439,21 @@ def clinics(draw: st.DrawFn) -> Clinic:
         travel=tuple(travel),
         equipment_pools=tuple(pools),
     )
+    return draw(with_teams(clinic))
 
 
 @st.composite
 def requests(draw: st.DrawFn, clinic: Clinic) -> SlotRequest:
     """A request for Monday, sometimes for one provider, sometimes made on that very morning.
 
-    Sometimes of an appointment that has kept its minutes, and as it will be at ten that morning.
+    Sometimes of an appointment that has kept its minutes, and as it will be at ten that morning;
+    sometimes with somebody in a role whom the caller names.
     """
+    kind = draw(st.sampled_from(clinic.appointment_types))
+    member = draw(st.sampled_from(clinic.providers)).id
+    named = st.just(tuple(Member(role.key, member) for role in kind.roles[:1]))
     return SlotRequest(
-        appointment_type_id=draw(st.sampled_from(clinic.appointment_types)).id,
+        appointment_type_id=kind.id,
         date=MONDAY,
         now=draw(rare(st.just(BEFORE.replace(month=3, hour=9, second=1)), otherwise=BEFORE)),
         as_of=draw(rare(st.just(BEFORE.replace(month=3, hour=10)))),
@@ -420,6 +461,7 @@ def requests(draw: st.DrawFn, clinic: Clinic) -> SlotRequest:
         preferred=draw(rare(spans(0, 1440))),
         minutes=draw(rare(st.builds(Minutes, DURATIONS, BUFFERS, BUFFERS))),
         location_ids=draw(rare(st.just(frozenset(row.id for row in clinic.locations[:1]) or None))),
+        team=draw(rare(named, otherwise=())),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 MAX_ROLES = 6
@@ -14,9 +14,8 @@ MAX_ROLES = 6
 class Role:
     """Somebody besides the provider who takes part in an appointment, all of it or some minutes.
 
-    The minutes count from the appointment's start; `to_minute` None is its end. Of an appointment
-    that is shorter, since it keeps the duration with which it was made, they end with it: see
-    :meth:`span`. Whoever is in the role has their own buffers around them, and not the type's.
+    The minutes count from the appointment's start; `to_minute` None is its end. Whoever is in the
+    role has their own buffers around them, and not the type's.
     """
 
     key: str
@@ -25,10 +24,23 @@ class Role:
     to_minute: int | None = None
 
     def span(self, duration: int) -> tuple[int, int]:
-        """Return its minutes in an appointment of some minutes; empty where that ends before."""
-        return self.from_minute, min(
-            duration, duration if self.to_minute is None else self.to_minute
-        )
+        """Return its minutes in an appointment of some minutes."""
+        return self.from_minute, duration if self.to_minute is None else self.to_minute
+
+
+def roles_within(roles: Sequence[Role], duration: int) -> tuple[Role, ...]:
+    """Return the roles of an appointment that keeps the duration with which it was made.
+
+    Where it is shorter than the type is now, they end with it, and nobody is needed for one that
+    would begin after it.
+    """
+    return tuple(
+        role
+        if role.to_minute is None or role.to_minute <= duration
+        else replace(role, to_minute=None)
+        for role in roles
+        if role.from_minute < duration
+    )
 
 
 class Member(NamedTuple):

@@ -14,7 +14,16 @@ from solver.rules import whole_book_rules as whole_book
 from solver.rules.checked_book import BookChecker
 from solver.rules.ledger import Ledger
 from solver.rules.whole_book_rules import RULES, broken_rules, violations
-from tests.support.strategies import DAYS, KEPT, MONDAY, OVERRIDES, clinics, examples, uid
+from tests.support.strategies import (
+    DAYS,
+    KEPT,
+    MONDAY,
+    OVERRIDES,
+    clinics,
+    examples,
+    uid,
+    with_teams,
+)
 
 CLOCKS_CHANGE = dt.date(2027, 3, 28)
 """In Berlin, from 02:00 to 03:00."""
@@ -46,7 +55,7 @@ def crowded(draw: st.DrawFn) -> Clinic:
         )
         for number in range(draw(st.integers(0, 12)))
     ]
-    return clinic.with_bookings(book)
+    return draw(with_teams(clinic.with_bookings(book)))
 
 
 @given(crowded())

@@ -32,6 +32,7 @@ def as_found(slot: Slot) -> Found:
         slot.is_overbooked,
         (parts.preference, parts.gap, parts.room, parts.overbook),
         Fraction(slot.points, 10_000),
+        slot.team,
     )
 
 
