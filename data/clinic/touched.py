@@ -40,23 +40,23 @@ from data.files.fields import Strict
 from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
-from models.tables import BOOKINGS, ROOMS
+from models.tables import BOOKING_ROLES, BOOKINGS, ROOMS
 from solver.clinic.clock import clock_changes
 
 _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
     ProviderRow: {
-        "skills": frozenset({1}),
-        "active": frozenset({1}),
+        "skills": frozenset({1, 9}),
+        "active": frozenset({1, 9}),
         "daily_cap": frozenset({6, 7}),
         "daily_minutes": frozenset({6, 7}),
-        "buffer_before": frozenset({6, 7}),
-        "buffer_after": frozenset({6, 7}),
+        "buffer_before": frozenset({6, 7, 9}),
+        "buffer_after": frozenset({6, 7, 9}),
     },
     RoomRow: {
         "equipment": frozenset({1}),
         "active": frozenset({1}),
         "turnover_minutes": frozenset({3}),
-        "location_id": frozenset({1, 2, 11}),
+        "location_id": frozenset({1, 2, 9, 11}),
     },
     LocationRow: {"active": frozenset({1})},
     AppointmentTypeRow: {
@@ -65,6 +65,7 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "active": frozenset({1}),
         "daily_cap": frozenset({5}),
         "required_pools": frozenset({10}),
+        "roles": frozenset({6, 9, 11}),
     },
     EquipmentPoolRow: {
         "quantity": frozenset({10}),
@@ -111,14 +112,18 @@ def _concerned(row: Strict, rules: frozenset[int]) -> EditScope:
     columns = BOOKINGS.c
     match row:
         case ProviderRow():
-            return _always(rules, columns.provider_id == row.id)
+            return _always(rules, or_(columns.provider_id == row.id, _has_in_role(row.id)))
         case RoomRow() if 11 in rules:
-            return _always(rules, _on_days_in([row.id]))
+            of_teams = _beside_teams_of(columns.room_id == row.id)
+            return _always(rules, or_(_on_days_in([row.id]), of_teams))
         case RoomRow():
             return _always(rules, columns.room_id == row.id)
         case LocationRow():
             there = select(ROOMS.c.id).where(ROOMS.c.location_id == row.id)
             return _always(rules, columns.room_id.in_(there))
+        case AppointmentTypeRow() if 9 in rules:
+            of_type = columns.appointment_type_id == row.id
+            return _always(rules, or_(of_type, _beside_teams_of(of_type)))
         case AppointmentTypeRow():
             return _always(rules, columns.appointment_type_id == row.id)
         case ClinicRow():
@@ -152,6 +157,28 @@ def _on_days_in(room_ids: list[str]) -> ColumnElement[bool]:
     return tuple_(BOOKINGS.c.provider_id, BOOKINGS.c.date).in_(days)
 
 
+def _has_in_role(provider_id: str) -> ColumnElement[bool]:
+    """Return the condition of the bookings in which a provider is in a role."""
+    roles = BOOKING_ROLES.c
+    return BOOKINGS.c.id.in_(select(roles.booking_id).where(roles.provider_id == provider_id))
+
+
+def _beside_teams_of(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition of the bookings on the days of those who are in roles of some others.
+
+    These others are those of a condition of bookings; of each day the two beside it are among them.
+    """
+    roles = BOOKING_ROLES.c
+    days = (
+        select(roles.provider_id, roles.date + _SHIFT)
+        .join(BOOKINGS, BOOKINGS.c.id == roles.booking_id)
+        .where(condition, BOOKINGS.c.status != "cancelled")
+    )
+    columns = BOOKINGS.c
+    theirs = select(roles.booking_id).where(tuple_(roles.provider_id, roles.date).in_(days))
+    return or_(tuple_(columns.provider_id, columns.date).in_(days), columns.id.in_(theirs))
+
+
 def _bookings_under(row: Any) -> ColumnElement[bool]:
     """Return the condition of the bookings whose opening hours an availability row may change."""
     if row.room_id is not None and row.kind == "open":
@@ -165,7 +192,8 @@ def _of_owner_on_dates(row: Any) -> ColumnElement[bool]:
     """Return the condition of the bookings of a row's owner, if it has one, on its dates."""
     spoken = _on_dates_of(row)
     if row.provider_id is not None:
-        spoken &= BOOKINGS.c.provider_id == row.provider_id
+        own = BOOKINGS.c.provider_id == row.provider_id
+        spoken &= or_(own, _has_in_role(row.provider_id))
     if row.room_id is not None:
         spoken &= BOOKINGS.c.room_id == row.room_id
     return spoken
@@ -173,14 +201,14 @@ def _of_owner_on_dates(row: Any) -> ColumnElement[bool]:
 
 def _touched_by_hours(before: Any, after: Any) -> EditScope:
     spoken = (_bookings_under(row) for row in (before, after) if row is not None)
-    return _always(frozenset({2}), or_(*spoken))
+    return _always(frozenset({2, 9}), or_(*spoken))
 
 
 def _touched_by_travel(before: Any, after: Any) -> EditScope:
     """A way counts for the bookings at its two ends, read beside one another."""
     ends = {key for row in (before, after) if row for key in (row.from_id, row.to_id)}
-    there = select(ROOMS.c.id).where(ROOMS.c.location_id.in_(ends))
-    return _always(frozenset({11}), BOOKINGS.c.room_id.in_(there))
+    there = BOOKINGS.c.room_id.in_(select(ROOMS.c.id).where(ROOMS.c.location_id.in_(ends)))
+    return _always(frozenset({9, 11}), there)
 
 
 def _touched_by_rule(before: Any, after: Any) -> EditScope:
