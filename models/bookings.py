@@ -39,6 +39,8 @@ NEW_TEAMS_APART = "new_bookings_teams_apart"
 """Two triggers, which refuse under the name of the first, where somebody in a role is busy."""
 APART_FROM_TEAMS = "bookings_apart_from_teams"
 """The name under which they refuse a booking whose own provider is in a role then."""
+TIME_TO_TRAVEL = "bookings_time_to_travel"
+"""Likewise two triggers, which refuse under this name: see the migration of the way's last word."""
 
 LIVE = "status <> 'cancelled'"
 

@@ -15,7 +15,9 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Date,
+    Text,
     any_,
+    cast,
     extract,
     func,
     literal,
@@ -40,7 +42,7 @@ from data.files.fields import Strict
 from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
-from models.tables import BOOKING_ROLES, BOOKINGS, ROOMS
+from models.tables import BOOKING_ROLES, BOOKINGS, EQUIPMENT_POOLS, ROOMS
 from solver.clinic.clock import clock_changes
 
 _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
@@ -56,7 +58,7 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "equipment": frozenset({1}),
         "active": frozenset({1}),
         "turnover_minutes": frozenset({3}),
-        "location_id": frozenset({1, 2, 9, 11}),
+        "location_id": frozenset({1, 2, 9, 10, 11}),
     },
     LocationRow: {"active": frozenset({1})},
     AppointmentTypeRow: {
@@ -71,6 +73,7 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "quantity": frozenset({10}),
         "return_minutes": frozenset({10}),
         "active": frozenset({10}),
+        "location_id": frozenset({10}),
     },
     ClinicRow: {"timezone": frozenset({0})},
 }
@@ -100,7 +103,9 @@ def touched(before: Strict | None, after: Strict | None) -> EditScope | None:
     if not changed:
         return None
     rules = frozenset[int]().union(*(fields[name] for name in changed))
-    return _touched_in_pools(before, after, rules) if 10 in rules else _concerned(after, rules)
+    if 10 in rules and not isinstance(after, RoomRow):
+        return _touched_in_pools(before, after, rules)
+    return _concerned(after, rules)
 
 
 def _always(rules: frozenset[int], condition: ColumnElement[bool]) -> EditScope:
@@ -110,26 +115,31 @@ def _always(rules: frozenset[int], condition: ColumnElement[bool]) -> EditScope:
 def _concerned(row: Strict, rules: frozenset[int]) -> EditScope:
     """Return the bookings that `rules` are to be read for, and those that they are read beside."""
     columns = BOOKINGS.c
+    found: ColumnElement[bool]
     match row:
         case ProviderRow():
-            return _always(rules, or_(columns.provider_id == row.id, _has_in_role(row.id)))
-        case RoomRow() if 11 in rules:
-            of_teams = _beside_teams_of(columns.room_id == row.id)
-            return _always(rules, or_(_on_days_in([row.id]), of_teams))
+            found = or_(columns.provider_id == row.id, _has_in_role(row.id))
         case RoomRow():
-            return _always(rules, columns.room_id == row.id)
+            found = columns.room_id == row.id
+            if 11 in rules:
+                there = _on_days_in([row.id]), _taking_from_located_pools()
+                found = or_(_beside_teams_of(found), *there)
         case LocationRow():
-            there = select(ROOMS.c.id).where(ROOMS.c.location_id == row.id)
-            return _always(rules, columns.room_id.in_(there))
-        case AppointmentTypeRow() if 9 in rules:
-            of_type = columns.appointment_type_id == row.id
-            return _always(rules, or_(of_type, _beside_teams_of(of_type)))
+            rooms = select(ROOMS.c.id).where(ROOMS.c.location_id == row.id)
+            found = columns.room_id.in_(rooms)
         case AppointmentTypeRow():
-            return _always(rules, columns.appointment_type_id == row.id)
+            found = _of_type(row, rules)
         case ClinicRow():
-            return _always(rules, _when_clocks_change(row))
+            found = _when_clocks_change(row)
         case _:
             raise TypeError(type(row))
+    return _always(rules, found)
+
+
+def _of_type(row: AppointmentTypeRow, rules: frozenset[int]) -> ColumnElement[bool]:
+    """Return the condition of the bookings of a type, and of those that its roles are beside."""
+    of_type = BOOKINGS.c.appointment_type_id == row.id
+    return or_(of_type, _beside_teams_of(of_type)) if 9 in rules else of_type
 
 
 def _on_dates_of(row: Any) -> ColumnElement[bool]:
@@ -177,6 +187,13 @@ def _beside_teams_of(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     columns = BOOKINGS.c
     theirs = select(roles.booking_id).where(tuple_(roles.provider_id, roles.date).in_(days))
     return or_(tuple_(columns.provider_id, columns.date).in_(days), columns.id.in_(theirs))
+
+
+def _taking_from_located_pools() -> ColumnElement[bool]:
+    """Return the condition of the bookings that have pieces of pools that serve one location."""
+    pools = EQUIPMENT_POOLS.c
+    located = select(cast(pools.id, Text)).where(pools.location_id.is_not(None))
+    return BOOKINGS.c.appointment_type_id.in_(types_taking_from(located))
 
 
 def _bookings_under(row: Any) -> ColumnElement[bool]:
@@ -270,7 +287,7 @@ def _touched_in_pools(before: Any, after: Any, rules: frozenset[int]) -> EditSco
         pools, own = {after.id}, literal(value=False)
     else:
         pools = {need.pool_id for row in rows for need in row.required_pools}
-        own = BOOKINGS.c.appointment_type_id == after.id
+        own = _of_type(after, rules)
     taking = BOOKINGS.c.appointment_type_id.in_(types_taking_from(pools))
     return _always(rules, or_(own, taking))
 

@@ -216,6 +216,11 @@ class Day:
         day: Day = known
         return day
 
+    @property
+    def location_id(self) -> str | None:
+        """The id of the location that its rooms are at, if any."""
+        return None if self.place == NOWHERE else self.clinic.locations[self.place].id
+
     @cached_property
     def ways(self) -> tuple[Ints, Ints, Ints]:
         """[m], [m], [m] busy spans of the date at other places; minutes from here there, and back.
