@@ -177,8 +177,8 @@ def type_of(columns: list[Any]) -> AppointmentType:
     *others, needs, roles = columns
     return AppointmentType(
         *others,
-        tuple(PoolNeed(**need) for need in needs),
-        tuple(
+        required_pools=tuple(PoolNeed(**need) for need in needs),
+        roles=tuple(
             Role(**{**role, "required_skills": frozenset(role["required_skills"])})
             for role in roles
         ),
