@@ -105,7 +105,7 @@ class PlainTeams(ABC):
                 yield f"nobody is in the role {role.key}"
                 continue
             if member.id in seen:
-                yield f"{member.name} takes part twice"
+                yield f"{member.name}, in the role {role.key}, takes part twice"
             seen.append(member.id)
             earlier = [
                 o for o in others_of(member) if o.provider_id != member.id or not o.is_overbooked
@@ -124,28 +124,25 @@ class PlainTeams(ABC):
 
         Those `elsewhere` keep them by the way alone; by default they are the same.
         """
+        name = f"{provider.name}, in the role {role.key},"
         if not provider.active:
-            yield f"{provider.name}, in the role {role.key}, is not active"
+            yield f"{name} is not active"
         if missing := role.required_skills - provider.skills:
-            lacks = ", ".join(sorted(missing))
-            yield f"{provider.name}, in the role {role.key}, lacks {lacks}"
+            yield f"{name} lacks {', '.join(sorted(missing))}"
         start, end = _minutes(b, self.kind_of(b), role)
         room = self.clinic.room_by_id.get(b.room_id)
         location = None if room is None else room.location_id
         is_open = self.open_minutes(provider, b.date, location)
         if end > len(is_open) or not all(is_open[start:end]):
-            yield f"outside the open windows of {provider.name}, in the role {role.key}"
+            yield f"{name} is there outside of their open windows"
         mine = start - provider.buffer_before, end + provider.buffer_after
         for other, theirs in self.beside(b.date, provider, others):
             if mine[0] < theirs[1] and theirs[0] < mine[1]:
-                busy = f"{provider.name}, in the role {role.key}, is busy with booking {other.id}"
-                yield busy
-        for other, theirs in self.beside(
-            b.date, provider, others if elsewhere is None else elsewhere
-        ):
+                yield f"{name} is busy with booking {other.id}"
+        by_way = others if elsewhere is None else elsewhere
+        for other, theirs in self.beside(b.date, provider, by_way):
             if self.is_too_far(b, mine, other, theirs):
-                late = f"has no time for the way between it and booking {other.id}"
-                yield f"{provider.name}, in the role {role.key}, {late}"
+                yield f"{name} has no time for the way to or from booking {other.id}"
 
 
 def _minutes(b: Booking, kind: AppointmentType, role: Role) -> Span:
