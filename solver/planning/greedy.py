@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from solver.planning.instance.easy_bounds import easy_bounds
 from solver.planning.instance.result import to_plan
 from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tables import Instance
-from solver.planning.instance.tasks import Assignment
+from solver.planning.instance.tasks import Assignment, InRole
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Plan, Problem
 from solver.planning.sheet import Sheet
@@ -67,15 +67,16 @@ class Board:
         staying = instance.staying(stays)
         self._capacity = instance.capacity.after(staying[len(instance.fixed) :])
         self._pools = instance.pools.after(instance, staying[len(instance.fixed) :])
+        self._complete: dict[int, Bools] = {}
+        """By type with roles: where a team is complete, as of what was placed last."""
         self._starts: set[tuple[int, int]] = set()
         self._full: set[tuple[_Places, int, bool]] = set()
         """By places, part of these and whether for overbooked placements: what has no room left."""
         self._parts: dict[_Places, list[Small]] = {}
         self._patients: dict[tuple[str, int], list[tuple[Span, int]]] = defaultdict(list)
         for s in staying:
+            self._engage(s.presences)
             if s.provider >= 0:
-                self._occupy(s.provider, s.busy)
-                self._leave_time(s.provider, s.day, s.location, s.busy)
                 self._starts.add((s.provider, s.at))
             if s.room >= 0:
                 self._occupy_room(s.room, s.room_busy)
@@ -88,14 +89,12 @@ class Board:
         """Add an assignment."""
         task = self._instance.tasks[assignment.task]
         self._full = {key for key in self._full if not key[-1]}  # there is more to overlap now
-        busy, place = self._instance.busy(assignment), self._instance.place(assignment)
-        self._occupy(assignment.provider, busy)
-        self._leave_time(assignment.provider, assignment.day, place, busy)
+        self._engage(self._instance.presences(assignment))
         self._occupy_room(assignment.room, self._instance.room_busy(assignment))
         self._starts.add((assignment.provider, assignment.at))
         if task.patient is not None:
-            appointment = self._instance.appointment(assignment)
-            self._remember(task.patient, assignment.day, place, appointment)
+            appointment, place = self._instance.appointment(assignment), self._instance.place
+            self._remember(task.patient, assignment.day, place(assignment), appointment)
         self._capacity.take(
             task.kind,
             assignment.provider,
@@ -124,11 +123,21 @@ class Board:
         midnight = day * DAY_MINUTES
         self._patients[patient, day].append(((start - midnight, end - midnight), place))
 
+    def _engage(self, presences: Iterable[InRole]) -> None:
+        """Keep people busy with an appointment: its provider, and whoever is in a role of it."""
+        self._complete = {}
+        for each in presences:
+            if each.provider >= 0:
+                self._occupy(each.provider, each.busy)
+                self._leave_time(each.provider, each.day, each.location, each.busy)
+
     def _occupy(self, provider: int, busy: Span) -> None:
+        row = self._instance.providers[provider]
         for sheet in self._sheets:
             before, after = sheet.buffers[provider]
             posts = sheet.kind.posts_of(provider)
             for day in self._days(busy):
+                sheet.engage(row, provider, busy, day)
                 first, last = sheet.overlapping(busy, day, before, after)
                 if first < last:
                     sheet.overlaps[posts, day, first:last] += 1
@@ -141,9 +150,11 @@ class Board:
         """Rule 11: leave time for the way to and from a place where the provider is on a date."""
         if place == NOWHERE or not 0 <= day < len(self._instance.dates):
             return
+        row, places = self._instance.providers[provider], self._instance.places
         for sheet in self._sheets:
+            sheet.leave_time(row, provider, busy, day, place, places)
             if sheet.missed is not None:
-                for post, *way in sheet.ways(provider, place, self._instance.places):
+                for post, *way in sheet.ways(provider, place, places):
                     first, last = sheet.overlapping(busy, day, *way)
                     sheet.missed[post, day, first:last] = True
 
@@ -231,7 +242,8 @@ class Board:
         is_free = kind.variants[v].room_free[:, *at] & (sheet.taken[v][:, *at] == 0)
         free = np.flatnonzero(is_free)
         room = int(free[kind.surplus[free].argmin()])
-        return Assignment(number, provider, room, at[0], int(kind.starts[at[1]]), is_overbooked)
+        start, team = int(kind.starts[at[1]]), sheet.team(provider, v, *at)
+        return Assignment(number, provider, room, at[0], start, is_overbooked, team)
 
     def _fits(self, number: int, positions: Small, *, is_overbooked: bool) -> Bools:
         sheet, kind = self._sheets[number], self._instance.kinds[number]
@@ -251,6 +263,10 @@ class Board:
         if self._pools.takes_from(number):
             free = self._pools.free_at(number, kind).reshape(len(kind.variants), -1)
             fits &= free[variant, positions % (days * starts)]
+        if sheet.able:
+            if number not in self._complete:
+                self._complete[number] = sheet.completes()
+            fits &= self._complete[number].ravel()[positions]
         overlaps = sheet.overlaps.ravel()[positions]
         is_free = (overlaps == 0) & self._capacity.takes_regular(number).ravel()[provider_day]
         if not is_overbooked:

@@ -30,7 +30,7 @@ WEIGHTS: Parts = (Fraction(2, 5), Fraction(7, 20), Fraction(3, 20), Fraction(1, 
 class Reading:
     """What the rules say of one placement: the numbers of those it breaks, or its kind and score.
 
-    `score` has four decimals and is None when a rule is broken. `team` is the least, if there is any.
+    `score` has four decimals and is None when a rule is broken; `team` is the least that there is.
     """
 
     broken: tuple[int, ...]
