@@ -18,6 +18,7 @@ LARGER = {
     "solver/rules/placement_model.py PlacementModel": "a method a rule",
     "solver/rules/whole_book_rules.py": "one reading of every rule",
     "solver/rules/whole_book_rules.py _Reading": "a method a rule",
+    "solver/whatif": "a run, its result, and a module for each part of the reading of plans",
     "solver/whatif/plain_rules.py PlainRules": "a method a rule",
     "benchmarks/suites/large_table.py compare": "one measurement, step by step",
     "benchmarks/hospital/book.py hospital_clinic": "a clinic row by row",

@@ -37,10 +37,10 @@ EQUIPMENT_BUSY = rules_codes.EQUIPMENT_BUSY
 DAILY_CAP = "DAILY_CAP"
 PATIENT_BUSY = "PATIENT_BUSY"
 PROVIDER_TRAVEL = rules_codes.PROVIDER_TRAVEL
+ROLE_UNFILLED = rules_codes.ROLE_UNFILLED
 BLOCKED_BY_BOOKINGS = "BLOCKED_BY_BOOKINGS"
 LOST_TO_CONTENTION = "LOST_TO_CONTENTION"
 NOT_REACHED_IN_TIME = "NOT_REACHED_IN_TIME"
-
 
 _OF_ROWS = (
     rules_codes.TYPE_INACTIVE,
@@ -50,7 +50,6 @@ _OF_ROWS = (
     rules_codes.ROOM_LACKS_EQUIPMENT,
 )
 
-
 _OF_HOURS = (
     rules_codes.OFF_GRID,
     rules_codes.OUTSIDE_DATE,
@@ -58,9 +57,7 @@ _OF_HOURS = (
     rules_codes.OUTSIDE_ROOM_HOURS,
 )
 
-
 _EVERY = frozenset(rules_codes.IN_ORDER)
-
 
 _OF_CAPS = (rules_codes.TYPE_DAILY_CAP, rules_codes.PROVIDER_DAILY_CAP)
 
@@ -271,11 +268,15 @@ class Explainer:
         lacking = f"Whenever {kind.name} would fit on {when}, too little of {pools} is left."
         capped = f"The bookings of {when} have used up the daily caps for {kind.name}."
         too_far = f"Wherever {kind.name} would fit on {when}, there is no time to travel."
+        alone = (
+            f"Whenever {kind.name} would fit on {when}, nobody is able to be in one of its roles."
+        )
         for code, codes, detail in (
             (SESSION_FULL, (SESSION_FULL,), full),
             (EQUIPMENT_BUSY, (EQUIPMENT_BUSY,), lacking),
             (DAILY_CAP, _OF_CAPS, capped),
             (PROVIDER_TRAVEL, (PROVIDER_TRAVEL,), too_far),
+            (ROLE_UNFILLED, (ROLE_UNFILLED,), alone),
         ):
             if any(_survive(m, _EVERY.difference(codes)) for m in masks):
                 return Reason(code, detail)
@@ -310,6 +311,9 @@ class Explainer:
         if any(_survive(m, _EVERY - {SESSION_FULL}) and not m.total() for m in after):
             rivals = sum(b.provider_id in providers for b in on_days)
             return f"The sessions of {when} are full, with {_requests(rivals)} of this run there."
+        if any(_survive(m, _EVERY - {ROLE_UNFILLED}) and not m.total() for m in after):
+            rivals = _requests(len(on_days))
+            return f"Nobody is left for a role of {kind.name} on {when}, with {rivals} placed."
         if any(m.total() for m in after) and self._after.knows(request.patient_key):
             rivals = sum(b.patient_key == request.patient_key for b in on_days)
             return (

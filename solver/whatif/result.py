@@ -123,6 +123,7 @@ def _place(place: Placement | Booking, kind: AppointmentType) -> PlaceResult:
         "date": place.date.isoformat(),
         "start_time": format_time(place.start),
         "end_time": format_time(place.start + kind.duration_minutes),
+        "team": dict(place.team),
     }
 
 
