@@ -8,6 +8,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("solver", "models", "data", "api", "benchmarks")
 MOST_ENTRIES, MOST_OF_MODULE, MOST_OF_CLASS, MOST_OF_FUNCTION = 12, 450, 250, 60
 LARGER = {
+    "solver/clinic": "a module or a folder for each sort of row, and the dates laid out of them",
     "solver/rules": "a module for each reading of the rules, and what they have in common",
     "data/what_if/carry_out.py apply": "one transaction: look, lock, look again, decide, write",
     "data/bookings/status.py undo": "one transaction: look, lock, look again, decide, write",

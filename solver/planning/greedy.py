@@ -17,6 +17,7 @@ from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.places import NOWHERE
 from solver.planning.instance.easy_bounds import easy_bounds
+from solver.planning.instance.layout import presences
 from solver.planning.instance.result import to_plan
 from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tables import Instance
@@ -67,8 +68,6 @@ class Board:
         staying = instance.staying(stays)
         self._capacity = instance.capacity.after(staying[len(instance.fixed) :])
         self._pools = instance.pools.after(instance, staying[len(instance.fixed) :])
-        self._complete: dict[int, Bools] = {}
-        """By type with roles: where a team is complete, as of what was placed last."""
         self._starts: set[tuple[int, int]] = set()
         self._full: set[tuple[_Places, int, bool]] = set()
         """By places, part of these and whether for overbooked placements: what has no room left."""
@@ -89,7 +88,7 @@ class Board:
         """Add an assignment."""
         task = self._instance.tasks[assignment.task]
         self._full = {key for key in self._full if not key[-1]}  # there is more to overlap now
-        self._engage(self._instance.presences(assignment))
+        self._engage(presences(self._instance, assignment))
         self._occupy_room(assignment.room, self._instance.room_busy(assignment))
         self._starts.add((assignment.provider, assignment.at))
         if task.patient is not None:
@@ -125,7 +124,6 @@ class Board:
 
     def _engage(self, presences: Iterable[InRole]) -> None:
         """Keep people busy with an appointment: its provider, and whoever is in a role of it."""
-        self._complete = {}
         for each in presences:
             if each.provider >= 0:
                 self._occupy(each.provider, each.busy)
@@ -136,7 +134,7 @@ class Board:
         for sheet in self._sheets:
             before, after = sheet.buffers[provider]
             posts = sheet.kind.posts_of(provider)
-            for day in self._days(busy):
+            for day in _days(busy, len(self._instance.dates)):
                 sheet.engage(row, provider, busy, day)
                 first, last = sheet.overlapping(busy, day, before, after)
                 if first < last:
@@ -162,18 +160,13 @@ class Board:
         for sheet, v in self._variants:
             variant = sheet.kind.variants[v]
             before, after = variant.row.buffer_before, int(variant.room_after[room])
-            for day in self._days(busy):
+            for day in _days(busy, len(self._instance.dates)):
                 first, last = sheet.overlapping(busy, day, before, after)
                 if first < last:
                     taken = sheet.taken[v][room, day, first:last]
                     free = variant.room_free[room, day, first:last]
                     sheet.rooms[v, day, first:last] -= (taken == 0) & free
                     taken += 1
-
-    def _days(self, busy: Span) -> range:
-        """The days on which a placement could overlap a busy span."""
-        first, last = busy[0] // DAY_MINUTES, busy[1] // DAY_MINUTES
-        return range(max(0, first - 1), min(len(self._instance.dates), last + 2))
 
     def best(self, number: int, *, is_overbooked: bool) -> Assignment | None:
         """Return the best regular or overbooked assignment of a task that is free, or None.
@@ -234,16 +227,18 @@ class Board:
         else:
             value = instance.preference(number)[kind.variant_of[post], s]
             if not is_overbooked:
-                value += instance.gap_quarter * self._gap(sheet, positions, post % kind.providers)
+                value += instance.gap_quarter * _gap(
+                    instance, sheet, positions, post % kind.providers
+                )
         chosen = int(value.argmax())
         at = int(day[chosen]), int(s[chosen])
         v = int(kind.variant_of[post[chosen]])
-        provider = int(post[chosen]) % kind.providers
+        whose = int(post[chosen]) % kind.providers
         is_free = kind.variants[v].room_free[:, *at] & (sheet.taken[v][:, *at] == 0)
         free = np.flatnonzero(is_free)
         room = int(free[kind.surplus[free].argmin()])
-        start, team = int(kind.starts[at[1]]), sheet.team(provider, v, *at)
-        return Assignment(number, provider, room, at[0], start, is_overbooked, team)
+        start, team = int(kind.starts[at[1]]), sheet.team(whose, v, *at)
+        return Assignment(number, whose, room, at[0], start, is_overbooked, team)
 
     def _fits(self, number: int, positions: Small, *, is_overbooked: bool) -> Bools:
         sheet, kind = self._sheets[number], self._instance.kinds[number]
@@ -264,9 +259,7 @@ class Board:
             free = self._pools.free_at(number, kind).reshape(len(kind.variants), -1)
             fits &= free[variant, positions % (days * starts)]
         if sheet.able:
-            if number not in self._complete:
-                self._complete[number] = sheet.completes()
-            fits &= self._complete[number].ravel()[positions]
+            fits &= sheet.completes().ravel()[positions]
         overlaps = sheet.overlaps.ravel()[positions]
         is_free = (overlaps == 0) & self._capacity.takes_regular(number).ravel()[provider_day]
         if not is_overbooked:
@@ -300,16 +293,23 @@ class Board:
                 clear &= ~((day == on) & overlaps)
         return clear
 
-    def _gap(self, sheet: Sheet, positions: Small, provider: NDArray[np.intp]) -> Ints:
-        """[n] the gap part, in quarters, beside what is booked and placed so far."""
-        kind, shortest = sheet.kind, self._instance.shortest[provider]
-        quarters = np.zeros(len(positions), np.int64)
-        for idle in (
-            kind.busy_start.ravel()[positions] - sheet.behind.ravel()[positions],
-            sheet.ahead.ravel()[positions] - kind.busy_end.ravel()[positions],
-        ):
-            quarters += side_quarters(idle, shortest)
-        return quarters
+
+def _days(busy: Span, days: int) -> range:
+    """The days, of so many, on which a placement could overlap a busy span."""
+    first, last = busy[0] // DAY_MINUTES, busy[1] // DAY_MINUTES
+    return range(max(0, first - 1), min(days, last + 2))
+
+
+def _gap(instance: Instance, sheet: Sheet, positions: Small, provider: NDArray[np.intp]) -> Ints:
+    """[n] the gap part, in quarters, beside what is booked and placed so far."""
+    kind, shortest = sheet.kind, instance.shortest[provider]
+    quarters = np.zeros(len(positions), np.int64)
+    for idle in (
+        kind.busy_start.ravel()[positions] - sheet.behind.ravel()[positions],
+        sheet.ahead.ravel()[positions] - kind.busy_end.ravel()[positions],
+    ):
+        quarters += side_quarters(idle, shortest)
+    return quarters
 
 
 def greedy_assignments(

@@ -41,6 +41,8 @@ class Sheet:
         [posts, D, S] where a session that takes so many bookings takes no more, if there are any.
     able
         By variant: [roles, P, D, S] who is able to be in a role beside all that is placed.
+    known_complete
+        What :meth:`completes` has said since somebody became busy.
     """
 
     kind: TypeTable
@@ -53,6 +55,7 @@ class Sheet:
     buffers: list[tuple[int, int]]
     full: Bools | None
     able: tuple[Bools, ...]
+    known_complete: list[Bools]
 
     @classmethod
     def blank(cls, kind: TypeTable, *, has_limits: bool) -> Sheet:
@@ -68,6 +71,7 @@ class Sheet:
             list(zip(kind.before.tolist(), kind.after.tolist(), strict=True)),
             np.zeros(kind.shape, np.bool_) if has_limits else None,
             tuple(v.able.copy() for v in kind.variants) if kind.row.roles else (),
+            [],
         )
 
     def ways(self, provider: int, place: int, places: Places) -> Iterator[tuple[int, int, int]]:
@@ -84,6 +88,7 @@ class Sheet:
 
     def engage(self, provider: Provider, number: int, busy: Span, day: int) -> None:
         """Rule 9: somebody, by their number, is in no role that would overlap a busy span."""
+        self.known_complete.clear()
         for v, variant in enumerate(self.kind.variants if self.able else ()):
             for role, row in enumerate(variant.row.roles):
                 begin, end = row.span(variant.row.duration_minutes)
@@ -98,6 +103,7 @@ class Sheet:
 
         The busy span is at a place, on a date of the horizon.
         """
+        self.known_complete.clear()
         for v, variant in enumerate(self.kind.variants if self.able else ()):
             if variant.place in (place, NOWHERE):
                 continue
@@ -111,11 +117,14 @@ class Sheet:
 
     def completes(self) -> Bools:
         """[posts, D, S] where a team is complete without the provider."""
+        if self.known_complete:
+            return self.known_complete[0]
         everybody = np.arange(self.kind.providers)
         complete = np.zeros(self.kind.shape, np.bool_)
         for v, able in enumerate(self.able):
             posts = np.flatnonzero(self.kind.variant_of == v)
             complete[posts] = can_be_filled(able, everybody[posts % self.kind.providers])
+        self.known_complete.append(complete)
         return complete
 
     def team(self, provider: int, variant: int, day: int, start: int) -> tuple[int, ...]:

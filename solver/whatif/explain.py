@@ -199,7 +199,7 @@ class Explainer:
         self, request: Request, kind: AppointmentType, dates: list[dt.date]
     ) -> Reason | None:
         """Return why no time will do, whatever is booked: the hours, the notice or the clock."""
-        masks = self._before.masks(request, dates)
+        clinic, masks = self._problem.clinic, self._before.masks(request, dates)
 
         def some(*codes: str) -> bool:
             return any(_survive(m, (*_OF_ROWS, *_OF_HOURS, *codes)) for m in masks)
@@ -209,7 +209,7 @@ class Explainer:
         if not some():
             return Reason(OUTSIDE_ALL_WINDOWS, self._outside(request, kind, dates))
         if some(CLOCK_CHANGE):
-            return Reason(TOO_SOON, self._too_soon(kind, dates))
+            return Reason(TOO_SOON, _too_soon(clinic.settings.min_notice_minutes, kind, dates))
         return Reason(
             CLOCK_CHANGE,
             f"Wherever {kind.name} would lie in the open hours of {_dates(dates)}, the clock is "
@@ -230,14 +230,6 @@ class Explainer:
             return Reason(NOT_YET_OPEN, detail)
         detail = f"Wherever {kind.name} would fit on {when}, sessions are kept for other types."
         return Reason(RESERVED, detail)
-
-    def _too_soon(self, kind: AppointmentType, dates: list[dt.date]) -> str:
-        notice = self._problem.clinic.settings.min_notice_minutes
-        ahead = f", {notice} minutes before the start" if notice else ""
-        return (
-            f"The open hours of {_dates(dates)} in which {kind.name} would fit begin too soon to "
-            f"be booked{ahead}."
-        )
 
     def _outside(self, request: Request, kind: AppointmentType, dates: list[dt.date]) -> str:
         if not dates:
@@ -426,6 +418,14 @@ def _survive(masks: Masks, codes: Iterable[str]) -> bool:
             if rule.room is not None:
                 room &= rule.room
     return bool((provider.any(axis=0) & room.any(axis=0)).any())
+
+
+def _too_soon(notice: int, kind: AppointmentType, dates: list[dt.date]) -> str:
+    ahead = f", {notice} minutes before the start" if notice else ""
+    return (
+        f"The open hours of {_dates(dates)} in which {kind.name} would fit begin too soon to "
+        f"be booked{ahead}."
+    )
 
 
 def _list(tags: Iterable[str]) -> str:

@@ -157,7 +157,7 @@ def colliding_problem(seed: int) -> Problem:
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
     clinic = _with_pools(_in_rhythm(_overridden(clinic, seed), seed), seed)
-    clinic = with_roles(clinic, seed)
+    clinic = with_roles(clinic, seed, share=0.3)
     clinic, read = with_sessions(clinic, seed)
     changes: list[tuple[Entity, str, str, int]] = [
         ("appointment_types", kinds[0].id, "duration_minutes", 60),
@@ -314,13 +314,13 @@ def _with_pools(clinic: Clinic, seed: int) -> Clinic:
     return replace(clinic, appointment_types=types, equipment_pools=pools)
 
 
-def with_roles(clinic: Clinic, seed: int) -> Clinic:
+def with_roles(clinic: Clinic, seed: int, share: float = 0.5) -> Clinic:
     """The clinic, perhaps with roles in some of its types and mostly whole teams in its bookings.
 
     Often with one provider more, who is there for most of the first date.
     """
     chance = Random(f"roles {seed}")
-    if chance.random() < 0.5:
+    if chance.random() > share:
         return clinic
 
     def roles(kind: AppointmentType) -> tuple[Role, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from solver.clinic.entities import Span
 from solver.clinic.spans import overlap
+from solver.planning.instance.layout import presences, roles_of
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, FixedBooking, Totals
 from solver.scoring.parts import side_quarters
@@ -45,7 +46,7 @@ def _score(instance: Instance, assignments: Sequence[Assignment]) -> int:
         score, busy, window = instance.alone(assignment)
         total += score
         at_provider[assignment.provider].append((busy, window, True))
-        for each in instance.in_roles(assignment):
+        for each in roles_of(instance, assignment):
             at_provider[each.provider].append((each.busy, None, False))
     at_provider.pop(-1, None)
     for provider, spans in at_provider.items():
@@ -126,7 +127,7 @@ def ordered(instance: Instance, assignments: Iterable[Assignment]) -> list[Assig
             is_last = asked.is_overbooked and not (is_move or is_regular(asked))
             assignment = asked if is_move else asked._replace(is_overbooked=is_last)
             (overbooked if is_last else order).append(assignment)
-            for each in instance.presences(assignment):
+            for each in presences(instance, assignment):
                 spans[each.provider].append(each.busy)
             capacity.take(
                 instance.tasks[assignment.task].kind,

@@ -17,7 +17,7 @@ from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, win
 from solver.clinic.teams.in_roles import busy_in_role, in_roles
 from solver.clinic.windows import Windows
 from solver.planning.instance.stay_feasibility import Beside
-from solver.planning.instance.tasks import FixedBooking, InRole, Task
+from solver.planning.instance.tasks import Assignment, FixedBooking, InRole, Task
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Problem
 from solver.rules.codes import OUTSIDE_PROVIDER_HOURS, OUTSIDE_ROOM_HOURS, RESERVED
@@ -88,6 +88,35 @@ def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:
     return FixedBooking(
         booking, number, provider, room, day, appointment, busy, room_busy, window, location, roles
     )
+
+
+def roles_of(instance: Instance, assignment: Assignment) -> tuple[InRole, ...]:
+    """Return who is in the roles of an assignment; a booking that stays keeps its team."""
+    if instance.is_stay(assignment):
+        return instance.own(assignment.task).in_roles
+    if not assignment.team:
+        return ()
+    place, day = instance.place(assignment), assignment.day
+    spans = instance.table(assignment).role_spans(assignment.provider)
+    members = zip(assignment.team, spans, strict=True)
+    return tuple(
+        InRole(q, busy_as_member(instance, q, assignment.at, span), day, place)
+        for q, span in members
+    )
+
+
+def busy_as_member(instance: Instance, provider: int, at: int, span: Span) -> Span:
+    """Return when somebody is busy in a role, `span` being its minutes from a start `at`."""
+    return _shifted(busy_in_role(instance.providers[provider], span), at)
+
+
+def presences(instance: Instance, assignment: Assignment) -> tuple[InRole, ...]:
+    """Return for whom an assignment keeps somebody busy, first its provider, and when."""
+    if instance.is_stay(assignment):
+        return instance.own(assignment.task).presences
+    provider, day, place = assignment.provider, assignment.day, instance.place(assignment)
+    main = InRole(provider, instance.busy(assignment), day, place)
+    return main, *roles_of(instance, assignment)
 
 
 def _shifted(span: Span, minutes: int) -> Span:

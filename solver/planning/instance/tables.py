@@ -29,7 +29,7 @@ from solver.planning.instance.layout import (
     type_tables,
 )
 from solver.planning.instance.session_places import SessionPlaces
-from solver.planning.instance.tasks import Assignment, FixedBooking, InRole, Task, no_room
+from solver.planning.instance.tasks import Assignment, FixedBooking, Task, no_room
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.pools import PoolsLeft
 from solver.planning.problem import Problem
@@ -245,32 +245,6 @@ class Instance:
             return self.own(assignment.task).appointment
         duration = int(self.table(assignment).duration[assignment.provider])
         return assignment.at, assignment.at + duration
-
-    def in_roles(self, assignment: Assignment) -> tuple[InRole, ...]:
-        """Return who is in the roles of an assignment; a booking that stays keeps its team."""
-        if self.is_stay(assignment):
-            return self.own(assignment.task).in_roles
-        if not assignment.team:
-            return ()
-        place, day = self.place(assignment), assignment.day
-        spans = self.table(assignment).role_spans(assignment.provider)
-        members = zip(assignment.team, spans, strict=True)
-        return tuple(
-            InRole(q, self.busy_in_role(q, assignment.at, span), day, place) for q, span in members
-        )
-
-    def busy_in_role(self, provider: int, at: int, span: Span) -> Span:
-        """Return when somebody is busy in a role, `span` being its minutes from a start `at`."""
-        row = self.providers[provider]
-        return at + span[0] - row.buffer_before, at + span[1] + row.buffer_after
-
-    def presences(self, assignment: Assignment) -> tuple[InRole, ...]:
-        """Return for whom an assignment keeps somebody busy, first its provider, and when."""
-        if self.is_stay(assignment):
-            return self.own(assignment.task).presences
-        provider, day = assignment.provider, assignment.day
-        main = InRole(provider, self.busy(assignment), day, self.place(assignment))
-        return main, *self.in_roles(assignment)
 
     def window(self, assignment: Assignment) -> Span:
         """Return the provider's open window around the appointment, absolute."""

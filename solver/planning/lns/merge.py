@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from solver.clinic.spans import overlap
+from solver.planning.instance.layout import presences
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, InRole
 from solver.planning.lns.neighbourhood import Neighbourhood
@@ -92,12 +93,12 @@ def _is_engaged(
         return False
     engaged: dict[int, list[tuple[InRole, bool]]] = defaultdict(list)
     for assignment in frozen:
-        for n, each in enumerate(instance.presences(assignment)):
+        for n, each in enumerate(presences(instance, assignment)):
             engaged[each.provider].append((each, n > 0))
     return any(
         (n or is_in_role) and clash(each, other, instance.places)
         for assignment in new
-        for n, each in enumerate(instance.presences(assignment))
+        for n, each in enumerate(presences(instance, assignment))
         for other, is_in_role in engaged[each.provider]
     )
 

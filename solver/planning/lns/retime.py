@@ -23,6 +23,7 @@ from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.places import NOWHERE, Places
 from solver.clinic.spans import overlap
+from solver.planning.instance.layout import roles_of
 from solver.planning.instance.rooms import rooms_left
 from solver.planning.instance.session_places import SessionPlaces
 from solver.planning.instance.tables import Instance
@@ -83,7 +84,7 @@ def _in_roles(
     if not instance.clinic.has_roles:
         return set()
     engaged = [each for s in staying for each in s.in_roles]
-    engaged += [each for p in assignments for each in instance.in_roles(p)]
+    engaged += [each for p in assignments for each in roles_of(instance, p)]
     return {each.provider for each in engaged if abs(each.day - day) <= 1}
 
 

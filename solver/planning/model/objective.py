@@ -11,6 +11,7 @@ from ortools.sat.python import cp_model
 from solver.clinic.entities import Span
 from solver.planning.instance.columns import grouped
 from solver.planning.instance.evaluation import booking_score, gap_quarters, is_scored
+from solver.planning.instance.layout import roles_of
 from solver.planning.instance.tasks import FixedBooking, InRole
 from solver.planning.model.gap_terms import GapTerms, Literal, Presence
 from solver.planning.model.variables import Variables
@@ -102,7 +103,7 @@ def _gap_terms(v: Variables, *, with_booked: bool) -> tuple[int, list[tuple[Lite
             at_provider[own.provider].append(presence(own, ()))
         engage(own.in_roles, (), everybody)
     for assignment in v.frozen:
-        engage(v.instance.in_roles(assignment), (), with_choice)
+        engage(roles_of(v.instance, assignment), (), with_choice)
         if assignment.provider in with_choice:
             busy, window = v.instance.busy(assignment), v.instance.window(assignment)
             is_overbooked = assignment.is_overbooked

@@ -20,6 +20,7 @@ from solver.clinic.entities import Span
 from solver.clinic.places import Places
 from solver.clinic.spans import overlap
 from solver.planning.instance.columns import Columns, ColumnTimes, grouped
+from solver.planning.instance.layout import busy_as_member
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import InRole
 from solver.planning.model.gap_terms import Literal, Values
@@ -92,7 +93,7 @@ class Roles:
         ):
             begin = len(rows)
             for person in np.flatnonzero(able).tolist():
-                busy = instance.busy_in_role(person, int(at.at[first]), span)
+                busy = busy_as_member(instance, person, int(at.at[first]), span)
                 in_role = InRole(person, busy, day, variant.place)
                 if person != provider and self._is_free(in_role):
                     rows.append((len(self.groups), person, day, variant.place, *busy))

@@ -17,6 +17,7 @@ from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.spans import overlap
 from solver.planning.instance.columns import Columns, ColumnTimes, grouped
+from solver.planning.instance.layout import presences
 from solver.planning.instance.rooms import rooms_left
 from solver.planning.instance.stay_feasibility import collide
 from solver.planning.instance.tables import Instance
@@ -112,7 +113,7 @@ class Variables:
         keep = np.ones(len(columns), np.bool_)
         providers, days = set(at.provider.tolist()), set(at.day.tolist())
         near = {d + ahead for d in days for ahead in (-1, 0, 1)}
-        engaged = [each for p in self.frozen for each in instance.presences(p)]
+        engaged = [each for p in self.frozen for each in presences(instance, p)]
         frozen = [(each.provider, each.busy) for each in engaged if each.provider in providers]
         unmoved = [(each.provider, each.busy) for s in self.unmoved for each in s.presences]
         for i, (provider, busy) in enumerate([*frozen, *unmoved]):
@@ -300,7 +301,7 @@ def _is_taken(instance: Instance, frozen: Sequence[Assignment], own: FixedBookin
 
 def _is_engaged(instance: Instance, assignment: Assignment, own: FixedBooking) -> bool:
     """Whether somebody in a role of an assignment, or of a booking, is busy with the other one."""
-    for n, one in enumerate(instance.presences(assignment)):
+    for n, one in enumerate(presences(instance, assignment)):
         for m, other in enumerate(own.presences):
             if one.provider != other.provider or not (n or m):
                 continue
