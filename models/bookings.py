@@ -33,6 +33,8 @@ NO_ROOM_OVERLAP = "ex_bookings_room_span"
 WITHIN_POOLS = "bookings_within_pools"
 NEW_WITHIN_POOLS = "new_bookings_within_pools"
 """Two triggers, which refuse under the name of the first: see the migration of equipment pools."""
+TIME_TO_TRAVEL = "bookings_time_to_travel"
+"""Likewise two triggers, which refuse under this name: see the migration of the way's last word."""
 
 LIVE = "status <> 'cancelled'"
 

@@ -163,6 +163,7 @@ class EquipmentPool(Base):
     quantity: Mapped[int] = mapped_column(SmallInteger)
     return_minutes: Mapped[int] = mapped_column(SmallInteger)
     active: Mapped[bool] = mapped_column(Boolean)
+    location_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("locations.id"), index=True)
 
 
 class ProviderType(Base):

@@ -222,14 +222,22 @@ _TAKEN_BACK = f"""
 
 _IN_TWO_PLACES = f"""
     SELECT DISTINCT ON (b.date, b.start_minute, b.id) {_of("b", f"id, {_PLACE}")}, b.patient_ref,
-        b.status, b.is_overbooked, o.id AS other
+        b.status, b.is_overbooked, o.id AS other,
+        b.start_minute < o.start_minute + o.duration_minutes
+            AND o.start_minute < b.start_minute + b.duration_minutes AS is_then
     FROM incoming AS i
     JOIN bookings AS b ON b.id = i.id
     JOIN bookings AS o ON o.patient_key = b.patient_key AND o.date = b.date AND o.id <> b.id
+    LEFT JOIN rooms AS here ON here.id = b.room_id
+    LEFT JOIN rooms AS there ON there.id = o.room_id
+    LEFT JOIN travel AS way ON way.from_id = here.location_id AND way.to_id = there.location_id
+    LEFT JOIN travel AS back ON back.from_id = there.location_id AND back.to_id = here.location_id
     WHERE b.status <> 'cancelled' AND o.status <> 'cancelled'
-        AND b.start_minute < o.start_minute + o.duration_minutes
-        AND o.start_minute < b.start_minute + b.duration_minutes
-    ORDER BY b.date, b.start_minute, b.id, o.id LIMIT {MOST_NAMED}
+        AND b.start_minute
+            < o.start_minute + o.duration_minutes + coalesce(back.minutes, way.minutes, 0)
+        AND o.start_minute
+            < b.start_minute + b.duration_minutes + coalesce(way.minutes, back.minutes, 0)
+    ORDER BY b.date, b.start_minute, b.id, is_then DESC, o.id LIMIT {MOST_NAMED}
 """
 
 
@@ -271,16 +279,17 @@ _COLLISIONS = f"""
 
 _EXCEEDED = f"""
     WITH live AS (
-        SELECT id, appointment_type_id, date, start_minute, duration_minutes
+        SELECT id, room_id, appointment_type_id, date, start_minute, duration_minutes
         FROM changed WHERE status <> 'cancelled'
         UNION ALL
-        SELECT id, appointment_type_id, date, start_minute, duration_minutes
+        SELECT id, room_id, appointment_type_id, date, start_minute, duration_minutes
         FROM bookings AS b
         WHERE status <> 'cancelled' AND (status <> 'held' OR expires_at > clock_timestamp())
             AND NOT EXISTS (SELECT FROM changed AS c WHERE c.id = b.id)
     ), out AS (
         SELECT live.*, p.id AS pool_id, p.name, takes.quantity,
-            CASE WHEN p.active THEN p.quantity ELSE 0 END AS there_are,
+            CASE WHEN p.active AND coalesce(p.location_id = r.location_id, p.location_id IS NULL)
+                THEN p.quantity ELSE 0 END AS there_are,
             (live.date - DATE '2000-01-01') * 1440 + live.start_minute AS begins,
             (live.date - DATE '2000-01-01') * 1440 + live.start_minute + live.duration_minutes
                 + p.return_minutes AS ends
@@ -288,6 +297,7 @@ _EXCEEDED = f"""
         JOIN appointment_types AS t ON t.id = live.appointment_type_id
         CROSS JOIN jsonb_to_recordset(t.required_pools) AS takes (pool_id uuid, quantity integer)
         JOIN equipment_pools AS p ON p.id = takes.pool_id
+        LEFT JOIN rooms AS r ON r.id = live.room_id
     )
     SELECT a.id AS second,
         coalesce(min(CAST(b.id AS text)) FILTER (WHERE b.id <> a.id), CAST(a.id AS text)) AS first,
@@ -306,6 +316,10 @@ _WITHIN_POOLS = f"SET CONSTRAINTS {WITHIN_POOLS}, {NEW_WITHIN_POOLS} IMMEDIATE"
 """Asks at once, in a transaction that is no booking under way, what else is asked at its end."""
 
 
+_TAKE_WHAT_IS_TOO_FAR = "SELECT set_config('slotwright.takes_what_is_too_far', 'on', true)"
+"""Lets providers have no time for a way: an import tells of that, as of other softer rules."""
+
+
 async def stage(
     connection: AsyncConnection, incoming: Incoming, actor: str, *, replace: bool
 ) -> None:
@@ -313,6 +327,7 @@ async def stage(
 
     That is what is new and has a free place, and other notes; the clinic is not locked.
     """
+    await connection.exec_driver_sql(_TAKE_WHAT_IS_TOO_FAR)
     await connection.exec_driver_sql(_STAGE)
     await connection.execute(text(_STAGE_OWN), {"replace": replace})
     if incoming.count:
@@ -361,12 +376,12 @@ async def write(connection: AsyncConnection, actor: str) -> list[Violation]:
         )
         for row in await connection.execute(text(_TAKEN_BACK))
     ]
-    warnings += [
-        Violation(
-            _booking(row), 0, "PATIENT_CONFLICT", f"the patient has booking {row.other} then, too"
-        )
-        for row in await connection.execute(text(_IN_TWO_PLACES))
-    ]
+    for row in await connection.execute(text(_IN_TWO_PLACES)):
+        detail = f"the patient has booking {row.other} then, too"
+        if not row.is_then:
+            detail = f"the patient has no time for the way between it and booking {row.other}"
+        rule = 0 if row.is_then else 11
+        warnings.append(Violation(_booking(row), rule, "PATIENT_CONFLICT", detail))
     return warnings
 
 

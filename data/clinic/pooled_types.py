@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Text, cast, exists, fu
 from models.tables import EQUIPMENT_POOLS, TYPES
 
 
-def types_taking_from(pools: Collection[str]) -> Select[tuple[UUID]]:
+def types_taking_from(pools: Collection[str] | Select[str]) -> Select[tuple[UUID]]:
     """Return the types that take from some equipment pools."""
     needs, pool_id = _needs_of(TYPES)
     return select(TYPES.c.id).where(exists().select_from(needs).where(pool_id.in_(pools)))

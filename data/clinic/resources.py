@@ -83,11 +83,12 @@ class Resource:
 
 
 def _named_locations(ids: Collection[str]) -> Select[tuple[UUID]]:
-    """Return those of some locations that rooms or hours name."""
+    """Return those of some locations that rooms, hours or equipment pools name."""
     key = LOCATIONS.c.id
     rooms = exists().where(ROOMS.c.location_id == key)
     hours = exists().where(AVAILABILITY.c.location_id == key)
-    return select(key).where(key.in_(ids), or_(rooms, hours))
+    pools = exists().where(EQUIPMENT_POOLS.c.location_id == key)
+    return select(key).where(key.in_(ids), or_(rooms, hours, pools))
 
 
 SETTINGS = Resource("clinic", CLINIC, ClinicRow)

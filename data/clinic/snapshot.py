@@ -421,7 +421,7 @@ _TYPE = (
     "id name duration_minutes buffer_before buffer_after required_skills required_equipment"
     " daily_cap active start_every start_offset start_anchor packed required_pools"
 )
-_EQUIPMENT_POOL = "id name quantity return_minutes active"
+_EQUIPMENT_POOL = "id name quantity return_minutes active location_id"
 _AVAILABILITY = (
     "start_minute end_minute provider_id room_id weekday date kind valid_from valid_to every_weeks"
     " location_id"

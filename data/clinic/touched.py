@@ -15,7 +15,9 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Date,
+    Text,
     any_,
+    cast,
     extract,
     func,
     literal,
@@ -40,7 +42,7 @@ from data.files.fields import Strict
 from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
-from models.tables import BOOKINGS, ROOMS
+from models.tables import BOOKINGS, EQUIPMENT_POOLS, ROOMS
 from solver.clinic.clock import clock_changes
 
 _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
@@ -56,7 +58,7 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "equipment": frozenset({1}),
         "active": frozenset({1}),
         "turnover_minutes": frozenset({3}),
-        "location_id": frozenset({1, 2, 11}),
+        "location_id": frozenset({1, 2, 10, 11}),
     },
     LocationRow: {"active": frozenset({1})},
     AppointmentTypeRow: {
@@ -70,6 +72,7 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "quantity": frozenset({10}),
         "return_minutes": frozenset({10}),
         "active": frozenset({10}),
+        "location_id": frozenset({10}),
     },
     ClinicRow: {"timezone": frozenset({0})},
 }
@@ -99,7 +102,9 @@ def touched(before: Strict | None, after: Strict | None) -> EditScope | None:
     if not changed:
         return None
     rules = frozenset[int]().union(*(fields[name] for name in changed))
-    return _touched_in_pools(before, after, rules) if 10 in rules else _concerned(after, rules)
+    if 10 in rules and not isinstance(after, RoomRow):
+        return _touched_in_pools(before, after, rules)
+    return _concerned(after, rules)
 
 
 def _always(rules: frozenset[int], condition: ColumnElement[bool]) -> EditScope:
@@ -113,7 +118,7 @@ def _concerned(row: Strict, rules: frozenset[int]) -> EditScope:
         case ProviderRow():
             return _always(rules, columns.provider_id == row.id)
         case RoomRow() if 11 in rules:
-            return _always(rules, _on_days_in([row.id]))
+            return _always(rules, or_(_on_days_in([row.id]), _taking_from_located_pools()))
         case RoomRow():
             return _always(rules, columns.room_id == row.id)
         case LocationRow():
@@ -150,6 +155,13 @@ def _on_days_in(room_ids: list[str]) -> ColumnElement[bool]:
     there = BOOKINGS.alias()
     days = select(there.c.provider_id, there.c.date).where(there.c.room_id.in_(room_ids))
     return tuple_(BOOKINGS.c.provider_id, BOOKINGS.c.date).in_(days)
+
+
+def _taking_from_located_pools() -> ColumnElement[bool]:
+    """Return the condition of the bookings that have pieces of pools that serve one location."""
+    pools = EQUIPMENT_POOLS.c
+    located = select(cast(pools.id, Text)).where(pools.location_id.is_not(None))
+    return BOOKINGS.c.appointment_type_id.in_(types_taking_from(located))
 
 
 def _bookings_under(row: Any) -> ColumnElement[bool]:

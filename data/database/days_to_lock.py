@@ -35,10 +35,18 @@ def days_to_lock(
     if patient is not None:
         keys.add(patient_day(patient, day))
     keys |= pools_to_lock(clinic, kind, time)
-    span = provider_busy_span(provider, kind, start)
-    keys |= {("provider", provider.id, each) for each in _days(day, span)}
+    keys |= provider_days(kind, provider, time)
     span = room_busy_span(room, kind, start)
     return keys | {("room", room.id, each) for each in _days(day, span)}
+
+
+def provider_days(
+    kind: AppointmentType, provider: Provider, time: tuple[dt.date, int]
+) -> set[DayKey]:
+    """Return the days of a provider that an appointment touches."""
+    day, start = time
+    span = provider_busy_span(provider, kind, start)
+    return {("provider", provider.id, each) for each in _days(day, span)}
 
 
 def pools_to_lock(clinic: Clinic, kind: AppointmentType, time: tuple[dt.date, int]) -> set[DayKey]:

@@ -16,6 +16,7 @@ from data.errors import BusyError, SlotUnavailableError
 from models.bookings import (
     NO_PROVIDER_OVERLAP,
     NO_ROOM_OVERLAP,
+    TIME_TO_TRAVEL,
     UNIQUE_PROVIDER_START,
     UNIQUE_ROOM_START,
     WITHIN_POOLS,
@@ -39,6 +40,7 @@ CONSTRAINT_REASONS = {
     UNIQUE_ROOM_START: "ROOM_BUSY",
     NO_ROOM_OVERLAP: "ROOM_BUSY",
     WITHIN_POOLS: "EQUIPMENT_BUSY",
+    TIME_TO_TRAVEL: "PROVIDER_TRAVEL",
 }
 
 

@@ -60,7 +60,7 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
     yield from _pair_faults(document)
     yield from _session_faults(document)
     yield from _need_faults(document, present["equipment_pools"])
-    for name in ("rooms", "availability", *_REFERRING, "bookings"):
+    for name in ("rooms", "equipment_pools", "availability", *_REFERRING, "bookings"):
         for position, row in _rows(document, name):
             for field, key, target in _references_of(row):
                 if key.lower() not in present[target]:

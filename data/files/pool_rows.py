@@ -41,6 +41,10 @@ class EquipmentPoolRow(SolverRow):
         ),
     ] = 0
     active: StrictBool = True
+    location_id: Annotated[
+        Id | None,
+        Field(description="Where the only rooms are that it serves; null: it serves all."),
+    ] = None
 
     def to_solver(self) -> EquipmentPool:
         """Return the row as the solver has it."""

@@ -93,6 +93,8 @@ class Clinic:
             _require_known("availability", "location", row.location_id, self.location_by_id)
         for room in self.rooms:
             _require_known("rooms", "location", room.location_id, self.location_by_id)
+        for pool in self.equipment_pools:
+            _require_known("equipment_pools", "location", pool.location_id, self.location_by_id)
         check_places(self.locations, self.travel, self.location_by_id)
         for own in self.provider_types:
             _require_known("provider_types", "provider", own.provider_id, providers)

@@ -224,7 +224,7 @@ class Checker(_Hours, _OfSessions, PlainTeams):
     def equipment_is_free(self, b: Booking, of_pools: Iterable[Booking]) -> Iterator[Violation]:
         """Rule 10: of no pool are more pieces out at once, while it has some, than there are."""
         for pool_id, quantity in self.kind_of(b).required_pools:
-            pool = self.clinic.pool_by_id[pool_id]
+            pool, room = self.clinic.pool_by_id[pool_id], self.clinic.room_by_id[b.room_id]
             out = [
                 (_has_pieces(o, self.kind_of(o), pool, b.date), taken)
                 for o in of_pools
@@ -232,9 +232,11 @@ class Checker(_Hours, _OfSessions, PlainTeams):
                 if named == pool_id
             ]
             peak = quantity + _most_at_once(_has_pieces(b, self.kind_of(b), pool, b.date), out)
-            there_are = pool.quantity if pool.active else 0
+            is_near = pool.location_id in (None, room.location_id)
+            there_are = pool.quantity if pool.active and is_near else 0
             if peak > there_are:
                 detail = f"{peak} of {pool.name} are out at once, there are {there_are}"
+                detail = detail if is_near else f"{pool.name} is elsewhere than {room.name}"
                 yield Violation(b, 10, "EQUIPMENT_BUSY", detail)
 
     def type_under_its_cap(self, b: Booking, of_type: list[Booking]) -> Iterator[Violation]:

@@ -364,14 +364,17 @@ def room_is_free(asked: _Asked) -> Iterator[RuleMask]:
 
 
 def equipment_is_free(asked: _Asked) -> Iterator[RuleMask]:
-    """Rule 10: beside what is out at once, as many pieces of each pool are left as it takes."""
+    """Rule 10: beside what is out at once, as many pieces of each pool are left as it takes.
+
+    Of a pool that is at another location than the rooms none are.
+    """
     day, free = asked.day, _EVERY
     if not asked.kind.required_pools:
         return
     for pool_id, quantity in asked.kind.required_pools:
         pool = day.clinic.pool_by_id[pool_id]
         out = day.most_out(pool, asked.starts, asked.kind.duration_minutes)
-        free = free & (out + quantity <= pool.capacity)[None, :]
+        free = free & (out + quantity <= pool.capacity_at(day.location_id))[None, :]
     yield RuleMask(codes.EQUIPMENT_BUSY, provider=free)
 
 

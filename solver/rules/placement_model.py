@@ -186,6 +186,7 @@ class PlacementModel(Presences):
         """Rule 10: at each moment the pieces of a pool that are out are at most those it has."""
         for pool_id, quantity in self._kind.required_pools:
             pool = self._day.clinic.pool_by_id[pool_id]
+            capacity = pool.capacity_at(self._day.location_id)
             levels = _levels(self._day, pool)
             worlds = defaultdict(list)
             for at in self._at_provider.values():
@@ -202,8 +203,8 @@ class PlacementModel(Presences):
                 ]
                 self.model.add_cumulative(
                     [*new, *(interval for interval, _ in out)],
-                    [quantity] * len(new) + [min(level, pool.capacity) for _, level in out],
-                    pool.capacity,
+                    [quantity] * len(new) + [min(level, capacity) for _, level in out],
+                    capacity,
                 )
 
     def _type_under_its_cap(self) -> None:

@@ -236,7 +236,9 @@ class _Reading:
             begin = (ledger.day * DAY_MINUTES + ledger.start)[taking]
             end = begin + ledger.duration[taking] + pool.return_minutes
             peak = _most_at_once(begin, end, quantity[ledger.kind[taking]])
-            obeys[taking] &= peak <= pool.capacity
+            at = [None, *(location.id for location in self._clinic.locations)]
+            capacity = np.array([pool.capacity_at(location) for location in at], np.int64)
+            obeys[taking] &= peak <= capacity[self._place[taking] + 1]
         return obeys
 
     @cached_property

@@ -243,6 +243,7 @@ class _Changed:
                 require_opening(change.session, self.settings.zone, self.dates[0])
                 self._add("sessions", change.session)
             case AddPool(pool=row) | AddLocation(location=row):
+                self._check_references(row)
                 self._add("equipment_pools" if isinstance(row, EquipmentPool) else "locations", row)
             case SetField():
                 self._set(change)
@@ -388,8 +389,8 @@ class _Changed:
             case Room():
                 return any(b.room_id == row.id for b in bookings)
             case Location():
-                rooms = self.rows["rooms"].values()
-                return any(one.location_id == row.id for one in (*rooms, *self.availability))
+                there = *self.rows["rooms"].values(), *self.rows["equipment_pools"].values()
+                return any(one.location_id == row.id for one in (*there, *self.availability))
             case AppointmentType():
                 return row.id in self.run_types or any(
                     b.appointment_type_id == row.id for b in bookings

@@ -213,7 +213,9 @@ class PlainRules:
                     until = other.span[1] + pool.return_minutes
                     for minute in range(max(first, other.span[0]), min(last, until)):
                         out[minute - first] += taken
-            there_are = pool.quantity if pool.active else 0
+            _, room = self._owners(a)
+            is_near = pool.location_id is None or pool.location_id == room.location_id
+            there_are = pool.quantity if pool.active and is_near else 0
             if max(out) > there_are:
                 yield f"{max(out)} of {pool.name} are out at once, there are {there_are}"
 

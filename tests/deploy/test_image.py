@@ -64,7 +64,8 @@ def image() -> Iterator[Path]:
                     place = source / target / ("" if (ROOT / path).is_dir() else path)
                     ran("cp", "--recursive", "--no-target-directory", ROOT / path, place)
         python = next((image / "python" / "bin").glob("python3.1?"))
-        environment, quiet = image / "slotwright", {"UV_NO_PROGRESS": "1"}
+        environment = image / "slotwright"
+        quiet = {"UV_NO_PROGRESS": "1", "UV_COMPILE_BYTECODE": "1"}  # as in the image
         installs = [
             shlex.split(part)
             for step in instructions("RUN")

@@ -77,8 +77,12 @@ def tiny_problem(seed: int) -> Problem:
         tuple(_provider_types(chance, providers, kinds)),
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
+<<<<<<< HEAD
     clinic = _with_pools(_in_rhythm(_overridden(clinic, seed), seed), seed)
     clinic = with_roles(clinic, seed)
+=======
+    clinic = _with_pools(clinic, seed)
+>>>>>>> origin/main
     clinic, read = with_sessions(clinic, seed)
     movable: set[str] = set()
     left: set[str] = set()
@@ -156,8 +160,12 @@ def colliding_problem(seed: int) -> Problem:
         tuple(bookings),
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
+<<<<<<< HEAD
     clinic = _with_pools(_in_rhythm(_overridden(clinic, seed), seed), seed)
     clinic = with_roles(clinic, seed, share=0.3)
+=======
+    clinic = _with_pools(clinic, seed)
+>>>>>>> origin/main
     clinic, read = with_sessions(clinic, seed)
     changes: list[tuple[Entity, str, str, int]] = [
         ("appointment_types", kinds[0].id, "duration_minutes", 60),
@@ -289,7 +297,8 @@ def with_sessions(clinic: Clinic, seed: int) -> tuple[Clinic, SessionsRead]:
 
 def _with_pools(clinic: Clinic, seed: int) -> Clinic:
     """The clinic, perhaps with a pool or two that some of its types take from."""
-    chance = Random(f"pools {seed}")
+    chance, of_places = Random(f"pools {seed}"), Random(f"places of pools {seed}")
+    somewhere = (None, None, *(row.id for row in clinic.locations))
     pools = tuple(
         EquipmentPool(
             uid(7, number),
@@ -297,6 +306,7 @@ def _with_pools(clinic: Clinic, seed: int) -> Clinic:
             quantity=chance.choice((1, 1, 2, 3)),
             return_minutes=chance.choice((0, 0, 10, 30)),
             active=chance.random() < 0.95,
+            location_id=of_places.choice(somewhere),
         )
         for number in range(chance.choice((0, 0, 1, 1, 2)))
     )

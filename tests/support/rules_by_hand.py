@@ -305,6 +305,8 @@ class RulesByHand:
         """Whether at some minute more of a pool is out than there is, with what it takes itself."""
         for need in self.kind(b).required_pools:
             pool = self.clinic.pool_by_id[need.pool_id]
+            if pool.location_id is not None and pool.location_id != self.place(b):
+                return True
             start, end = self.appointment(b)
             around = [
                 (self.appointment(o), taken.quantity)

@@ -285,8 +285,8 @@ def places(draw: st.DrawFn) -> tuple[list[Location], list[Travel]]:
 
 
 @st.composite
-def equipment_pools(draw: st.DrawFn) -> list[EquipmentPool]:
-    """Up to two pools of few pieces, or none at all."""
+def equipment_pools(draw: st.DrawFn, somewhere: st.SearchStrategy) -> list[EquipmentPool]:
+    """Up to two pools of few pieces, or none at all; some serve one place alone."""
     return [
         EquipmentPool(
             uid(7, number),
@@ -294,6 +294,7 @@ def equipment_pools(draw: st.DrawFn) -> list[EquipmentPool]:
             quantity=draw(st.sampled_from([1, 1, 2, 0, 3])),
             return_minutes=draw(st.sampled_from([0, 15, 7, 45, 1440])),
             active=draw(MOSTLY),
+            location_id=draw(rare(somewhere)),
         )
         for number in range(draw(st.sampled_from([0, 1, 0, 2])))
     ]
@@ -365,7 +366,7 @@ def clinics(draw: st.DrawFn) -> Clinic:
         )
         for number in range(draw(st.integers(1, 3)))
     ]
-    pools = draw(equipment_pools())
+    pools = draw(equipment_pools(somewhere))
     have_roles = draw(st.integers(0, 2)) == 0
     types = [
         AppointmentType(

@@ -20,7 +20,8 @@ from solver.clinic.equipment.needs import MAX_QUANTITY
 class EquipmentPool:
     """Alike pieces of equipment that are brought to where they are needed.
 
-    What an appointment takes is out from its start until `return_minutes` after its end.
+    What an appointment takes is out from its start until `return_minutes` after its end. A pool
+    that is at a location serves its rooms alone.
     """
 
     id: str
@@ -28,6 +29,7 @@ class EquipmentPool:
     quantity: int
     return_minutes: int = 0
     active: bool = True
+    location_id: str | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -41,6 +43,10 @@ class EquipmentPool:
     def capacity(self) -> int:
         """How many pieces may be out at once: of an inactive pool none."""
         return self.quantity if self.active else 0
+
+    def capacity_at(self, location_id: str | None) -> int:
+        """Return how many of them may be out at once for a room of a location, or of none."""
+        return self.capacity if self.location_id in (None, location_id) else 0
 
     def out(self, start: int, end: int) -> Span:
         """Return for how long an appointment from `start` to `end` has what it takes."""

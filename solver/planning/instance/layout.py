@@ -152,7 +152,13 @@ def booking_tasks(instance: Instance, movable: Sequence[Booking]) -> list[Task]:
 def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
     """Whether a booking keeps rules 1, 2, 8 and 9 where it is, and overlaps no clock change.
 
+<<<<<<< HEAD
     Hours that it overrides are not asked for; of rules 8 and 9 what counts beside others is not.
+=======
+    Equipment that moves comes to where it is, too, however much of it is out.
+
+    Hours that it overrides are not asked for; of rule 8 what it counts beside others is left out.
+>>>>>>> origin/main
     """
     kind, start = instance.clinic.kind_of(own.booking), own.booking.start
     overrides = own.booking.overrides
@@ -165,6 +171,7 @@ def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
         and instance.clinic.is_in_use(room)
         and instance.clinic.offers(provider, kind)
         and room.equipment >= kind.required_equipment
+        and all(pool.capacity_at(room.location_id) for pool in instance.clinic.pools_of(kind))
         and (own.window is not None or OUTSIDE_PROVIDER_HOURS in overrides)
         and (
             window_around(instance.days[own.day].room_windows[own.room], *span) is not None

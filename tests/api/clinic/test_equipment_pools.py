@@ -211,7 +211,7 @@ async def test_a_file_goes_in_and_comes_out_and_may_not_exceed_a_pool(
     document = practice(equipment_pools=[pool(quantity=2)], bookings=rows)
     await load(client, document)
     exported = (await client.get("/clinic/export")).json()
-    assert exported["equipment_pools"] == [pool(quantity=2, active=True)]
+    assert exported["equipment_pools"] == [pool(quantity=2, active=True, location_id=None)]
     assert exported["appointment_types"][0]["required_pools"] == kind()["required_pools"]
 
     lowered = exported | {"equipment_pools": [pool(quantity=1)]}

@@ -1,11 +1,16 @@
 """Places over HTTP: rows, files and faults, and what is made of them."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from data.database import days_to_lock
 from tests.support.clinics import PROVIDER, ROOM, TYPE, booking, coming_monday, order, small_clinic
 from tests.support.over_http import load, split
 from tests.support.strategies import uid
@@ -180,6 +185,109 @@ async def test_edits_tell_what_they_put_out_of_reach(client: httpx.AsyncClient) 
     shut = await client.patch(f"/locations/{SOUTH}", json={"active": False})
     assert [c["code"] for c in shut.json()["conflicts"]] == ["ROOM_INACTIVE"]
     assert len((await client.get("/bookings/conflicts")).json()) == 2
+
+
+async def test_a_file_tells_who_has_no_time_to_travel(client: httpx.AsyncClient) -> None:
+    rows = [
+        booking(0, MONDAY, "09:00", patient_ref="a"),
+        booking(1, MONDAY, "09:45", room_id=OTHER_ROOM, patient_ref="b"),
+        booking(2, MONDAY, "10:45", patient_ref="c"),
+        booking(3, MONDAY, "11:30", room_id=OTHER_ROOM, provider_id=OTHER, patient_ref="c"),
+        booking(4, MONDAY, "09:15", room_id=OTHER_ROOM, provider_id=OTHER, patient_ref="d"),
+        booking(5, MONDAY, "10:00", provider_id=OTHER, patient_ref="d", status="cancelled"),
+    ]
+    answer = await client.post("/clinic/import", json=two_places(bookings=rows))
+    assert answer.status_code == 200, answer.text
+    told = {(w["booking_id"], w["rule"], w["code"]) for w in answer.json()["warnings"]}
+    assert told == {(uid(5, n), 11, "PROVIDER_TRAVEL") for n in (0, 1)} | {
+        (uid(5, n), 11, "PATIENT_CONFLICT") for n in (2, 3)
+    }
+    words = [w["detail"] for w in answer.json()["warnings"] if w["booking_id"] == uid(5, 2)]
+    assert words == [f"the patient has no time for the way between it and booking {uid(5, 3)}"]
+    nearer = two_places(travel=[{"from_id": NORTH, "to_id": SOUTH, "minutes": 15}])
+    assert (await client.post("/clinic/import", json=nearer)).json()["warnings"] == []
+
+
+async def test_a_pool_at_a_location_serves_its_rooms_alone(client: httpx.AsyncClient) -> None:
+    scanner = {"id": uid(8, 0), "name": "Scanner", "quantity": 1, "location_id": SOUTH}
+    document = two_places(equipment_pools=[scanner])
+    document["appointment_types"][0]["required_pools"] = [{"pool_id": uid(8, 0), "quantity": 1}]
+    await load(client, document)
+    assert {slot["room_id"] for slot in (await slots(client))["slots"]} == {OTHER_ROOM}
+    refused = await book(client, "10:00", room_id=ROOM)
+    assert (refused.status_code, refused.json()["reasons"]) == (409, ["EQUIPMENT_BUSY"])
+    made = await book(client, "10:00")
+    assert (made.status_code, made.json()["room_id"]) == (201, OTHER_ROOM)
+    broken = {(made.json()["id"], 10, "EQUIPMENT_BUSY")}
+
+    async def conflicts(path: str, **changes: Any) -> set[tuple[str, int, str]]:
+        answer = await client.patch(path, json=changes)
+        assert answer.status_code == 200, answer.text
+        return {(c["booking_id"], c["rule"], c["code"]) for c in answer.json()["conflicts"]}
+
+    assert await conflicts(f"/rooms/{OTHER_ROOM}", location_id=None) == broken
+    assert await conflicts(f"/equipment-pools/{uid(8, 0)}", location_id=None) == set()
+    assert await conflicts(f"/equipment-pools/{uid(8, 0)}", location_id=NORTH) == broken
+    assert await conflicts(f"/rooms/{OTHER_ROOM}", location_id=NORTH) == set()
+    assert not (await client.delete(f"/locations/{NORTH}")).json()["deleted"]
+    await client.patch(f"/locations/{NORTH}", json={"active": True})
+
+    exported = (await client.get("/clinic/export")).json()
+    assert exported["equipment_pools"][0]["location_id"] == NORTH
+    moved = booking(7, MONDAY, "11:00", provider_id=OTHER, patient_ref="another")
+    exported["bookings"].append(moved)
+    exported["rooms"][0]["location_id"] = SOUTH
+    answer = await client.post("/clinic/import", json=exported)
+    assert (answer.status_code, answer.json()["code"]) == (409, "BOOKING_CONFLICT")
+    assert answer.json()["conflicts"][0]["detail"] == "1 of Scanner are out then, there are 0"
+    unknown = exported | {"equipment_pools": [scanner | {"location_id": uid(7, 9)}]}
+    answer = await client.post("/clinic/import", json=unknown)
+    assert [e["field"] for e in answer.json()["errors"]] == ["equipment_pools[0].location_id"]
+
+
+# The last word
+
+
+def _hold(client: httpx.AsyncClient, number: int) -> Awaitable[httpx.Response]:
+    """Hold a place, here or there by turns: holds are written each in its own transaction."""
+    room, start = ((ROOM, "10:00"), (OTHER_ROOM, "10:45"))[number % 2]
+    own = {"room_id": room, "patient_ref": f"p{number}"}
+    return client.post("/holds", json=order(MONDAY, start, **own))
+
+
+async def test_without_locks_the_database_keeps_the_time_to_travel(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await load(client, two_places())
+    monkeypatch.setattr(days_to_lock, "provider_days", lambda *_: set())
+    answers = await asyncio.gather(*(_hold(client, number) for number in range(2)))
+    (won,), (lost,) = split(answers)
+    assert lost["reasons"] == ["PROVIDER_TRAVEL"]
+    moved = await client.post(f"/bookings/{won['id']}/cancel", json={})
+    assert moved.status_code == 200
+
+
+async def test_without_the_trigger_the_locks_keep_the_time_to_travel(
+    client: httpx.AsyncClient, admin_engine: AsyncEngine
+) -> None:
+    await load(client, two_places())
+    async with _switched_off(admin_engine, "new_bookings_time_to_travel"):
+        answers = await asyncio.gather(*(_hold(client, number) for number in range(2)))
+    won, lost = split(answers)
+    assert (len(won), [refused["reasons"] for refused in lost]) == (1, [["PROVIDER_TRAVEL"]])
+
+
+@asynccontextmanager
+async def _switched_off(engine: AsyncEngine, trigger: str) -> AsyncIterator[None]:
+    async def switch(word: str) -> None:
+        async with engine.begin() as connection:
+            await connection.execute(text(f"ALTER TABLE bookings {word} TRIGGER {trigger}"))
+
+    await switch("DISABLE")
+    try:
+        yield
+    finally:
+        await switch("ENABLE")
 
 
 async def test_of_bookings_too_near_to_travel_one_wins(client: httpx.AsyncClient) -> None:

@@ -26,6 +26,7 @@ from tests.support.over_http import load
 from tests.support.strategies import uid
 
 MONDAY = coming_monday()
+NORTH, SOUTH = uid(9, 0), uid(9, 1)
 
 
 def full_clinic() -> dict[str, Any]:
@@ -57,8 +58,14 @@ def full_clinic() -> dict[str, Any]:
                 "equipment": ["ecg"],
                 "turnover_minutes": 5,
                 "active": False,
+                "location_id": NORTH,
             }
         ],
+        "locations": [
+            {"id": NORTH, "name": "North", "active": True},
+            {"id": SOUTH, "name": "South", "active": False},
+        ],
+        "travel": [{"id": uid(9, 2), "from_id": NORTH, "to_id": SOUTH, "minutes": 20}],
         "equipment_pools": [
             {
                 "id": uid(8, 0),
@@ -66,6 +73,7 @@ def full_clinic() -> dict[str, Any]:
                 "quantity": 2,
                 "return_minutes": 15,
                 "active": True,
+                "location_id": NORTH,
             }
         ],
         "appointment_types": [
@@ -148,6 +156,7 @@ def full_clinic() -> dict[str, Any]:
                 "valid_from": "2027-01-01",
                 "valid_to": None,
                 "every_weeks": 2,
+                "location_id": NORTH,
             },
             {
                 "provider_id": None,
@@ -160,6 +169,7 @@ def full_clinic() -> dict[str, Any]:
                 "valid_from": None,
                 "valid_to": None,
                 "every_weeks": 1,
+                "location_id": None,
             },
         ],
         "overbooking_rules": [
@@ -228,6 +238,8 @@ async def test_replace_removes_what_the_file_lacks(client: httpx.AsyncClient) ->
         "provider_types": 1,
         "sessions": 2,
         "equipment_pools": 1,
+        "locations": 2,
+        "travel": 1,
     }
     body = await export(client)
     assert [b["id"] for b in body["bookings"]] == [uid(5, 1)]

@@ -8,6 +8,8 @@ import pytest
 from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
 from solver.clinic.entities import Availability, Booking, InvalidClinicError, Room
+from solver.clinic.equipment.needs import PoolNeed
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.patients import booking_of_patient
 from solver.clinic.places import Location, Travel
 from solver.clinic.request import SlotRequest
@@ -156,6 +158,49 @@ class TestWindows:
         best = find_slots(at_two_places(rows=rows), SlotRequest(VISIT.id, MONDAY, BEFORE))
         assert [s.room.id for s in best.slots if s.start == TEN - 30] == [HERE.id]
         assert len({s.start for s in best.slots}) == len(best.slots)
+
+
+class TestPools:
+    """A pool that is at a location serves its rooms alone."""
+
+    def scans(self, *bookings: Booking, at: Location | None = NORTH, **pool: Any) -> Clinic:
+        scanner = EquipmentPool(uid(8, 9), "Scanner", 2, location_id=at and at.id, **pool)
+        scan = replace(VISIT, required_pools=(PoolNeed(scanner.id, 1),))
+        kinds = {"appointment_types": (scan,), "equipment_pools": (scanner,)}
+        return at_two_places(*bookings, **kinds)
+
+    def test_rooms_elsewhere_have_nothing_of_it(self) -> None:
+        found = asked(self.scans())
+        assert starts_in(found, HERE) == in_steps(NINE, NOON - 30)
+        assert starts_in(found, THERE) == starts_in(found, NOWHERE) == set()
+        assert {slot.room.id for slot in asked(self.scans(at=None)).slots} == {
+            HERE.id,
+            THERE.id,
+            NOWHERE.id,
+        }
+        only_elsewhere = asked(replace(self.scans(), rooms=(THERE, NOWHERE)))
+        assert [*only_elsewhere.blocked_by][-1] == "EQUIPMENT_BUSY"
+
+    def test_a_book_is_read_alike(self) -> None:
+        for room, expected in (
+            (HERE, []),
+            (THERE, ["EQUIPMENT_BUSY"]),
+            (NOWHERE, ["EQUIPMENT_BUSY"]),
+        ):
+            standing = self.scans(booked(TEN, room_id=room.id))
+            plain = list(BookChecker(standing).violations())
+            assert [v.code for v in plain] == expected
+            assert violations(standing) == plain
+
+    def test_what_is_taken_elsewhere_all_the_same_is_out(self) -> None:
+        others = [booked(TEN, n, room_id=THERE.id, provider_id=uid(1, 9)) for n in range(2)]
+        found = asked(self.scans(*others))
+        assert starts_in(found, HERE) == in_steps(NINE, TEN - 30) | in_steps(TEN + 30, NOON - 30)
+
+    def test_its_location_is_there(self) -> None:
+        with pytest.raises(InvalidClinicError) as caught:
+            self.scans(at=Location(uid(7, 5), "West"))
+        assert caught.value.field == "equipment_pools"
 
 
 class TestLocations:
