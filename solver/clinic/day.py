@@ -206,7 +206,6 @@ class Day:
         )
 
     @property
-<<<<<<< HEAD
     def everybody(self) -> Day:
         """The day with all providers and no rooms, and the windows for rooms of its place."""
         key = (Day, "everybody", self.date, self.place)
@@ -216,11 +215,11 @@ class Day:
             self.clinic.remembered_of_book[key] = known
         day: Day = known
         return day
-=======
+
+    @property
     def location_id(self) -> str | None:
         """The id of the location that its rooms are at, if any."""
         return None if self.place == NOWHERE else self.clinic.locations[self.place].id
->>>>>>> origin/main
 
     @cached_property
     def ways(self) -> tuple[Ints, Ints, Ints]:

@@ -77,12 +77,8 @@ def tiny_problem(seed: int) -> Problem:
         tuple(_provider_types(chance, providers, kinds)),
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
-<<<<<<< HEAD
-    clinic = _with_pools(_in_rhythm(_overridden(clinic, seed), seed), seed)
-    clinic = with_roles(clinic, seed)
-=======
     clinic = _with_pools(clinic, seed)
->>>>>>> origin/main
+    clinic = with_roles(clinic, seed)
     clinic, read = with_sessions(clinic, seed)
     movable: set[str] = set()
     left: set[str] = set()
@@ -160,12 +156,8 @@ def colliding_problem(seed: int) -> Problem:
         tuple(bookings),
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
-<<<<<<< HEAD
-    clinic = _with_pools(_in_rhythm(_overridden(clinic, seed), seed), seed)
-    clinic = with_roles(clinic, seed, share=0.3)
-=======
     clinic = _with_pools(clinic, seed)
->>>>>>> origin/main
+    clinic = with_roles(clinic, seed, share=0.3)
     clinic, read = with_sessions(clinic, seed)
     changes: list[tuple[Entity, str, str, int]] = [
         ("appointment_types", kinds[0].id, "duration_minutes", 60),

@@ -152,13 +152,9 @@ def booking_tasks(instance: Instance, movable: Sequence[Booking]) -> list[Task]:
 def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
     """Whether a booking keeps rules 1, 2, 8 and 9 where it is, and overlaps no clock change.
 
-<<<<<<< HEAD
-    Hours that it overrides are not asked for; of rules 8 and 9 what counts beside others is not.
-=======
     Equipment that moves comes to where it is, too, however much of it is out.
 
-    Hours that it overrides are not asked for; of rule 8 what it counts beside others is left out.
->>>>>>> origin/main
+    Hours that it overrides are not asked for; of rules 8 and 9 what counts beside others is not.
     """
     kind, start = instance.clinic.kind_of(own.booking), own.booking.start
     overrides = own.booking.overrides

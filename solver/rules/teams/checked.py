@@ -25,7 +25,7 @@ def takes_part(b: Booking, provider_id: str) -> bool:
 
 
 class PlainTeams(ABC):
-    """Who is in the roles of a booking, and who could be."""
+    """Who is in the roles of a booking, and who could be; and the ways that people have."""
 
     clinic: Clinic
 
@@ -40,12 +40,21 @@ class PlainTeams(ABC):
         """Return 1440 bytes, 1 where `owner` is open for the rooms of a location, or of none."""
 
     @abstractmethod
-    def is_too_far(self, b: Booking, mine: Span, other: Booking, theirs: Span) -> bool:
-        """Whether two spans of a date, at the places of bookings, leave no time for the way."""
-
-    @abstractmethod
     def busy(self, booking: Booking, day: dt.date, owner: Provider | Room) -> Span:
         """Return the busy span of a booking (rule 4), in minutes after midnight of `day`."""
+
+    def is_too_far(self, b: Booking, mine: Span, other: Booking, theirs: Span) -> bool:
+        """Whether two spans of a date, at the places of bookings, leave no time for the way."""
+        here, there = (self.clinic.location_of_room.get(each.room_id) for each in (b, other))
+        if other.date != b.date or here is None or there is None or here == there:
+            return False
+        to, back = self._travel(here, there), self._travel(there, here)
+        return mine[1] + to > theirs[0] and theirs[1] + back > mine[0]
+
+    def _travel(self, from_id: str, to_id: str) -> int:
+        """Return the minutes of a way: told, or as those of the way back are."""
+        told = {(row.from_id, row.to_id): row.minutes for row in self.clinic.travel}
+        return told.get((from_id, to_id), told.get((to_id, from_id), 0))
 
     def beside(self, day: dt.date, owner: Provider | Room, bookings: Iterable[Booking]) -> Beside:
         """Return bookings with the spans for which an owner is busy with them, in roles as well."""
