@@ -304,8 +304,8 @@ class Explainer:
             rivals = sum(b.provider_id in providers for b in on_days)
             return f"The sessions of {when} are full, with {_requests(rivals)} of this run there."
         if any(_survive(m, _EVERY - {ROLE_UNFILLED}) and not m.total() for m in after):
-            rivals = _requests(len(on_days))
-            return f"Nobody is left for a role of {kind.name} on {when}, with {rivals} placed."
+            placed = _requests(len(on_days))
+            return f"Nobody is left for a role of {kind.name} on {when}, with {placed} placed."
         if any(m.total() for m in after) and self._after.knows(request.patient_key):
             rivals = sum(b.patient_key == request.patient_key for b in on_days)
             return (

@@ -12,7 +12,7 @@ from solver.planning.problem import PlanStatus, StageName
 
 
 class PlaceResult(TypedDict):
-    """Where an appointment is put, and who is in the roles of its type, by their keys."""
+    """Where an appointment is put, and who is in the roles of its type, if it has some."""
 
     provider_id: str
     room_id: str

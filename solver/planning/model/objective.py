@@ -84,15 +84,10 @@ def _gap_terms(v: Variables, *, with_booked: bool) -> tuple[int, list[tuple[Lite
             if each.provider in among:
                 at_provider[each.provider].append(_in_role(each.busy, literals))
 
-    for literal, *of_role in zip(
-        v.roles.literals,
-        v.roles.provider.tolist(),
-        v.roles.busy_start.tolist(),
-        v.roles.busy_end.tolist(),
-        strict=True,
-    ):
-        provider, *busy = of_role
-        at_provider[provider].append(_in_role((busy[0], busy[1]), (literal,)))
+    spans = zip(v.roles.busy_start.tolist(), v.roles.busy_end.tolist(), strict=True)
+    members = v.roles.provider.tolist()
+    for literal, member, busy in zip(v.roles.literals, members, spans, strict=True):
+        at_provider[member].append(_in_role(busy, (literal,)))
     everybody = set(range(len(v.instance.providers)))
     for i, literal in v.keep_booking.items():
         at_provider[v.own(i).provider].append(presence(v.own(i), (literal,)))
@@ -105,10 +100,10 @@ def _gap_terms(v: Variables, *, with_booked: bool) -> tuple[int, list[tuple[Lite
     for assignment in v.frozen:
         engage(roles_of(v.instance, assignment), (), with_choice)
         if assignment.provider in with_choice:
-            busy, window = v.instance.busy(assignment), v.instance.window(assignment)
+            span, window = v.instance.busy(assignment), v.instance.window(assignment)
             is_overbooked = assignment.is_overbooked
             at_provider[assignment.provider].append(
-                Presence(busy, window, (), is_overbooked, True, True)
+                Presence(span, window, (), is_overbooked, True, True)
             )
     for provider, presences in at_provider.items():
         shortest = int(v.instance.shortest[provider])

@@ -122,8 +122,8 @@ def _in_ranks(
     for present in by_day.values():
         for one, other in permutations(present, 2):
             turns = _turns(one, other) if one.is_move == other.is_move else []
-            for earlier, later in turns:
-                v.model.add(one.rank[0] < other.rank[0]).only_enforce_if([earlier, later])
+            for turn in turns:
+                v.model.add(one.rank[0] < other.rank[0]).only_enforce_if(list(turn))
 
 
 def _turns(one: Overbooked, other: Overbooked) -> list[tuple[Literal, Literal]]:

@@ -214,7 +214,7 @@ class PlanningModel:
                     if solver.boolean_value(u):
                         rank = solver.value(over.rank[0]) if over.rank else n + 1
                         turn |= dict.fromkeys(over.columns, rank)
-        is_in = {x.index: solver.boolean_value(x) for x in v.roles.literals}
+        is_in = {x.index: int(solver.boolean_value(x)) for x in v.roles.literals}
         rooms = {
             key: [v.room_of_choice[y] for y in ys if solver.boolean_value(v.room_choice[y])]
             for key, ys in v.choices_of_key.items()

@@ -62,7 +62,7 @@ def test_the_result_of_a_run() -> None:
     assert first["score"] == round(weighted, 4)
     whose = {"request_id", "appointment_type_id", "patient_ref"}
     assert set(first) - whose == {
-        *("provider_id", "room_id", "date", "start_time", "end_time", "team"),
+        *("provider_id", "room_id", "date", "start_time", "end_time"),
         *("score", "score_parts", "is_overbooked"),
     }
     assert first["patient_ref"] == "Berta"
