@@ -8,6 +8,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("solver", "models", "data", "api", "benchmarks")
 MOST_ENTRIES, MOST_OF_MODULE, MOST_OF_CLASS, MOST_OF_FUNCTION = 12, 450, 250, 60
 LARGER = {
+    "solver/clinic": "a module or a folder for each sort of row, and the dates laid out of them",
     "solver/rules": "a module for each reading of the rules, and what they have in common",
     "data/what_if/carry_out.py apply": "one transaction: look, lock, look again, decide, write",
     "data/bookings/status.py undo": "one transaction: look, lock, look again, decide, write",
@@ -18,6 +19,7 @@ LARGER = {
     "solver/rules/placement_model.py PlacementModel": "a method a rule",
     "solver/rules/whole_book_rules.py": "one reading of every rule",
     "solver/rules/whole_book_rules.py _Reading": "a method a rule",
+    "solver/whatif": "a run, its result, and a module for each part of the reading of plans",
     "solver/whatif/plain_rules.py PlainRules": "a method a rule",
     "benchmarks/suites/large_table.py compare": "one measurement, step by step",
     "benchmarks/hospital/book.py hospital_clinic": "a clinic row by row",

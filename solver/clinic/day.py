@@ -95,8 +95,13 @@ class BusySpans:
         return len(self.provider)
 
     def __getitem__(self, chosen: Ints | Bools) -> BusySpans:
-        columns = self.provider, self.begin, self.end, self.on_date, self.place
-        return BusySpans(*(column[chosen] for column in columns))
+        return BusySpans(
+            self.provider[chosen],
+            self.begin[chosen],
+            self.end[chosen],
+            self.on_date[chosen],
+            self.place[chosen],
+        )
 
     def joined(self, other: BusySpans) -> BusySpans:
         """Return these and then the others."""

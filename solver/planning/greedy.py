@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,11 @@ from solver.arrays import Bools, Ints, Small
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.places import NOWHERE
 from solver.planning.instance.easy_bounds import easy_bounds
+from solver.planning.instance.layout import presences
 from solver.planning.instance.result import to_plan
 from solver.planning.instance.stay_feasibility import Beside
 from solver.planning.instance.tables import Instance
-from solver.planning.instance.tasks import Assignment
+from solver.planning.instance.tasks import Assignment, InRole
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Plan, Problem
 from solver.planning.sheet import Sheet
@@ -73,9 +74,8 @@ class Board:
         self._parts: dict[_Places, list[Small]] = {}
         self._patients: dict[tuple[str, int], list[tuple[Span, int]]] = defaultdict(list)
         for s in staying:
+            self._engage(s.presences)
             if s.provider >= 0:
-                self._occupy(s.provider, s.busy)
-                self._leave_time(s.provider, s.day, s.location, s.busy)
                 self._starts.add((s.provider, s.at))
             if s.room >= 0:
                 self._occupy_room(s.room, s.room_busy)
@@ -88,14 +88,12 @@ class Board:
         """Add an assignment."""
         task = self._instance.tasks[assignment.task]
         self._full = {key for key in self._full if not key[-1]}  # there is more to overlap now
-        busy, place = self._instance.busy(assignment), self._instance.place(assignment)
-        self._occupy(assignment.provider, busy)
-        self._leave_time(assignment.provider, assignment.day, place, busy)
+        self._engage(presences(self._instance, assignment))
         self._occupy_room(assignment.room, self._instance.room_busy(assignment))
         self._starts.add((assignment.provider, assignment.at))
         if task.patient is not None:
-            appointment = self._instance.appointment(assignment)
-            self._remember(task.patient, assignment.day, place, appointment)
+            appointment, place = self._instance.appointment(assignment), self._instance.place
+            self._remember(task.patient, assignment.day, place(assignment), appointment)
         self._capacity.take(
             task.kind,
             assignment.provider,
@@ -124,11 +122,20 @@ class Board:
         midnight = day * DAY_MINUTES
         self._patients[patient, day].append(((start - midnight, end - midnight), place))
 
+    def _engage(self, presences: Iterable[InRole]) -> None:
+        """Keep people busy with an appointment: its provider, and whoever is in a role of it."""
+        for each in presences:
+            if each.provider >= 0:
+                self._occupy(each.provider, each.busy)
+                self._leave_time(each.provider, each.day, each.location, each.busy)
+
     def _occupy(self, provider: int, busy: Span) -> None:
+        row = self._instance.providers[provider]
         for sheet in self._sheets:
             before, after = sheet.buffers[provider]
             posts = sheet.kind.posts_of(provider)
-            for day in self._days(busy):
+            for day in _days(busy, len(self._instance.dates)):
+                sheet.engage(row, provider, busy, day)
                 first, last = sheet.overlapping(busy, day, before, after)
                 if first < last:
                     sheet.overlaps[posts, day, first:last] += 1
@@ -141,9 +148,11 @@ class Board:
         """Rule 11: leave time for the way to and from a place where the provider is on a date."""
         if place == NOWHERE or not 0 <= day < len(self._instance.dates):
             return
+        row, places = self._instance.providers[provider], self._instance.places
         for sheet in self._sheets:
+            sheet.leave_time(row, provider, busy, day, place, places)
             if sheet.missed is not None:
-                for post, *way in sheet.ways(provider, place, self._instance.places):
+                for post, *way in sheet.ways(provider, place, places):
                     first, last = sheet.overlapping(busy, day, *way)
                     sheet.missed[post, day, first:last] = True
 
@@ -151,18 +160,13 @@ class Board:
         for sheet, v in self._variants:
             variant = sheet.kind.variants[v]
             before, after = variant.row.buffer_before, int(variant.room_after[room])
-            for day in self._days(busy):
+            for day in _days(busy, len(self._instance.dates)):
                 first, last = sheet.overlapping(busy, day, before, after)
                 if first < last:
                     taken = sheet.taken[v][room, day, first:last]
                     free = variant.room_free[room, day, first:last]
                     sheet.rooms[v, day, first:last] -= (taken == 0) & free
                     taken += 1
-
-    def _days(self, busy: Span) -> range:
-        """The days on which a placement could overlap a busy span."""
-        first, last = busy[0] // DAY_MINUTES, busy[1] // DAY_MINUTES
-        return range(max(0, first - 1), min(len(self._instance.dates), last + 2))
 
     def best(self, number: int, *, is_overbooked: bool) -> Assignment | None:
         """Return the best regular or overbooked assignment of a task that is free, or None.
@@ -223,15 +227,18 @@ class Board:
         else:
             value = instance.preference(number)[kind.variant_of[post], s]
             if not is_overbooked:
-                value += instance.gap_quarter * self._gap(sheet, positions, post % kind.providers)
+                value += instance.gap_quarter * _gap(
+                    instance, sheet, positions, post % kind.providers
+                )
         chosen = int(value.argmax())
         at = int(day[chosen]), int(s[chosen])
         v = int(kind.variant_of[post[chosen]])
-        provider = int(post[chosen]) % kind.providers
+        whose = int(post[chosen]) % kind.providers
         is_free = kind.variants[v].room_free[:, *at] & (sheet.taken[v][:, *at] == 0)
         free = np.flatnonzero(is_free)
         room = int(free[kind.surplus[free].argmin()])
-        return Assignment(number, provider, room, at[0], int(kind.starts[at[1]]), is_overbooked)
+        start, team = int(kind.starts[at[1]]), sheet.team(whose, v, *at)
+        return Assignment(number, whose, room, at[0], start, is_overbooked, team)
 
     def _fits(self, number: int, positions: Small, *, is_overbooked: bool) -> Bools:
         sheet, kind = self._sheets[number], self._instance.kinds[number]
@@ -251,6 +258,8 @@ class Board:
         if self._pools.takes_from(number):
             free = self._pools.free_at(number, kind).reshape(len(kind.variants), -1)
             fits &= free[variant, positions % (days * starts)]
+        if sheet.able:
+            fits &= sheet.completes().ravel()[positions]
         overlaps = sheet.overlaps.ravel()[positions]
         is_free = (overlaps == 0) & self._capacity.takes_regular(number).ravel()[provider_day]
         if not is_overbooked:
@@ -284,16 +293,23 @@ class Board:
                 clear &= ~((day == on) & overlaps)
         return clear
 
-    def _gap(self, sheet: Sheet, positions: Small, provider: NDArray[np.intp]) -> Ints:
-        """[n] the gap part, in quarters, beside what is booked and placed so far."""
-        kind, shortest = sheet.kind, self._instance.shortest[provider]
-        quarters = np.zeros(len(positions), np.int64)
-        for idle in (
-            kind.busy_start.ravel()[positions] - sheet.behind.ravel()[positions],
-            sheet.ahead.ravel()[positions] - kind.busy_end.ravel()[positions],
-        ):
-            quarters += side_quarters(idle, shortest)
-        return quarters
+
+def _days(busy: Span, days: int) -> range:
+    """The days, of so many, on which a placement could overlap a busy span."""
+    first, last = busy[0] // DAY_MINUTES, busy[1] // DAY_MINUTES
+    return range(max(0, first - 1), min(days, last + 2))
+
+
+def _gap(instance: Instance, sheet: Sheet, positions: Small, provider: NDArray[np.intp]) -> Ints:
+    """[n] the gap part, in quarters, beside what is booked and placed so far."""
+    kind, shortest = sheet.kind, instance.shortest[provider]
+    quarters = np.zeros(len(positions), np.int64)
+    for idle in (
+        kind.busy_start.ravel()[positions] - sheet.behind.ravel()[positions],
+        sheet.ahead.ravel()[positions] - kind.busy_end.ravel()[positions],
+    ):
+        quarters += side_quarters(idle, shortest)
+    return quarters
 
 
 def greedy_assignments(

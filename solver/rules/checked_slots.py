@@ -30,7 +30,7 @@ WEIGHTS: Parts = (Fraction(2, 5), Fraction(7, 20), Fraction(3, 20), Fraction(1, 
 class Reading:
     """What the rules say of one placement: the numbers of those it breaks, or its kind and score.
 
-    `score` has four decimals and is None when a rule is broken; `team` is then empty.
+    `score` has four decimals and is None when a rule is broken; `team` is the least that there is.
     """
 
     broken: tuple[int, ...]
@@ -124,7 +124,7 @@ class SlotChecker(Checker):
         first = [next(violations, None) for violations in readings]
         broken = dict.fromkeys(violation.rule for violation in first if violation is not None)
         if broken:
-            return Reading(tuple(broken))
+            return Reading(tuple(broken), team=team or ())
         parts = (
             self._preference(request, self.kind_of(b), start),
             self._gap(b, of_provider),

@@ -254,19 +254,6 @@ class Checker(_Hours, _OfSessions, PlainTeams):
                 late = f"{provider.name} has no time for the way between it and booking {other.id}"
                 yield Violation(b, 11, "PROVIDER_TRAVEL", late)
 
-    def is_too_far(self, b: Booking, mine: Span, other: Booking, theirs: Span) -> bool:
-        """Whether two spans of a date, at the places of bookings, leave no time for the way."""
-        here, there = (self.clinic.location_of_room.get(each.room_id) for each in (b, other))
-        if other.date != b.date or here is None or there is None or here == there:
-            return False
-        to, back = self._travel(here, there), self._travel(there, here)
-        return mine[1] + to > theirs[0] and theirs[1] + back > mine[0]
-
-    def _travel(self, from_id: str, to_id: str) -> int:
-        """Return the minutes of a way: told, or as those of the way back are."""
-        told = {(row.from_id, row.to_id): row.minutes for row in self.clinic.travel}
-        return told.get((from_id, to_id), told.get((to_id, from_id), 0))
-
     def provider_type_under_its_cap(self, b: Booking, at_provider: Beside) -> Iterator[Violation]:
         """Rule 6, for any booking: those of its type with its provider <= the provider's cap."""
         own = self._row_for(b)

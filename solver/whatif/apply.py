@@ -384,7 +384,7 @@ class _Changed:
         match row:
             case Provider():
                 return row.id in self.run_providers or any(
-                    b.provider_id == row.id for b in bookings
+                    row.id in (b.provider_id, *dict(b.team).values()) for b in bookings
                 )
             case Room():
                 return any(b.room_id == row.id for b in bookings)

@@ -37,10 +37,10 @@ EQUIPMENT_BUSY = rules_codes.EQUIPMENT_BUSY
 DAILY_CAP = "DAILY_CAP"
 PATIENT_BUSY = "PATIENT_BUSY"
 PROVIDER_TRAVEL = rules_codes.PROVIDER_TRAVEL
+ROLE_UNFILLED = rules_codes.ROLE_UNFILLED
 BLOCKED_BY_BOOKINGS = "BLOCKED_BY_BOOKINGS"
 LOST_TO_CONTENTION = "LOST_TO_CONTENTION"
 NOT_REACHED_IN_TIME = "NOT_REACHED_IN_TIME"
-
 
 _OF_ROWS = (
     rules_codes.TYPE_INACTIVE,
@@ -50,7 +50,6 @@ _OF_ROWS = (
     rules_codes.ROOM_LACKS_EQUIPMENT,
 )
 
-
 _OF_HOURS = (
     rules_codes.OFF_GRID,
     rules_codes.OUTSIDE_DATE,
@@ -58,9 +57,7 @@ _OF_HOURS = (
     rules_codes.OUTSIDE_ROOM_HOURS,
 )
 
-
 _EVERY = frozenset(rules_codes.IN_ORDER)
-
 
 _OF_CAPS = (rules_codes.TYPE_DAILY_CAP, rules_codes.PROVIDER_DAILY_CAP)
 
@@ -202,7 +199,7 @@ class Explainer:
         self, request: Request, kind: AppointmentType, dates: list[dt.date]
     ) -> Reason | None:
         """Return why no time will do, whatever is booked: the hours, the notice or the clock."""
-        masks = self._before.masks(request, dates)
+        clinic, masks = self._problem.clinic, self._before.masks(request, dates)
 
         def some(*codes: str) -> bool:
             return any(_survive(m, (*_OF_ROWS, *_OF_HOURS, *codes)) for m in masks)
@@ -212,7 +209,7 @@ class Explainer:
         if not some():
             return Reason(OUTSIDE_ALL_WINDOWS, self._outside(request, kind, dates))
         if some(CLOCK_CHANGE):
-            return Reason(TOO_SOON, self._too_soon(kind, dates))
+            return Reason(TOO_SOON, _too_soon(clinic.settings.min_notice_minutes, kind, dates))
         return Reason(
             CLOCK_CHANGE,
             f"Wherever {kind.name} would lie in the open hours of {_dates(dates)}, the clock is "
@@ -233,14 +230,6 @@ class Explainer:
             return Reason(NOT_YET_OPEN, detail)
         detail = f"Wherever {kind.name} would fit on {when}, sessions are kept for other types."
         return Reason(RESERVED, detail)
-
-    def _too_soon(self, kind: AppointmentType, dates: list[dt.date]) -> str:
-        notice = self._problem.clinic.settings.min_notice_minutes
-        ahead = f", {notice} minutes before the start" if notice else ""
-        return (
-            f"The open hours of {_dates(dates)} in which {kind.name} would fit begin too soon to "
-            f"be booked{ahead}."
-        )
 
     def _outside(self, request: Request, kind: AppointmentType, dates: list[dt.date]) -> str:
         if not dates:
@@ -271,11 +260,15 @@ class Explainer:
         lacking = f"Whenever {kind.name} would fit on {when}, too little of {pools} is left."
         capped = f"The bookings of {when} have used up the daily caps for {kind.name}."
         too_far = f"Wherever {kind.name} would fit on {when}, there is no time to travel."
+        alone = (
+            f"Whenever {kind.name} would fit on {when}, nobody is able to be in one of its roles."
+        )
         for code, codes, detail in (
             (SESSION_FULL, (SESSION_FULL,), full),
             (EQUIPMENT_BUSY, (EQUIPMENT_BUSY,), lacking),
             (DAILY_CAP, _OF_CAPS, capped),
             (PROVIDER_TRAVEL, (PROVIDER_TRAVEL,), too_far),
+            (ROLE_UNFILLED, (ROLE_UNFILLED,), alone),
         ):
             if any(_survive(m, _EVERY.difference(codes)) for m in masks):
                 return Reason(code, detail)
@@ -310,6 +303,9 @@ class Explainer:
         if any(_survive(m, _EVERY - {SESSION_FULL}) and not m.total() for m in after):
             rivals = sum(b.provider_id in providers for b in on_days)
             return f"The sessions of {when} are full, with {_requests(rivals)} of this run there."
+        if any(_survive(m, _EVERY - {ROLE_UNFILLED}) and not m.total() for m in after):
+            placed = _requests(len(on_days))
+            return f"Nobody is left for a role of {kind.name} on {when}, with {placed} placed."
         if any(m.total() for m in after) and self._after.knows(request.patient_key):
             rivals = sum(b.patient_key == request.patient_key for b in on_days)
             return (
@@ -422,6 +418,14 @@ def _survive(masks: Masks, codes: Iterable[str]) -> bool:
             if rule.room is not None:
                 room &= rule.room
     return bool((provider.any(axis=0) & room.any(axis=0)).any())
+
+
+def _too_soon(notice: int, kind: AppointmentType, dates: list[dt.date]) -> str:
+    ahead = f", {notice} minutes before the start" if notice else ""
+    return (
+        f"The open hours of {_dates(dates)} in which {kind.name} would fit begin too soon to "
+        f"be booked{ahead}."
+    )
 
 
 def _list(tags: Iterable[str]) -> str:

@@ -1,12 +1,12 @@
 """Key figures of a finished plan, and scenarios set beside the baseline, figure by figure.
 
-Busy minutes are those of busy spans, buffers and turnover included, each minute counted once
-however many appointments share it; utilisation is the share of open minutes that are busy. A row
-that is not active is never open. Overtime is appointments' minutes, without buffers, outside the
-open windows of their provider; only bookings that were there before can have any. An idle fragment
-is a stretch of a provider's open window between two busy spans, or beside one, that is shorter
-than any appointment the provider could take. How full sessions are is what begins in those that
-take so many bookings, as a share of the sum of what they take.
+Busy minutes are those of busy spans, buffers and turnover included, in roles as well, each minute
+counted once however many appointments share it; utilisation is the share of open minutes that are
+busy. A row that is not active is never open. Overtime is appointments' minutes, without buffers,
+outside the open windows of their provider; only bookings that were there before can have any. An
+idle fragment is a stretch of a provider's open window between two busy spans, or beside one, that
+is shorter than any appointment the provider could take. How full sessions are is what begins in
+those that take so many bookings, as a share of the sum of what they take.
 
 Of an equipment pool, all minutes of the horizon count for which pieces are out, until they are
 back. The clinic is open when some active provider is.
@@ -25,6 +25,7 @@ from solver.clinic.entities import DAY_MINUTES, Booking, Span
 from solver.clinic.places import NOWHERE
 from solver.clinic.sessions.of_day import SessionsOfDay
 from solver.clinic.spans import cut, merge, provider_busy_span, room_busy_span
+from solver.clinic.teams.in_roles import busy_in_role, in_roles
 from solver.clinic.windows import Windows
 from solver.planning.problem import Plan, Problem
 from solver.scoring.parts import POINTS, ScoreParts, round_half_up, shortest_durations
@@ -219,6 +220,10 @@ def _spans(clinic: Clinic, finished: Iterable[Booking]) -> tuple[_ByDay, _ByDay,
             for day, span in _split(b.date, provider_busy_span(provider, kind, b.start)):
                 of_providers[provider.id, day].append(span)
             appointments[provider.id, b.date].append((b.start, b.start + kind.duration_minutes))
+        for each in in_roles(kind, b):
+            if member := clinic.provider_by_id.get(each.provider_id):
+                for day, span in _split(b.date, busy_in_role(member, each.span)):
+                    of_providers[member.id, day].append(span)
         if room := clinic.room_by_id.get(b.room_id):
             for day, span in _split(b.date, room_busy_span(room, kind, b.start)):
                 of_rooms[room.id, day].append(span)

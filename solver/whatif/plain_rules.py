@@ -22,6 +22,7 @@ from solver.clinic.entities import (
     Room,
     Span,
 )
+from solver.clinic.teams.roles import Role
 from solver.planning.problem import Problem
 from solver.whatif.plain_sessions import PlainSessions
 
@@ -31,7 +32,8 @@ class Appointment:
     """A booking or a placement, and the time that it takes.
 
     Spans are half open, in minutes of one line through all dates. Where the clinic has no row of
-    the provider or the room, the busy span is that of the type alone.
+    the provider or the room, the busy span is that of the type alone. Of somebody in a `role` of a
+    booking there is one of their own, with the minutes of that role.
     """
 
     booking: Booking
@@ -40,6 +42,7 @@ class Appointment:
     """From its start to its end, without buffers."""
     provider_busy: Span
     room_busy: Span
+    role: str | None = None
 
 
 class _Minutes:
@@ -233,6 +236,7 @@ class PlainRules:
         count = 1
         for other in at_provider:
             is_alike = other.booking.appointment_type_id == a.kind.id
+            is_alike &= other.role is None
             count += is_alike and other.booking.date == a.booking.date
         if count > own.daily_cap:
             yield (
@@ -243,7 +247,7 @@ class PlainRules:
     def time_to_travel(self, a: Appointment, at_provider: Sequence[Appointment]) -> Iterator[str]:
         """Rule 11: between two places of a date the provider has time for the way."""
         for other in at_provider:
-            if _is_too_far(self._clinic, a, a.provider_busy, other, other.provider_busy):
+            if is_too_far(self._clinic, a, a.provider_busy, other, other.provider_busy):
                 provider, _ = self._owners(a)
                 yield f"{provider.name} has no time to travel to or from booking {other.booking.id}"
 
@@ -260,7 +264,7 @@ class PlainRules:
         lengths = [
             o.span[1] - o.span[0]
             for o in (a, *at_provider)
-            if o is a or (not o.booking.is_overbooked and o.booking.date == a.booking.date)
+            if o is a or (is_regular(o) and o.role is None and o.booking.date == a.booking.date)
         ]
         cap, most = provider.daily_cap, provider.daily_minutes
         if "PROVIDER_DAILY_CAP" in overrides:
@@ -275,7 +279,7 @@ class PlainRules:
         """Rule 7, first half: no two appointments of a provider start together."""
         provider, _ = self._owners(a)
         for other in at_provider:
-            if a.span[0] == other.span[0]:
+            if a.span[0] == other.span[0] and other.role is None:
                 yield f"{provider.name} starts booking {other.booking.id} then, too"
 
     def overbooked_by_allowance(
@@ -291,7 +295,7 @@ class PlainRules:
         if not is_by_allowance(a):
             return
         provider, _ = self._owners(a)
-        regular = [o for o in at_provider if not o.booking.is_overbooked]
+        regular = [o for o in at_provider if is_regular(o)]
         overbooked = [a, *(o for o in at_provider if is_by_allowance(o))]
         last: Appointment | None = None
         while last is not a:
@@ -364,10 +368,15 @@ def _is_in_turn(row: Availability, date: dt.date) -> bool:
     return days // 7 % row.every_weeks == 0
 
 
+def is_regular(a: Appointment) -> bool:
+    """Whether it comes before what is overbooked: somebody in a role does in any case."""
+    return a.role is not None or not a.booking.is_overbooked
+
+
 def is_by_allowance(a: Appointment) -> bool:
     """Whether an overbooked appointment is so by an overbooking rule, and not by an override."""
     b = a.booking
-    return b.is_overbooked and not b.overrides & {"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"}
+    return not is_regular(a) and not b.overrides & {"PROVIDER_BUSY", "PROVIDER_DAILY_CAP"}
 
 
 def overlap(one: Span, other: Span) -> bool:
@@ -377,10 +386,10 @@ def overlap(one: Span, other: Span) -> bool:
 
 def patient_is_elsewhere(clinic: Clinic, a: Appointment, other: Appointment) -> bool:
     """Whether one patient's appointments overlap, or leave no time for the way between them."""
-    return overlap(a.span, other.span) or _is_too_far(clinic, a, a.span, other, other.span)
+    return overlap(a.span, other.span) or is_too_far(clinic, a, a.span, other, other.span)
 
 
-def _is_too_far(clinic: Clinic, a: Appointment, one: Span, other: Appointment, two: Span) -> bool:
+def is_too_far(clinic: Clinic, a: Appointment, one: Span, other: Appointment, two: Span) -> bool:
     """Whether the way from one place to the other takes longer than there is between spans."""
     rooms = clinic.room_by_id
     if a.booking.room_id not in rooms or other.booking.room_id not in rooms:
@@ -405,6 +414,15 @@ def _way(clinic: Clinic, from_id: str, to_id: str) -> int:
     return minutes
 
 
+def _roles(kind: AppointmentType, minutes: int) -> tuple[Role, ...]:
+    """Return the roles that an appointment of so many minutes needs, none longer than it."""
+    return tuple(
+        replace(role, to_minute=None if role.to_minute is None else min(role.to_minute, minutes))
+        for role in kind.roles
+        if role.from_minute < minutes
+    )
+
+
 def _kind_of(
     clinic: Clinic, rows: Mapping[tuple[str, str], ProviderType], booking: Booking
 ) -> AppointmentType:
@@ -415,7 +433,8 @@ def _kind_of(
         if row is None:
             continue
         if row.duration_minutes is not None:
-            kind = replace(kind, duration_minutes=row.duration_minutes)
+            minutes = row.duration_minutes
+            kind = replace(kind, duration_minutes=minutes, roles=_roles(kind, minutes))
         if row.buffer_before is not None:
             kind = replace(kind, buffer_before=row.buffer_before)
         if row.buffer_after is not None:

@@ -7,13 +7,14 @@ from fractions import Fraction
 
 from solver.clinic.entities import DAY_MINUTES, Provider, Span
 from solver.planning.problem import Problem
-from solver.whatif.plain_rules import Appointment, PlainRules, overlap
+from solver.whatif.plain_rules import Appointment, overlap
+from solver.whatif.plain_teams import PlainTeams
 
 type Parts = tuple[Fraction, Fraction, Fraction, Fraction]
 """The four parts of a score: preference, gap, room and overbooking, each in [0, 1]."""
 
 
-class PlainScores(PlainRules):
+class PlainScores(PlainTeams):
     """The rules of one problem, and what appointments of a finished book score, exact."""
 
     def __init__(self, problem: Problem) -> None:

@@ -117,13 +117,14 @@ class _Patient(TypedDict, total=False):
 
 
 def _place(place: Placement | Booking, kind: AppointmentType) -> PlaceResult:
-    return {
+    told: PlaceResult = {
         "provider_id": place.provider_id,
         "room_id": place.room_id,
         "date": place.date.isoformat(),
         "start_time": format_time(place.start),
         "end_time": format_time(place.start + kind.duration_minutes),
     }
+    return told | {"team": dict(place.team)} if place.team else told
 
 
 def _patient(request: Request) -> _Patient:

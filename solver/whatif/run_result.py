@@ -12,13 +12,14 @@ from solver.planning.problem import PlanStatus, StageName
 
 
 class PlaceResult(TypedDict):
-    """Where an appointment is put."""
+    """Where an appointment is put, and who is in the roles of its type, if it has some."""
 
     provider_id: str
     room_id: str
     date: str
     start_time: str
     end_time: str
+    team: NotRequired[dict[str, str]]
 
 
 class NewPlace(PlaceResult):

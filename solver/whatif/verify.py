@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Booking, ProviderType
 from solver.planning.problem import Placement, Plan, Problem, Request
-from solver.whatif.plain_rules import Appointment, patient_is_elsewhere
+from solver.whatif.plain_rules import Appointment, is_regular, patient_is_elsewhere
 from solver.whatif.plain_score import Parts, PlainScores
 
 MAXIMISED = ("saved", "priority", "score")
@@ -33,6 +33,7 @@ RULES = {
     7: "no overbooking rule allows it",
     11: "there is no time to travel to or from another place",
     8: "a session keeps it out, or is full",
+    9: "its team is not complete, or somebody in it is not able to be",
     10: "too little of the equipment is there",
 }
 """What is wrong with a step that breaks a rule, by its number in ``docs/rules.md``."""
@@ -98,8 +99,15 @@ class _Book:
         self._by_patient: dict[str, list[Appointment]] = defaultdict(list)
         self._by_pool: dict[tuple[str, dt.date], list[Appointment]] = defaultdict(list)
         self.all: list[Appointment] = []
+        self.in_roles: dict[Appointment, Sequence[Appointment]] = {}
+        """Those of whoever is in a role of an appointment."""
 
-    def add(self, a: Appointment) -> None:
+    def add(self, a: Appointment, in_roles: Sequence[Appointment] = ()) -> None:
+        if in_roles:
+            self.in_roles[a] = in_roles
+        members = dict(a.booking.team)
+        for each in in_roles:
+            self._by_owner[members[each.role or ""], a.booking.date].append(each)
         self.all.append(a)
         b = a.booking
         for owner in (b.provider_id, b.room_id, b.appointment_type_id, EVERYBODY):
@@ -150,7 +158,8 @@ class _Reader:
         leaving = {move.id for move in plan.moves} | set(plan.lost)
         for key, booking in self.bookings.items():
             if key not in leaving:
-                self.book.add(self.rules.appointment(booking))
+                a = self.rules.appointment(booking)
+                self.book.add(a, self.rules.in_roles(a))
 
     def read(self) -> PlanReading:
         self._moves()
@@ -219,6 +228,10 @@ class _Reader:
             return False
         if step.date not in self.dates:
             self._blame(step.id, f"is placed on {step.date}, outside the horizon")
+        people = [step.provider_id, *(member for _, member in step.team)]
+        if len(set(people)) < len(people):
+            self._blame(step.id, "has somebody twice in its team, or its provider")
+            return False
         a = self.rules.appointment(_booking(step, kind, patient))
         broken, is_overbooked = self._broken(a)
         for rule in broken:
@@ -231,7 +244,7 @@ class _Reader:
         for other in self.book.of_patient(a.booking.patient_key):
             if patient_is_elsewhere(self.problem.clinic, a, other):
                 self._blame(step.id, f"overlaps {other.booking.id} of the same patient, or its way")
-        self.book.add(a)
+        self.book.add(a, self.rules.in_roles(a))
         return True
 
     def _broken(self, a: Appointment) -> tuple[list[int], bool]:
@@ -254,6 +267,7 @@ class _Reader:
             8: not any(rules.within_sessions(a, is_new=True))
             and not any(rules.has_place_in_sessions(a, on_date, is_new=True)),
             10: not any(rules.equipment_is_free(a, self.book.of_pools(a))),
+            9: not any(rules.roles_are_filled(a, rules.in_roles(a), self.book.beside, is_new=True)),
         }
         return [rule for rule, is_obeyed in obeyed.items() if not is_obeyed], is_overbooked
 
@@ -277,7 +291,7 @@ class _Reader:
         known = [a for a in self.book.all if self.rules.is_known(a.booking)]
         book = _Book(_reach(self.problem.clinic))
         for a in known:
-            book.add(a)
+            book.add(a, self.rules.in_roles(a))
         for a in sorted(known, key=lambda a: (a.booking.date, a.booking.start, a.booking.id)):
             b = a.booking
             is_old = b is self.bookings.get(b.id)
@@ -307,7 +321,7 @@ class _Reader:
         unforced = [
             o for o in self._on_date_of(a, book) if "SESSION_FULL" not in o.booking.overrides
         ]
-        regular = [o for o in at_provider if not o.booking.is_overbooked]
+        regular = [o for o in at_provider if is_regular(o)]
         within = [o for o in at_provider if "PROVIDER_DAILY_CAP" not in o.booking.overrides]
         for rule, details in (
             (0, rules.outside_clock_changes(a)),
@@ -323,6 +337,7 @@ class _Reader:
             if b.is_overbooked
             else (6, rules.regular_within_capacity(a, regular)),
             (11, rules.time_to_travel(a, at_provider)),
+            (9, rules.roles_are_filled(a, book.in_roles.get(a, ()), book.beside, is_new=False)),
             (10, rules.equipment_is_free(a, book.of_pools(a))),
         ):
             yield from ((rule, detail) for detail in details)
@@ -392,4 +407,5 @@ def _booking(step: Placement, kind: str, patient: str | None) -> Booking:
         step.start,
         patient_ref=patient,
         is_overbooked=step.is_overbooked,
+        team=step.team,
     )

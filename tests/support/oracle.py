@@ -8,9 +8,10 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain, combinations
+from itertools import chain, combinations, permutations
 
 from solver.clinic.entities import Booking
+from solver.clinic.teams.roles import Member, Team
 from solver.planning.problem import Plan, Problem
 from tests.support.rules_by_hand import RulesByHand
 
@@ -31,6 +32,7 @@ class Candidate:
     room_id: str
     date: dt.date
     start: int
+    team: Team = ()
 
 
 class BruteForce:
@@ -82,7 +84,18 @@ class BruteForce:
                         place = (provider.id, room.id, date, start)
                         new = Booking(id_, provider.id, room.id, kind.id, date, start)
                         if self.rules.is_bookable(new) and not self._is_own(id_, place):
-                            yield Candidate(id_, *place)
+                            for team in self._teams(new):
+                                yield Candidate(id_, *place, team)
+
+    def _teams(self, b: Booking) -> Iterator[Team]:
+        """Every complete team of those who could be in the roles, whatever else is booked."""
+        roles = self.rules.roles(b)
+        others = [p.id for p in self.problem.clinic.providers if p.id != b.provider_id]
+        for chosen in permutations(others, len(roles)):
+            pairs = zip(roles, chosen, strict=True)
+            if all(self.rules.is_able(b, role, span, member) for (role, span), member in pairs):
+                pairs = zip(roles, chosen, strict=True)
+                yield tuple(Member(role.key, member) for (role, _), member in pairs)
 
     def _starts(self, provider: str, room: str, kind: str, date: dt.date) -> list[int]:
         if self.step is not None:
@@ -103,11 +116,19 @@ class BruteForce:
         """The booking that a candidate becomes at its turn, if it may."""
         rules, kind = self.rules, self.kind_of[c.id]
         new = Booking(
-            c.id, c.provider_id, c.room_id, kind.id, c.date, c.start, self.patient_of[c.id]
+            c.id,
+            c.provider_id,
+            c.room_id,
+            kind.id,
+            c.date,
+            c.start,
+            self.patient_of[c.id],
+            team=c.team,
         )
         if (
             rules.is_room_taken(new, book)
             or rules.is_equipment_out(new, book)
+            or rules.is_role_unfilled(new, book, is_new=True)
             or rules.is_type_full(new, book)
             or rules.is_pair_full(new, book)
             or rules.has_no_time_to_travel(new, book)
@@ -235,7 +256,7 @@ class BruteForce:
         book = frozenset(b for b in clinic.bookings if b.is_live and b.id not in gone)
         assert self.is_sound(book)
         for p in chain(plan.moves, plan.placements):
-            place = Candidate(p.id, p.provider_id, p.room_id, p.date, p.start)
+            place = Candidate(p.id, p.provider_id, p.room_id, p.date, p.start, p.team)
             assert place in self.candidates[p.id]
             assert p.id not in {b.id for b in book}
             new = self.booked(place, book)

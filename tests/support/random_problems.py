@@ -19,6 +19,7 @@ from solver.clinic.equipment.needs import PoolNeed
 from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Travel
 from solver.clinic.sessions.session import Lead, Session, SessionsRead
+from solver.clinic.teams.roles import Member, Role
 from solver.planning.problem import Problem, Request
 from solver.rules.codes import POLICY
 from solver.whatif.apply import apply, outside_the_rules
@@ -77,6 +78,7 @@ def tiny_problem(seed: int) -> Problem:
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
     clinic = _with_pools(clinic, seed)
+    clinic = with_roles(clinic, seed)
     clinic, read = with_sessions(clinic, seed)
     movable: set[str] = set()
     left: set[str] = set()
@@ -155,6 +157,7 @@ def colliding_problem(seed: int) -> Problem:
     )
     clinic = _in_rhythm(_overridden(_at_places(clinic, seed), seed), seed)
     clinic = _with_pools(clinic, seed)
+    clinic = with_roles(clinic, seed, share=0.3)
     clinic, read = with_sessions(clinic, seed)
     changes: list[tuple[Entity, str, str, int]] = [
         ("appointment_types", kinds[0].id, "duration_minutes", 60),
@@ -311,6 +314,64 @@ def _with_pools(clinic: Clinic, seed: int) -> Clinic:
         for kind in clinic.appointment_types
     )
     return replace(clinic, appointment_types=types, equipment_pools=pools)
+
+
+def with_roles(clinic: Clinic, seed: int, share: float = 0.5) -> Clinic:
+    """The clinic, perhaps with roles in some of its types and mostly whole teams in its bookings.
+
+    Often with one provider more, who is there for most of the first date.
+    """
+    chance = Random(f"roles {seed}")
+    if chance.random() > share:
+        return clinic
+
+    def roles(kind: AppointmentType) -> tuple[Role, ...]:
+        shortest = min(
+            [kind.duration_minutes]
+            + [
+                row.duration_minutes
+                for row in clinic.provider_types
+                if row.appointment_type_id == kind.id and row.duration_minutes is not None
+            ]
+        )
+        return tuple(
+            Role(
+                f"role {number}",
+                frozenset({"gp"} if chance.random() < 0.3 else ()),
+                from_minute=chance.choice((0, 0, 10)),
+                to_minute=chance.choice((None, None, shortest)),
+            )
+            for number in range(chance.choice((0, 1, 1, 2)))
+        )
+
+    others = [
+        Provider(
+            uid(1, 8 + number),
+            f"N{number}",
+            skills=frozenset({"gp"} if chance.random() < 0.7 else ()),
+            buffer_after=chance.choice((0, 0, 10)),
+        )
+        for number in range(chance.choice((0, 1, 1, 2)))
+    ]
+    opens = min((row.start for row in clinic.availability), default=540)
+    rows = [
+        Availability(opens, min(1440, opens + 90), provider_id=p.id, date=MONDAY) for p in others
+    ]
+    book = []
+    types = tuple(replace(kind, roles=roles(kind)) for kind in clinic.appointment_types)
+    clinic = replace(
+        clinic,
+        appointment_types=types,
+        providers=(*clinic.providers, *others),
+        availability=(*clinic.availability, *rows),
+    )
+    for b in clinic.bookings:
+        people = [p.id for p in clinic.providers if p.id != b.provider_id]
+        chance.shuffle(people)
+        keys = [role.key for role in clinic.type_by_id[b.appointment_type_id].roles]
+        team = tuple(Member(*each) for each in zip(keys, people, strict=False))
+        book.append(replace(b, team=team if chance.random() < 0.9 else team[:-1]))
+    return clinic.with_bookings(book)
 
 
 def _kind(chance: Random, number: int) -> AppointmentType:

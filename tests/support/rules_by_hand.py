@@ -19,6 +19,7 @@ from solver.clinic.entities import (
     Span,
 )
 from solver.clinic.sessions.session import Lead, Session
+from solver.clinic.teams.roles import Role
 from solver.planning.problem import Problem
 
 type Book = frozenset[Booking]
@@ -48,7 +49,7 @@ class RulesByHand:
         kind = self.clinic.type_by_id[b.appointment_type_id]
         for row in (*self.own_rows(b.provider_id, kind), b):
             if row.duration_minutes is not None:
-                kind = replace(kind, duration_minutes=row.duration_minutes)
+                kind = replace(kind, duration_minutes=row.duration_minutes, roles=())
             if row.buffer_before is not None:
                 kind = replace(kind, buffer_before=row.buffer_before)
             if row.buffer_after is not None:
@@ -64,6 +65,21 @@ class RulesByHand:
     def offers(self, provider: Provider, kind: AppointmentType) -> bool:
         is_offered = all(row.offered for row in self.own_rows(provider.id, kind))
         return is_offered and kind.required_skills <= provider.skills
+
+    def roles(self, b: Booking) -> list[tuple[Role, Span]]:
+        """The roles that begin before its end, and their minutes of its date."""
+        kind, last = self.clinic.type_by_id[b.appointment_type_id], self.minutes(b)
+        return [
+            (
+                role,
+                (
+                    b.start + role.from_minute,
+                    b.start + min(last, last if role.to_minute is None else role.to_minute),
+                ),
+            )
+            for role in kind.roles
+            if role.from_minute < last
+        ]
 
     def is_known(self, b: Booking) -> bool:
         clinic = self.clinic
@@ -134,10 +150,10 @@ class RulesByHand:
 
     def has_no_time_to_travel(self, b: Booking, book: Book) -> bool:
         return any(
-            o is not b
-            and o.provider_id == b.provider_id
-            and self.is_too_far(b, self.busy(b)[0], o, self.busy(o)[0])
+            self.is_too_far(b, self.busy(b)[0], o, span)
             for o in book
+            if o is not b
+            for span in self.with_provider(o, b.provider_id)
         )
 
     def patient_is_elsewhere(self, b: Booking, other: Booking) -> bool:
@@ -172,7 +188,7 @@ class RulesByHand:
                 return True
         begins = self.busy(b)[0][0]
         return (kind.packed and is_open) and any(
-            self.busy(o)[0][1] == begins for o in book if o.provider_id == provider.id
+            end == begins for o in book for _, end in self.with_provider(o, provider.id)
         )
 
     def breaks_by_itself(self, b: Booking) -> bool:
@@ -261,7 +277,7 @@ class RulesByHand:
                     return True
         return False
 
-    # Rules 3 to 7: what else is booked
+    # Rules 3 to 7, and 9: what else is booked
 
     def appointment(self, b: Booking) -> Span:
         start = (b.date - self.problem.start_date).days * 1440 + b.start
@@ -345,8 +361,52 @@ class RulesByHand:
         return [
             o
             for o in _near(b, book)
-            if o is not b and o.provider_id == b.provider_id and overlap(mine, self.busy(o)[0])
+            if o is not b
+            and any(overlap(mine, span) for span in self.with_provider(o, b.provider_id))
         ]
+
+    def with_provider(self, b: Booking, provider_id: str) -> list[Span]:
+        """The spans for which a booking keeps somebody busy: its provider, or one in a role."""
+        if b.provider_id == provider_id:
+            return [self.busy(b)[0]]
+        return [
+            self.busy_in_role(b, span, provider_id)
+            for role, span in self.roles(b)
+            if dict(b.team).get(role.key) == provider_id
+        ]
+
+    def busy_in_role(self, b: Booking, span: Span, provider_id: str) -> Span:
+        midnight = self.appointment(b)[0] - b.start
+        row = self.clinic.provider_by_id.get(provider_id)
+        before, after = (0, 0) if row is None else (row.buffer_before, row.buffer_after)
+        return midnight + span[0] - before, midnight + span[1] + after
+
+    # Rule 9: teams
+
+    def is_able(self, b: Booking, role: Role, span: Span, provider_id: str) -> bool:
+        """Whether somebody could be in a role of a booking, whatever else is booked."""
+        row, at = self.clinic.provider_by_id.get(provider_id), self.place(b)
+        if row is None or not row.active or not role.required_skills <= row.skills:
+            return False
+        return span[1] <= 1440 and all(self.is_open(row, b.date, m, at) for m in range(*span))
+
+    def is_role_unfilled(self, b: Booking, book: Iterable[Booking], *, is_new: bool) -> bool:
+        """Whether somebody is missing in its team, or not able; what is overbooked may be later."""
+        members = dict(b.team)
+        for role, span in self.roles(b):
+            member = members.get(role.key, "")
+            people = [b.provider_id, *members.values()]
+            if not self.is_able(b, role, span, member) or people.count(member) > 1:
+                return True
+            mine = self.busy_in_role(b, span, member)
+            for o in _near(b, book):
+                for theirs in self.with_provider(o, member) if o is not b else ():
+                    is_later = not is_new and o.provider_id == member and o.is_overbooked
+                    if overlap(mine, theirs) and not is_later:
+                        return True
+                    if self.is_too_far(b, mine, o, theirs):
+                        return True
+        return False
 
     def starts_with_another(self, b: Booking, book: Iterable[Booking]) -> bool:
         mine = (b.provider_id, b.date, b.start)
@@ -355,8 +415,8 @@ class RulesByHand:
     def is_allowed(self, b: Booking, book: Iterable[Booking]) -> bool:
         """Whether an overbooking rule allows it as the last booked of some."""
         provider, _, kind = self.rows(b)
+        overlaps = len(self.overlapping(b, book))
         others = [o for o in book if o.provider_id == provider.id and o is not b]
-        overlaps = len(self.overlapping(b, others))
         today = sum(uses_allowance(o) and o.date == b.date for o in others)
         return any(
             rule.provider_id in (None, provider.id)
@@ -374,22 +434,25 @@ class RulesByHand:
 
     def is_allowed_in_some_order(self, b: Booking, book: Book) -> bool:
         """Whether an order of booking the overbooked ones of its provider allows it."""
-        near = [o for o in _near(b, book) if o.provider_id == b.provider_id]
-        regular = [o for o in near if not o.is_overbooked]
+        own = [o for o in _near(b, book) if o.provider_id == b.provider_id]
+        regular = [o for o in own if not o.is_overbooked]
+        regular += [o for o in book if o.provider_id != b.provider_id]  # where it is in a role
 
         @cache
         def may_end(pending: frozenset[Booking]) -> bool:
             lasts = [o for o in pending if self.is_allowed(o, [*regular, *pending])]
             return b in lasts or any(may_end(pending - {last}) for last in lasts)
 
-        return may_end(frozenset(o for o in near if uses_allowance(o)))
+        return may_end(frozenset(o for o in own if uses_allowance(o)))
 
     def breaks_a_rule(self, b: Booking, book: Book) -> bool:
         """Whether a booking of a finished book breaks a rule beside all the others.
 
         Not one that it overrides; and what overrides a cap may have been booked last.
         """
-        regular = frozenset(o for o in book if not o.is_overbooked)
+        regular = frozenset(
+            o for o in book if not o.is_overbooked or o.provider_id != b.provider_id
+        )
         within = frozenset(o for o in book if o is b or "TYPE_DAILY_CAP" not in o.overrides)
         unforced = [o for o in book if o is b or "SESSION_FULL" not in o.overrides]
         under = frozenset(o for o in book if o is b or "PROVIDER_DAILY_CAP" not in o.overrides)
@@ -398,6 +461,7 @@ class RulesByHand:
             or self.is_room_taken(b, book)
             or self.has_no_time_to_travel(b, book)
             or self.is_equipment_out(b, book)
+            or self.is_role_unfilled(b, book, is_new=False)
             or self.starts_with_another(b, book),
             "TYPE_DAILY_CAP": self.is_type_full(b, within),
             "SESSION_FULL": self.is_session_full(b, unforced, is_new=False),
@@ -440,7 +504,10 @@ class RulesByHand:
         midnight = self.appointment(b)[0] - b.start
         start, end = self.busy(b)[0]
         around = [
-            self.busy(o)[0] for o in _near(b, book) if o is not b and o.provider_id == provider.id
+            span
+            for o in _near(b, book)
+            if o is not b
+            for span in self.with_provider(o, provider.id)
         ]
         before = max([midnight + opens, *(to for _, to in around if to <= start)])
         after = min([midnight + closes, *(from_ for from_, _ in around if from_ >= end)])

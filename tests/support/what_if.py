@@ -123,7 +123,13 @@ def planned(problem: Problem) -> Plan:
         ]
         for date, slot in found:
             placement = Placement(
-                request.id, slot.provider_id, slot.room_id, date, slot.start, slot.is_overbooked
+                request.id,
+                slot.provider_id,
+                slot.room_id,
+                date,
+                slot.start,
+                slot.is_overbooked,
+                slot.team,
             )
             plan = a_plan(*placements, placement)
             if not read_plan(problem, plan).violations:
@@ -142,6 +148,7 @@ def with_placement(clinic: Clinic, placement: Placement, kind: str) -> Clinic:
         placement.date,
         placement.start,
         is_overbooked=placement.is_overbooked,
+        team=placement.team,
     )
     return clinic.with_bookings([*clinic.bookings, booking])
 

@@ -205,15 +205,26 @@ class ColumnTimes:
 
         A provider's busy span counts, `for_patient` the appointment alone.
         """
-        if place == NOWHERE:
-            return np.zeros(len(self.day), np.bool_)
-        near: Bools = (self.day == day) & (self.place != place) & (self.place != NOWHERE)
         start, end = self.busy_start, self.busy_end
         if for_patient:
             start, end = self.at, self.end
-        to, back = places.between(place, self.place[near])
-        near[near] = (start[near] < span[1] + to) & (end[near] + back > span[0])
-        return near
+        return too_near((self.day, self.place, start, end), day, place, span, places)
+
+
+def too_near(
+    new: tuple[Ints, Ints, Ints, Ints], day: int, place: int, span: Span, places: Places
+) -> Bools:
+    """[n] whether there is no time for the way between spans and one of a date and place.
+
+    The former are given with their dates, their places, starts and ends.
+    """
+    on, there, start, end = new
+    if place == NOWHERE:
+        return np.zeros(len(on), np.bool_)
+    near: Bools = (on == day) & (there != place) & (there != NOWHERE)
+    to, back = places.between(place, there[near])
+    near[near] = (start[near] < span[1] + to) & (end[near] + back > span[0])
+    return near
 
 
 def grouped(key: Ints) -> Iterator[tuple[int, Ints]]:

@@ -90,9 +90,12 @@ def least_to_leave(instance: Instance) -> int:
     for i in contested:
         if i in free:
             where["room", own[i].room].append(i)
-            where["provider", own[i].provider].append(i)
+            for each in own[i].presences:
+                where["provider", each.provider].append(i)
     for i in contested:
-        others = [*where["room", own[i].room], *where["provider", own[i].provider]]
+        others = list(where["room", own[i].room])
+        for each in own[i].presences:
+            others += where["provider", each.provider]
         rivals = (j for j in others if j != i and j in free and collide(own[i], own[j], ways))
         if i in free and (rival := next(rivals, None)) is not None:
             least += 1

@@ -10,6 +10,7 @@ import numpy as np
 
 from solver.clinic.entities import Span
 from solver.clinic.spans import overlap
+from solver.planning.instance.layout import presences, roles_of
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, FixedBooking, Totals
 from solver.scoring.parts import side_quarters
@@ -37,12 +38,17 @@ def _score(instance: Instance, assignments: Sequence[Assignment]) -> int:
     for own in instance.staying(assignments):
         if own.provider >= 0:
             at_provider[own.provider].append((own.busy, own.window, is_scored(instance, own)))
+        for each in own.in_roles:
+            at_provider[each.provider].append((each.busy, None, False))
         if is_scored(instance, own):
             total += booking_score(instance, own)
     for assignment in instance.made(assignments):
         score, busy, window = instance.alone(assignment)
         total += score
         at_provider[assignment.provider].append((busy, window, True))
+        for each in roles_of(instance, assignment):
+            at_provider[each.provider].append((each.busy, None, False))
+    at_provider.pop(-1, None)
     for provider, spans in at_provider.items():
         total += instance.gap_quarter * gap_quarters(spans, int(instance.shortest[provider]))
     return total
@@ -104,7 +110,8 @@ def ordered(instance: Instance, assignments: Iterable[Assignment]) -> list[Assig
     capacity = instance.capacity.after(staying[len(instance.fixed) :])
     spans: dict[int, list[Span]] = defaultdict(list)
     for own in staying:
-        spans[own.provider].append(own.busy)
+        for each in own.presences:
+            spans[each.provider].append(each.busy)
 
     def is_regular(assignment: Assignment) -> bool:
         busy, kind = instance.busy(assignment), instance.tasks[assignment.task].kind
@@ -120,7 +127,8 @@ def ordered(instance: Instance, assignments: Iterable[Assignment]) -> list[Assig
             is_last = asked.is_overbooked and not (is_move or is_regular(asked))
             assignment = asked if is_move else asked._replace(is_overbooked=is_last)
             (overbooked if is_last else order).append(assignment)
-            spans[assignment.provider].append(instance.busy(assignment))
+            for each in presences(instance, assignment):
+                spans[each.provider].append(each.busy)
             capacity.take(
                 instance.tasks[assignment.task].kind,
                 assignment.provider,

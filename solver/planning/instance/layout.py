@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import clock_changes, instant
 from solver.clinic.day import Day
-from solver.clinic.entities import DAY_MINUTES, Booking, Room, Span
+from solver.clinic.entities import DAY_MINUTES, AppointmentType, Booking, Room, Span
 from solver.clinic.places import NOWHERE
 from solver.clinic.sessions.of_day import SessionsOfDay, owners_at
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span, window_around
+from solver.clinic.teams.in_roles import busy_in_role, in_roles
 from solver.clinic.windows import Windows
 from solver.planning.instance.stay_feasibility import Beside
-from solver.planning.instance.tasks import FixedBooking, Task
+from solver.planning.instance.tasks import Assignment, FixedBooking, InRole, Task
 from solver.planning.instance.type_table import TypeTable
 from solver.planning.problem import Problem
 from solver.rules.codes import OUTSIDE_PROVIDER_HOURS, OUTSIDE_ROOM_HOURS, RESERVED
@@ -72,9 +73,54 @@ def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:
     room_busy = room_busy_span(instance.rooms[room], kind, at) if room >= 0 else (0, 0)
     number = instance.clinic.type_at[kind.id]
     location = NOWHERE if row is None else instance.clinic.places.of_room[row.id]
-    return FixedBooking(
-        booking, number, provider, room, day, appointment, busy, room_busy, window, location
+    roles = tuple(
+        InRole(
+            instance.provider_at.get(each.provider_id, -1),
+            _shifted(
+                busy_in_role(instance.clinic.provider_by_id.get(each.provider_id), each.span),
+                midnight,
+            ),
+            day,
+            location,
+        )
+        for each in in_roles(kind, booking)
     )
+    return FixedBooking(
+        booking, number, provider, room, day, appointment, busy, room_busy, window, location, roles
+    )
+
+
+def roles_of(instance: Instance, assignment: Assignment) -> tuple[InRole, ...]:
+    """Return who is in the roles of an assignment; a booking that stays keeps its team."""
+    if instance.is_stay(assignment):
+        return instance.own(assignment.task).in_roles
+    if not assignment.team:
+        return ()
+    place, day = instance.place(assignment), assignment.day
+    spans = instance.table(assignment).role_spans(assignment.provider)
+    members = zip(assignment.team, spans, strict=True)
+    return tuple(
+        InRole(q, busy_as_member(instance, q, assignment.at, span), day, place)
+        for q, span in members
+    )
+
+
+def busy_as_member(instance: Instance, provider: int, at: int, span: Span) -> Span:
+    """Return when somebody is busy in a role, `span` being its minutes from a start `at`."""
+    return _shifted(busy_in_role(instance.providers[provider], span), at)
+
+
+def presences(instance: Instance, assignment: Assignment) -> tuple[InRole, ...]:
+    """Return for whom an assignment keeps somebody busy, first its provider, and when."""
+    if instance.is_stay(assignment):
+        return instance.own(assignment.task).presences
+    provider, day, place = assignment.provider, assignment.day, instance.place(assignment)
+    main = InRole(provider, instance.busy(assignment), day, place)
+    return main, *roles_of(instance, assignment)
+
+
+def _shifted(span: Span, minutes: int) -> Span:
+    return span[0] + minutes, span[1] + minutes
 
 
 def booking_tasks(instance: Instance, movable: Sequence[Booking]) -> list[Task]:
@@ -104,11 +150,11 @@ def booking_tasks(instance: Instance, movable: Sequence[Booking]) -> list[Task]:
 
 
 def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
-    """Whether a booking keeps rules 1, 2 and 8 where it is, and overlaps no clock change.
+    """Whether a booking keeps rules 1, 2, 8 and 9 where it is, and overlaps no clock change.
 
     Equipment that moves comes to where it is, too, however much of it is out.
 
-    Hours that it overrides are not asked for; of rule 8 what it counts beside others is left out.
+    Hours that it overrides are not asked for; of rules 8 and 9 what counts beside others is not.
     """
     kind, start = instance.clinic.kind_of(own.booking), own.booking.start
     overrides = own.booking.overrides
@@ -129,7 +175,23 @@ def _is_in_place(instance: Instance, own: FixedBooking) -> bool:
         )
         and not any(overlap(span, change) for change in changes)
         and (RESERVED in overrides or not _is_reserved(instance, own, span))
+        and _are_able(instance, own, kind)
     )
+
+
+def _are_able(instance: Instance, own: FixedBooking, kind: AppointmentType) -> bool:
+    """Whether each role of a booking has somebody who could be in it beside nothing else."""
+    members, clinic = dict(own.booking.team), instance.clinic
+    room = instance.rooms[own.room]
+    windows = Windows.on(clinic, own.booking.date).provider_at(room.location_id)
+    spans = {each.key: each.span for each in in_roles(kind, own.booking)}
+    for role in kind.roles:
+        person = clinic.provider_by_id.get(members.get(role.key, ""))
+        if person is None or not person.active or not role.required_skills <= person.skills:
+            return False
+        if window_around(windows[person.id], *spans[role.key]) is None:
+            return False
+    return True
 
 
 def _is_reserved(instance: Instance, own: FixedBooking, span: Span) -> bool:

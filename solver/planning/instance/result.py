@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
+from solver.clinic.teams.roles import Member, Team
 from solver.planning.instance.evaluation import evaluate, ordered
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, Totals
@@ -83,6 +84,15 @@ def _placements(
             instance.dates[assignment.day],
             assignment.start,
             assignment.is_overbooked,
+            _team(instance, assignment),
         )
         (placements if instance.tasks[assignment.task].own is None else moves).append(placement)
     return moves, placements
+
+
+def _team(instance: Instance, assignment: Assignment) -> Team:
+    roles = instance.table(assignment).row.roles
+    return tuple(
+        Member(role.key, instance.providers[member].id)
+        for role, member in zip(roles, assignment.team, strict=True)
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from solver.clinic.clinic import uses_allowance
+from solver.clinic.entities import Span
 from solver.clinic.places import Places
 from solver.clinic.spans import overlap
 from solver.planning.instance.capacity import Capacity
@@ -23,9 +24,12 @@ def collide(a: FixedBooking, b: FixedBooking, places: Places) -> bool:
 
     They collide in a room where their busy spans overlap. At a provider they do where they begin
     at once, where their busy spans overlap and neither is overbooked, and where there is no time on
-    their date for the way from one to the other.
+    their date for the way from one to the other; of whoever is in a role of one likewise, and that
+    counts as regular.
     """
     if a.room == b.room and overlap(a.room_busy, b.room_busy):
+        return True
+    if (a.in_roles or b.in_roles) and _collide_in_roles(a, b, places):
         return True
     if a.provider != b.provider:
         return False
@@ -35,12 +39,42 @@ def collide(a: FixedBooking, b: FixedBooking, places: Places) -> bool:
     return a.at == b.at or (is_regular and overlap(a.busy, b.busy))
 
 
+def _collide_in_roles(a: FixedBooking, b: FixedBooking, places: Places) -> bool:
+    """Whether somebody in a role of one booking cannot be so beside the other one."""
+    for n, one in enumerate(a.presences):
+        for m, other in enumerate(b.presences):
+            if one.provider != other.provider or not (n or m):
+                continue
+            here, there = (one.location, one.busy), (other.location, other.busy)
+            if one.day == other.day and not places.are_apart(here, there):
+                return True
+            is_over = (not n and a.booking.is_overbooked) or (not m and b.booking.is_overbooked)
+            if overlap(one.busy, other.busy) and not is_over:
+                return True
+    return False
+
+
 def is_met(s: FixedBooking) -> bool:
     """Whether a booking counts as met by overbooked ones that stay.
 
     One that overrides the provider's capacity may have been made after all of them.
     """
     return not s.booking.is_overbooked or uses_allowance(s.booking)
+
+
+def spans_at(s: FixedBooking, provider: int) -> list[Span]:
+    """Return when a booking keeps a provider busy, as its own or in a role."""
+    return [each.busy for each in s.presences if each.provider == provider]
+
+
+def met(s: FixedBooking, own: FixedBooking) -> list[Span]:
+    """Return the spans of a booking that count as met by `own`, an overbooked one that stays.
+
+    Those in roles of others' bookings do in any case.
+    """
+    if s.provider == own.provider:
+        return [s.busy] if is_met(s) else []
+    return [each.busy for each in s.in_roles if each.provider == own.provider]
 
 
 class Beside:
@@ -60,13 +94,16 @@ class Beside:
     def add(self, own: FixedBooking) -> None:
         """Add a booking to those beside which others may stay."""
         self._in_room[own.room].append(own)
-        self._at_provider[own.provider].append(own)
+        for each in own.presences:
+            self._at_provider[each.provider].append(own)
         self._capacity.book(own)
         self._pools.take(own.kind, own.appointment)
 
     def collisions(self, own: FixedBooking) -> int:
         """Return how many others a booking collides with."""
-        beside = {id(s): s for s in (*self._in_room[own.room], *self._at_provider[own.provider])}
+        beside = {id(s): s for s in self._in_room[own.room]}
+        for each in own.presences:
+            beside |= {id(s): s for s in self._at_provider[each.provider]}
         return sum(s is not own and collide(own, s, self._places) for s in beside.values())
 
     def places_under_caps(self, own: FixedBooking) -> list[tuple[object, int]]:
@@ -89,7 +126,7 @@ class Beside:
         return found
 
     def has_place_for(self, own: FixedBooking) -> bool:
-        """Whether a booking that is made here last breaks none of the rules 3 to 8, nor rule 10."""
+        """Whether a booking that is made here last breaks none of the rules 3 to 10."""
         if self.collisions(own) or not all(left for _, left in self.places_under_caps(own)):
             return False
         if not self._pools.fits(own.kind, own.appointment):
@@ -100,7 +137,7 @@ class Beside:
         if not uses_allowance(own.booking):
             return True
         overlaps = sum(
-            overlap(own.busy, s.busy) and is_met(s) for s in self._at_provider[own.provider]
+            overlap(own.busy, busy) for s in self._at_provider[own.provider] for busy in met(s, own)
         )
         overbooked = self._capacity.overbooked[own.provider, own.day]
         return any(

@@ -19,7 +19,8 @@ def no_room(number: int) -> int:
 class Assignment(NamedTuple):
     """A member of a task at a place: a placement, a move, or a displaced booking that stays.
 
-    `start` counts from the midnight of its day.
+    `start` counts from the midnight of its day; `team` has who is in each role of its type, in
+    their order.
     """
 
     task: int
@@ -28,6 +29,7 @@ class Assignment(NamedTuple):
     day: int
     start: int
     is_overbooked: bool
+    team: tuple[int, ...] = ()
 
     @property
     def at(self) -> int:
@@ -35,11 +37,21 @@ class Assignment(NamedTuple):
         return self.day * DAY_MINUTES + self.start
 
 
+class InRole(NamedTuple):
+    """Somebody in a role, -1 for one who is not there: busy span and date, and where that is."""
+
+    provider: int
+    busy: Span
+    day: int
+    location: int
+
+
 class FixedBooking(NamedTuple):
     """A booking where it is before anything moves; positions are -1 for rows that are not there.
 
     Spans are absolute; `window` is the provider's open window around it, if there is one;
-    `location` is where its room is, an index into the clinic's locations, or :data:`NOWHERE`.
+    `location` is where its room is, an index into the clinic's locations, or :data:`NOWHERE`;
+    `in_roles` are those who are in its roles.
     """
 
     booking: Booking
@@ -52,11 +64,17 @@ class FixedBooking(NamedTuple):
     room_busy: Span
     window: Span | None
     location: int
+    in_roles: tuple[InRole, ...] = ()
 
     @property
     def at(self) -> int:
         """The start, absolute."""
         return self.appointment[0]
+
+    @property
+    def presences(self) -> tuple[InRole, ...]:
+        """For whom it keeps somebody busy, first its provider, and when."""
+        return InRole(self.provider, self.busy, self.day, self.location), *self.in_roles
 
     @property
     def minutes(self) -> int:

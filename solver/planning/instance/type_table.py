@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,12 +34,15 @@ class Variant:
         [R, D, S] where the room is at this place and no fixed booking occupies it.
     room_after
         [R] minutes from the start to the end of the room's busy span.
+    able
+        [roles, P, D, S] who is able to be in a role beside the fixed bookings.
     """
 
     row: AppointmentType
     place: int
     room_free: Bools
     room_after: Ints
+    able: Bools
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ class TypeTable:
             variant_of[here] = number
             turnover = np.array([r.turnover_minutes for r in rooms], np.int64)
             room_after = kind.duration_minutes + np.maximum(kind.buffer_after, turnover)
-            variants.append(Variant(kind, place, room_free, room_after))
+            able = _able(parts, position)
+            variants.append(Variant(kind, place, room_free, room_after, able))
         kinds = [variants[number].row for number in variant_of[: len(providers)].tolist()]
         pairs = list(zip(kinds, providers, strict=True))
         duration = np.array([kind.duration_minutes for kind in kinds], np.int64)
@@ -153,6 +157,11 @@ class TypeTable:
     def posts_of(self, provider: int) -> slice:
         """Return the posts of a provider, one at each place."""
         return slice(provider, None, self.providers)
+
+    def role_spans(self, provider: int) -> list[tuple[int, int]]:
+        """Return from and to which minute of a provider's appointment each role is."""
+        duration = int(self.duration[provider])
+        return [role.span(duration) for role in self.row.roles]
 
     @cached_property
     def regular_anywhere(self) -> Bools:
@@ -258,6 +267,17 @@ def _in_rhythm(parts: Sequence[Masks], behind: Sequence[Day]) -> Bools:
     )
     days = zip(parts, there, strict=True)
     return np.stack([in_rhythm(day, m.kind, m.starts) for m, day in days], axis=1)
+
+
+def _able(parts: Sequence[Masks], position: Mapping[str, int]) -> Bools:
+    """[roles, P, D, S] who is able to be in the roles of a part of a type, date by date."""
+    roles, starts = parts[0].kind.roles, parts[0].starts
+    able = np.zeros((len(roles), len(position), len(parts), len(starts)), np.bool_)
+    for day, masks in enumerate(parts):
+        if masks.able is not None:
+            people = [position[provider.id] for provider in masks.able.providers]
+            able[:, people, day] = masks.able.able
+    return able
 
 
 def _window_edges(days: Sequence[Day], starts: Ints) -> tuple[Small, Small]:

@@ -6,9 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from solver.clinic.spans import overlap
+from solver.planning.instance.layout import presences
 from solver.planning.instance.tables import Instance
-from solver.planning.instance.tasks import Assignment
+from solver.planning.instance.tasks import Assignment, InRole
 from solver.planning.lns.neighbourhood import Neighbourhood
+from solver.planning.model.roles import clash
 from solver.planning.model.two_step import assign_rooms
 
 
@@ -33,7 +35,8 @@ def merge(
 
     The incumbent may have changed outside the neighbourhood while that was being repaired. They
     clash where a task has more assignments than members, a type's cap or a session's limit is
-    exceeded, equipment is lacking, or a patient is in two places. For rooms others are looked for.
+    exceeded, equipment is lacking, or a patient, or somebody in a role, is in two places. For rooms
+    others are looked for.
 
     Parameters
     ----------
@@ -70,7 +73,7 @@ def merge(
         others = () if task.patient is None else by_patient[task.patient]
         if any(patient_is_elsewhere(instance, assignment, other) for other in others):
             return None
-    if not _is_equipment_left(instance, frozen, new):
+    if not _is_equipment_left(instance, frozen, new) or _is_engaged(instance, frozen, new):
         return None
     if any(
         overlap(instance.room_busy(assignment), instance.room_busy(other))
@@ -80,6 +83,24 @@ def merge(
         found = assign_rooms(instance, new, Counter(p.task for p in new), frozen, rooms_seconds)
         return None if found is None else [*frozen, *found]
     return [*frozen, *new]
+
+
+def _is_engaged(
+    instance: Instance, frozen: Sequence[Assignment], new: Sequence[Assignment]
+) -> bool:
+    """Whether somebody is in a role of one assignment and busy with another."""
+    if not instance.clinic.has_roles:
+        return False
+    engaged: dict[int, list[tuple[InRole, bool]]] = defaultdict(list)
+    for assignment in frozen:
+        for n, each in enumerate(presences(instance, assignment)):
+            engaged[each.provider].append((each, n > 0))
+    return any(
+        (n or is_in_role) and clash(each, other, instance.places)
+        for assignment in new
+        for n, each in enumerate(presences(instance, assignment))
+        for other, is_in_role in engaged[each.provider]
+    )
 
 
 def _is_equipment_left(

@@ -23,6 +23,7 @@ from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.places import NOWHERE, Places
 from solver.clinic.spans import overlap
+from solver.planning.instance.layout import roles_of
 from solver.planning.instance.rooms import rooms_left
 from solver.planning.instance.session_places import SessionPlaces
 from solver.planning.instance.tables import Instance
@@ -47,16 +48,20 @@ def retimed(
     """Return assignments with better starts and rooms on one date, the others as they are.
 
     Overbooked placements and those that they overlap are frozen, and so is every provider whose
-    date has a booking that was moved or stays by an assignment.
+    date has a booking that was moved or stays by an assignment, or somebody in a role: of an
+    appointment of the provider's, or the provider.
     """
     staying = instance.staying(assignments)
     pools = instance.pools.after(instance, staying[len(instance.fixed) :])
+    in_roles = _in_roles(instance, assignments, staying, day)
     for provider in range(len(instance.providers)):
         if should_stop():
             break
         here = [p for p in assignments if (p.provider, p.day) == (provider, day)]
         booked = [s for s in staying if (s.provider, s.day) == (provider, day)]
-        if not here or any(instance.tasks[p.task].own for p in here):
+        if not here or any(instance.tasks[p.task].own for p in here) or provider in in_roles:
+            continue
+        if any(p.team for p in here):
             continue
         others = [p for p in assignments if (p.provider, p.day) != (provider, day)]
         sessions = instance.session_places.after(staying)
@@ -67,6 +72,20 @@ def retimed(
         if better is not None:
             assignments = [*others, *better]
     return list(assignments)
+
+
+def _in_roles(
+    instance: Instance,
+    assignments: Sequence[Assignment],
+    staying: Sequence[FixedBooking],
+    day: int,
+) -> set[int]:
+    """Return the providers who are in a role of something on a date or one beside it."""
+    if not instance.clinic.has_roles:
+        return set()
+    engaged = [each for s in staying for each in s.in_roles]
+    engaged += [each for p in assignments for each in roles_of(instance, p)]
+    return {each.provider for each in engaged if abs(each.day - day) <= 1}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from solver.arrays import Bools, Ints
 from solver.clinic.entities import Span
 from solver.clinic.places import NOWHERE
 from solver.planning.instance.capacity import NO_CAP
-from solver.planning.instance.columns import grouped, grouped_pairs
+from solver.planning.instance.columns import grouped, grouped_pairs, too_near
 from solver.planning.instance.session_places import Limit
 from solver.planning.model.cliques import cliques, disjoint
 from solver.planning.model.gap_terms import Literal
@@ -219,19 +219,20 @@ def _counted(v: Variables, limit: Limit, columns: Ints) -> Ints:
 def regular_within_capacity(v: Variables) -> None:
     """Rule 6: regular busy spans of one provider never overlap, and fit under the daily caps.
 
-    Sum of each clique <= 1; per provider-day, regular columns and bookings that stay <= what the
-    cap leaves, and their minutes <= those that are left.
+    Nor do those in roles (rule 9). Sum of each clique <= 1; per provider-day, regular columns and
+    bookings that stay <= what the cap leaves, and their minutes <= those that are left.
     """
-    at, regular = v.at, np.flatnonzero(~v.columns.is_overbooked)
+    at, roles, regular = v.at, v.roles, np.flatnonzero(~v.columns.is_overbooked)
     stays = defaultdict(list)
     for i, literal in v.keep_booking.items():
-        stays[v.own(i).provider].append((v.own(i).busy, literal))
+        for each in v.own(i).presences:
+            stays[each.provider].append((each.busy, literal))
     _keep_apart(
         v,
-        at.provider[regular],
-        at.busy_start[regular],
-        at.busy_end[regular],
-        [v.assign[c] for c in regular],
+        np.concatenate([at.provider[regular], roles.provider]),
+        np.concatenate([at.busy_start[regular], roles.busy_start]),
+        np.concatenate([at.busy_end[regular], roles.busy_end]),
+        [v.assign[c] for c in regular] + roles.literals,
         stays,
     )
     for (provider, day), members in grouped_pairs(at.provider[regular], at.day[regular]):
@@ -248,56 +249,98 @@ def regular_within_capacity(v: Variables) -> None:
             at_most(v, new, stay, int(v.capacity.minutes_left[provider, day]), minutes)
 
 
+def roles_are_filled(v: Variables) -> None:
+    """Rule 9: each role of what is chosen has one person, and nobody has two of its roles.
+
+    Per group of columns and role: sum of its literals = sum of the columns.
+    """
+    for group in v.roles.groups:
+        chosen = cp_model.LinearExpr.sum([v.assign[c] for c in group.columns])
+        of_person = defaultdict(list)
+        for role in group.roles:
+            literals = [v.roles.literals[i] for i in role]
+            v.model.add(cp_model.LinearExpr.sum(literals) == chosen)
+            for i, literal in zip(role, literals, strict=True):
+                of_person[int(v.roles.provider[i])].append(literal)
+        for literals in of_person.values():
+            if len(literals) > 1:
+                v.model.add_at_most_one(literals)
+
+
 def time_to_travel(v: Variables) -> None:
     """Rule 11: between two places of a date lies time for the way, for provider and patient.
 
-    But for bookings that both stay. See :func:`_leave_time_between`.
+    For whoever is in a role, too. But for bookings that both stay.
     """
     if not v.instance.places.are_several:
         return
-    _leave_time_between(
-        v, v.at.provider, {i: v.own(i).provider for i in v.keep_booking}, for_patient=False
+    at, roles = v.at, v.roles
+    at_work = _Whereabouts(
+        np.concatenate([at.provider, roles.provider]),
+        np.concatenate([at.day, roles.day]),
+        np.concatenate([at.place, roles.place]),
+        np.concatenate([at.busy_start, roles.busy_start]),
+        np.concatenate([at.busy_end, roles.busy_end]),
+        v.assign + roles.literals,
     )
+    working = ((i, each) for i in v.keep_booking for each in v.own(i).presences)
+    stays = [(v.keep_booking[i], *each) for i, each in working]
+    _leave_time_between(v, at_work, stays)
     patient = np.array([v.patient_number(i) for i in v.columns.task.tolist()], np.int64)
-    _leave_time_between(
-        v, patient, {i: v.patient_number(i) for i in v.keep_booking}, for_patient=True
-    )
+    treated = _Whereabouts(patient, at.day, at.place, at.at, at.end, v.assign)
+    own = ((i, v.own(i)) for i in v.keep_booking)
+    stays = [
+        (v.keep_booking[i], v.patient_number(i), s.appointment, s.day, s.location) for i, s in own
+    ]
+    _leave_time_between(v, treated, stays)
+
+
+class _Whereabouts(NamedTuple):
+    """Where and when somebody is, if a literal holds: parallel columns of shape [n].
+
+    Of nobody, the owner is -1.
+    """
+
+    owner: Ints
+    day: Ints
+    place: Ints
+    start: Ints
+    end: Ints
+    literals: Sequence[Literal]
 
 
 def _leave_time_between(
-    v: Variables, owner: Ints, owner_of_stay: Mapping[int, int], *, for_patient: bool
+    v: Variables, new: _Whereabouts, stays: Sequence[tuple[Literal, int, Span, int, int]]
 ) -> None:
-    """Of two columns of an owner, no less than 0, at two places the spans lie the way apart.
+    """Of two columns of an owner at two places the spans lie the way apart.
 
     Spans at two places lie so far apart where they do not overlap once each reaches on by the way
     to the other's place. Where some share a moment, a literal tells whether the owner is at the
     first place then: each of those there implies it, each of those at the second one its contrary.
-    Bookings that stay are kept apart from each column that they are too near.
+    Bookings that stay, given with owner, span, date and place, are kept apart from each column that
+    they are too near.
     """
-    at, places = v.at, v.instance.places
-    start, end = (at.at, at.end) if for_patient else (at.busy_start, at.busy_end)
-    for _, group in grouped_pairs(owner, at.day):
-        if owner[group[0]] < 0:
+    places = v.instance.places
+    for _, group in grouped_pairs(new.owner, new.day):
+        if new.owner[group[0]] < 0:
             continue
-        there = [p for p in np.unique(at.place[group]).tolist() if p != NOWHERE]
+        there = [p for p in np.unique(new.place[group]).tolist() if p != NOWHERE]
         for one, other in combinations(there, 2):
             to, back = int(places.minutes[one, other]), int(places.minutes[other, one])
-            members = group[np.isin(at.place[group], (one, other))]
-            reach = end[members] + np.where(at.place[members] == one, to, back)
-            for clique in cliques(np.zeros_like(members), start[members], reach):
-                _at_one_place(v, members[clique], one)
-    for i, literal in v.keep_booking.items():
-        own, number = v.own(i), owner_of_stay[i]
-        span = own.appointment if for_patient else own.busy
-        is_near = at.too_near(own.day, own.location, span, places, for_patient=for_patient)
-        for c in np.flatnonzero(is_near & (owner == number) & (owner >= 0)).tolist():
-            v.model.add_at_most_one([v.assign[c], literal])
+            members = group[np.isin(new.place[group], (one, other))]
+            reach = new.end[members] + np.where(new.place[members] == one, to, back)
+            for clique in cliques(np.zeros_like(members), new.start[members], reach):
+                _at_one_place(v, new, members[clique], one)
+    for literal, owner, span, day, place in stays:
+        near = too_near((new.day, new.place, new.start, new.end), day, place, span, places)
+        for c in np.flatnonzero(near & (new.owner == owner) & (new.owner >= 0)).tolist():
+            v.model.add_at_most_one([new.literals[c], literal])
 
 
-def _at_one_place(v: Variables, columns: Ints, place: int) -> None:
-    """Columns of two places, one of them `place`, exclude one another."""
-    is_there = v.at.place[columns] == place
-    here, away = ([v.assign[c] for c in columns[side].tolist()] for side in (is_there, ~is_there))
+def _at_one_place(v: Variables, new: _Whereabouts, chosen: Ints, place: int) -> None:
+    """What is at two places, one of them `place`, excludes one another."""
+    is_there = new.place[chosen] == place
+    here, away = ([new.literals[c] for c in chosen[side]] for side in (is_there, ~is_there))
     if not here or not away:
         return
     literal = v.model.new_bool_var("")

@@ -10,7 +10,7 @@ from ortools.sat.python import cp_model
 
 from solver.clinic.clinic import uses_allowance
 from solver.clinic.spans import overlap
-from solver.planning.instance.stay_feasibility import collide, is_met
+from solver.planning.instance.stay_feasibility import collide, met, spans_at
 from solver.planning.instance.tasks import FixedBooking
 from solver.planning.model.cliques import cliques
 from solver.planning.model.constraints import at_most
@@ -90,16 +90,16 @@ def _no_two_stay_that_collide(v: Variables, contested: Sequence[int]) -> None:
     among = set(contested)
     where: dict[tuple[str, int], list[FixedBooking]] = defaultdict(list)
     for s in v.unmoved:
-        where["room", s.room].append(s)
-        where["provider", s.provider].append(s)
+        for key in _owners(s):
+            where[key].append(s)
     stays: dict[tuple[str, int], list[int]] = defaultdict(list)
     for i in v.keep_booking:
-        stays["room", v.own(i).room].append(i)
-        stays["provider", v.own(i).provider].append(i)
+        for key in _owners(v.own(i)):
+            stays[key].append(i)
     pairs: set[tuple[int, int]] = set()
     for i in contested:
         own = v.own(i)
-        for key in (("room", own.room), ("provider", own.provider)):
+        for key in _owners(own):
             if any(collide(own, s, v.instance.places) for s in where[key]):
                 v.model.add(v.keep_booking[i] == 0)
             pairs |= {
@@ -110,14 +110,24 @@ def _no_two_stay_that_collide(v: Variables, contested: Sequence[int]) -> None:
     for i, j in sorted(pairs):
         v.model.add_at_most_one([v.keep_booking[i], v.keep_booking[j]])
     for key, members in stays.items():
-        _cliques_of(v, key[0], [i for i in members if i in among])
+        _cliques_of(v, key, [i for i in members if i in among])
 
 
-def _cliques_of(v: Variables, owner: str, members: Sequence[int]) -> None:
+def _owners(own: FixedBooking) -> list[tuple[str, int]]:
+    """Return whose time a booking takes: its room, its provider, and whoever is in its roles."""
+    return [("room", own.room), *(("provider", each.provider) for each in own.presences)]
+
+
+def _cliques_of(v: Variables, key: tuple[str, int], members: Sequence[int]) -> None:
     """At most one of each clique stays: implied by the pairs, with a tighter relaxation."""
     own = [v.own(i) for i in members]
+    owner, number = key
     if owner == "provider":
-        members = [i for i, s in zip(members, own, strict=True) if not s.booking.is_overbooked]
+        members = [
+            i
+            for i, s in zip(members, own, strict=True)
+            if not s.booking.is_overbooked and s.provider == number
+        ]
         own = [v.own(i) for i in members]
     spans = [s.room_busy if owner == "room" else s.busy for s in own]
     start, end = np.array(spans, np.int64).reshape(-1, 2).T
@@ -135,7 +145,7 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
     ordinals = `keep_booking`.
     """
     instance, model = v.instance, v.model
-    booked = [s for s in v.booked if s.provider == provider and is_met(s)]
+    booked = [s for s in v.booked if spans_at(s, provider)]
     overbooked = int(v.capacity.overbooked[provider, day])
     at_provider = {i: v.own(i) for i in v.keep_booking if v.own(i).provider == provider}
     present = {
@@ -148,6 +158,7 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
         for i, own in at_provider.items()
         if own.day == day and uses_allowance(own.booking) and i not in present
     ]
+    others = {i: v.own(i) for i in v.keep_booking if i not in present}
     ordinals: dict[int, list[Literal]] = {i: [] for i in present}
     for n in range(len(present)):
         before = {i: list(literals) for i, literals in ordinals.items()}
@@ -156,8 +167,9 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
             ordinals[i].append(u)
             overlapping = [
                 v.keep_booking[j]
-                for j, other in at_provider.items()
-                if j not in present and is_met(other) and overlap(other.busy, own.busy)
+                for j, other in others.items()
+                for busy in met(other, own)
+                if overlap(busy, own.busy)
             ]
             for j, literals in before.items():
                 if j != i and overlap(present[j].busy, own.busy):
@@ -169,7 +181,7 @@ def _stays_in_order(v: Variables, provider: int, day: int) -> None:
                 overbooked + n,
                 cp_model.LinearExpr.sum(earlier),
                 cp_model.LinearExpr.sum(overlapping),
-                sum(overlap(own.busy, s.busy) for s in booked),
+                sum(overlap(own.busy, busy) for s in booked for busy in met(s, own)),
             )
         in_turn(v, list(ordinals.values()), n)
     for i, literals in ordinals.items():

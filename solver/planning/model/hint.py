@@ -17,7 +17,7 @@ def hint(v: Variables, overbooked: OverbookedByDay, assignments: Sequence[Assign
     values: Values = {}
     instance = v.instance
     where = {key: c for c, key in enumerate(v.columns.keys)}
-    for literal in (*v.assign, *v.room_choice, *v.keep_booking.values()):
+    for literal in (*v.assign, *v.room_choice, *v.keep_booking.values(), *v.roles.literals):
         values[literal.index] = 0
     stays = {assignment.task for assignment in assignments if instance.is_stay(assignment)}
     assignments = instance.made(assignments)
@@ -28,8 +28,9 @@ def hint(v: Variables, overbooked: OverbookedByDay, assignments: Sequence[Assign
     order: dict[tuple[int, int, bool], int] = defaultdict(int)
     overs = {c: o for present in overbooked.values() for o in present for c in o.columns}
     for over in overs.values():
-        for u in over.ordinals:
-            values[u.index] = 0
+        values |= {u.index: 0 for u in over.ordinals}
+        values |= {rank.index: 1 for rank in over.rank}
+    turns = 0
     for assignment, key in zip(assignments, Columns.at(instance, assignments).keys, strict=True):
         c = where.get(key)
         if c is None:
@@ -38,7 +39,11 @@ def hint(v: Variables, overbooked: OverbookedByDay, assignments: Sequence[Assign
         for y in v.choices_of_key.get(int(v.room_key[c]), ()):
             if v.room_of_choice[y] == assignment.room:
                 values[v.room_choice[y].index] = 1
+        if c in v.roles.group_of_column:
+            v.roles.hint(c, assignment.team, values)
         if c in overs:
+            turns += 1
+            values |= {rank.index: turns for rank in overs[c].rank}
             turn = (assignment.provider, assignment.day, overs[c].is_move)
             if order[turn] < len(overs[c].ordinals):
                 values[overs[c].ordinals[order[turn]].index] = 1

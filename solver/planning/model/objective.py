@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import numpy as np
 from ortools.sat.python import cp_model
@@ -10,7 +11,8 @@ from ortools.sat.python import cp_model
 from solver.clinic.entities import Span
 from solver.planning.instance.columns import grouped
 from solver.planning.instance.evaluation import booking_score, gap_quarters, is_scored
-from solver.planning.instance.tasks import FixedBooking
+from solver.planning.instance.layout import roles_of
+from solver.planning.instance.tasks import FixedBooking, InRole
 from solver.planning.model.gap_terms import GapTerms, Literal, Presence
 from solver.planning.model.variables import Variables
 from solver.planning.problem import StageName
@@ -77,18 +79,31 @@ def _gap_terms(v: Variables, *, with_booked: bool) -> tuple[int, list[tuple[Lite
         counts = with_booked and is_scored(v.instance, own) and own.window is not None
         return Presence(own.busy, own.window, literals, own.booking.is_overbooked, counts, False)
 
+    def engage(in_roles: Iterable[InRole], literals: tuple[Literal, ...], among: set[int]) -> None:
+        for each in in_roles:
+            if each.provider in among:
+                at_provider[each.provider].append(_in_role(each.busy, literals))
+
+    spans = zip(v.roles.busy_start.tolist(), v.roles.busy_end.tolist(), strict=True)
+    members = v.roles.provider.tolist()
+    for literal, member, busy in zip(v.roles.literals, members, spans, strict=True):
+        at_provider[member].append(_in_role(busy, (literal,)))
+    everybody = set(range(len(v.instance.providers)))
     for i, literal in v.keep_booking.items():
         at_provider[v.own(i).provider].append(presence(v.own(i), (literal,)))
+        engage(v.own(i).in_roles, (literal,), everybody)
     with_choice = set(at_provider)
     for own in v.booked:
         if own.provider >= 0:
             at_provider[own.provider].append(presence(own, ()))
+        engage(own.in_roles, (), everybody)
     for assignment in v.frozen:
+        engage(roles_of(v.instance, assignment), (), with_choice)
         if assignment.provider in with_choice:
-            busy, window = v.instance.busy(assignment), v.instance.window(assignment)
+            span, window = v.instance.busy(assignment), v.instance.window(assignment)
             is_overbooked = assignment.is_overbooked
             at_provider[assignment.provider].append(
-                Presence(busy, window, (), is_overbooked, True, True)
+                Presence(span, window, (), is_overbooked, True, True)
             )
     for provider, presences in at_provider.items():
         shortest = int(v.instance.shortest[provider])
@@ -101,6 +116,11 @@ def _gap_terms(v: Variables, *, with_booked: bool) -> tuple[int, list[tuple[Lite
         terms += gaps.terms
         v.derived += gaps.derived
     return constant, terms
+
+
+def _in_role(busy: Span, literals: tuple[Literal, ...]) -> Presence:
+    """Return the presence of somebody in a role, who has no gap part of it."""
+    return Presence(busy, None, literals, is_overbooked=False, counts=False, is_new=True)
 
 
 def _presences_of_columns(v: Variables) -> dict[int, list[Presence]]:

@@ -9,7 +9,8 @@ an overbooked one that it overlaps would not be regular.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from solver.clinic.clinic import uses_allowance
 from solver.clinic.entities import Span
 from solver.clinic.spans import overlap
 from solver.planning.instance.columns import FAR, grouped
+from solver.planning.instance.stay_feasibility import spans_at
 from solver.planning.model.gap_terms import Literal
 from solver.planning.model.variables import Variables
 
@@ -28,6 +30,7 @@ class Overbooked(NamedTuple):
     """The overbooked columns of one type at one provider and start.
 
     `ordinals` are literals: whether one of the columns is chosen as the first, the second, ...
+    `rank` is empty, or the number by which those of all provider-days are in order.
     """
 
     kind: int
@@ -37,6 +40,7 @@ class Overbooked(NamedTuple):
     is_move: bool
     columns: tuple[int, ...]
     ordinals: list[Literal]
+    rank: list[Literal]
 
 
 type OverbookedByDay = dict[tuple[int, int], list[Overbooked]]
@@ -60,6 +64,7 @@ def overbooked_by_allowance(v: Variables) -> OverbookedByDay:
                 is_move=bool(is_move[members[0]]),
                 columns=tuple(over[members].tolist()),
                 ordinals=[],
+                rank=[],
             )
         )
     for (provider, day), present in by_day.items():
@@ -70,7 +75,60 @@ def overbooked_by_allowance(v: Variables) -> OverbookedByDay:
         if placements:
             _in_order(v, _Phase.of(v, provider, day, moves, is_move=False), placements)
         _regular_clear_of(v, moves, _regular_columns(v, provider, is_move=False))
+    _roles_come_first(v, by_day)
     return by_day
+
+
+def _roles_come_first(v: Variables, by_day: OverbookedByDay) -> None:
+    """Rule 9: whoever takes on a role is busy with nothing then, overbooked or not.
+
+    What overbooks somebody in a role comes after it: no move comes after a placement, and where
+    both are overbooked, in one phase, their ranks say so.
+    """
+    of_column = {c: over for present in by_day.values() for over in present for c in over.columns}
+    pairs: list[tuple[Literal, int, Overbooked]] = []
+    roles = v.roles
+    for (provider, _), present in by_day.items():
+        of_provider = np.flatnonzero(roles.provider == provider)
+        for over in present:
+            for i in of_provider[roles.overlapping(of_provider, over.busy)].tolist():
+                group, literal = roles.groups[int(roles.group[i])], roles.literals[i]
+                if over.is_move and not group.is_move:
+                    v.model.add_at_most_one([literal, *(v.assign[c] for c in over.columns)])
+                elif over.is_move == group.is_move:
+                    pairs += [(literal, c, over) for c in group.columns if c in of_column]
+    if pairs:
+        _in_ranks(v, by_day, of_column, pairs)
+
+
+def _in_ranks(
+    v: Variables,
+    by_day: OverbookedByDay,
+    of_column: Mapping[int, Overbooked],
+    pairs: Sequence[tuple[Literal, int, Overbooked]],
+) -> None:
+    """Let a column with somebody in a role, by a literal, come before what overbooks that person.
+
+    Ranks grow with the ordinals of a provider-day.
+    """
+    for over in of_column.values():
+        if not over.rank:
+            over.rank.append(v.model.new_int_var(1, len(of_column), ""))
+    for literal, first, over in pairs:
+        (before,), (after,) = of_column[first].rank, over.rank
+        for later in over.columns:
+            both = [literal, v.assign[first], v.assign[later]]
+            v.model.add(before < after).only_enforce_if(both)
+    for present in by_day.values():
+        for one, other in permutations(present, 2):
+            turns = _turns(one, other) if one.is_move == other.is_move else []
+            for turn in turns:
+                v.model.add(one.rank[0] < other.rank[0]).only_enforce_if(list(turn))
+
+
+def _turns(one: Overbooked, other: Overbooked) -> list[tuple[Literal, Literal]]:
+    """Return ordinals of two places by which the second comes right after the first."""
+    return list(zip(one.ordinals, other.ordinals[1:], strict=False))
 
 
 def _never_at_the_same_start(v: Variables, provider: int, present: Sequence[Overbooked]) -> None:
@@ -94,9 +152,12 @@ class _Phase(NamedTuple):
     Attributes
     ----------
     booked
-        Busy spans of bookings that are not freed.
+        Busy spans of bookings that are not freed, in roles as well.
     stays
-        Busy spans of those that may stay, and of overbooked moves where placements are at stake.
+        Busy spans of those that may stay, likewise, and of overbooked moves where placements are at
+        stake.
+    roles
+        Positions in :class:`Roles` of roles that come before, if they are taken on.
     regular, shortest
         The regular columns, and the minutes of the shortest of their busy spans.
     overbooked, overbooked_before
@@ -107,6 +168,7 @@ class _Phase(NamedTuple):
     day: int
     booked: Sequence[Span]
     stays: Sequence[tuple[Span, Literal]]
+    roles: Ints
     regular: Ints
     shortest: int
     overbooked: int
@@ -117,17 +179,17 @@ class _Phase(NamedTuple):
         cls, v: Variables, provider: int, day: int, moves: Sequence[Overbooked], *, is_move: bool
     ) -> _Phase:
         """Return what comes before a phase; before placements, overbooked `moves` do."""
-        at_provider = [
-            (v.own(i), x) for i, x in v.keep_booking.items() if v.own(i).provider == provider
-        ]
+        kept = [(v.own(i), x) for i, x in v.keep_booking.items()]
+        at_provider = [(own, x) for own, x in kept if own.provider == provider]
         moved = [(move.busy, v.assign[c]) for move in moves for c in move.columns]
         overbooked = [x for own, x in at_provider if own.day == day and uses_allowance(own.booking)]
         regular = _regular_columns(v, provider, is_move=is_move)
         return cls(
             provider,
             day,
-            booked=[s.busy for s in v.booked if s.provider == provider],
-            stays=[*((own.busy, x) for own, x in at_provider), *moved],
+            booked=[b for s in v.booked for b in spans_at(s, provider)],
+            stays=[*((b, x) for own, x in kept for b in spans_at(own, provider)), *moved],
+            roles=v.roles.of(provider, of_moves=is_move),
             regular=regular,
             shortest=int((v.at.busy_end - v.at.busy_start)[regular].min(initial=FAR)),
             overbooked=int(v.capacity.overbooked[provider, day]),
@@ -180,6 +242,8 @@ def _cover(
     here = regular[(v.at.busy_start[regular] < end) & (v.at.busy_end[regular] > begin)]
     stays = [x for busy, x in phase.stays if overlap(busy, over.busy)]
     before = [x for busy, x in turns if overlap(busy, over.busy)]
+    roles = phase.roles[v.roles.overlapping(phase.roles, over.busy)]
+    before += [v.roles.literals[i] for i in roles]
     overlaps = cp_model.LinearExpr.sum([v.assign[c] for c in here] + stays + before)
     if over.is_move:
         _could_not_be_regular(v, over, phase, overlaps, certain)
@@ -189,7 +253,7 @@ def _cover(
         return
     allowance = max((most for most, per_day in pairs if phase.overbooked + n < per_day), default=-1)
     most = min(len(here), -(-(end - begin) // phase.shortest) + 1)
-    most += len(stays) + min(n, len(before))
+    most += len(stays) + min(n, len(before) - len(roles)) + len(roles)
     if allowance < certain:
         v.model.add(u == 0)
     elif certain + most > allowance:

@@ -22,6 +22,7 @@ from solver.planning.model.constraints import (
     patient_in_one_place,
     provider_type_under_its_cap,
     regular_within_capacity,
+    roles_are_filled,
     room_is_free,
     time_to_travel,
     type_under_its_cap,
@@ -87,6 +88,7 @@ class PlanningModel:
         equipment_is_free(v)
         type_under_its_cap(v)
         time_to_travel(v)
+        roles_are_filled(v)
         provider_type_under_its_cap(v)
         has_place_in_sessions(v)
         regular_within_capacity(v)
@@ -210,7 +212,9 @@ class PlanningModel:
             for over in present:
                 for n, u in enumerate(over.ordinals):
                     if solver.boolean_value(u):
-                        turn |= dict.fromkeys(over.columns, n + 1)
+                        rank = solver.value(over.rank[0]) if over.rank else n + 1
+                        turn |= dict.fromkeys(over.columns, rank)
+        is_in = {x.index: int(solver.boolean_value(x)) for x in v.roles.literals}
         rooms = {
             key: [v.room_of_choice[y] for y in ys if solver.boolean_value(v.room_choice[y])]
             for key, ys in v.choices_of_key.items()
@@ -229,6 +233,7 @@ class PlanningModel:
                 int(v.at.day[c]),
                 int(v.at.start[c]),
                 bool(v.columns.is_overbooked[c]),
+                v.roles.team(c, is_in),
             )
             for c in chosen
         ]

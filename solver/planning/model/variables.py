@@ -17,11 +17,13 @@ from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.spans import overlap
 from solver.planning.instance.columns import Columns, ColumnTimes, grouped
+from solver.planning.instance.layout import presences
 from solver.planning.instance.rooms import rooms_left
 from solver.planning.instance.stay_feasibility import collide
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, FixedBooking
 from solver.planning.model.gap_terms import Derived, Literal, Values
+from solver.planning.model.roles import Roles, clash, is_too_far
 
 
 class Variables:
@@ -42,6 +44,8 @@ class Variables:
         [n] whether a column is chosen.
     keep_booking
         By task: whether a booking stays where it is.
+    roles
+        Who could be in the roles of columns.
     room_choice, room_of_choice, column_of_choice
         [m] whether a room is taken at a type and start, which room, and one of the columns there.
     room_key
@@ -109,17 +113,21 @@ class Variables:
         keep = np.ones(len(columns), np.bool_)
         providers, days = set(at.provider.tolist()), set(at.day.tolist())
         near = {d + ahead for d in days for ahead in (-1, 0, 1)}
-        frozen = [(p.provider, instance.busy(p)) for p in self.frozen if p.provider in providers]
-        unmoved = [(s.provider, s.busy) for s in self.unmoved]
+        engaged = [each for p in self.frozen for each in presences(instance, p)]
+        frozen = [(each.provider, each.busy) for each in engaged if each.provider in providers]
+        unmoved = [(each.provider, each.busy) for s in self.unmoved for each in s.presences]
         for i, (provider, busy) in enumerate([*frozen, *unmoved]):
             if busy[0] // DAY_MINUTES in near or (busy[1] - 1) // DAY_MINUTES in near:
                 # overbooked columns may overlap bookings: rule 7 has a say there
                 blocked = ~columns.is_overbooked | (i < len(frozen))
                 keep &= ~(at.overlapping(provider, busy) & blocked)
         for s in self.unmoved:
-            of_provider = at.provider == s.provider
-            keep &= ~(of_provider & (at.at == s.at))
-            keep &= ~(of_provider & at.too_near(s.day, s.location, s.busy, instance.places))
+            keep &= ~((at.provider == s.provider) & (at.at == s.at))
+        engaged += [each for s in self.unmoved for each in s.presences]
+        for each in engaged if instance.places.are_several else ():
+            of_provider = at.provider == each.provider
+            is_near = at.too_near(each.day, each.location, each.busy, instance.places)
+            keep &= ~(of_provider & is_near)
         patients = np.array([self.patient_number(i) for i in range(len(instance.tasks))])
         of_patient = patients[columns.task]
         for patient, day, place, (start, end) in self._patients_elsewhere():
@@ -137,6 +145,7 @@ class Variables:
             of_kind = np.flatnonzero(at.kind == number)
             where = at.variant[of_kind], at.day[of_kind], at.start_index[of_kind]
             keep[of_kind] &= self.pools.free_at(number, instance.kinds[number])[where]
+        self._engaged = engaged
         self.columns = columns[keep]
         self.at = ColumnTimes.of(instance, self.columns)
         self.room_key = self.room_key[keep]
@@ -194,6 +203,7 @@ class Variables:
         """Create the literals: of every column, of bookings, of rooms by type and start."""
         new = self.model.new_bool_var
         self.assign = [new("") for _ in range(len(self.columns))]
+        self.roles = Roles(self.model, self.instance, self.columns, self.at, self._engaged)
         for i in self.free:
             task = self.instance.tasks[i]
             if task.stays_if_not_moved or task.could_stay:
@@ -263,7 +273,10 @@ class Variables:
 
 
 def _is_taken(instance: Instance, frozen: Sequence[Assignment], own: FixedBooking) -> bool:
-    """Whether a frozen assignment has since been given the place that a booking has left."""
+    """Whether a frozen assignment has since been given the place that a booking has left.
+
+    Or somebody who is in a role of either.
+    """
     for assignment in frozen:
         patient = instance.tasks[assignment.task].patient
         if instance.is_stay(assignment):
@@ -275,12 +288,26 @@ def _is_taken(instance: Instance, frozen: Sequence[Assignment], own: FixedBookin
         is_same = patient is not None and patient == own.booking.patient_key
         if _is_too_far(instance, assignment, own, is_same=is_same):
             return True
+        if _is_engaged(instance, assignment, own):
+            return True
         if (
             (in_room and overlap(instance.room_busy(assignment), own.room_busy))
             or (at_provider and overlap(instance.busy(assignment), own.busy))
             or (is_same and overlap(instance.appointment(assignment), own.appointment))
         ):
             return True
+    return False
+
+
+def _is_engaged(instance: Instance, assignment: Assignment, own: FixedBooking) -> bool:
+    """Whether somebody in a role of an assignment, or of a booking, is busy with the other one."""
+    for n, one in enumerate(presences(instance, assignment)):
+        for m, other in enumerate(own.presences):
+            if one.provider != other.provider or not (n or m):
+                continue
+            is_later = n == 0 and assignment.is_overbooked
+            if (is_too_far if is_later else clash)(one, other, instance.places):
+                return True
     return False
 
 

@@ -243,9 +243,13 @@ class BoundScore(Job[Multipliers]):
 
     @override
     def receive(self) -> None:
-        """Take over the multipliers; they bound the score for whatever priority is reached."""
+        """Take over the multipliers; they bound the score for whatever priority is reached.
+
+        But where there are roles: beside these an appointment may score more than the bound allows.
+        """
         super().receive()
-        if self._state.multipliers is not None:
+        has_roles = self._incumbent.instance.clinic.has_roles
+        if self._state.multipliers is not None and not has_roles:
             bound = self._state.multipliers.bound(self._incumbent.totals.priority)
             self._incumbent.note_bound("score", bound * self._incumbent.instance.unit)
 

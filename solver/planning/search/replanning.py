@@ -122,6 +122,7 @@ def _book_after(problem: Problem, plan: Plan) -> list[Booking]:
             date=move.date,
             start=move.start,
             is_overbooked=move.is_overbooked,
+            team=move.team,
             duration_minutes=None,
             buffer_before=None,
             buffer_after=None,

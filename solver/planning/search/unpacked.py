@@ -16,6 +16,7 @@ from math import gcd
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES
 from solver.clinic.spans import provider_busy_span
+from solver.clinic.teams.in_roles import busy_in_role, in_roles
 from solver.planning.problem import Plan, PlanStatus, Problem, Progress, StageName
 
 
@@ -56,10 +57,16 @@ def _minutes(problem: Problem) -> Iterator[int]:
         for provider in clinic.providers:
             own = clinic.kind_at(kind.id, provider.id)
             yield from provider_busy_span(provider, own, 0)
+            for role in own.roles:
+                for member in clinic.providers:
+                    yield from busy_in_role(member, role.span(own.duration_minutes))
     for b in clinic.bookings:
         if b.is_live and b.provider_id in clinic.provider_by_id:
             provider = clinic.provider_by_id[b.provider_id]
             yield provider_busy_span(provider, clinic.kind_of(b), b.start)[1]
+        if b.is_live:
+            for each in in_roles(clinic.kind_of(b), b):
+                yield busy_in_role(clinic.provider_by_id.get(each.provider_id), each.span)[1]
     if any(kind.start_anchor == "window" for kind in clinic.appointment_types):
         for date in problem.dates:
             for windows in Day.of(clinic, date).provider_windows:

@@ -25,7 +25,7 @@ def takes_part(b: Booking, provider_id: str) -> bool:
 
 
 class PlainTeams(ABC):
-    """Who is in the roles of a booking, and who could be."""
+    """Who is in the roles of a booking, and who could be; and the ways that people have."""
 
     clinic: Clinic
 
@@ -40,12 +40,21 @@ class PlainTeams(ABC):
         """Return 1440 bytes, 1 where `owner` is open for the rooms of a location, or of none."""
 
     @abstractmethod
-    def is_too_far(self, b: Booking, mine: Span, other: Booking, theirs: Span) -> bool:
-        """Whether two spans of a date, at the places of bookings, leave no time for the way."""
-
-    @abstractmethod
     def busy(self, booking: Booking, day: dt.date, owner: Provider | Room) -> Span:
         """Return the busy span of a booking (rule 4), in minutes after midnight of `day`."""
+
+    def is_too_far(self, b: Booking, mine: Span, other: Booking, theirs: Span) -> bool:
+        """Whether two spans of a date, at the places of bookings, leave no time for the way."""
+        here, there = (self.clinic.location_of_room.get(each.room_id) for each in (b, other))
+        if other.date != b.date or here is None or there is None or here == there:
+            return False
+        to, back = self._travel(here, there), self._travel(there, here)
+        return mine[1] + to > theirs[0] and theirs[1] + back > mine[0]
+
+    def _travel(self, from_id: str, to_id: str) -> int:
+        """Return the minutes of a way: told, or as those of the way back are."""
+        told = {(row.from_id, row.to_id): row.minutes for row in self.clinic.travel}
+        return told.get((from_id, to_id), told.get((to_id, from_id), 0))
 
     def beside(self, day: dt.date, owner: Provider | Room, bookings: Iterable[Booking]) -> Beside:
         """Return bookings with the spans for which an owner is busy with them, in roles as well."""
@@ -105,7 +114,7 @@ class PlainTeams(ABC):
                 yield f"nobody is in the role {role.key}"
                 continue
             if member.id in seen:
-                yield f"{member.name} takes part twice"
+                yield f"{member.name}, in the role {role.key}, takes part twice"
             seen.append(member.id)
             earlier = [
                 o for o in others_of(member) if o.provider_id != member.id or not o.is_overbooked
@@ -124,28 +133,25 @@ class PlainTeams(ABC):
 
         Those `elsewhere` keep them by the way alone; by default they are the same.
         """
+        name = f"{provider.name}, in the role {role.key},"
         if not provider.active:
-            yield f"{provider.name}, in the role {role.key}, is not active"
+            yield f"{name} is not active"
         if missing := role.required_skills - provider.skills:
-            lacks = ", ".join(sorted(missing))
-            yield f"{provider.name}, in the role {role.key}, lacks {lacks}"
+            yield f"{name} lacks {', '.join(sorted(missing))}"
         start, end = _minutes(b, self.kind_of(b), role)
         room = self.clinic.room_by_id.get(b.room_id)
         location = None if room is None else room.location_id
         is_open = self.open_minutes(provider, b.date, location)
         if end > len(is_open) or not all(is_open[start:end]):
-            yield f"outside the open windows of {provider.name}, in the role {role.key}"
+            yield f"{name} is there outside of their open windows"
         mine = start - provider.buffer_before, end + provider.buffer_after
         for other, theirs in self.beside(b.date, provider, others):
             if mine[0] < theirs[1] and theirs[0] < mine[1]:
-                busy = f"{provider.name}, in the role {role.key}, is busy with booking {other.id}"
-                yield busy
-        for other, theirs in self.beside(
-            b.date, provider, others if elsewhere is None else elsewhere
-        ):
+                yield f"{name} is busy with booking {other.id}"
+        by_way = others if elsewhere is None else elsewhere
+        for other, theirs in self.beside(b.date, provider, by_way):
             if self.is_too_far(b, mine, other, theirs):
-                late = f"has no time for the way between it and booking {other.id}"
-                yield f"{provider.name}, in the role {role.key}, {late}"
+                yield f"{name} has no time for the way to or from booking {other.id}"
 
 
 def _minutes(b: Booking, kind: AppointmentType, role: Role) -> Span:

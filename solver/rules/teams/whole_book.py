@@ -54,10 +54,10 @@ class InRoles:
                 ]
         team, kind = ledger.team, ledger.kind
         is_needed = first[kind] < ledger.duration[:, None]
-        booking, role = np.nonzero(is_needed & (team >= 0))
-        provider, of = team[booking, role], kind[booking]
-        start = ledger.start[booking] + first[of, role]
-        end = ledger.start[booking] + np.minimum(last[of, role], ledger.duration[booking])
+        booking, which = np.nonzero(is_needed & (team >= 0))
+        provider, of = team[booking, which], kind[booking]
+        start = ledger.start[booking] + first[of, which]
+        end = ledger.start[booking] + np.minimum(last[of, which], ledger.duration[booking])
         before = np.array([row.buffer_before for row in clinic.providers], np.int64)[provider]
         after = np.array([row.buffer_after for row in clinic.providers], np.int64)[provider]
         midnight = provider * FAR + ledger.day[booking] * 1440
@@ -70,7 +70,7 @@ class InRoles:
             end,
             midnight + start - before,
             midnight + end + after,
-            fits[of, role, provider] & is_once,
+            fits[of, which, provider] & is_once,
             ~(is_needed & (team < 0)).any(axis=1),
         )
 

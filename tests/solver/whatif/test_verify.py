@@ -338,9 +338,9 @@ def test_the_reader_and_the_checker_agree_on_a_new_appointment(
     kind = data.draw(st.sampled_from(clinic.appointment_types))
     provider, room = (data.draw(st.sampled_from(r)) for r in (clinic.providers, clinic.rooms))
     for start in range(0, 1440, 5):
-        new = Booking("new", provider.id, room.id, kind.id, date, start)
         query = SlotRequest(kind.id, date, problem.now)
         plain = SlotChecker(clinic).read(query, provider, room, start)
+        new = Booking("new", provider.id, room.id, kind.id, date, start, team=plain.team)
         broken, is_overbooked = reader._broken(reader.rules.appointment(new))
         assert tuple(broken) == plain.broken
         assert broken or is_overbooked == plain.is_overbooked
@@ -353,7 +353,7 @@ def test_the_reader_and_the_checker_agree_on_a_finished_book(problem: Problem) -
     known = [a for a in reader.book.all if reader.rules.is_known(a.booking)]
     book = _Book(_reach(clinic))
     for a in known:
-        book.add(a)
+        book.add(a, reader.rules.in_roles(a))
     told = [
         (a.booking.id, rule, detail) for a in known for rule, detail in reader._broken_in(book, a)
     ]
