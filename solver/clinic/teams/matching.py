@@ -45,7 +45,9 @@ def teams[Person: (str, int)](able: Sequence[Sequence[Person]]) -> Iterator[tupl
     for first in able[0]:
         rest = [[person for person in those if person != first] for those in able[1:]]
         if is_fillable(rest):
-            yield from ((first, *others) for others in teams(rest))
+            others: tuple[Person, ...]
+            for others in teams(rest):
+                yield (first, *others)
 
 
 def least_team[Person: (str, int)](able: Sequence[Sequence[Person]]) -> tuple[Person, ...] | None:
