@@ -33,6 +33,14 @@ class InvalidFieldError(RequestError):
         self.message = message
 
 
+class InvalidTeamError(InvalidFieldError):
+    """A team that cannot be; `faults` has each field and what is wrong with it."""
+
+    def __init__(self, faults: list[tuple[str, str]]) -> None:
+        super().__init__(*faults[0])
+        self.faults = faults
+
+
 class AlreadyExistsError(RequestError):
     """There is a row with this id already."""
 

@@ -17,11 +17,12 @@ from sqlalchemy import (
     Index,
     SmallInteger,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import INT8RANGE, ExcludeConstraint, Range
+from sqlalchemy.dialects.postgresql import INT8RANGE, JSONB, ExcludeConstraint, Range
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base
@@ -33,6 +34,11 @@ NO_ROOM_OVERLAP = "ex_bookings_room_span"
 WITHIN_POOLS = "bookings_within_pools"
 NEW_WITHIN_POOLS = "new_bookings_within_pools"
 """Two triggers, which refuse under the name of the first: see the migration of equipment pools."""
+TEAMS_APART = "bookings_teams_apart"
+NEW_TEAMS_APART = "new_bookings_teams_apart"
+"""Two triggers, which refuse under the name of the first, where somebody in a role is busy."""
+APART_FROM_TEAMS = "bookings_apart_from_teams"
+"""The name under which they refuse a booking whose own provider is in a role then."""
 TIME_TO_TRAVEL = "bookings_time_to_travel"
 """Likewise two triggers, which refuse under this name: see the migration of the way's last word."""
 
@@ -58,6 +64,8 @@ class Booking(Base):
     `duration_minutes` and the buffers are those of its type when it was made.
 
     `overrides` are the codes of the rules that it was made against, on purpose.
+
+    `team` is who is in the roles of its type: ids of providers, by the keys of the roles.
     """
 
     __tablename__ = "bookings"
@@ -82,6 +90,11 @@ class Booking(Base):
         ),
         CheckConstraint("(status = 'held') = (expires_at IS NOT NULL)", name="hold_expires"),
         CheckConstraint("array_position(overrides, NULL) IS NULL", name="overrides"),
+        CheckConstraint(
+            "jsonb_typeof(team) = 'object' AND (team = '{}' OR NOT jsonb_path_exists("
+            "team, '$.* ? (@ == $main)', jsonb_build_object('main', provider_id)))",
+            name="team",
+        ),
         CheckConstraint(
             "(patient_ref IS NULL) = (patient_key IS NULL) AND patient_key <> ''",
             name="patient_key",
@@ -133,6 +146,7 @@ class Booking(Base):
     status: Mapped[str] = mapped_column(Text)
     is_overbooked: Mapped[bool]
     overrides: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    team: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=text("'{}'"))
     notes: Mapped[str | None] = mapped_column(Text)
     score: Mapped[int | None] = mapped_column(SmallInteger)
     version: Mapped[int] = mapped_column(server_default=text("1"))
@@ -149,6 +163,23 @@ class Booking(Base):
     room_span: Mapped[Range[int]] = mapped_column(
         INT8RANGE, Computed(_span("room_no"), persisted=True)
     )
+
+
+class BookingRole(Base):
+    """Who is in a role of a booking: what its `team` says, written by the database alone."""
+
+    __tablename__ = "booking_roles"
+    __table_args__ = (
+        UniqueConstraint("booking_id", "provider_id"),
+        Index("ix_booking_roles_provider_id_date", "provider_id", "date"),
+    )
+
+    booking_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("bookings.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    provider_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("providers.id"))
+    date: Mapped[dt.date] = mapped_column(Date)
 
 
 class ResourceDay(Base):

@@ -130,6 +130,7 @@ class AppointmentType(Base):
             name="starts",
         ),
         CheckConstraint("jsonb_typeof(required_pools) = 'array'", name="required_pools"),
+        CheckConstraint("jsonb_typeof(roles) = 'array'", name="roles"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
@@ -147,6 +148,8 @@ class AppointmentType(Base):
     packed: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     required_pools: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     """Objects of a `pool_id` and a `quantity`."""
+    roles: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    """Objects of a `key`, `required_skills`, `from_minute` and `to_minute`."""
 
 
 class EquipmentPool(Base):

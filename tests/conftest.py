@@ -46,8 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 TABLES = (
-    "bookings, availability, overbooking_rules, provider_types, sessions, providers, rooms,"
-    " appointment_types, equipment_pools, travel, locations"
+    "booking_roles, bookings, availability, overbooking_rules, provider_types, sessions, providers,"
+    " rooms, appointment_types, equipment_pools, travel, locations"
 )
 
 

@@ -43,6 +43,7 @@ from data.bookings.reading import PageCursor
 from data.clinic.snapshot import EFFECTIVE_STATUS
 from data.errors import InvalidFieldError
 from data.files.fields import BookingDate, Date, Id, PatientRef, Strict
+from data.files.role_rows import team_of
 from models.tables import BOOKINGS
 from solver.clinic.clock import parse_time
 from solver.clinic.entities import DAY_MINUTES, Status
@@ -308,6 +309,7 @@ async def reschedule(
         body.start_time,
         body.room_id,
         body.accept_overbooked,
+        team_of(body.team),
     )
     override = writer.overriding(body)
     return await writer.update(
@@ -319,6 +321,7 @@ async def reschedule(
             version=body.version,
             allow_patient_overlap=body.allow_patient_overlap,
             override=override,
+            keep_team=body.keep_team,
         )
     )
 

@@ -22,6 +22,7 @@ from data.files.fields import (
     Strict,
     Text,
 )
+from data.files.role_rows import Members, team_of
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, Status
 from solver.rules.checker import Violation
@@ -66,6 +67,11 @@ class PlaceIn(OverrideIn):
     accept_overbooked: StrictBool = False
     allow_patient_overlap: StrictBool = False
     notes: Text | None = None
+    team: Members = Field(
+        default={},
+        description="Who is to be in which role of the type, some or all; in the others is"
+        " whoever is able and first by id.",
+    )
 
     def place(self) -> Place:
         """Return where the appointment is wanted."""
@@ -78,6 +84,7 @@ class PlaceIn(OverrideIn):
             self.start_time,
             self.room_id,
             self.accept_overbooked,
+            team_of(self.team),
         )
 
 
@@ -114,6 +121,11 @@ class RescheduleIn(OverrideIn):
     start_time: StartTime
     provider_id: Id | None = Field(None, description="None keeps the provider.")
     room_id: Id | None = Field(None, description="None keeps the room if it is free.")
+    team: Members = Field(default={}, description="Who is to be in which role now, some or all.")
+    keep_team: StrictBool = Field(
+        False,
+        description="Refuse if somebody of the team cannot; else the team is completed anew.",
+    )
     version: Version = None
     accept_overbooked: StrictBool = False
     allow_patient_overlap: StrictBool = False
@@ -179,6 +191,9 @@ class BookingOut(BaseModel):
     overrides: list[str] = Field(
         description="The codes of the rules that it was made against, on purpose."
     )
+    team: dict[str, str] = Field(
+        description="Who is in which role of its type: ids of providers, by the roles' keys."
+    )
     notes: str | None
     score: float | None
     version: int
@@ -206,6 +221,7 @@ def booking_body(row: Row[Any], timezone: str) -> dict[str, Any]:
         "status": getattr(row, "effective_status", row.status),
         "is_overbooked": row.is_overbooked,
         "overrides": [*in_order(row.overrides)],
+        "team": row.team,
         "notes": row.notes,
         "score": None if row.score is None else row.score / POINTS,
         "version": row.version,

@@ -24,6 +24,7 @@ from data.errors import (
     ImportConflictError,
     InvalidFieldError,
     InvalidStateError,
+    InvalidTeamError,
     NotFoundError,
     PatientConflictError,
     PlanNotApplicableError,
@@ -149,6 +150,8 @@ def _invalid(faults: list[Fault], code: str = VALIDATION_ERROR) -> Response:
 def refusal(error: Exception) -> Response | None:
     """Return the answer to a request that is refused for good; None where it may go through."""
     match error:
+        case InvalidTeamError():
+            return _invalid([Fault(*fault) for fault in error.faults])
         case InvalidFieldError():
             return _invalid([Fault(error.field, error.message)])
         case InvalidFileError():

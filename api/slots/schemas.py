@@ -118,6 +118,9 @@ class SlotOut(BaseModel):
         description="The sessions of the provider, the room and everybody that govern some of its "
         "minutes and admit it, released or not."
     )
+    team: dict[str, str] = Field(
+        description="Who would be in which role of the type: ids of providers, by the roles' keys."
+    )
 
 
 class OpeningOut(BaseModel):
@@ -172,6 +175,7 @@ def slots_body(page: SlotPage, zone: ZoneInfo, following: dt.date | None) -> dic
             },
             "is_overbooked": slot.is_overbooked,
             "session_ids": slot.session_ids,
+            "team": dict(slot.team),
         }
 
     return {

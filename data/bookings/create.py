@@ -25,12 +25,10 @@ from data.bookings.decisions import (
     Outcome,
     Place,
     Policy,
-    decide_in_turn,
-    foresee,
     load_around,
-    lock_keys_of,
 )
 from data.bookings.grant import free_of_expired_holds, grant
+from data.bookings.in_turn import decide_in_turn, foresee, lock_keys_of
 from data.bookings.reading import BookingRecord
 from data.bookings.statements import INSERT, placed
 from data.database.locks import lock_days

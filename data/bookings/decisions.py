@@ -1,21 +1,32 @@
-"""Whether a place can be taken, by the function of the slot query: one place, or many in turn."""
+"""Whether a place can be taken, by the function of the slot query."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.audit import ANONYMOUS
-from data.bookings.index import BookIndex, patient_owner, pool_keys, session_keys
+from data.bookings.index import (
+    able_in_roles,
+    patient_owner,
+    pool_keys,
+    session_keys,
+)
+from data.clinic import pooled_types as types
 from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.days_to_lock import days_to_lock
 from data.database.locks import DayKey
-from data.errors import NotFoundError, PatientConflictError, RequestError, SlotUnavailableError
+from data.errors import (
+    InvalidTeamError,
+    NotFoundError,
+    PatientConflictError,
+    RequestError,
+    SlotUnavailableError,
+)
 from solver.clinic.clinic import OVER_CAPACITY, Clinic
 from solver.clinic.clock import DateOutOfRangeError, check_date
 from solver.clinic.entities import (
@@ -28,9 +39,10 @@ from solver.clinic.entities import (
 )
 from solver.clinic.patients import booking_of_patient, patient_key
 from solver.clinic.request import SlotRequest
+from solver.clinic.teams.roles import Member, Team
 from solver.rules.codes import PATIENT_CONFLICT, ROOM_BUSY, in_order
 from solver.scoring.parts import Weights
-from solver.slots.judge import Verdict, judge, judge_each
+from solver.slots.judge import Verdict, judge
 from solver.slots.query import Slot
 
 WOULD_BE_OVERBOOKED = "WOULD_BE_OVERBOOKED"
@@ -38,10 +50,6 @@ WOULD_BE_OVERBOOKED = "WOULD_BE_OVERBOOKED"
 
 UNDO_MINUTES = 30
 """How long a change of status can be taken back where no setting says otherwise."""
-
-
-FEWEST_AHEAD = 4
-"""The smallest batch that is judged at once; verdicts after a conflict are discarded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class Place:
     start: int
     room_id: str | None = None
     accept_overbooked: bool = False
+    team: Team = ()  # who is wanted in which role
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,8 @@ class BookingRequest:
     Bookings whose ids are `ignored` do not count. The room `room_before` is preferred where it is
     free. A place that `is_given` was granted before: grid, notice and limits of dates do not apply.
     An appointment that was made before and stays as it is keeps its `minutes`.
-    The rules whose codes are in `override` do not refuse it.
+    The rules whose codes are in `override` do not refuse it. Its `kept_team` stays if it can, as
+    far as the place does not name others; where it `must_keep` it, it is refused otherwise.
     """
 
     place: Place
@@ -86,6 +96,13 @@ class BookingRequest:
     is_given: bool = False
     minutes: Minutes | None = None
     override: frozenset[str] = frozenset()
+    kept_team: Team = ()
+    must_keep: bool = False
+
+    @property
+    def people(self) -> set[str]:
+        """Who is wanted in some role, or was in one."""
+        return {member for _, member in (*self.place.team, *self.kept_team)}
 
     @property
     def patient_key(self) -> str | None:
@@ -153,7 +170,13 @@ class BookingRequest:
             When there is no such row or date to ask about.
         """
         place, policy = self.place, self.policy
-        self.rows(clinic)
+        kind, *_ = self.rows(clinic)
+        if place.team:
+            _check_team(clinic, kind, place)
+        named = dict(place.team)
+        if self.must_keep:
+            keys = {role.key for role in kind.roles}
+            named = {key: who for key, who in self.kept_team if key in keys} | named
         if not self.is_given:
             check_date(clinic.settings, place.date, policy.now, policy.horizon_days)
         return SlotRequest(
@@ -166,6 +189,8 @@ class BookingRequest:
             is_given=self.is_given,
             minutes=self.minutes,
             override=self.override,
+            team=tuple(Member(*each) for each in named.items()),
+            kept_team=self.kept_team,
         )
 
     def most_rooms(self, clinic: Clinic) -> int:
@@ -250,6 +275,7 @@ class BookingRequest:
                 *(() if self.patient_ref is None else [patient_owner(self.patient_key)]),
                 *pool_keys(clinic, place.appointment_type_id),
                 *session_keys(clinic, place.appointment_type_id, place.date, place.start),
+                *able_in_roles(clinic, place.appointment_type_id),
             ]
         )
 
@@ -267,7 +293,8 @@ class Decision:
         slot = self.slot
         patient = patient_key(self.patient_ref)
         time = slot.date, slot.start
-        return days_to_lock(self.clinic, slot.kind, slot.provider, slot.room, time, patient)
+        place = slot.kind, slot.provider, slot.room, time
+        return days_to_lock(self.clinic, *place, patient, slot.team)
 
     def as_booking(self, key: str) -> Booking:
         """Return the booking that taking the slot makes."""
@@ -286,7 +313,34 @@ class Decision:
             slot.kind.buffer_before,
             slot.kind.buffer_after,
             frozenset(slot.overrides),
+            slot.team,
         )
+
+
+def _check_team(clinic: Clinic, kind: AppointmentType, place: Place) -> None:
+    """Refuse a team that nobody could have; whether those who are named are able is a rule's.
+
+    Raises
+    ------
+    InvalidTeamError
+        With all that is wrong.
+    """
+    keys = [role.key for role in kind.roles]
+    faults = []
+    before: set[str] = set()
+    for key, member in place.team:
+        if key not in keys:
+            known = f"; known are {', '.join(keys)}" if keys else ", which has none"
+            faults.append((f"team.{key}", f"is no role of this type{known}"))
+        elif member == place.provider_id:
+            faults.append((f"team.{key}", "must be somebody else than the provider"))
+        elif member in before:
+            faults.append((f"team.{key}", "is in another role already; nobody fills two"))
+        elif member not in clinic.provider_by_id:
+            faults.append((f"team.{key}", f"there is no provider {member}"))
+        before.add(member)
+    if faults:
+        raise InvalidTeamError(faults)
 
 
 def _refusal(reasons: Iterable[str], elsewhere: Booking | None) -> RequestError:
@@ -332,104 +386,27 @@ async def load_around(
     """Read what decides on requests of one date, in `room` or in the rooms that they name."""
     rooms = {request.place.room_id if room is None else room.id for request in requests}
     part = ClinicSelection(
-        provider_ids={request.place.provider_id for request in requests},
+        provider_ids={request.place.provider_id for request in requests}.union(
+            *(request.people for request in requests)
+        ),
         room_ids=None if None in rooms else {key for key in rooms if key is not None},
         type_ids={request.place.appointment_type_id for request in requests},
         patient_keys={key for request in requests if (key := request.patient_key) is not None},
     )
     (day,) = {request.place.date for request in requests}
+    clinic = await load_clinic(connection, day, day, part)
+    if not any(has_roles(clinic, request) for request in requests):
+        return clinic
+    able = map(str, await connection.scalars(types.able_in_roles(part.type_ids)))
+    part = replace(part, provider_ids={*(part.provider_ids or ()), *able})
     return await load_clinic(connection, day, day, part)
+
+
+def has_roles(clinic: Clinic, request: BookingRequest) -> bool:
+    """Whether the type asked for, if it is there, has roles."""
+    kind = clinic.type_by_id.get(request.place.appointment_type_id)
+    return kind is not None and bool(kind.roles)
 
 
 type Outcome = Decision | RequestError | DateOutOfRangeError
 """A slot that may be taken, or the error that refuses it."""
-
-
-def decide_in_turn(
-    clinic: Clinic, requests: Iterable[BookingRequest], *, certify: bool = True
-) -> Iterator[Outcome]:
-    """Decide in order, each request against the book and what those before it were granted.
-
-    Requests are judged in batches, each as if it were alone. A batch is used up to the first
-    request whose `claims` meet what the batch has granted; the rest is judged again.
-    """
-    requests = list(requests)
-    ignored = {key for request in requests for key in request.ignored}
-    index = BookIndex(clinic, (b for b in clinic.bookings if b.id not in ignored))
-    done, ahead = 0, len(requests)
-    while done < len(requests):
-        together = requests[done : done + ahead]
-        taken: set[str] = set()
-        count = 0
-        for request, outcome in zip(together, _decide_each(index, together, certify), strict=True):
-            if not taken.isdisjoint(request.claims(clinic)):
-                break
-            yield outcome
-            if isinstance(outcome, Decision):
-                granted = outcome.as_booking(f"won {done + count}")
-                index.add(granted)
-                taken |= index.keys_of(granted)
-            count += 1
-        done, ahead = done + count, max(FEWEST_AHEAD, 2 * count)
-
-
-def _decide_each(
-    index: BookIndex, requests: Sequence[BookingRequest], certify: bool
-) -> list[Outcome]:
-    """Decide on each request as though it were alone."""
-    clinic = index.around(requests)
-    outcomes: dict[int, Outcome] = {}
-    slot_requests: dict[int, SlotRequest] = {}
-    for number, request in enumerate(requests):
-        try:
-            slot_requests[number] = request.slot_request(clinic)
-        except (RequestError, DateOutOfRangeError) as error:
-            outcomes[number] = error
-    verdicts = judge_each(
-        clinic,
-        list(slot_requests.values()),
-        limit=max(request.most_rooms(clinic) for request in requests),
-        weights=requests[0].policy.weights,
-        certify=certify,
-    )
-    for number, verdict in zip(slot_requests, verdicts, strict=True):
-        try:
-            outcomes[number] = requests[number].settle(clinic, verdict)
-        except RequestError as error:
-            outcomes[number] = error
-    return [outcomes[number] for number in range(len(requests))]
-
-
-def lock_keys_of(outcomes: Iterable[Outcome]) -> set[DayKey]:
-    """Return the days to lock for all that were won."""
-    return {
-        key for granted in outcomes if isinstance(granted, Decision) for key in granted.lock_keys()
-    }
-
-
-def foresee(
-    clinic: Clinic, requests: Sequence[BookingRequest]
-) -> tuple[list[str | None], set[DayKey]]:
-    """Return the room that each request without one would win, and the days to lock for all."""
-    if all(request.place.room_id is not None for request in requests):
-        return [None] * len(requests), foresee_lock_keys(clinic, requests)
-    outcomes = list(decide_in_turn(clinic, requests, certify=False))
-    rooms = [
-        granted.slot.room.id
-        if isinstance(granted, Decision) and request.place.room_id is None
-        else None
-        for request, granted in zip(requests, outcomes, strict=True)
-    ]
-    return rooms, lock_keys_of(outcomes)
-
-
-def foresee_lock_keys(clinic: Clinic, requests: Sequence[BookingRequest]) -> set[DayKey]:
-    """Return the days to lock before deciding on requests that name their rooms."""
-    keys: set[DayKey] = set()
-    for request in requests:
-        with suppress(NotFoundError):
-            kind, provider, room = request.rows(clinic)
-            assert room is not None
-            time = request.place.date, request.place.start
-            keys |= days_to_lock(clinic, kind, provider, room, time, request.patient_key)
-    return keys

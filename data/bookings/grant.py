@@ -10,9 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
 from data.bookings.decisions import BookingRequest, Decision, Place, Policy
-from data.bookings.holds import cancel_expired_holds
 from data.bookings.reading import BookingRecord, row_of
-from data.bookings.statements import DETAIL_COLUMNS, RELOCATE, UPDATE_DETAILS
+from data.bookings.statements import DETAIL_COLUMNS, RELOCATE, UPDATE_DETAILS, cancel_expired_holds
 from data.database.locks import lock_days
 from data.database.transaction import ChangedMeanwhileError
 from data.errors import SlotUnavailableError

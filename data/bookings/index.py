@@ -32,11 +32,12 @@ class BookIndex:
     def keys_of(self, booking: Booking) -> set[str]:
         """Return the names under which a booking is found.
 
-        Those of what it takes, of who is seen, of the equipment pools that it has pieces of, and of
-        the sessions of everybody that count it.
+        Those of what it takes, of who is in its team, of who is seen, of the equipment pools that
+        it has pieces of, and of the sessions of everybody that count it.
         """
         kind = booking.appointment_type_id
         keys = {booking.provider_id, booking.room_id, kind, *pool_keys(self._clinic, kind)}
+        keys |= {member for _, member in booking.team}
         if booking.patient_key is not None:
             keys.add(patient_owner(booking.patient_key))
         return keys | session_keys(self._clinic, kind, booking.date, booking.start)
@@ -49,7 +50,11 @@ class BookIndex:
     def around(self, requests: Sequence[BookingRequest]) -> Clinic:
         """Return what decides on requests, and nothing else."""
         clinic = self._clinic
-        providers = {request.place.provider_id for request in requests}
+        providers = {
+            each for request in requests for each in (request.place.provider_id, *request.people)
+        }
+        for kind in {request.place.appointment_type_id for request in requests}:
+            providers |= able_in_roles(clinic, kind)
         named = {request.place.room_id for request in requests}
         rooms = {room.id for room in clinic.rooms} if None in named else named
         dates = {
@@ -115,6 +120,18 @@ def pool_keys(clinic: Clinic, type_id: str) -> list[str]:
     """Return the names of the equipment pools that a type, if it is there, takes from."""
     kind = clinic.type_by_id.get(type_id)
     return [] if kind is None else [f"pool {need.pool_id}" for need in kind.required_pools]
+
+
+def able_in_roles(clinic: Clinic, type_id: str) -> set[str]:
+    """Return who may be in a role of a type, if it is there."""
+    kind = clinic.type_by_id.get(type_id)
+    if kind is None or not kind.roles:
+        return set()
+    return {
+        provider.id
+        for provider in clinic.providers
+        if provider.active and any(role.required_skills <= provider.skills for role in kind.roles)
+    }
 
 
 def session_keys(clinic: Clinic, type_id: str, day: dt.date, start: int) -> set[str]:

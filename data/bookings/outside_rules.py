@@ -32,7 +32,7 @@ from data.bookings.reading import PageCursor
 from data.clinic.of_dates import shift_date
 from data.clinic.snapshot import IS_EXPIRED, ClinicSelection, load_clinic
 from data.database.aside import read_in_worker
-from models.tables import BOOKINGS
+from models.tables import BOOKING_ROLES, BOOKINGS
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import Booking
 from solver.rules.book_queries import broken_by_id, newly_outside, outside, outside_beyond
@@ -89,6 +89,16 @@ _PACKED = func.string_agg(
 """The columns of :data:`solver.rules.ledger.PACKED`."""
 
 
+_IN_ROLES = func.string_agg(
+    func.uuid_send(BOOKING_ROLES.c.booking_id)
+    .op("||")(func.decode(func.md5(BOOKING_ROLES.c.key), "hex"))
+    .op("||")(func.uuid_send(BOOKING_ROLES.c.provider_id)),
+    literal(b"", LargeBinary),
+    type_=LargeBinary,
+)
+"""The columns of :data:`solver.rules.ledger.IN_ROLES`."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutsideRules:
     """Bookings outside the rules: what each breaks, by date, start and id.
@@ -121,13 +131,21 @@ async def load_rows(connection: AsyncConnection) -> Clinic:
     return await load_clinic(connection, part=WITHOUT_BOOKINGS)
 
 
+type Packed = tuple[bytes, bytes]
+"""Bookings, and who is in their roles."""
+
+
 async def load_packed(
     connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]] = ()
-) -> bytes:
-    """Read the live bookings that meet all `conditions`, packed."""
+) -> Packed:
+    """Read the live bookings that meet all `conditions`, packed, and who is in their roles."""
     live = BOOKINGS.c.status != "cancelled"  # for the indexes of live bookings; holds run out, too
     statement = select(_PACKED).where(live, ~IS_EXPIRED, *conditions)
-    return (await connection.execute(statement)).scalar_one() or b""
+    in_roles = select(_IN_ROLES).join(BOOKINGS, BOOKINGS.c.id == BOOKING_ROLES.c.booking_id)
+    in_roles = in_roles.where(live, ~IS_EXPIRED, *conditions)
+    both = select(statement.scalar_subquery(), in_roles.scalar_subquery())
+    packed, teams = (await connection.execute(both)).one()
+    return packed or b"", teams or b""
 
 
 async def find_newly_outside(
@@ -140,14 +158,14 @@ async def find_newly_outside(
     """
     now = dt.datetime.now(after.settings.zone)
     today = now.date()
-    read: asyncio.Queue[tuple[dt.date, dt.date, bytes] | None] = asyncio.Queue()
+    read: asyncio.Queue[tuple[dt.date, dt.date, Packed] | None] = asyncio.Queue()
     told: list[asyncio.Task[list[Violation]]] = []
     count = 0
 
     async def judge() -> None:
         nonlocal count
         while (part := await read.get()) is not None:
-            first, last, packed = part
+            first, last, (packed, in_roles) = part
             violations, found = await read_in_worker(
                 len(packed),
                 newly_outside,
@@ -159,6 +177,7 @@ async def find_newly_outside(
                 since=first,
                 last=last,
                 limit=max(0, MOST_TOLD - count),
+                in_roles=in_roles,
             )
             count += found
             if violations:
@@ -182,7 +201,7 @@ async def _read_ahead(
     engine: AsyncEngine,
     today: dt.date,
     touched: EditScope,
-    read: asyncio.Queue[tuple[dt.date, dt.date, bytes] | None],
+    read: asyncio.Queue[tuple[dt.date, dt.date, Packed] | None],
 ) -> None:
     """Put what an edit can touch into a queue, packed, part by part; after the last one None."""
     at_one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
@@ -236,7 +255,7 @@ async def find_outside(
         near = [BOOKINGS.c.date >= shift_date(since, -1)]
         if last is not None:
             near.append(BOOKINGS.c.date <= shift_date(last, 1))
-        packed = await load_packed(connection, near)
+        packed, in_roles = await load_packed(connection, near)
     violations, count = await read_in_worker(
         len(packed),
         outside,
@@ -249,6 +268,7 @@ async def find_outside(
         room_id=room_id,
         after=None if after is None else (after.date, after.start, after.id),
         limit=limit,
+        in_roles=in_roles,
     )
     return OutsideRules(clinic, violations, count)
 
@@ -256,9 +276,12 @@ async def find_outside(
 async def broken_rule_bits(connection: AsyncConnection, *, since: dt.date) -> dict[str, int]:
     """Return what each booking outside the rules from `since` on breaks: ``1 << rule``, by id."""
     clinic = await load_rows(connection)
-    packed = await load_packed(connection, [BOOKINGS.c.date >= shift_date(since, -1)])
+    since_then = BOOKINGS.c.date >= shift_date(since, -1)
+    packed, in_roles = await load_packed(connection, [since_then])
     now = dt.datetime.now(dt.UTC)
-    return await read_in_worker(len(packed), broken_by_id, clinic, packed, now=now, since=since)
+    return await read_in_worker(
+        len(packed), broken_by_id, clinic, packed, now=now, since=since, in_roles=in_roles
+    )
 
 
 async def find_all_outside(
@@ -274,7 +297,7 @@ async def find_all_outside(
     What `known`, of :func:`broken_rule_bits`, has of a booking is not told again.
     """
     clinic = await load_rows(connection)
-    packed = await load_packed(connection)
+    packed, in_roles = await load_packed(connection)
     violations, count = await read_in_worker(
         len(packed),
         outside_beyond,
@@ -285,6 +308,7 @@ async def find_all_outside(
         or_of=also_ids,
         known=known or {},
         limit=MOST_TOLD,
+        in_roles=in_roles,
     )
     return OutsideRules(clinic, await _with_patients(connection, violations), count)
 

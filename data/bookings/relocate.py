@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import Row, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.bookings.create import NOTHING_OVERRIDDEN, WRITTEN_AT_ONCE, Override
@@ -17,8 +17,15 @@ from data.bookings.reading import BookingRecord, require_state, row_of
 from data.bookings.statements import RELOCATE_ALL, placed
 from data.database.locks import lock_days
 from data.database.transaction import ChangedMeanwhileError
-from data.errors import InvalidFieldError, PatientConflictError, RequestError, SlotUnavailableError
-from models.tables import BOOKINGS
+from data.errors import (
+    InvalidFieldError,
+    InvalidStateError,
+    PatientConflictError,
+    RequestError,
+    SlotUnavailableError,
+)
+from data.files.role_rows import team_of
+from models.tables import BOOKINGS, TYPES
 
 
 async def relocate(
@@ -70,11 +77,13 @@ async def reschedule(
     version: int | None,
     allow_patient_overlap: bool,
     override: Override = NOTHING_OVERRIDDEN,
+    keep_team: bool = False,
 ) -> BookingRecord:
     """Move a booking; its old place is given up only if the new one is won.
 
     `place` may leave the type, the provider and the room empty: the type never changes, the
-    provider stays, and so does the room where it is free, else it is the best free one. What the
+    provider stays, and so does the room where it is free, else it is the best free one. The team
+    stays where the whole of it can; else there is another, or with `keep_team` a refusal. What the
     booking overrode at its old place is forgotten.
 
     Raises
@@ -105,6 +114,8 @@ async def reschedule(
             ignored=frozenset({booking_id}),
             room_before=str(row.room_id),
             override=override.codes,
+            kept_team=team_of(row.team),
+            must_keep=keep_team,
         )
 
     seen = await row_of(connection, booking_id)
@@ -131,7 +142,7 @@ async def swap(
     NotFoundError
         When there is no such booking.
     InvalidStateError
-        When one is not booked.
+        When one is not booked, or is of a type that has roles.
     SlotUnavailableError
         When a rule forbids either new placement, in whichever order they are made.
     PatientConflictError
@@ -157,11 +168,13 @@ async def swap(
 
     seen = {key: await row_of(connection, key) for key in sorted((a, b))}
     requests = requests_of(seen)
+    await _require_no_roles(connection, seen.values())
     looks = [await requests[key].look(connection) for key in (a, b)]
     locked = looks[0].lock_keys() | looks[1].lock_keys()
     await lock_days(connection, locked)
     # Those that have been swapped meanwhile have the same two places, and these are locked.
     before = {key: await row_of(connection, key, lock=True) for key in seen}
+    await _require_no_roles(connection, before.values())
     granted = await _grant_both(connection, (a, b), requests_of(before))
     if (
         not granted[a].lock_keys() | granted[b].lock_keys() <= locked
@@ -176,6 +189,17 @@ async def swap(
         for key in granted
     }
     return after[a], after[b]
+
+
+async def _require_no_roles(connection: AsyncConnection, rows: Iterable[Row[Any]]) -> None:
+    """Refuse to swap bookings of types with roles: their teams belong to the times they have."""
+    kinds = {row.appointment_type_id for row in rows}
+    with_roles = select(TYPES.c.name).where(TYPES.c.id.in_(kinds), TYPES.c.roles != [])
+    if (name := await connection.scalar(with_roles.limit(1))) is not None:
+        raise InvalidStateError(
+            f"{name} has roles, which people fill at that time: it cannot be swapped; reschedule"
+            " the bookings one by one."
+        )
 
 
 async def vacate_places(connection: AsyncConnection, ids: Collection[Any]) -> None:

@@ -25,9 +25,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data import audit
-from data.clinic.snapshot import EFFECTIVE_STATUS
+from data.clinic.snapshot import EFFECTIVE_STATUS, IS_EXPIRED
 from models.tables import BOOKINGS, CLINIC, PROVIDERS, ROOMS
 from solver.slots.query import Slot
 
@@ -51,6 +52,7 @@ def _place() -> tuple[ColumnClause[Any], ...]:
         column("is_overbooked", Boolean),
         column("points", SmallInteger),
         column("overrides", ARRAY(Text)),
+        column("team", JSONB),
     )
 
 
@@ -86,6 +88,7 @@ INSERT = audit.with_entries(
             "is_overbooked",
             "score",
             "overrides",
+            "team",
             "patient_ref",
             "patient_key",
             "notes",
@@ -107,6 +110,7 @@ INSERT = audit.with_entries(
             ASKED.c.is_overbooked,
             ASKED.c.points,
             ASKED.c.overrides,
+            ASKED.c.team,
             ASKED.c.patient_ref,
             ASKED.c.patient_key,
             ASKED.c.notes,
@@ -136,6 +140,7 @@ PLACED: dict[str, Any] = {
     "is_overbooked": bindparam("is_overbooked"),
     "score": bindparam("points"),
     "overrides": bindparam("overrides"),
+    "team": bindparam("team", type_=JSONB),
 }
 """The columns that say where a booking is, of the values of :func:`placed`."""
 
@@ -153,6 +158,7 @@ def placed(slot: Slot) -> dict[str, Any]:
         "is_overbooked": slot.is_overbooked,
         "points": slot.points,
         "overrides": [*slot.overrides],
+        "team": dict(slot.team),
     }
 
 
@@ -169,6 +175,7 @@ def as_it_stands(row: Row[Any]) -> dict[str, Any]:
         "is_overbooked": row.is_overbooked,
         "points": row.score,
         "overrides": row.overrides,
+        "team": row.team,
     }
 
 
@@ -223,6 +230,7 @@ RELOCATE_ALL = audit.with_entries(
         is_overbooked=RELOCATED.c.is_overbooked,
         score=RELOCATED.c.points,
         overrides=RELOCATED.c.overrides,
+        team=RELOCATED.c.team,
     ),
     BOOKINGS,
     RELOCATED,
@@ -234,3 +242,26 @@ ROWS: Select[Any] = select(
     EFFECTIVE_STATUS.label("effective_status"),
     CLINIC.c.timezone,
 ).join(CLINIC, text("true"))
+
+
+# Holds whose time is over: gone by the rules, not yet by the constraints, which know no time
+
+
+CANCEL_EXPIRED = "expire"
+"""What was done, as the audit log has it."""
+
+
+async def cancel_expired_holds(connection: AsyncConnection, *where: Any) -> None:
+    """Cancel the holds that have run out, those of certain bookings or all."""
+    statement = audit.with_entry(
+        update(BOOKINGS)
+        .where(IS_EXPIRED, *where)
+        .values(
+            status="cancelled",
+            expires_at=None,
+            version=BOOKINGS.c.version + 1,
+            updated_at=func.now(),
+        ),
+        BOOKINGS,
+    )
+    await connection.execute(statement, audit.about(audit.EXPIRY, CANCEL_EXPIRED))

@@ -15,7 +15,6 @@ from data.bookings.create import Details
 from data.bookings.decisions import (
     BookingRequest,
     Policy,
-    foresee_lock_keys,
     load_around,
     refuse_patient_overlap,
 )
@@ -27,9 +26,9 @@ from data.bookings.grant import (
     place_of,
     write,
 )
-from data.bookings.holds import CANCEL_EXPIRED
+from data.bookings.in_turn import foresee, foresee_lock_keys
 from data.bookings.reading import BookingRecord, require_state, require_version, row_of
-from data.bookings.statements import as_it_stands, placed
+from data.bookings.statements import CANCEL_EXPIRED, as_it_stands, placed
 from data.database.locks import lock_days
 from data.database.transaction import ChangedMeanwhileError
 from data.errors import (
@@ -38,6 +37,7 @@ from data.errors import (
     SlotUnavailableError,
     StaleVersionError,
 )
+from data.files.role_rows import team_of
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time, instant
 from solver.rules.checked_book import BookChecker
@@ -111,9 +111,12 @@ async def confirm(
         is_given=True,
         minutes=minutes_of(seen),
         override=frozenset(seen.overrides),
+        kept_team=team_of(seen.team),
     )
     # The hold may run out at this very moment and its place be decided on by another.
-    locked = foresee_lock_keys(await load_around(connection, [request]), [request])
+    clinic = await load_around(connection, [request])
+    _, won = await asyncio.to_thread(foresee, clinic, [request])
+    locked = won | foresee_lock_keys(clinic, [request])
     await lock_days(connection, locked)
     clinic = await load_around(connection, [request])
     if not foresee_lock_keys(clinic, [request]) <= locked:
@@ -283,6 +286,7 @@ async def undo(
         is_given=True,
         minutes=minutes_of(seen),
         override=frozenset(seen.overrides),
+        kept_team=team_of(seen.team),
     )
     granted = await grant(connection, request)
     before = await lock_unchanged(connection, seen)

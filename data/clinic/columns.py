@@ -7,6 +7,7 @@ from uuid import UUID
 
 from data.files.fields import Strict
 from data.files.pool_rows import PoolNeedRow
+from data.files.role_rows import RoleRow
 from data.files.session_row import LeadRow
 
 _COLUMN = {"start_time": "start_minute", "end_time": "end_minute"}
@@ -17,7 +18,7 @@ _LEADS = ("opens", "releases")
 """The fields that have a column for each of their own fields."""
 
 
-_LISTS_OF_ROWS = {"required_pools": PoolNeedRow}
+_LISTS_OF_ROWS: dict[str, type[Strict]] = {"required_pools": PoolNeedRow, "roles": RoleRow}
 """The fields that are lists of rows, in a column as JSON."""
 
 

@@ -39,13 +39,14 @@ _LEFT_OUT = ", ".join(f"'{name}'" for name in sorted(LEFT_OUT))
 _WRITTEN = (
     "id, provider_id, provider_no, room_id, room_no, appointment_type_id, date, start_minute,"
     " duration_minutes, buffer_before, buffer_after, patient_ref, patient_key, status,"
-    " is_overbooked, notes, expires_at, overrides"
+    " is_overbooked, notes, expires_at, overrides, team"
 )
 
 
 _TOLD = (
     "provider_id, room_id, appointment_type_id, date, start_minute, duration_minutes,"
-    " buffer_before, buffer_after, patient_ref, status, is_overbooked, notes, expires_at, overrides"
+    " buffer_before, buffer_after, patient_ref, status, is_overbooked, notes, expires_at,"
+    " overrides, team"
 )
 """The columns that callers see."""
 
@@ -60,7 +61,7 @@ _RULED = ", ".join(each for each in _WRITTEN.split(", ") if each not in _NOTED.s
 _PLACE = "provider_id, room_id, appointment_type_id, date, start_minute"
 
 
-_GUARDED = f"{_PLACE}, duration_minutes, is_overbooked"
+_GUARDED = f"{_PLACE}, duration_minutes, is_overbooked, team"
 """The columns that constraints look at, where a booking is live."""
 
 
@@ -75,7 +76,7 @@ _STAGE = """
         buffer_after smallint, own_duration smallint, own_before smallint, own_after smallint,
         type_duration smallint, type_before smallint, type_after smallint, is_own_told boolean,
         patient_ref text, patient_key text, status text, is_overbooked boolean, notes text,
-        expires_at timestamptz, overrides text[]
+        expires_at timestamptz, overrides text[], team jsonb
     ) ON COMMIT DROP
 """
 
@@ -102,7 +103,8 @@ _RESOLVED = f"""
             ELSE i.status END AS status,
         i.is_overbooked, i.notes,
         CASE WHEN i.status = 'held' AND until.moment > now() THEN until.moment END AS expires_at,
-        coalesce(i.overrides, b.overrides, '{{}}') AS overrides
+        coalesce(i.overrides, b.overrides, '{{}}') AS overrides,
+        coalesce(i.team, b.team, '{{}}') AS team
     FROM incoming AS i
     JOIN providers AS p ON p.id = i.provider_id
     JOIN rooms AS r ON r.id = i.room_id

@@ -29,8 +29,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
 from data.audit import ANONYMOUS
-from data.bookings.holds import cancel_expired_holds
 from data.bookings.outside_rules import OutsideRules, extend_timeouts, find_all_outside
+from data.bookings.statements import cancel_expired_holds
 from data.clinic import import_bookings
 from data.clinic.columns import columns_of, from_row
 from data.clinic.import_file import Incoming, read
@@ -103,6 +103,7 @@ _AS_JSON = f"""
         || ',"buffer_after":' || b.buffer_after
         || CASE WHEN b.overrides = '{{}}' THEN ''
             ELSE ',"overrides":' || CAST(to_json(b.overrides) AS text) END
+        || CASE WHEN b.team = '{{}}' THEN '' ELSE ',"team":' || CAST(b.team AS text) END
         || '}}',
         E',\n' ORDER BY b.start_minute, b.id
     )

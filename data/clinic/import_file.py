@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+import orjson
 from pydantic import ValidationError
 
 from data.database.aside import worker_process
@@ -57,6 +58,7 @@ COLUMNS = (
     "notes",
     "expires_at",
     "overrides",
+    "team",
 )
 """What :attr:`Incoming.bookings` has of each booking."""
 
@@ -168,6 +170,7 @@ def _line(row: BookingRow, told: _Minutes, *, is_own_told: bool) -> bytes:
         row.notes,
         None if row.expires_at is None else row.expires_at.isoformat(),
         None if row.overrides is None else f"{{{','.join(row.overrides)}}}",
+        None if row.team is None else orjson.dumps(row.team).decode(),
     )
     texts = ("\\N" if field is None else field.translate(_ESCAPES) for field in fields)
     return ("\t".join(texts) + "\n").encode()

@@ -1,15 +1,39 @@
-"""Which bookings and which sessions matter on the dates of a snapshot."""
+"""Which bookings and which sessions matter on the dates of a snapshot, and how rows are read."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Date, and_, bindparam, extract, func, or_, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Date,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    extract,
+    false,
+    func,
+    or_,
+    select,
+)
 
-from models.tables import BOOKINGS, EQUIPMENT_POOLS, PROVIDERS, ROOMS, SESSIONS, TYPES
-from solver.clinic.entities import DAY_MINUTES
+from models.tables import (
+    BOOKING_ROLES,
+    BOOKINGS,
+    EQUIPMENT_POOLS,
+    PROVIDERS,
+    ROOMS,
+    SESSIONS,
+    TYPES,
+)
+from solver.clinic.entities import DAY_MINUTES, AppointmentType
+from solver.clinic.equipment.needs import PoolNeed
 from solver.clinic.sessions.session import Lead, Session
+from solver.clinic.teams.roles import Role
 
 
 def date_values(first: dt.date, last: dt.date) -> dict[str, Any]:
@@ -129,4 +153,33 @@ def is_counted_for_all() -> ColumnElement[bool]:
         BOOKINGS.c.date.between(bindparam("first"), bindparam("last")),
         BOOKINGS.c.start_minute >= begins,
         BOOKINGS.c.start_minute < ends,
+    )
+
+
+def is_in_role(given: Collection[str]) -> ColumnElement[bool]:
+    """Return the condition of the bookings in which one of the providers asked about is in a role.
+
+    `given` are the names of the parameters: where there are no ``provider_ids``, there is no
+    such booking; where there are dates, those of other dates are left out.
+    """
+    if "provider_ids" not in given:
+        return false()
+    roles = BOOKING_ROLES.c
+    asked = bindparam("provider_ids", type_=ARRAY(Uuid(as_uuid=False)))
+    found = select(roles.booking_id).where(roles.provider_id == any_(asked))
+    if "first" in given:
+        found = found.where(roles.date.between(bindparam("day_before"), bindparam("day_after")))
+    return BOOKINGS.c.id.in_(found)
+
+
+def type_of(columns: list[Any]) -> AppointmentType:
+    """Return the appointment type that a row of a snapshot is."""
+    *others, needs, roles = columns
+    return AppointmentType(
+        *others,
+        tuple(PoolNeed(**need) for need in needs),
+        tuple(
+            Role(**{**role, "required_skills": frozenset(role["required_skills"])})
+            for role in roles
+        ),
     )

@@ -1,13 +1,25 @@
-"""The appointment types that take from equipment pools, as conditions of SQL."""
+"""What appointment types need of equipment pools and of people, as conditions of SQL."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Select, Text, cast, exists, func, select, true
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    FromClause,
+    Select,
+    Text,
+    cast,
+    column,
+    exists,
+    func,
+    select,
+    true,
+)
 
-from models.tables import EQUIPMENT_POOLS, TYPES
+from models.tables import EQUIPMENT_POOLS, PROVIDERS, TYPES
 
 
 def types_taking_from(pools: Collection[str] | Select[str]) -> Select[tuple[UUID]]:
@@ -34,3 +46,14 @@ def _needs_of(types: FromClause) -> tuple[FromClause, ColumnElement[str]]:
     """Return what the types of a table take, a row each, and the ids of the pools in it."""
     needs = func.jsonb_array_elements(types.c.required_pools).table_valued("value")
     return needs, cast(needs.c.value.op("->>")("pool_id"), Text)
+
+
+def able_in_roles(type_ids: Collection[str]) -> Select[tuple[UUID]]:
+    """Return the active providers who have the skills of some role of the types."""
+    skills = column("required_skills", ARRAY(Text))
+    role = func.jsonb_to_recordset(TYPES.c.roles).table_valued(skills)
+    role = role.render_derived(name="role", with_types=True)
+    needed = select(role.c.required_skills).select_from(TYPES).join(role, true())
+    is_able = PROVIDERS.c.skills.contains(role.c.required_skills)
+    wanted = needed.where(TYPES.c.id.in_(type_ids), is_able).correlate(PROVIDERS).exists()
+    return select(PROVIDERS.c.id).where(PROVIDERS.c.active, wanted)

@@ -33,6 +33,7 @@ from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
 from models.tables import (
     AVAILABILITY,
+    BOOKING_ROLES,
     CLINIC,
     EQUIPMENT_POOLS,
     LOCATIONS,
@@ -91,13 +92,18 @@ def _named_locations(ids: Collection[str]) -> Select[tuple[UUID]]:
     return select(key).where(key.in_(ids), or_(rooms, hours, pools))
 
 
+def _in_roles(ids: Collection[str]) -> Select[tuple[UUID]]:
+    """Return those of some providers who are in a role of a booking."""
+    return select(BOOKING_ROLES.c.provider_id).where(BOOKING_ROLES.c.provider_id.in_(ids))
+
+
 SETTINGS = Resource("clinic", CLINIC, ClinicRow)
 
 
 RESOURCES = {
     resource.name: resource
     for resource in (
-        Resource("providers", PROVIDERS, ProviderRow, "provider_id"),
+        Resource("providers", PROVIDERS, ProviderRow, "provider_id", named_by=_in_roles),
         Resource("rooms", ROOMS, RoomRow, "room_id"),
         Resource("equipment_pools", EQUIPMENT_POOLS, EquipmentPoolRow, named_by=types_taking_from),
         Resource("appointment_types", TYPES, AppointmentTypeRow, "appointment_type_id"),

@@ -15,7 +15,7 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data import audit
@@ -35,12 +35,13 @@ from data.clinic.touched import touched
 from data.database.locks import lock_clinic
 from data.database.transaction import run
 from data.errors import AlreadyExistsError, InvalidFieldError, PreconditionFailedError
-from data.files.clinic_file import ClinicRow
+from data.files.clinic_file import AppointmentTypeRow, ClinicRow, ProviderTypeRow
 from data.files.faults import faults_of
 from data.files.fields import Strict
 from data.files.session_row import SessionRow
-from models.tables import BOOKINGS, CLINIC
+from models.tables import BOOKINGS, CLINIC, PROVIDER_TYPES
 from solver.clinic.clinic import Clinic
+from solver.clinic.teams.roles import fault_of_minutes
 from solver.rules.checker import Violation
 
 
@@ -206,6 +207,7 @@ async def _decide_to_create(
     row = _validated(resource.model, {"id": str(uuid4()), **fields})
     await _check_references(connection, row)
     await _check_instants(connection, row)
+    await _check_roles(connection, row)
     key = columns_of(row)["id"]
     taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
     if taken.scalar_one():
@@ -229,6 +231,7 @@ async def _decide_to_patch(
     row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, **own_id})
     await _check_references(connection, row)
     await _check_instants(connection, row)
+    await _check_roles(connection, row)
     await _require_own_pair(connection, resource, row)
     return _Change(resource, "patch", key, present, row)
 
@@ -238,12 +241,12 @@ async def _decide_to_remove(
 ) -> _Change:
     row = await row_of(connection, resource, key)
     _require_match(row, if_match)
-    used: ColumnElement[bool] | None = None
+    used: list[ColumnElement[bool]] = []
     if resource.booking_column is not None:
-        used = exists().where(BOOKINGS.c[resource.booking_column] == key)
-    elif resource.named_by is not None:
-        used = resource.named_by([key]).exists()
-    if used is not None and await connection.scalar(select(used)):
+        used.append(exists().where(BOOKINGS.c[resource.booking_column] == key))
+    if resource.named_by is not None:
+        used.append(resource.named_by([key]).exists())
+    if used and await connection.scalar(select(or_(*used))):
         inactive = row.model_copy(update={"active": False})
         return _Change(resource, "deactivate", key, row, inactive)
     return _Change(resource, "delete", key, row, None)
@@ -359,6 +362,32 @@ async def _check_references(connection: AsyncConnection, row: Strict) -> None:
     for position, need in enumerate(getattr(row, "required_pools", ())):
         field = f"required_pools[{position}].pool_id"
         await _require_there(connection, RESOURCES["equipment_pools"], need.pool_id, field)
+
+
+async def _check_roles(connection: AsyncConnection, row: Strict) -> None:
+    """Refuse roles that would end after an appointment does, with a provider who takes less long.
+
+    Raises
+    ------
+    InvalidFieldError
+        Naming the duration that is too short, or the role that ends after it.
+    """
+    if isinstance(row, ProviderTypeRow) and row.duration_minutes is not None:
+        kind = await row_of(connection, RESOURCES["appointment_types"], row.appointment_type_id)
+        assert isinstance(kind, AppointmentTypeRow)
+        for role in kind.to_solver().roles:
+            if fault := fault_of_minutes(role, row.duration_minutes):
+                wrong = f"of the role {role.key}, {fault[0]} {fault[1]}"
+                raise InvalidFieldError("duration_minutes", wrong)
+    elif isinstance(row, AppointmentTypeRow) and row.roles:
+        own = PROVIDER_TYPES.c
+        least = select(func.min(own.duration_minutes)).where(own.appointment_type_id == row.id)
+        if (minutes := await connection.scalar(least)) is None:
+            return
+        for position, role in enumerate(row.to_solver().roles):
+            if fault := fault_of_minutes(role, minutes):
+                path = f"roles[{position}].{fault[0]}"
+                raise InvalidFieldError(path, f"{fault[1]}, which takes {minutes} with a provider")
 
 
 async def _require_there(

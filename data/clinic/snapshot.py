@@ -38,11 +38,14 @@ from data.clinic.of_dates import (
     WITH_DATES_BESIDE,
     date_values,
     is_counted_for_all,
+    is_in_role,
     is_on_dates,
     near_dates,
     session_of,
+    type_of,
 )
 from data.clinic.pooled_types import types_sharing_pools
+from data.files.role_rows import team_of
 from models import bookings as book_tables
 from models.tables import (
     AVAILABILITY,
@@ -61,7 +64,6 @@ from models.tables import (
 )
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
-    AppointmentType,
     Availability,
     Booking,
     ClinicSettings,
@@ -70,7 +72,6 @@ from solver.clinic.entities import (
     ProviderType,
     Room,
 )
-from solver.clinic.equipment.needs import PoolNeed
 from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.places import Location, Travel
 
@@ -243,7 +244,7 @@ def _clinic(row: Row[Any]) -> Clinic:
         ClinicSettings(*rows["settings"][0]),
         tuple(Provider(*fields) for fields in _typed(rows["providers"], sets=(2,))),
         tuple(Room(*fields) for fields in _typed(rows["rooms"], sets=(2,))),
-        tuple(AppointmentType(*f) for f in _typed(rows["types"], sets=(5, 6), needs=(13,))),
+        tuple(type_of(fields) for fields in _typed(rows["types"], sets=(5, 6))),
         tuple(Availability(*fields) for fields in _typed(rows["availability"], dates=(5, 7, 8))),
         tuple(OverbookingRule(*fields) for fields in rows["rules"]),
         _bookings(row.bookings),
@@ -257,7 +258,7 @@ def _clinic(row: Row[Any]) -> Clinic:
 
 
 def _bookings(text: str) -> tuple[Booking, ...]:
-    rows = _typed(orjson.loads(text), sets=(12,), dates=(4,))
+    rows = _typed(orjson.loads(text), sets=(12,), dates=(4,), teams=(13,))
     return tuple(Booking(*fields) for fields in rows)
 
 
@@ -266,7 +267,7 @@ def _typed(
     *,
     sets: tuple[int, ...] = (),
     dates: tuple[int, ...] = (),
-    needs: tuple[int, ...] = (),
+    teams: tuple[int, ...] = (),
 ) -> list[list[Any]]:
     """Give the fields at these positions the types that JSON has not."""
     for row in rows:
@@ -274,8 +275,8 @@ def _typed(
             row[position] = frozenset(row[position])
         for position in dates:
             row[position] = _date(row[position])
-        for position in needs:
-            row[position] = tuple(PoolNeed(**need) for need in row[position])
+        for position in teams:
+            row[position] = team_of(row[position])
     return rows
 
 
@@ -373,6 +374,7 @@ def _wanted(given: frozenset[str]) -> ColumnElement[bool]:
     wanted = or_(
         _is_of(given, "provider_ids", bookings.provider_id),
         _is_of(given, "room_ids", bookings.room_id),
+        is_in_role(given),
     )
     if "type_ids" in given:
         is_asked = _is_of(given, "type_ids", TYPES.c.id)
@@ -419,7 +421,7 @@ _PROVIDER = "id name skills daily_cap buffer_before buffer_after active daily_mi
 _ROOM = "id name equipment turnover_minutes active location_id"
 _TYPE = (
     "id name duration_minutes buffer_before buffer_after required_skills required_equipment"
-    " daily_cap active start_every start_offset start_anchor packed required_pools"
+    " daily_cap active start_every start_offset start_anchor packed required_pools roles"
 )
 _EQUIPMENT_POOL = "id name quantity return_minutes active location_id"
 _AVAILABILITY = (
@@ -433,5 +435,5 @@ _PROVIDER_TYPE = (
 )
 _BOOKING = (
     "id provider_id room_id appointment_type_id date start_minute patient_ref status is_overbooked"
-    " duration_minutes buffer_before buffer_after overrides"
+    " duration_minutes buffer_before buffer_after overrides team"
 )

@@ -42,23 +42,23 @@ from data.files.fields import Strict
 from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import SessionRow
-from models.tables import BOOKINGS, EQUIPMENT_POOLS, ROOMS
+from models.tables import BOOKING_ROLES, BOOKINGS, EQUIPMENT_POOLS, ROOMS
 from solver.clinic.clock import clock_changes
 
 _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
     ProviderRow: {
-        "skills": frozenset({1}),
-        "active": frozenset({1}),
+        "skills": frozenset({1, 9}),
+        "active": frozenset({1, 9}),
         "daily_cap": frozenset({6, 7}),
         "daily_minutes": frozenset({6, 7}),
-        "buffer_before": frozenset({6, 7}),
-        "buffer_after": frozenset({6, 7}),
+        "buffer_before": frozenset({6, 7, 9}),
+        "buffer_after": frozenset({6, 7, 9}),
     },
     RoomRow: {
         "equipment": frozenset({1}),
         "active": frozenset({1}),
         "turnover_minutes": frozenset({3}),
-        "location_id": frozenset({1, 2, 10, 11}),
+        "location_id": frozenset({1, 2, 9, 10, 11}),
     },
     LocationRow: {"active": frozenset({1})},
     AppointmentTypeRow: {
@@ -67,6 +67,7 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "active": frozenset({1}),
         "daily_cap": frozenset({5}),
         "required_pools": frozenset({10}),
+        "roles": frozenset({6, 9, 11}),
     },
     EquipmentPoolRow: {
         "quantity": frozenset({10}),
@@ -114,22 +115,31 @@ def _always(rules: frozenset[int], condition: ColumnElement[bool]) -> EditScope:
 def _concerned(row: Strict, rules: frozenset[int]) -> EditScope:
     """Return the bookings that `rules` are to be read for, and those that they are read beside."""
     columns = BOOKINGS.c
+    found: ColumnElement[bool]
     match row:
         case ProviderRow():
-            return _always(rules, columns.provider_id == row.id)
-        case RoomRow() if 11 in rules:
-            return _always(rules, or_(_on_days_in([row.id]), _taking_from_located_pools()))
+            found = or_(columns.provider_id == row.id, _has_in_role(row.id))
         case RoomRow():
-            return _always(rules, columns.room_id == row.id)
+            found = columns.room_id == row.id
+            if 11 in rules:
+                there = _on_days_in([row.id]), _taking_from_located_pools()
+                found = or_(_beside_teams_of(found), *there)
         case LocationRow():
-            there = select(ROOMS.c.id).where(ROOMS.c.location_id == row.id)
-            return _always(rules, columns.room_id.in_(there))
+            rooms = select(ROOMS.c.id).where(ROOMS.c.location_id == row.id)
+            found = columns.room_id.in_(rooms)
         case AppointmentTypeRow():
-            return _always(rules, columns.appointment_type_id == row.id)
+            found = _of_type(row, rules)
         case ClinicRow():
-            return _always(rules, _when_clocks_change(row))
+            found = _when_clocks_change(row)
         case _:
             raise TypeError(type(row))
+    return _always(rules, found)
+
+
+def _of_type(row: AppointmentTypeRow, rules: frozenset[int]) -> ColumnElement[bool]:
+    """Return the condition of the bookings of a type, and of those that its roles are beside."""
+    of_type = BOOKINGS.c.appointment_type_id == row.id
+    return or_(of_type, _beside_teams_of(of_type)) if 9 in rules else of_type
 
 
 def _on_dates_of(row: Any) -> ColumnElement[bool]:
@@ -157,6 +167,28 @@ def _on_days_in(room_ids: list[str]) -> ColumnElement[bool]:
     return tuple_(BOOKINGS.c.provider_id, BOOKINGS.c.date).in_(days)
 
 
+def _has_in_role(provider_id: str) -> ColumnElement[bool]:
+    """Return the condition of the bookings in which a provider is in a role."""
+    roles = BOOKING_ROLES.c
+    return BOOKINGS.c.id.in_(select(roles.booking_id).where(roles.provider_id == provider_id))
+
+
+def _beside_teams_of(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition of the bookings on the days of those who are in roles of some others.
+
+    These others are those of a condition of bookings; of each day the two beside it are among them.
+    """
+    roles = BOOKING_ROLES.c
+    days = (
+        select(roles.provider_id, roles.date + _SHIFT)
+        .join(BOOKINGS, BOOKINGS.c.id == roles.booking_id)
+        .where(condition, BOOKINGS.c.status != "cancelled")
+    )
+    columns = BOOKINGS.c
+    theirs = select(roles.booking_id).where(tuple_(roles.provider_id, roles.date).in_(days))
+    return or_(tuple_(columns.provider_id, columns.date).in_(days), columns.id.in_(theirs))
+
+
 def _taking_from_located_pools() -> ColumnElement[bool]:
     """Return the condition of the bookings that have pieces of pools that serve one location."""
     pools = EQUIPMENT_POOLS.c
@@ -177,7 +209,8 @@ def _of_owner_on_dates(row: Any) -> ColumnElement[bool]:
     """Return the condition of the bookings of a row's owner, if it has one, on its dates."""
     spoken = _on_dates_of(row)
     if row.provider_id is not None:
-        spoken &= BOOKINGS.c.provider_id == row.provider_id
+        own = BOOKINGS.c.provider_id == row.provider_id
+        spoken &= or_(own, _has_in_role(row.provider_id))
     if row.room_id is not None:
         spoken &= BOOKINGS.c.room_id == row.room_id
     return spoken
@@ -185,14 +218,14 @@ def _of_owner_on_dates(row: Any) -> ColumnElement[bool]:
 
 def _touched_by_hours(before: Any, after: Any) -> EditScope:
     spoken = (_bookings_under(row) for row in (before, after) if row is not None)
-    return _always(frozenset({2}), or_(*spoken))
+    return _always(frozenset({2, 9}), or_(*spoken))
 
 
 def _touched_by_travel(before: Any, after: Any) -> EditScope:
     """A way counts for the bookings at its two ends, read beside one another."""
     ends = {key for row in (before, after) if row for key in (row.from_id, row.to_id)}
-    there = select(ROOMS.c.id).where(ROOMS.c.location_id.in_(ends))
-    return _always(frozenset({11}), BOOKINGS.c.room_id.in_(there))
+    there = BOOKINGS.c.room_id.in_(select(ROOMS.c.id).where(ROOMS.c.location_id.in_(ends)))
+    return _always(frozenset({9, 11}), there)
 
 
 def _touched_by_rule(before: Any, after: Any) -> EditScope:
@@ -254,7 +287,7 @@ def _touched_in_pools(before: Any, after: Any, rules: frozenset[int]) -> EditSco
         pools, own = {after.id}, literal(value=False)
     else:
         pools = {need.pool_id for row in rows for need in row.required_pools}
-        own = BOOKINGS.c.appointment_type_id == after.id
+        own = _of_type(after, rules)
     taking = BOOKINGS.c.appointment_type_id.in_(types_taking_from(pools))
     return _always(rules, or_(own, taking))
 

@@ -11,6 +11,7 @@ from solver.clinic.clinic import Clinic
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, Provider, Room, Span
 from solver.clinic.sessions.limits import sessions_counting
 from solver.clinic.spans import provider_busy_span, room_busy_span
+from solver.clinic.teams.roles import Team
 
 
 def days_to_lock(
@@ -20,12 +21,13 @@ def days_to_lock(
     room: Room,
     time: tuple[dt.date, int],
     patient: str | None,
+    team: Team = (),
 ) -> set[DayKey]:
     """Return the days to lock for an appointment at a place and time.
 
-    Those that its busy spans touch at the provider and in the room, the patient's, that of a type
-    with a daily cap, those of the sessions of everybody that count it, and those on which it has
-    pieces of equipment pools.
+    Those that its busy spans touch at the provider, at whoever is in its `team` and in the room,
+    the patient's, that of a type with a daily cap, those of the sessions of everybody that count
+    it, and those on which it has pieces of equipment pools.
     """
     day, start = time
     counting = sessions_counting(clinic, kind.id, day, start)
@@ -35,6 +37,7 @@ def days_to_lock(
     if patient is not None:
         keys.add(patient_day(patient, day))
     keys |= pools_to_lock(clinic, kind, time)
+    keys |= _members_to_lock(clinic, kind, time, team)
     keys |= provider_days(kind, provider, time)
     span = room_busy_span(room, kind, start)
     return keys | {("room", room.id, each) for each in _days(day, span)}
@@ -57,6 +60,21 @@ def pools_to_lock(clinic: Clinic, kind: AppointmentType, time: tuple[dt.date, in
         for pool in clinic.pools_of(kind)
         for each in _days(day, pool.out(start, start + kind.duration_minutes))
     }
+
+
+def _members_to_lock(
+    clinic: Clinic, kind: AppointmentType, time: tuple[dt.date, int], team: Team
+) -> set[DayKey]:
+    """Return the days on which those in a team are busy with it."""
+    day, start = time
+    spans = {role.key: role.span(kind.duration_minutes) for role in kind.roles} if team else {}
+    keys: set[DayKey] = set()
+    for key, member in team:
+        if key in spans and (provider := clinic.provider_by_id.get(member)) is not None:
+            begin, end = spans[key]
+            span = start + begin - provider.buffer_before, start + end + provider.buffer_after
+            keys |= {("provider", member, each) for each in _days(day, span)}
+    return keys
 
 
 def patient_day(key: str, day: dt.date) -> DayKey:

@@ -14,8 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from data.database.locks import lock_clinic
 from data.errors import BusyError, SlotUnavailableError
 from models.bookings import (
+    APART_FROM_TEAMS,
     NO_PROVIDER_OVERLAP,
     NO_ROOM_OVERLAP,
+    TEAMS_APART,
     TIME_TO_TRAVEL,
     UNIQUE_PROVIDER_START,
     UNIQUE_ROOM_START,
@@ -40,6 +42,8 @@ CONSTRAINT_REASONS = {
     UNIQUE_ROOM_START: "ROOM_BUSY",
     NO_ROOM_OVERLAP: "ROOM_BUSY",
     WITHIN_POOLS: "EQUIPMENT_BUSY",
+    TEAMS_APART: "ROLE_UNFILLED",
+    APART_FROM_TEAMS: "PROVIDER_BUSY",
     TIME_TO_TRAVEL: "PROVIDER_TRAVEL",
 }
 

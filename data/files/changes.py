@@ -337,7 +337,7 @@ class SetChange(_Change):
             value = TypeAdapter(of_field).validate_python(self.value)
         except ValidationError as error:
             raise InvalidClinicError("value", worded(error.errors()[0])) from None
-        if self.field == "required_pools":
+        if self.field in ("required_pools", "roles"):
             value = tuple(need.to_solver() for need in value)
         elif isinstance(value, list):
             value = frozenset(value)

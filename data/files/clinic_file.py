@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,6 @@ from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError, model_validator
-from ruamel.yaml import YAML
 
 from data.files.clinic_references import NO_EXISTING_ROWS, ExistingRows, faults_between_rows
 from data.files.documents import is_yaml, parse_document
@@ -42,6 +40,7 @@ from data.files.fields import (
 )
 from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow, PoolNeedRow
+from data.files.role_rows import Members, Roles, team_of
 from data.files.session_row import SessionRow
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
@@ -162,6 +161,7 @@ class AppointmentTypeRow(SolverRow):
         list[PoolNeedRow],
         Field(max_length=MAX_POOLS, description="What it takes of equipment pools, each once."),
     ] = []
+    roles: Roles = []
 
     def to_solver(self) -> AppointmentType:
         """Return the row as the solver has it."""
@@ -171,6 +171,7 @@ class AppointmentTypeRow(SolverRow):
                 "required_skills": frozenset(self.required_skills),
                 "required_equipment": frozenset(self.required_equipment),
                 "required_pools": tuple(need.to_solver() for need in self.required_pools),
+                "roles": tuple(role.to_solver() for role in self.roles),
             }
         )
 
@@ -264,7 +265,8 @@ class BookingRow(SolverRow):
 
     Its duration and buffers are those it was made with; left out, those that a stored booking has,
     else its type's. The rules that it `overrides` a stored booking keeps, too, where they are left
-    out. `notes`, and `expires_at` of a hold, are written only where they say something.
+    out, and its `team`. `notes`, and `expires_at` of a hold, are written only where they say
+    something.
     """
 
     id: Id
@@ -282,10 +284,11 @@ class BookingRow(SolverRow):
     buffer_before: Buffer | None = None
     buffer_after: Buffer | None = None
     overrides: Overrides | None = None
+    team: Members | None = None
 
     def to_solver(self) -> Booking:
         """Return the row as the solver has it."""
-        fields = dict(self)
+        fields = dict(self) | {"team": team_of(self.team)}
         del fields["notes"], fields["expires_at"]
         codes = frozenset(fields.pop("overrides") or ())
         return Booking(start=fields.pop("start_time"), overrides=codes, **fields)
@@ -306,6 +309,7 @@ BOOKING_EXTRAS = (
     "buffer_before",
     "buffer_after",
     "overrides",
+    "team",
 )
 
 
@@ -371,18 +375,6 @@ def read_clinic_file(path: Path) -> ClinicFile:
         When the file cannot be read.
     """
     return parse_clinic_file(path.read_bytes(), is_yaml=is_yaml(path))
-
-
-def yaml_of(document: object) -> str:
-    """Write a document as YAML, its keys in the order they have."""
-    writer: Any = YAML(typ="safe", pure=True)
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False
-    writer.allow_unicode = True
-    writer.width = 100
-    text = StringIO()
-    writer.dump(document, text)
-    return text.getvalue()
 
 
 def parse_clinic_file(

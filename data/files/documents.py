@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import orjson
 from ruamel.yaml import YAML
@@ -23,6 +25,18 @@ MAX_YAML = 2 * 1024 * 1024
 def is_yaml(path: Path) -> bool:
     """Whether a file is YAML, by its name."""
     return path.suffix.lower() in (".yaml", ".yml")
+
+
+def yaml_of(document: object) -> str:
+    """Write a document as YAML, its keys in the order they have."""
+    writer: Any = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False
+    writer.allow_unicode = True
+    writer.width = 100
+    text = StringIO()
+    writer.dump(document, text)
+    return text.getvalue()
 
 
 def parse_document(document: bytes, *, is_yaml: bool, error: type[InvalidFileError]) -> object:

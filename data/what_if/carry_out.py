@@ -18,10 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.bookings import outside_rules as outside
 from data.bookings.create import Details, Granted, insert_granted
-from data.bookings.decisions import WOULD_BE_OVERBOOKED, Decision, Place, Policy, lock_keys_of
-from data.bookings.holds import cancel_expired_holds
+from data.bookings.decisions import WOULD_BE_OVERBOOKED, Decision, Place, Policy
+from data.bookings.in_turn import lock_keys_of
 from data.bookings.reading import BookingRecord, rows_by_id
 from data.bookings.relocate import relocate_all, vacate_places
+from data.bookings.statements import cancel_expired_holds
 from data.bookings.status import change_status
 from data.clinic.snapshot import FOR_PLANS, load_clinic
 from data.database.locks import lock_clinic, lock_days

@@ -62,6 +62,7 @@ FIELDS = {
     "quantity": "pieces",
     "required_equipment": "equipment it takes",
     "required_pools": "equipment that is brought to it",
+    "roles": "team",
     "required_skills": "skills it takes",
     "return_minutes": "minutes until it is back",
     "skills": "skills",
@@ -272,6 +273,8 @@ class ChangesInWords:
             case "required_pools":
                 needs = ((need["quantity"], self._name(need["pool_id"])) for need in change.value)
                 return ", ".join(f"{quantity} × {name}" for quantity, name in needs) or "nothing"
+            case "roles":
+                return ", ".join(role["key"] for role in change.value) or "nobody"
             case _:
                 return _value(change.value)
 

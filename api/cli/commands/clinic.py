@@ -21,8 +21,8 @@ from api.service.error_messages import UsageError
 from data.audit import OPERATOR
 from data.clinic.import_export import ImportReport, export_clinic, import_document
 from data.clinic.snapshot import load_clinic
-from data.files.clinic_file import read_clinic_file, yaml_of
-from data.files.documents import MAX_YAML, is_yaml
+from data.files.clinic_file import read_clinic_file
+from data.files.documents import MAX_YAML, is_yaml, yaml_of
 from models.tables import PROVIDERS, ROOMS, TYPES
 from solver.clinic.clinic import Clinic
 from solver.rules import whole_book_rules as whole_book

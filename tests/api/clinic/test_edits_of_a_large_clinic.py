@@ -42,10 +42,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     load = outside.load_packed
 
-    async def counting(*args: Any) -> bytes:
-        packed = await load(*args)
+    async def counting(*args: Any) -> outside.Packed:
+        packed, in_roles = await load(*args)
         counts.append(len(packed) // PACKED.itemsize)
-        return packed
+        return packed, in_roles
 
     monkeypatch.setattr(outside, "load_packed", counting)
     return counts

@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.bookings.decisions import (
-    BookingRequest,
-    Decision,
-    Place,
-    Policy,
-    decide_in_turn,
-    foresee,
-    foresee_lock_keys,
-    lock_keys_of,
-)
+from data.bookings.decisions import BookingRequest, Decision, Place, Policy
+from data.bookings.in_turn import decide_in_turn, foresee, foresee_lock_keys, lock_keys_of
 from data.database.transaction import patient_resource
 from data.errors import NotFoundError, RequestError, SlotUnavailableError
 from data.what_if.steps import Step, decide_steps

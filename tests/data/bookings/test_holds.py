@@ -7,7 +7,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from data.bookings.holds import cancel_expired_holds
+from data.bookings.statements import cancel_expired_holds
 from data.clinic.import_export import import_document
 from models.tables import BOOKINGS
 from tests.support.clinics import booking, coming_monday, small_clinic
