@@ -135,7 +135,8 @@ class Board:
             before, after = sheet.buffers[provider]
             posts = sheet.kind.posts_of(provider)
             for day in _days(busy, len(self._instance.dates)):
-                sheet.engage(row, provider, busy, day)
+                if sheet.able:
+                    sheet.engage(row, provider, busy, day)
                 first, last = sheet.overlapping(busy, day, before, after)
                 if first < last:
                     sheet.overlaps[posts, day, first:last] += 1
@@ -150,7 +151,8 @@ class Board:
             return
         row, places = self._instance.providers[provider], self._instance.places
         for sheet in self._sheets:
-            sheet.leave_time(row, provider, busy, day, place, places)
+            if sheet.able:
+                sheet.leave_time(row, provider, busy, day, place, places)
             if sheet.missed is not None:
                 for post, *way in sheet.ways(provider, place, places):
                     first, last = sheet.overlapping(busy, day, *way)

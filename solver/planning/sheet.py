@@ -89,7 +89,7 @@ class Sheet:
     def engage(self, provider: Provider, number: int, busy: Span, day: int) -> None:
         """Rule 9: somebody, by their number, is in no role that would overlap a busy span."""
         self.known_complete.clear()
-        for v, variant in enumerate(self.kind.variants if self.able else ()):
+        for v, variant in enumerate(self.kind.variants):
             for role, row in enumerate(variant.row.roles):
                 begin, end = row.span(variant.row.duration_minutes)
                 around = provider.buffer_before - begin, end + provider.buffer_after
@@ -104,7 +104,7 @@ class Sheet:
         The busy span is at a place, on a date of the horizon.
         """
         self.known_complete.clear()
-        for v, variant in enumerate(self.kind.variants if self.able else ()):
+        for v, variant in enumerate(self.kind.variants):
             if variant.place in (place, NOWHERE):
                 continue
             to, back = places.minutes[place, variant.place], places.minutes[variant.place, place]

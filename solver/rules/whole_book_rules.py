@@ -294,6 +294,8 @@ class _Reading:
     def _roles_are_filled(self) -> Bools:
         roles, regular = self._in_roles, ~self._ledger.is_overbooked
         obeys = roles.complete.copy()
+        if not len(roles):
+            return obeys
         begins, ends = self._provider_spans
         is_filled = roles.fits & self._in_time[1]
         is_filled &= self._are_open(roles.booking, roles.provider, roles.start, roles.end)

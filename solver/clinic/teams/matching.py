@@ -34,7 +34,7 @@ def can_be_filled(able: Bools, main: Ints) -> Bools:
     return filled
 
 
-def teams[Person: (str, int)](able: Sequence[Sequence[Person]]) -> Iterator[tuple[Person, ...]]:
+def teams[Person](able: Sequence[Sequence[Person]]) -> Iterator[tuple[Person, ...]]:
     """Yield the ways to fill roles, in the order of the lists of who is in each.
 
     `able` has for each role those who are able to be in it, in order; nobody is in two.
@@ -45,10 +45,12 @@ def teams[Person: (str, int)](able: Sequence[Sequence[Person]]) -> Iterator[tupl
     for first in able[0]:
         rest = [[person for person in those if person != first] for those in able[1:]]
         if is_fillable(rest):
-            yield from ((first, *others) for others in teams(rest))
+            others: tuple[Person, ...]
+            for others in teams(rest):
+                yield (first, *others)
 
 
-def least_team[Person: (str, int)](able: Sequence[Sequence[Person]]) -> tuple[Person, ...] | None:
+def least_team[Person](able: Sequence[Sequence[Person]]) -> tuple[Person, ...] | None:
     """Return the first of :func:`teams`; None where there is none."""
     return next(teams(able), None) if is_fillable(able) else None
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from solver.clinic.entities import Span
 from solver.clinic.spans import overlap
-from solver.planning.instance.layout import presences, roles_of
+from solver.planning.instance.layout import roles_of
 from solver.planning.instance.tables import Instance
 from solver.planning.instance.tasks import Assignment, FixedBooking, Totals
 from solver.scoring.parts import side_quarters
@@ -127,7 +127,8 @@ def ordered(instance: Instance, assignments: Iterable[Assignment]) -> list[Assig
             is_last = asked.is_overbooked and not (is_move or is_regular(asked))
             assignment = asked if is_move else asked._replace(is_overbooked=is_last)
             (overbooked if is_last else order).append(assignment)
-            for each in presences(instance, assignment):
+            spans[assignment.provider].append(instance.busy(assignment))
+            for each in roles_of(instance, assignment):
                 spans[each.provider].append(each.busy)
             capacity.take(
                 instance.tasks[assignment.task].kind,

@@ -92,10 +92,9 @@ def fixed_booking(instance: Instance, booking: Booking) -> FixedBooking:
 
 def roles_of(instance: Instance, assignment: Assignment) -> tuple[InRole, ...]:
     """Return who is in the roles of an assignment; a booking that stays keeps its team."""
-    if instance.is_stay(assignment):
-        return instance.own(assignment.task).in_roles
     if not assignment.team:
-        return ()
+        is_stay = instance.clinic.has_roles and instance.is_stay(assignment)
+        return instance.own(assignment.task).in_roles if is_stay else ()
     place, day = instance.place(assignment), assignment.day
     spans = instance.table(assignment).role_spans(assignment.provider)
     members = zip(assignment.team, spans, strict=True)

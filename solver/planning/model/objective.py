@@ -84,9 +84,9 @@ def _gap_terms(v: Variables, *, with_booked: bool) -> tuple[int, list[tuple[Lite
             if each.provider in among:
                 at_provider[each.provider].append(_in_role(each.busy, literals))
 
-    spans = zip(v.roles.busy_start.tolist(), v.roles.busy_end.tolist(), strict=True)
+    busy_in_roles = zip(v.roles.busy_start.tolist(), v.roles.busy_end.tolist(), strict=True)
     members = v.roles.provider.tolist()
-    for literal, member, busy in zip(v.roles.literals, members, spans, strict=True):
+    for literal, member, busy in zip(v.roles.literals, members, busy_in_roles, strict=True):
         at_provider[member].append(_in_role(busy, (literal,)))
     everybody = set(range(len(v.instance.providers)))
     for i, literal in v.keep_booking.items():

@@ -17,11 +17,11 @@ from solver.arrays import Bools, Ints
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.spans import overlap
 from solver.planning.instance.columns import Columns, ColumnTimes, grouped
-from solver.planning.instance.layout import presences
+from solver.planning.instance.layout import presences, roles_of
 from solver.planning.instance.rooms import rooms_left
 from solver.planning.instance.stay_feasibility import collide
 from solver.planning.instance.tables import Instance
-from solver.planning.instance.tasks import Assignment, FixedBooking
+from solver.planning.instance.tasks import Assignment, FixedBooking, InRole
 from solver.planning.model.gap_terms import Derived, Literal, Values
 from solver.planning.model.roles import Roles, clash, is_too_far
 
@@ -113,8 +113,9 @@ class Variables:
         keep = np.ones(len(columns), np.bool_)
         providers, days = set(at.provider.tolist()), set(at.day.tolist())
         near = {d + ahead for d in days for ahead in (-1, 0, 1)}
-        engaged = [each for p in self.frozen for each in presences(instance, p)]
-        frozen = [(each.provider, each.busy) for each in engaged if each.provider in providers]
+        frozen = [(p.provider, instance.busy(p)) for p in self.frozen if p.provider in providers]
+        in_roles = [each for p in self.frozen for each in roles_of(instance, p)]
+        frozen += [(each.provider, each.busy) for each in in_roles if each.provider in providers]
         unmoved = [(each.provider, each.busy) for s in self.unmoved for each in s.presences]
         for i, (provider, busy) in enumerate([*frozen, *unmoved]):
             if busy[0] // DAY_MINUTES in near or (busy[1] - 1) // DAY_MINUTES in near:
@@ -123,8 +124,8 @@ class Variables:
                 keep &= ~(at.overlapping(provider, busy) & blocked)
         for s in self.unmoved:
             keep &= ~((at.provider == s.provider) & (at.at == s.at))
-        engaged += [each for s in self.unmoved for each in s.presences]
-        for each in engaged if instance.places.are_several else ():
+        in_roles += [each for s in self.unmoved for each in s.presences]
+        for each in in_roles if instance.places.are_several else ():
             of_provider = at.provider == each.provider
             is_near = at.too_near(each.day, each.location, each.busy, instance.places)
             keep &= ~(of_provider & is_near)
@@ -145,7 +146,6 @@ class Variables:
             of_kind = np.flatnonzero(at.kind == number)
             where = at.variant[of_kind], at.day[of_kind], at.start_index[of_kind]
             keep[of_kind] &= self.pools.free_at(number, instance.kinds[number])[where]
-        self._engaged = engaged
         self.columns = columns[keep]
         self.at = ColumnTimes.of(instance, self.columns)
         self.room_key = self.room_key[keep]
@@ -203,7 +203,7 @@ class Variables:
         """Create the literals: of every column, of bookings, of rooms by type and start."""
         new = self.model.new_bool_var
         self.assign = [new("") for _ in range(len(self.columns))]
-        self.roles = Roles(self.model, self.instance, self.columns, self.at, self._engaged)
+        self.roles = Roles(self.model, self.instance, self.columns, self.at, self._engaged())
         for i in self.free:
             task = self.instance.tasks[i]
             if task.stays_if_not_moved or task.could_stay:
@@ -225,6 +225,13 @@ class Variables:
             self.choices_of_key[key] = range(first, len(self.room_choice))
             chosen = cp_model.LinearExpr.sum([self.assign[c] for c in members])
             self.model.add(chosen == cp_model.LinearExpr.sum(self.room_choice[first:]))
+
+    def _engaged(self) -> list[InRole]:
+        """Return who is busy with what is frozen or unmoved, if somebody has a role."""
+        if not self.instance.clinic.has_roles:
+            return []
+        engaged = [each for p in self.frozen for each in presences(self.instance, p)]
+        return engaged + [each for s in self.unmoved for each in s.presences]
 
     def derive(self, literal: Literal, value: Callable[[Values], bool]) -> None:
         """Say how a literal follows from others, for a hint of every literal."""
