@@ -354,7 +354,8 @@ def _refusal(reasons: Iterable[str], elsewhere: Booking | None) -> RequestError:
 
 
 _PATIENT_IS_ELSEWHERE = (
-    "The patient has another booking at that time; send allow_patient_overlap to book all the same."
+    "The patient has another booking at that time, or too near to it for the way; send"
+    " allow_patient_overlap to book all the same."
 )
 
 
