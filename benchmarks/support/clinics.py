@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import UUID
