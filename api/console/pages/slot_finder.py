@@ -225,10 +225,9 @@ class _Finder:
     def _drawn(self, number: int, slot: Mapping[str, Any]) -> str:
         sessions = self._known.sessions
         names = [sessions[key] for key in slot["session_ids"] if key in sessions]
-        at = self._known.at.get(slot["room_id"])
-        where = f"{slot['room_name']}, {at}" if at else slot["room_name"]
-        names += self._known.in_team(slot)
-        return _as_button(number, {**slot, "room_name": where}, self._visit, self._weights, names)
+        where = ", ".join(filter(None, [slot["room_name"], self._known.at.get(slot["room_id"])]))
+        beside = [*names, *self._known.in_team(slot)]
+        return _as_button(number, {**slot, "room_name": where}, self._visit, self._weights, beside)
 
     # Holding and booking
 
