@@ -16,7 +16,7 @@ from data.bookings.index import (
     pool_keys,
     session_keys,
 )
-from data.clinic import pooled_types as types
+from data.clinic.in_sql import pooled_types as types
 from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.days_to_lock import days_to_lock
 from data.database.locks import DayKey

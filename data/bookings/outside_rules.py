@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.bookings.reading import PageCursor
-from data.clinic.of_dates import shift_date
+from data.clinic.in_sql.of_dates import shift_date
 from data.clinic.snapshot import IS_EXPIRED, ClinicSelection, load_clinic
 from data.database.aside import read_in_worker
 from models.tables import BOOKING_ROLES, BOOKINGS

@@ -17,20 +17,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from data.audit import LEFT_OUT
+from data.clinic.import_conflicts import MOST_NAMED, name_conflicts
 from data.clinic.import_file import COLUMNS, Incoming
-from data.database.transaction import constraint_of
-from data.errors import ImportConflictError
-from models.bookings import NEW_WITHIN_POOLS, WITHIN_POOLS
-from solver.clinic.clock import format_time
+from models.bookings import NEW_TEAMS_APART, NEW_WITHIN_POOLS, TEAMS_APART, WITHIN_POOLS
 from solver.clinic.entities import Booking
 from solver.rules.checker import Violation
 
 HOLD_MINUTES = 5
 """How long a hold from a file lasts that does not say when it expires."""
-
-
-MOST_NAMED = 1000
-"""Pairs of bookings that collide, and warnings of one kind, that are told."""
 
 
 _LEFT_OUT = ", ".join(f"'{name}'" for name in sorted(LEFT_OUT))
@@ -243,78 +237,10 @@ _IN_TWO_PLACES = f"""
 """
 
 
-_COLLISIONS = f"""
-    WITH live AS (
-        SELECT id, provider_id, room_id, date, start_minute, start_minute + duration_minutes AS
-            end_minute, is_overbooked
-        FROM changed WHERE status <> 'cancelled'
-        UNION ALL
-        SELECT id, provider_id, room_id, date, start_minute, start_minute + duration_minutes,
-            is_overbooked
-        FROM bookings AS b
-        WHERE status <> 'cancelled' AND NOT EXISTS (SELECT FROM changed AS c WHERE c.id = b.id)
-            AND date BETWEEN (SELECT min(date) - 1 FROM changed)
-            AND (SELECT max(date) + 1 FROM changed)
-    ), ahead AS (
-        SELECT live.*, shift, date + shift AS met FROM live, generate_series(0, 1) AS shift
-    ), pairs AS (
-        SELECT 'room' AS owner, a.room_id AS owner_id, a.id AS first, b.id AS second, b.date,
-            b.start_minute, a.date = b.date AND a.start_minute = b.start_minute AS is_start
-        FROM ahead AS a JOIN live AS b ON b.room_id = a.room_id AND b.date = a.met
-        WHERE (a.date, a.start_minute, a.id) < (b.date, b.start_minute, b.id)
-            AND a.end_minute > b.start_minute + a.shift * 1440
-        UNION ALL
-        SELECT 'provider', a.provider_id, a.id, b.id, b.date, b.start_minute,
-            a.date = b.date AND a.start_minute = b.start_minute
-        FROM ahead AS a JOIN live AS b ON b.provider_id = a.provider_id AND b.date = a.met
-        WHERE (a.date, a.start_minute, a.id) < (b.date, b.start_minute, b.id)
-            AND (
-                a.date = b.date AND a.start_minute = b.start_minute
-                OR NOT a.is_overbooked AND NOT b.is_overbooked
-                AND a.end_minute > b.start_minute + a.shift * 1440
-            )
-    )
-    SELECT DISTINCT ON (first, second) * FROM pairs
-    ORDER BY first, second, owner DESC LIMIT {MOST_NAMED}
-"""
+_ASKED_AT_THE_END = (WITHIN_POOLS, NEW_WITHIN_POOLS, TEAMS_APART, NEW_TEAMS_APART)
 
 
-_EXCEEDED = f"""
-    WITH live AS (
-        SELECT id, room_id, appointment_type_id, date, start_minute, duration_minutes
-        FROM changed WHERE status <> 'cancelled'
-        UNION ALL
-        SELECT id, room_id, appointment_type_id, date, start_minute, duration_minutes
-        FROM bookings AS b
-        WHERE status <> 'cancelled' AND (status <> 'held' OR expires_at > clock_timestamp())
-            AND NOT EXISTS (SELECT FROM changed AS c WHERE c.id = b.id)
-    ), out AS (
-        SELECT live.*, p.id AS pool_id, p.name, takes.quantity,
-            CASE WHEN p.active AND coalesce(p.location_id = r.location_id, p.location_id IS NULL)
-                THEN p.quantity ELSE 0 END AS there_are,
-            (live.date - DATE '2000-01-01') * 1440 + live.start_minute AS begins,
-            (live.date - DATE '2000-01-01') * 1440 + live.start_minute + live.duration_minutes
-                + p.return_minutes AS ends
-        FROM live
-        JOIN appointment_types AS t ON t.id = live.appointment_type_id
-        CROSS JOIN jsonb_to_recordset(t.required_pools) AS takes (pool_id uuid, quantity integer)
-        JOIN equipment_pools AS p ON p.id = takes.pool_id
-        LEFT JOIN rooms AS r ON r.id = live.room_id
-    )
-    SELECT a.id AS second,
-        coalesce(min(CAST(b.id AS text)) FILTER (WHERE b.id <> a.id), CAST(a.id AS text)) AS first,
-        a.date, a.start_minute, a.name, sum(b.quantity) AS quantity, a.there_are
-    FROM incoming AS i JOIN out AS a ON a.id = i.id
-    JOIN out AS b ON b.pool_id = a.pool_id AND b.begins <= a.begins AND b.ends > a.begins
-        AND b.date BETWEEN a.date - 1 AND a.date + 1
-    GROUP BY a.id, a.date, a.start_minute, a.pool_id, a.name, a.there_are
-    HAVING sum(b.quantity) > a.there_are
-    ORDER BY a.date, a.start_minute, a.id LIMIT {MOST_NAMED}
-"""
-"""Where more of an equipment pool is out than there is: at the start of a booking of the file."""
-
-
-_WITHIN_POOLS = f"SET CONSTRAINTS {WITHIN_POOLS}, {NEW_WITHIN_POOLS} IMMEDIATE"
+_ASK_AT_ONCE = f"SET CONSTRAINTS {', '.join(_ASKED_AT_THE_END)} IMMEDIATE"
 """Asks at once, in a transaction that is no booking under way, what else is asked at its end."""
 
 
@@ -361,11 +287,11 @@ async def write(connection: AsyncConnection, actor: str) -> list[Violation]:
     await connection.exec_driver_sql(_COMPARE)
     attempt = await connection.begin_nested()
     try:
-        for statement in (_STEP_ASIDE, _CHANGE, _ADD, _WITHIN_POOLS):
+        for statement in (_STEP_ASIDE, _CHANGE, _ADD, _ASK_AT_ONCE):
             await connection.exec_driver_sql(statement)
     except IntegrityError as error:
         await attempt.rollback()
-        await _name_collisions(connection, error)
+        await name_conflicts(connection, error)
     await attempt.commit()
     await connection.execute(text(_LOG), {"actor": actor})
     warnings = [
@@ -399,48 +325,3 @@ def _booking(row: Row[Any]) -> Booking:
         row.status,
         row.is_overbooked,
     )
-
-
-async def _name_collisions(connection: AsyncConnection, error: IntegrityError) -> None:
-    if constraint_of(error) == WITHIN_POOLS:
-        await _name_exceeded(connection, error)
-    rows = (await connection.execute(text(_COLLISIONS))).all()
-    if not rows:
-        raise error
-    named = {key for row in rows for key in (row.first, row.second)}
-    more = "" if len(rows) < MOST_NAMED else "At least "
-    raise ImportConflictError(
-        f"{more}{len(named)} bookings cannot stand beside one another; nothing was imported.",
-        conflicts=[
-            {
-                "booking_id": str(row.second),
-                "with_booking_id": str(row.first),
-                "date": row.date.isoformat(),
-                "start_time": format_time(row.start_minute),
-                "detail": f"both start then at {row.owner} {row.owner_id}"
-                if row.is_start
-                else f"they overlap at {row.owner} {row.owner_id}",
-            }
-            for row in rows
-        ],
-    ) from None
-
-
-async def _name_exceeded(connection: AsyncConnection, error: IntegrityError) -> None:
-    rows = (await connection.execute(text(_EXCEEDED))).all()
-    if not rows:
-        raise error
-    raise ImportConflictError(
-        f"At {len(rows)} bookings more of an equipment pool would be out than there is; nothing"
-        " was imported.",
-        conflicts=[
-            {
-                "booking_id": str(row.second),
-                "with_booking_id": row.first,
-                "date": row.date.isoformat(),
-                "start_time": format_time(row.start_minute),
-                "detail": f"{row.quantity} of {row.name} are out then, there are {row.there_are}",
-            }
-            for row in rows
-        ],
-    ) from None

@@ -33,6 +33,7 @@ from data.bookings.outside_rules import OutsideRules, extend_timeouts, find_all_
 from data.bookings.statements import cancel_expired_holds
 from data.clinic import import_bookings
 from data.clinic.columns import columns_of, from_row
+from data.clinic.import_conflicts import require_roles_end
 from data.clinic.import_file import Incoming, read
 from data.database.transaction import lock_clinic_holding_rows, run
 from data.files.clinic_file import (
@@ -45,7 +46,7 @@ from data.files.clinic_file import (
     ProviderTypeRow,
     RoomRow,
 )
-from data.files.clinic_references import NO_EXISTING_ROWS, ExistingRows
+from data.files.clinic_references import NO_EXISTING_ROWS, ROLES, ExistingRows
 from data.files.fields import Strict
 from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow
@@ -294,7 +295,14 @@ async def _known(connection: AsyncConnection) -> ExistingRows:
     for name, table in TABLES.items():
         ids = await connection.execute(select(table.c.id))
         known[name] = frozenset(str(key) for key in ids.scalars())
+    known[ROLES] = frozenset(await connection.scalars(text(_ROLES)))
     return known
+
+
+_ROLES = """
+    SELECT t.id || ' ' || (role.value ->> 'key')
+    FROM appointment_types AS t CROSS JOIN jsonb_array_elements(t.roles) AS role
+"""
 
 
 async def _bring_in(
@@ -318,6 +326,7 @@ async def _bring_in(
         rows = of_pairs.get(name, getattr(file, name))
         await _upsert(connection, table, [columns_of(row) for row in rows])
     await _add_availability(connection, file.availability)
+    await require_roles_end(connection, file)
     warnings = await import_bookings.write(connection, actor)
     if replace:  # only now does no booking name them any more
         for name, table in reversed(TABLES.items()):

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, Table, exists, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from data.clinic.columns import from_row
-from data.clinic.pooled_types import types_taking_from
+from data.clinic.in_sql.pooled_types import types_taking_from
 from data.errors import NotFoundError
 from data.files.clinic_file import (
     AppointmentTypeRow,

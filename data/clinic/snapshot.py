@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from data.clinic.of_dates import (
+from data.clinic.in_sql.of_dates import (
     SESSION,
     WITH_DATES_BESIDE,
     date_values,
@@ -44,7 +44,7 @@ from data.clinic.of_dates import (
     session_of,
     type_of,
 )
-from data.clinic.pooled_types import types_sharing_pools
+from data.clinic.in_sql.pooled_types import types_sharing_pools
 from data.files.role_rows import team_of
 from models import bookings as book_tables
 from models.tables import (

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from data.bookings.outside_rules import EditScope
-from data.clinic.pooled_types import types_taking_from
+from data.clinic.in_sql.pooled_types import types_taking_from
 from data.clinic.resources import AvailabilityEntry
 from data.files.clinic_file import (
     AppointmentTypeRow,
@@ -283,8 +283,9 @@ _TOUCHED_BY: dict[type[Strict], Callable[[Any, Any], EditScope | None]] = {
 def _touched_in_pools(before: Any, after: Any, rules: frozenset[int]) -> EditScope:
     """What is out of a pool is that of all bookings whose types take from it."""
     rows = (before, after)
+    own: ColumnElement[bool] = literal(value=False)
     if isinstance(after, EquipmentPoolRow):
-        pools, own = {after.id}, literal(value=False)
+        pools = {after.id}
     else:
         pools = {need.pool_id for row in rows for need in row.required_pools}
         own = _of_type(after, rules)

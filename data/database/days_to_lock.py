@@ -37,7 +37,7 @@ def days_to_lock(
     if patient is not None:
         keys.add(patient_day(patient, day))
     keys |= pools_to_lock(clinic, kind, time)
-    keys |= _members_to_lock(clinic, kind, time, team)
+    keys |= members_to_lock(clinic, kind, time, team)
     keys |= provider_days(kind, provider, time)
     span = room_busy_span(room, kind, start)
     return keys | {("room", room.id, each) for each in _days(day, span)}
@@ -62,7 +62,7 @@ def pools_to_lock(clinic: Clinic, kind: AppointmentType, time: tuple[dt.date, in
     }
 
 
-def _members_to_lock(
+def members_to_lock(
     clinic: Clinic, kind: AppointmentType, time: tuple[dt.date, int], team: Team
 ) -> set[DayKey]:
     """Return the days on which those in a team are busy with it."""

@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from data.files.faults import Fault
+from data.files.role_rows import RoleRow
 from data.files.session_row import SessionRow
+from solver.clinic.teams.roles import Role, fault_of_minutes
 from solver.time_zones import time_zones
 
 type ExistingRows = Mapping[str, frozenset[str]]
@@ -37,6 +39,10 @@ _REFERRING = ("overbooking_rules", "provider_types", "sessions", "travel")
 """The lists whose rows have an id, and refer to others."""
 
 
+ROLES = "roles"
+"""Under this name existing rows have the roles of appointment types: a type's id and a key each."""
+
+
 TARGETS = (*dict.fromkeys(_REFERENCES.values()), "equipment_pools")
 """The lists that others refer to."""
 
@@ -44,8 +50,8 @@ TARGETS = (*dict.fromkeys(_REFERENCES.values()), "equipment_pools")
 def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault]:
     """Tell what is wrong between the rows of a document, whatever else may be wrong.
 
-    That is ids and pairs that stand twice, references to nothing, and sessions that are released
-    before they open.
+    That is ids and pairs that stand twice, references to nothing, sessions that are released
+    before they open, and roles that last longer than an appointment with some provider.
     """
     ids: dict[str, set[str]] = {}
     for name in (*TARGETS, *_REFERRING, "bookings"):
@@ -60,6 +66,8 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
     yield from _pair_faults(document)
     yield from _session_faults(document)
     yield from _need_faults(document, present["equipment_pools"])
+    yield from _minute_faults(document)
+    yield from _team_faults(document, present["providers"], known.get(ROLES, frozenset()))
     for name in ("rooms", "equipment_pools", "availability", *_REFERRING, "bookings"):
         for position, row in _rows(document, name):
             for field, key, target in _references_of(row):
@@ -116,6 +124,44 @@ def _need_faults(document: object, pools: Collection[str]) -> Iterator[Fault]:
             if isinstance(key, str) and key.lower() not in pools:
                 path = f"appointment_types[{position}].required_pools[{number}].pool_id"
                 yield Fault(path, f"there is no {key} in equipment_pools")
+
+
+def _minute_faults(document: object) -> Iterator[Fault]:
+    """Tell durations with one provider in which a role of the type does not end."""
+    roles: dict[str, list[Role]] = {}
+    for _, row in _rows(document, "appointment_types"):
+        with suppress(ValidationError):
+            kept = [RoleRow.model_validate(role).to_solver() for _, role in _rows(row, "roles")]
+            roles[str(row.get("id")).lower()] = kept
+    for position, row in _rows(document, "provider_types"):
+        minutes = row.get("duration_minutes")
+        if type(minutes) is not int:
+            continue
+        for role in roles.get(str(row.get("appointment_type_id")).lower(), ()):
+            if fault := fault_of_minutes(role, minutes):
+                path = f"provider_types[{position}].duration_minutes"
+                yield Fault(path, f"of the role {role.key}, {fault[0]} {fault[1]}")
+
+
+def _team_faults(
+    document: object, providers: Collection[str], existing: Collection[str]
+) -> Iterator[Fault]:
+    """Tell roles that a booking's type has not, and members who are not there."""
+    roles = {
+        str(row.get("id")).lower(): {str(role.get("key")) for _, role in _rows(row, "roles")}
+        for _, row in _rows(document, "appointment_types")
+    }
+    for position, row in _rows(document, "bookings"):
+        if not isinstance(team := row.get("team"), dict):
+            continue
+        kind = str(row.get("appointment_type_id")).lower()
+        for key, member in team.items():
+            is_known = key in roles[kind] if kind in roles else f"{kind} {key}" in existing
+            path = f"bookings[{position}].team.{key}"
+            if not is_known:
+                yield Fault(path, "is no role of the booking's appointment type")
+            elif isinstance(member, str) and member.lower() not in providers:
+                yield Fault(path, f"there is no {member} in providers")
 
 
 def _rows(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

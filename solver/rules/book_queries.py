@@ -42,7 +42,9 @@ def newly_outside(
     fresh = broken_rules(after, ledger, rules, now)
     fresh[(ledger.day < since.toordinal()) | (ledger.day > last.toordinal())] = 0
     doubted = [rule for rule in rules if (fresh & bits_of({rule})).any()]
-    fresh &= ~broken_rules(before, ledger, doubted, now)
+    roles = [[kind.roles for kind in each.appointment_types] for each in (before, after)]
+    earlier = ledger if roles[0] == roles[1] else Ledger.unpack(before, packed, in_roles)
+    fresh &= ~broken_rules(before, earlier, doubted, now)
     flagged = np.flatnonzero(fresh)
     first = ledger.in_order(flagged)[:limit]
     return read_plainly(after, ledger, first, fresh[first], now), len(flagged)

@@ -54,6 +54,6 @@ def able_in_roles(type_ids: Collection[str]) -> Select[tuple[UUID]]:
     role = func.jsonb_to_recordset(TYPES.c.roles).table_valued(skills)
     role = role.render_derived(name="role", with_types=True)
     needed = select(role.c.required_skills).select_from(TYPES).join(role, true())
-    is_able = PROVIDERS.c.skills.contains(role.c.required_skills)
+    is_able = PROVIDERS.c.skills.bool_op("@>")(role.c.required_skills)
     wanted = needed.where(TYPES.c.id.in_(type_ids), is_able).correlate(PROVIDERS).exists()
     return select(PROVIDERS.c.id).where(PROVIDERS.c.active, wanted)

@@ -175,11 +175,13 @@ def is_in_role(given: Collection[str]) -> ColumnElement[bool]:
 def type_of(columns: list[Any]) -> AppointmentType:
     """Return the appointment type that a row of a snapshot is."""
     *others, needs, roles = columns
-    return AppointmentType(
+    skills = (frozenset(role["required_skills"]) for role in roles)
+    kept = [
         *others,
         tuple(PoolNeed(**need) for need in needs),
         tuple(
-            Role(**{**role, "required_skills": frozenset(role["required_skills"])})
-            for role in roles
+            Role(**{**role, "required_skills": needed})
+            for role, needed in zip(roles, skills, strict=True)
         ),
-    )
+    ]
+    return AppointmentType(*kept)

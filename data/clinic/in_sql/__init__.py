@@ -1,0 +1,1 @@
+"""What of a clinic matters to a question, as conditions of SQL."""
