@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from api.what_if.figures import RUN_FIGURES, cells
+from api.what_if.figures import told
 
 if TYPE_CHECKING:
     from solver.rules.checker import Violation
@@ -88,8 +88,11 @@ def slot_table(body: dict[str, Any], title: str, most: int | None = None) -> Tab
     return table
 
 
-def run_table(result: RunResult) -> Table:
-    """Return the key figures of a run's result as a table, a column a scenario."""
+def run_table(result: RunResult, names: Mapping[str, str]) -> Table:
+    """Return the key figures of a run's result as a table, a column a scenario.
+
+    `names` are those of equipment pools by their ids.
+    """
     table = new_table(escape(result["name"]))
     table.add_column("Figure")
     for scenario in result["scenarios"]:
@@ -98,9 +101,8 @@ def run_table(result: RunResult) -> Table:
     table.add_row("Status", *(s["status"] for s in scenarios))
     table.add_row("Priority placed", *(f"{s['objective']:g}" for s in scenarios))
     table.add_row("At most", *(f"{s['bound']:g}" for s in scenarios), end_section=True)
-    rows = {row["kpi"]: row for row in result["comparison"]}
-    for key, heading in RUN_FIGURES:
-        table.add_row(heading, *cells(rows[key]))
+    for heading, cells in told(result["comparison"], names):
+        table.add_row(escape(heading), *cells)
     return table
 
 

@@ -17,7 +17,7 @@ BLOCKED = {
     "TYPE_INACTIVE": "The appointment type is not offered any more.",
     "PROVIDER_INACTIVE": "Other providers are no longer active.",
     "PROVIDER_LACKS_SKILLS": "Other providers do not have the skills it takes.",
-    "ROOM_INACTIVE": "Other rooms are no longer in use.",
+    "ROOM_INACTIVE": "Other rooms, or the places that they are in, are no longer in use.",
     "ROOM_LACKS_EQUIPMENT": "Other rooms do not have the equipment it takes.",
     "OFF_GRID": "Other providers start it at other times.",
     "TOO_SOON": "The time has passed, or is too soon.",
@@ -30,6 +30,7 @@ BLOCKED = {
     "ROOM_BUSY": "The rooms that would do are taken.",
     "EQUIPMENT_BUSY": "The equipment that it takes is elsewhere.",
     "TYPE_DAILY_CAP": "The clinic does no more of this type on that day.",
+    "PROVIDER_TRAVEL": "The providers who could do it have no time to get there and on again.",
     "PROVIDER_BUSY": "The providers who could do it have other appointments.",
     "PROVIDER_DAILY_CAP": "The providers who could do it have all they take in a day.",
 }
@@ -39,7 +40,7 @@ BLOCKED = {
 ALONE = {
     "PROVIDER_INACTIVE": "No provider is active.",
     "PROVIDER_LACKS_SKILLS": "No provider has the skills it takes.",
-    "ROOM_INACTIVE": "No room is in use.",
+    "ROOM_INACTIVE": "No room is in use, or no place that has one.",
     "ROOM_LACKS_EQUIPMENT": "No room has the equipment it takes.",
 }
 """The same, where nothing else did."""
@@ -55,7 +56,7 @@ REFUSED = {
     "OUTSIDE_DATE": "it would end on the next day",
     "PROVIDER_INACTIVE": "the provider is no longer active",
     "PROVIDER_LACKS_SKILLS": "the provider does not have the skills",
-    "ROOM_INACTIVE": "the room is no longer in use",
+    "ROOM_INACTIVE": "the room, or the place that it is in, is no longer in use",
     "ROOM_LACKS_EQUIPMENT": "the room does not have the equipment",
     "TOO_SOON": "the time has passed, or is too soon",
     "CLOCK_CHANGE": "the clocks change at that time",
@@ -67,6 +68,7 @@ REFUSED = {
     "ROOM_BUSY": "the room is taken",
     "EQUIPMENT_BUSY": "the equipment that it takes is elsewhere",
     "TYPE_DAILY_CAP": "the clinic does no more of this type on that day",
+    "PROVIDER_TRAVEL": "the provider has no time to get there and on again",
     "PROVIDER_BUSY": "the provider has another appointment",
     "PROVIDER_DAILY_CAP": "the provider has all they take in a day",
     "WOULD_BE_OVERBOOKED": "it would be overbooked",
@@ -74,7 +76,7 @@ REFUSED = {
     "CARRIED_OUT": "a plan of this what-if has been carried out already",
     "GONE": "the booking is no longer there",
     "BOOKING_CHANGED": "the booking has changed meanwhile",
-    "PATIENT_CONFLICT": "the patient is elsewhere then",
+    "PATIENT_CONFLICT": "the patient is elsewhere then, or on the way",
     "NOT_FOUND": "something it refers to is no longer there",
     "DATE_OUT_OF_RANGE": "the day has passed, or is too far ahead",
 }
@@ -104,7 +106,8 @@ SOMETHING = "the clinic's rules do not allow it"
 
 SENTENCES = {
     "SLOT_UNAVAILABLE": "That place cannot be given",
-    "PATIENT_CONFLICT": "The patient has another appointment that overlaps in time.",
+    "PATIENT_CONFLICT": "The patient has another appointment that overlaps in time, or that leaves "
+    "none for the way.",
     "INVALID_STATE": "What has become of the appointment meanwhile does not allow that.",
     "STALE_VERSION": "Somebody else has changed it meanwhile. Please look at it again.",
     "PLAN_STALE": "The book has changed since the plan was made.",
@@ -138,6 +141,9 @@ LABELS = {
     "provider_id": "Provider",
     "room_id": "Room",
     "appointment_type_id": "Type",
+    "location_id": "Place",
+    "from_id": "From",
+    "to_id": "To",
     "appointment_type_ids": "Kept for",
     "max_bookings": "Most bookings",
     "opens": "Can be booked from",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import format_time, parse_time
 from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.windows import Windows
-from solver.whatif.changes import AddProvider, AddRoom
+from solver.whatif.changes import AddPool, AddProvider, AddRoom
 from solver.whatif.run import Run
 from solver.whatif.run_result import PlacementResult, PlaceResult, ScenarioResult
 
@@ -46,14 +46,18 @@ class Bar:
 
 
 def names_of(run: Run, clinic: Clinic) -> dict[str, str]:
-    """Return the names of providers, rooms and types by id, those that scenarios add last."""
-    added = [
-        change.provider if isinstance(change, AddProvider) else change.room
-        for scenario in run.scenarios
-        for change in scenario.changes
-        if isinstance(change, AddProvider | AddRoom)
+    """Return the names of providers, rooms, types and pools, those that scenarios add last."""
+    rows: list[Any] = [
+        *clinic.providers,
+        *clinic.rooms,
+        *clinic.appointment_types,
+        *clinic.equipment_pools,
     ]
-    rows = (*clinic.providers, *clinic.rooms, *clinic.appointment_types, *added)
+    for scenario in run.scenarios:
+        for change in scenario.changes:
+            match change:
+                case AddProvider(provider=row) | AddRoom(room=row) | AddPool(pool=row):
+                    rows.append(row)
     return {row.id: row.name for row in rows}
 
 

@@ -16,7 +16,7 @@ from plotly.subplots import make_subplots
 
 from api.http.chart_templates import chart, sized, template
 from api.what_if.call_list import by_time, with_whose
-from api.what_if.figures import REASONS, RUN_FIGURES, STAGES, cells, with_delta
+from api.what_if.figures import REASONS, STAGES, cells, told, with_delta
 from api.what_if.picture import Bar, booked_after, hours_of, names_of
 from solver.clinic.clinic import Clinic
 from solver.whatif.run import Run
@@ -78,7 +78,8 @@ class _Page:
     def figures(self) -> Iterator[tuple[str, list[str]]]:
         """Yield the rows of the table of key figures: a heading and a cell a scenario."""
         rows = {row["kpi"]: row for row in self._result["comparison"]}
-        headings = dict(RUN_FIGURES)
+        yield from told(self._result["comparison"], self._names)
+        headings: dict[str, str] = {}
         for part in ("preference", "gap", "room", "overbook"):
             headings[f"mean_score_parts.{part}"] = f"Mean {part} part"
         for key in rows:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -132,6 +133,10 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
         rows[name] = [plain(row) for row in getattr(clinic, name)]
     for row in rows["appointment_types"]:
         row["required_pools"] = [need._asdict() for need in row["required_pools"]]
+        row["roles"] = [
+            {**asdict(role), "required_skills": sorted(role.required_skills)}
+            for role in row["roles"]
+        ]
     rows["availability"] = [plain(row, **times) for row in clinic.availability]
     rows["overbooking_rules"] = [plain(row, **times) for row in clinic.overbooking_rules]
     rows["sessions"] = [_session(plain(row, **times)) for row in clinic.sessions]
@@ -142,6 +147,10 @@ def as_document(clinic: Clinic) -> dict[str, Any]:
                 del row[name]
         if not row["overrides"]:  # as an export writes it
             del row["overrides"]
+        if not row["team"]:
+            del row["team"]
+        else:
+            row["team"] = dict(row["team"])
     return rows
 
 

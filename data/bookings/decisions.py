@@ -104,6 +104,10 @@ class BookingRequest:
         """Who is wanted in some role, or was in one."""
         return {member for _, member in (*self.place.team, *self.kept_team)}
 
+    def people_in(self, clinic: Clinic) -> set[str]:
+        """Return who may come to be in a role."""
+        return self.people | able_in_roles(clinic, self.place.appointment_type_id)
+
     @property
     def patient_key(self) -> str | None:
         """What the patient is compared by."""
@@ -275,7 +279,7 @@ class BookingRequest:
                 *(() if self.patient_ref is None else [patient_owner(self.patient_key)]),
                 *pool_keys(clinic, place.appointment_type_id),
                 *session_keys(clinic, place.appointment_type_id, place.date, place.start),
-                *able_in_roles(clinic, place.appointment_type_id),
+                *self.people_in(clinic),
             ]
         )
 
@@ -354,7 +358,8 @@ def _refusal(reasons: Iterable[str], elsewhere: Booking | None) -> RequestError:
 
 
 _PATIENT_IS_ELSEWHERE = (
-    "The patient has another booking at that time; send allow_patient_overlap to book all the same."
+    "The patient has another booking at that time, or too near to it for the way; send"
+    " allow_patient_overlap to book all the same."
 )
 
 

@@ -50,11 +50,8 @@ class BookIndex:
     def around(self, requests: Sequence[BookingRequest]) -> Clinic:
         """Return what decides on requests, and nothing else."""
         clinic = self._clinic
-        providers = {
-            each for request in requests for each in (request.place.provider_id, *request.people)
-        }
-        for kind in {request.place.appointment_type_id for request in requests}:
-            providers |= able_in_roles(clinic, kind)
+        providers = {request.place.provider_id for request in requests}
+        providers |= {key for request in requests for key in request.people_in(clinic)}
         named = {request.place.room_id for request in requests}
         rooms = {room.id for room in clinic.rooms} if None in named else named
         around = [dt.timedelta(days=days) for days in (-1, 0, 1)]

@@ -97,6 +97,8 @@ def test_no_page_dialog_or_toast_has_a_word_of_the_interface(
     nouns = (
         "provider",
         "room",
+        "place",
+        "way",
         "equipment pool",
         "appointment type",
         "provider type",
@@ -106,7 +108,7 @@ def test_no_page_dialog_or_toast_has_a_word_of_the_interface(
     )
     for tab, noun in zip(TABS.values(), nouns, strict=True):
         page.get_by_role("tab", name=tab).click()
-        page.get_by_role("button", name=f"New {noun}").click()
+        page.get_by_role("button", name=f"New {noun}", exact=True).click()
         expect(page.get_by_role("button", name="Close")).to_be_visible()
         if noun != "overbooking rule":  # which may well be empty
             page.get_by_role("button", name="Save").click()
@@ -173,7 +175,8 @@ def _id_of_absence(clinic: httpx.Client) -> str:
                 "code": "PATIENT_CONFLICT",
                 "detail": "send allow_patient_overlap to book all the same",
             },
-            "The patient has another appointment that overlaps in time.",
+            "The patient has another appointment that overlaps in time, or that leaves none for "
+            "the way.",
         ),
         (
             {"code": "SLOT_UNAVAILABLE", "detail": "…", "reasons": ["ROOM_BUSY", "NEW_RULE"]},

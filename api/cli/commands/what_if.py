@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+from collections.abc import Mapping
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from api.service.interrupt import INTERRUPTED, Interrupt
 from api.service.settings import read_settings
 from api.what_if.executors import solve
 from api.what_if.figures import STAGES
+from api.what_if.picture import names_of
 from api.what_if.progress_channel import ProgressServer
 from data.files.clinic_file import read_clinic_file
 from data.files.run_file import read_run_file
@@ -59,7 +61,7 @@ def what_if(
             return 1
         unwritten = []
         try:
-            _write(out, result)
+            _write(out, result, names_of(run, clinic))
         except UsageError as error:
             unwritten.append(str(error))
         if report is not None:
@@ -91,10 +93,10 @@ def _solve(
             return solve(run, clinic, now, server, weights=weights)
 
 
-def _write(out: Path | None, result: RunResult) -> None:
+def _write(out: Path | None, result: RunResult, names: Mapping[str, str]) -> None:
     """Write a result to a file, or to standard output, and there also what no file takes."""
     if out is None:
-        print_table(Console(), run_table(result))
+        print_table(Console(), run_table(result, names))
         return
     if str(out) == "-":
         print_json(result)

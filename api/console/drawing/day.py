@@ -28,7 +28,7 @@ from solver.clinic.entities import (
     Span,
 )
 from solver.clinic.sessions.of_day import SessionsOfDay
-from solver.clinic.spans import provider_busy_span, room_busy_span
+from solver.clinic.spans import provider_busy_span, room_busy_span, window_around
 from solver.clinic.windows import Windows
 
 type By = Literal["provider", "room"]
@@ -216,9 +216,10 @@ class Drawing:
         return first, min(1440, -(-max(end for _, end in spans) // 60) * 60)
 
     def _rows(self) -> list[Provider | Room]:
+        """Return who or what has a strip, by name; rooms of one place beside one another."""
         rows = self.clinic.providers if self.by == "provider" else self.clinic.rooms
         shown = [row for row in rows if row.active or row.id in self._bookings]
-        return sorted(shown, key=lambda row: (row.name.casefold(), row.id))
+        return sorted(shown, key=lambda r: (self._at(r).casefold(), r.name.casefold(), r.id))
 
     @cached_property
     def _bookings(self) -> dict[str, list[Booking]]:
@@ -234,7 +235,7 @@ class Drawing:
     @cached_property
     def _shared(self) -> tuple[object, ...]:
         clinic = self.clinic
-        rows = (clinic.appointment_types, clinic.providers, clinic.rooms)
+        rows = (clinic.appointment_types, clinic.providers, clinic.rooms, clinic.locations)
         return (self.day, self.by, self._hours, *rows)
 
     def _busy(self, booking: Booking) -> Span:
@@ -270,16 +271,17 @@ class Drawing:
             for start, end in self._windows.get(row.id, [])
             if start < last and end > first
         ]
+        places = [self._only_at(row, window) for window in windows]
         bookings = self._bookings.get(row.id, [])
         wrong = [self.broken.get(booking.id) for booking in bookings]
         grounds = self._grounds(row)
-        shows = (windows, bookings, wrong, grounds)
+        shows = (windows, places, bookings, wrong, grounds)
         if former is not None and former.shows == shows:
             return former
         parts = [
             f'<div class="sw-open" style="{self._place(start, end)};'
-            f'--past:{start % 60 * PIXELS_A_MINUTE:.1f}px"></div>'
-            for start, end in windows
+            f'--past:{start % 60 * PIXELS_A_MINUTE:.1f}px">{_small(at)}</div>'
+            for (start, end), at in zip(windows, places, strict=True)
         ]
         parts += [
             ground.drawn(self._place(max(ground.start, first), min(ground.end, last)))
@@ -293,13 +295,34 @@ class Drawing:
             ]
         for booking, lane, lanes in _lanes(bookings, self._end):
             parts.append(self._booking(booking, lane, lanes))
-        name = escape(row.name, quote=True)
+        at = self._at(row)
+        name = escape(f"{row.name}, {at}" if at else row.name, quote=True)
         html = (
-            f'<div class="sw-head" title="{name}">{name}</div>'
+            f'<div class="sw-head" title="{name}">{escape(row.name)}{_small(at)}</div>'
             f'<div class="sw-column" role="group" aria-label="{name}: {len(bookings)} '
             f'{"appointment" if len(bookings) == 1 else "appointments"}">{"".join(parts)}'
         )
         return Strip(row.id, html, shows)
+
+    def _at(self, row: Provider | Room) -> str:
+        """Return the name of the place that a room is at; empty where none is told."""
+        key = row.location_id if isinstance(row, Room) else None
+        return "" if key is None else self.clinic.location_by_id[key].name
+
+    def _only_at(self, row: Provider | Room, window: Span) -> str:
+        """Return the name of the one place at which a provider is in throughout a window.
+
+        Empty where they may be at any place, or at several of them in turn.
+        """
+        if isinstance(row, Room):
+            return ""
+        windows, locations = Windows.on(self.clinic, self.day), self.clinic.locations
+        there = [
+            location.name
+            for location in locations
+            if window_around(windows.provider_at(location.id)[row.id], *window)
+        ]
+        return there[0] if len(there) == 1 < len(locations) else ""
 
     def _grounds(self, row: Provider | Room) -> list[Ground]:
         return grounds_of(self.clinic, self.day, row, self.now, self._hues, self.write_time)
@@ -319,12 +342,13 @@ class Drawing:
         )
         start_time = self.write_time(format_time(booking.start))
         patient = booking.patient_ref or "–"
-        other = (
-            self.clinic.room_by_id[booking.room_id].name
-            if self.by == "provider"
-            else self.clinic.provider_by_id[booking.provider_id].name
-        )
-        named = [kind.name, other, *(pool.name for pool in self.clinic.pools_of(kind))]
+        if self.by == "provider":
+            room = self.clinic.room_by_id[booking.room_id]
+            other = [room.name, self._at(room)]
+        else:
+            other = [self.clinic.provider_by_id[booking.provider_id].name]
+        pools = (pool.name for pool in self.clinic.pools_of(kind))
+        named = [kind.name, *filter(None, other), *pools]
         words = [start_time, patient, *named, STATUS_WORDS[booking.status]]
         classes = ["sw-booking", f"sw-is-{booking.status.replace('_', '-')}"]
         if kind.duration_minutes < ROOMY_MINUTES:
@@ -348,6 +372,10 @@ class Drawing:
             f"<b>{escape(start_time)} {sign}</b> {escape(patient)}"
             f"<small>{escape(' · '.join(named))}</small></button>"
         )
+
+
+def _small(words: str) -> str:
+    return f"<small>{escape(words)}</small>" if words else ""
 
 
 def _place(start: int, end: int, first: int) -> str:

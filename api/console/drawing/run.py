@@ -11,7 +11,7 @@ from html import escape
 from typing import Any, Literal
 
 from api.console.drawing.day import hues_of, type_colours
-from api.what_if.figures import REASONS, RUN_FIGURES, STAGES, cells
+from api.what_if.figures import REASONS, STAGES, told
 from api.what_if.picture import Bar, booked_after, booked_before, hours_of
 from solver.clinic.clinic import Clinic
 from solver.whatif.run_result import (
@@ -122,17 +122,18 @@ def heat_map(
     }
 
 
-def figures_table(result: RunResult) -> str:
-    """Return the key figures as a table, a column a scenario, with what each changes."""
-    rows = {row["kpi"]: row for row in result["comparison"]}
+def figures_table(result: RunResult, known: Mapping[str, str]) -> str:
+    """Return the key figures as a table, a column a scenario, with what each changes.
+
+    The rows that are `known` have names by their ids.
+    """
     names = [scenario["name"] for scenario in result["scenarios"]]
     head = "".join(f'<th scope="col" class="sw-figure">{escape(name)}</th>' for name in names)
     body = [
         ("Priority placed", [f"{s['objective']:g}" for s in result["scenarios"]]),
         ("… of at most", [f"{s['bound']:g}" for s in result["scenarios"]]),
     ]
-    for key, heading in RUN_FIGURES:
-        body.append((heading, cells(rows[key])))
+    body += told(result["comparison"], known)
     return table(
         f'<th scope="col"></th>{head}',
         (

@@ -12,7 +12,7 @@ from api.console.backend import Backend, Visit
 from api.console.drawing.run import table
 from api.console.layout import show, telling
 from api.console.messages import EVERY_WEEKS, START_ANCHORS, label_of
-from api.console.pages.clinic_row_form import OWNERS, TAGS, Row, RowForm, path
+from api.console.pages.clinic_row_form import OWNERS, REFERENCES, TAGS, Row, RowForm, path
 from data.clinic.resources import RESOURCES
 from data.files.clinic_file import ClinicRow
 from data.files.fields import Strict
@@ -24,6 +24,8 @@ TITLE = "Clinic"
 TABS = {
     "providers": "Providers",
     "rooms": "Rooms",
+    "locations": "Places",
+    "travel": "Ways",
     "equipment_pools": "Equipment",
     "appointment_types": "Types",
     "provider_types": "Who differs",
@@ -31,6 +33,10 @@ TABS = {
     "sessions": "Sessions",
     "overbooking_rules": "Overbooking",
 }
+
+
+NOUNS = {"locations": "place", "travel": "way"}
+"""What one row is called where the service has another word for it."""
 
 
 WHOSE = {"availability": "The whole clinic", "sessions": "Everybody"}
@@ -78,7 +84,7 @@ class _Editor:
 
     def _panel(self, kind: str) -> None:
         if self._may_edit:
-            ui.button(f"New {RESOURCES[kind].noun}", on_click=lambda: self._edit(kind, None)).props(
+            ui.button(f"New {_noun(kind)}", on_click=lambda: self._edit(kind, None)).props(
                 "no-caps outline dense"
             )
 
@@ -134,7 +140,8 @@ class _Editor:
         return next(owned, WHOSE.get(kind, WHOSE["availability"]))
 
     def _order(self, row: Row) -> tuple[str, ...]:
-        names = [self.shown(name, row[name]) for name in OWNERS if name in row]
+        named = (*OWNERS, "from_id", "to_id")
+        names = [self.shown(name, row[name]) for name in named if name in row]
         rest = (row.get("weekday"), row.get("date"), row.get("start_time"))
         return (row.get("name", "").casefold(), *names, *(str(value or "") for value in rest))
 
@@ -153,8 +160,8 @@ class _Editor:
                 shown = ", ".join(f"{quantity} × {pool}" for quantity, pool in taken)
             case _, None:
                 shown = "any" if name in OWNERS else ""
-            case (("provider_id" | "room_id" | "appointment_type_id"), _):
-                names = {row["id"]: str(row["name"]) for row in self.rows[OWNERS[name]]}
+            case _, _ if name in REFERENCES:
+                names = {row["id"]: str(row["name"]) for row in self.rows[REFERENCES[name]]}
                 shown = names.get(value, value)
             case (("date" | "valid_from" | "valid_to"), _):
                 shown = self.visit.day(value, "medium")
@@ -180,10 +187,12 @@ class _Editor:
     async def _edit(self, kind: str, row: Row | None) -> None:
         resource = RESOURCES[kind]
         if row is None:
-            RowForm(self, f"New {resource.noun}", resource.model, {}, "POST", path(kind)).draw()
+            RowForm(self, f"New {_noun(kind)}", resource.model, {}, "POST", path(kind)).draw()
             return
         at = f"{path(kind)}/{row['id']}"
         title = row.get("name") or f"{TABS[kind]}: {self._whose(kind, row)}"
+        if kind == "travel":
+            title = " – ".join(self.shown(name, row[name]) for name in ("from_id", "to_id"))
         await self._open(title, resource.model, at, at)
 
     async def _open(
@@ -206,3 +215,7 @@ class _Editor:
             if noun == TAGS[name]
             for tag in row.get(field, ())
         }
+
+
+def _noun(kind: str) -> str:
+    return NOUNS.get(kind, RESOURCES[kind].noun)

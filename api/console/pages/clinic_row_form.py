@@ -30,6 +30,10 @@ OWNERS = {
 }
 
 
+REFERENCES = OWNERS | {"location_id": "locations", "from_id": "locations", "to_id": "locations"}
+"""The fields that name a row, and the kind of row that each names."""
+
+
 TAGS = {
     "skills": "skill",
     "equipment": "piece of equipment",
@@ -46,6 +50,7 @@ NUMBERS = (
     "buffer_after",
     "turnover_minutes",
     "duration_minutes",
+    "minutes",
     "max_bookings",
     "quantity",
     "return_minutes",
@@ -298,8 +303,8 @@ class RowForm:
     def _field(self, name: str, value: Any) -> Any:
         label = label_of(name)
         field: Any
-        if name in OWNERS:
-            options = {row["id"]: row["name"] for row in self._editor.rows[OWNERS[name]]}
+        if name in REFERENCES:
+            options = {row["id"]: row["name"] for row in self._editor.rows[REFERENCES[name]]}
             field = ui.select(options, label=label, value=value, clearable=True)
         elif name in (choices := {"weekday": self._visit.weekdays(), **CHOICES}):
             clearable = name == "weekday"

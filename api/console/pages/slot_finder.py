@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from typing import Any, Literal
@@ -56,6 +57,36 @@ def add(backend: Backend) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Known:
+    """The names of the rows that can be chosen from, and of sessions, by their ids."""
+
+    kinds: dict[str, str]
+    providers: dict[str, str]
+    rooms: dict[str, str]
+    places: dict[str, str]
+    sessions: dict[str, str]
+    at: dict[str, str | None]
+    """The name of each room's place."""
+
+    @classmethod
+    async def read(cls, visit: Visit) -> _Known:
+        """Read the rows; those that are no longer active cannot be chosen."""
+        paths = ("/appointment-types", "/providers", "/rooms", "/locations", "/sessions")
+        rows = [await visit.get(path) for path in paths]
+        *chosen, sessions = rows
+        kinds, providers, rooms, places = (
+            {row["id"]: row["name"] for row in of_kind if row["active"]} for of_kind in chosen
+        )
+        at = {room["id"]: places.get(room["location_id"]) for room in rows[2]}
+        names = {row["id"]: row["name"] for row in sessions}
+        return cls(kinds, providers, rooms, places, names, at)
+
+    def of(self, place: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """Return the names of a place's provider and room."""
+        return self.providers.get(place["provider_id"]), self.rooms.get(place["room_id"])
+
+
 class _Finder:
     """One open slot finder."""
 
@@ -70,20 +101,13 @@ class _Finder:
         """Draw the page."""
         self._page = ui.context.client.content
         settings = await self._visit.get("/clinic")
-        kinds = await self._visit.get("/appointment-types")
-        providers = await self._visit.get("/providers")
-        names = {k["id"]: k["name"] for k in kinds if k["active"]}
-        self._names = {p["id"]: p["name"] for p in providers if p["active"]}
-        sessions = await self._visit.get("/sessions")
-        self._sessions = {row["id"]: row["name"] for row in sessions}
-        rooms = await self._visit.get("/rooms")
-        self._rooms = {room["id"]: room["name"] for room in rooms if room["active"]}
+        known = self._known = await _Known.read(self._visit)
         today = dt.datetime.now(ZoneInfo(settings["timezone"])).date()
         ui.context.client.on_delete(self._let_go)
         ui.label("Find a slot").classes("text-xl").props("role=heading aria-level=1")
         with ui.element("div").classes("sw-bar"):
             self._kind = (
-                ui.select(names, label="Type", value=kind if kind in names else None)
+                ui.select(known.kinds, label="Type", value=kind if kind in known.kinds else None)
                 .props("dense outlined options-dense")
                 .classes("w-56")
             )
@@ -92,7 +116,7 @@ class _Finder:
             self._until = ui.input("until").props("dense outlined type=time stack-label")
             self._providers = (
                 ui.select(
-                    self._names,
+                    known.providers,
                     label="Provider",
                     multiple=True,
                     clearable=True,
@@ -100,6 +124,12 @@ class _Finder:
                 .props("dense outlined options-dense")
                 .classes("w-56")
             )
+            self._places = (
+                ui.select(known.places, label="Place", multiple=True, clearable=True)
+                .props("dense outlined options-dense")
+                .classes("w-44")
+            )
+            self._places.set_visibility(bool(known.places))
             self._grouping = ui.toggle(
                 {"rank": "Best first", "provider": "By provider", "time": "By time"},
                 value="rank",
@@ -107,7 +137,8 @@ class _Finder:
             ).props('dense no-caps aria-label="Order"')
             if may_override(self._visit):
                 ui.button("Another time", on_click=self._by_hand).props("outline no-caps")
-        for field in (self._kind, self._date, self._from, self._until, self._providers):
+        asked = (self._kind, self._date, self._from, self._until, self._providers, self._places)
+        for field in asked:
             field.on_value_change(self._find)
         self._summary = ui.element("div").props("role=status")
         self._key = ui.html(_score_key(self._weights), sanitize=False).classes("sw-key sw-quiet")
@@ -130,6 +161,7 @@ class _Finder:
                 appointment_type_id=self._kind.value,
                 date=day.isoformat(),
                 provider_id=self._providers.value or None,
+                location_id=self._places.value or None,
                 preferred_start=self._from.value or None,
                 preferred_end=self._until.value or None,
                 limit=MOST_SHOWN,
@@ -187,8 +219,11 @@ class _Finder:
         self._list.set_content("".join(parts))
 
     def _drawn(self, number: int, slot: Mapping[str, Any]) -> str:
-        names = [self._sessions[key] for key in slot["session_ids"] if key in self._sessions]
-        return _as_button(number, slot, self._visit, self._weights, names)
+        sessions = self._known.sessions
+        names = [sessions[key] for key in slot["session_ids"] if key in sessions]
+        at = self._known.at.get(slot["room_id"])
+        where = f"{slot['room_name']}, {at}" if at else slot["room_name"]
+        return _as_button(number, {**slot, "room_name": where}, self._visit, self._weights, names)
 
     # Holding and booking
 
@@ -234,7 +269,7 @@ class _Finder:
             await self._hold(appointment_type_id=kind, date=day.isoformat(), **place)
 
         with self._page:
-            PlaceByHand(self._visit, self._names, self._rooms, take)
+            PlaceByHand(self._visit, self._known.providers, self._known.rooms, take)
 
     async def _let_go(self) -> None:
         """Give a held place back, also when its page is closed or left."""
@@ -247,7 +282,7 @@ class _Finder:
     def _ask_for_patient(self, hold: Mapping[str, Any]) -> None:
         until = dt.datetime.fromisoformat(hold["expires_at"])
         when = f"{self._visit.day(hold['date'])}, {self._visit.time(hold['start_time'])}"
-        names = self._names.get(hold["provider_id"]), self._rooms.get(hold["room_id"])
+        names = self._known.of(hold)
         with ui.dialog(value=True).props("persistent") as dialog, ui.card().classes("min-w-80"):
             dialog.on("hide", dialog.delete)
             _tell_place(when, [*filter(None, names)], hold)

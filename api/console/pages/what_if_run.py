@@ -170,7 +170,7 @@ class _RunPage:
         self._export_buttons(result)
         self._carried_out = ui.element("div").classes("sw-bar")
         self._armed: list[ui.button] = []
-        ui.html(figures_table(result), sanitize=False).classes("sw-wide").props(
+        ui.html(figures_table(result, self._names), sanitize=False).classes("sw-wide").props(
             'tabindex=0 role=region aria-label="Key figures"'
         )
         scenarios = {scenario["name"]: scenario for scenario in result["scenarios"]}

@@ -35,6 +35,7 @@ async def test_a_booking_and_what_it_says(client: httpx.AsyncClient) -> None:
         "status": "booked",
         "is_overbooked": False,
         "overrides": [],
+        "team": {},
         "notes": "first visit",
         "score": 0.825 + 0.0875,
         "version": 1,

@@ -511,7 +511,8 @@ def test_the_demo_shows_a_query_and_its_answer(tmp_path: Path) -> None:
         kinds = {row["name"]: row["id"] for row in httpx.get(f"{base}/appointment-types").json()}
         assert len(kinds) == 7
         assert len(httpx.get(f"{base}/providers").json()) == 5
-        assert len(httpx.get(f"{base}/rooms").json()) == 8
+        assert len(httpx.get(f"{base}/rooms").json()) == 9
+        assert len(httpx.get(f"{base}/locations").json()) == 2
         (pool,) = httpx.get(f"{base}/equipment-pools").json()
         assert (pool["name"], pool["quantity"]) == ("Mobile ultrasound", 1)
         lines = shown_by(process, b"GET ")

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from api.cli.tables import counted, new_table, print_table, run_table, slot_table
-from api.what_if.figures import RUN_FIGURES, figure
+from api.what_if.figures import RUN_FIGURES, figure, told
 
 
 def slot(n: int, **changes: Any) -> dict[str, Any]:
@@ -75,13 +75,26 @@ def test_shares_are_told_in_per_cent() -> None:
     assert figure("mean_score", None, None) == "–"
 
 
+def test_figures_of_pools_have_their_names_and_those_of_nothing_are_left_out() -> None:
+    values = {"travel_minutes": 0, "placed": 3, "pool_peak.p": 0.5, "pool_utilisation.q": None}
+    rows = [{"kpi": kpi, "values": {"now": v}, "delta": {}} for kpi, v in values.items()]
+    assert list(told(rows, {"p": "Scanner"})) == [
+        ("Placed", ["3"]),
+        ("Scanner: most out at once", ["50.0%"]),
+        ("Equipment: in use", ["–"]),
+    ]
+    travelled = {"kpi": "travel_minutes", "values": {"now": 0, "then": 40}, "delta": {"then": 40}}
+    assert list(told([travelled], {})) == [("On the way, minutes", ["0", "40 (+40)"])]
+
+
 def test_many_scenarios_are_all_shown() -> None:
     names = [f"Scenario number {n}" for n in range(20)]
     figures = [
         {"kpi": kpi, "values": dict.fromkeys(names, 0.5), "delta": {}} for kpi, _ in RUN_FIGURES
     ]
     scenarios = [{"name": n, "status": "optimal", "objective": 4, "bound": 4} for n in names]
-    shown = printed(run_table({"name": "x", "scenarios": scenarios, "comparison": figures}), 80)
+    run = {"name": "x", "scenarios": scenarios, "comparison": figures}
+    shown = printed(run_table(run, {}), 80)
     assert all(name in shown for name in names)
     assert "50.0%" in shown
 

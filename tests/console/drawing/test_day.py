@@ -75,6 +75,25 @@ def test_a_booking_names_the_equipment_that_is_brought_to_it() -> None:
     assert "Room 1 · Mobile ultrasound</small>" in own
 
 
+def test_rooms_stand_by_their_places_and_hours_tell_theirs() -> None:
+    document = clinic_of_two() | {"bookings": [booking(1, MONDAY, "09:00")]}
+    places = [{"id": uid(9, n), "name": name} for n, name in enumerate(("South", "North"))]
+    for row, place in zip(document["rooms"], places, strict=True):
+        row["location_id"] = place["id"]
+    for row in document["availability"]:
+        if row["start_time"] == "13:00" and row["provider_id"] == VEGA:
+            row["location_id"] = places[1]["id"]
+    file = ClinicFile.model_validate(document | {"locations": places})
+    clinic = file.to_clinic(NOON - dt.timedelta(days=1))
+    rooms = drawn(clinic, "room")
+    heads = re.findall('class="sw-head" title="(.*?)">', rooms)
+    assert heads == ["Room 2, North", "Room 1, South"]
+    assert "Room 2<small>North</small>" in rooms
+    hours = drawn(clinic)
+    assert hours.count("<small>North</small></div>") == 1, "Dr. Vega's afternoon alone"
+    assert "Room 1 · South</small>" in hours
+
+
 @pytest.mark.parametrize(
     ("grid", "best_first", "shown", "minutes"),
     [

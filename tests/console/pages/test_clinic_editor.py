@@ -195,3 +195,36 @@ def test_equipment_that_moves_is_added_and_a_type_takes_it(
     expect(row).to_contain_text("1 × Mobile ultrasound")
     kind = clinic.get(f"/appointment-types/{VISIT}").json()
     assert kind["required_pools"] == [{"pool_id": pool["id"], "quantity": 1}]
+
+
+def test_rooms_are_put_at_two_places_and_the_finder_asks_for_one(
+    clinic: httpx.Client, open_page: Opener
+) -> None:
+    page = open_page("/clinic")
+    page.get_by_role("tab", name="Places").click()
+    for name in ("North", "South"):
+        page.get_by_role("button", name="New place", exact=True).click()
+        page.get_by_label("Name").fill(name)
+        expect(page.get_by_text("No booking is in the way.")).to_be_visible()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
+    page.get_by_role("tab", name="Ways").click()
+    page.get_by_role("button", name="New way", exact=True).click()
+    choose(page, "From", "North")
+    expect(page.get_by_role("option")).to_have_count(0)  # both choices have the same
+    choose(page, "To", "South")
+    page.get_by_label("Minutes", exact=True).fill("20")
+    expect(page.get_by_text("No booking is in the way.")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("tr", has_text="North")).to_contain_text("20")
+    page.get_by_role("tab", name="Rooms").click()
+    page.get_by_role("button", name="Room 2").click()
+    choose(page, "Place", "South")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("row", name="Room 2")).to_contain_text("South")
+    page.goto(f"{clinic.base_url}/console/find?date={MONDAY}&type={VISIT}")
+    rooms = page.locator(".sw-slot")
+    expect(rooms.filter(has_text="Room 1").first).to_be_visible()
+    choose(page, "Place", "South")
+    expect(rooms.filter(has_text="Room 1")).to_have_count(0)
+    expect(rooms.first).to_contain_text("Room 2, South")

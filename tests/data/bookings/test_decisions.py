@@ -273,7 +273,7 @@ def test_what_is_not_there_is_named_and_locks_nothing(wanted: BookingRequest, to
         ),
         (
             request(615, patient="Ada"),
-            "The patient has another booking at that time; "
+            "The patient has another booking at that time, or too near to it for the way; "
             "send allow_patient_overlap to book all the same.",
             {"reasons": ["PATIENT_CONFLICT"], "booking_id": uid(5, 0)},
         ),
