@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from data.files.faults import Fault
 
 
 class RequestError(Exception):
@@ -31,6 +34,16 @@ class InvalidFieldError(RequestError):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+
+class InvalidFieldsError(RequestError):
+    """Values of fields that do not fit; `faults` names each."""
+
+    code = "VALIDATION_ERROR"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults))
+        self.faults = [*faults]
 
 
 class AlreadyExistsError(RequestError):

@@ -23,6 +23,7 @@ from data.errors import (
     IdempotencyKeyReusedError,
     ImportConflictError,
     InvalidFieldError,
+    InvalidFieldsError,
     InvalidStateError,
     NotFoundError,
     PatientConflictError,
@@ -151,6 +152,8 @@ def refusal(error: Exception) -> Response | None:
     match error:
         case InvalidFieldError():
             return _invalid([Fault(error.field, error.message)])
+        case InvalidFieldsError():
+            return _invalid(error.faults)
         case InvalidFileError():
             return _invalid(error.faults, error.code)
         case DateOutOfRangeError():

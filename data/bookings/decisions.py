@@ -183,18 +183,20 @@ class BookingRequest:
         Raises
         ------
         NotFoundError
-            When one is not there.
+            When one is not there; it names all that are not.
         """
         place = self.place
         kind = clinic.type_by_id.get(place.appointment_type_id)
         provider = clinic.provider_by_id.get(place.provider_id)
         room = None if place.room_id is None else clinic.room_by_id.get(place.room_id)
-        if kind is None:
-            raise NotFoundError(f"There is no appointment type {place.appointment_type_id}.")
-        if provider is None:
-            raise NotFoundError(f"There is no provider {place.provider_id}.")
-        if room is None and place.room_id is not None:
-            raise NotFoundError(f"There is no room {place.room_id}.")
+        is_no_room = room is None and place.room_id is not None
+        if kind is None or provider is None or is_no_room:
+            unknown = (
+                (kind is None, f"There is no appointment type {place.appointment_type_id}."),
+                (provider is None, f"There is no provider {place.provider_id}."),
+                (is_no_room, f"There is no room {place.room_id}."),
+            )
+            raise NotFoundError(" ".join(told for is_unknown, told in unknown if is_unknown))
         kind = clinic.kind_at(kind.id, provider.id)
         if self.minutes is not None:
             kind = clinic.with_minutes(kind, self.minutes)

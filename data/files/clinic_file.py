@@ -58,7 +58,7 @@ from solver.clinic.entities import (
     Status,
 )
 from solver.clinic.equipment.needs import MAX_POOLS
-from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor
+from solver.clinic.grammar.rhythm import MAX_GRID_MINUTES, StartAnchor
 
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
 
@@ -77,6 +77,8 @@ class InvalidClinicFileError(InvalidFileError):
 class ClinicRow(SolverRow):
     """What holds for the clinic as a whole."""
 
+    grammar = ClinicSettings.GRAMMAR
+
     name: Name
     timezone: Annotated[Name, Field(examples=["Europe/Berlin"])]
     grid_minutes: Annotated[StrictInt, Field(ge=1, le=MAX_GRID_MINUTES)] = 15
@@ -90,6 +92,8 @@ class ClinicRow(SolverRow):
 
 class ProviderRow(SolverRow):
     """A clinician."""
+
+    grammar = Provider.GRAMMAR
 
     id: Id
     name: Name
@@ -111,6 +115,8 @@ class ProviderRow(SolverRow):
 class RoomRow(SolverRow):
     """A place."""
 
+    grammar = Room.GRAMMAR
+
     id: Id
     name: Name
     equipment: Tags = []
@@ -125,6 +131,8 @@ class RoomRow(SolverRow):
 
 class AppointmentTypeRow(SolverRow):
     """What is booked."""
+
+    grammar = AppointmentType.GRAMMAR
 
     id: Id
     name: Name
@@ -178,6 +186,8 @@ class AppointmentTypeRow(SolverRow):
 class ProviderTypeRow(SolverRow):
     """What is different when one provider does one type; without an id it gets one of the two."""
 
+    grammar = ProviderType.GRAMMAR
+
     id: Id
     provider_id: Id
     appointment_type_id: Id
@@ -213,6 +223,8 @@ class ProviderTypeRow(SolverRow):
 class AvailabilityRow(SolverRow):
     """An open or closed span of a provider, a room or (closed only) the clinic."""
 
+    grammar = Availability.GRAMMAR
+
     provider_id: Id | None = None
     room_id: Id | None = None
     weekday: Weekday | None = None
@@ -235,6 +247,8 @@ class AvailabilityRow(SolverRow):
 
 class OverbookingRuleRow(SolverRow):
     """An allowance to book over regular capacity; without an id it gets one from its content."""
+
+    grammar = OverbookingRule.GRAMMAR
 
     id: Id
     provider_id: Id | None = None
@@ -266,6 +280,8 @@ class BookingRow(SolverRow):
     else its type's. The rules that it `overrides` a stored booking keeps, too, where they are left
     out. `notes`, and `expires_at` of a hold, are written only where they say something.
     """
+
+    grammar = Booking.GRAMMAR
 
     id: Id
     provider_id: Id

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import ValidationError
-
 from data.files.faults import Fault
-from data.files.session_row import SessionRow
+from data.files.session_row import fault_of_releases
 from solver.time_zones import time_zones
 
 type ExistingRows = Mapping[str, frozenset[str]]
@@ -33,7 +30,11 @@ _REFERENCES = {
 _LISTS_OF_REFERENCES = {"appointment_type_ids": "appointment_types"}
 
 
-_REFERRING = ("overbooking_rules", "provider_types", "sessions", "travel")
+_ROWS_OF_REFERENCES = (("required_pools", "pool_id", "equipment_pools"),)
+"""The lists of rows within a row, their field that refers to others, and these."""
+
+
+REFERRING = ("overbooking_rules", "provider_types", "sessions", "travel")
 """The lists whose rows have an id, and refer to others."""
 
 
@@ -48,9 +49,9 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
     before they open.
     """
     ids: dict[str, set[str]] = {}
-    for name in (*TARGETS, *_REFERRING, "bookings"):
+    for name in (*TARGETS, *REFERRING, "bookings"):
         ids[name] = set()
-        for position, row in _rows(document, name):
+        for position, row in rows_of(document, name):
             key = row.get("id")
             if isinstance(key, str):
                 if key.lower() in ids[name]:
@@ -59,16 +60,22 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
     present = {name: ids[name] | known.get(name, frozenset()) for name in TARGETS}
     yield from _pair_faults(document)
     yield from _session_faults(document)
-    yield from _need_faults(document, present["equipment_pools"])
-    for name in ("rooms", "equipment_pools", "availability", *_REFERRING, "bookings"):
-        for position, row in _rows(document, name):
-            for field, key, target in _references_of(row):
+    for name in (
+        "rooms",
+        "equipment_pools",
+        "appointment_types",
+        "availability",
+        *REFERRING,
+        "bookings",
+    ):
+        for position, row in rows_of(document, name):
+            for field, key, target in references_of(row):
                 if key.lower() not in present[target]:
                     yield Fault(f"{name}[{position}].{field}", f"there is no {key} in {target}")
 
 
-def _references_of(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield where a row refers to another one, that one's id, and its list."""
+def references_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield where a row, as it is written, refers to another one, that one's id, and its list."""
     for field, target in _REFERENCES.items():
         if isinstance(key := row.get(field), str):
             yield field, key, target
@@ -77,18 +84,21 @@ def _references_of(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         for position, key in enumerate(keys if isinstance(keys, list) else ()):
             if isinstance(key, str):
                 yield f"{field}[{position}]", key, target
+    for field, inner, target in _ROWS_OF_REFERENCES:
+        for position, each in rows_of(row, field):
+            if isinstance(key := each.get(inner), str):
+                yield f"{field}[{position}].{inner}", key, target
 
 
 def _session_faults(document: object) -> Iterator[Fault]:
-    """Tell sessions that do not open before they are released, of those that are sound."""
+    """Tell sessions that do not open before they are released."""
     clinic = document.get("clinic") if isinstance(document, dict) else None
     timezone = clinic.get("timezone") if isinstance(clinic, dict) else None
     if not isinstance(timezone, str) or timezone not in time_zones():
         return
-    for position, row in _rows(document, "sessions"):
-        with suppress(ValidationError):
-            if fault := SessionRow.model_validate(row).fault_of_releases(ZoneInfo(timezone)):
-                yield Fault(f"sessions[{position}].releases", fault)
+    for position, row in rows_of(document, "sessions"):
+        if fault := fault_of_releases(row, ZoneInfo(timezone)):
+            yield Fault(f"sessions[{position}].releases", fault)
 
 
 def _pair_faults(document: object) -> Iterator[Fault]:
@@ -98,7 +108,7 @@ def _pair_faults(document: object) -> Iterator[Fault]:
         ("travel", "from_id", "to_id", "a row of this way"),
     ):
         pairs: set[tuple[str, str]] = set()
-        for position, row in _rows(document, name):
+        for position, row in rows_of(document, name):
             one, other = row.get(first), row.get(second)
             if isinstance(one, str) and isinstance(other, str):
                 pair = one.lower(), other.lower()
@@ -108,17 +118,8 @@ def _pair_faults(document: object) -> Iterator[Fault]:
                 pairs.add(pair)
 
 
-def _need_faults(document: object, pools: Collection[str]) -> Iterator[Fault]:
-    """Tell equipment pools that appointment types take from and that are not there."""
-    for position, row in _rows(document, "appointment_types"):
-        for number, need in _rows(row, "required_pools"):
-            key = need.get("pool_id")
-            if isinstance(key, str) and key.lower() not in pools:
-                path = f"appointment_types[{position}].required_pools[{number}].pool_id"
-                yield Fault(path, f"there is no {key} in equipment_pools")
-
-
-def _rows(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows_of(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a list of a document that are objects, with their positions."""
     rows = document.get(name) if isinstance(document, dict) else None
     for position, row in enumerate(rows if isinstance(rows, list) else ()):
         if isinstance(row, dict):
