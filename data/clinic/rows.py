@@ -26,9 +26,9 @@ from data.clinic.touched import touched
 from data.database.locks import lock_clinic
 from data.database.transaction import run
 from data.errors import AlreadyExistsError, InvalidFieldsError, PreconditionFailedError
-from data.files.clinic_file import ClinicRow, validate
+from data.files.clinic_file import ClinicRow
 from data.files.clinic_references import references_of
-from data.files.faults import Fault
+from data.files.faults import Fault, validate
 from data.files.fields import Strict, is_id
 from data.files.session_row import SessionRow, fault_of_releases
 from models.tables import BOOKINGS, CLINIC

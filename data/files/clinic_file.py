@@ -14,12 +14,12 @@ from typing import Annotated, Any
 from uuid import NAMESPACE_URL, uuid5
 
 import orjson
-from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 from ruamel.yaml import YAML
 
 from data.files.clinic_references import NO_EXISTING_ROWS, ExistingRows, faults_between_rows
 from data.files.documents import is_yaml, parse_document
-from data.files.faults import MAX_FAULTS, Fault, InvalidFileError, faults_of
+from data.files.faults import MAX_FAULTS, InvalidFileError, validate
 from data.files.fields import (
     BookingDate,
     Buffer,
@@ -61,10 +61,6 @@ from solver.clinic.equipment.needs import MAX_POOLS
 from solver.clinic.grammar.rhythm import MAX_GRID_MINUTES, StartAnchor
 
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
-
-
-FIRST_ROWS = 100
-"""Of each list, whose faults are named where the document has too many."""
 
 
 class InvalidClinicFileError(InvalidFileError):
@@ -424,36 +420,6 @@ def check_clinic_file(value: object, known: ExistingRows) -> ClinicFile:
     if file is None or faults:
         raise InvalidClinicFileError(list(faults.values()))
     return file
-
-
-def validate[Model: BaseModel](
-    kind: type[Model], value: object, tags: frozenset[str] = frozenset()
-) -> tuple[Model | None, list[Fault]]:
-    """Return a parsed document as `kind`, or else its faults; of too many, its first rows'.
-
-    `tags` are those of :func:`faults_of`.
-    """
-    try:
-        return kind.model_validate(value), []
-    except ValidationError as error:
-        count = error.error_count()
-        if count <= MAX_FAULTS:
-            return None, faults_of(error, tags=tags, kinds=(kind,))
-    named: list[Fault] = []
-    try:
-        kind.model_validate(_beginning(value))
-    except ValidationError as error:
-        named = faults_of(error, tags=tags, kinds=(kind,))[:MAX_FAULTS]
-    return None, [*named, Fault("document", f"has {count} faults, of which not all are named")]
-
-
-def _beginning(value: object, depth: int = 5) -> object:
-    """Return the first rows of every list in a document."""
-    if isinstance(value, dict) and depth:
-        return {key: _beginning(each, depth - 1) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_beginning(each, depth - 1) for each in value[:FIRST_ROWS]] if depth else []
-    return value
 
 
 def json_schema() -> dict[str, Any]:

@@ -14,10 +14,9 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validat
 from pydantic_core import PydanticCustomError
 
 from data.files.changes import _ADDITIONS, _OPS, AnyChange, Number, entity_called
-from data.files.clinic_file import validate
 from data.files.clinic_references import REFERRING, TARGETS, references_of, rows_of
 from data.files.documents import is_yaml, parse_document
-from data.files.faults import Fault, InvalidFileError
+from data.files.faults import Fault, InvalidFileError, validate
 from data.files.fields import (
     BookingDate,
     Date,
@@ -379,7 +378,7 @@ def _faults_of_changes(document: Any, clinic: Clinic) -> Iterator[Fault]:
             if row.get("op") in ("set", "remove"):
                 entity, own = row.get("entity"), row.get("id")
                 if isinstance(entity, str) and (name := entity_called(entity)) in present:
-                    named.append(("id", own, name))
+                    named.append(("id", str(own), name))
             for field, key, target in named:
                 if is_id(key) and key.lower() not in present[target] | added:
                     path = f"scenarios[{number}].changes[{position}].{field}"
