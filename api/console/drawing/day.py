@@ -115,6 +115,7 @@ class DrawnDay:
         return (
             f"--columns:{len(self.strips)};--height:{(last - first) * PIXELS_A_MINUTE:.0f}px;"
             f"--hour:{60 * PIXELS_A_MINUTE:.0f}px;--hours:{self.hour_names}"
+            + (";--head:54px" if self.clinic.locations else "")
         )
 
     def now_line(self, day: dt.date, now: dt.datetime) -> str:
@@ -271,11 +272,11 @@ class Drawing:
             for start, end in self._windows.get(row.id, [])
             if start < last and end > first
         ]
-        places = [self._only_at(row, window) for window in windows]
+        there, places = self._places_of(row, windows)
         bookings = self._bookings.get(row.id, [])
         wrong = [self.broken.get(booking.id) for booking in bookings]
         grounds = self._grounds(row)
-        shows = (windows, places, bookings, wrong, grounds)
+        shows = (windows, there, places, bookings, wrong, grounds)
         if former is not None and former.shows == shows:
             return former
         parts = [
@@ -294,11 +295,10 @@ class Drawing:
                 for (_, end), (start, _) in pairwise(windows)
             ]
         for booking, lane, lanes in _lanes(bookings, self._end):
-            parts.append(self._booking(booking, lane, lanes))
-        at = self._at(row)
-        name = escape(f"{row.name}, {at}" if at else row.name, quote=True)
+            parts.append(self._booking(booking, lane, lanes, there))
+        name = escape(f"{row.name}, {there}" if there else row.name, quote=True)
         html = (
-            f'<div class="sw-head" title="{name}">{escape(row.name)}{_small(at)}</div>'
+            f'<div class="sw-head" title="{name}">{escape(row.name)}{_small(there)}</div>'
             f'<div class="sw-column" role="group" aria-label="{name}: {len(bookings)} '
             f'{"appointment" if len(bookings) == 1 else "appointments"}">{"".join(parts)}'
         )
@@ -309,20 +309,21 @@ class Drawing:
         key = row.location_id if isinstance(row, Room) else None
         return "" if key is None else self.clinic.location_by_id[key].name
 
-    def _only_at(self, row: Provider | Room, window: Span) -> str:
-        """Return the name of the one place at which a provider is in throughout a window.
+    def _places_of(self, row: Provider | Room, windows: Sequence[Span]) -> tuple[str, list[str]]:
+        """Return where a room or a provider is all day, and at which place in each window.
 
-        Empty where they may be at any place, or at several of them in turn.
+        A provider's windows tell theirs only where these differ; "" stands for any place.
         """
         if isinstance(row, Room):
-            return ""
-        windows, locations = Windows.on(self.clinic, self.day), self.clinic.locations
-        there = [
-            location.name
-            for location in locations
-            if window_around(windows.provider_at(location.id)[row.id], *window)
-        ]
-        return there[0] if len(there) == 1 < len(locations) else ""
+            return self._at(row), [""] * len(windows)
+        open_at = Windows.on(self.clinic, self.day).at_location
+        places = []
+        for window in windows:
+            there = [key for key, of in open_at.items() if window_around(of[row.id], *window)]
+            is_one = len(there) == 1 < len(open_at)
+            places.append(self.clinic.location_by_id[there[0]].name if is_one else "")
+        all_day = places[0] if len(set(places)) == 1 else ""
+        return all_day, [""] * len(places) if all_day else places
 
     def _grounds(self, row: Provider | Room) -> list[Ground]:
         return grounds_of(self.clinic, self.day, row, self.now, self._hues, self.write_time)
@@ -330,7 +331,8 @@ class Drawing:
     def _end(self, booking: Booking) -> int:
         return booking.start + self._kind(booking).duration_minutes
 
-    def _booking(self, booking: Booking, lane: int, lanes: int) -> str:
+    def _booking(self, booking: Booking, lane: int, lanes: int, there: str) -> str:
+        """Return one booking; it does not repeat the place that its strip is at, `there`."""
         kind = self._kind(booking)
         end = self._end(booking)
         busy_start, busy_end = self._busy(booking)
@@ -342,11 +344,10 @@ class Drawing:
         )
         start_time = self.write_time(format_time(booking.start))
         patient = booking.patient_ref or "–"
+        other = [self.clinic.provider_by_id[booking.provider_id].name]
         if self.by == "provider":
             room = self.clinic.room_by_id[booking.room_id]
-            other = [room.name, self._at(room)]
-        else:
-            other = [self.clinic.provider_by_id[booking.provider_id].name]
+            other = [room.name, "" if self._at(room) == there else self._at(room)]
         pools = (pool.name for pool in self.clinic.pools_of(kind))
         named = [kind.name, *filter(None, other), *pools]
         words = [start_time, patient, *named, STATUS_WORDS[booking.status]]
