@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from data.files.faults import Fault
 
 
 class RequestError(Exception):
@@ -33,12 +36,14 @@ class InvalidFieldError(RequestError):
         self.message = message
 
 
-class InvalidTeamError(InvalidFieldError):
-    """A team that cannot be; `faults` has each field and what is wrong with it."""
+class InvalidFieldsError(RequestError):
+    """Values of fields that do not fit; `faults` names each."""
 
-    def __init__(self, faults: list[tuple[str, str]]) -> None:
-        super().__init__(*faults[0])
-        self.faults = faults
+    code = "VALIDATION_ERROR"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults))
+        self.faults = [*faults]
 
 
 class AlreadyExistsError(RequestError):

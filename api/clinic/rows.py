@@ -10,7 +10,13 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, create_model
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+)
 
 from api.access.context import ContextDependency
 from api.access.require import CallerDependency, allow
@@ -43,6 +49,14 @@ IfMatch = Annotated[
 
 GUARDED: dict[int | str, dict[str, Any]] = {**PROBLEMS, 412: {"model": Problem}}
 """What an edit with ``If-Match`` may answer beside success."""
+
+
+def _as_written(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    return value if isinstance(value, dict) else read(value)
+
+
+AS_WRITTEN = WrapValidator(_as_written)
+"""Of a body: it is passed on as it is, and its faults are told with those that the rows show."""
 
 
 @cache
@@ -120,18 +134,17 @@ def _settings_router() -> APIRouter:
         responses=GUARDED,
     )
     async def patch(
-        body: changes,  # type: ignore[valid-type]
+        body: Annotated[changes, AS_WRITTEN],  # type: ignore[valid-type]
         context: ContextDependency,
         caller: CallerDependency,
         how: How,
         if_match: IfMatch = None,
     ) -> Response:
-        given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         edit = await rows.patch(
             context.engine,
             SETTINGS,
             None,
-            given,
+            body,
             actor=caller.name,
             if_match=if_match,
             dry_run=how.dry_run,
@@ -184,12 +197,12 @@ def _router(resource: Resource) -> APIRouter:
         responses={200: {"model": edited, "description": "What a dry run found"}, **PROBLEMS},
     )
     async def create(
-        body: new,  # type: ignore[valid-type]
+        body: Annotated[new, AS_WRITTEN],  # type: ignore[valid-type]
         context: ContextDependency,
         caller: CallerDependency,
         how: How,
     ) -> Response:
-        given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
+        given: dict[str, Any] = dict(body)
         if given.get("id") is None:
             given.pop("id", None)
         edit = await rows.create(
@@ -207,18 +220,17 @@ def _router(resource: Resource) -> APIRouter:
     )
     async def patch(
         row_id: RowId,
-        body: changes,  # type: ignore[valid-type]
+        body: Annotated[changes, AS_WRITTEN],  # type: ignore[valid-type]
         context: ContextDependency,
         caller: CallerDependency,
         how: How,
         if_match: IfMatch = None,
     ) -> Response:
-        given = body.model_dump(mode="json", exclude_unset=True)  # type: ignore[attr-defined]
         edit = await rows.patch(
             context.engine,
             resource,
             row_id,
-            given,
+            body,
             actor=caller.name,
             if_match=if_match,
             dry_run=how.dry_run,

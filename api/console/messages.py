@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from solver.clinic.entities import MAX_EVERY_WEEKS
+from solver.clinic.grammar.recurrence import MAX_EVERY_WEEKS
 from solver.rules.codes import in_order
 
 if TYPE_CHECKING:

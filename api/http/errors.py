@@ -23,8 +23,8 @@ from data.errors import (
     IdempotencyKeyReusedError,
     ImportConflictError,
     InvalidFieldError,
+    InvalidFieldsError,
     InvalidStateError,
-    InvalidTeamError,
     NotFoundError,
     PatientConflictError,
     PlanNotApplicableError,
@@ -150,10 +150,10 @@ def _invalid(faults: list[Fault], code: str = VALIDATION_ERROR) -> Response:
 def refusal(error: Exception) -> Response | None:
     """Return the answer to a request that is refused for good; None where it may go through."""
     match error:
-        case InvalidTeamError():
-            return _invalid([Fault(*fault) for fault in error.faults])
         case InvalidFieldError():
             return _invalid([Fault(error.field, error.message)])
+        case InvalidFieldsError():
+            return _invalid(error.faults)
         case InvalidFileError():
             return _invalid(error.faults, error.code)
         case DateOutOfRangeError():

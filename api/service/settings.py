@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from data.database.address import check_address, check_port
 from data.files.wording import worded
 from solver.clinic.clock import HORIZON_DAYS
-from solver.clinic.entities import InvalidClinicError
+from solver.clinic.grammar.sentences import InvalidClinicError
 from solver.scoring.parts import DEFAULT_WEIGHTS, Weights
 
 PREFIX = "SLOTWRIGHT_"

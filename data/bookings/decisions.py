@@ -21,12 +21,13 @@ from data.clinic.snapshot import ClinicSelection, load_clinic
 from data.database.days_to_lock import days_to_lock
 from data.database.locks import DayKey
 from data.errors import (
-    InvalidTeamError,
+    InvalidFieldsError,
     NotFoundError,
     PatientConflictError,
     RequestError,
     SlotUnavailableError,
 )
+from data.files.faults import Fault
 from solver.clinic.clinic import OVER_CAPACITY, Clinic
 from solver.clinic.clock import DateOutOfRangeError, check_date
 from solver.clinic.entities import (
@@ -212,18 +213,20 @@ class BookingRequest:
         Raises
         ------
         NotFoundError
-            When one is not there.
+            When one is not there; it names all that are not.
         """
         place = self.place
         kind = clinic.type_by_id.get(place.appointment_type_id)
         provider = clinic.provider_by_id.get(place.provider_id)
         room = None if place.room_id is None else clinic.room_by_id.get(place.room_id)
-        if kind is None:
-            raise NotFoundError(f"There is no appointment type {place.appointment_type_id}.")
-        if provider is None:
-            raise NotFoundError(f"There is no provider {place.provider_id}.")
-        if room is None and place.room_id is not None:
-            raise NotFoundError(f"There is no room {place.room_id}.")
+        is_no_room = room is None and place.room_id is not None
+        if kind is None or provider is None or is_no_room:
+            unknown = (
+                (kind is None, f"There is no appointment type {place.appointment_type_id}."),
+                (provider is None, f"There is no provider {place.provider_id}."),
+                (is_no_room, f"There is no room {place.room_id}."),
+            )
+            raise NotFoundError(" ".join(told for is_unknown, told in unknown if is_unknown))
         kind = clinic.kind_at(kind.id, provider.id)
         if self.minutes is not None:
             kind = clinic.with_minutes(kind, self.minutes)
@@ -326,7 +329,7 @@ def _check_team(clinic: Clinic, kind: AppointmentType, place: Place) -> None:
 
     Raises
     ------
-    InvalidTeamError
+    InvalidFieldsError
         With all that is wrong.
     """
     keys = [role.key for role in kind.roles]
@@ -335,16 +338,16 @@ def _check_team(clinic: Clinic, kind: AppointmentType, place: Place) -> None:
     for key, member in place.team:
         if key not in keys:
             known = f"; known are {', '.join(keys)}" if keys else ", which has none"
-            faults.append((f"team.{key}", f"is no role of this type{known}"))
+            faults.append(Fault(f"team.{key}", f"is no role of this type{known}"))
         elif member == place.provider_id:
-            faults.append((f"team.{key}", "must be somebody else than the provider"))
+            faults.append(Fault(f"team.{key}", "must be somebody else than the provider"))
         elif member in before:
-            faults.append((f"team.{key}", "is in another role already; nobody fills two"))
+            faults.append(Fault(f"team.{key}", "is in another role already; nobody fills two"))
         elif member not in clinic.provider_by_id:
-            faults.append((f"team.{key}", f"there is no provider {member}"))
+            faults.append(Fault(f"team.{key}", f"there is no provider {member}"))
         before.add(member)
     if faults:
-        raise InvalidTeamError(faults)
+        raise InvalidFieldsError(faults)
 
 
 def _refusal(reasons: Iterable[str], elsewhere: Booking | None) -> RequestError:

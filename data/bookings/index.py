@@ -54,11 +54,8 @@ class BookIndex:
         providers |= {key for request in requests for key in request.people_in(clinic)}
         named = {request.place.room_id for request in requests}
         rooms = {room.id for room in clinic.rooms} if None in named else named
-        dates = {
-            request.place.date + dt.timedelta(days=days)
-            for request in requests
-            for days in (-1, 0, 1)
-        }
+        around = [dt.timedelta(days=days) for days in (-1, 0, 1)]
+        dates = {request.place.date + days for request in requests for days in around}
         places = {
             (place.appointment_type_id, place.date, place.start)
             for place in (request.place for request in requests)

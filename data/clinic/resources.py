@@ -127,21 +127,6 @@ RESOURCES = {
 }
 
 
-REFERENCES = {
-    "provider_id": RESOURCES["providers"],
-    "room_id": RESOURCES["rooms"],
-    "appointment_type_id": RESOURCES["appointment_types"],
-    "location_id": RESOURCES["locations"],
-    "from_id": RESOURCES["locations"],
-    "to_id": RESOURCES["locations"],
-}
-"""Which rows a field of other rows refers to."""
-
-
-LISTS_OF_REFERENCES = {"appointment_type_ids": RESOURCES["appointment_types"]}
-"""Likewise of the fields that hold a list."""
-
-
 def etag(row: Strict) -> str:
     """Return what names a row's content, for ``If-Match``."""
     content = orjson.dumps(row.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)

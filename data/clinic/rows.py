@@ -14,7 +14,6 @@ from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-from pydantic import ValidationError
 from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -22,23 +21,16 @@ from data import audit
 from data.audit import ANONYMOUS
 from data.bookings.outside_rules import EditScope, OutsideRules, find_newly_outside, load_rows
 from data.clinic.columns import columns_of
-from data.clinic.resources import (
-    LISTS_OF_REFERENCES,
-    REFERENCES,
-    RESOURCES,
-    SETTINGS,
-    Resource,
-    etag,
-    row_of,
-)
+from data.clinic.resources import RESOURCES, SETTINGS, Resource, etag, row_of
 from data.clinic.touched import touched
 from data.database.locks import lock_clinic
 from data.database.transaction import run
-from data.errors import AlreadyExistsError, InvalidFieldError, PreconditionFailedError
+from data.errors import AlreadyExistsError, InvalidFieldsError, PreconditionFailedError
 from data.files.clinic_file import AppointmentTypeRow, ClinicRow, ProviderTypeRow
-from data.files.faults import faults_of
-from data.files.fields import Strict
-from data.files.session_row import SessionRow
+from data.files.clinic_references import references_of
+from data.files.faults import Fault, validate
+from data.files.fields import Strict, is_id
+from data.files.session_row import SessionRow, fault_of_releases
 from models.tables import BOOKINGS, CLINIC, PROVIDER_TYPES
 from solver.clinic.clinic import Clinic
 from solver.clinic.teams.roles import fault_of_minutes
@@ -98,8 +90,8 @@ async def create(
     ------
     AlreadyExistsError
         When its id is taken.
-    InvalidFieldError
-        When it refers to a row that is not there.
+    InvalidFieldsError
+        When it would not be valid, or refers to rows that are not there.
     """
     change, outside = await _edit(
         engine, lambda c: _decide_to_create(c, resource, fields), actor, dry_run=dry_run
@@ -125,8 +117,8 @@ async def patch(
     ------
     NotFoundError
         When there is none with this id.
-    InvalidFieldError
-        When the row as changed would not be valid.
+    InvalidFieldsError
+        When the row as changed would not be valid, or refer to rows that are not there.
     PreconditionFailedError
         When it is not the row that `if_match` names.
     """
@@ -204,10 +196,7 @@ async def remove_row(
 async def _decide_to_create(
     connection: AsyncConnection, resource: Resource, fields: dict[str, Any]
 ) -> _Change:
-    row = _validated(resource.model, {"id": str(uuid4()), **fields})
-    await _check_references(connection, row)
-    await _check_instants(connection, row)
-    await _check_roles(connection, row)
+    row = await _validated(connection, resource.model, {"id": str(uuid4()), **fields})
     key = columns_of(row)["id"]
     taken = await connection.execute(select(exists().where(resource.table.c.id == key)))
     if taken.scalar_one():
@@ -223,15 +212,10 @@ async def _decide_to_patch(
     changes: dict[str, Any],
     if_match: str | None = None,
 ) -> _Change:
-    if changes.get("id", key) != key:
-        raise InvalidFieldError("id", "cannot change; leave it out, or create another row")
     present = await row_of(connection, resource, key)
     _require_match(present, if_match)
-    own_id = {} if key is None else {"id": key}
-    row = _validated(resource.model, {**present.model_dump(mode="json"), **changes, **own_id})
-    await _check_references(connection, row)
-    await _check_instants(connection, row)
-    await _check_roles(connection, row)
+    fields = {**present.model_dump(mode="json"), **changes}
+    row = await _validated(connection, resource.model, fields, key)
     await _require_own_pair(connection, resource, row)
     return _Change(resource, "patch", key, present, row)
 
@@ -329,12 +313,33 @@ def _after(clinic: Clinic, change: _Change) -> Clinic:
     return replace(clinic, **rows)
 
 
-def _validated[Model: Strict](model: type[Model], fields: dict[str, Any]) -> Model:
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        fault = faults_of(error)[0]
-        raise InvalidFieldError(fault.path, fault.message) from None
+async def _validated[Model: Strict](
+    connection: AsyncConnection,
+    model: type[Model],
+    fields: dict[str, Any],
+    own_id: str | None = None,
+) -> Model:
+    """Return fields, as they are written, as a row; of one that is there, it has `own_id`.
+
+    Raises
+    ------
+    InvalidFieldsError
+        With every fault: of each field, between them, and of ids of which there is no row.
+    """
+    row, found = validate(model, fields)
+    faults = {fault.path: fault for fault in found}
+    if own_id is not None and str(fields["id"]).lower() != own_id:
+        told = "cannot change; leave it out, or create another row"
+        faults.setdefault("id", Fault("id", told))
+    for fault in (
+        *await _faults_of_references(connection, fields),
+        *await _faults_of_instants(connection, model, fields),
+        *await _faults_of_roles(connection, row),
+    ):
+        faults.setdefault(fault.path, fault)
+    if row is None or faults:
+        raise InvalidFieldsError([*faults.values()])
+    return row
 
 
 async def _require_own_pair(connection: AsyncConnection, resource: Resource, row: Strict) -> None:
@@ -351,56 +356,60 @@ async def _require_own_pair(connection: AsyncConnection, resource: Resource, row
         )
 
 
-async def _check_references(connection: AsyncConnection, row: Strict) -> None:
-    for field, resource in REFERENCES.items():
-        key = getattr(row, field, None)
-        if key is not None:
-            await _require_there(connection, resource, key, field)
-    for field, resource in LISTS_OF_REFERENCES.items():
-        for position, key in enumerate(getattr(row, field, None) or ()):
-            await _require_there(connection, resource, key, f"{field}[{position}]")
-    for position, need in enumerate(getattr(row, "required_pools", ())):
-        field = f"required_pools[{position}].pool_id"
-        await _require_there(connection, RESOURCES["equipment_pools"], need.pool_id, field)
+async def _faults_of_references(connection: AsyncConnection, fields: dict[str, Any]) -> list[Fault]:
+    """Return the fields that refer to what is not there; an id of another form is told before."""
+    named = [each for each in references_of(fields) if is_id(each[1])]
+    unknown: dict[str, set[str]] = {}
+    for target in {target for _, _, target in named}:
+        keys = {key.lower() for _, key, there in named if there == target}
+        ids = RESOURCES[target].table.c.id
+        found = await connection.scalars(select(ids).where(ids.in_(keys)))
+        unknown[target] = keys - {str(key) for key in found}
+    return [
+        Fault(field, f"there is no {RESOURCES[target].noun} {key.lower()}")
+        for field, key, target in named
+        if key.lower() in unknown[target]
+    ]
 
 
-async def _check_roles(connection: AsyncConnection, row: Strict) -> None:
-    """Refuse roles that would end after an appointment does, with a provider who takes less long.
+async def _faults_of_roles(connection: AsyncConnection, row: Strict | None) -> list[Fault]:
+    """Return roles that would end after an appointment does, with a provider who takes less long.
 
-    Raises
-    ------
-    InvalidFieldError
-        Naming the duration that is too short, or the role that ends after it.
+    That is the duration that is too short, or where a role ends after it.
     """
     if isinstance(row, ProviderTypeRow) and row.duration_minutes is not None:
-        kind = await row_of(connection, RESOURCES["appointment_types"], row.appointment_type_id)
+        kinds = RESOURCES["appointment_types"]
+        there = await connection.scalar(
+            select(kinds.table.c.id).where(kinds.table.c.id == row.appointment_type_id)
+        )
+        if there is None:
+            return []
+        kind = await row_of(connection, kinds, row.appointment_type_id)
         assert isinstance(kind, AppointmentTypeRow)
-        for role in kind.to_solver().roles:
-            if fault := fault_of_minutes(role, row.duration_minutes):
-                wrong = f"of the role {role.key}, {fault[0]} {fault[1]}"
-                raise InvalidFieldError("duration_minutes", wrong)
-    elif isinstance(row, AppointmentTypeRow) and row.roles:
-        own = PROVIDER_TYPES.c
-        least = select(func.min(own.duration_minutes)).where(own.appointment_type_id == row.id)
-        if (minutes := await connection.scalar(least)) is None:
-            return
-        for position, role in enumerate(row.to_solver().roles):
-            if fault := fault_of_minutes(role, minutes):
-                path = f"roles[{position}].{fault[0]}"
-                raise InvalidFieldError(path, f"{fault[1]}, which takes {minutes} with a provider")
+        return [
+            Fault("duration_minutes", f"of the role {role.key}, {fault[0]} {fault[1]}")
+            for role in kind.to_solver().roles
+            if (fault := fault_of_minutes(role, row.duration_minutes))
+        ]
+    if not isinstance(row, AppointmentTypeRow) or not row.roles:
+        return []
+    own = PROVIDER_TYPES.c
+    least = select(func.min(own.duration_minutes)).where(own.appointment_type_id == row.id)
+    if (minutes := await connection.scalar(least)) is None:
+        return []
+    return [
+        Fault(f"roles[{at}].{fault[0]}", f"{fault[1]}, which takes {minutes} with a provider")
+        for at, role in enumerate(row.to_solver().roles)
+        if (fault := fault_of_minutes(role, minutes))
+    ]
 
 
-async def _require_there(
-    connection: AsyncConnection, resource: Resource, key: str, field: str
-) -> None:
-    found = await connection.execute(select(exists().where(resource.table.c.id == key)))
-    if not found.scalar_one():
-        raise InvalidFieldError(field, f"there is no {resource.noun} {key}")
-
-
-async def _check_instants(connection: AsyncConnection, row: Strict) -> None:
-    """Refuse a session that would not open before it is released."""
-    if isinstance(row, SessionRow):
-        timezone = (await connection.execute(select(CLINIC.c.timezone))).scalar_one()
-        if fault := row.fault_of_releases(ZoneInfo(timezone)):
-            raise InvalidFieldError("releases", fault)
+async def _faults_of_instants(
+    connection: AsyncConnection, model: type[Strict], fields: dict[str, Any]
+) -> list[Fault]:
+    """Return what is wrong with a session that would not open before it is released."""
+    if model is not SessionRow:
+        return []
+    timezone = (await connection.execute(select(CLINIC.c.timezone))).scalar_one()
+    fault = fault_of_releases(fields, ZoneInfo(timezone))
+    return [Fault("releases", fault)] if fault else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -12,10 +12,8 @@ from pydantic import (
     Field,
     StrictFloat,
     StrictInt,
-    TypeAdapter,
     ValidationError,
     WithJsonSchema,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -29,20 +27,14 @@ from data.files.clinic_file import (
     ProviderTypeRow,
     RoomRow,
 )
-from data.files.fields import Date, EndTime, Id, StartTime, Strict, Weekday
+from data.files.fields import Date, EndTime, Id, StartTime, Strict, Weekday, WithGrammar, reader
 from data.files.place_rows import LocationRow, TravelRow
 from data.files.pool_rows import EquipmentPoolRow
 from data.files.session_row import LeadRow, SessionRow
 from data.files.wording import worded
-from solver.clinic.entities import (
-    DAY_MINUTES,
-    InvalidClinicError,
-    OverbookingRule,
-    Provider,
-    ProviderType,
-    Room,
-)
+from solver.clinic.entities import DAY_MINUTES, OverbookingRule, Provider, ProviderType, Room
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.grammar.sentences import InvalidClinicError, RowFault
 from solver.clinic.places import Location
 from solver.clinic.sessions.session import Session
 from solver.whatif.changes import (
@@ -67,30 +59,15 @@ from solver.whatif.changes import (
 Number = StrictInt | StrictFloat
 
 
-class _named_by_field:  # noqa: N801 - a context manager reads as a phrase
-    """Tell what the solver's types refuse as a validation error at their field."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, InvalidClinicError):
-            raise PydanticCustomError(
-                "row", "{message}", {"message": error.message, "field": error.field}
-            ) from None
-
-
 # The changes
 
 
-class _Change(Strict):
-    """A change whose own grammar the solver's type of the same change checks."""
+class _Change(WithGrammar):
+    """A change whose own grammar the solver's type of the same change has."""
 
-    @model_validator(mode="after")
-    def _is_valid(self) -> Self:
-        with _named_by_field():
-            self.to_change()
-        return self
+    def require_sound(self) -> None:
+        """Require that what the solver makes of it is sound."""
+        self.to_change()
 
     def to_change(self) -> Change:
         """Return the change as the solver has it."""
@@ -100,17 +77,11 @@ class _Change(Strict):
 class _Hours(_Change):
     """Some hours of a date; an end that is left out is that end of the day."""
 
+    grammar = ProviderOut.GRAMMAR
+
     date: Date
     start_time: StartTime | None = None
     end_time: EndTime | None = None
-
-    @model_validator(mode="after")
-    def _has_minutes(self) -> Self:
-        if self.hours[0] >= self.hours[1]:
-            raise PydanticCustomError(
-                "hours", "must be later than start_time", {"field": "end_time"}
-            )
-        return self
 
     @property
     def hours(self) -> tuple[int, int]:
@@ -145,6 +116,8 @@ class CloseRoomChange(_Hours):
 
 class OpenHoursChange(_Change):
     """A provider or a room is open longer, on a date or on a weekday."""
+
+    grammar = OpenHours.GRAMMAR
 
     op: Literal["open_hours"]
     provider_id: Id | None = None
@@ -291,16 +264,21 @@ _ROWS: dict[Entity, type[Strict]] = {
 _MINUTES = {"start_time": "start", "end_time": "end"}
 
 
+def entity_called(text: str) -> str:
+    """Return the entity that a name, in the singular or the plural, means; else the name."""
+    name = text.replace("-", "_")
+    return next((known for known in _ROWS if name in (known, known.removesuffix("s"))), name)
+
+
 def _entity(value: object) -> object:
-    """Read an entity's name, in the singular or the plural."""
-    if isinstance(value, str):
-        name = value.replace("-", "_")
-        if name == "availability":
-            raise PydanticCustomError(
-                "entity", "has no ids; use open_hours, provider_out or close_room"
-            )
-        return next((known for known in _ROWS if name in (known, known.removesuffix("s"))), name)
-    return value
+    """Read an entity's name."""
+    if not isinstance(value, str):
+        return value
+    if (name := entity_called(value)) == "availability":
+        raise PydanticCustomError(
+            "entity", "has no ids; use open_hours, provider_out or close_room"
+        )
+    return name
 
 
 EntityName = Annotated[
@@ -321,22 +299,25 @@ class SetChange(_Change):
 
     def to_change(self) -> Change:
         """Return the change as the solver has it."""
+        faults = []
         if (self.id is None) != (self.entity == "clinic"):
-            raise InvalidClinicError("id", "every entity but the clinic has one")
+            faults.append(RowFault("id", "every entity but the clinic has one"))
         row = _ROWS[self.entity]
         names = [
             name
             for name in row.model_fields
             if name != "id" and not (row is BookingRow and name in BOOKING_EXTRAS)
         ]
+        value: Any = None
         if self.field not in names:
-            raise InvalidClinicError("field", f"must be one of {', '.join(names)}")
-        known = row.model_fields[self.field]
-        of_field: Any = Annotated[known.annotation, known]
-        try:
-            value = TypeAdapter(of_field).validate_python(self.value)
-        except ValidationError as error:
-            raise InvalidClinicError("value", worded(error.errors()[0])) from None
+            faults.append(RowFault("field", f"must be one of {', '.join(names)}"))
+        else:
+            try:
+                value = reader(row, self.field).validate_python(self.value)
+            except ValidationError as error:
+                faults.append(RowFault("value", worded(error.errors()[0])))
+        if faults:
+            raise InvalidClinicError(*faults[0], *faults[1:])
         if self.field in ("required_pools", "roles"):
             value = tuple(need.to_solver() for need in value)
         elif isinstance(value, list):

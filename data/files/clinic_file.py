@@ -13,11 +13,11 @@ from typing import Annotated, Any
 from uuid import NAMESPACE_URL, uuid5
 
 import orjson
-from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from data.files.clinic_references import NO_EXISTING_ROWS, ExistingRows, faults_between_rows
 from data.files.documents import is_yaml, parse_document
-from data.files.faults import MAX_FAULTS, Fault, InvalidFileError, faults_of
+from data.files.faults import MAX_FAULTS, InvalidFileError, validate
 from data.files.fields import (
     BookingDate,
     Buffer,
@@ -57,13 +57,9 @@ from solver.clinic.entities import (
     Status,
 )
 from solver.clinic.equipment.needs import MAX_POOLS
-from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor
+from solver.clinic.grammar.rhythm import MAX_GRID_MINUTES, StartAnchor
 
 SCHEMA_ID = "https://slotwright.dev/schema/clinic.json"
-
-
-FIRST_ROWS = 100
-"""Of each list, whose faults are named where the document has too many."""
 
 
 class InvalidClinicFileError(InvalidFileError):
@@ -75,6 +71,8 @@ class InvalidClinicFileError(InvalidFileError):
 
 class ClinicRow(SolverRow):
     """What holds for the clinic as a whole."""
+
+    grammar = ClinicSettings.GRAMMAR
 
     name: Name
     timezone: Annotated[Name, Field(examples=["Europe/Berlin"])]
@@ -89,6 +87,8 @@ class ClinicRow(SolverRow):
 
 class ProviderRow(SolverRow):
     """A clinician."""
+
+    grammar = Provider.GRAMMAR
 
     id: Id
     name: Name
@@ -110,6 +110,8 @@ class ProviderRow(SolverRow):
 class RoomRow(SolverRow):
     """A place."""
 
+    grammar = Room.GRAMMAR
+
     id: Id
     name: Name
     equipment: Tags = []
@@ -124,6 +126,8 @@ class RoomRow(SolverRow):
 
 class AppointmentTypeRow(SolverRow):
     """What is booked."""
+
+    grammar = AppointmentType.GRAMMAR
 
     id: Id
     name: Name
@@ -179,6 +183,8 @@ class AppointmentTypeRow(SolverRow):
 class ProviderTypeRow(SolverRow):
     """What is different when one provider does one type; without an id it gets one of the two."""
 
+    grammar = ProviderType.GRAMMAR
+
     id: Id
     provider_id: Id
     appointment_type_id: Id
@@ -214,6 +220,8 @@ class ProviderTypeRow(SolverRow):
 class AvailabilityRow(SolverRow):
     """An open or closed span of a provider, a room or (closed only) the clinic."""
 
+    grammar = Availability.GRAMMAR
+
     provider_id: Id | None = None
     room_id: Id | None = None
     weekday: Weekday | None = None
@@ -236,6 +244,8 @@ class AvailabilityRow(SolverRow):
 
 class OverbookingRuleRow(SolverRow):
     """An allowance to book over regular capacity; without an id it gets one from its content."""
+
+    grammar = OverbookingRule.GRAMMAR
 
     id: Id
     provider_id: Id | None = None
@@ -268,6 +278,8 @@ class BookingRow(SolverRow):
     out, and its `team`. `notes`, and `expires_at` of a hold, are written only where they say
     something.
     """
+
+    grammar = Booking.GRAMMAR
 
     id: Id
     provider_id: Id
@@ -400,36 +412,6 @@ def check_clinic_file(value: object, known: ExistingRows) -> ClinicFile:
     if file is None or faults:
         raise InvalidClinicFileError(list(faults.values()))
     return file
-
-
-def validate[Model: BaseModel](
-    kind: type[Model], value: object, tags: frozenset[str] = frozenset()
-) -> tuple[Model | None, list[Fault]]:
-    """Return a parsed document as `kind`, or else its faults; of too many, its first rows'.
-
-    `tags` are those of :func:`faults_of`.
-    """
-    try:
-        return kind.model_validate(value), []
-    except ValidationError as error:
-        count = error.error_count()
-        if count <= MAX_FAULTS:
-            return None, faults_of(error, tags=tags, kinds=(kind,))
-    named: list[Fault] = []
-    try:
-        kind.model_validate(_beginning(value))
-    except ValidationError as error:
-        named = faults_of(error, tags=tags, kinds=(kind,))[:MAX_FAULTS]
-    return None, [*named, Fault("document", f"has {count} faults, of which not all are named")]
-
-
-def _beginning(value: object, depth: int = 5) -> object:
-    """Return the first rows of every list in a document."""
-    if isinstance(value, dict) and depth:
-        return {key: _beginning(each, depth - 1) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_beginning(each, depth - 1) for each in value[:FIRST_ROWS]] if depth else []
-    return value
 
 
 def json_schema() -> dict[str, Any]:

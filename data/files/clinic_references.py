@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from data.files.faults import Fault
 from data.files.role_rows import RoleRow
-from data.files.session_row import SessionRow
+from data.files.session_row import fault_of_releases
 from solver.clinic.teams.roles import Role, fault_of_minutes
 from solver.time_zones import time_zones
 
@@ -35,7 +35,11 @@ _REFERENCES = {
 _LISTS_OF_REFERENCES = {"appointment_type_ids": "appointment_types"}
 
 
-_REFERRING = ("overbooking_rules", "provider_types", "sessions", "travel")
+_ROWS_OF_REFERENCES = (("required_pools", "pool_id", "equipment_pools"),)
+"""The lists of rows within a row, their field that refers to others, and these."""
+
+
+REFERRING = ("overbooking_rules", "provider_types", "sessions", "travel")
 """The lists whose rows have an id, and refer to others."""
 
 
@@ -54,9 +58,9 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
     before they open, and roles that last longer than an appointment with some provider.
     """
     ids: dict[str, set[str]] = {}
-    for name in (*TARGETS, *_REFERRING, "bookings"):
+    for name in (*TARGETS, *REFERRING, "bookings"):
         ids[name] = set()
-        for position, row in _rows(document, name):
+        for position, row in rows_of(document, name):
             key = row.get("id")
             if isinstance(key, str):
                 if key.lower() in ids[name]:
@@ -65,18 +69,24 @@ def faults_between_rows(document: object, known: ExistingRows) -> Iterator[Fault
     present = {name: ids[name] | known.get(name, frozenset()) for name in TARGETS}
     yield from _pair_faults(document)
     yield from _session_faults(document)
-    yield from _need_faults(document, present["equipment_pools"])
     yield from _minute_faults(document)
     yield from _team_faults(document, present["providers"], known.get(ROLES, frozenset()))
-    for name in ("rooms", "equipment_pools", "availability", *_REFERRING, "bookings"):
-        for position, row in _rows(document, name):
-            for field, key, target in _references_of(row):
+    for name in (
+        "rooms",
+        "equipment_pools",
+        "appointment_types",
+        "availability",
+        *REFERRING,
+        "bookings",
+    ):
+        for position, row in rows_of(document, name):
+            for field, key, target in references_of(row):
                 if key.lower() not in present[target]:
                     yield Fault(f"{name}[{position}].{field}", f"there is no {key} in {target}")
 
 
-def _references_of(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield where a row refers to another one, that one's id, and its list."""
+def references_of(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield where a row, as it is written, refers to another one, that one's id, and its list."""
     for field, target in _REFERENCES.items():
         if isinstance(key := row.get(field), str):
             yield field, key, target
@@ -85,18 +95,21 @@ def _references_of(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         for position, key in enumerate(keys if isinstance(keys, list) else ()):
             if isinstance(key, str):
                 yield f"{field}[{position}]", key, target
+    for field, inner, target in _ROWS_OF_REFERENCES:
+        for position, each in rows_of(row, field):
+            if isinstance(key := each.get(inner), str):
+                yield f"{field}[{position}].{inner}", key, target
 
 
 def _session_faults(document: object) -> Iterator[Fault]:
-    """Tell sessions that do not open before they are released, of those that are sound."""
+    """Tell sessions that do not open before they are released."""
     clinic = document.get("clinic") if isinstance(document, dict) else None
     timezone = clinic.get("timezone") if isinstance(clinic, dict) else None
     if not isinstance(timezone, str) or timezone not in time_zones():
         return
-    for position, row in _rows(document, "sessions"):
-        with suppress(ValidationError):
-            if fault := SessionRow.model_validate(row).fault_of_releases(ZoneInfo(timezone)):
-                yield Fault(f"sessions[{position}].releases", fault)
+    for position, row in rows_of(document, "sessions"):
+        if fault := fault_of_releases(row, ZoneInfo(timezone)):
+            yield Fault(f"sessions[{position}].releases", fault)
 
 
 def _pair_faults(document: object) -> Iterator[Fault]:
@@ -106,7 +119,7 @@ def _pair_faults(document: object) -> Iterator[Fault]:
         ("travel", "from_id", "to_id", "a row of this way"),
     ):
         pairs: set[tuple[str, str]] = set()
-        for position, row in _rows(document, name):
+        for position, row in rows_of(document, name):
             one, other = row.get(first), row.get(second)
             if isinstance(one, str) and isinstance(other, str):
                 pair = one.lower(), other.lower()
@@ -116,24 +129,14 @@ def _pair_faults(document: object) -> Iterator[Fault]:
                 pairs.add(pair)
 
 
-def _need_faults(document: object, pools: Collection[str]) -> Iterator[Fault]:
-    """Tell equipment pools that appointment types take from and that are not there."""
-    for position, row in _rows(document, "appointment_types"):
-        for number, need in _rows(row, "required_pools"):
-            key = need.get("pool_id")
-            if isinstance(key, str) and key.lower() not in pools:
-                path = f"appointment_types[{position}].required_pools[{number}].pool_id"
-                yield Fault(path, f"there is no {key} in equipment_pools")
-
-
 def _minute_faults(document: object) -> Iterator[Fault]:
     """Tell durations with one provider in which a role of the type does not end."""
     roles: dict[str, list[Role]] = {}
-    for _, row in _rows(document, "appointment_types"):
+    for _, row in rows_of(document, "appointment_types"):
         with suppress(ValidationError):
-            kept = [RoleRow.model_validate(role).to_solver() for _, role in _rows(row, "roles")]
+            kept = [RoleRow.model_validate(role).to_solver() for _, role in rows_of(row, "roles")]
             roles[str(row.get("id")).lower()] = kept
-    for position, row in _rows(document, "provider_types"):
+    for position, row in rows_of(document, "provider_types"):
         minutes = row.get("duration_minutes")
         if type(minutes) is not int:
             continue
@@ -148,10 +151,10 @@ def _team_faults(
 ) -> Iterator[Fault]:
     """Tell roles that a booking's type has not, and members who are not there."""
     roles = {
-        str(row.get("id")).lower(): {str(role.get("key")) for _, role in _rows(row, "roles")}
-        for _, row in _rows(document, "appointment_types")
+        str(row.get("id")).lower(): {str(role.get("key")) for _, role in rows_of(row, "roles")}
+        for _, row in rows_of(document, "appointment_types")
     }
-    for position, row in _rows(document, "bookings"):
+    for position, row in rows_of(document, "bookings"):
         if not isinstance(team := row.get("team"), dict):
             continue
         kind = str(row.get("appointment_type_id")).lower()
@@ -164,7 +167,8 @@ def _team_faults(
                 yield Fault(path, f"there is no {member} in providers")
 
 
-def _rows(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows_of(document: object, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a list of a document that are objects, with their positions."""
     rows = document.get(name) if isinstance(document, dict) else None
     for position, row in enumerate(rows if isinstance(rows, list) else ()):
         if isinstance(row, dict):

@@ -13,6 +13,10 @@ MAX_FAULTS = 1000
 """That are named of one document."""
 
 
+FIRST_ROWS = 100
+"""Of each list, whose faults are named where the document has too many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing wrong with a document: where, and what would be right."""
@@ -60,3 +64,33 @@ def format_path(parts: list[str | int]) -> str:
     """Write a path as ``bookings[3].start_time``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     return text.lstrip(".") or "document"
+
+
+def validate[Model: BaseModel](
+    kind: type[Model], value: object, tags: frozenset[str] = frozenset()
+) -> tuple[Model | None, list[Fault]]:
+    """Return a parsed document as `kind`, or else its faults; of too many, its first rows'.
+
+    `tags` are those of :func:`faults_of`.
+    """
+    try:
+        return kind.model_validate(value), []
+    except ValidationError as error:
+        count = error.error_count()
+        if count <= MAX_FAULTS:
+            return None, faults_of(error, tags=tags, kinds=(kind,))
+    named: list[Fault] = []
+    try:
+        kind.model_validate(_beginning(value))
+    except ValidationError as error:
+        named = faults_of(error, tags=tags, kinds=(kind,))[:MAX_FAULTS]
+    return None, [*named, Fault("document", f"has {count} faults, of which not all are named")]
+
+
+def _beginning(value: object, depth: int = 5) -> object:
+    """Return the first rows of every list in a document."""
+    if isinstance(value, dict) and depth:
+        return {key: _beginning(each, depth - 1) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_beginning(each, depth - 1) for each in value[:FIRST_ROWS]] if depth else []
+    return value

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from typing import Annotated, Self
+from collections.abc import Sequence
+from functools import cache
+from typing import Annotated, Any, ClassVar, Self, TypeGuard
 from uuid import UUID
 
 from pydantic import (
@@ -14,20 +16,25 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PlainSerializer,
     StrictInt,
+    TypeAdapter,
+    ValidationError,
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from solver.clinic.clock import format_time, parse_time
-from solver.clinic.entities import (
-    DAY_MINUTES,
-    MAX_BUFFER_MINUTES,
-    MAX_EVERY_WEEKS,
-    MAX_TAGS,
+from solver.clinic.entities import DAY_MINUTES, MAX_BUFFER_MINUTES, MAX_TAGS
+from solver.clinic.grammar.recurrence import MAX_EVERY_WEEKS
+from solver.clinic.grammar.sentences import (
     InvalidClinicError,
+    KnownFields,
+    RowFault,
+    Sentence,
+    faults_between,
 )
 from solver.clinic.patients import patient_key
 from solver.rules.codes import OVERRIDABLE, PHYSICAL, POLICY, in_order
@@ -78,11 +85,16 @@ def _date(value: object) -> dt.date:
 def _id(value: object) -> str:
     if isinstance(value, UUID):
         return str(value)
-    if isinstance(value, str) and _UUID.fullmatch(value):
+    if is_id(value):
         return value.lower()
     raise PydanticCustomError(
         "uuid", "write an id as a UUID, as in 6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
     )
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether a value is an id as documents and requests write it."""
+    return isinstance(value, str) and _UUID.fullmatch(value) is not None
 
 
 def _names_one(patient_ref: str) -> str:
@@ -251,19 +263,93 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class SolverRow(Strict):
-    """A row whose own grammar the solver's type of the same row checks."""
+class WithGrammar(Strict):
+    """A model with a grammar that the solver's type of the same has.
 
-    @model_validator(mode="after")
-    def _is_valid(self) -> Self:
+    It tells every fault of its own: what is wrong between its fields beside what is wrong in one.
+    """
+
+    grammar: ClassVar[tuple[Sentence, ...]] = ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _tells_every_fault(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
         try:
-            self.to_solver()
+            row = read(value)
+        except ValidationError as error:
+            between = faults_between(_known_fields(cls, value, error), cls.grammar)
+            raise _with_faults(error, between) from None
+        try:
+            row.require_sound()
         except InvalidClinicError as error:
-            raise PydanticCustomError(
-                "row", "{message}", {"message": error.message, "field": error.field}
-            ) from None
-        return self
+            raise ValidationError.from_exception_data(cls.__name__, _lines(error.faults)) from None
+        return row
+
+    def require_sound(self) -> None:
+        """Require that what the solver makes of it is sound."""
+        raise NotImplementedError
+
+
+class SolverRow(WithGrammar):
+    """A row that the solver has, too."""
+
+    def require_sound(self) -> None:
+        """Require that what the solver makes of it is sound."""
+        self.to_solver()
 
     def to_solver(self) -> object:
         """Return the row as the solver has it."""
         raise NotImplementedError
+
+
+_SOLVER_NAME = {"start_time": "start", "end_time": "end"}
+"""What the solver calls a field that it calls otherwise."""
+
+
+def _known_fields(kind: type[BaseModel], value: object, error: ValidationError) -> KnownFields:
+    """Return the fields of a row that was refused for its form whose own form is right."""
+    wrong = {detail["loc"][0] for detail in error.errors(include_url=False) if detail["loc"]}
+    given = value if isinstance(value, dict) else {}
+    known: dict[str, Any] = {}
+    for name, info in kind.model_fields.items():
+        if name in given and name not in wrong:
+            known[_SOLVER_NAME.get(name, name)] = reader(kind, name).validate_python(given[name])
+        elif name not in given and not info.is_required():
+            known[_SOLVER_NAME.get(name, name)] = info.get_default(call_default_factory=True)
+    return KnownFields(known)
+
+
+@cache
+def reader(kind: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    """Return what reads one field by itself."""
+    info = kind.model_fields[name]
+    of_field: Any = Annotated[info.annotation, info]
+    return TypeAdapter(of_field)
+
+
+def _with_faults(error: ValidationError, faults: Sequence[RowFault]) -> ValidationError:
+    """Return what a validation found, and more faults of the same row."""
+    if not faults:
+        return error
+    found = [
+        InitErrorDetails(
+            type=PydanticCustomError(
+                detail["type"], "{told}", {**detail.get("ctx", {}), "told": detail["msg"]}
+            ),
+            loc=detail["loc"],
+            input=detail["input"],
+        )
+        for detail in error.errors(include_url=False)
+    ]
+    return ValidationError.from_exception_data(error.title, [*found, *_lines(faults)])
+
+
+def _lines(faults: Sequence[RowFault]) -> list[InitErrorDetails]:
+    return [
+        InitErrorDetails(
+            type=PydanticCustomError("row", "{message}", {"message": fault.message}),
+            loc=(fault.field,),
+            input=None,
+        )
+        for fault in faults
+    ]

@@ -29,6 +29,8 @@ class TravelRow(SolverRow):
     The way back takes as long, unless it has a row of its own.
     """
 
+    grammar = Travel.GRAMMAR
+
     id: Id
     from_id: Id
     to_id: Id

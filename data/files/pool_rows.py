@@ -26,6 +26,8 @@ class PoolNeedRow(Strict):
 class EquipmentPoolRow(SolverRow):
     """Alike pieces of equipment that are brought to where they are needed."""
 
+    grammar = EquipmentPool.GRAMMAR
+
     id: Id
     name: Name
     quantity: Annotated[

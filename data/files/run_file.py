@@ -6,24 +6,37 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from data.files.changes import _ADDITIONS, _OPS, AnyChange, Number, _named_by_field
-from data.files.clinic_file import validate
+from data.files.changes import _ADDITIONS, _OPS, AnyChange, Number, entity_called
+from data.files.clinic_references import REFERRING, TARGETS, references_of, rows_of
 from data.files.documents import is_yaml, parse_document
-from data.files.faults import Fault, InvalidFileError
-from data.files.fields import BookingDate, Date, EndTime, Id, Name, PatientRef, StartTime, Strict
+from data.files.faults import Fault, InvalidFileError, validate
+from data.files.fields import (
+    BookingDate,
+    Date,
+    EndTime,
+    Id,
+    Name,
+    PatientRef,
+    SolverRow,
+    StartTime,
+    Strict,
+    is_id,
+)
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import HORIZON_DAYS
 from solver.clinic.entities import DAY_MINUTES
+from solver.clinic.grammar.sentences import RowFault
 from solver.clinic.sessions.session import SessionsRead
 from solver.planning.problem import MAX_DAYS, MAX_PRIORITY, MAX_REQUESTS, Request
-from solver.whatif.apply import RunDateError, faults
+from solver.whatif.apply import RunDateError
+from solver.whatif.apply import faults as faults_of_run
 from solver.whatif.run import (
     MAX_SCENARIOS,
     MAX_TIME_LIMIT_SECONDS,
@@ -61,8 +74,17 @@ def _request_id(value: str) -> str:
 RequestId = Annotated[Name, AfterValidator(_request_id)]
 
 
-class RequestRow(Strict):
+def _window_has_minutes(row: Any) -> Iterator[RowFault]:
+    start = 0 if row.preferred_start is None else row.preferred_start
+    end = DAY_MINUTES if row.preferred_end is None else row.preferred_end
+    if start >= end:
+        yield RowFault("preferred_end", "must be later than preferred_start")
+
+
+class RequestRow(SolverRow):
     """A wish for one appointment, or for `count` alike."""
+
+    grammar = (_window_has_minutes,)
 
     id: RequestId
     appointment_type_id: Id
@@ -73,12 +95,6 @@ class RequestRow(Strict):
     preferred_start: StartTime | None = None
     preferred_end: EndTime | None = None
     patient_ref: PatientRef | None = None
-
-    @model_validator(mode="after")
-    def _is_valid(self) -> Self:
-        with _named_by_field():
-            self.to_solver()
-        return self
 
     def to_solver(self) -> Demand:
         """Return the row as the solver has it; a window with one end is open at the other."""
@@ -281,18 +297,20 @@ def parse_run(
         With every fault found, also those that only show when the changes are applied to `clinic`.
     """
     file, found = validate(RunFile, value, _OPS)
+    between = [*_faults_between_rows(value, clinic)]
     if file is None:
-        raise InvalidRunFileError(found)
-    found += _own_faults(file)
-    if found:
-        raise InvalidRunFileError(found)
-    run = file.to_run()
-    unfit = faults(clinic, run, now, horizon_days)
-    if not unfit:
-        return run
-    is_about_dates = all(isinstance(error, RunDateError) for error in unfit)
-    refusal = InvalidRunDatesError if is_about_dates else InvalidRunFileError
-    raise refusal([Fault(error.field, error.message) for error in unfit])
+        between += _faults_of_changes(value, clinic)
+    faults = {fault.path: fault for fault in (*found, *between)}
+    if file is not None and not file.scenarios[0].changes:
+        run = file.to_run()
+        unfit = faults_of_run(clinic, run, now, horizon_days)
+        if not unfit and not faults:
+            return run
+        for error in unfit:
+            faults.setdefault(error.field, Fault(error.field, error.message))
+        if len(faults) == sum(isinstance(error, RunDateError) for error in unfit):
+            raise InvalidRunDatesError(list(faults.values()))
+    raise InvalidRunFileError(list(faults.values()))
 
 
 def json_schema() -> dict[str, Any]:
@@ -304,18 +322,64 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _own_faults(file: RunFile) -> Iterator[Fault]:
-    """Tell what is wrong between the rows of a run."""
-    if file.scenarios[0].changes:
-        yield Fault("scenarios[0].changes", "the first scenario is the baseline, without changes")
-    for path, field, rows in (
-        ("requests", "id", [row.id for row in file.requests]),
-        ("scenarios", "name", [row.name for row in file.scenarios]),
-    ):
+def _faults_between_rows(document: Any, clinic: Clinic) -> Iterator[Fault]:
+    """Tell what is wrong between the rows of a run, whatever else may be wrong with them.
+
+    That is changes of the baseline, names that stand twice, too many requests, and requests for
+    what the clinic does not have.
+    """
+    scenarios, requests = ([*rows_of(document, name)] for name in ("scenarios", "requests"))
+    for position, row in scenarios:
+        if position == 0 and row.get("changes"):
+            fault = "the first scenario is the baseline, without changes"
+            yield Fault("scenarios[0].changes", fault)
+    for path, field, rows in (("requests", "id", requests), ("scenarios", "name", scenarios)):
         seen = set()
-        for position, key in enumerate(rows):
-            if key in seen:
-                yield Fault(f"{path}[{position}].{field}", f"{key} stands twice in {path}")
-            seen.add(key)
-    if (count := sum(row.count for row in file.requests)) > MAX_REQUESTS:
+        for position, row in rows:
+            key = row.get(field)
+            if isinstance(key, str):
+                if key in seen:
+                    yield Fault(f"{path}[{position}].{field}", f"{key} stands twice in {path}")
+                seen.add(key)
+    for position, row in requests:
+        for field, there, name in (
+            ("appointment_type_id", clinic.type_by_id, "appointment_types"),
+            ("provider_id", clinic.provider_by_id, "providers"),
+        ):
+            key = row.get(field)
+            if is_id(key) and key.lower() not in there:
+                yield Fault(f"requests[{position}].{field}", f"there is no {key} in {name}")
+    counts = [row.get("count", 1) for _, row in requests]
+    count = sum(each for each in counts if type(each) is int and each > 0)
+    if count > MAX_REQUESTS:
         yield Fault("requests", f"are {count} in all; at most {MAX_REQUESTS} are taken")
+
+
+def _faults_of_changes(document: Any, clinic: Clinic) -> Iterator[Fault]:
+    """Tell ids in the changes of scenarios that nothing has, in a run that cannot be made.
+
+    What is added in a scenario may be named anywhere in it.
+    """
+    targets = (*TARGETS, *REFERRING, "bookings")
+    present = {name: {row.id for row in getattr(clinic, name)} for name in targets}
+    for number, scenario in rows_of(document, "scenarios"):
+        changes = [
+            (position, row | row[nested] if isinstance(row.get(nested), dict) else row)
+            for position, row in rows_of(scenario, "changes")
+            for nested in (_ADDITIONS.get(str(row.get("op")), ""),)
+        ]
+        added = {
+            row["id"].lower()
+            for _, row in changes
+            if str(row.get("op")) in _ADDITIONS and is_id(row.get("id"))
+        }
+        for position, row in changes:
+            named = [*references_of(row)]
+            if row.get("op") in ("set", "remove"):
+                entity, own = row.get("entity"), row.get("id")
+                if isinstance(entity, str) and (name := entity_called(entity)) in present:
+                    named.append(("id", str(own), name))
+            for field, key, target in named:
+                if is_id(key) and key.lower() not in present[target] | added:
+                    path = f"scenarios[{number}].changes[{position}].{field}"
+                    yield Fault(path, f"there is no {key} in {target}")

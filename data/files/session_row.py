@@ -14,6 +14,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     StrictBool,
     StrictInt,
+    ValidationError,
     model_serializer,
 )
 from pydantic_core import CoreSchema
@@ -42,6 +43,8 @@ class LeadRow(SolverRow):
 
     It is written with the fields that it has, and no others.
     """
+
+    grammar = Lead.GRAMMAR
 
     minutes_before: Annotated[StrictInt, Field(ge=0, le=MAX_MINUTES_BEFORE)] | None = None
     days_before: Annotated[StrictInt, Field(ge=0, le=MAX_DAYS_BEFORE)] | None = None
@@ -107,6 +110,8 @@ def _distinct(ids: list[str]) -> list[str]:
 class SessionRow(SolverRow):
     """Hours of a provider, of a room or of everybody that are kept."""
 
+    grammar = Session.GRAMMAR
+
     id: Id
     name: Name
     provider_id: Id | None = None
@@ -149,13 +154,38 @@ class SessionRow(SolverRow):
             **fields,
         )
 
-    def fault_of_releases(self, zone: ZoneInfo) -> str | None:
-        """Return what is wrong where it does not open before it is released; None: nothing.
 
-        It is asked of today and of the dates after it.
-        """
-        today = dt.datetime.now(zone).date()
-        day = released_before_it_opens(zone, self.to_solver(), today)
-        if day is None:
-            return None
-        return f"must be later than opens on every date; on {day} it is not"
+_OF_ITS_DATES = (
+    "weekday",
+    "date",
+    "start_time",
+    "end_time",
+    "valid_from",
+    "valid_to",
+    "every_weeks",
+    "opens",
+    "releases",
+)
+"""The fields that say when a session is, opens and is released."""
+
+
+def fault_of_releases(fields: Mapping[str, Any], zone: ZoneInfo) -> str | None:
+    """Return what is wrong where a session does not open before it is released; None: nothing.
+
+    It is asked of today and of the dates after it, whatever else is wrong with the session.
+
+    Parameters
+    ----------
+    fields
+        The session as it is written.
+    """
+    asked = {name: fields[name] for name in _OF_ITS_DATES if name in fields}
+    try:
+        session = SessionRow.model_validate({"id": _ANY_ID, "name": "any", **asked}).to_solver()
+    except ValidationError:
+        return None
+    day = released_before_it_opens(zone, session, dt.datetime.now(zone).date())
+    return None if day is None else f"must be later than opens on every date; on {day} it is not"
+
+
+_ANY_ID = "00000000-0000-0000-0000-000000000000"

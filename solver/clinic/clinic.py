@@ -13,7 +13,6 @@ from solver.clinic.entities import (
     Availability,
     Booking,
     ClinicSettings,
-    InvalidClinicError,
     Minutes,
     OverbookingRule,
     Provider,
@@ -22,6 +21,7 @@ from solver.clinic.entities import (
     _require,
 )
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.grammar.sentences import InvalidClinicError
 from solver.clinic.places import Location, Places, Travel, check_places
 from solver.clinic.sessions.session import Session
 from solver.clinic.teams.roles import fault_of_minutes, roles_within

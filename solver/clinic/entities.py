@@ -7,20 +7,30 @@ minutes, dates :class:`datetime.date`, identifiers lower-case strings.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
-from solver.clinic.equipment.needs import PoolNeed, fault_of_needs
+from solver.clinic.equipment.needs import PoolNeed, needs_are_possible
+from solver.clinic.grammar.recurrence import RECURRENCE, has_weekday, holds_on
+from solver.clinic.grammar.rhythm import MAX_GRID_MINUTES, StartAnchor, rhythm_is_possible
+from solver.clinic.grammar.sentences import (
+    InvalidClinicError,
+    KnownFields,
+    RowFault,
+    at_least_0,
+    cap,
+    minutes_within,
+    require_sound,
+    tags,
+)
 from solver.clinic.patients import patient_key
-from solver.clinic.starts import MAX_GRID_MINUTES, StartAnchor, fault_of_rhythm
-from solver.clinic.teams.roles import Role, Team, fault_of_roles, fault_of_team
+from solver.clinic.teams.roles import Role, Team, roles_are_possible, team_is_possible
 from solver.time_zones import ABBREVIATIONS, time_zones
 
 DAY_MINUTES = 1440
 
-MAX_EVERY_WEEKS = 8
-"""The most weeks from one in which a weekly row holds to the next."""
 
 MAX_BUFFER_MINUTES = 720
 """Buffers and turnover stay under half a day, so only neighbouring dates can touch."""
@@ -43,113 +53,53 @@ type Status = Literal["held", "booked", "checked_in", "completed", "cancelled", 
 STATUSES: tuple[Status, ...] = get_args(Status.__value__)
 
 
-class InvalidClinicError(ValueError):
-    """A row that breaks the clinic's grammar; names the field and says what would be right."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
-        self.message = message
-
-
 def _require(condition: bool, field: str, message: str) -> None:
     if not condition:
         raise InvalidClinicError(field, message)
 
 
-def _require_minutes(value: int, field: str, low: int, high: int) -> None:
-    _require(low <= value <= high, field, f"must be {low} to {high} minutes, not {value}")
+def has_minutes(row: Any) -> Iterator[RowFault]:
+    """Tell a span that has no minutes, or whose ends lie outside the day."""
+    if not 0 <= row.start < DAY_MINUTES:
+        yield RowFault("start_time", "must be 00:00 to 23:59")
+    if not 0 < row.end <= DAY_MINUTES:
+        yield RowFault("end_time", "must be 00:01 to 24:00")
+    elif row.start >= row.end:
+        yield RowFault("end_time", "must be later than start_time")
 
 
-def _require_minutes_if_set(row: ProviderType | Booking) -> None:
-    """Require that the duration and the buffers, as far as they are not None, are in range."""
-    if row.duration_minutes is not None:
-        _require_minutes(row.duration_minutes, "duration_minutes", 1, DAY_MINUTES)
-    if row.buffer_before is not None:
-        _require_minutes(row.buffer_before, "buffer_before", 0, MAX_BUFFER_MINUTES)
-    if row.buffer_after is not None:
-        _require_minutes(row.buffer_after, "buffer_after", 0, MAX_BUFFER_MINUTES)
+_BUFFERS = tuple(
+    minutes_within(name, 0, MAX_BUFFER_MINUTES) for name in ("buffer_before", "buffer_after")
+)
 
 
-def _require_span(start: int, end: int) -> None:
-    _require(0 <= start < DAY_MINUTES, "start_time", "must be 00:00 to 23:59")
-    _require(0 < end <= DAY_MINUTES, "end_time", "must be 00:01 to 24:00")
-    _require(start < end, "end_time", "must be later than start_time")
+def _takes_minutes(row: Any) -> Iterator[RowFault]:
+    """Tell a duration and buffers, as far as they are not None, that are out of range.
+
+    It is one sentence, since a book has thousands of bookings.
+    """
+    for field, value, low, high in (
+        ("duration_minutes", row.duration_minutes, 1, DAY_MINUTES),
+        ("buffer_before", row.buffer_before, 0, MAX_BUFFER_MINUTES),
+        ("buffer_after", row.buffer_after, 0, MAX_BUFFER_MINUTES),
+    ):
+        if value is not None and not low <= value <= high:
+            yield RowFault(field, f"must be {low} to {high} minutes, not {value}")
 
 
-def _require_tags(tags: frozenset[str], field: str) -> None:
-    _require(len(tags) <= MAX_TAGS, field, f"must hold at most {MAX_TAGS} entries")
-    _require(all(tags), field, "must not hold an empty name")
-
-
-def _require_cap(cap: int | None, field: str = "daily_cap") -> None:
-    _require(cap is None or cap >= 0, field, "must be null or at least 0")
-
-
-class Recurring(Protocol):
-    """A row that recurs weekly or stands on one date."""
-
-    @property
-    def weekday(self) -> int | None:
-        """ISO weekday, 1 = Monday."""
-
-    @property
-    def date(self) -> dt.date | None:
-        """The one date."""
-
-    @property
-    def valid_from(self) -> dt.date | None:
-        """The first date on which it may hold."""
-
-    @property
-    def valid_to(self) -> dt.date | None:
-        """The last date on which it may hold."""
-
-    @property
-    def every_weeks(self) -> int:
-        """How many weeks lie from one in which it holds to the next."""
-
-
-def _require_recurrence(row: Recurring) -> None:
-    _require(
-        (row.weekday is None) != (row.date is None),
-        "weekday",
-        "a row has a weekday or a date, one of the two",
-    )
-    _require(
-        row.weekday is None or 1 <= row.weekday <= 7,
-        "weekday",
-        "must be 1 (Monday) to 7 (Sunday)",
-    )
-    _require(
-        row.valid_from is None or row.valid_to is None or row.valid_from <= row.valid_to,
-        "valid_to",
-        "must not be before valid_from",
-    )
-    _require(
-        row.date is None
-        or (
-            (row.valid_from is None or row.valid_from <= row.date)
-            and (row.valid_to is None or row.date <= row.valid_to)
-        ),
-        "date",
-        "must lie within valid_from and valid_to, which a row with a date can do without",
-    )
-    _require(
-        1 <= row.every_weeks <= MAX_EVERY_WEEKS,
-        "every_weeks",
-        f"must be 1 to {MAX_EVERY_WEEKS} weeks, not {row.every_weeks}",
-    )
-    _require(
-        row.every_weeks == 1 or row.date is None,
-        "every_weeks",
-        "is for rows with a weekday; leave it out of a row with a date",
-    )
-    _require(
-        row.every_weeks == 1 or row.valid_from is not None,
-        "valid_from",
-        "must be given where every_weeks is above 1: a date in the first of these weeks",
-    )
+def _is_in_a_time_zone(row: Any) -> Iterator[RowFault]:
+    name = row.timezone
+    if name in ABBREVIATIONS:
+        yield RowFault(
+            "timezone",
+            f"'{name}' is an abbreviation that some software reads with summer time and some"
+            f" without; write a place's, like {ABBREVIATIONS[name]}",
+        )
+    elif name not in time_zones():
+        yield RowFault(
+            "timezone",
+            f"'{name}' is no IANA time zone that a clinic may have; write one like Europe/Berlin",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,22 +112,15 @@ class ClinicSettings:
     preference_decay_minutes: int = 240
     min_notice_minutes: int = 0
 
+    GRAMMAR = (
+        _is_in_a_time_zone,
+        minutes_within("grid_minutes", 1, MAX_GRID_MINUTES),
+        minutes_within("preference_decay_minutes", 1, DAY_MINUTES),
+        at_least_0("min_notice_minutes"),
+    )
+
     def __post_init__(self) -> None:
-        _require(
-            self.timezone not in ABBREVIATIONS,
-            "timezone",
-            f"'{self.timezone}' is an abbreviation that some software reads with summer time and"
-            f" some without; write a place's, like {ABBREVIATIONS.get(self.timezone)}",
-        )
-        _require(
-            self.timezone in time_zones(),
-            "timezone",
-            f"'{self.timezone}' is no IANA time zone that a clinic may have; write one like"
-            " Europe/Berlin",
-        )
-        _require_minutes(self.grid_minutes, "grid_minutes", 1, MAX_GRID_MINUTES)
-        _require_minutes(self.preference_decay_minutes, "preference_decay_minutes", 1, DAY_MINUTES)
-        _require(self.min_notice_minutes >= 0, "min_notice_minutes", "must be at least 0")
+        require_sound(self, self.GRAMMAR)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -198,12 +141,15 @@ class Provider:
     active: bool = True
     daily_minutes: int | None = None
 
+    GRAMMAR = (
+        tags("skills", MAX_TAGS),
+        cap("daily_cap"),
+        cap("daily_minutes"),
+        *_BUFFERS,
+    )
+
     def __post_init__(self) -> None:
-        _require_tags(self.skills, "skills")
-        _require_cap(self.daily_cap)
-        _require_cap(self.daily_minutes, "daily_minutes")
-        _require_minutes(self.buffer_before, "buffer_before", 0, MAX_BUFFER_MINUTES)
-        _require_minutes(self.buffer_after, "buffer_after", 0, MAX_BUFFER_MINUTES)
+        require_sound(self, self.GRAMMAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +163,13 @@ class Room:
     active: bool = True
     location_id: str | None = None
 
+    GRAMMAR = (
+        tags("equipment", MAX_TAGS),
+        minutes_within("turnover_minutes", 0, MAX_BUFFER_MINUTES),
+    )
+
     def __post_init__(self) -> None:
-        _require_tags(self.equipment, "equipment")
-        _require_minutes(self.turnover_minutes, "turnover_minutes", 0, MAX_BUFFER_MINUTES)
+        require_sound(self, self.GRAMMAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,17 +197,18 @@ class AppointmentType:
     required_pools: tuple[PoolNeed, ...] = ()
     roles: tuple[Role, ...] = ()
 
+    GRAMMAR = (
+        _takes_minutes,
+        tags("required_skills", MAX_TAGS),
+        tags("required_equipment", MAX_TAGS),
+        cap("daily_cap"),
+        rhythm_is_possible,
+        needs_are_possible,
+        roles_are_possible,
+    )
+
     def __post_init__(self) -> None:
-        _require_minutes(self.duration_minutes, "duration_minutes", 1, DAY_MINUTES)
-        _require_minutes(self.buffer_before, "buffer_before", 0, MAX_BUFFER_MINUTES)
-        _require_minutes(self.buffer_after, "buffer_after", 0, MAX_BUFFER_MINUTES)
-        _require_tags(self.required_skills, "required_skills")
-        _require_tags(self.required_equipment, "required_equipment")
-        _require_cap(self.daily_cap)
-        fault = fault_of_rhythm(self.start_every, self.start_offset, self.start_anchor)
-        fault = fault or fault_of_needs(self.required_pools)
-        fault = fault or fault_of_roles(self.roles, self.duration_minutes)
-        _require(fault is None, *(fault or ("", "")))
+        require_sound(self, self.GRAMMAR)
 
     @property
     def has_own_starts(self) -> bool:
@@ -282,9 +233,10 @@ class ProviderType:
     daily_cap: int | None = None
     offered: bool = True
 
+    GRAMMAR = (_takes_minutes, cap("daily_cap"))
+
     def __post_init__(self) -> None:
-        _require_minutes_if_set(self)
-        _require_cap(self.daily_cap)
+        require_sound(self, self.GRAMMAR)
 
 
 class Minutes(NamedTuple):
@@ -297,6 +249,22 @@ class Minutes(NamedTuple):
     duration: int
     before: int
     after: int
+
+
+def _has_one_owner(row: Any) -> Iterator[RowFault]:
+    if row.provider_id is not None and row.room_id is not None:
+        yield RowFault("room_id", "a row belongs to a provider or to a room, not to both")
+
+
+def _room_says_where_it_is(row: Any) -> Iterator[RowFault]:
+    if row.room_id is not None and row.location_id is not None:
+        fault = "leave it out of a room's row: the room says where it is"
+        yield RowFault("location_id", fault)
+
+
+def _clinic_only_closes(row: Any) -> Iterator[RowFault]:
+    if row.kind != "closed" and row.provider_id is None and row.room_id is None:
+        yield RowFault("kind", "a row of the whole clinic can only be 'closed'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,49 +288,27 @@ class Availability:
     every_weeks: int = 1
     location_id: str | None = None
 
+    GRAMMAR = (
+        has_minutes,
+        _has_one_owner,
+        *RECURRENCE,
+        _room_says_where_it_is,
+        _clinic_only_closes,
+    )
+
     def __post_init__(self) -> None:
-        _require_span(self.start, self.end)
-        _require(
-            self.provider_id is None or self.room_id is None,
-            "room_id",
-            "a row belongs to a provider or to a room, not to both",
-        )
-        _require_recurrence(self)
-        _require(
-            self.room_id is None or self.location_id is None,
-            "location_id",
-            "leave it out of a room's row: the room says where it is",
-        )
-        _require(
-            self.kind == "closed" or self.provider_id is not None or self.room_id is not None,
-            "kind",
-            "a row of the whole clinic can only be 'closed'",
-        )
+        require_sound(self, self.GRAMMAR)
 
     def applies_on(self, day: dt.date, weekday: int) -> bool:
         """Whether the row speaks of `day`, whose ISO weekday is `weekday`."""
         return holds_on(self, day, weekday)
 
 
-def holds_on(row: Recurring, day: dt.date, weekday: int) -> bool:
-    """Whether a row speaks of `day`, whose ISO weekday is `weekday`."""
-    if row.date is not None:
-        return row.date == day
-    return (
-        row.weekday == weekday
-        and (row.valid_from is None or row.valid_from <= day)
-        and (row.valid_to is None or day <= row.valid_to)
-        and (
-            row.every_weeks == 1
-            or row.valid_from is None  # never so: a row of some weeks has it
-            or (week_number(day) - week_number(row.valid_from)) % row.every_weeks == 0
-        )
-    )
-
-
-def week_number(day: dt.date) -> int:
-    """Return a number for the week of a date, one more from each Monday on."""
-    return (day.toordinal() - 1) // 7
+def covers_minutes(row: Any) -> Iterator[RowFault]:
+    """Tell hours without minutes; an end that is None is that end of the day."""
+    start = 0 if row.start is None else row.start
+    end = DAY_MINUTES if row.end is None else row.end
+    yield from has_minutes(KnownFields({"start": start, "end": end}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,15 +324,15 @@ class OverbookingRule:
     max_overlap: int = 1
     max_per_day: int = 1
 
+    GRAMMAR = (
+        has_weekday,
+        covers_minutes,
+        at_least_0("max_overlap"),
+        at_least_0("max_per_day"),
+    )
+
     def __post_init__(self) -> None:
-        _require(
-            self.weekday is None or 1 <= self.weekday <= 7,
-            "weekday",
-            "must be 1 (Monday) to 7 (Sunday)",
-        )
-        _require_span(*self.hours)
-        _require(self.max_overlap >= 0, "max_overlap", "must be at least 0")
-        _require(self.max_per_day >= 0, "max_per_day", "must be at least 0")
+        require_sound(self, self.GRAMMAR)
 
     @property
     def hours(self) -> Span:
@@ -406,6 +352,11 @@ class OverbookingRule:
             and opens <= start
             and start + kind.duration_minutes <= closes
         )
+
+
+def _begins_in_its_date(row: Any) -> Iterator[RowFault]:
+    if not 0 <= row.start < DAY_MINUTES:
+        yield RowFault("start_time", "must be 00:00 to 23:59")
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,12 +383,10 @@ class Booking:
     overrides: frozenset[str] = frozenset()  # codes of the rules it was made against, on purpose
     team: Team = ()  # who is in the roles of its type; complete, but where it came from elsewhere
 
+    GRAMMAR = (_begins_in_its_date, _takes_minutes, team_is_possible)
+
     def __post_init__(self) -> None:
-        if not 0 <= self.start < DAY_MINUTES:  # not by _require: a book has thousands
-            raise InvalidClinicError("start_time", "must be 00:00 to 23:59")
-        if self.team and (fault := fault_of_team(self.team, self.provider_id)) is not None:
-            raise InvalidClinicError(*fault)
-        _require_minutes_if_set(self)
+        require_sound(self, self.GRAMMAR)
 
     @property
     def is_live(self) -> bool:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from solver.arrays import Ints
-from solver.clinic.entities import InvalidClinicError, Span, _require, _require_minutes
+from solver.clinic.entities import Span, _require
+from solver.clinic.grammar.sentences import (
+    InvalidClinicError,
+    RowFault,
+    minutes_within,
+    require_sound,
+)
 
 MAX_TRAVEL_MINUTES = 720
 """The longest way from one place to another: half a day."""
@@ -28,6 +35,11 @@ class Location:
     active: bool = True
 
 
+def _leads_elsewhere(row: Any) -> Iterator[RowFault]:
+    if row.from_id == row.to_id:
+        yield RowFault("to_id", "must be another location than from_id is")
+
+
 @dataclass(frozen=True, slots=True)
 class Travel:
     """How many minutes the way from one location to another takes.
@@ -40,9 +52,10 @@ class Travel:
     to_id: str
     minutes: int
 
+    GRAMMAR = (_leads_elsewhere, minutes_within("minutes", 0, MAX_TRAVEL_MINUTES))
+
     def __post_init__(self) -> None:
-        _require(self.from_id != self.to_id, "to_id", "must be another location than from_id is")
-        _require_minutes(self.minutes, "minutes", 0, MAX_TRAVEL_MINUTES)
+        require_sound(self, self.GRAMMAR)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from fractions import Fraction
 from typing import Literal
 
 from solver.clinic.clinic import Clinic
-from solver.clinic.entities import DAY_MINUTES, InvalidClinicError, Span
+from solver.clinic.entities import DAY_MINUTES, Span
+from solver.clinic.grammar.sentences import InvalidClinicError
 from solver.clinic.patients import patient_key
 from solver.clinic.sessions.session import SessionsRead
 from solver.clinic.teams.roles import Team

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from solver.arrays import Bools, Ints
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import clock_changes
-from solver.clinic.entities import DAY_MINUTES, week_number
+from solver.clinic.entities import DAY_MINUTES
+from solver.clinic.grammar.recurrence import week_number
 from solver.clinic.sessions.session import BEFORE_ALL
 from solver.clinic.windows import Windows
 from solver.rules.checked_book import BookChecker

@@ -11,13 +11,8 @@ import numpy as np
 
 from solver.arrays import Ints
 from solver.clinic.clinic import Clinic
-from solver.clinic.entities import (
-    AppointmentType,
-    InvalidClinicError,
-    Provider,
-    Room,
-    Span,
-)
+from solver.clinic.entities import AppointmentType, Provider, Room, Span
+from solver.clinic.grammar.sentences import InvalidClinicError
 
 POINTS = 10_000
 """A score of 1 in points: scores have four decimals."""

@@ -14,15 +14,9 @@ from typing import Any
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import HORIZON_DAYS, DateOutOfRangeError, check_date, instant
-from solver.clinic.entities import (
-    AppointmentType,
-    Availability,
-    InvalidClinicError,
-    Provider,
-    ProviderType,
-    Room,
-)
+from solver.clinic.entities import AppointmentType, Availability, Provider, ProviderType, Room
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.grammar.sentences import InvalidClinicError, RowFault, require_none
 from solver.clinic.places import Location, Travel
 from solver.clinic.sessions.session import BEFORE_ALL, Session, SessionsRead
 from solver.planning.problem import MAX_REQUESTS, Problem
@@ -72,13 +66,12 @@ def faults(
             found.append(RunDateError(name, str(error)))
             break
     found += _request_faults(clinic, run)
-    if not found:
-        for position, scenario in enumerate(run.scenarios):
-            try:
-                _Changed.by(clinic, run, scenario)
-            except InvalidClinicError as error:
-                path = f"scenarios[{position}].{error.field}"
-                found.append(InvalidClinicError(path, error.message))
+    for position, scenario in enumerate(run.scenarios):
+        try:
+            _Changed.by(clinic, run, scenario)
+        except InvalidClinicError as error:
+            for field, message in error.faults:
+                found.append(InvalidClinicError(f"scenarios[{position}].{field}", message))
     return found
 
 
@@ -181,7 +174,7 @@ class _Changed:
 
     @classmethod
     def by(cls, clinic: Clinic, run: Run, scenario: Scenario) -> _Changed:
-        """Apply a scenario's changes, naming the one that does not apply."""
+        """Apply a scenario's changes, naming all that do not apply."""
         changed = cls(
             settings=clinic.settings,
             rows={
@@ -195,16 +188,17 @@ class _Changed:
             run_types=frozenset(d.request.appointment_type_id for d in run.demands),
             run_providers=frozenset(d.request.provider_id for d in run.demands),
         )
+        faults: list[RowFault] = []
         for position, change in enumerate(scenario.changes):
             try:
                 changed.apply(change)
             except InvalidClinicError as error:
-                path = f"changes[{position}].{error.field}"
-                raise InvalidClinicError(path, error.message) from None
-        if (count := sum(demand.count for demand in changed.demands)) > MAX_REQUESTS:
-            raise InvalidClinicError(
-                "changes", f"make {count} requests; at most {MAX_REQUESTS} are taken"
-            )
+                faults += [RowFault(f"changes[{position}].{at}", told) for at, told in error.faults]
+        count = sum(demand.count for demand in changed.demands)
+        if count > MAX_REQUESTS and scenario.changes and not faults:
+            told = f"make {count} requests; at most {MAX_REQUESTS} are taken"
+            faults.append(RowFault("changes", told))
+        require_none(faults)
         return changed
 
     def clinic(self) -> Clinic:
@@ -278,8 +272,6 @@ class _Changed:
         )
 
     def _open_hours(self, change: OpenHours) -> None:
-        if (change.provider_id is None) == (change.room_id is None):
-            raise InvalidClinicError("provider_id", "give a provider or a room, one of the two")
         if change.provider_id is not None:
             self._find("providers", change.provider_id, "provider_id")
         else:
@@ -346,15 +338,17 @@ class _Changed:
             self.rows[change.entity][row.id] = changed
 
     def _check_references(self, row: Any) -> None:
-        for name, entity in _REFERENCES.items():
-            key = getattr(row, name, None)
-            if key is not None:
-                self._find(entity, key, name)
-        for need in getattr(row, "required_pools", ()):
-            self._find("equipment_pools", need.pool_id, "required_pools")
+        named = [(name, entity, getattr(row, name, None)) for name, entity in _REFERENCES.items()]
+        needs = getattr(row, "required_pools", ())
+        named += [("required_pools", "equipment_pools", need.pool_id) for need in needs]
         if isinstance(row, Session):
-            for key in sorted(row.appointment_type_ids or ()):
-                self._find("appointment_types", key, "appointment_type_ids")
+            kinds = sorted(row.appointment_type_ids or ())
+            named += [("appointment_type_ids", "appointment_types", key) for key in kinds]
+        require_none(
+            RowFault(name, f"there is no {key} in {entity}")
+            for name, entity, key in named
+            if key is not None and key not in self.rows[entity]
+        )
 
     def _remove(self, change: Remove) -> None:
         if change.entity == "clinic":

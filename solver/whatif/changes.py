@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
@@ -13,13 +13,16 @@ from solver.clinic.entities import (
     DAY_MINUTES,
     AppointmentType,
     Booking,
-    InvalidClinicError,
     OverbookingRule,
     Provider,
     ProviderType,
     Room,
+    covers_minutes,
+    has_minutes,
 )
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.grammar.recurrence import has_weekday, has_weekday_or_date
+from solver.clinic.grammar.sentences import InvalidClinicError, RowFault, require_sound
 from solver.clinic.places import Location, Travel
 from solver.clinic.sessions.instants import released_before_it_opens
 from solver.clinic.sessions.session import Session
@@ -68,6 +71,11 @@ class ProviderOut:
     start: int = 0
     end: int = DAY_MINUTES
 
+    GRAMMAR = (covers_minutes,)
+
+    def __post_init__(self) -> None:
+        require_sound(self, self.GRAMMAR)
+
 
 @dataclass(frozen=True, slots=True)
 class CloseRoom:
@@ -77,6 +85,16 @@ class CloseRoom:
     date: dt.date
     start: int = 0
     end: int = DAY_MINUTES
+
+    GRAMMAR = (covers_minutes,)
+
+    def __post_init__(self) -> None:
+        require_sound(self, self.GRAMMAR)
+
+
+def _has_one_owner(row: Any) -> Iterator[RowFault]:
+    if (row.provider_id is None) == (row.room_id is None):
+        yield RowFault("provider_id", "give a provider or a room, one of the two")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +112,11 @@ class OpenHours:
     room_id: str | None = None
     date: dt.date | None = None
     weekday: int | None = None
+
+    GRAMMAR = (has_minutes, _has_one_owner, has_weekday_or_date, has_weekday)
+
+    def __post_init__(self) -> None:
+        require_sound(self, self.GRAMMAR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from solver.clinic.entities import InvalidClinicError
+from solver.clinic.grammar.sentences import InvalidClinicError
 from solver.clinic.sessions.session import SessionsRead
 from solver.planning.problem import MAX_DAYS, Request
 from solver.whatif.changes import Change

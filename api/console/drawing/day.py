@@ -117,6 +117,7 @@ class DrawnDay:
         return (
             f"--columns:{len(self.strips)};--height:{(last - first) * PIXELS_A_MINUTE:.0f}px;"
             f"--hour:{60 * PIXELS_A_MINUTE:.0f}px;--hours:{self.hour_names}"
+            + (";--head:54px" if self.clinic.locations else "")
         )
 
     def now_line(self, day: dt.date, now: dt.datetime) -> str:
@@ -280,11 +281,11 @@ class Drawing:
             for start, end in self._windows.get(row.id, [])
             if start < last and end > first
         ]
-        places = [self._only_at(row, window) for window in windows]
+        there, places = self._places_of(row, windows)
         bookings = self._bookings.get(row.id, [])
         wrong = [self.broken.get(shown.booking.id) for shown in bookings]
         grounds = self._grounds(row)
-        shows = (windows, places, bookings, wrong, grounds)
+        shows = (windows, there, places, bookings, wrong, grounds)
         if former is not None and former.shows == shows:
             return former
         parts = [
@@ -303,11 +304,10 @@ class Drawing:
                 for (_, end), (start, _) in pairwise(windows)
             ]
         for shown, lane, lanes in lanes_of(bookings):
-            parts.append(self._booking(shown, lane, lanes))
-        at = self._at(row)
-        name = escape(f"{row.name}, {at}" if at else row.name, quote=True)
+            parts.append(self._booking(shown, lane, lanes, there))
+        name = escape(f"{row.name}, {there}" if there else row.name, quote=True)
         html = (
-            f'<div class="sw-head" title="{name}">{escape(row.name)}{_small(at)}</div>'
+            f'<div class="sw-head" title="{name}">{escape(row.name)}{_small(there)}</div>'
             f'<div class="sw-column" role="group" aria-label="{name}: {len(bookings)} '
             f'{"appointment" if len(bookings) == 1 else "appointments"}">{"".join(parts)}'
         )
@@ -318,25 +318,27 @@ class Drawing:
         key = row.location_id if isinstance(row, Room) else None
         return "" if key is None else self.clinic.location_by_id[key].name
 
-    def _only_at(self, row: Provider | Room, window: Span) -> str:
-        """Return the name of the one place at which a provider is in throughout a window.
+    def _places_of(self, row: Provider | Room, windows: Sequence[Span]) -> tuple[str, list[str]]:
+        """Return where a room or a provider is all day, and at which place in each window.
 
-        Empty where they may be at any place, or at several of them in turn.
+        A provider's windows tell theirs only where these differ; "" stands for any place.
         """
         if isinstance(row, Room):
-            return ""
-        windows, locations = Windows.on(self.clinic, self.day), self.clinic.locations
-        there = [
-            location.name
-            for location in locations
-            if window_around(windows.provider_at(location.id)[row.id], *window)
-        ]
-        return there[0] if len(there) == 1 < len(locations) else ""
+            return self._at(row), [""] * len(windows)
+        open_at = Windows.on(self.clinic, self.day).at_location
+        places = []
+        for window in windows:
+            there = [key for key, of in open_at.items() if window_around(of[row.id], *window)]
+            is_one = len(there) == 1 < len(open_at)
+            places.append(self.clinic.location_by_id[there[0]].name if is_one else "")
+        all_day = places[0] if len(set(places)) == 1 else ""
+        return all_day, [""] * len(places) if all_day else places
 
     def _grounds(self, row: Provider | Room) -> list[Ground]:
         return grounds_of(self.clinic, self.day, row, self.now, self._hues, self.write_time)
 
-    def _booking(self, shown: Shown, lane: int, lanes: int) -> str:
+    def _booking(self, shown: Shown, lane: int, lanes: int, there: str) -> str:
+        """Return one booking; it does not repeat the place that its strip is at, `there`."""
         booking, (start, end), role = shown
         kind = self._kind(booking)
         busy_start, busy_end = self._busy(shown)
@@ -348,16 +350,7 @@ class Drawing:
         )
         start_time = self.write_time(format_time(start))
         patient = booking.patient_ref or "–"
-        other: list[str] = []
-        if self.by == "provider":
-            room = self.clinic.room_by_id[booking.room_id]
-            other = [room.name, self._at(room)]
-        if self.by == "room" or role is not None:
-            other = [*other, self.clinic.provider_by_id[booking.provider_id].name]
-        if role is not None:
-            other.insert(0, f"as {role}")
-        else:
-            other += self._team(booking)
+        other = self._beside(booking, role, there)
         pools = (pool.name for pool in self.clinic.pools_of(kind))
         named = [kind.name, *filter(None, other), *pools]
         words = [start_time, patient, *named, STATUS_WORDS[booking.status]]
@@ -384,10 +377,19 @@ class Drawing:
             f"<small>{escape(' · '.join(named))}</small></button>"
         )
 
-    def _team(self, booking: Booking) -> list[str]:
-        """Return the names of those who are in roles of a booking."""
+    def _beside(self, booking: Booking, role: str | None, there: str) -> list[str]:
+        """Return what a strip tells of a booking besides its type: in which role, where, with whom.
+
+        What is empty is not to be told.
+        """
+        room = self.clinic.room_by_id[booking.room_id]
+        at = "" if self._at(room) == there else self._at(room)
+        provider = self.clinic.provider_by_id[booking.provider_id].name
+        if role is not None:
+            return [f"as {role}", room.name, at, provider]
         people = (self.clinic.provider_by_id.get(key) for _, key in booking.team)
-        return [who.name for who in people if who is not None]
+        team = [who.name for who in people if who is not None]
+        return [*([room.name, at] if self.by == "provider" else [provider]), *team]
 
 
 def _small(words: str) -> str:

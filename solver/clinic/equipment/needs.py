@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from solver.clinic.grammar.sentences import RowFault
 
 MAX_POOLS = 8
 """Most pools that one appointment type may take from."""
@@ -20,15 +22,17 @@ class PoolNeed(NamedTuple):
     quantity: int
 
 
-def fault_of_needs(needs: Sequence[PoolNeed]) -> tuple[str, str] | None:
-    """Return the field that makes what a type takes impossible, and what would be right there."""
-    pools = [pool_id for pool_id, _ in needs]
+def needs_are_possible(row: Any) -> Iterator[RowFault]:
+    """Tell what makes impossible what a type takes: too many pools, or one of them twice."""
+    needs = row.required_pools
     if len(needs) > MAX_POOLS:
-        return "required_pools", f"must name at most {MAX_POOLS} pools"
-    for at, (pool_id, quantity) in enumerate(needs):
-        if pool_id in pools[:at]:
-            return f"required_pools[{at}].pool_id", "stands in the list before; add the two up"
-        if not 1 <= quantity <= MAX_QUANTITY:
+        yield RowFault("required_pools", f"must name at most {MAX_POOLS} pools")
+    named: set[str] = set()
+    for at, need in enumerate(needs):
+        if need.pool_id in named:
+            path = f"required_pools[{at}].pool_id"
+            yield RowFault(path, "stands in the list before; add the two up")
+        named.add(need.pool_id)
+        if not 1 <= need.quantity <= MAX_QUANTITY:
             path = f"required_pools[{at}].quantity"
-            return path, f"must be 1 to {MAX_QUANTITY}, not {quantity}"
-    return None
+            yield RowFault(path, f"must be 1 to {MAX_QUANTITY}, not {need.quantity}")

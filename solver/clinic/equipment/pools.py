@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from solver.arrays import Ints
-from solver.clinic.entities import (
-    DAY_MINUTES,
-    Span,
-    _require,
-    _require_minutes,
-)
+from solver.clinic.entities import DAY_MINUTES, Span
 from solver.clinic.equipment.needs import MAX_QUANTITY
+from solver.clinic.grammar.sentences import RowFault, minutes_within, require_sound
+
+
+def _has_a_quantity(row: Any) -> Iterator[RowFault]:
+    if not 0 <= row.quantity <= MAX_QUANTITY:
+        yield RowFault("quantity", f"must be 0 to {MAX_QUANTITY}, not {row.quantity}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,13 @@ class EquipmentPool:
     active: bool = True
     location_id: str | None = None
 
+    GRAMMAR = (
+        _has_a_quantity,
+        minutes_within("return_minutes", 0, DAY_MINUTES),
+    )
+
     def __post_init__(self) -> None:
-        _require(
-            0 <= self.quantity <= MAX_QUANTITY,
-            "quantity",
-            f"must be 0 to {MAX_QUANTITY}, not {self.quantity}",
-        )
-        _require_minutes(self.return_minutes, "return_minutes", 0, DAY_MINUTES)
+        require_sound(self, self.GRAMMAR)
 
     @property
     def capacity(self) -> int:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from solver.clinic.entities import (
-    DAY_MINUTES,
-    _require,
-    _require_cap,
-    _require_recurrence,
-    _require_span,
-    holds_on,
-)
+from solver.clinic.entities import DAY_MINUTES, has_minutes
+from solver.clinic.grammar.recurrence import RECURRENCE, holds_on
+from solver.clinic.grammar.sentences import RowFault, cap, require_sound
 
 type SessionsRead = Literal["now", "released", "ignored"]
 """How rule 8 is read: as it is at the moment, as though all were released, or not at all."""
@@ -31,6 +27,32 @@ MAX_DAYS_BEFORE = 366
 """The most days before its date that a session opens or is released."""
 
 
+def _is_one_of_two_ways(row: Any) -> Iterator[RowFault]:
+    if row.minutes_before is not None:
+        if row.days_before is not None or row.at is not None:
+            fault = "leave out either minutes_before, or days_before and at"
+            yield RowFault("minutes_before", fault)
+        return
+    if row.days_before is None:
+        yield RowFault("days_before", "write minutes_before or days_before")
+    elif row.at is None:
+        yield RowFault("at", "must be given beside days_before, as HH:MM")
+
+
+def _minutes_are_in_range(row: Any) -> Iterator[RowFault]:
+    if not 0 <= (row.minutes_before or 0) <= MAX_MINUTES_BEFORE:
+        fault = f"must be 0 to {MAX_MINUTES_BEFORE} minutes, not {row.minutes_before}"
+        yield RowFault("minutes_before", fault)
+
+
+def _days_are_in_range(row: Any) -> Iterator[RowFault]:
+    if not 0 <= (row.days_before or 0) <= MAX_DAYS_BEFORE:
+        fault = f"must be 0 to {MAX_DAYS_BEFORE} days, not {row.days_before}"
+        yield RowFault("days_before", fault)
+    if not 0 <= (row.at or 0) < DAY_MINUTES:
+        yield RowFault("at", "must be 00:00 to 23:59")
+
+
 @dataclass(frozen=True, slots=True)
 class Lead:
     """How long before a session's own start on a date something happens.
@@ -43,29 +65,16 @@ class Lead:
     days_before: int | None = None
     at: int | None = None
 
+    GRAMMAR = (_is_one_of_two_ways, _minutes_are_in_range, _days_are_in_range)
+
     def __post_init__(self) -> None:
-        if self.minutes_before is not None:
-            _require(
-                self.days_before is None and self.at is None,
-                "minutes_before",
-                "leave out either minutes_before, or days_before and at",
-            )
-            _require(
-                0 <= self.minutes_before <= MAX_MINUTES_BEFORE,
-                "minutes_before",
-                f"must be 0 to {MAX_MINUTES_BEFORE} minutes, not {self.minutes_before}",
-            )
-            return
-        _require(self.days_before is not None, "days_before", "write minutes_before or days_before")
-        _require(self.at is not None, "at", "must be given beside days_before, as HH:MM")
-        assert self.days_before is not None
-        assert self.at is not None
-        _require(
-            0 <= self.days_before <= MAX_DAYS_BEFORE,
-            "days_before",
-            f"must be 0 to {MAX_DAYS_BEFORE} days, not {self.days_before}",
-        )
-        _require(0 <= self.at < DAY_MINUTES, "at", "must be 00:00 to 23:59")
+        require_sound(self, self.GRAMMAR)
+
+
+def _has_one_owner(row: Any) -> Iterator[RowFault]:
+    if row.provider_id is not None and row.room_id is not None:
+        fault = "a session belongs to a provider, to a room or to neither, not to both"
+        yield RowFault("room_id", fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +105,10 @@ class Session:
     releases: Lead | None = None
     active: bool = True
 
+    GRAMMAR = (has_minutes, _has_one_owner, *RECURRENCE, cap("max_bookings"))
+
     def __post_init__(self) -> None:
-        _require_span(self.start, self.end)
-        _require(
-            self.provider_id is None or self.room_id is None,
-            "room_id",
-            "a session belongs to a provider, to a room or to neither, not to both",
-        )
-        _require_recurrence(self)
-        _require_cap(self.max_bookings, "max_bookings")
+        require_sound(self, self.GRAMMAR)
 
     def applies_on(self, day: dt.date, weekday: int) -> bool:
         """Whether the row speaks of `day`, whose ISO weekday is `weekday`; active or not."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from solver.clinic.grammar.sentences import RowFault
 
 MAX_ROLES = 6
 """Most roles that one appointment type may have."""
@@ -54,23 +56,21 @@ type Team = tuple[Member, ...]
 """In the order of the roles; complete where each role of the type has a member."""
 
 
-def fault_of_roles(roles: Sequence[Role], duration: int) -> tuple[str, str] | None:
-    """Return the field that makes the roles of a type impossible, and what would be right there.
-
-    `duration` is the type's.
-    """
-    if len(roles) > MAX_ROLES:
-        return "roles", f"must be at most {MAX_ROLES}"
-    keys = [role.key for role in roles]
-    for at, role in enumerate(roles):
+def roles_are_possible(row: Any) -> Iterator[RowFault]:
+    """Tell what makes the roles of a type impossible."""
+    if len(row.roles) > MAX_ROLES:
+        yield RowFault("roles", f"must be at most {MAX_ROLES}")
+    keys: set[str] = set()
+    for at, role in enumerate(row.roles):
         path = f"roles[{at}]"
         if not role.key:
-            return f"{path}.key", "must not be empty"
-        if role.key in keys[:at]:
-            return f"{path}.key", f"another role is {role.key}; each needs a key of its own"
-        if (fault := fault_of_minutes(role, duration)) is not None:
-            return f"{path}.{fault[0]}", fault[1]
-    return None
+            yield RowFault(f"{path}.key", "must not be empty")
+        if role.key in keys:
+            fault = f"another role is {role.key}; each needs a key of its own"
+            yield RowFault(f"{path}.key", fault)
+        keys.add(role.key)
+        if (fault_of_it := fault_of_minutes(role, row.duration_minutes)) is not None:
+            yield RowFault(f"{path}.{fault_of_it[0]}", fault_of_it[1])
 
 
 def fault_of_minutes(role: Role, duration: int) -> tuple[str, str] | None:
@@ -90,17 +90,20 @@ def fault_of_minutes(role: Role, duration: int) -> tuple[str, str] | None:
     return None
 
 
-def fault_of_team(team: Team, provider_id: str) -> tuple[str, str] | None:
-    """Return the field that makes a team of an appointment of a provider impossible, and why.
+def team_is_possible(row: Any) -> Iterator[RowFault]:
+    """Tell what makes a booking's team impossible.
 
-    Whether the type has these roles, and whether there are such providers, is asked elsewhere.
+    Whether its type has these roles, and whether there are such providers, is asked elsewhere.
     """
-    for at, (key, member) in enumerate(team):
+    keys: set[str] = set()
+    people: set[str] = set()
+    for key, member in row.team.items() if isinstance(row.team, Mapping) else row.team or ():
         path = f"team.{key}"
-        if key in (before.key for before in team[:at]):
-            return path, "has somebody already"
-        if member == provider_id:
-            return path, "must be somebody else than the provider of the appointment"
-        if member in (before.provider_id for before in team[:at]):
-            return path, "is in another role already; nobody fills two"
-    return None
+        if key in keys:
+            yield RowFault(path, "has somebody already")
+        elif member == row.provider_id:
+            yield RowFault(path, "must be somebody else than the provider of the appointment")
+        elif member in people:
+            yield RowFault(path, "is in another role already; nobody fills two")
+        keys.add(key)
+        people.add(member)

@@ -203,7 +203,7 @@ class Variables:
         """Create the literals: of every column, of bookings, of rooms by type and start."""
         new = self.model.new_bool_var
         self.assign = [new("") for _ in range(len(self.columns))]
-        self.roles = Roles(self.model, self.instance, self.columns, self.at, self._engaged())
+        self.roles = Roles(self.model, self.instance, self.columns, self.at, _engaged(self))
         for i in self.free:
             task = self.instance.tasks[i]
             if task.stays_if_not_moved or task.could_stay:
@@ -225,13 +225,6 @@ class Variables:
             self.choices_of_key[key] = range(first, len(self.room_choice))
             chosen = cp_model.LinearExpr.sum([self.assign[c] for c in members])
             self.model.add(chosen == cp_model.LinearExpr.sum(self.room_choice[first:]))
-
-    def _engaged(self) -> list[InRole]:
-        """Return who is busy with what is frozen or unmoved, if somebody has a role."""
-        if not self.instance.clinic.has_roles:
-            return []
-        engaged = [each for p in self.frozen for each in presences(self.instance, p)]
-        return engaged + [each for s in self.unmoved for each in s.presences]
 
     def derive(self, literal: Literal, value: Callable[[Values], bool]) -> None:
         """Say how a literal follows from others, for a hint of every literal."""
@@ -277,6 +270,14 @@ class Variables:
             if (self.own(i).provider, self.own(i).day) == (provider, day)
             and not self.own(i).booking.is_overbooked
         }
+
+
+def _engaged(v: Variables) -> list[InRole]:
+    """Return who is busy with what is frozen or unmoved, if somebody has a role."""
+    if not v.instance.clinic.has_roles:
+        return []
+    engaged = [each for p in v.frozen for each in presences(v.instance, p)]
+    return engaged + [each for s in v.unmoved for each in s.presences]
 
 
 def _is_taken(instance: Instance, frozen: Sequence[Assignment], own: FixedBooking) -> bool:

@@ -303,6 +303,7 @@ async def test_every_fault_is_named_and_nothing_written(client: httpx.AsyncClien
         "availability[1].weekday",
         "availability[1].start_time",
         "availability[1].end_time",
+        "availability[1].kind",
     ]
     assert (await export(client))["rooms"] == []
 

@@ -89,9 +89,16 @@ def test_rooms_stand_by_their_places_and_hours_tell_theirs() -> None:
     heads = re.findall('class="sw-head" title="(.*?)">', rooms)
     assert heads == ["Room 2, North", "Room 1, South"]
     assert "Room 2<small>North</small>" in rooms
+    assert "Visit · Dr. Vega</small>" in rooms
     hours = drawn(clinic)
     assert hours.count("<small>North</small></div>") == 1, "Dr. Vega's afternoon alone"
     assert "Room 1 · South</small>" in hours
+    for row in document["availability"]:
+        row["location_id"] = places[0]["id"]
+    file = ClinicFile.model_validate(document | {"locations": places})
+    hours = drawn(file.to_clinic(NOON - dt.timedelta(days=1)))
+    assert "Dr. Vega<small>South</small>" in hours
+    assert "Visit · Room 1</small>" in hours, "the place is told once"
 
 
 @pytest.mark.parametrize(

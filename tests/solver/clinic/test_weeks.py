@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solver.clinic.entities import Availability, InvalidClinicError
+from solver.clinic.entities import Availability
+from solver.clinic.grammar.sentences import InvalidClinicError
 from solver.clinic.windows import Windows
 from solver.planning.problem import Problem
 from solver.rules.checker import Checker

@@ -7,9 +7,10 @@ import pytest
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
-from solver.clinic.entities import Availability, Booking, InvalidClinicError, Room
+from solver.clinic.entities import Availability, Booking, Room
 from solver.clinic.equipment.needs import PoolNeed
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.grammar.sentences import InvalidClinicError
 from solver.clinic.patients import booking_of_patient
 from solver.clinic.places import Location, Travel
 from solver.clinic.request import SlotRequest

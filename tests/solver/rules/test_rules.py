@@ -15,7 +15,6 @@ from solver.clinic.entities import (
     Availability,
     Booking,
     ClinicSettings,
-    InvalidClinicError,
     Minutes,
     OverbookingRule,
     Provider,
@@ -24,6 +23,7 @@ from solver.clinic.entities import (
 )
 from solver.clinic.equipment.needs import PoolNeed
 from solver.clinic.equipment.pools import EquipmentPool
+from solver.clinic.grammar.sentences import InvalidClinicError
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_book import BookChecker
 from solver.rules.checked_slots import SlotChecker

@@ -10,7 +10,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from solver.clinic.clinic import Clinic
-from solver.clinic.entities import InvalidClinicError, Room
+from solver.clinic.entities import Room
+from solver.clinic.grammar.sentences import InvalidClinicError
 from solver.clinic.request import SlotRequest
 from solver.clinic.sessions.instants import moment, opens_at, released_before_it_opens
 from solver.clinic.sessions.session import Lead, Session

@@ -8,13 +8,8 @@ import pytest
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.day import Day
-from solver.clinic.entities import (
-    Booking,
-    ClinicSettings,
-    InvalidClinicError,
-    OverbookingRule,
-    Room,
-)
+from solver.clinic.entities import Booking, ClinicSettings, OverbookingRule, Room
+from solver.clinic.grammar.sentences import InvalidClinicError
 from solver.clinic.request import SlotRequest
 from solver.rules.checked_slots import SlotChecker
 from solver.rules.masks import build
