@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from data.bookings.decisions import BookingRequest, Decision, Outcome, Place, Policy
 from data.bookings.index import BookIndex, patient_owner, pool_keys, session_keys
 from data.errors import RequestError
+from data.files.role_rows import team_of
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import DateOutOfRangeError, check_date
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, Booking
@@ -228,7 +229,7 @@ class _Turns:
             session_ids=sessions.admitting(
                 owners_at(provider.id, room.id), (place.start, end), kind.id
             ),
-            team=reading.team,
+            team=team_of(dict(reading.team)),
         )
         return Decision(self._clinic, slot, step.patient_ref)
 
