@@ -51,8 +51,8 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "active": frozenset({1, 9}),
         "daily_cap": frozenset({6, 7}),
         "daily_minutes": frozenset({6, 7}),
-        "buffer_before": frozenset({6, 7, 9}),
-        "buffer_after": frozenset({6, 7, 9}),
+        "buffer_before": frozenset({6, 7, 9, 11}),
+        "buffer_after": frozenset({6, 7, 9, 11}),
     },
     RoomRow: {
         "equipment": frozenset({1}),
@@ -67,7 +67,7 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "active": frozenset({1}),
         "daily_cap": frozenset({5}),
         "required_pools": frozenset({10}),
-        "roles": frozenset({6, 9, 11}),
+        "roles": frozenset({6, 7, 9, 11}),
     },
     EquipmentPoolRow: {
         "quantity": frozenset({10}),

@@ -25,6 +25,7 @@ from api.console.scenario.request_csv import (
     example_csv,
     read_csv,
 )
+from solver.clinic.sessions.session import SessionsRead
 
 TITLE = "What if"
 
@@ -58,6 +59,14 @@ CSV_FIELD = (
     '<label class="sw-file">Or from a CSV file <input type="file" accept=".csv,text/csv">'
     f"<small>Columns: {COLUMNS_IN_WORDS}</small></label>"
 )
+
+
+SESSIONS: dict[SessionsRead, str] = {
+    "now": "as they are now",
+    "released": "all released",
+    "ignored": "ignored",
+}
+"""How a plan reads sessions, in words."""
 
 
 ON_FILE = """async (event) => {
@@ -128,6 +137,7 @@ class _Composer:
                 value="fixed",
                 label="Bookings there are",
             ).props(DENSE)
+            self._sessions = ui.select(SESSIONS, value="now", label="Kept hours").props(DENSE)
             self._seconds = ui.number(
                 "Seconds to search", value=DEFAULT_SECONDS, min=1, max=3600, precision=0
             )
@@ -268,6 +278,7 @@ class _Composer:
             "scenarios": [{"name": "baseline", "changes": []}, *scenarios],
             "time_limit_seconds": int(self._seconds.value or 0),
             "allow_overbooking": self._overbooking.value,
+            "sessions": self._sessions.value,
         }
         async with telling():
             run = await self._visit.post("/what-if", **document)

@@ -178,6 +178,11 @@ async def test_edits_tell_what_they_put_out_of_reach(client: httpx.AsyncClient) 
     told = (await client.patch(f"/travel/{way['id']}", json={"minutes": 31})).json()
     conflicts = {(c["booking_id"], c["rule"], c["code"]) for c in told["conflicts"]}
     assert conflicts == {(b["id"], 11, "PROVIDER_TRAVEL") for b in bookings}
+    await client.patch(f"/travel/{way['id']}", json={"minutes": 30})
+    later = (await client.patch(f"/providers/{PROVIDER}", json={"buffer_after": 5})).json()
+    assert {(c["booking_id"], c["rule"]) for c in later["conflicts"]} == {
+        (b["id"], 11) for b in bookings
+    }
     away = await client.patch(f"/rooms/{OTHER_ROOM}", json={"location_id": None})
     assert away.json()["conflicts"] == []
     back = await client.patch(f"/rooms/{OTHER_ROOM}", json={"location_id": SOUTH})

@@ -71,6 +71,24 @@ def test_from_composing_to_carrying_out(
     assert len(clinic.get("/bookings", params={"status": "booked"}).json()) == 7
 
 
+def test_kept_hours_are_read_as_is_said(clinic: httpx.Client, open_page: Opener) -> None:
+    kept = {"name": "Kept", "date": MONDAY.isoformat(), "appointment_type_ids": []}
+    all_day = {"start_time": "00:00", "end_time": "24:00"}
+    assert clinic.post("/sessions", json=kept | all_day).status_code == 201
+    page = open_page("/what-if")
+    page.get_by_label("From", exact=True).fill(MONDAY.isoformat())
+    page.get_by_label("Days").fill("1")
+    page.get_by_label("Seconds to search").fill("2")
+    choose(page, "Kept hours", "all released")
+    page.get_by_label("How many").fill("2")
+    page.get_by_role("button", name="Add requests").click()
+    expect(page.get_by_text("2 requests")).to_be_visible()
+    page.get_by_role("button", name="Find the best plans").click()
+    expect(page.get_by_role("status")).to_contain_text("Done, in", timeout=120_000)
+    run = clinic.get(f"/what-if/{page.url.rsplit('/', 1)[-1]}").json()
+    assert [each["kpis"]["placed"] for each in run["scenarios"]] == [2]
+
+
 def solved_by_http(clinic: httpx.Client, run: dict[str, Any]) -> str:
     answer = clinic.post("/what-if", json=run)
     assert answer.status_code == 202, answer.text

@@ -22,8 +22,8 @@ RUNS = sorted(FOLDER.glob("*.yaml"))
 NOW = dt.datetime(2027, 2, 22, 7, tzinfo=dt.UTC)
 
 
-def test_there_are_five_of_a_clinic_whose_book_is_in_order() -> None:
-    assert len(RUNS) == 5
+def test_there_are_six_of_a_clinic_whose_book_is_in_order() -> None:
+    assert len(RUNS) == 6
     clinic = read_clinic_file(FOLDER / "clinic.json").to_clinic(NOW)
     assert clinic.bookings
     assert not any(BookChecker(clinic).violations())
@@ -43,6 +43,14 @@ def test_each_can_be_asked_and_has_its_report(path: Path) -> None:
     assert "://" not in report
     named = (path.parent.parent / "what-if.md").read_text()
     assert f"what-if/{path.name}" in named
+
+
+def test_where_no_hours_are_kept_it_is_as_though_sessions_were_ignored() -> None:
+    clinic = read_clinic_file(FOLDER / "clinic.json").to_clinic(NOW)
+    run = read_run_file(FOLDER / "6-cost-of-carve-outs.yaml", clinic, NOW)
+    assert not clinic.sessions
+    for scenario in run.scenarios[1:]:
+        assert apply(clinic, run, scenario, NOW).clinic.sessions
 
 
 def test_a_clinic_described_step_by_step_is_one_file_and_does_as_is_said() -> None:
