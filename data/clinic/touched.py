@@ -67,7 +67,7 @@ _RULES_OF: dict[type[Strict], dict[str, frozenset[int]]] = {
         "active": frozenset({1}),
         "daily_cap": frozenset({5}),
         "required_pools": frozenset({10}),
-        "roles": frozenset({6, 9, 11}),
+        "roles": frozenset({6, 7, 9, 11}),
     },
     EquipmentPoolRow: {
         "quantity": frozenset({10}),
