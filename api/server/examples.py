@@ -83,6 +83,7 @@ _TYPE_ROW = {
     "start_anchor": "window",
     "packed": False,
     "required_pools": [],
+    "roles": [],
 }
 
 
@@ -190,6 +191,7 @@ _BOOKED: dict[str, Any] = {
     "status": "booked",
     "is_overbooked": False,
     "overrides": [],
+    "team": {},
     "notes": None,
     "score": 0.8375,
     "version": 1,
@@ -219,6 +221,7 @@ _SLOT = {
     "score_parts": {"preference": 1.0, "gap": 0.75, "room": 0.5, "overbook": 1.0},
     "is_overbooked": False,
     "session_ids": [],
+    "team": {},
 }
 
 
