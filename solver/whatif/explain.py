@@ -17,6 +17,7 @@ from solver.arrays import Bools
 from solver.clinic.clock import format_time
 from solver.clinic.day import Day
 from solver.clinic.entities import DAY_MINUTES, AppointmentType, Booking, Span
+from solver.clinic.equipment.pools import EquipmentPool
 from solver.clinic.request import SlotRequest
 from solver.planning.problem import MAX_DAYS, Problem, Request
 from solver.rules import codes as rules_codes
@@ -248,21 +249,17 @@ class Explainer:
         )
 
     def _blocked(self, request: Request, kind: AppointmentType, dates: list[dt.date]) -> Reason:
-        masks = self._before.masks(request, dates)
         if self._before.has_place(request, dates, alone=True):
-            return Reason(
-                PATIENT_BUSY,
-                f"Wherever {kind.name} would fit, {request.patient_ref} has another booking.",
-            )
-        when = _dates(dates)
-        pools = _names(pool.name for pool in self._problem.clinic.pools_of(kind))
+            detail = f"Wherever {kind.name} would fit, {request.patient_ref} has another booking."
+            return Reason(PATIENT_BUSY, detail)
+        when, taken = _dates(dates), self._problem.clinic.pools_of(kind)
+        masks = _where_served(self._before.masks(request, dates), taken)
+        pools = _names(pool.name for pool in taken)
         full = f"The sessions of {when} that admit {kind.name} have all the bookings they take."
-        lacking = f"Whenever {kind.name} would fit on {when}, too little of {pools} is left."
+        lacking = f"Wherever {kind.name} would fit on {when}, too little of {pools} is left."
         capped = f"The bookings of {when} have used up the daily caps for {kind.name}."
         too_far = f"Wherever {kind.name} would fit on {when}, there is no time to travel."
-        alone = (
-            f"Whenever {kind.name} would fit on {when}, nobody is able to be in one of its roles."
-        )
+        alone = f"Whenever {kind.name} would fit on {when}, nobody is able to be in a role of it."
         for code, codes, detail in (
             (SESSION_FULL, (SESSION_FULL,), full),
             (EQUIPMENT_BUSY, (EQUIPMENT_BUSY,), lacking),
@@ -272,10 +269,8 @@ class Explainer:
         ):
             if any(_survive(m, _EVERY.difference(codes)) for m in masks):
                 return Reason(code, detail)
-        return Reason(
-            BLOCKED_BY_BOOKINGS,
-            f"Existing bookings take every provider or room for {kind.name} on {when}.",
-        )
+        detail = f"Existing bookings take every provider or room for {kind.name} on {when}."
+        return Reason(BLOCKED_BY_BOOKINGS, detail)
 
     # Contention
 
@@ -422,10 +417,15 @@ def _survive(masks: Masks, codes: Iterable[str]) -> bool:
 
 def _too_soon(notice: int, kind: AppointmentType, dates: list[dt.date]) -> str:
     ahead = f", {notice} minutes before the start" if notice else ""
-    return (
-        f"The open hours of {_dates(dates)} in which {kind.name} would fit begin too soon to "
-        f"be booked{ahead}."
-    )
+    hours = f"The open hours of {_dates(dates)} in which {kind.name} would fit"
+    return f"{hours} begin too soon to be booked{ahead}."
+
+
+def _where_served(masks: list[Masks], pools: Sequence[EquipmentPool]) -> list[Masks]:
+    """Return those of places that are open and that all pools serve; all where there is none."""
+    codes = (*_OF_ROWS, *_OF_HOURS, TOO_SOON, CLOCK_CHANGE)
+    served = [m for m in masks if all(pool.capacity_at(m.day.location_id) for pool in pools)]
+    return [m for m in served if _survive(m, codes)] or masks
 
 
 def _list(tags: Iterable[str]) -> str:

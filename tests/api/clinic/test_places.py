@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from data.database import days_to_lock
 from tests.support.clinics import PROVIDER, ROOM, TYPE, booking, coming_monday, order, small_clinic
-from tests.support.over_http import load, split
+from tests.support.over_http import load, solved, split
 from tests.support.strategies import uid
 
 MONDAY = coming_monday()
@@ -248,6 +248,58 @@ async def test_a_pool_at_a_location_serves_its_rooms_alone(client: httpx.AsyncCl
     unknown = exported | {"equipment_pools": [scanner | {"location_id": uid(7, 9)}]}
     answer = await client.post("/clinic/import", json=unknown)
     assert [e["field"] for e in answer.json()["errors"]] == ["equipment_pools[0].location_id"]
+
+
+async def test_scenarios_move_places_apart_and_tell_the_way(client: httpx.AsyncClient) -> None:
+    scanner = {"id": uid(8, 0), "name": "Scanner", "quantity": 4, "location_id": SOUTH}
+    document = two_places(equipment_pools=[scanner], bookings=[booking(0, MONDAY, "10:30")])
+    scan = {"id": uid(3, 1), "name": "Scan", "duration_minutes": 30}
+    scan["required_pools"] = [{"pool_id": uid(8, 0), "quantity": 1}]
+    document["appointment_types"].append(scan)
+    document["travel"][0]["id"] = uid(9, 0)
+    await load(client, document)
+    west, change = uid(7, 2), {"op": "set", "field": "location_id", "value": uid(7, 2)}
+    moved = [
+        {"op": "add_location", "id": west, "name": "West"},
+        change | {"entity": "rooms", "id": OTHER_ROOM},
+    ]
+    far = {"op": "set", "entity": "travel", "id": uid(9, 0), "field": "minutes", "value": 120}
+    run = {
+        "name": "Two places",
+        "start_date": MONDAY.isoformat(),
+        "days": 1,
+        "time_limit_seconds": 10,
+        "allow_overbooking": False,
+        "requests": [
+            {"id": "r", "appointment_type_id": scan["id"], "count": 4, "provider_id": PROVIDER}
+        ],
+        "scenarios": [
+            {"name": "now", "changes": []},
+            {"name": "far", "changes": [far]},
+            {"name": "moved", "changes": moved},
+            {
+                "name": "all moved",
+                "changes": [*moved, change | {"entity": "equipment_pools", "id": uid(8, 0)}],
+            },
+            {"name": "gone", "changes": [{"op": "remove", "entity": "locations", "id": SOUTH}]},
+        ],
+    }
+    _, answer = await solved(client, run)
+    told = {
+        scenario["name"]: (
+            scenario["kpis"]["placed"],
+            scenario["kpis"]["travel_minutes"],
+            {row["reason"] for row in scenario["unplaced"]},
+        )
+        for scenario in answer["scenarios"]
+    }
+    assert told == {
+        "now": (3, 60, {"LOST_TO_CONTENTION"}),
+        "far": (0, 0, {"PROVIDER_TRAVEL"}),
+        "moved": (0, 0, {"EQUIPMENT_BUSY"}),
+        "all moved": (4, 0, set()),
+        "gone": (0, 0, {"EQUIPMENT_BUSY"}),
+    }
 
 
 # The last word
