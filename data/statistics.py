@@ -71,6 +71,27 @@ _CALCULATE = text(
               )
           )
         GROUP BY booking.date, booking.provider_id
+    ), in_roles AS (
+        SELECT
+            booking_roles.date,
+            booking_roles.provider_id,
+            range_agg(
+                int4range(
+                    booking.start_minute + role.from_minute,
+                    booking.start_minute + least(role.to_minute, booking.duration_minutes)
+                )
+            ) AS assisted
+        FROM booking_roles
+        JOIN bookings AS booking ON booking.id = booking_roles.booking_id
+        JOIN appointment_types AS kind ON kind.id = booking.appointment_type_id
+        CROSS JOIN jsonb_to_recordset(kind.roles) AS role(
+            key text, from_minute integer, to_minute integer
+        )
+        WHERE booking_roles.date BETWEEN :first AND :last
+          AND (:everyone OR booking_roles.provider_id = ANY (:provider_ids))
+          AND booking.status NOT IN ('cancelled', 'held')
+          AND role.key = booking_roles.key AND role.from_minute < booking.duration_minutes
+        GROUP BY booking_roles.date, booking_roles.provider_id
     ), figures AS (
         SELECT
             date,
@@ -81,12 +102,17 @@ _CALCULATE = text(
             coalesce(no_shows, 0) AS no_shows,
             coalesce(overbooked, 0) AS overbooked,
             coalesce(
-                (SELECT sum(upper(span) - lower(span)) FROM unnest(taken * open) AS span), 0
+                (
+                    SELECT sum(upper(span) - lower(span))
+                    FROM unnest((coalesce(taken, '{}') + coalesce(assisted, '{}')) * open) AS span
+                ),
+                0
             ) AS busy_minutes,
             coalesce((SELECT sum(upper(span) - lower(span)) FROM unnest(open) AS span), 0)
                 AS open_minutes,
             mean_score
         FROM hours FULL JOIN counted USING (date, provider_id)
+        LEFT JOIN in_roles USING (date, provider_id)
     ), kept AS (
         INSERT INTO daily_statistics AS former (
             date, provider_id, booked, completed, cancelled, no_shows, overbooked,

@@ -16,6 +16,7 @@ from nicegui import events, ui
 from api.console.backend import DARK, DARK_COOKIE, Backend, RefusedError, Visit
 from api.console.messages import refusal
 from api.console.stranded_bookings import Found, booking_table
+from solver.clinic.teams.roles import MAX_ROLES
 
 PAGES = (
     ("/", "Day board"),
@@ -260,6 +261,69 @@ class NeedsField:
         """Tell of whatever is changed in it."""
         for field in self._pieces.values():
             field.on_value_change(told)
+
+
+class RolesField:
+    """Who takes part in an appointment besides its provider: as many roles as have a name."""
+
+    def __init__(self, label: str, value: Sequence[Mapping[str, Any]]) -> None:
+        with ui.element("div").classes("sw-needs").props(f'role=group aria-label="{label}"'):
+            self._rows = [_role_fields(number) for number in range(1, MAX_ROLES + 1)]
+        self.set_value(value)
+        for row in self._rows:
+            row[0].on_value_change(self._show)
+
+    @property
+    def value(self) -> list[dict[str, Any]]:
+        """What it holds, as the service takes it."""
+        return [
+            {
+                "key": key.value.strip(),
+                "required_skills": sorted({tag.strip() for tag in skills.value.split(",")} - {""}),
+                "from_minute": int(begin.value or 0),
+                "to_minute": None if end.value is None else int(end.value),
+            }
+            for key, skills, begin, end in self._rows
+            if (key.value or "").strip()
+        ]
+
+    def set_value(self, value: Sequence[Mapping[str, Any]]) -> None:
+        """Show another one."""
+        for number, fields in enumerate(self._rows):
+            role = value[number] if value and number < len(value) else {}
+            shown = (
+                role.get("key"),
+                ", ".join(role.get("required_skills", ())),
+                role.get("from_minute"),
+                role.get("to_minute"),
+            )
+            for field, each in zip(fields, shown, strict=True):
+                field.set_value(each)
+        self._show()
+
+    def _show(self) -> None:
+        """Show the roles that there are, and room for one more."""
+        count = max((n for n, row in enumerate(self._rows, 1) if row[0].value), default=0)
+        for number, row in enumerate(self._rows):
+            for field in row:
+                field.set_visibility(number <= count)
+
+    def on_value_change(self, told: Callable[[], Awaitable[None]]) -> None:
+        """Tell of whatever is changed in it."""
+        for row in self._rows:
+            for field in row:
+                field.on_value_change(told)
+
+
+def _role_fields(number: int) -> tuple[Any, ...]:
+    """Return what a role is made of: its name, its skills, from which minute and until which."""
+    props = f"{DENSE} debounce=300"
+    return (
+        ui.input(f"Role {number}").props(props),
+        ui.input(f"Role {number}: skills, with commas").props(props),
+        ui.number(f"Role {number}: from minute", min=0, precision=0).props(props),
+        ui.number(f"Role {number}: until minute", min=1, precision=0).props(f"{props} clearable"),
+    )
 
 
 LEADS = {"minutes_before": "minutes before", "days_before": "days before"}

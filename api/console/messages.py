@@ -32,6 +32,7 @@ BLOCKED = {
     "TYPE_DAILY_CAP": "The clinic does no more of this type on that day.",
     "PROVIDER_TRAVEL": "The providers who could do it have no time to get there and on again.",
     "PROVIDER_BUSY": "The providers who could do it have other appointments.",
+    "ROLE_UNFILLED": "Those who could assist are not free.",
     "PROVIDER_DAILY_CAP": "The providers who could do it have all they take in a day.",
 }
 """What kept a whole day from having a slot."""
@@ -42,6 +43,7 @@ ALONE = {
     "PROVIDER_LACKS_SKILLS": "No provider has the skills it takes.",
     "ROOM_INACTIVE": "No room is in use, or no place that has one.",
     "ROOM_LACKS_EQUIPMENT": "No room has the equipment it takes.",
+    "ROLE_UNFILLED": "Nobody who could assist is free.",
 }
 """The same, where nothing else did."""
 
@@ -70,6 +72,7 @@ REFUSED = {
     "TYPE_DAILY_CAP": "the clinic does no more of this type on that day",
     "PROVIDER_TRAVEL": "the provider has no time to get there and on again",
     "PROVIDER_BUSY": "the provider has another appointment",
+    "ROLE_UNFILLED": "somebody who is to assist cannot, or nobody is there to",
     "PROVIDER_DAILY_CAP": "the provider has all they take in a day",
     "WOULD_BE_OVERBOOKED": "it would be overbooked",
     "HELD": "it is held for somebody at this moment",
@@ -135,6 +138,7 @@ LABELS = {
     "quantity": "Pieces",
     "return_minutes": "Back after, minutes",
     "required_pools": "Equipment brought to it",
+    "roles": "Team",
     "duration_minutes": "Duration, minutes",
     "max_overlap": "Most at once",
     "max_per_day": "Most a day",

@@ -49,6 +49,7 @@ REASONS = {
     "EQUIPMENT_BUSY": "Equipment is elsewhere",
     "DAILY_CAP": "Daily cap used up",
     "PROVIDER_TRAVEL": "No time for the way",
+    "ROLE_UNFILLED": "Nobody to assist",
     "PATIENT_BUSY": "Patient is elsewhere",
     "BLOCKED_BY_BOOKINGS": "Blocked by bookings",
     "LOST_TO_CONTENTION": "Lost to other requests",

@@ -127,7 +127,12 @@ class _Page:
 
     def _words(self, place: PlaceResult) -> str:
         who, room = self._name(place["provider_id"]), self._name(place["room_id"])
-        return f"{place['date']} {place['start_time']}–{place['end_time']}, {who}, {room}"
+        time = f"{place['date']} {place['start_time']}–{place['end_time']}"
+        return ", ".join([time, who, room, *self._team(place)])
+
+    def _team(self, place: PlaceResult) -> list[str]:
+        """Return who is in which role there, in words."""
+        return [f"{key}: {self._name(who)}" for key, who in place.get("team", {}).items()]
 
     def _name(self, key: str) -> str:
         return self._names.get(key, NO_LONGER_THERE)
@@ -216,6 +221,7 @@ class _Page:
             "Moved" if kind is None else self._label(kind),
             f"{place['date']} {place['start_time']}–{place['end_time']}",
             f"{self._label(place['provider_id'])}, {self._label(place['room_id'])}",
+            *map(escape, self._team(place)),
         ]
         if placement is not None:
             lines[0] = f"{escape(placement['request_id'])}: {lines[0]}"

@@ -97,6 +97,7 @@ def bookings_on(file: ClinicFile, day: dt.date, now: dt.datetime) -> list[Bookin
             date=b.date,
             start_time=format_time(b.start),
             patient_ref=b.patient_ref,
+            team=dict(b.team) or None,
         )
         for b in bookings
     ]
@@ -116,4 +117,5 @@ def _place(clinic: Clinic, request: SlotRequest, number: int) -> Booking | None:
         request.date,
         slot.start,
         patient_ref=f"P-{1000 + request.date.toordinal() % 100 * 50 + number}",
+        team=slot.team,
     )

@@ -35,6 +35,7 @@ from data.errors import (
     SlotUnavailableError,
 )
 from data.files.changes import AnyChange
+from data.files.role_rows import team_of
 from data.what_if.clinic_changes import make
 from data.what_if.steps import Step, decide_beside_lost
 from models.tables import BOOKINGS
@@ -219,6 +220,7 @@ def _place(row: PlaceResult, kind: str, accept_overbooked: bool) -> Place:
         parse_time(row["start_time"]),
         row["room_id"],
         accept_overbooked=accept_overbooked,
+        team=team_of(row.get("team")),
     )
 
 

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from data.bookings.decisions import BookingRequest, Decision, Outcome, Place, Policy
 from data.bookings.index import BookIndex, patient_owner, pool_keys, session_keys
 from data.errors import RequestError
+from data.files.role_rows import team_of
 from solver.clinic.clinic import Clinic
 from solver.clinic.clock import DateOutOfRangeError, check_date
-from solver.clinic.entities import DAY_MINUTES, Booking
+from solver.clinic.entities import DAY_MINUTES, AppointmentType, Booking
 from solver.clinic.patients import patient_key
 from solver.clinic.request import SlotRequest
 from solver.clinic.sessions.limits import is_counted_with
 from solver.clinic.sessions.of_day import SessionsOfDay, owners_at
 from solver.clinic.spans import overlap, provider_busy_span, room_busy_span
+from solver.clinic.teams.in_roles import people_busy
 from solver.rules.checked_slots import SlotChecker
 from solver.scoring.parts import POINTS, ScoreParts
 from solver.slots.query import Slot
@@ -114,9 +116,27 @@ def _is_in_the_way(clinic: Clinic, booking: Booking, step: Step) -> bool:
             pool.out(*appointment), pool.out(begin, begin + kind.duration_minutes)
         ):
             return True
+    if _share_somebody(clinic, booking, own, step, kind, begin):
+        return True
     return is_by_cap or (
         is_same_patient and overlap(appointment, (begin, begin + kind.duration_minutes))
     )
+
+
+def _share_somebody(
+    clinic: Clinic,
+    booking: Booking,
+    own: AppointmentType,
+    step: Step,
+    kind: AppointmentType,
+    begin: int,
+) -> bool:
+    """Whether somebody in a role of one of the two is busy with the other at the same time."""
+    if not booking.team and not step.place.team:
+        return False
+    theirs = people_busy(clinic, own, booking.provider_id, booking.start, booking.team)
+    mine = people_busy(clinic, kind, step.place.provider_id, begin, step.place.team)
+    return any(key in mine and overlap(span, mine[key]) for key, span in theirs.items())
 
 
 def decide_steps(clinic: Clinic, steps: Sequence[Step], policy: Policy) -> list[Outcome]:
@@ -171,7 +191,9 @@ class _Turns:
         elsewhere = [b for key in counting for b in self._book.beside(key, place.date)]
         pooled = [self._book.beside(key, place.date) for key in pool_keys(self._clinic, kind.id)]
         of_pools = {booking.id: booking for some in pooled for booking in some}
-        slot_request = SlotRequest(kind.id, place.date, self._policy.now)
+        people = request.people_in(self._clinic)
+        members = {b.id: b for key in people for b in self._book.beside(key, place.date)}
+        slot_request = SlotRequest(kind.id, place.date, self._policy.now, team=place.team)
         reading = self._checker.read_among(
             slot_request,
             provider,
@@ -182,13 +204,14 @@ class _Turns:
             of_type=of_type,
             elsewhere=elsewhere,
             of_pools=list(of_pools.values()),
+            of_members=list(members.values()),
         )
         end = place.start + kind.duration_minutes
         is_refused = reading.score is None or (
             reading.is_overbooked and not place.accept_overbooked
         )
         if is_refused or self._is_elsewhere(of_patient, place.date, (place.start, end)):
-            known = of_pools | {b.id: b for some in (*around, elsewhere) for b in some}
+            known = of_pools | members | {b.id: b for some in (*around, elsewhere) for b in some}
             return request.decide(self._clinic.with_bookings(known.values()))
         assert reading.score is not None
         assert reading.parts is not None
@@ -206,6 +229,7 @@ class _Turns:
             session_ids=sessions.admitting(
                 owners_at(provider.id, room.id), (place.start, end), kind.id
             ),
+            team=team_of(dict(reading.team)),
         )
         return Decision(self._clinic, slot, step.patient_ref)
 

@@ -259,7 +259,7 @@ class Explainer:
         lacking = f"Wherever {kind.name} would fit on {when}, too little of {pools} is left."
         capped = f"The bookings of {when} have used up the daily caps for {kind.name}."
         too_far = f"Wherever {kind.name} would fit on {when}, there is no time to travel."
-        alone = f"Whenever {kind.name} would fit on {when}, nobody is able to be in a role of it."
+        alone = f"Whenever {kind.name} would fit on {when}, nobody can be in one of its roles."
         for code, codes, detail in (
             (SESSION_FULL, (SESSION_FULL,), full),
             (EQUIPMENT_BUSY, (EQUIPMENT_BUSY,), lacking),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from itertools import pairwise
 from typing import Any, Literal
 
+from api.console.drawing.lanes import Shown, lanes_of
 from api.console.drawing.sessions import Ground, grounds_of, state_of
 from api.console.messages import overridden_in_words
 from solver.clinic.clinic import Clinic
@@ -29,6 +30,7 @@ from solver.clinic.entities import (
 )
 from solver.clinic.sessions.of_day import SessionsOfDay
 from solver.clinic.spans import provider_busy_span, room_busy_span, window_around
+from solver.clinic.teams.in_roles import busy_in_role, in_roles
 from solver.clinic.windows import Windows
 
 type By = Literal["provider", "room"]
@@ -210,7 +212,7 @@ class Drawing:
     def _hours(self) -> Span:
         """The whole hours that hold every provider's windows and every booking of the day."""
         spans = [s for each in Windows.on(self.clinic, self.day).provider.values() for s in each]
-        spans += [self._busy(booking) for each in self._bookings.values() for booking in each]
+        spans += [self._busy(shown) for each in self._bookings.values() for shown in each]
         if not spans:
             return DEFAULT_HOURS
         first = max(0, min(start for start, _ in spans) // 60 * 60)
@@ -223,14 +225,18 @@ class Drawing:
         return sorted(shown, key=lambda r: (self._at(r).casefold(), r.name.casefold(), r.id))
 
     @cached_property
-    def _bookings(self) -> dict[str, list[Booking]]:
-        """The day's bookings of each provider or room that has any, by start."""
-        grouped: defaultdict[str, list[Booking]] = defaultdict(list)
+    def _bookings(self) -> dict[str, list[Shown]]:
+        """The day's bookings of each provider, in roles as well, or room that has any, by start."""
+        grouped: defaultdict[str, list[Shown]] = defaultdict(list)
         for b in self.clinic.bookings:
             if b.date == self.day and b.is_live:
-                grouped[b.provider_id if self.by == "provider" else b.room_id].append(b)
-        for each in grouped.values():
-            each.sort(key=lambda booking: (booking.start, booking.id))
+                owner = b.provider_id if self.by == "provider" else b.room_id
+                kind = self._kind(b)
+                grouped[owner].append(Shown(b, (b.start, b.start + kind.duration_minutes)))
+                for each in in_roles(kind, b) if self.by == "provider" else ():
+                    grouped[each.provider_id].append(Shown(b, each.span, each.key))
+        for of_one in grouped.values():
+            of_one.sort(key=lambda shown: (shown.span[0], shown.booking.id))
         return dict(grouped)
 
     @cached_property
@@ -239,8 +245,11 @@ class Drawing:
         rows = (clinic.appointment_types, clinic.providers, clinic.rooms, clinic.locations)
         return (self.day, self.by, self._hours, *rows)
 
-    def _busy(self, booking: Booking) -> Span:
+    def _busy(self, shown: Shown) -> Span:
+        booking, span, role = shown
         kind = self._kind(booking)
+        if role is not None:
+            return busy_in_role(self.clinic.provider_by_id.get(dict(booking.team)[role]), span)
         if self.by == "provider":
             provider = self.clinic.provider_by_id[booking.provider_id]
             return provider_busy_span(provider, kind, booking.start)
@@ -274,7 +283,7 @@ class Drawing:
         ]
         there, places = self._places_of(row, windows)
         bookings = self._bookings.get(row.id, [])
-        wrong = [self.broken.get(booking.id) for booking in bookings]
+        wrong = [self.broken.get(shown.booking.id) for shown in bookings]
         grounds = self._grounds(row)
         shows = (windows, there, places, bookings, wrong, grounds)
         if former is not None and former.shows == shows:
@@ -294,8 +303,8 @@ class Drawing:
                 f'<div class="sw-break" style="{self._place(end, start)}">Break</div>'
                 for (_, end), (start, _) in pairwise(windows)
             ]
-        for booking, lane, lanes in _lanes(bookings, self._end):
-            parts.append(self._booking(booking, lane, lanes, there))
+        for shown, lane, lanes in lanes_of(bookings):
+            parts.append(self._booking(shown, lane, lanes, there))
         name = escape(f"{row.name}, {there}" if there else row.name, quote=True)
         html = (
             f'<div class="sw-head" title="{name}">{escape(row.name)}{_small(there)}</div>'
@@ -328,31 +337,25 @@ class Drawing:
     def _grounds(self, row: Provider | Room) -> list[Ground]:
         return grounds_of(self.clinic, self.day, row, self.now, self._hues, self.write_time)
 
-    def _end(self, booking: Booking) -> int:
-        return booking.start + self._kind(booking).duration_minutes
-
-    def _booking(self, booking: Booking, lane: int, lanes: int, there: str) -> str:
+    def _booking(self, shown: Shown, lane: int, lanes: int, there: str) -> str:
         """Return one booking; it does not repeat the place that its strip is at, `there`."""
+        booking, (start, end), role = shown
         kind = self._kind(booking)
-        end = self._end(booking)
-        busy_start, busy_end = self._busy(booking)
+        busy_start, busy_end = self._busy(shown)
         across = f"left:{100 * lane / lanes:.1f}%;width:{100 / lanes:.1f}%"
         buffers = "".join(
             f'<div class="sw-buffer" style="{self._place(*span)};{across}"></div>'
-            for span in ((busy_start, booking.start), (end, busy_end))
+            for span in ((busy_start, start), (end, busy_end))
             if span[0] < span[1]
         )
-        start_time = self.write_time(format_time(booking.start))
+        start_time = self.write_time(format_time(start))
         patient = booking.patient_ref or "–"
-        other = [self.clinic.provider_by_id[booking.provider_id].name]
-        if self.by == "provider":
-            room = self.clinic.room_by_id[booking.room_id]
-            other = [room.name, "" if self._at(room) == there else self._at(room)]
+        other = self._beside(booking, role, there)
         pools = (pool.name for pool in self.clinic.pools_of(kind))
         named = [kind.name, *filter(None, other), *pools]
         words = [start_time, patient, *named, STATUS_WORDS[booking.status]]
         classes = ["sw-booking", f"sw-is-{booking.status.replace('_', '-')}"]
-        if kind.duration_minutes < ROOMY_MINUTES:
+        if end - start < ROOMY_MINUTES:
             classes.append("sw-is-short")
         if booking.is_overbooked:
             classes.append("sw-is-over")
@@ -369,10 +372,24 @@ class Drawing:
         return (
             f'{buffers}<button type="button" class="{" ".join(classes)}" '
             f'data-booking="{booking.id}" aria-label="{label}" title="{label}" '
-            f'style="--hue:{hue};{self._place(booking.start, end)};{across}">'
+            f'style="--hue:{hue};{self._place(start, end)};{across}">'
             f"<b>{escape(start_time)} {sign}</b> {escape(patient)}"
             f"<small>{escape(' · '.join(named))}</small></button>"
         )
+
+    def _beside(self, booking: Booking, role: str | None, there: str) -> list[str]:
+        """Return what a strip tells of a booking besides its type: in which role, where, with whom.
+
+        What is empty is not to be told.
+        """
+        room = self.clinic.room_by_id[booking.room_id]
+        at = "" if self._at(room) == there else self._at(room)
+        provider = self.clinic.provider_by_id[booking.provider_id].name
+        if role is not None:
+            return [f"as {role}", room.name, at, provider]
+        people = (self.clinic.provider_by_id.get(key) for _, key in booking.team)
+        team = [who.name for who in people if who is not None]
+        return [*([room.name, at] if self.by == "provider" else [provider]), *team]
 
 
 def _small(words: str) -> str:
@@ -428,23 +445,3 @@ def hues_of(clinic: Clinic) -> dict[str, int]:
 
 def _by_name(kind: AppointmentType) -> tuple[str, str]:
     return kind.name.casefold(), kind.id
-
-
-def _lanes(
-    bookings: Sequence[Booking], end_of: Callable[[Booking], int]
-) -> Iterator[tuple[Booking, int, int]]:
-    """Yield each booking, the lane in which it is drawn, and how many lie side by side there."""
-    group: list[tuple[Booking, int]] = []
-    ends: list[int] = []
-    for booking in bookings:
-        if ends and booking.start >= max(ends):
-            yield from ((each, lane, len(ends)) for each, lane in group)
-            group, ends = [], []
-        free = [lane for lane, end in enumerate(ends) if end <= booking.start]
-        lane = free[0] if free else len(ends)
-        if free:
-            ends[lane] = end_of(booking)
-        else:
-            ends.append(end_of(booking))
-        group.append((booking, lane))
-    yield from ((each, lane, len(ends)) for each, lane in group)

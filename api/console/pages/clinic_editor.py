@@ -154,10 +154,12 @@ class _Editor:
                 shown = "everything" if kinds is None else ", ".join(kinds) or "nobody"
             case (("opens" | "releases"), dict()):
                 shown = lead_in_words(value, self.visit.time)
-            case "required_pools", _:
+            case (("required_pools" | "roles"), _):
                 names = {row["id"]: str(row["name"]) for row in self.rows["equipment_pools"]}
-                taken = ((need["quantity"], names[need["pool_id"]]) for need in value or ())
-                shown = ", ".join(f"{quantity} × {pool}" for quantity, pool in taken)
+                shown = ", ".join(
+                    row["key"] if "key" in row else f"{row['quantity']} × {names[row['pool_id']]}"
+                    for row in value or ()
+                )
             case _, None:
                 shown = "any" if name in OWNERS else ""
             case _, _ if name in REFERENCES:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nicegui import events, ui
 
 from api.console.backend import RefusedError, read_date
-from api.console.layout import DENSE, LeadField, NeedsField, date_field, telling
+from api.console.layout import DENSE, LeadField, NeedsField, RolesField, date_field, telling
 from api.console.messages import EVERY_WEEKS, START_ANCHORS, label_of, refusal
 from api.console.stranded_bookings import booking_table
 from data.files.fields import Strict
@@ -86,6 +86,9 @@ LEADS = ("opens", "releases")
 
 
 NEEDS = "required_pools"
+
+
+ROLES = "roles"
 
 
 KINDS = "appointment_type_ids"
@@ -313,9 +316,9 @@ class RowForm:
             field = self._tags_field(label, value)
         elif name in LEADS:
             field = LeadField(label, value)
-        elif name == NEEDS:
+        elif name in (NEEDS, ROLES):
             pools = {row["id"]: row["name"] for row in self._editor.rows["equipment_pools"]}
-            field = NeedsField(label, pools, value)
+            field = RolesField(label, value) if name == ROLES else NeedsField(label, pools, value)
         elif name == KINDS:
             field = self._kinds_field(label, _shown_by(name, value))
         elif name in NUMBERS:
@@ -329,7 +332,7 @@ class RowForm:
             field = ui.input(label, value=shown).props("type=time stack-label")
         else:
             field = ui.input(label, value=value)
-        if name not in (*TICKS, *DATES, *LEADS, NEEDS):
+        if name not in (*TICKS, *DATES, *LEADS, NEEDS, ROLES):
             field.props(f"{DENSE} debounce=300")
         field.on_value_change(self._look)
         return field

@@ -260,6 +260,11 @@ class _Board:
             f"{time(booking['start_time'])} – {time(booking['end_time'])}",
             "Provider": clinic.provider_by_id[booking["provider_id"]].name,
             "Room": clinic.room_by_id[booking["room_id"]].name,
+            "Team": ", ".join(
+                f"{key}: {clinic.provider_by_id[who].name}"
+                for key, who in booking["team"].items()
+                if who in clinic.provider_by_id
+            ),
             "Status": STATUS_WORDS[booking["status"]]
             + ", overbooked" * bool(booking["is_overbooked"]),
             "On purpose": overridden_in_words(booking["overrides"]),

@@ -86,6 +86,10 @@ class _Known:
         """Return the names of a place's provider and room."""
         return self.providers.get(place["provider_id"]), self.rooms.get(place["room_id"])
 
+    def in_team(self, place: Mapping[str, Any]) -> list[str]:
+        """Return who is in which role of a place, in words."""
+        return [f"{key}: {self.providers.get(who, '–')}" for key, who in place["team"].items()]
+
 
 class _Finder:
     """One open slot finder."""
@@ -221,9 +225,9 @@ class _Finder:
     def _drawn(self, number: int, slot: Mapping[str, Any]) -> str:
         sessions = self._known.sessions
         names = [sessions[key] for key in slot["session_ids"] if key in sessions]
-        at = self._known.at.get(slot["room_id"])
-        where = f"{slot['room_name']}, {at}" if at else slot["room_name"]
-        return _as_button(number, {**slot, "room_name": where}, self._visit, self._weights, names)
+        where = ", ".join(filter(None, [slot["room_name"], self._known.at.get(slot["room_id"])]))
+        beside = [*names, *self._known.in_team(slot)]
+        return _as_button(number, {**slot, "room_name": where}, self._visit, self._weights, beside)
 
     # Holding and booking
 
@@ -285,7 +289,7 @@ class _Finder:
         names = self._known.of(hold)
         with ui.dialog(value=True).props("persistent") as dialog, ui.card().classes("min-w-80"):
             dialog.on("hide", dialog.delete)
-            _tell_place(when, [*filter(None, names)], hold)
+            _tell_place(when, [*filter(None, names), *self._known.in_team(hold)], hold)
             patient = ui.input("Patient").props("outlined autofocus").classes("w-full")
             notes = ui.input("Notes").props("outlined").classes("w-full")
             left = ui.label().classes("sw-quiet").props("role=timer")
@@ -344,7 +348,7 @@ def _as_button(
     slot: Mapping[str, Any],
     visit: Visit,
     weights: Weights,
-    sessions: Sequence[str],
+    beside: Sequence[str],
 ) -> str:
     bars = "".join(
         f'<i style="flex:{float(getattr(weights, name))};--colour:{colour};'
@@ -355,7 +359,7 @@ def _as_button(
     time = f"{visit.time(slot['start_time'])} – {visit.time(slot['end_time'])}"
     off = "" if visit.caller.may("scheduler") else " disabled"
     over = ' · <span class="sw-alert">overbooked</span>' * slot["is_overbooked"]
-    within = f"<small>{escape(', '.join(sessions))}</small>" if sessions else ""
+    within = f"<small>{escape(', '.join(beside))}</small>" if beside else ""
     return (
         f'<button type="button" class="sw-slot" data-number="{number}" title="{told}"{off}>'
         f"<b>{escape(time)}</b><span>{slot['score']:.4f}</span>"

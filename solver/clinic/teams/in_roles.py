@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from solver.clinic.entities import AppointmentType, Booking, Provider, Span
+from solver.clinic.spans import provider_busy_span
+from solver.clinic.teams.roles import Team
+
+if TYPE_CHECKING:
+    from solver.clinic.clinic import Clinic
 
 
 class InRole(NamedTuple):
@@ -32,3 +37,22 @@ def busy_in_role(provider: Provider | None, span: Span) -> Span:
     if provider is None:
         return span
     return span[0] - provider.buffer_before, span[1] + provider.buffer_after
+
+
+def people_busy(
+    clinic: Clinic, kind: AppointmentType, provider_id: str, start: int, team: Team
+) -> dict[str, Span]:
+    """Return the busy spans of all whom an appointment takes, in minutes of its date, by their ids.
+
+    `kind` is its type, as long as it is; of whom the clinic has no row nothing is told.
+    """
+    spans: dict[str, Span] = {}
+    if (provider := clinic.provider_by_id.get(provider_id)) is not None:
+        spans[provider_id] = provider_busy_span(provider, kind, start)
+    members = dict(team)
+    for role in kind.roles if team else ():
+        member = clinic.provider_by_id.get(members.get(role.key, ""))
+        if member is not None:
+            begin, end = role.span(kind.duration_minutes)
+            spans[member.id] = busy_in_role(member, (start + begin, start + end))
+    return spans

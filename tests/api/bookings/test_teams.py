@@ -188,6 +188,17 @@ async def test_a_hold_has_its_team_until_it_runs_out(
     assert (await book(client, "10:00", 1)).status_code == 201
 
 
+async def test_minutes_in_roles_are_busy_ones(client: httpx.AsyncClient) -> None:
+    await load(client, practice())
+    assert (await book(client, "10:00")).status_code == 201
+    await book(client, "10:30", provider_id=NURSES[1], appointment_type_id=VISIT)
+    day = MONDAY.isoformat()
+    rows = (await client.get("/stats", params={"from": day, "to": day})).json()
+    busy = {row["provider_id"]: (row["booked"], row["busy_minutes"]) for row in rows}
+    assert busy[PROVIDER] == (1, 30)
+    assert [busy[key] for key in NURSES] == [(0, 30), (1, 45), (0, 0)]
+
+
 # Rows, edits and files
 
 
