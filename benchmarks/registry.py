@@ -54,6 +54,7 @@ SUITES: dict[str, Entry] = {
     "memory": Entry(memory.run, 35, 10),
     "console": Entry(console.run, 270, 60, is_usual=False),
     "large-plans": Entry(planning.run_large, 700, 300, is_usual=False),
+    "real-plans": Entry(planning.run_real, 240, 60, is_usual=False),
     "table": Entry(large_table.run, 1500, 60, is_usual=False),
     "table-million": Entry(large_table.run_million, 400, 400, is_usual=False),
     "processes": Entry(processes.run, 110, 30, is_usual=False),

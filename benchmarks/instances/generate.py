@@ -11,6 +11,7 @@ import datetime as dt
 import random
 from dataclasses import dataclass
 
+from benchmarks.instances.real_rules import with_real_rules
 from benchmarks.support.clinics import MONDAY, uid
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import (
@@ -95,12 +96,15 @@ class Size:
     requests: int
 
 
+REAL = "r-"
+"""What the names of weeks with :mod:`benchmarks.instances.real_rules` begin with."""
 SIZES = {
     "s": Size(5, 8, 1, 80),
     "m": Size(5, 8, 5, 240),
     "l": Size(20, 30, 5, 960),
     "xl": Size(50, 100, 5, 2400),
 }
+SIZES |= {f"{REAL}{name}": SIZES[name] for name in ("s", "m", "l")}
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,8 @@ def make_week(size: str, seed: int) -> Week:
         ),
     )
     booked = _booked(chance, clinic, days)
+    if size.startswith(REAL):
+        booked = with_real_rules(booked)
     requests = _requests(chance, booked, days, shape.requests)
     return Week(booked, tuple(requests), shape.days)
 

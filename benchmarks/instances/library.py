@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from benchmarks.instances.generate import Week, make_week
+from benchmarks.instances.generate import REAL, Week, make_week
 from benchmarks.support.clinics import MONDAY, as_document
 from data.files.clinic_file import ClinicFile, read_clinic_file
 from data.files.run_file import RequestRow, RunFile, read_run_file
@@ -20,22 +20,28 @@ from solver.planning.problem import Problem, Request
 from solver.whatif.apply import apply
 
 FOLDER = Path(__file__).parent
-WEEKS = FOLDER / "weeks"
+WEEKS, REAL_WEEKS = FOLDER / "weeks", FOLDER / "real_weeks"
 NAMES = {"s0": ("s", 0), "s1": ("s", 1), "s2": ("s", 2), "m0": ("m", 0), "l0": ("l", 0)} | {
     "xl0": ("xl", 0)
 }
+NAMES |= {f"{REAL}{size}0": (f"{REAL}{size}", 0) for size in ("s", "m", "l")}
+"""Size and seed of each; those that begin with ``r-`` have a real clinic's rules."""
 NOW = dt.datetime(2027, 2, 22, 8, tzinfo=ZoneInfo("Europe/Berlin"))
 """The moment for which the instances are asked."""
 
 
 def clinic_path(name: str) -> Path:
     """Return where an instance's clinic file lies."""
-    return WEEKS / f"{name}.clinic.json"
+    return _folder(name) / f"{name}.clinic.json"
 
 
 def run_path(name: str) -> Path:
     """Return where an instance's run file lies."""
-    return WEEKS / f"{name}.run.json"
+    return _folder(name) / f"{name}.run.json"
+
+
+def _folder(name: str) -> Path:
+    return REAL_WEEKS if name.startswith(REAL) else WEEKS
 
 
 def load(name: str) -> Problem:

@@ -190,6 +190,10 @@ def _write(model: cp_model.CpModel, path: Path) -> None:
         elif constraint.has_bool_or():
             clause = [*constraint.bool_or.literals, *(-c - 1 for c in conditions)]
             rows.of_literals(clause, 1, np.inf)
+        elif constraint.has_bool_and():
+            unless = [-c - 1 for c in conditions]
+            for literal in constraint.bool_and.literals:
+                rows.of_literals([literal, *unless], 1, np.inf)
         else:
             raise NotImplementedError(f"no row for {constraint}")
     cost = np.zeros(len(proto.variables))

@@ -85,6 +85,14 @@ QUICK = (Size(("s0",), 5, 0.0),)
 LARGE = (Size(("l0",), 60, 0.012, ("HiGHS",)), Size(("xl0",), 60, 0.025, ("HiGHS",)))
 
 
+REAL = (
+    Size(("r-s0",), 5, 0.0, ("HiGHS",)),
+    Size(("r-m0",), 15, 0.02, ("HiGHS",)),
+    Size(("r-l0",), 60, 0.04),
+)
+"""The weeks with a real clinic's rules."""
+
+
 NOTES = (
     "Seconds are those of the search; what a peer needs to write its model down is told apart and "
     "does not count against its limit.",
@@ -116,6 +124,12 @@ def run(meter: Meter) -> Suite:
 def run_large(meter: Meter) -> Suite:
     """Return the figures of the sizes whose rows a peer can hardly hold, with that peer."""
     found = _solved(meter, LARGE[:1] if meter.quick else LARGE, LARGE_GRACE_SECONDS)
+    return replace(found, notes=NOTES)
+
+
+def run_real(meter: Meter) -> Suite:
+    """Return the figures of weeks with a real clinic's rules."""
+    found = _solved(meter, REAL[:1] if meter.quick else REAL, LARGE_GRACE_SECONDS)
     return replace(found, notes=NOTES)
 
 

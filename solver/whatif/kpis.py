@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -52,8 +52,8 @@ def figures(problem: Problem, plan: Plan, reading: PlanReading) -> Kpis:
         "overbooked": sum(p.is_overbooked for p in plan.placements),
         **mean_scores(problem, reading),
         **_time(problem, reading.finished),
-        "session_fill": _session_fill(problem, reading.finished),
-        **_equipment(problem, reading.finished),
+        "session_fill": session_fill(problem.clinic, problem.dates, reading.finished),
+        **equipment(problem.clinic, problem.dates, reading.finished),
         "moved": len(plan.moves),
         "lost": len(plan.lost),
         "travel_minutes": travel_minutes(problem, reading.finished),
@@ -149,16 +149,18 @@ def travel_minutes(problem: Problem, finished: Iterable[Booking]) -> int:
     return total
 
 
-def _session_fill(problem: Problem, finished: Iterable[Booking]) -> float | None:
+def session_fill(
+    clinic: Clinic, dates: Iterable[dt.date], finished: Iterable[Booking]
+) -> float | None:
     """Return what begins in sessions that take so many bookings, as a share of all these take."""
     begun = places = 0
-    if not problem.clinic.sessions:
+    if not clinic.sessions:
         return None
     on: dict[dt.date, list[Booking]] = defaultdict(list)
     for b in finished:
         on[b.date].append(b)
-    for day in problem.dates:
-        for session in SessionsOfDay.on(problem.clinic, day).all:
+    for day in dates:
+        for session in SessionsOfDay.on(clinic, day).all:
             if (most := session.row.max_bookings) is not None:
                 places += most
                 begun += sum(
@@ -171,21 +173,23 @@ def _session_fill(problem: Problem, finished: Iterable[Booking]) -> float | None
     return _ratio(begun, places)
 
 
-def _equipment(problem: Problem, finished: Iterable[Booking]) -> EquipmentFigures:
-    """Return how much of each equipment pool is out over the horizon."""
-    clinic, first = problem.clinic, problem.dates[0]
+def equipment(
+    clinic: Clinic, dates: Sequence[dt.date], finished: Iterable[Booking]
+) -> EquipmentFigures:
+    """Return how much of each equipment pool is out over consecutive dates."""
+    first = dates[0]
     peak: dict[str, float | None] = {}
     used: dict[str, float | None] = {}
     if not clinic.equipment_pools:
         return {"pool_peak": peak, "pool_utilisation": used}
-    open_minutes = sum(_minutes(_clinic_is_open(clinic, day)) for day in problem.dates)
+    open_minutes = sum(_minutes(_clinic_is_open(clinic, day)) for day in dates)
     appointments = [
         (kind, (b.date - first).days * DAY_MINUTES + b.start)
         for b in finished
         for kind in [clinic.kind_of(b)]
     ]
     for pool in clinic.equipment_pools:
-        out = [0] * (len(problem.dates) * DAY_MINUTES)
+        out = [0] * (len(dates) * DAY_MINUTES)
         for kind, start in appointments:
             for need in kind.required_pools:
                 if need.pool_id == pool.id:

@@ -21,7 +21,7 @@ def test_the_files_are_what_the_generator_makes(name: str) -> None:
         assert path.read_bytes() == content, path.name
 
 
-@pytest.mark.parametrize("name", ["s0", "s1", "s2", "m0", "l0"])
+@pytest.mark.parametrize("name", ["s0", "s1", "s2", "m0", "l0", "r-s0", "r-m0", "r-l0"])
 def test_the_book_breaks_no_rule_and_not_everybody_fits(name: str) -> None:
     problem = load(name)
     size = SIZES[NAMES[name][0]]
@@ -34,6 +34,17 @@ def test_the_book_breaks_no_rule_and_not_everybody_fits(name: str) -> None:
     plan = greedy(problem)
     assert read_plan(problem, plan).violations == ()
     assert size.requests / 3 < len(plan.placements) < size.requests
+
+
+def test_weeks_with_real_rules_have_all_of_them() -> None:
+    for name in ("r-s0", "r-m0", "r-l0"):
+        clinic = load(name).clinic
+        assert clinic.sessions
+        assert clinic.provider_types
+        assert clinic.quantities
+        assert clinic.places.are_several
+        assert clinic.travel
+        assert {kind.start_anchor for kind in clinic.appointment_types} == {"midnight", "window"}
 
 
 def test_what_is_known_of_every_instance_fits_together() -> None:
@@ -50,7 +61,7 @@ def test_what_is_known_of_every_instance_fits_together() -> None:
 
 def test_what_has_been_proved_of_small_instances_holds_for_what_is_solved_whole() -> None:
     tried = 0
-    for seed in range(12):
+    for seed in range(16):
         problem = tiny_problem(seed)
         if problem.movable or not problem.requests:
             continue

@@ -21,6 +21,8 @@ from api.console.drawing.run import BEST, BOUND, HEAT, QUIET, table
 from api.console.drawing.week_utilisation import HOURS, week_fill
 from api.console.layout import DENSE, date_field, show, telling
 from data.clinic.snapshot import load_clinic
+from solver.clinic.clinic import Clinic
+from solver.whatif.kpis import equipment, session_fill
 
 TITLE = "Statistics"
 
@@ -32,6 +34,10 @@ FILL_AT_ONCE = CapacityLimiter(1)
 
 
 type Figures = Sequence[Mapping[str, Any]]
+
+
+type Tiles = Sequence[tuple[str, str]]
+"""Figures of all together: what each is called, and how much it is."""
 
 
 def add(backend: Backend) -> None:
@@ -89,12 +95,15 @@ class _Statistics:
             fill = await anyio.to_thread.run_sync(
                 week_fill, clinic, days, self._providers.value or (), limiter=FILL_AT_ONCE
             )
+            shared = await anyio.to_thread.run_sync(_shared, clinic, days, limiter=FILL_AT_ONCE)
             self._area.clear()
             with self._area:
-                self._draw(figures, fill)
+                self._draw(figures, fill, shared)
 
-    def _draw(self, figures: Figures, fill: NDArray[np.float64]) -> None:
-        ui.html(_in_short(figures), sanitize=False).classes("w-full")
+    def _draw(self, figures: Figures, fill: NDArray[np.float64], shared: Tiles) -> None:
+        ui.html(_in_tiles(_in_short(figures)), sanitize=False).classes("w-full")
+        if shared:
+            ui.html(_in_tiles(shared), sanitize=False).classes("w-full")
         ui.html(self._by_provider(figures), sanitize=False).classes("sw-wide").props(
             'tabindex=0 role=region aria-label="By provider"'
         )
@@ -203,17 +212,38 @@ class _Statistics:
         }
 
 
-def _in_short(figures: Figures) -> str:
-    """Return the figures of all together, as a row of tiles."""
-    tiles = (
+def _shared(clinic: Clinic, days: Sequence[dt.date]) -> Tiles:
+    """Return how full sessions are, and how much of each equipment pool is out at most, and used.
+
+    They are the clinic's, whichever providers are shown, and counted as those of a plan are.
+    """
+    tiles: list[tuple[str, str]] = []
+    live = [b for b in clinic.bookings if b.is_live and days[0] <= b.date <= days[-1]]
+    if (share := session_fill(clinic, days, live)) is not None:
+        tiles.append(("Sessions filled", f"{share:.0%}"))
+    figures = equipment(clinic, days, [b for b in clinic.bookings if b.is_live])
+    for pool in clinic.equipment_pools:
+        peak, used = figures["pool_peak"][pool.id], figures["pool_utilisation"][pool.id]
+        if peak is not None:
+            use = "" if used is None else f", {used:.0%} used"
+            tiles.append((f"{pool.name}, most at once", f"{peak:.0%}{use}"))
+    return tiles
+
+
+def _in_short(figures: Figures) -> Tiles:
+    """Return the figures of all together."""
+    return (
         ("Appointments", str(_sum(figures, "booked"))),
         ("Use of the open hours", _use(figures)),
         ("No-show rate", _rate(figures)),
         ("Cancelled", str(_sum(figures, "cancelled"))),
         ("Overbooked", str(_sum(figures, "overbooked"))),
     )
+
+
+def _in_tiles(tiles: Tiles) -> str:
     return '<dl class="sw-tiles">{}</dl>'.format(
-        "".join(f"<div><dt>{title}</dt><dd>{value}</dd></div>" for title, value in tiles)
+        "".join(f"<div><dt>{escape(title)}</dt><dd>{value}</dd></div>" for title, value in tiles)
     )
 
 

@@ -58,6 +58,11 @@ def test_a_clinic_described_step_by_step_is_one_file_and_does_as_is_said() -> No
     blocks = "".join(re.findall("```yaml\n(.*?)```", text, flags=re.DOTALL))
     clinic = parse_clinic_file(blocks.encode(), is_yaml=True).to_clinic(NOW)
     assert len(clinic.sessions) == 5
+    assert [(row.duration_minutes, row.daily_cap) for row in clinic.provider_types] == [(40, 4)]
+    (ecg,) = clinic.equipment_pools
+    assert [*clinic.quantities] == [ecg.id]
+    assert clinic.places.are_several
+    assert {row.minutes for row in clinic.travel} == {15}
     visit = next(kind for kind in clinic.appointment_types if kind.name == "Visit")
     (vega,) = {p.id for p in clinic.providers if p.name == "Dr. Vega"}
 
@@ -65,7 +70,7 @@ def test_a_clinic_described_step_by_step_is_one_file_and_does_as_is_said() -> No
         moment = dt.datetime.fromisoformat(now).replace(tzinfo=clinic.settings.zone)
         day = dt.date(2027, 3, 1)
         request = SlotRequest(visit.id, day, moment, provider_ids=frozenset({vega}))
-        return sum(slot.start >= 660 for slot in find_slots(clinic, request).slots)
+        return len({s.start for s in find_slots(clinic, request).slots if s.start >= 660})
 
     assert from_eleven("2027-02-28T12:00") == 0
     assert from_eleven("2027-03-01T09:00") == 4
