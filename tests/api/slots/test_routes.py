@@ -55,6 +55,7 @@ async def test_the_body(client: httpx.AsyncClient) -> None:
                 "score_parts": {"preference": 1.0, "gap": 0.75, "room": 1.0, "overbook": 1.0},
                 "is_overbooked": False,
                 "session_ids": [],
+                "team": {},
             }
         ],
         "next_available_date": None,
