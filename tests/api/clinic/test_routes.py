@@ -92,6 +92,7 @@ def full_clinic() -> dict[str, Any]:
                 "start_anchor": "midnight",
                 "packed": True,
                 "required_pools": [{"pool_id": uid(8, 0), "quantity": 1}],
+                "roles": [],
             }
         ],
         "provider_types": [
