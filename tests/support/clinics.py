@@ -6,6 +6,7 @@ from typing import Any
 
 from solver.clinic.clinic import Clinic
 from solver.clinic.entities import Booking
+from solver.clinic.teams.in_roles import in_roles
 from tests.support.strategies import MONDAY, uid
 
 PROVIDER, ROOM, TYPE, RULE = uid(1, 0), uid(2, 0), uid(3, 0), uid(4, 0)
@@ -104,11 +105,26 @@ def without_collisions(clinic: Clinic) -> Clinic:
         start = b.date.toordinal() * 1440 + b.start
         return start, start + clinic.kind_of(b).duration_minutes
 
+    def people(b: Booking) -> list[tuple[str, bool, int, int]]:
+        """Whom a booking keeps busy, whether in a role, and from when until when."""
+        own = [] if b.is_overbooked else [(b.provider_id, False, *span(b))]
+        midnight = b.date.toordinal() * 1440
+        return own + [
+            (each.provider_id, True, midnight + each.span[0], midnight + each.span[1])
+            for each in in_roles(clinic.kind_of(b), b)
+        ]
+
     def collide(a: Booking, b: Booking) -> bool:
         if not (a.is_live and b.is_live):
             return False
         overlap = span(a)[0] < span(b)[1] and span(b)[0] < span(a)[1]
         if a.room_id == b.room_id and overlap:
+            return True
+        if any(
+            p == q and p_role | q_role and s < f and t < e
+            for p, p_role, s, e in people(a)
+            for q, q_role, t, f in people(b)
+        ):
             return True
         if a.provider_id != b.provider_id:
             return False
@@ -128,7 +144,7 @@ def without_collisions(clinic: Clinic) -> Clinic:
                 for minute in range(starts, ends + pool.return_minutes):
                     if taken and begin <= minute < begin + len(out):
                         out[minute - begin] += taken
-            if max(out) > pool.capacity:
+            if max(out) > pool.capacity_at(clinic.room_by_id[b.room_id].location_id):
                 return False
         return True
 
