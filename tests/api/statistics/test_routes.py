@@ -17,6 +17,7 @@ from data.events.events import Audience
 from data.jobs.hourly import do_due_hours
 from data.statistics import keep_hours
 from solver.clinic.clinic import Clinic
+from solver.clinic.teams.in_roles import in_roles
 from solver.rules.checked_slots import SlotChecker
 from tests.conftest import empty_tables
 from tests.support.clinics import (
@@ -79,6 +80,10 @@ def plain_count(clinic: Clinic, day: dt.date, provider_id: str) -> dict[str, Any
         if is_open and provider.active
     }
     busy = {b.start + minute for b in live for minute in range(clinic.kind_of(b).duration_minutes)}
+    for b in clinic.bookings:
+        if b.date == day and b.status not in ("held", "cancelled"):
+            for each in in_roles(clinic.kind_of(b), b):
+                busy |= set(range(*each.span)) if each.provider_id == provider_id else set()
     return {
         "booked": len(live),
         "completed": by_status["completed"],
