@@ -1,5 +1,6 @@
 """The bounds of the relaxation: never below what some plan reaches, and near it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -104,8 +105,9 @@ def test_rooms_left_for_afterwards_leave_the_bound_true_and_what_is_lost_is_told
         answer = prove_priority(instance, UNCONTROLLED, relaxed, [], 60, roomless, 0)
         assert answer.assignments is not None
         reached = evaluate(instance, answer.assignments).priority
-        assert reached <= best <= answer.bound
-        assert answer.short or reached == best == answer.bound
+        bound = math.floor(answer.bound + 1e-6)  # as bounds are taken over
+        assert reached <= best <= bound
+        assert answer.short or reached == best == bound
         kept, lost = kept + (not answer.short), lost + bool(answer.short)
         without = roomless - answer.short
         if without == frozenset():
