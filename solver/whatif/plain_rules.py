@@ -216,8 +216,10 @@ class PlainRules:
             _, room = self._owners(a)
             is_near = pool.location_id is None or pool.location_id == room.location_id
             there_are = pool.quantity if pool.active and is_near else 0
-            if max(out) > there_are:
+            if max(out) > there_are and is_near:
                 yield f"{max(out)} of {pool.name} are out at once, there are {there_are}"
+            elif max(out) > there_are:
+                yield f"{pool.name} is elsewhere than {room.name}"
 
     def type_under_its_cap(self, a: Appointment, of_type: Sequence[Appointment]) -> Iterator[str]:
         """Rule 5: appointments of the type on its date, this one included, <= its daily cap."""
