@@ -17,7 +17,7 @@ from tests.support.random_problems import busy_problem, tiny_problem
 
 def test_no_legal_plan_scores_more_than_the_bound() -> None:
     checked = 0
-    for seed in range(80):
+    for seed in range(48):
         problem = tiny_problem(seed)
         if problem.movable:
             continue
@@ -28,7 +28,7 @@ def test_no_legal_plan_scores_more_than_the_bound() -> None:
         multipliers = best_multipliers(Instance(problem), best[1], time_limit=0.05)
         assert multipliers.bound(best[1]) >= float(best[4]) - 1e-6, seed
         checked += 1
-    assert checked > 25
+    assert checked > 15
 
 
 def test_a_week_of_a_clinic_that_is_asked_for_too_much() -> None:

@@ -184,7 +184,7 @@ def of_no_columns(instance: Instance, columns: Columns, left: dict[int, int]) ->
     return PlanningModel(instance, columns, left)
 
 
-@pytest.mark.parametrize(("batch", "is_ever_whole"), [(0, True), (1, True), (0, False), (1, False)])
+@pytest.mark.parametrize(("batch", "is_ever_whole"), [(0, True), (1, False)])
 def test_bookings_that_move_block_by_block(
     batch: int, is_ever_whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
